@@ -1,0 +1,44 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test check format bench bench-full lock clean
+
+# The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+demo: $(STAMP) ## the main job on embedded servers, with a report
+	mkdir -p build
+	$(BIN)/python -m worker demo --seconds 30 --json build/demo.json
+
+test: $(STAMP) ## every test, on real servers from wheels
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## format, lint, types, architecture (no test run)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_architecture.py
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## the rows that finish within 15 minutes
+	mkdir -p build
+	$(BIN)/python -m tests.bench --json build/bench.json
+
+bench-full: $(STAMP)
+	mkdir -p build
+	$(BIN)/python -m tests.bench --full --json build/bench.json
+
+lock: ## after changing a dependency; needs uv on PATH
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv build .data
