@@ -1,0 +1,137 @@
+"""What can be asked of the worker: typed, versioned arguments that outlive deploys.
+
+A contract's `kind` is stored in Redis: never rename one, add the next version. Contracts carry only ids and
+names, never rows. Idea: River's separation of arguments and worker by a stable kind string.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jobs.errors import ContractError, Unavailable, UnknownContract
+
+
+class Lane(StrEnum):
+    """A queue with its own workers: bulk warming can never delay an invalidation."""
+
+    CHANGES = "changes"
+    REFRESH = "refresh"
+    WARM = "warm"
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When a failed job runs again.
+
+    `attempts` counts runs that failed by themselves, not deploys or rescues. The delay doubles from `first`
+    to at most `longest`, with full jitter. Errors outside `errors` are dead at once.
+    """
+
+    attempts: int = 5
+    first: timedelta = timedelta(seconds=1)
+    longest: timedelta = timedelta(minutes=5)
+    errors: tuple[type[BaseException], ...] = (Unavailable, OSError, TimeoutError)
+
+
+class Contract(BaseModel):
+    """The arguments of one job. Frozen; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    lane: ClassVar[Lane]
+    timeout: ClassVar[timedelta] = timedelta(seconds=60)
+    retry: ClassVar[RetryPolicy] = RetryPolicy()
+
+    def coalesce_key(self) -> str | None:
+        """Jobs of one key coalesce: at most one waits. None: every job runs."""
+        return None
+
+
+class Relay(Contract):
+    """Apply recorded events to the cache. Safe to run twice, in any order."""
+
+    kind = "relay.v1"
+    lane = Lane.CHANGES
+
+    def coalesce_key(self) -> str:
+        """One relay that has not begun is enough for every event recorded until it begins."""
+        return self.kind
+
+
+class Invalidate(Contract):
+    """Invalidate a scope for a writer that has no SQL transaction to record an event in."""
+
+    kind = "invalidate.v1"
+    lane = Lane.CHANGES
+    scope_kind: str = Field(max_length=32)
+    scope_id: str = Field(max_length=64)
+    views: tuple[str, ...] = ()
+    hard: bool = False
+
+
+class Refresh(Contract):
+    """Rebuild one entry from SQL. Safe to run twice, in any order."""
+
+    kind = "refresh.v1"
+    lane = Lane.REFRESH
+    view: str = Field(max_length=32)
+    scope_id: str = Field(max_length=64)
+    params: str = Field(default="", max_length=4096)
+
+    def coalesce_key(self) -> str:
+        """At most one refresh of an entry waits while another may run (RACES 26)."""
+        return f"{self.kind}|{self.view}|{self.scope_id}|{self.params}"
+
+
+class Warm(Contract):
+    """Build the missing or ageing entries of a target: `active`, or one scope."""
+
+    kind = "warm.v1"
+    lane = Lane.WARM
+    timeout = timedelta(minutes=15)
+    target: str = Field(default="active", max_length=32)
+    scope_id: str | None = Field(default=None, max_length=64)
+
+
+class KeepWarm(Contract):
+    """Rebuild hot entries that are about to expire."""
+
+    kind = "keep_warm.v1"
+    lane = Lane.WARM
+    timeout = timedelta(minutes=2)
+
+    def coalesce_key(self) -> str:
+        """A later one does all that a waiting one would."""
+        return self.kind
+
+
+class Prune(Contract):
+    """Delete settled events, old audit rows and old schedule slots past their keeping time."""
+
+    kind = "prune.v1"
+    lane = Lane.WARM
+    timeout = timedelta(minutes=10)
+
+
+CONTRACTS: dict[str, type[Contract]] = {
+    contract.kind: contract for contract in (Relay, Invalidate, Refresh, Warm, KeepWarm, Prune)
+}
+
+
+def parse(kind: str, payload: Any) -> Contract:  # noqa: ANN401 - whatever the queue held
+    """The contract of a payload; raises UnknownContract or ContractError, naming the field."""
+    contract = CONTRACTS.get(kind)
+    if contract is None:
+        raise UnknownContract(f"this release knows no contract {kind[:60]!r}")
+    try:
+        return contract.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "payload"
+        raise ContractError(f"{kind}: {where}: {first['msg']}") from None

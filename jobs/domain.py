@@ -1,0 +1,194 @@
+"""What a domain declares: scope kinds, views, events, rules and warm plans.
+
+Stoker finds the domain through the setting `domain` and never names one itself. Declarations are checked
+once, when the domain is made; a mistake is a DeclarationError at start-up, not a stale page later.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from jobs.cache.view import Access, EntryKey, Scope, ScopeKind, View
+from jobs.errors import DeclarationError, UnknownScope, UnknownView
+
+
+class Event(BaseModel):
+    """A fact about the database, recorded in the transaction that made it true.
+
+    `kind` is stored: never rename it, add a new one. Fields carry what the writer saw (the audience of the
+    change); later rows may already be gone when the event is applied.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """Which views of one scope are wrong now; an empty `views` means every view of the scope.
+
+    Soft: entries may still be served, marked stale, when their loader fails. Hard: never again.
+    """
+
+    scope: Scope
+    views: frozenset[str] = frozenset()
+    hard: bool = False
+
+
+E = TypeVar("E", bound=Event)
+AudienceQuery = Callable[[AsyncSession, Sequence[E]], Awaitable[Iterable[Invalidation]]]
+
+
+@dataclass(frozen=True)
+class Rule(Generic[E]):
+    """Which views of which scopes an event invalidates.
+
+    `invalidates` is computed from the event alone, when it is recorded, and stored with it. `audience`, if
+    given, adds what the database says when the event is applied: whoever joined in between must not keep a
+    stale list (RACES 32). It gets many events of its type at once.
+    """
+
+    event: type[E]
+    invalidates: Callable[[E], Iterable[Invalidation]]
+    audience: AudienceQuery[E] | None = None
+
+
+@dataclass(frozen=True)
+class WarmPlan:
+    """What to warm for one kind of target, most urgent first.
+
+    `target` is `active` (everybody active now) or the name of a scope kind. `entries` gets the scope (None
+    for `active`) and gives the keys of entries in the order in which they should be built.
+    """
+
+    target: str
+    entries: Callable[[AsyncSession, Scope | None], Awaitable[Sequence[EntryKey]]]
+
+
+@dataclass(frozen=True)
+class SampleData:
+    """How to fill an empty database: used by `stoker sample-data`, `up` and the demo.
+
+    `load(database_url, seed, users, report)` loads and returns rows per table; `report(done, total)` feeds
+    a progress bar; `is_empty` tells whether there is anything yet.
+    """
+
+    load: Callable[[str, int, int, Callable[[int, int], None]], Awaitable[Mapping[str, int]]]
+    is_empty: Callable[[AsyncSession], Awaitable[bool]]
+    default_users: int = 200
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Everything that Stoker knows about an application."""
+
+    name: str
+    scopes: tuple[ScopeKind, ...]
+    views: tuple[View, ...]
+    rules: tuple[Rule[Any], ...]
+    warm_plans: tuple[WarmPlan, ...] = ()
+    migrations: Path | None = None
+    sample_data: SampleData | None = None
+    _kinds: dict[str, ScopeKind] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._kinds.update({kind.name: kind for kind in self.scopes})
+        _refuse_doubles("scope kind", [kind.name for kind in self.scopes])
+        _refuse_doubles("view", [view.name for view in self.views])
+        _refuse_doubles("event", [rule.event.kind for rule in self.rules])
+        _refuse_doubles("warm plan", [plan.target for plan in self.warm_plans])
+        for view in self.views:
+            if view.scope not in self._kinds:
+                raise DeclarationError(
+                    f"view {view.name} is of scope kind {view.scope!r}, which is not declared"
+                )
+            self._check_access(view)
+        for plan in self.warm_plans:
+            if plan.target != "active" and plan.target not in self._kinds:
+                raise DeclarationError(f"warm plan {plan.target!r} is neither `active` nor a scope kind")
+
+    def _check_access(self, view: View) -> None:
+        if view.access is not Access.MEMBERS:
+            return
+        guard = self.views_by_name.get(view.access_view)
+        if guard is None or guard.scope != view.scope or guard.params or guard.access is not Access.ANYONE:
+            raise DeclarationError(
+                f"view {view.name} needs a view {view.access_view!r} of scope kind {view.scope!r} without "
+                "parameters and with Access.ANYONE, whose value is an object of reader id -> role"
+            )
+
+    @cached_property
+    def views_by_name(self) -> Mapping[str, View]:
+        """Every view, by name."""
+        return {view.name: view for view in self.views}
+
+    @cached_property
+    def rules_by_kind(self) -> Mapping[str, Rule[Any]]:
+        """Every rule, by the kind of its event."""
+        return {rule.event.kind: rule for rule in self.rules}
+
+    @cached_property
+    def view_names_by_scope(self) -> Mapping[str, frozenset[str]]:
+        """The names of the views of each scope kind."""
+        return {
+            kind.name: frozenset(view.name for view in self.views if view.scope == kind.name)
+            for kind in self.scopes
+        }
+
+    def view(self, name: str) -> View:
+        """The view of that name; raises UnknownView."""
+        try:
+            return self.views_by_name[name]
+        except KeyError:
+            known = ", ".join(sorted(self.views_by_name))
+            raise UnknownView(f"no view {name[:40]!r}; there are: {known}", field="view") from None
+
+    def scope(self, kind: str, scope_id: object) -> Scope:
+        """The scope of that kind and id; raises UnknownScope."""
+        try:
+            scope_kind = self._kinds[kind]
+        except KeyError:
+            known = ", ".join(sorted(self._kinds))
+            raise UnknownScope(f"no scope kind {kind[:40]!r}; there are: {known}", field="kind") from None
+        return scope_kind.scope(scope_id)
+
+    def key(
+        self, view: str, scope_id: object, params: Mapping[str, Any] | BaseModel | None = None
+    ) -> EntryKey:
+        """The key of an entry; raises BadRequest naming what is wrong."""
+        declared = self.view(view)
+        return declared.key(self.scope(declared.scope, scope_id), params)
+
+    def warm_plan(self, target: str) -> WarmPlan:
+        """The plan for a target; raises UnknownScope."""
+        for plan in self.warm_plans:
+            if plan.target == target:
+                return plan
+        known = ", ".join(plan.target for plan in self.warm_plans) or "none"
+        raise UnknownScope(f"nothing to warm for {target[:40]!r}; there are: {known}", field="target")
+
+
+def load_domain(module: str) -> Domain:
+    """Import the package that the setting `domain` names and return its `domain`."""
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise DeclarationError(f"domain {module!r} cannot be imported: {error}") from error
+    domain = getattr(found, "domain", None)
+    if not isinstance(domain, Domain):
+        raise DeclarationError(f"{module} has no `domain` of type jobs.Domain")
+    return domain
+
+
+def _refuse_doubles(what: str, names: Sequence[str]) -> None:
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise DeclarationError(f"declared twice: {what} {', '.join(doubles)}")

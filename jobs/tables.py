@@ -1,0 +1,101 @@
+"""Stoker's own tables; an adopter's tables live in the adopter's own metadata.
+
+Created by the migrations under worker/migrations. All times are `timestamptz`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+installation = Table(
+    "stoker_installation",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    comment="One row. A new or restored database gets a new id, so it never meets an old cache (RACES 42).",
+)
+
+cache_events = Table(
+    "cache_events",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("version", SmallInteger, nullable=False, server_default="1"),
+    Column("payload", JSONB, nullable=False),
+    Column("scopes", JSONB, nullable=False, comment="[[kind, id, [view, ...], hard 0/1], ...]"),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("settled_at", DateTime(timezone=True)),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error", Text),
+    Index("cache_events_unsettled", "id", postgresql_where=text("settled_at IS NULL")),
+    Index("cache_events_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
+    comment="The outbox: what changed, recorded in the writer's own transaction.",
+)
+
+dead_jobs = Table(
+    "dead_jobs",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("job_id", String(64), nullable=False),
+    Column("lane", String(32), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("payload", JSONB),
+    Column("raw", Text, comment="The stored bytes, base64, of a payload that could not be read."),
+    Column(
+        "reason", String(32), nullable=False, comment="failed, exhausted, expired, undecodable, quarantined"
+    ),
+    Column("error", Text, nullable=False),
+    Column("traceback", Text),
+    Column("fingerprint", String(32), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("enqueued_at", DateTime(timezone=True)),
+    Column("died_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    UniqueConstraint("job_id", name="dead_jobs_job_id"),
+    Index("dead_jobs_fingerprint", "fingerprint", "died_at"),
+    comment="Jobs that will not run again by themselves.",
+)
+
+schedule_slots = Table(
+    "schedule_slots",
+    metadata,
+    Column("task", String(64), primary_key=True),
+    Column("slot", DateTime(timezone=True), primary_key=True),
+    Column("state", String(16), nullable=False, comment="claimed, done, failed, skipped"),
+    Column("claimed_by", String(128), nullable=False),
+    Column("claimed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("lease_until", DateTime(timezone=True), nullable=False),
+    Column("done_at", DateTime(timezone=True)),
+    Column("error", Text),
+    comment="The schedule's ledger: one row per task and slot.",
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("actor", String(64), nullable=False),
+    Column("address", String(64)),
+    Column("action", String(64), nullable=False),
+    Column("arguments", JSONB, nullable=False),
+    comment="Who did what when.",
+)
