@@ -1,0 +1,218 @@
+"""Settings: the file, the environment, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from jobs.contracts import Lane
+from jobs.errors import SettingsError
+from jobs.settings import Settings, load_settings
+from worker.settings import WorkerSettings
+
+SHIPPED = Path(__file__).parents[2] / "settings.toml"
+OWN_NAMES = ("REDIS_URL", "CACHE_REDIS_URL", "DATABASE_URL", "CACHE_DEFAULT_TTL", "ENABLE_BACKGROUND_WARMING")
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name in OWN_NAMES or name.startswith("STOKER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str) -> None:
+    Path("settings.toml").write_text(text)
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        table = isinstance(kind, type) and issubclass(kind, BaseModel)
+        found |= leaves(kind, f"{prefix}{name}.") if table and isinstance(kind, type) else {f"{prefix}{name}"}
+    return found
+
+
+def keys(table: dict[str, Any], known: set[str], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in table.items():
+        path = f"{prefix}{name}"
+        found |= keys(value, known, f"{path}.") if isinstance(value, dict) and path not in known else {path}
+    return found
+
+
+def test_the_shipped_file_lists_every_setting_and_nothing_else() -> None:
+    known = leaves(WorkerSettings)
+    assert keys(tomllib.loads(SHIPPED.read_text()), known) == known
+
+
+def test_the_shipped_file_gives_each_setting_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = load_settings(WorkerSettings)
+    monkeypatch.setenv("STOKER_SETTINGS", str(SHIPPED))
+    assert load_settings(WorkerSettings) == defaults
+
+
+def test_every_setting_of_the_shipped_file_says_something_about_itself() -> None:
+    for line in SHIPPED.read_text().splitlines():
+        if "=" in line and not line.startswith(("#", "tokens")):
+            assert "#" in line, line
+
+
+def test_every_field_says_what_it_does() -> None:
+    def tables(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+        yield model
+        for field in model.model_fields.values():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from tables(field.annotation)
+
+    assert all(table.__doc__ for table in tables(WorkerSettings))
+
+
+def test_a_web_app_reads_the_same_file_without_the_workers_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOKER_SETTINGS", str(SHIPPED))
+    assert load_settings(Settings).cache.lease_s == 20
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "path", "expected"),
+    [
+        ("STOKER__CACHE__LEASE_S", "31", "cache.lease_s", 31),
+        ("STOKER__LANES__REFRESH__CONCURRENCY", "3", "lanes.refresh.concurrency", 3),
+        ("CACHE_DEFAULT_TTL", "77", "default_ttl_s", 77),
+        ("ENABLE_BACKGROUND_WARMING", "false", "schedule.enable_background_warming", False),
+        ("STOKER__DOMAIN", "some.other", "domain", "some.other"),
+    ],
+)
+def test_the_environment_wins_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, path: str, expected: object
+) -> None:
+    write(
+        'domain = "of.the.file"\ndefault_ttl_s = 5\n[cache]\nlease_s = 30\nlease_wait_s = 4\n'
+        "[lanes.refresh]\nconcurrency = 9\n[schedule]\nenable_background_warming = true\n"
+    )
+    monkeypatch.setenv(variable, value)
+    found: Any = load_settings(WorkerSettings)
+    assert found.cache.lease_wait_s == 4  # the rest of a table still comes from the file
+    for name in path.split("."):
+        found = getattr(found, name)
+    assert found == expected
+
+
+def test_redis_url_is_read_by_its_plain_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    write('redis_url = "redis://of-the-file"\n')
+    monkeypatch.setenv("REDIS_URL", "rediss://of-the-environment:6380/1")
+    url = load_settings(WorkerSettings).redis_url
+    assert url is not None
+    assert url.get_secret_value() == "rediss://of-the-environment:6380/1"
+
+
+def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://of-the-environment")
+    url = load_settings(WorkerSettings, redis_url="redis://of-an-argument").redis_url
+    assert url is not None
+    assert url.get_secret_value() == "redis://of-an-argument"
+
+
+def test_an_empty_url_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert load_settings(WorkerSettings).database_url is None
+
+
+def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter2@somewhere")
+    assert "hunter2" not in repr(load_settings(WorkerSettings))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("tll = 3\n", "tll"),
+        ("[cache]\nleese_s = 3\n", "cache.leese_s"),
+        ("[lanes.refesh]\nconcurrency = 3\n", "lanes.refesh"),
+        ("[lanes.warm]\nconcurency = 3\n", "lanes.warm.concurency"),
+        ("[shedule]\nprune_at = '03:00'\n", "shedule"),
+    ],
+)
+def test_an_unknown_key_of_the_file_is_refused_by_name(text: str, named: str) -> None:
+    write(text)
+    with pytest.raises(SettingsError, match=named):
+        load_settings(WorkerSettings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "named"),
+    [
+        ("STOKER__CACHE__LEESE_S", "cache.leese_s"),
+        ("STOKER__CASH__LEASE_S", "STOKER__CASH__LEASE_S"),
+        ("STOKER__LANES__WARM__CONCURENCY", "lanes.warm.concurency"),
+        ("STOKER__REDIS_URL", "redis_url"),
+    ],
+)
+def test_an_unknown_variable_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, named: str
+) -> None:
+    monkeypatch.setenv(variable, "3")
+    with pytest.raises(SettingsError, match=named):
+        load_settings(WorkerSettings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("CACHE_DEFAULT_TTL", "0", "CACHE_DEFAULT_TTL"),
+        ("CACHE_DEFAULT_TTL", "soon", "CACHE_DEFAULT_TTL"),
+        ("CACHE_DEFAULT_TTL", "900000", "keep_settled_s"),
+        ("ENABLE_BACKGROUND_WARMING", "perhaps", "enable_background_warming"),
+        ("REDIS_URL", "http://somewhere", "REDIS_URL"),
+        ("CACHE_REDIS_URL", "redis+sentinel://somewhere", "CACHE_REDIS_URL.*Sentinel"),
+        ("DATABASE_URL", "sqlite:///x", "DATABASE_URL"),
+        ("STOKER__LANES__REFRESH__CONCURRENCY", "0", "lanes.refresh.concurrency"),
+        ("STOKER__SCHEDULE__PRUNE_AT", "25:00", "schedule.prune_at"),
+        ("STOKER__SCHEDULE__LATE", "never", "schedule.late"),
+        ("STOKER__API__PORT", "70000", "api.port"),
+        ("STOKER__API__HOST", "0.0.0.0", "tokens must be set"),  # noqa: S104 - that it is refused
+        ("STOKER__API__TOKENS", '[{"name": "a", "role": "root", "sha256": "00"}]', r"api\.tokens\.0\.role"),
+        ("STOKER__API__TOKENS", '[{"name": "a", "role": "viewer"}]', "either sha256 or token"),
+        ("STOKER__API__TOKENS", "[{", "api"),
+        ("STOKER__LOG__FORMAT", "xml", "log.format"),
+        ("STOKER_SETTINGS", "/nowhere/settings.toml", "STOKER_SETTINGS"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, named: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=named):
+        load_settings(WorkerSettings)
+
+
+def test_a_file_that_is_no_toml_is_refused() -> None:
+    write("[cache\n")
+    with pytest.raises(SettingsError):
+        load_settings(WorkerSettings)
+
+
+def test_lanes_have_the_settings_of_their_name() -> None:
+    write("[lanes.changes]\nconcurrency = 1\n")
+    assert load_settings(WorkerSettings).lanes.concurrency() == {
+        Lane.CHANGES: 1,
+        Lane.REFRESH: 8,
+        Lane.WARM: 4,
+    }
+
+
+def test_a_token_is_known_by_its_digest_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "STOKER__API__TOKENS", '[{"name": "ops", "role": "operator", "token": "sixteen letters!"}]'
+    )
+    (token,) = load_settings(WorkerSettings).api.tokens
+    assert "sixteen" not in repr(token)
+    assert len(token.digest) == 64

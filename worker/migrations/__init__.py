@@ -1,0 +1,1 @@
+"""Alembic's environment and the revisions of Stoker's own tables."""

@@ -1,0 +1,1 @@
+"""Revisions of Stoker's own tables, oldest first by number."""
