@@ -1,0 +1,1 @@
+"""Everything that Stoker promises, tried on real servers."""

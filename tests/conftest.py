@@ -1,0 +1,106 @@
+"""Servers and isolation for every test.
+
+Real Valkey and Postgres, one set for each pytest process, unless REDIS_URL and DATABASE_URL name others.
+A database is a fresh clone of a migrated template; keys are kept apart by a random prefix.
+"""
+
+import asyncio
+import importlib.util
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
+
+from worker import embedded
+
+
+def migrate_template(url: str) -> None:
+    """Bring the template database up to date: the one place where tests call the migrations.
+
+    The domain's tables join Stoker's as soon as its package can be imported.
+    """
+    if importlib.util.find_spec("worker.migrations") is None:
+        return
+    from jobs.domain import load_domain  # noqa: PLC0415  # only when there is something to migrate
+    from worker.migrate import migrate  # noqa: PLC0415  # the same
+
+    written = importlib.util.find_spec("jobs.projects")
+    domain = load_domain("jobs.projects") if written and written.origin else None
+    asyncio.run(migrate(url, domain))
+
+
+def _urls_of_the_environment() -> embedded.Urls | None:
+    database, queue = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+    if not database and not queue and not os.environ.get("CACHE_REDIS_URL"):
+        return None
+    if not database or not queue:
+        pytest.exit("Set both REDIS_URL and DATABASE_URL, or none of the URLs", returncode=2)
+    return embedded.Urls(database=database, queue=queue, cache=os.environ.get("CACHE_REDIS_URL") or queue)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Embedded]:
+    """Servers that a test may kill and restart; shared, so it leaves them running."""
+    if _urls_of_the_environment():
+        pytest.skip("controls its own servers: not possible with the servers of the environment")
+    with embedded.start(tmp_path_factory.mktemp("servers"), durable=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server_urls(request: pytest.FixtureRequest) -> embedded.Urls:
+    """Where the servers are; `database` is the maintenance database, not one for a test."""
+    given = _urls_of_the_environment()
+    if given:
+        return given
+    running: embedded.Embedded = request.getfixturevalue("servers")
+    return running.urls
+
+
+@pytest.fixture(scope="session")
+def queue_url(server_urls: embedded.Urls) -> str:
+    """The queue Redis, shared by the tests of this process: use `prefix`."""
+    return server_urls.queue
+
+
+@pytest.fixture(scope="session")
+def cache_url(server_urls: embedded.Urls) -> str:
+    """The cache Redis, shared by the tests of this process: use `prefix`."""
+    return server_urls.cache
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"t-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def template_database(server_urls: embedded.Urls) -> Iterator[URL]:
+    """A migrated database that nobody connects to; tests get clones of it."""
+    url = make_url(server_urls.database)
+    name = f"template_{secrets.token_hex(4)}"
+    _administer(url, f'CREATE DATABASE "{name}" TEMPLATE template0')
+    migrate_template(url.set(database=name).render_as_string(hide_password=False))
+    yield url.set(database=name)
+    _administer(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def database_url(server_urls: embedded.Urls, template_database: URL) -> Iterator[str]:
+    """A migrated, empty database of the test's own, as SQLAlchemy (asyncpg) takes it."""
+    url = make_url(server_urls.database)
+    name = f"test_{secrets.token_hex(6)}"
+    _administer(url, f'CREATE DATABASE "{name}" TEMPLATE "{template_database.database}"')
+    yield url.set(database=name).render_as_string(hide_password=False)
+    _administer(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _administer(url: URL, statement: str) -> None:
+    engine: Engine = create_engine(
+        url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", poolclass=NullPool
+    )
+    with engine.connect() as connection:
+        connection.execute(text(statement))

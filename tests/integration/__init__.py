@@ -1,0 +1,1 @@
+"""Parts of Stoker together with real servers."""
