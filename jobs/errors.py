@@ -21,6 +21,10 @@ StokerError                      catch this to catch all
 Drivers' errors are translated where the driver is called; nothing is caught wider than needed.
 """
 
+from __future__ import annotations
+
+from datetime import timedelta
+
 
 class StokerError(Exception):
     """The root of the tree."""
@@ -104,3 +108,14 @@ class CommittedNotApplied(StokerError):
         super().__init__(f"event {event_id} is committed but not applied after {waited_s:.1f} s")
         self.event_id = event_id
         self.waited_s = waited_s
+
+
+class Defer(Exception):
+    """A task's wish to run again after a delay: a control-flow signal, not an error.
+
+    The job goes back to its lane and uses no try. Raised, for example, by a refresh that lost its lease.
+    """
+
+    def __init__(self, after: timedelta) -> None:
+        super().__init__(f"again in {after.total_seconds():g} s")
+        self.after = after

@@ -1,0 +1,160 @@
+"""Ask the worker for work: contract -> arq's queue, coalesced in one atomic script, with a doorbell.
+
+Never uses arq's `_job_id` to coalesce: it drops work while the same id runs (RACES 10). When the queue Redis
+does not answer, callers see QueueUnavailable; recorded events are applied all the same (the sweeper).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from threading import Lock
+from typing import Self
+
+import redis as sync_redis
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from jobs.contracts import Contract, Lane, Relay
+from jobs.errors import QueueUnavailable, WrongServer
+from jobs.queue import wire
+from jobs.queue.script import Argument, Script, answering
+from jobs.settings import QueueSettings
+
+THREAD_TIMEOUT_S = 0.3
+"""Seconds that a ring from a thread may take: it stands in a web request, after the commit."""
+JOBS_PER_CALL = 500
+"""Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
+
+ENQUEUE = Script("jobs.queue", "enqueue")
+BEGIN = Script("jobs.queue", "begin")
+
+
+class Answer(StrEnum):
+    """What became of a request for work."""
+
+    ENQUEUED = "enqueued"
+    COALESCED = "coalesced"
+    """A job of the same key waits and has not begun: it will do this work too."""
+    WILL_RERUN = "will_rerun"
+    """A job of the same key runs; this one waits, because what runs may have read before the change."""
+
+
+@dataclass(frozen=True)
+class Enqueued:
+    """The job that will do the work, and whether it is a new one."""
+
+    job_id: str
+    answer: Answer
+
+
+class Queue:
+    """The queue Redis as those who ask for work see it."""
+
+    def __init__(self, redis: Redis, settings: QueueSettings, *, url: str | None = None) -> None:
+        self.redis = redis
+        self.settings = settings
+        self._url = url
+        self._blocking: sync_redis.Redis | None = None
+        self._blocking_lock = Lock()
+
+    @classmethod
+    def from_url(cls, url: str, settings: QueueSettings) -> Self:
+        """A queue with a pool of its own, every call bounded by `settings.timeout_s`."""
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=settings.connections,
+            timeout=settings.timeout_s,
+            socket_timeout=settings.timeout_s,
+            socket_connect_timeout=settings.timeout_s,
+        )
+        return cls(Redis(connection_pool=pool), settings, url=url)
+
+    async def enqueue(self, contract: Contract, *, delay: timedelta = timedelta(0)) -> Enqueued:
+        """Write one job, or join the one of its coalesce key that waits."""
+        return (await self._enqueue([contract], delay))[0]
+
+    async def enqueue_many(self, contracts: Sequence[Contract]) -> list[Enqueued]:
+        """Write many jobs, in their order, in one round trip for each 500."""
+        answers: list[Enqueued] = []
+        for start in range(0, len(contracts), JOBS_PER_CALL):
+            answers += await self._enqueue(contracts[start : start + JOBS_PER_CALL], timedelta(0))
+        return answers
+
+    async def ring(self) -> None:
+        """Ask for a relay of recorded events, unless one waits already."""
+        await self.enqueue(Relay())
+
+    def ring_from_thread(self) -> None:
+        """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
+        ENQUEUE.in_thread(self._blocking_client(), *self._arguments([Relay()], timedelta(0)))
+
+    async def begin(self, job_id: str, contract: Contract) -> None:
+        """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
+
+        The engine's claim has done it already for every job that a worker runs; this is for others.
+        """
+        flag = wire.digest(contract)
+        if flag:
+            await BEGIN(self.redis, self.settings.prefix, flag, job_id)
+
+    async def pause(self, lane: Lane) -> None:
+        """No worker begins a job of the lane until it is resumed; running ones go on."""
+        with answering():
+            await self.redis.set(f"{wire.queue_name(self.settings, lane)}:paused", "1")
+
+    async def resume(self, lane: Lane) -> None:
+        """End a pause; workers notice at once."""
+        name = wire.queue_name(self.settings, lane)
+        with answering():
+            async with self.redis.pipeline() as pipe:
+                pipe.delete(f"{name}:paused")
+                pipe.lpush(f"{name}:bell", "1")
+                await pipe.execute()
+
+    async def refuse_eviction(self) -> None:
+        """Raise WrongServer if this Redis may evict jobs and no setting allows it."""
+        if self.settings.allow_eviction:
+            return
+        with answering():
+            found = (await self.redis.info("memory")).get("maxmemory_policy", "unknown")
+        if found != "noeviction":
+            raise WrongServer(
+                f"the queue Redis has maxmemory-policy {found}: it may evict jobs. Set it to noeviction, "
+                "or set queue.allow_eviction for development"
+            )
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self.redis.aclose(close_connection_pool=True)
+        if self._blocking is not None:
+            self._blocking.close()
+
+    async def _enqueue(self, contracts: Sequence[Contract], delay: timedelta) -> list[Enqueued]:
+        arguments = self._arguments(contracts, delay)
+        found = await ENQUEUE(self.redis, *arguments)
+        return [
+            Enqueued(job_id.decode(), Answer(answer.decode()))
+            for job_id, answer in zip(found[::2], found[1::2], strict=True)
+        ]
+
+    def _arguments(self, contracts: Sequence[Contract], delay: timedelta) -> list[Argument]:
+        arguments: list[Argument] = [self.settings.prefix, self.settings.expires_s * 1000]
+        now_ms, delay_ms = int(time.time() * 1000), max(0, round(delay.total_seconds() * 1000))
+        for contract in contracts:
+            payload = wire.encode(contract, now_ms)
+            arguments += [contract.lane, secrets.token_hex(16), payload, delay_ms, wire.digest(contract)]
+        return arguments
+
+    def _blocking_client(self) -> sync_redis.Redis:
+        if self._url is None:
+            raise QueueUnavailable("this queue was made from a client, not from a URL: threads cannot ring")
+        with self._blocking_lock:
+            if self._blocking is None:
+                self._blocking = sync_redis.Redis.from_url(
+                    self._url, socket_timeout=THREAD_TIMEOUT_S, socket_connect_timeout=THREAD_TIMEOUT_S
+                )
+            return self._blocking

@@ -1,0 +1,63 @@
+-- Write jobs, each unless one of its coalesce key already waits (RACES 10, 26, 40).
+--
+-- Keys    <p>:<lane> zset id -> due ms; <p>:<lane>:running zset id -> claim's deadline ms;
+--         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; arq:job:<id>
+-- ARGV    prefix, life of a payload past its due time in ms,
+--         then per job: lane, id, payload, delay ms, digest ('' = never coalesces)
+-- Result  per job: id of the job that will do the work, answer
+local prefix, life_ms = ARGV[1], tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function ring(queue)
+  -- One token is enough: whoever takes it claims all it can, and rings again if work is left.
+  if redis.call('EXISTS', queue .. ':bell') == 0 then
+    redis.call('LPUSH', queue .. ':bell', '1')
+  end
+end
+
+local function write(queue, id, payload, delay)
+  redis.call('SET', 'arq:job:' .. id, payload, 'PX', delay + life_ms)
+  redis.call('ZADD', queue, now + delay, id)
+  -- A deferred job rings only when it is the next one due, so that a worker sets its alarm for it.
+  if delay == 0 or redis.call('ZRANK', queue, id) == 0 then ring(queue) end
+end
+
+local function waiting_job(queue, digest)
+  -- The flag counts only while its job is queued and can run: it never outlives the work it stands for.
+  local id = redis.call('GET', prefix .. ':waiting:' .. digest)
+  if not id or redis.call('EXISTS', 'arq:job:' .. id) == 0 then return nil end
+  local due = redis.call('ZSCORE', queue, id)
+  if due then return id, tonumber(due) end
+  return nil
+end
+
+local replies = {}
+for i = 3, #ARGV, 5 do
+  local queue, id, payload = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local delay, digest = tonumber(ARGV[i + 3]), ARGV[i + 4]
+  local answer = 'enqueued'
+  local waiting, due
+  if digest ~= '' then waiting, due = waiting_job(queue, digest) end
+  if waiting then
+    answer = 'coalesced'
+    -- Asked for sooner than it waits for. A job that backs off after a failure keeps its backoff, and one
+    -- that is parked has no worker yet.
+    if due > now + delay and redis.call('EXISTS', 'arq:retry:' .. waiting) == 0
+        and not redis.call('ZSCORE', queue .. ':parked', waiting) then
+      redis.call('ZADD', queue, now + delay, waiting)
+      ring(queue)
+    end
+    id = waiting
+  else
+    if digest ~= '' then
+      redis.call('SET', prefix .. ':waiting:' .. digest, id, 'PX', delay + life_ms)
+      local begun = redis.call('GET', prefix .. ':begun:' .. digest)
+      if begun and redis.call('ZSCORE', queue .. ':running', begun) then answer = 'will_rerun' end
+    end
+    write(queue, id, payload, delay)
+  end
+  replies[#replies + 1] = id
+  replies[#replies + 1] = answer
+end
+return replies

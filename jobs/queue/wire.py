@@ -1,0 +1,81 @@
+"""arq's wire format with JSON: names of keys, and the dict that a stock arq client writes and reads.
+
+Owns what lies in Redis under `arq:job:<id>`; never talks to Redis. A payload is data of whoever could write
+to the queue: it is read as JSON, never unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from jobs.contracts import Contract, Lane
+from jobs.errors import ContractError
+from jobs.settings import QueueSettings
+
+ONE_RUNS = frozenset({Lane.REFRESH, Lane.WARM})
+"""Lanes in which a second job of a coalesce key waits until the first has ended. Not `changes`: two relays
+claim different events, and a change must not wait for a relay that hangs."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a payload says, before anybody knows whether its contract exists."""
+
+    kind: str
+    payload: Any
+    first_try: int
+    enqueued_ms: int
+
+
+def queue_name(settings: QueueSettings, lane: Lane) -> str:
+    """The name of a lane's zset: what arq calls `queue_name`."""
+    return f"{settings.prefix}:{lane}"
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """The `job_serializer` for an arq client that wants to enqueue for Stoker."""
+    return json.dumps(job, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def deserialize(raw: bytes) -> dict[str, Any]:
+    """The `job_deserializer` for an arq client; raises ValueError on anything but a JSON object."""
+    found = json.loads(raw)
+    if not isinstance(found, dict):
+        raise TypeError("not a JSON object")
+    return found
+
+
+def digest(contract: Contract) -> str:
+    """The part of a waiting flag's name that stands for the coalesce key; empty: never coalesces."""
+    key = contract.coalesce_key()
+    return "" if key is None else blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def encode(contract: Contract, now_ms: int) -> bytes:
+    """A contract as arq's dict.
+
+    `flag` and `alone` come first: the scripts read them with an anchored pattern, so that nothing which a
+    caller put into the arguments can pass for them. arq ignores them.
+    """
+    flag = digest(contract)
+    marks = {"flag": flag, "alone": int(contract.lane in ONE_RUNS)} if flag else {}
+    arguments = contract.model_dump(mode="json")
+    return serialize({**marks, "t": None, "f": contract.kind, "a": [arguments], "k": {}, "et": now_ms})
+
+
+def decode(raw: bytes) -> Stored:
+    """Read a payload; raises ContractError if it is not arq's dict as JSON."""
+    try:
+        job = deserialize(raw)
+        kind, positional, named = job["f"], job["a"], job["k"]
+        first_try, enqueued_ms = int(job["t"] or 1), int(job["et"])
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise ContractError(f"not arq's job as JSON: {type(error).__name__}") from None
+    if not isinstance(kind, str) or not isinstance(positional, list) or not isinstance(named, dict):
+        raise ContractError("not arq's job as JSON: f, a or k is of another type")
+    if len(positional) + bool(named) > 1:
+        raise ContractError("a contract is one positional argument, or named ones")
+    return Stored(kind, positional[0] if positional else named, first_try, enqueued_ms)
