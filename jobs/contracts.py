@@ -24,6 +24,23 @@ class Lane(StrEnum):
     WARM = "warm"
 
 
+class Outcome(StrEnum):
+    """Everything that a task or a build can end with."""
+
+    DONE = "done"
+    STORED = "stored"
+    FRESH = "fresh"
+    """Nothing to do: the entry is valid and young."""
+    SUPERSEDED = "superseded"
+    """Built, but overtaken by a change: not kept, its own caller has the value."""
+    GONE = "gone"
+    """SQL has no such row (any more): nothing stored."""
+    ALREADY_BUILDING = "already_building"
+    """Another process holds the lease under the same stamps."""
+    NOT_KEPT = "not_kept"
+    """Built, but the cache did not take it: away, or its memory is full."""
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """When a failed job runs again.

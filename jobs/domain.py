@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,8 +16,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs.cache.view import Access, EntryKey, Scope, ScopeKind, View
-from jobs.errors import DeclarationError, UnknownScope, UnknownView
+from jobs.cache.catalog import Catalog, refuse_doubles
+from jobs.cache.view import EntryKey, Scope
+from jobs.errors import DeclarationError, UnknownScope
+
+ACTIVE = "active"
+"""The warm target that means everybody who is active now."""
 
 
 class Event(BaseModel):
@@ -86,86 +90,31 @@ class SampleData:
     default_users: int = 200
 
 
-@dataclass(frozen=True)
-class Domain:
-    """Everything that Stoker knows about an application."""
+@dataclass(frozen=True, kw_only=True)
+class Domain(Catalog):
+    """Everything that Stoker knows about an application: its views, and what makes them wrong.
+
+    `migrations` is a folder of Alembic revisions; None for a domain that brings its own.
+    """
 
     name: str
-    scopes: tuple[ScopeKind, ...]
-    views: tuple[View, ...]
     rules: tuple[Rule[Any], ...]
     warm_plans: tuple[WarmPlan, ...] = ()
     migrations: Path | None = None
     sample_data: SampleData | None = None
-    _kinds: dict[str, ScopeKind] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._kinds.update({kind.name: kind for kind in self.scopes})
-        _refuse_doubles("scope kind", [kind.name for kind in self.scopes])
-        _refuse_doubles("view", [view.name for view in self.views])
-        _refuse_doubles("event", [rule.event.kind for rule in self.rules])
-        _refuse_doubles("warm plan", [plan.target for plan in self.warm_plans])
-        for view in self.views:
-            if view.scope not in self._kinds:
-                raise DeclarationError(
-                    f"view {view.name} is of scope kind {view.scope!r}, which is not declared"
-                )
-            self._check_access(view)
+        super().__post_init__()
+        refuse_doubles("event", [rule.event.kind for rule in self.rules])
+        refuse_doubles("warm plan", [plan.target for plan in self.warm_plans])
         for plan in self.warm_plans:
-            if plan.target != "active" and plan.target not in self._kinds:
+            if plan.target != ACTIVE and plan.target not in self.kinds_by_name:
                 raise DeclarationError(f"warm plan {plan.target!r} is neither `active` nor a scope kind")
-
-    def _check_access(self, view: View) -> None:
-        if view.access is not Access.MEMBERS:
-            return
-        guard = self.views_by_name.get(view.access_view)
-        if guard is None or guard.scope != view.scope or guard.params or guard.access is not Access.ANYONE:
-            raise DeclarationError(
-                f"view {view.name} needs a view {view.access_view!r} of scope kind {view.scope!r} without "
-                "parameters and with Access.ANYONE, whose value is an object of reader id -> role"
-            )
-
-    @cached_property
-    def views_by_name(self) -> Mapping[str, View]:
-        """Every view, by name."""
-        return {view.name: view for view in self.views}
 
     @cached_property
     def rules_by_kind(self) -> Mapping[str, Rule[Any]]:
         """Every rule, by the kind of its event."""
         return {rule.event.kind: rule for rule in self.rules}
-
-    @cached_property
-    def view_names_by_scope(self) -> Mapping[str, frozenset[str]]:
-        """The names of the views of each scope kind."""
-        return {
-            kind.name: frozenset(view.name for view in self.views if view.scope == kind.name)
-            for kind in self.scopes
-        }
-
-    def view(self, name: str) -> View:
-        """The view of that name; raises UnknownView."""
-        try:
-            return self.views_by_name[name]
-        except KeyError:
-            known = ", ".join(sorted(self.views_by_name))
-            raise UnknownView(f"no view {name[:40]!r}; there are: {known}", field="view") from None
-
-    def scope(self, kind: str, scope_id: object) -> Scope:
-        """The scope of that kind and id; raises UnknownScope."""
-        try:
-            scope_kind = self._kinds[kind]
-        except KeyError:
-            known = ", ".join(sorted(self._kinds))
-            raise UnknownScope(f"no scope kind {kind[:40]!r}; there are: {known}", field="kind") from None
-        return scope_kind.scope(scope_id)
-
-    def key(
-        self, view: str, scope_id: object, params: Mapping[str, Any] | BaseModel | None = None
-    ) -> EntryKey:
-        """The key of an entry; raises BadRequest naming what is wrong."""
-        declared = self.view(view)
-        return declared.key(self.scope(declared.scope, scope_id), params)
 
     def warm_plan(self, target: str) -> WarmPlan:
         """The plan for a target; raises UnknownScope."""
@@ -186,9 +135,3 @@ def load_domain(module: str) -> Domain:
     if not isinstance(domain, Domain):
         raise DeclarationError(f"{module} has no `domain` of type jobs.Domain")
     return domain
-
-
-def _refuse_doubles(what: str, names: Sequence[str]) -> None:
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise DeclarationError(f"declared twice: {what} {', '.join(doubles)}")

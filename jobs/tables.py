@@ -46,7 +46,7 @@ cache_events = Table(
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("error", Text),
-    Index("cache_events_unsettled", "id", postgresql_where=text("settled_at IS NULL")),
+    Index("cache_events_unsettled", "recorded_at", postgresql_where=text("settled_at IS NULL")),
     Index("cache_events_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
     comment="The outbox: what changed, recorded in the writer's own transaction.",
 )

@@ -58,7 +58,7 @@ class ScopeKind:
     """A kind of scope and the type of its ids: `int` (rows), or `str` of letters, digits, `.`, `_`, `-`."""
 
     name: str
-    id_type: type[int] | type[str] = int
+    id_type: type[int | str] = int
 
     def __post_init__(self) -> None:
         _check_name(self.name, "scope kind")
@@ -66,7 +66,7 @@ class ScopeKind:
     def scope(self, scope_id: object) -> Scope:
         """The scope of this id; raises UnknownScope for one that is not of the type.
 
-        Refusing instead of escaping keeps hostile ids out of keys: `42`, `042` and `４２` are never two
+        Refusing instead of escaping keeps hostile ids out of keys: `42` and `042` are never two
         spellings of one scope.
         """
         text = str(scope_id)

@@ -1,0 +1,128 @@
+"""How an entry is stored: a fixed header and the JSON body, compressed where that pays.
+
+The body is exactly what an HTTP response needs, so a hit is sent without decode and encode. Anything that
+is not an intact envelope of this format is None: a miss, never an exception. Never pickle.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import zstandard
+
+MAGIC = b"ST"
+FORMAT = 1
+PLAIN, ZSTD = 0, 1
+STAMP_BYTES = 41
+"""A stamp: 16 hex digits of the server's run id, 11 characters of nonce, 14 hex digits of time in us."""
+LARGEST_BODY_BYTES = 64 * 1024 * 1024
+"""A header that claims more is not one of ours."""
+
+# magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
+HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sI")
+
+_zstd = threading.local()  # the codec's objects must not be shared between threads
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One stored value with what is needed to judge it.
+
+    Times are the cache server's: `created_us` since 1970; `ttl_ms` until it counts as expired; `eager_ms`
+    after which a reader asks for a refresh. `build_us` is how long building took. `packed` is the body as
+    stored.
+    """
+
+    codec: int
+    created_us: int
+    ttl_ms: int
+    eager_ms: int
+    build_us: int
+    etag: bytes
+    check: bytes
+    stamp: bytes
+    hard: bytes
+    body_bytes: int
+    packed: bytes
+
+    def body(self) -> bytes | None:
+        """The JSON body; None if the stored bytes are damaged."""
+        if self.codec == PLAIN:
+            return self.packed if len(self.packed) == self.body_bytes else None
+        try:
+            body = _decompressor().decompress(self.packed, max_output_size=self.body_bytes)
+        except zstandard.ZstdError:
+            return None
+        return body if len(body) == self.body_bytes else None
+
+    def expired(self, now_us: int) -> bool:
+        """Whether the entry's TTL has passed."""
+        return now_us >= self.created_us + self.ttl_ms * 1000
+
+    def eager(self, now_us: int) -> bool:
+        """Whether a read at this time should ask for a refresh."""
+        return now_us >= self.created_us + self.eager_ms * 1000
+
+    def encode(self) -> bytes:
+        """The bytes to store."""
+        return (
+            HEADER.pack(
+                MAGIC,
+                FORMAT,
+                self.codec,
+                self.created_us,
+                self.ttl_ms,
+                self.eager_ms,
+                self.build_us,
+                self.etag,
+                self.check,
+                self.stamp,
+                self.hard,
+                self.body_bytes,
+            )
+            + self.packed
+        )
+
+
+def decode(stored: bytes) -> Envelope | None:
+    """The envelope of stored bytes; None for anything that is not one of this format."""
+    if len(stored) < HEADER.size:
+        return None
+    magic, version, *_ = fields = HEADER.unpack_from(stored)
+    if magic != MAGIC or version != FORMAT:
+        return None
+    parts: tuple[Any, ...] = (*fields[2:], stored[HEADER.size :])
+    envelope = Envelope(*parts)
+    intact = envelope.codec in (PLAIN, ZSTD) and envelope.body_bytes <= LARGEST_BODY_BYTES
+    return envelope if intact else None
+
+
+def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:
+    """Codec and stored form of a body: compressed from that size on, and only if smaller."""
+    if len(body) >= compress_from_bytes:
+        packed = _compressor().compress(body)
+        if len(packed) < len(body):
+            return ZSTD, packed
+    return PLAIN, body
+
+
+def etag_of(body: bytes) -> bytes:
+    """Eight bytes that name a body."""
+    return blake2b(body, digest_size=8).digest()
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    if not hasattr(_zstd, "compressor"):
+        # The header already carries the size; the frame need not.
+        _zstd.compressor = zstandard.ZstdCompressor(level=3, write_content_size=False)
+    return _zstd.compressor  # type: ignore[no-any-return]
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_zstd, "decompressor"):
+        _zstd.decompressor = zstandard.ZstdDecompressor()
+    return _zstd.decompressor  # type: ignore[no-any-return]

@@ -1,0 +1,207 @@
+"""Filling entries: the one path by which a value gets into the cache.
+
+Reads, refreshes and warming all come through here: take the stamps, win the lease, load in a fresh
+transaction, store only under unchanged stamps (RACES 1, 2, 18). A lease saves work; only the stamp gives
+correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+
+from jobs.cache.accounting import Accounting
+from jobs.cache.catalog import Catalog
+from jobs.cache.detached import Detached
+from jobs.cache.envelope import Envelope, etag_of, pack
+from jobs.cache.keys import EntryNames
+from jobs.cache.loads import Loads
+from jobs.cache.store import Claim, Store
+from jobs.cache.view import EntryKey, View
+from jobs.contracts import Outcome
+from jobs.errors import CacheUnavailable
+from jobs.settings import Settings
+
+FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.005, 0.1, 1.6
+"""How a reader looks again whether another process's build is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A body and what became of it; None for a row that does not exist."""
+
+    body: bytes | None
+    outcome: Outcome
+    etag: bytes = b""
+
+
+class Filler:
+    """Builds entries and keeps them, if no change overtook the build."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Store,
+        loads: Loads,
+        settings: Settings,
+        accounting: Accounting,
+        detached: Detached,
+    ) -> None:
+        self.catalog = catalog
+        self.store = store
+        self.loads = loads
+        self.accounting = accounting
+        self._settings = settings
+        self._detached = detached
+        self._flights: dict[tuple[str, bytes, bytes], asyncio.Task[list[Filled]]] = {}
+
+    async def fill(self, key: EntryKey) -> Filled:
+        """The value of an entry for a reader that missed; raises CacheUnavailable or the loader's error."""
+        view = self.catalog.view(key.view)
+        names = self.store.keys.entry(key, view.version)
+        give_up = time.monotonic() + self._settings.cache.lease_wait_s
+        wait_s = FIRST_WAIT_S
+        while True:
+            claim = (await self.store.begin([names]))[0]
+            if claim is None:  # the cache's memory is full: nothing can be kept (RACES 44)
+                body = (await self.loads.load_without_stamp(view, key)).bodies.get(key)
+                return Filled(body, Outcome.NOT_KEPT, etag_of(body or b""))
+            flight = self._join(claim)
+            if flight is None and (claim.won or time.monotonic() >= give_up):
+                flight = self._start(view, key, claim)
+            if flight is not None:
+                return (await asyncio.shield(flight))[0]
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * WAIT_GROWTH, LONGEST_WAIT_S)
+            built = await self._built_elsewhere(names)
+            if built is not None:
+                return built
+
+    async def fill_many(self, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
+        """Build what is missing or ageing among entries, in as few statements as there are views.
+
+        Raises CacheUnavailable or the loader's error. Entries that others are building are left to them.
+        """
+        names = {key: self.store.keys.entry(key, self.catalog.view(key.view).version) for key in keys}
+        outcomes: dict[EntryKey, Outcome] = {}
+        found = await self.store.fetch(list(names.values()))
+        for key, one in zip(names, found, strict=True):
+            if one.miss is None and one.envelope and not one.envelope.eager(one.server.now_us()):
+                outcomes[key] = Outcome.FRESH
+        wanted = [key for key in names if key not in outcomes]
+        claims = await self.store.begin([names[key] for key in wanted]) if wanted else []
+        won: list[tuple[EntryKey, Claim]] = []
+        for key, claim in zip(wanted, claims, strict=True):
+            if claim is None:
+                outcomes[key] = Outcome.NOT_KEPT
+            elif claim.won:
+                won.append((key, claim))
+            else:
+                outcomes[key] = Outcome.ALREADY_BUILDING
+        by_view = sorted(won, key=lambda pair: pair[0].view)
+        for view_name, group in groupby(by_view, key=lambda pair: pair[0].view):
+            mine = list(group)
+            filled = await self._build(self.catalog.view(view_name), mine)
+            outcomes.update({key: one.outcome for (key, _), one in zip(mine, filled, strict=True)})
+        return outcomes
+
+    def _join(self, claim: Claim) -> asyncio.Task[list[Filled]] | None:
+        # Only a load under the very stamps that this reader just obtained may be joined (RACES 31).
+        return self._flights.get(claim.flight)
+
+    def _start(self, view: View, key: EntryKey, claim: Claim) -> asyncio.Task[list[Filled]]:
+        flight = self._detached.start(self._build(view, [(key, claim)]))
+        self._flights[claim.flight] = flight
+        flight.add_done_callback(lambda _: self._flights.pop(claim.flight, None))
+        return flight
+
+    async def _built_elsewhere(self, names: EntryNames) -> Filled | None:
+        found = (await self.store.fetch([names]))[0]
+        if found.miss is not None or found.envelope is None:
+            return None
+        body = found.envelope.body()
+        return None if body is None else Filled(body, Outcome.STORED, found.envelope.etag)
+
+    async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:
+        """Load and store entries of one view. The stamps in the claims are older than the transaction."""
+        started_us = [claim.server.now_us() for _, claim in claims]
+        try:
+            loaded = await self.loads.load(view, [key for key, _ in claims])
+        except BaseException:
+            await self._release([claim for _, claim in claims])
+            self.accounting.count(view.name, "load_errors")
+            raise
+        self.accounting.count(view.name, "loads", len(loaded.bodies))
+        self.accounting.count(view.name, "load_us", loaded.build_us * len(claims))
+        filled: list[Filled] = []
+        to_store: list[tuple[Claim, Envelope, timedelta]] = []
+        for (key, claim), created_us in zip(claims, started_us, strict=True):
+            body = loaded.bodies.get(key)
+            if body is None:  # gone, perhaps while this was queued: nothing is stored (RACES 29)
+                filled.append(Filled(None, Outcome.GONE))
+                continue
+            envelope, life = self._envelope(view, claim, body, created_us, loaded.build_us)
+            to_store.append((claim, envelope, life))
+            filled.append(Filled(body, Outcome.STORED, envelope.etag))
+        return await self._keep(view, claims, filled, to_store)
+
+    async def _keep(
+        self,
+        view: View,
+        claims: Sequence[tuple[EntryKey, Claim]],
+        filled: list[Filled],
+        to_store: list[tuple[Claim, Envelope, timedelta]],
+    ) -> list[Filled]:
+        await self._release(
+            [claim for (_, claim), one in zip(claims, filled, strict=True) if one.body is None]
+        )
+        try:
+            outcomes = iter(await self.store.store(to_store) if to_store else [])
+        except CacheUnavailable:
+            outcomes = iter([Outcome.NOT_KEPT] * len(to_store))  # its caller gets the value all the same
+        kept = [one if one.body is None else Filled(one.body, next(outcomes), one.etag) for one in filled]
+        for one in kept:
+            self.accounting.count(view.name, one.outcome)
+        stored_bytes = sum(len(envelope.packed) for _, envelope, _ in to_store)
+        self.accounting.count(view.name, "stored_bytes", stored_bytes)
+        self.accounting.count(view.name, "body_bytes", sum(e.body_bytes for _, e, _ in to_store))
+        return kept
+
+    async def _release(self, claims: Sequence[Claim]) -> None:
+        try:
+            await self.store.release(claims)
+        except CacheUnavailable:
+            return  # the lease ends by itself
+
+    def _envelope(
+        self, view: View, claim: Claim, body: bytes, created_us: int, build_us: int
+    ) -> tuple[Envelope, timedelta]:
+        cache = self._settings.cache
+        # What was filled together must not expire together (RACES 19).
+        shortened = 1 - cache.ttl_jitter * random.random()  # noqa: S311 - spreads load, hides nothing
+        ttl = self._settings.ttl(view.name, view.ttl) * shortened
+        eager = ttl * (cache.eager_refresh * shortened if cache.eager_refresh < 1 else 1)
+        codec, packed = pack(body, cache.compress_from_bytes)
+        envelope = Envelope(
+            codec=codec,
+            created_us=created_us,
+            ttl_ms=_ms(ttl),
+            eager_ms=_ms(eager),
+            build_us=min(build_us, 2**32 - 1),
+            etag=etag_of(body),
+            check=claim.names.check,
+            stamp=claim.stamp,
+            hard=claim.hard,
+            body_bytes=len(body),
+            packed=packed,
+        )
+        return envelope, ttl + timedelta(seconds=cache.fail_safe_s)
+
+
+def _ms(duration: timedelta) -> int:
+    return max(1, round(duration.total_seconds() * 1000))

@@ -1,0 +1,160 @@
+"""Reading through the cache: one round trip for a hit, SQL for everything else.
+
+Who may read is checked on every read before a byte is answered (RACES 23). When Redis does not answer, the
+breaker opens and reads go to SQL; nothing here raises because the cache is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from jobs.cache.breaker import Breaker
+from jobs.cache.envelope import etag_of
+from jobs.cache.fill import Filler
+from jobs.cache.reading import Reading, State
+from jobs.cache.store import Found, Miss
+from jobs.cache.view import Access, EntryKey, View
+from jobs.errors import CacheUnavailable, Forbidden, NotFound
+
+AskRefresh = Callable[[EntryKey], None]
+
+
+class Cache:
+    """Cached reads of a catalog's views."""
+
+    def __init__(self, filler: Filler, breaker: Breaker, ask_refresh: AskRefresh) -> None:
+        self.filler = filler
+        self.breaker = breaker
+        self.catalog = filler.catalog
+        self.store = filler.store
+        self.accounting = filler.accounting
+        self._ask_refresh = ask_refresh
+
+    async def read(
+        self,
+        view: str,
+        scope_id: object,
+        params: Mapping[str, Any] | BaseModel | None = None,
+        *,
+        reader: object = None,
+        bypass: bool = False,
+    ) -> Reading:
+        """Read one entry as `reader` (the id that the access view, or an owner's scope, knows).
+
+        Raises NotFound, Forbidden, BadRequest naming the field, or what the loader raised when there is
+        nothing to fall back on. `bypass` answers from SQL without asking or filling the cache.
+        """
+        declared = self.catalog.view(view)
+        key = self.catalog.key(view, scope_id, params)
+        if declared.access is Access.OWNER and str(reader) != key.scope.id:
+            raise Forbidden(f"{key} is not for this reader")
+        if bypass or self.breaker.open:
+            return await self._from_sql(declared, key, reader)
+        try:
+            return await self._through_cache(declared, key, reader)
+        except CacheUnavailable as error:
+            self.breaker.trip(str(error))
+            return await self._from_sql(declared, key, reader)
+
+    async def _through_cache(self, view: View, key: EntryKey, reader: object) -> Reading:
+        guard = self._guard(view, key)
+        found, *found_guard = await self._fetch([key, guard] if guard else [key])
+        role = await self._role(guard, found_guard[0], reader) if guard else None
+        self.accounting.read(key)
+        if found.miss is None and found.envelope is not None:
+            body = found.envelope.body()
+            if body is not None:
+                guard_missed = guard is not None and found_guard[0].miss is not None
+                return self._hit(view, key, found, body, role, without_sql=not guard_missed)
+        cause = found.miss or Miss.UNREADABLE
+        self.accounting.count(view.name, f"miss_{cause}")
+        return await self._after_miss(view, key, cause, reader)
+
+    def _hit(
+        self, view: View, key: EntryKey, found: Found, body: bytes, role: str | None, *, without_sql: bool
+    ) -> Reading:
+        assert found.envelope is not None  # noqa: S101 - the caller looked
+        now_us = found.server.now_us()
+        age = timedelta(microseconds=max(0, now_us - found.envelope.created_us))
+        if found.envelope.eager(now_us):
+            self._ask_refresh(key)
+        self.accounting.count(view.name, "hits" if without_sql else "miss_access")
+        state = State.HIT if without_sql else State.MISS
+        return Reading(body, _quoted(found.envelope.etag), state, age, role=role)
+
+    async def _after_miss(self, view: View, key: EntryKey, cause: Miss, reader: object) -> Reading:
+        guard = self._guard(view, key)
+        try:
+            filled = await self.filler.fill(key)
+        except CacheUnavailable:
+            raise
+        except Exception:
+            # Whatever the loader raised: the last value may still do (fail-safe), marked stale.
+            stale = await self._stale(view, key, cause, reader)
+            if stale is None:
+                raise
+            return stale
+        # Time has passed: the reader may have been removed meanwhile (RACES 23).
+        role = await self._role(guard, (await self._fetch([guard]))[0], reader) if guard else None
+        if filled.body is None:
+            raise NotFound(f"{key} does not exist")
+        return Reading(filled.body, _quoted(filled.etag), State.MISS, cause=cause, role=role)
+
+    async def _stale(self, view: View, key: EntryKey, cause: Miss, reader: object) -> Reading | None:
+        """The last value while its hard stamp holds, looked at again now (RACES 22, 33)."""
+        guard = self._guard(view, key)
+        found, *found_guard = await self._fetch([key, guard] if guard else [key])
+        body = found.envelope.body() if found.revivable and found.envelope else None
+        if body is None or found.envelope is None:
+            return None
+        role = await self._role(guard, found_guard[0], reader) if guard else None
+        self.accounting.count(view.name, "stale")
+        age = timedelta(microseconds=max(0, found.server.now_us() - found.envelope.created_us))
+        return Reading(body, _quoted(found.envelope.etag), State.STALE, age, cause, role)
+
+    async def _from_sql(self, view: View, key: EntryKey, reader: object) -> Reading:
+        self.accounting.count(view.name, f"miss_{Miss.BYPASS}")
+        guard = self._guard(view, key)
+        role = await self._role_in_sql(guard, reader) if guard else None
+        loaded = await self.filler.loads.load_without_stamp(view, key)
+        body = loaded.bodies.get(key)
+        if body is None:
+            raise NotFound(f"{key} does not exist")
+        return Reading(body, _quoted(etag_of(body)), State.BYPASS, cause=Miss.BYPASS, role=role)
+
+    async def _role(self, guard: EntryKey, found: Found, reader: object) -> str:
+        """The reader's role; an entry that refuses is confirmed in SQL, and refusals are not cached."""
+        body = found.envelope.body() if found.miss is None and found.envelope else None
+        if body is None:
+            self.accounting.count(guard.view, f"miss_{found.miss or Miss.UNREADABLE}")
+            body = (await self.filler.fill(guard)).body
+        else:
+            self.accounting.count(guard.view, "hits")
+        role = from_json(body).get(str(reader)) if body is not None else None
+        return role if role is not None else await self._role_in_sql(guard, reader)
+
+    async def _role_in_sql(self, guard: EntryKey, reader: object) -> str:
+        loaded = await self.filler.loads.load_without_stamp(self.catalog.view(guard.view), guard)
+        body = loaded.bodies.get(guard)
+        if body is None:
+            raise NotFound(f"{guard.scope} does not exist")
+        role = from_json(body).get(str(reader))
+        if role is None:
+            raise Forbidden(f"{guard.scope} is not for this reader")
+        return str(role)
+
+    async def _fetch(self, keys: list[EntryKey]) -> list[Found]:
+        names = [self.store.keys.entry(key, self.catalog.view(key.view).version) for key in keys]
+        return await self.store.fetch(names)
+
+    def _guard(self, view: View, key: EntryKey) -> EntryKey | None:
+        return EntryKey(view.access_view, key.scope) if view.access is Access.MEMBERS else None
+
+
+def _quoted(etag: bytes) -> str:
+    return f'"{etag.hex()}"'

@@ -1,0 +1,217 @@
+"""The four steps of the cache protocol that touch Redis: fetch, begin, store, unlink.
+
+Nothing here knows how to load. Every method raises CacheUnavailable when the server does not answer; what
+is wrong with stored bytes is a miss with its cause, never an error.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from jobs.cache.client import RUN, CacheClient, ServerRun
+from jobs.cache.envelope import Envelope, decode
+from jobs.cache.keys import EntryNames, KeySpace
+from jobs.cache.view import Scope
+from jobs.contracts import Outcome
+from jobs.errors import CacheUnavailable
+
+STAMP_LIFE = timedelta(minutes=10)
+"""Life of a new stamp: longer than any load. Storing extends it past the entry's."""
+STAMP_MARGIN = timedelta(minutes=1)
+"""How much longer than its entry a stamp lives (RACES 13)."""
+UNLINK_CHUNK = 500
+"""Keys in one UNLINK: short enough not to hold up readers."""
+
+
+class Miss(StrEnum):
+    """Why an entry could not be served as it is."""
+
+    COLD = "cold"
+    """There is none."""
+    EXPIRED = "expired"
+    """Its TTL has passed."""
+    INVALIDATED = "invalidated"
+    """Built under stamps that are no longer there."""
+    UNREADABLE = "undecodable"
+    """Damaged, foreign, or of another key."""
+    BYPASS = "bypass"
+    """The cache was not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Redis held for one entry.
+
+    `miss` is None for an entry that is valid now. `envelope` may be there all the same: `revivable` tells
+    whether fail-safe may serve it.
+    """
+
+    envelope: Envelope | None
+    miss: Miss | None
+    revivable: bool
+    server: ServerRun
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The stamps taken before a load, and the lease if it was won. Only the stamps give correctness."""
+
+    names: EntryNames
+    stamp: bytes
+    hard: bytes
+    won: bool
+    token: str
+    server: ServerRun
+
+    @property
+    def flight(self) -> tuple[str, bytes, bytes]:
+        """What a load must share to be joined (RACES 31)."""
+        return self.names.entry, self.stamp, self.hard
+
+
+class Store:
+    """The protocol's steps on one server."""
+
+    def __init__(self, client: CacheClient, keys: KeySpace, lease: timedelta) -> None:
+        self.client = client
+        self.keys = keys
+        self._lease_ms = _ms(lease)
+        self._begin = client.script("begin.lua")
+        self._store = client.script("store.lua")
+        self._release = client.script("release.lua")
+
+    async def fetch(self, entries: Sequence[EntryNames]) -> list[Found]:
+        """Read entries with their stamps in one round trip."""
+        keys = [key for names in entries for key in (names.stamp, names.hard, names.entry)]
+        answer = await self.client.call(("MGET", *keys))
+        replies = answer.first()
+        return [
+            _judge(names, replies[3 * index : 3 * index + 3], answer.server)
+            for index, names in enumerate(entries)
+        ]
+
+    async def begin(self, entries: Sequence[EntryNames]) -> list[Claim | None]:
+        """Take or create stamps and try leases, before anything is loaded (RACES 1).
+
+        None where the server refused the script because its memory is full: then nothing can be stored
+        (RACES 44).
+        """
+        token = secrets.token_urlsafe(9)
+        answer = await self.client.call(
+            *(
+                self._begin.call(
+                    (names.stamp, names.hard, names.lease),
+                    RUN,
+                    secrets.token_urlsafe(8),
+                    _ms(STAMP_LIFE),
+                    token,
+                    self._lease_ms,
+                )
+                for names in entries
+            )
+        )
+        return [
+            _claim(names, reply, token, answer.server)
+            for names, reply in zip(entries, answer.replies, strict=True)
+        ]
+
+    async def store(self, claims: Sequence[tuple[Claim, Envelope, timedelta]]) -> list[Outcome]:
+        """Store envelopes for their life, each only if its stamps are unchanged; gives leases back.
+
+        STORED, SUPERSEDED by an invalidation, or NOT_KEPT because the server's memory is full.
+        """
+        answer = await self.client.call(
+            *(
+                self._store.call(
+                    (claim.names.stamp, claim.names.hard, claim.names.entry, claim.names.lease),
+                    claim.stamp,
+                    claim.hard,
+                    envelope.encode(),
+                    _ms(life),
+                    _ms(life + STAMP_MARGIN),
+                    claim.token,
+                )
+                for claim, envelope, life in claims
+            )
+        )
+        return [_stored(reply) for reply in answer.replies]
+
+    async def release(self, claims: Iterable[Claim]) -> None:
+        """Give back leases of builds that stored nothing."""
+        commands = [
+            self._release.call((claim.names.lease,), claim.stamp + claim.hard + claim.token.encode())
+            for claim in claims
+            if claim.won
+        ]
+        if commands:
+            await self.client.call(*commands)
+
+    async def unlink(self, stamps: Iterable[str]) -> None:
+        """Invalidate: unlink stamps and wait for the acknowledgement. Idempotent, in any order.
+
+        Plain UNLINK, which a server whose memory is full still accepts. An error reply is raised: a delete
+        that did not happen is never taken for done (RACES 7).
+        """
+        wanted = list(stamps)
+        chunks = [wanted[at : at + UNLINK_CHUNK] for at in range(0, len(wanted), UNLINK_CHUNK)]
+        if not chunks:
+            return
+        answer = await self.client.call(*(("UNLINK", *chunk) for chunk in chunks))
+        for reply in answer.replies:
+            if isinstance(reply, RedisError):
+                raise CacheUnavailable(f"the cache Redis refused to unlink: {reply}") from reply
+
+    def stamps_of(self, scope: Scope, views: Iterable[str], *, hard: bool) -> set[str]:
+        """The stamp keys that an invalidation unlinks."""
+        stamps = {self.keys.stamp(scope, view) for view in views}
+        if hard:
+            stamps.add(self.keys.hard(scope))
+        return stamps
+
+
+def _judge(names: EntryNames, values: Sequence[bytes | None], server: ServerRun) -> Found:
+    stamp, hard, stored = values
+    if stored is None:
+        return Found(None, Miss.COLD, revivable=False, server=server)
+    envelope = decode(stored)
+    if envelope is None or envelope.check != names.check:
+        return Found(None, Miss.UNREADABLE, revivable=False, server=server)
+    # A stamp of another run of the server counts as missing (RACES 8); a missing stamp is a miss (RACES 14).
+    hard_holds = hard is not None and hard == envelope.hard and hard.startswith(server.run)
+    soft_holds = stamp is not None and stamp == envelope.stamp and stamp.startswith(server.run)
+    if not (hard_holds and soft_holds):
+        return Found(envelope, Miss.INVALIDATED, revivable=hard_holds, server=server)
+    if envelope.expired(server.now_us()):
+        return Found(envelope, Miss.EXPIRED, revivable=True, server=server)
+    return Found(envelope, None, revivable=True, server=server)
+
+
+def _claim(names: EntryNames, reply: Any, token: str, server: ServerRun) -> Claim | None:  # noqa: ANN401
+    _raise_unless_full(reply)
+    if isinstance(reply, OutOfMemoryError):
+        return None
+    stamp, hard, won = reply
+    return Claim(names, stamp, hard, won == 1, token, server)
+
+
+def _stored(reply: object) -> Outcome:
+    _raise_unless_full(reply)
+    if isinstance(reply, OutOfMemoryError):
+        return Outcome.NOT_KEPT
+    return Outcome.STORED if reply == 1 else Outcome.SUPERSEDED
+
+
+def _raise_unless_full(reply: object) -> None:
+    if isinstance(reply, ResponseError) and not isinstance(reply, OutOfMemoryError):
+        raise CacheUnavailable(f"the cache Redis refused a script: {reply}") from reply
+
+
+def _ms(duration: timedelta) -> int:
+    return max(1, round(duration.total_seconds() * 1000))

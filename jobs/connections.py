@@ -1,0 +1,92 @@
+"""SQL engines from settings, and the one place where drivers' errors become Stoker's.
+
+Loaders have a pool of their own, so that a herd of cache misses never starves the application's writes, and
+read in one snapshot: several statements of a dashboard see the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asyncpg.exceptions import (
+    CannotConnectNowError,
+    InterfaceError,
+    PostgresConnectionError,
+    QueryCanceledError,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from jobs.errors import DatabaseUnavailable
+from jobs.settings import Settings, require
+
+OLDEST_POSTGRES = 14
+
+
+def application_engine(settings: Settings) -> AsyncEngine:
+    """The engine of services, outbox and worker: READ COMMITTED."""
+    return create_async_engine(
+        require(settings.database_url, "DATABASE_URL"),
+        pool_size=settings.database.connections,
+        max_overflow=0,
+        pool_timeout=settings.database.connect_timeout_s,
+        # A connection that died with a restarted Postgres is replaced before anyone's transaction is on it.
+        pool_pre_ping=True,
+        connect_args={"timeout": settings.database.connect_timeout_s},
+    )
+
+
+def loader_engine(settings: Settings) -> AsyncEngine:
+    """The loaders' engine: read-only, one snapshot for each load, statements bounded in time."""
+    return create_async_engine(
+        require(settings.database_url, "DATABASE_URL"),
+        pool_size=settings.loaders.connections,
+        max_overflow=0,
+        pool_timeout=settings.loaders.statement_timeout_s,
+        isolation_level="REPEATABLE READ",
+        execution_options={"postgresql_readonly": True},
+        connect_args={
+            "timeout": settings.database.connect_timeout_s,
+            "server_settings": {
+                "statement_timeout": str(round(settings.loaders.statement_timeout_s * 1000)),
+                "application_name": "stoker loader",
+            },
+        },
+    )
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Translate what says «Postgres does not answer» into DatabaseUnavailable; let all else pass."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailable("no SQL connection became free in time") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or is_outage(error.orig):
+            raise DatabaseUnavailable(f"Postgres does not answer: {_first_line(error.orig)}") from error
+        raise
+    except (OSError, PostgresConnectionError, CannotConnectNowError, InterfaceError) as error:
+        raise DatabaseUnavailable(f"Postgres does not answer: {_first_line(error)}") from error
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Whether a driver's error means that the server is away, starting, stopping or too slow."""
+    while error is not None:
+        if isinstance(
+            error,
+            OSError | PostgresConnectionError | CannotConnectNowError | InterfaceError | QueryCanceledError,
+        ):
+            return True
+        # SQLSTATE classes: 08 connection, 57P shutdown and start-up, 53300 too many connections.
+        state = getattr(error, "sqlstate", None) or ""
+        if state.startswith(("08", "57P")) or state == "53300":
+            return True
+        error = error.__cause__
+    return False
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,98 @@
+"""Following one event to the cache, for writers that must read what they wrote (RACES 25)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.orm import registry
+
+from jobs.connections import database_errors
+from jobs.errors import StokerError
+from jobs.tables import cache_events
+
+FIRST_LOOK_S, LONGEST_LOOK_S, LOOK_GROWTH = 0.004, 0.1, 1.5
+"""How a receipt looks whether its event is settled."""
+
+
+class Applied(StrEnum):
+    """What became of a recorded event."""
+
+    APPLIED = "applied"
+    """The cache acknowledged it: no later read shows what was before."""
+    PENDING = "pending"
+    """Committed, but not applied within the timeout; the worker will."""
+    ROLLED_BACK = "rolled_back"
+    """Its transaction did not commit: nothing changed, nothing will be applied."""
+
+
+class CacheEvent:
+    """A row of `cache_events` that a session inserts."""
+
+    def __init__(self, kind: str, payload: Any, scopes: Any) -> None:  # noqa: ANN401 - JSON
+        self.kind = kind
+        self.payload = payload
+        self.scopes = scopes
+
+
+registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)
+
+
+class Receipt:
+    """What `record` returns: follows one event to the cache."""
+
+    def __init__(self, row: CacheEvent, engine: AsyncEngine) -> None:
+        self._row = row
+        self._engine = engine
+        self._event_id: int | None = None
+        self._rolled_back = False
+
+    @property
+    def event_id(self) -> int:
+        """The event's id; known once its transaction has committed."""
+        if self._event_id is None:
+            raise StokerError("the transaction of this event has not committed")
+        return self._event_id
+
+    async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
+        """Wait until the change is in effect for every reader (read your writes; RACES 25)."""
+        if self._rolled_back:
+            return Applied.ROLLED_BACK
+        event_id = self.event_id
+        give_up = time.monotonic() + timeout.total_seconds()
+        look_s = FIRST_LOOK_S
+        while True:
+            with database_errors():
+                async with self._engine.connect() as connection:
+                    if await is_settled(connection, event_id):
+                        return Applied.APPLIED
+            left = give_up - time.monotonic()
+            if left <= 0:
+                return Applied.PENDING
+            await asyncio.sleep(min(look_s, left))
+            look_s = min(look_s * LOOK_GROWTH, LONGEST_LOOK_S)
+
+    def committed(self) -> None:
+        """Called after the outermost commit; a savepoint of this row may have been rolled back."""
+        state = inspect(self._row)
+        if state.persistent and state.identity:
+            self._event_id = state.identity[0]
+        else:
+            self._rolled_back = True
+
+    def rolled_back(self) -> None:
+        """Called when the outermost transaction rolled back."""
+        self._rolled_back = True
+
+
+async def is_settled(connection: AsyncConnection, event_id: int) -> bool:
+    """Whether an event is applied; one that was pruned is."""
+    found = await connection.execute(
+        text("SELECT settled_at IS NOT NULL FROM cache_events WHERE id = :id"), {"id": event_id}
+    )
+    return bool(found.scalar_one_or_none() in (True, None))

@@ -1,0 +1,123 @@
+"""The outbox's rows as the relay handles them: claim, settle, postpone; and as operators count them.
+
+Rows are claimed, never read past by a cursor (RACES 9). Nothing here touches Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from jobs.cache.breaker import Unsettled
+from jobs.connections import database_errors
+from jobs.settings import ChangesSettings
+from jobs.tables import cache_events
+
+ERROR_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A claimed event."""
+
+    id: int
+    kind: str
+    payload: Any
+    scopes: Any
+    attempts: int
+
+
+_CLAIM = (
+    select(
+        cache_events.c.id,
+        cache_events.c.kind,
+        cache_events.c.payload,
+        cache_events.c.scopes,
+        cache_events.c.attempts,
+        # A relay that freezes after its claim loses it (RACES 35); set here to save a round trip.
+        func.set_config("idle_in_transaction_session_timeout", bindparam("idle_ms"), True),
+    )
+    .where(cache_events.c.settled_at.is_(None), cache_events.c.due_at <= func.clock_timestamp())
+    .order_by(cache_events.c.recorded_at)
+    .limit(bindparam("batch"))
+    .with_for_update(skip_locked=True)
+)
+
+
+async def claim(connection: AsyncConnection, settings: ChangesSettings) -> Sequence[Row]:
+    """Lock unsettled rows that are due; rows that another relay holds are passed over (RACES 28)."""
+    found = await connection.execute(
+        _CLAIM, {"idle_ms": str(round(settings.idle_in_transaction_s * 1000)), "batch": settings.batch}
+    )
+    return [Row(*columns[:5]) for columns in found]
+
+
+async def settle(connection: AsyncConnection, ids: Sequence[int]) -> None:
+    """Mark rows as applied; the cache has acknowledged every one of their stamps."""
+    await connection.execute(
+        text("UPDATE cache_events SET settled_at = clock_timestamp(), error = NULL WHERE id = ANY(:ids)"),
+        {"ids": list(ids)},
+    )
+
+
+async def postpone(
+    connection: AsyncConnection, failed: dict[int, tuple[int, str]], settings: ChangesSettings
+) -> None:
+    """Back off rows that failed alone: id -> (attempts so far, error). The others proceed (RACES 36)."""
+    for row_id, (attempts, error) in failed.items():
+        backoff_s = min(settings.first_backoff_s * 2 ** min(attempts, 30), settings.longest_backoff_s)
+        await connection.execute(
+            update(cache_events)
+            .where(cache_events.c.id == row_id)
+            .values(
+                attempts=attempts + 1,
+                error=error[:ERROR_CHARACTERS],
+                due_at=func.clock_timestamp() + timedelta(seconds=backoff_s),
+            )
+        )
+
+
+async def unsettled(engine: AsyncEngine) -> Unsettled:
+    """The outbox's clock and its oldest unsettled event."""
+    with database_errors():
+        async with engine.connect() as connection:
+            found = await connection.execute(
+                text(
+                    "SELECT clock_timestamp(), (SELECT min(recorded_at) FROM cache_events"
+                    " WHERE settled_at IS NULL)"
+                )
+            )
+            now, oldest = found.one()
+            return Unsettled(now, oldest)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What operators ask of the outbox: unsettled events, those among them that failed, the oldest's age."""
+
+    unsettled: int
+    failing: int
+    oldest_age_s: float
+    applied_last_minute: int
+
+
+async def backlog(engine: AsyncEngine) -> Backlog:
+    """Count unsettled events; bounded by the partial index, not by the table."""
+    with database_errors():
+        async with engine.connect() as connection:
+            found = await connection.execute(
+                text(
+                    "SELECT count(*), count(*) FILTER (WHERE attempts > 0),"
+                    " coalesce(extract(epoch FROM clock_timestamp() - min(recorded_at)), 0),"
+                    " (SELECT count(*) FROM cache_events"
+                    "  WHERE settled_at > clock_timestamp() - interval '1 minute')"
+                    " FROM cache_events WHERE settled_at IS NULL"
+                )
+            )
+            count, failing, age_s, recent = found.one()
+            return Backlog(count, failing, max(0.0, float(age_s)), recent)
