@@ -82,7 +82,7 @@ async def read_counters(
 async def recently_read(
     client: CacheClient, keys: KeySpace, within_s: float, limit: int
 ) -> list[tuple[EntryKey, float]]:
-    """Entries read in the last seconds, the latest first, each with the seconds since 1970 of its last read."""
+    """Entries read in the last seconds, the latest first, each with its last read (seconds since 1970)."""
     answer = await client.call(
         (
             *("ZRANGE", keys.reads, "+inf", time.time() - within_s),
