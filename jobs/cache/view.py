@@ -36,7 +36,7 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Scope:
-    """The thing whose change makes entries wrong: `project:42`.
+    """The thing whose change makes entries wrong: `order:42`.
 
     The id is canonical text (see `ScopeKind.scope`); `number` is it as an integer.
     """

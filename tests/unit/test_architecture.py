@@ -1,0 +1,165 @@
+"""The layout, asserted: one direction, no cycles, a domain named only where it lives (DESIGN.md section 3)."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import jobs
+
+ROOT = Path(__file__).parents[2]
+
+LEVELS: tuple[frozenset[str], ...] = (
+    frozenset({"jobs.errors"}),
+    frozenset({"jobs.settings"}),
+    frozenset({"jobs.connections", "jobs.tables"}),
+    frozenset({"jobs.contracts"}),
+    frozenset({"jobs.cache"}),
+    frozenset({"jobs.domain"}),
+    frozenset({"jobs.queue", "jobs.enqueue", "jobs.progress", "jobs.ring", "jobs.outbox"}),
+    frozenset({"jobs.stoker"}),
+    frozenset({"jobs.projects", "jobs.tasks"}),
+    frozenset({"worker.engine", "worker.embedded"}),
+)
+"""Low to high; whatever is not named here is the worker's and above all of it."""
+
+PUBLIC_NAMES = frozenset(
+    """
+    Access Answer Applied BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable Domain Enqueued
+    EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane NotFound Outcome QueueUnavailable
+    Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings SettingsError State Stoker
+    StokerError Unavailable View Warm WarmPlan load_domain load_settings
+    """.split()  # noqa: SIM905 - reads better than forty quoted lines
+)
+
+
+def sources(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules that a file imports, as `package.module` or `package.module.name`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                # `from package import module` depends on the module, not on all of its package.
+                name = f"{node.module}.{alias.name}"
+                yield name if is_module(name) else node.module
+                yield name
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def level_of(module: str) -> int | None:
+    """The level of a module; None for the worker's upper rooms and for `jobs` itself."""
+    for level, packages in enumerate(LEVELS):
+        if any(within(module, package) for package in packages):
+            return level
+    return None
+
+
+def test_imports_go_one_way() -> None:
+    wrong = []
+    for path in sources("jobs", "worker"):
+        own = level_of(module_of(path))
+        for imported in imports(path):
+            other = level_of(imported)
+            if own is not None and other is not None and other > own:
+                wrong.append(f"{module_of(path)} imports {imported}")
+            if own is not None and within(imported, "worker") and other is None:
+                wrong.append(f"{module_of(path)} imports {imported}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_is_in_a_cycle() -> None:
+    modules = {module_of(path): path for path in sources("jobs", "worker")}
+    graph = {
+        name: {imported for imported in imports(path) if imported in modules and imported != name}
+        for name, path in modules.items()
+        if name != "jobs"  # the public names: imports everything, and only domains import it
+    }
+    for uses in graph.values():
+        uses.discard("jobs")
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"cycle: {' -> '.join(error.args[1])}")
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    assert sorted(jobs.__all__) == sorted(PUBLIC_NAMES)
+    assert all(hasattr(jobs, name) for name in jobs.__all__)
+
+
+def test_jobs_never_imports_the_worker() -> None:
+    wrong = [
+        f"{module_of(path)} imports {imported}"
+        for path in sources("jobs")
+        for imported in imports(path)
+        if within(imported, "worker") or within(imported, "fastapi") or within(imported, "arq.worker")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_importing_jobs_brings_no_server() -> None:
+    code = "import jobs, sys; print([m for m in ('fastapi', 'uvicorn', 'worker') if m in sys.modules])"
+    ran = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_domain_is_written_with_the_public_names_only() -> None:
+    private = re.compile(r"^jobs\.(?!projects\b)")
+    names = {f"jobs.{name}" for name in PUBLIC_NAMES}
+    wrong = [
+        f"{module_of(path)} imports {imported}"
+        for path in sources("jobs/projects")
+        for imported in imports(path)
+        if private.match(imported) and imported not in names
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_domain_and_the_demo_name_projects() -> None:
+    # The setting `domain` has a default, and the glossary gives examples: jobs/settings.py, jobs/__init__.py.
+    rooms = [
+        path
+        for path in (ROOT / "jobs").rglob("*")
+        if within_room(path, "jobs", {"projects", "settings.py", "__init__.py"})
+    ]
+    rooms += [path for path in (ROOT / "worker").rglob("*") if within_room(path, "worker", {"demo"})]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in rooms
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"project", line, re.IGNORECASE)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def within_room(path: Path, package: str, outside: set[str]) -> bool:
+    inside = path.relative_to(ROOT / package).parts
+    text_file = path.suffix in {".py", ".lua", ".sql", ".html", ".js", ".css"}
+    return text_file and path.is_file() and inside[0] not in outside
