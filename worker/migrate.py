@@ -19,11 +19,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from sqlalchemy import Connection, delete, insert, select, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from jobs.connections import database_errors
 from jobs.domain import Domain
-from jobs.errors import DatabaseUnavailable, StokerError
+from jobs.errors import StokerError
 from jobs.tables import installation
 
 HERE = Path(__file__).parent / "migrations"
@@ -143,14 +143,9 @@ async def _name_installation(connection: AsyncConnection) -> str:
 async def _transaction(database_url: str) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(database_url)
     try:
-        async with engine.begin() as connection:
-            yield connection
-    except (OSError, TimeoutError) as error:
-        raise DatabaseUnavailable(f"Postgres does not answer: {error}") from error
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise DatabaseUnavailable(f"Postgres went away: {error.orig}") from error
-        raise
+        with database_errors():
+            async with engine.begin() as connection:
+                yield connection
     finally:
         await engine.dispose()
 

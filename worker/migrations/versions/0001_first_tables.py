@@ -49,7 +49,10 @@ def _outbox() -> None:
         comment="The outbox: what changed, recorded in the writer's own transaction.",
     )
     op.create_index(
-        "cache_events_unsettled", "cache_events", ["id"], postgresql_where=sa.text("settled_at IS NULL")
+        "cache_events_unsettled",
+        "cache_events",
+        ["recorded_at"],
+        postgresql_where=sa.text("settled_at IS NULL"),
     )
     op.create_index(
         "cache_events_settled",

@@ -1,0 +1,53 @@
+"""Slots of the schedule: computed in UTC from the epoch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.contracts import KeepWarm, Prune, Warm
+from worker.schedule import Task, tasks
+from worker.settings import ScheduleSettings
+
+MOMENTS = st.datetimes(
+    min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
+    max_value=datetime(2100, 1, 1),  # noqa: DTZ001 - the same
+    timezones=st.just(UTC),
+)
+INTERVALS = st.timedeltas(min_value=timedelta(milliseconds=50), max_value=timedelta(days=7))
+
+
+@given(now=MOMENTS, every=INTERVALS, offset=st.timedeltas(timedelta(0), timedelta(days=1)))
+def test_the_newest_slot_has_come_and_the_following_has_not(
+    now: datetime, every: timedelta, offset: timedelta
+) -> None:
+    task = Task("any", Prune(), every, offset)
+    assert task.newest(now) <= now < task.following(now)
+    assert task.newest(task.newest(now)) == task.newest(now)
+
+
+@given(now=MOMENTS, every=INTERVALS, later=st.floats(min_value=0, max_value=0.999))
+def test_all_who_look_within_a_slot_see_the_same_one(now: datetime, every: timedelta, later: float) -> None:
+    task = Task("any", Prune(), every)
+    slot = task.newest(now)
+    assert task.newest(slot + every * later) == slot
+
+
+def test_pruning_happens_at_its_time_of_day() -> None:
+    (prune,) = tasks(ScheduleSettings(enable_background_warming=False, prune_at="04:30"))
+    assert prune.newest(datetime(2026, 3, 29, 4, 29, tzinfo=UTC)) == datetime(2026, 3, 28, 4, 30, tzinfo=UTC)
+    assert prune.newest(datetime(2026, 3, 29, 4, 31, tzinfo=UTC)) == datetime(2026, 3, 29, 4, 30, tzinfo=UTC)
+
+
+def test_by_default_both_warmings_and_the_pruning_are_scheduled() -> None:
+    assert [task.contract for task in tasks(ScheduleSettings())] == [
+        Warm(target="active"),
+        KeepWarm(),
+        Prune(),
+    ]
+
+
+def test_background_warming_can_be_turned_off() -> None:
+    assert [task.name for task in tasks(ScheduleSettings(enable_background_warming=False))] == ["prune"]

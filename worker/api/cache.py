@@ -1,0 +1,162 @@
+"""Routes under /api/cache: invalidate and warm, follow both, and see whether the cache is right and warm.
+
+Acting is asked for, not waited for: 202 with an id whose progress can be read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from jobs.cache.view import LARGEST_ID
+from jobs.domain import ACTIVE
+from jobs.errors import NotFound
+from jobs.progress import JobState, Progress
+from worker import actions
+from worker.api.access import Operator, Viewer
+from worker.api.context import OpenStoker, TheSettings
+from worker.figures import CacheFigures, cache_figures
+from worker.health import Health, examine, probes
+
+router = APIRouter(prefix="/api/cache", tags=["cache"])
+
+ScopeId = StrictInt | Annotated[str, Field(max_length=64)]
+Name = Annotated[str, Field(max_length=64)]
+
+
+class Asked(BaseModel):
+    """The body of a request: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class InvalidateRequest(Asked):
+    """Which scope is wrong. Without `views`, every view of it. Hard: not even marked stale any more."""
+
+    kind: Name = Field(description="A scope kind of the domain.")
+    id: ScopeId
+    views: list[Name] | None = Field(default=None, min_length=1, max_length=64)
+    hard: bool = False
+
+
+class WarmRequest(Asked):
+    """What to warm: `active` for everybody who is active, or a scope kind and an id."""
+
+    target: Name = Field(default=ACTIVE, description="`active`, or a scope kind that the domain can warm.")
+    id: ScopeId | None = None
+
+
+class Accepted(BaseModel):
+    """What was asked for will be done; `status_url` tells how far it is."""
+
+    id: str
+    status_url: str
+
+
+class EventState(StrEnum):
+    """Where an invalidation stands."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+
+
+class InvalidationProgress(BaseModel):
+    """A requested invalidation; `applied` once the cache has acknowledged it."""
+
+    id: str
+    state: EventState
+    recorded_at: datetime
+    applied_at: datetime | None
+    attempts: int
+    error: str | None
+
+
+class WarmProgress(BaseModel):
+    """A warming job; `total` is 0 until it is known."""
+
+    id: str
+    state: JobState
+    done: int
+    total: int
+    error: str | None
+    updated_at: datetime
+
+
+@router.post("/invalidate", status_code=202)
+async def invalidate(
+    asked: InvalidateRequest, operator: Operator, stoker: OpenStoker, request: Request, response: Response
+) -> Accepted:
+    """Record an invalidation; the worker applies it as it does any change."""
+    what = actions.invalidation_of(stoker.domain, asked.kind, asked.id, asked.views or (), hard=asked.hard)
+    event_id = await actions.invalidate(stoker, operator.actor, what)
+    return _accepted(request, response, "invalidation", str(event_id))
+
+
+@router.get("/invalidate/{id}")
+async def invalidation(
+    event_id: Annotated[int, Path(alias="id", ge=1, le=LARGEST_ID)], _: Viewer, stoker: OpenStoker
+) -> InvalidationProgress:
+    """Whether an invalidation is applied."""
+    found = await actions.invalidation_state(stoker, event_id)
+    if found is None:
+        raise NotFound(f"there is no invalidation {event_id}")
+    return InvalidationProgress(
+        id=str(found.id),
+        state=EventState.PENDING if found.applied_at is None else EventState.APPLIED,
+        recorded_at=found.recorded_at,
+        applied_at=found.applied_at,
+        attempts=found.attempts,
+        error=found.error,
+    )
+
+
+@router.post("/warm", status_code=202)
+async def warm(
+    asked: WarmRequest, operator: Operator, stoker: OpenStoker, request: Request, response: Response
+) -> Accepted:
+    """Enqueue the building of what is missing or ageing."""
+    what = actions.warm_of(stoker.domain, asked.target, asked.id)
+    job_id = await actions.warm(stoker, operator.actor, what)
+    return _accepted(request, response, "warming", job_id)
+
+
+@router.get("/warm/{id}")
+async def warming(
+    job_id: Annotated[str, Path(alias="id", pattern=r"^[A-Za-z0-9_-]{1,64}$")], _: Viewer, stoker: OpenStoker
+) -> WarmProgress:
+    """How far a warming is; known for a day."""
+    found = await Progress(stoker.queue.redis, stoker.queue.settings).read(job_id)
+    if found is None:
+        raise NotFound(f"there is no warming {job_id}")
+    return WarmProgress(
+        id=job_id,
+        state=found.state,
+        done=found.done,
+        total=found.total,
+        error=found.error,
+        updated_at=found.updated_at,
+    )
+
+
+@router.get("/stats")
+async def stats(_: Viewer, stoker: OpenStoker) -> CacheFigures:
+    """Hit rate and misses by cause for each view over all processes, and what is not applied yet."""
+    return await cache_figures(stoker)
+
+
+@router.get("/health", responses={503: {"model": Health, "description": "Which server is down."}})
+async def health(_: Viewer, stoker: OpenStoker, settings: TheSettings, response: Response) -> Health:
+    """Whether Postgres and both Redis roles answer, and how fast; itself answers within a second."""
+    found = await examine(probes(stoker), settings.api.probe_timeout_s)
+    response.status_code = 200 if found.ok else 503
+    return found
+
+
+def _accepted(request: Request, response: Response, route: str, asked_id: str) -> Accepted:
+    url = str(request.app.url_path_for(route, id=asked_id))
+    response.headers["Location"] = url
+    return Accepted(id=asked_id, status_url=url)

@@ -1,0 +1,112 @@
+"""The schedule's ledger in Postgres: which slot was claimed by whom, and whether it was done.
+
+Claiming is one atomic statement, so any number of workers run a slot once. A worker that dies between claim
+and done leaves a lease that runs out; the slot is then claimed again. Raises DatabaseUnavailable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.resources import files
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jobs.connections import database_errors
+from jobs.tables import schedule_slots as slots
+
+CLAIM = text(files("worker").joinpath("claim_slot.sql").read_text())
+ERROR_CHARACTERS = 500
+UNFINISHED = ("claimed", "failed")
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """A slot that is not ours: done or skipped for good, or held until `lease_left` has passed."""
+
+    state: str
+    lease_left: timedelta
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to do for this slot."""
+        return self.state not in UNFINISHED
+
+
+class Ledger:
+    """The ledger as one worker sees it; `worker` names it in the rows."""
+
+    def __init__(self, engine: AsyncEngine, worker: str) -> None:
+        self._engine = engine
+        self._worker = worker
+
+    async def claim(self, task: str, slot: datetime, lease: timedelta) -> bool:
+        """Take a slot; false if it is another worker's, or done."""
+        values = {"task": task, "slot": slot, "worker": self._worker, "lease": lease}
+        with database_errors():
+            async with self._engine.begin() as connection:
+                if (await connection.execute(CLAIM, values)).first() is None:
+                    return False
+                await connection.execute(
+                    update(slots)
+                    .where(
+                        slots.c.task == task,
+                        slots.c.slot < slot,
+                        slots.c.state.in_(UNFINISHED),
+                        slots.c.lease_until <= func.clock_timestamp(),
+                    )
+                    .values(state="skipped")
+                )
+                return True
+
+    async def state(self, task: str, slot: datetime) -> SlotState:
+        """What became of a slot; a slot that has no row gave way to a later one."""
+        left = slots.c.lease_until - func.clock_timestamp()
+        with database_errors():
+            async with self._engine.connect() as connection:
+                row = (
+                    await connection.execute(
+                        select(slots.c.state, left).where(slots.c.task == task, slots.c.slot == slot)
+                    )
+                ).first()
+        return SlotState("skipped", timedelta(0)) if row is None else SlotState(row[0], row[1])
+
+    async def done(self, task: str, slot: datetime) -> None:
+        """Settle a slot that is still ours."""
+        await self._settle(task, slot, state="done", done_at=func.clock_timestamp(), error=None)
+
+    async def failed(self, task: str, slot: datetime, error: str, retry: timedelta) -> None:
+        """Give a slot back: any worker may claim it after `retry`."""
+        await self._settle(
+            task,
+            slot,
+            state="failed",
+            error=error[:ERROR_CHARACTERS],
+            lease_until=func.clock_timestamp() + retry,
+        )
+
+    async def skip(self, task: str, slot: datetime) -> None:
+        """Note that a slot came too late, unless somebody claimed it."""
+        with database_errors():
+            async with self._engine.begin() as connection:
+                await connection.execute(
+                    insert(slots)
+                    .values(
+                        task=task,
+                        slot=slot,
+                        state="skipped",
+                        claimed_by=self._worker,
+                        lease_until=func.clock_timestamp(),
+                    )
+                    .on_conflict_do_nothing()
+                )
+
+    async def _settle(self, task: str, slot: datetime, **values: object) -> None:
+        mine = (slots.c.task == task, slots.c.slot == slot, slots.c.claimed_by == self._worker)
+        with database_errors():
+            async with self._engine.begin() as connection:
+                await connection.execute(
+                    update(slots).where(*mine, slots.c.state == "claimed").values(**values)
+                )
