@@ -1,4 +1,4 @@
-"""The layout, asserted: one direction, no cycles, a domain named only where it lives (DESIGN.md section 3)."""
+"""The layout, asserted: one direction, no cycles, a domain named only where it lives."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"jobs.queue", "jobs.enqueue", "jobs.progress", "jobs.ring", "jobs.outbox"}),
     frozenset({"jobs.stoker"}),
     frozenset({"jobs.projects", "jobs.tasks"}),
+    frozenset({"worker.settings"}),
     frozenset({"worker.engine", "worker.embedded"}),
 )
 """Low to high; whatever is not named here is the worker's and above all of it."""
