@@ -28,6 +28,8 @@ class Stored:
     payload: Any
     first_try: int
     enqueued_ms: int
+    flag: str
+    """Digest of its coalesce key; empty: it never coalesces."""
 
 
 def queue_name(settings: QueueSettings, lane: Lane) -> str:
@@ -72,10 +74,11 @@ def decode(raw: bytes) -> Stored:
         job = deserialize(raw)
         kind, positional, named = job["f"], job["a"], job["k"]
         first_try, enqueued_ms = int(job["t"] or 1), int(job["et"])
+        flag = str(job.get("flag", ""))
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise ContractError(f"not arq's job as JSON: {type(error).__name__}") from None
     if not isinstance(kind, str) or not isinstance(positional, list) or not isinstance(named, dict):
         raise ContractError("not arq's job as JSON: f, a or k is of another type")
     if len(positional) + bool(named) > 1:
         raise ContractError("a contract is one positional argument, or named ones")
-    return Stored(kind, positional[0] if positional else named, first_try, enqueued_ms)
+    return Stored(kind, positional[0] if positional else named, first_try, enqueued_ms, flag)

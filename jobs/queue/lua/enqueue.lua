@@ -1,7 +1,7 @@
 -- Write jobs, each unless one of its coalesce key already waits (RACES 10, 26, 40).
 --
 -- Keys    <p>:<lane> zset id -> due ms; <p>:<lane>:running zset id -> claim's deadline ms;
---         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; arq:job:<id>
+--         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; <p>:held:<digest> id; arq:job:<id>
 -- ARGV    prefix, life of a payload past its due time in ms,
 --         then per job: lane, id, payload, delay ms, digest ('' = never coalesces)
 -- Result  per job: id of the job that will do the work, answer
@@ -41,10 +41,11 @@ for i = 3, #ARGV, 5 do
   if digest ~= '' then waiting, due = waiting_job(queue, digest) end
   if waiting then
     answer = 'coalesced'
-    -- Asked for sooner than it waits for. A job that backs off after a failure keeps its backoff, and one
-    -- that is parked has no worker yet.
+    -- Asked for sooner than it waits for. A job that backs off after a failure keeps its backoff, one that is
+    -- parked has no worker yet, and one held back is brought forward by the end of the running one.
     if due > now + delay and redis.call('EXISTS', 'arq:retry:' .. waiting) == 0
-        and not redis.call('ZSCORE', queue .. ':parked', waiting) then
+        and not redis.call('ZSCORE', queue .. ':parked', waiting)
+        and redis.call('GET', prefix .. ':held:' .. digest) ~= waiting then
       redis.call('ZADD', queue, now + delay, waiting)
       ring(queue)
     end

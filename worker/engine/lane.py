@@ -1,0 +1,296 @@
+"""One lane: an arq Worker whose claims, ends and wake-ups are Stoker's (docs/decisions/0003).
+
+Never ends a job in Redis before its dead letter has committed, and never lets a task, a hook or a server that
+is away end the lane: `main` raises QueueUnavailable and is run again by its supervisor while jobs go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from arq.connections import ArqRedis
+from arq.worker import Function, Worker
+
+from jobs.contracts import Contract, Lane
+from jobs.errors import Defer
+from jobs.queue import wire
+from worker.engine import verdict as verdicts
+from worker.engine.claims import Claim, Claims, LaneNews
+from worker.engine.dead_letters import DeadLetters
+from worker.engine.finisher import Finisher
+from worker.engine.letter import Letter
+from worker.engine.observer import Observer
+from worker.engine.running import Halt, Halted, Running, bounded, contained
+from worker.engine.supervisor import supervise
+from worker.engine.verdict import Job, Verdict
+
+logger = logging.getLogger(__name__)
+
+Run = Callable[[str, Contract, int], Coroutine[Any, Any, str]]
+"""Carries a contract out: job id, contract, number of the run (from 1) -> outcome."""
+
+OFFER_PARKED_S = 30
+"""Seconds between attempts to run parked jobs whose contract this release knows."""
+BURIALS = 100
+"""Dead jobs waiting for Postgres above which a lane claims no more."""
+LONGEST_BURIAL_DELAY = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the lanes of one process share."""
+
+    claims: Claims
+    finisher: Finisher
+    letters: DeadLetters
+    run: Run
+    observer: Observer
+    contracts: Mapping[str, type[Contract]]
+
+
+class LaneWorker(Worker):
+    """A lane of one process. Inherits arq's registry, slots and counters; the ADR lists what it overrides."""
+
+    def __init__(
+        self, lane: Lane, concurrency: int, parts: Parts, slots_freed: Callable[[LaneWorker], None]
+    ) -> None:
+        self.lane = lane
+        self.parts = parts
+        self._slots_freed = slots_freed
+        redis = ArqRedis(
+            parts.claims.redis.connection_pool,
+            job_serializer=wire.serialize,
+            job_deserializer=wire.deserialize,
+        )
+        super().__init__(
+            functions=[self._function(contract) for contract in parts.contracts.values()],
+            queue_name=wire.queue_name(parts.claims.settings, lane),
+            redis_pool=redis,
+            handle_signals=False,
+            max_jobs=concurrency,
+            keep_result=0,
+            job_serializer=wire.serialize,
+            job_deserializer=wire.deserialize,
+        )
+        self._running: dict[str, Running] = {}
+        self._wake = asyncio.Event()
+        self._looked: asyncio.Future[None] = self.loop.create_future()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._hungry = False
+        """The last claim filled every slot: there may be more."""
+        self._suspects = 0
+        self._burials = 0
+        self._offer_at = 0.0
+
+    # Waking and claiming
+
+    async def main(self) -> None:
+        """Claim and start jobs until told to stop; raises QueueUnavailable."""
+        while self.allow_pick_jobs:
+            self._wake.clear()
+            try:
+                await self._poll_iteration()
+            finally:
+                looked, self._looked = self._looked, self.loop.create_future()
+                looked.set_result(None)
+            await self._wake.wait()
+
+    async def _poll_iteration(self) -> None:
+        if self._free() and time.monotonic() >= self._offer_at:
+            await self._claim(parked_kinds=list(self.functions))
+            self._offer_at = time.monotonic() + OFFER_PARKED_S
+        if self._free():
+            await self._claim()
+        else:
+            self._hungry = True
+
+    async def _claim(self, parked_kinds: Sequence[str] = ()) -> None:
+        free = self._free()
+        found = await self.parts.claims.claim(
+            self.lane, free, suspect=self._suspects == 0, parked_kinds=parked_kinds
+        )
+        for claim in found.claims:
+            self._start(claim)
+        self._hungry = len(found.claims) >= free
+        self._set_alarm(found.next_due_s)
+        if not self._hungry:
+            self._slots_freed(self)
+
+    def _start(self, claim: Claim) -> None:
+        self._running[claim.job_id] = Running(claim, self.loop.create_future())
+        self.job_counter += 1
+        self._suspects += claim.rescues > 0
+        task = self.loop.create_task(self.run_job(claim.job_id, int(claim.due_ms)))
+        self.tasks[claim.job_id] = task
+        if not self.allow_pick_jobs:  # told to stop while the claim was under way
+            self._running[claim.job_id].end(Halt.STOPPED)
+
+    def _free(self) -> int:
+        return 0 if self._burials >= BURIALS else max(0, self.max_jobs - self.job_counter)
+
+    def has_slots(self) -> bool:
+        """Whether the lane could take a job now."""
+        return self.allow_pick_jobs and self._free() > 0
+
+    def wake(self) -> asyncio.Future[None]:
+        """Look for work; the future is done when it has looked."""
+        self._wake.set()
+        return self._looked
+
+    def hear(self, news: LaneNews) -> None:
+        """What upkeep found: the fallback for bells, and jobs that another worker has now."""
+        self._set_alarm(news.next_due_s)
+        if news.parked and time.monotonic() >= self._offer_at:
+            self.wake()
+        for job_id in news.lost:
+            if job_id in self._running:
+                self._running[job_id].end(Halt.LOST)
+        for job_id, rescues in news.rescued.items():
+            extra = {"lane": self.lane, "job_id": job_id, "rescues": rescues}
+            logger.warning("engine.job_rescued", extra=extra)
+
+    def held(self) -> list[str]:
+        """Ids of every job whose claim must be kept alive."""
+        return list(self._running)
+
+    def _set_alarm(self, due_s: float | None) -> None:
+        if due_s is None:
+            return
+        if due_s <= 0:
+            self._wake.set()
+            return
+        at = self.loop.time() + due_s
+        if self._alarm is None or self._alarm.when() > at or self._alarm.when() <= self.loop.time():
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = self.loop.call_at(at, self._wake.set)
+
+    # Stopping
+
+    def stop_claiming(self) -> None:
+        """Take no new jobs; running ones go on."""
+        self.allow_pick_jobs = False
+        self._wake.set()
+
+    def halt_all(self) -> None:
+        """End every task now; its job goes back to the queue."""
+        for running in self._running.values():
+            running.end(Halt.STOPPED)
+
+    async def wait_idle(self) -> None:
+        """Wait until no job is left, ends included."""
+        while self.tasks:
+            await asyncio.wait(self.tasks.values())
+
+    async def close(self) -> None:
+        """Leave what is left: its claims expire, and another worker rescues it."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        left = [*self.tasks.values(), *self.job_tasks.values()]
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=0.1) if left else None
+
+    # One job
+
+    async def run_job(self, job_id: str, score: int) -> None:  # noqa: ARG002 - arq's signature
+        """Run a claimed job to its end in Redis."""
+        running = self._running[job_id]
+        try:
+            try:
+                verdict = await self._judge(running)
+            finally:
+                self._leave_slot(running)
+            if verdict is not None:
+                await self._carry_out(verdict)
+        except Exception:
+            # Not the task's error but ours. The claim expires, the job is rescued, and after three times it
+            # is a dead letter: never lost, never stuck.
+            logger.exception("engine.job_run_broke", extra={"lane": self.lane, "job_id": job_id})
+        finally:
+            if self._running.get(job_id) is running:
+                del self._running[job_id]
+                del self.tasks[job_id]
+
+    def _leave_slot(self, running: Running) -> None:
+        self.job_counter -= 1
+        self._suspects -= running.claim.rescues > 0
+        if self._hungry:
+            self._wake.set()
+
+    async def _judge(self, running: Running) -> Verdict | None:
+        """None: the claim was lost, another worker decides."""
+        job = verdicts.read(self.lane, running.claim, self.parts.contracts)
+        if isinstance(job, Verdict):
+            self._tell("job_ended", job.kind, job.outcome, 0.0)
+            return job
+        self._tell("job_started", job.stored.kind, running.claim.waited_s)
+        started = time.monotonic()
+        verdict = await self._run(job, running.halt)
+        self._tell(
+            "job_ended", job.stored.kind, verdict.outcome if verdict else "lost", time.monotonic() - started
+        )
+        return verdict
+
+    async def _run(self, job: Job, halt: asyncio.Future[Halt]) -> Verdict | None:
+        job_id, function = job.claim.job_id, self.functions[job.stored.kind]
+        context = {"job_id": job_id, "job_try": job.attempt}
+        work = self.loop.create_task(function.coroutine(context, job.contract), name=job.stored.kind)
+        self.job_tasks[job_id] = work
+        try:
+            outcome = await bounded(work, function.timeout_s or 0, halt)
+        except Defer as wish:
+            return verdicts.deferred(job, wish.after.total_seconds())
+        except Halted as halted:
+            return verdicts.returned(job) if halted.reason is Halt.STOPPED else None
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a task raises
+            extra = {"job_id": job_id, "kind": job.stored.kind, "attempt": job.attempt}
+            logger.info("engine.job_failed", extra={**extra, "error": repr(error)[:500]})
+            return verdicts.failed(job, error)
+        else:
+            return verdicts.succeeded(job, outcome)
+        finally:
+            if self.job_tasks.get(job_id) is work:
+                del self.job_tasks[job_id]
+
+    async def _carry_out(self, verdict: Verdict) -> None:
+        if verdict.letter is not None:
+            await self._bury(verdict.letter)
+        end = verdict.finish
+        if not await self.parts.finisher.finish(end):
+            logger.warning("engine.claim_lost", extra={"lane": self.lane, "job_id": end.job_id})
+        elif end.delay_s:
+            self._set_alarm(end.delay_s)
+        self.jobs_complete += "done" in end.totals
+        self.jobs_failed += "dead" in end.totals
+        self.jobs_retried += "retried" in end.totals
+
+    async def _bury(self, letter: Letter) -> None:
+        # Postgres away: the claim is kept and renewed until the letter has committed (RACES 40).
+        self._burials += 1
+        try:
+            await supervise("burial", lambda: self.parts.letters.bury(letter), longest=LONGEST_BURIAL_DELAY)
+        finally:
+            self._burials -= 1
+            self._wake.set()
+        extra = {"lane": self.lane, "job_id": letter.job_id, "kind": letter.kind, "reason": letter.reason}
+        logger.warning("engine.job_dead", extra=extra)
+
+    def _tell(self, what: str, *facts: str | float) -> None:
+        try:
+            getattr(self.parts.observer, what)(self.lane, *facts)
+        except Exception:
+            logger.exception("engine.observer_raised", extra={"lane": self.lane, "told": what})
+
+    def _function(self, contract: type[Contract]) -> Function:
+        async def carry_out(ctx: dict[Any, Any], *args: Any, **_: Any) -> str:  # noqa: ANN401 - arq's
+            return await contained(self.parts.run(ctx["job_id"], args[0], ctx["job_try"]))
+
+        timeout_s = contract.timeout.total_seconds()
+        return Function(contract.kind, carry_out, timeout_s, 0, None, contract.retry.attempts)

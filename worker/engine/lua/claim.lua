@@ -1,0 +1,90 @@
+#!lua flags=allow-oom
+-- Claim jobs of one lane: up to the free slots, in one call, whatever else is running.
+--
+-- Keys    <p>:<lane> zset id -> due ms; :running zset id -> claim's deadline ms; :parked zset id -> ms;
+--         :bell list; :paused; <p>:waiting:<digest>, <p>:begun:<digest>, <p>:held:<digest> id;
+--         <p>:rescues:<id> count; arq:job:<id>, arq:in-progress:<id> owner, arq:retry:<id> failed runs
+-- ARGV    prefix, lane, owner, free slots, claim's life ms, owner's mark's life ms,
+--         1 if a suspect may be claimed, kinds to take from the parked ones ('' = claim what is due)
+-- Result  now ms, due ms of the lane's next job ('' = none),
+--         then per job {id, payload or nil, due ms, failed runs, rescues}
+local prefix, lane, owner = ARGV[1], ARGV[2], ARGV[3]
+local slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local suspect_free, kinds = ARGV[7] == '1', ARGV[8]
+local queue = prefix .. ':' .. lane
+local SUSPECT_WAITS_MS = 500
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local reply = {now, ''}
+if redis.call('EXISTS', queue .. ':paused') == 1 then return reply end
+
+local function taken_by_another(id, digest)
+  local begun = redis.call('GET', prefix .. ':begun:' .. digest)
+  return begun and begun ~= id and redis.call('ZSCORE', queue .. ':running', begun)
+end
+
+local function claim(id, due)
+  local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
+  local payload, rescues = found[1], tonumber(found[3] or 0)
+  if rescues > 0 then
+    -- A suspect of having killed its worker runs without other suspects beside it, so that the next kill
+    -- tells who did it.
+    if not suspect_free then
+      redis.call('ZADD', queue, now + SUSPECT_WAITS_MS, id)
+      return
+    end
+    suspect_free = false
+  end
+  local digest, alone
+  if payload then digest, alone = string.match(payload, '^{"flag":"(%x+)","alone":([01])') end
+  if digest then
+    if alone == '1' and taken_by_another(id, digest) then
+      -- The running one's end brings this one forward; if it dies, the score does.
+      redis.call('ZADD', queue, now + life_ms, id)
+      redis.call('SET', prefix .. ':held:' .. digest, id, 'PX', mark_ms)
+      return
+    end
+    -- The flag goes at the start, before the work: a change from now on brings one more job (RACES 10, 26).
+    if redis.call('GET', prefix .. ':waiting:' .. digest) == id then
+      redis.call('DEL', prefix .. ':waiting:' .. digest)
+    end
+    redis.call('SET', prefix .. ':begun:' .. digest, id, 'PX', mark_ms)
+  end
+  redis.call('ZREM', queue, id)
+  redis.call('ZADD', queue .. ':running', now + life_ms, id)
+  redis.call('SET', 'arq:in-progress:' .. id, owner, 'PX', mark_ms)
+  reply[#reply + 1] = {id, payload, due, tonumber(found[2] or 0), rescues}
+end
+
+if kinds ~= '' then
+  local parked = redis.call('ZRANGE', queue .. ':parked', 0, 999)
+  for _, id in ipairs(parked) do
+    if #reply - 2 >= slots then break end
+    local payload = redis.call('GET', 'arq:job:' .. id)
+    local read, job = pcall(cjson.decode, payload or '')
+    if not read or string.find(kinds, ' ' .. tostring(job.f) .. ' ', 1, true) then
+      redis.call('ZREM', queue .. ':parked', id)
+      claim(id, now)
+    end
+  end
+else
+  -- What must wait was given a later score, so every round sees other jobs.
+  for _ = 1, 8 do
+    local free = slots - (#reply - 2)
+    if free <= 0 then break end
+    local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, free)
+    if #due == 0 then break end
+    for i = 1, #due, 2 do claim(due[i], due[i + 1]) end
+  end
+end
+
+local next = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+if next[2] then
+  reply[2] = next[2]
+  -- Work is left that this worker has no slot for: whoever hears the bell next may have one.
+  if tonumber(next[2]) <= now and redis.call('EXISTS', queue .. ':bell') == 0 then
+    redis.call('LPUSH', queue .. ':bell', '1')
+  end
+end
+return reply

@@ -1,0 +1,78 @@
+#!lua flags=allow-oom
+-- End claimed jobs, each only if the caller still owns its claim.
+--
+-- Keys    as in claim.lua, and <p>:<lane>:totals hash
+-- ARGV    prefix, owner, life of a payload past its due time ms, life of a flag of a held job ms,
+--         then per job: lane, id, ending (remove, again, retry, park), delay ms, digest or '', totals to
+--         count, separated by spaces
+-- Result  per job: 1, or 0 if the claim was lost (nothing was changed)
+local prefix, owner, life_ms, far_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function ring(queue)
+  if redis.call('EXISTS', queue .. ':bell') == 0 then redis.call('LPUSH', queue .. ':bell', '1') end
+end
+
+local function queue_again(queue, id, delay, digest)
+  redis.call('ZADD', queue, now + delay, id)
+  redis.call('PEXPIRE', 'arq:job:' .. id, delay + life_ms)
+  -- It waits again: requests join it, so that a failing job does not multiply while it backs off.
+  if digest ~= '' then
+    redis.call('SET', prefix .. ':waiting:' .. digest, id, 'PX', delay + life_ms, 'NX')
+  end
+  if delay == 0 then ring(queue) end
+end
+
+local function release_held(queue, id, digest)
+  if redis.call('GET', prefix .. ':begun:' .. digest) == id then
+    redis.call('DEL', prefix .. ':begun:' .. digest)
+  end
+  local held = redis.call('GET', prefix .. ':held:' .. digest)
+  if held then
+    redis.call('DEL', prefix .. ':held:' .. digest)
+    if redis.call('ZSCORE', queue, held) then
+      redis.call('ZADD', queue, now, held)
+      ring(queue)
+    end
+  end
+end
+
+local replies = {}
+for i = 5, #ARGV, 6 do
+  local queue, id, ending = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local delay, digest, totals = tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5]
+  if redis.call('GET', 'arq:in-progress:' .. id) ~= owner then
+    replies[#replies + 1] = 0
+  else
+    redis.call('ZREM', queue .. ':running', id)
+    if ending == 'remove' then
+      redis.call('DEL', 'arq:job:' .. id, 'arq:in-progress:' .. id, 'arq:retry:' .. id,
+        prefix .. ':rescues:' .. id)
+    else
+      -- A run that came to an end by itself killed nobody.
+      redis.call('DEL', 'arq:in-progress:' .. id, prefix .. ':rescues:' .. id)
+    end
+    if ending == 'park' then
+      -- In the queue too, far in the future: arq sees a deferred job.
+      redis.call('ZADD', queue .. ':parked', now, id)
+      redis.call('ZADD', queue, now + far_ms, id)
+      redis.call('PEXPIRE', 'arq:job:' .. id, life_ms)
+      if digest ~= '' then
+        redis.call('SET', prefix .. ':waiting:' .. digest, id, 'PX', life_ms, 'NX')
+      end
+    elseif ending == 'again' then
+      queue_again(queue, id, delay, digest)
+    elseif ending == 'retry' then
+      redis.call('INCR', 'arq:retry:' .. id)
+      redis.call('PEXPIRE', 'arq:retry:' .. id, delay + life_ms)
+      queue_again(queue, id, delay, digest)
+    end
+    if digest ~= '' then release_held(queue, id, digest) end
+    for field in string.gmatch(totals, '%S+') do
+      redis.call('HINCRBY', queue .. ':totals', field, 1)
+    end
+    replies[#replies + 1] = 1
+  end
+end
+return replies

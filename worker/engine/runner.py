@@ -1,0 +1,154 @@
+"""The engine of one worker process: its lanes, and what keeps them awake, honest and alive.
+
+Survives any outage of queue Redis and Postgres. Stops in order: no new claims, running jobs finish within the
+deadline, the rest goes back to the queue unharmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jobs.contracts import CONTRACTS, Contract, Lane
+from jobs.settings import QueueSettings
+from worker.engine import doorbell
+from worker.engine.claims import Claims
+from worker.engine.dead_letters import DeadLetters
+from worker.engine.doorbell import Doorbell
+from worker.engine.finisher import Finisher
+from worker.engine.lane import LaneWorker, Parts, Run
+from worker.engine.observer import Observer, Silent
+from worker.engine.running import CANCEL_GRACE_S
+from worker.engine.supervisor import supervise
+from worker.engine.upkeep import Upkeep
+from worker.settings import LaneSettings
+
+logger = logging.getLogger(__name__)
+
+LONGEST_CONNECT_S = 1
+FAREWELL_S = 2
+"""Seconds past the deadline for the last ends to reach Redis."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What one process runs, and how it stops."""
+
+    lanes: Mapping[Lane, LaneSettings]
+    stop_deadline_s: float = 25
+    """Seconds that running jobs get to finish."""
+    claim_life_s: float = 6
+    """Seconds until the claims of a killed worker expire; renewed every 2 s."""
+
+
+class Engine:
+    """All lanes of one process. Make one, run it once."""
+
+    def __init__(  # noqa: PLR0913 - what the lead's process plugs in
+        self,
+        queue_url: str,
+        queue_settings: QueueSettings,
+        settings: EngineSettings,
+        *,
+        run: Run,
+        sql: AsyncEngine,
+        observer: Observer | None = None,
+        contracts: Mapping[str, type[Contract]] = CONTRACTS,
+    ) -> None:
+        self._settings = settings
+        timeout_s = queue_settings.timeout_s
+        self._redis = _client(queue_url, timeout_s, timeout_s)
+        self._bells = _client(queue_url, doorbell.WAIT_S + timeout_s, timeout_s)
+        self._claims = Claims(self._redis, queue_settings, settings.claim_life_s)
+        self._parts = Parts(
+            claims=self._claims,
+            finisher=Finisher(self._claims),
+            letters=DeadLetters(sql),
+            run=run,
+            observer=observer or Silent(),
+            contracts=contracts,
+        )
+        self._lanes: dict[Lane, LaneWorker] = {}
+        self._upkeep: Upkeep | None = None
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since the queue Redis last answered; None before `run`."""
+        return None if self._upkeep is None else self._upkeep.silent_s
+
+    def set_concurrency(self, lane: Lane, concurrency: int) -> None:
+        """Change a lane's slots while it runs; above the new number, running jobs end first."""
+        self._lanes[lane].max_jobs = concurrency
+        self._lanes[lane].wake()
+
+    async def run(self, stop: asyncio.Event, now: asyncio.Event | None = None) -> None:
+        """Run until `stop` is set; `now` cuts the deadline short."""
+        bells = Doorbell(self._bells, self._claims.settings.prefix, self._claims.owner)
+        for lane, settings in self._settings.lanes.items():
+            self._lanes[lane] = LaneWorker(lane, settings.concurrency, self._parts, bells.slots_freed)
+        bells.listen_to(self._lanes)
+        self._upkeep = Upkeep(self._claims, self._lanes)
+        claiming = [_supervised(f"lane.{lane}", worker.main) for lane, worker in self._lanes.items()]
+        listening = _supervised("doorbell", bells.run)
+        keeping = [
+            _supervised("upkeep", self._upkeep.run),
+            _supervised("finisher", self._parts.finisher.run),
+        ]
+        try:
+            await stop.wait()
+            listening.cancel()
+            await self._stop_lanes(claiming, now or asyncio.Event())
+        finally:
+            await self._close([*claiming, listening, *keeping])
+
+    async def _stop_lanes(self, claiming: Sequence[asyncio.Task[None]], now: asyncio.Event) -> None:
+        for lane in self._lanes.values():
+            lane.stop_claiming()
+        idle = asyncio.ensure_future(self._wait_idle(claiming))
+        hurry = asyncio.ensure_future(now.wait())
+        try:
+            await asyncio.wait(
+                {idle, hurry},
+                timeout=self._settings.stop_deadline_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for lane in self._lanes.values():
+                lane.halt_all()
+            await asyncio.wait({idle}, timeout=CANCEL_GRACE_S + FAREWELL_S)
+        finally:
+            idle.cancel()
+            hurry.cancel()
+
+    async def _wait_idle(self, claiming: Sequence[asyncio.Task[None]]) -> None:
+        # A claim that is under way may still bring jobs, so the claiming ends first.
+        await asyncio.wait(claiming)
+        for lane in self._lanes.values():
+            await lane.wait_idle()
+
+    async def _close(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        left = {str(lane): len(worker.held()) for lane, worker in self._lanes.items() if worker.held()}
+        if left:
+            logger.warning("engine.left_behind", extra={"jobs": left})
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in self._lanes.values():
+            await lane.close()
+        for client in (self._redis, self._bells):
+            await client.aclose(close_connection_pool=True)
+
+
+def _supervised(name: str, make: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    return asyncio.create_task(supervise(name, make), name=name)
+
+
+def _client(url: str, answer_s: float, connect_s: float) -> Redis:
+    # A short time to connect, so that lanes are back soon after a host that swallowed packets.
+    connect_s = min(connect_s, LONGEST_CONNECT_S)
+    client: Redis = Redis.from_url(url, socket_timeout=answer_s, socket_connect_timeout=connect_s)
+    return client

@@ -1,0 +1,44 @@
+"""Every two seconds, one call: renew this process's claims, rescue those of dead workers, look for due jobs.
+
+When Redis was away, living workers find their claims expired: they renew first, and nobody rescues for one
+claim's life, so that an outage makes no job run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from jobs.contracts import Lane
+from worker.engine.claims import Claims
+from worker.engine.lane import LaneWorker
+
+EVERY_S = 2
+
+
+class Upkeep:
+    """The claims of one process, kept alive."""
+
+    def __init__(self, claims: Claims, lanes: Mapping[Lane, LaneWorker]) -> None:
+        self._claims = claims
+        self._lanes = lanes
+        self._grace_s = float(EVERY_S)
+        self._last = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the queue Redis last answered: what health is judged by."""
+        return time.monotonic() - self._last
+
+    async def run(self) -> None:
+        """Go on until cancelled; raises QueueUnavailable."""
+        rescue_from = time.monotonic() + self._grace_s
+        self._grace_s = self._claims.life_s
+        while True:
+            held = {name: lane.held() for name, lane in self._lanes.items()}
+            news = await self._claims.upkeep(held, rescue=time.monotonic() >= rescue_from)
+            self._last = time.monotonic()
+            for name, lane in self._lanes.items():
+                lane.hear(news[name])
+            await asyncio.sleep(EVERY_S)

@@ -1,0 +1,127 @@
+"""What becomes of a claimed job: read it, and turn what its run ended with into one verdict.
+
+Decides only; Redis and Postgres are written by the lane. Nothing vanishes: every path ends in the queue,
+parked or in a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.contracts import Contract, Lane, RetryPolicy, parse
+from jobs.errors import ContractError
+from jobs.queue import wire
+from worker.engine import retry
+from worker.engine.claims import Claim, Ending, Finish
+from worker.engine.letter import UNKNOWN, Letter, fingerprint
+
+RESCUES_ALLOWED = 3
+"""A job that was running each time when its worker died, this often, is quarantined."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A claimed job that this release can run."""
+
+    lane: Lane
+    claim: Claim
+    stored: wire.Stored
+    contract: Contract
+    attempt: int
+    """Number of this run, from 1; rescues, deploys and defers do not count."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a claim ends."""
+
+    kind: str
+    outcome: str
+    finish: Finish
+    letter: Letter | None = None
+    """Committed before the job leaves Redis."""
+
+
+def read(lane: Lane, claim: Claim, contracts: Mapping[str, type[Contract]]) -> Job | Verdict:
+    """The job of a claim, or what becomes of one that cannot be run."""
+    if claim.payload is None:
+        return _dead(lane, claim, None, "expired", "its payload expired before it ran")
+    try:
+        stored = wire.decode(claim.payload)
+    except ContractError as error:
+        return _dead(lane, claim, None, "undecodable", str(error))
+    if claim.rescues >= RESCUES_ALLOWED:
+        return _dead(lane, claim, stored, "quarantined", f"its worker died {claim.rescues} times")
+    if stored.kind not in contracts:
+        end = Finish(lane, claim.job_id, Ending.PARK, flag=stored.flag, totals=("parked",))
+        return Verdict(stored.kind, "parked", end)
+    try:
+        contract = parse(stored.kind, stored.payload)
+    except ContractError as error:
+        return _dead(lane, claim, stored, "undecodable", str(error))
+    return Job(lane, claim, stored, contract, max(claim.failed_runs + 1, stored.first_try))
+
+
+def succeeded(job: Job, outcome: str) -> Verdict:
+    """The task returned."""
+    return _verdict(job, str(outcome), Ending.REMOVE, totals=("done",))
+
+
+def deferred(job: Job, after_s: float) -> Verdict:
+    """The task asked to run later."""
+    return _verdict(job, "deferred", Ending.AGAIN, delay_s=after_s, totals=("deferred",))
+
+
+def returned(job: Job) -> Verdict:
+    """The worker stops before the task has ended: it goes back unharmed."""
+    return _verdict(job, "returned", Ending.AGAIN)
+
+
+def failed(job: Job, error: BaseException) -> Verdict:
+    """The task raised."""
+    policy: RetryPolicy = job.contract.retry
+    match retry.decide(policy, error, job.attempt):
+        case retry.Again(after):
+            delay_s = after.total_seconds()
+            return _verdict(job, "retried", Ending.RETRY, delay_s=delay_s, totals=("failed", "retried"))
+        case retry.Dead(reason):
+            return buried(job, error, reason)
+
+
+def buried(job: Job, error: BaseException, reason: str) -> Verdict:
+    """The job is dead of an exception."""
+    verdict = _verdict(job, "dead", Ending.REMOVE, totals=("failed", "dead"))
+    letter = _letter(job.lane, job.claim, job.stored, reason, "").caused_by(error)
+    return Verdict(verdict.kind, verdict.outcome, verdict.finish, letter)
+
+
+def _verdict(
+    job: Job, outcome: str, ending: Ending, *, delay_s: float = 0, totals: tuple[str, ...] = ()
+) -> Verdict:
+    end = Finish(job.lane, job.claim.job_id, ending, delay_s, job.stored.flag, totals)
+    return Verdict(job.stored.kind, outcome, end)
+
+
+def _dead(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Verdict:
+    end = Finish(lane, claim.job_id, Ending.REMOVE, flag=stored.flag if stored else "", totals=("dead",))
+    letter = _letter(lane, claim, stored, reason, error)
+    return Verdict(letter.kind, "dead", end, letter)
+
+
+def _letter(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Letter:
+    kind = stored.kind if stored else UNKNOWN
+    payload: Any = stored.payload if stored else None
+    return Letter(
+        job_id=claim.job_id,
+        lane=lane,
+        reason=reason,
+        attempts=claim.failed_runs + (1 if not error else 0),
+        error=error,
+        fingerprint=fingerprint(kind, reason, error),
+        kind=kind,
+        payload=payload,
+        raw=None if stored else claim.payload,
+        enqueued_ms=stored.enqueued_ms if stored else 0,
+    )
