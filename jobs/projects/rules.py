@@ -112,7 +112,7 @@ async def shows_the_name(session: AsyncSession, events: Sequence[UserRenamed]) -
         Invalidation(PROJECT.scope(number), NAMING)
         if kind == PROJECT.name
         else Invalidation(USER.scope(number), NAMING_LISTS)
-        for kind, number in rows.tuples()
+        for kind, number in rows
     ]
 
 

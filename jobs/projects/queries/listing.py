@@ -25,5 +25,5 @@ async def lists(session: AsyncSession, asked: Sequence[tuple[int, ListParams]]) 
             "offsets": [params.offset for _, params in asked],
         },
     )
-    found: dict[int, Value] = dict(rows.tuples().all())
+    found: dict[int, Value] = {position: value for position, value in rows}  # noqa: C416 - see statement.py
     return [found.get(position) for position in range(1, len(asked) + 1)]

@@ -22,7 +22,7 @@ async def searches(session: AsyncSession, asked: Sequence[tuple[int, SearchParam
             "limits": [params.limit for _, params in asked],
         },
     )
-    found: dict[int, Value] = dict(rows.tuples().all())
+    found: dict[int, Value] = {position: value for position, value in rows}  # noqa: C416 - see statement.py
     return [
         {"query": params.query, **found[position]} if position in found else None
         for position, (_, params) in enumerate(asked, start=1)

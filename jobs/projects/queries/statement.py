@@ -27,7 +27,7 @@ def ids_of(name: str) -> TextualSelect:
 async def values_by_id(session: AsyncSession, query: TextualSelect, ids: Iterable[int]) -> dict[int, Value]:
     """Run a statement that takes `ids` and gives a row for each that exists."""
     rows = await session.execute(query, {"ids": sorted(set(ids))})
-    return dict(rows.tuples().all())
+    return {number: value for number, value in rows}  # noqa: C416 - a Row is not a tuple to mypy
 
 
 def like(text_: str | None) -> str | None:

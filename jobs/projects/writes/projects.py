@@ -31,7 +31,7 @@ class ProjectWrites(Writer):
                 .values(owner_id=actor, revision=project_revision.next_value(), **new.model_dump())
                 .returning(projects.c.id, projects.c.revision)
             )
-            project_id, revision = created.one().tuple()
+            project_id, revision = created.one()
             member = {"project_id": project_id, "user_id": actor, "role": Role.OWNER}
             await session.execute(insert(project_members).values(member))
             receipt = self._stoker.record(session, ProjectCreated(project_id=project_id, audience=(actor,)))
