@@ -67,8 +67,8 @@ class CacheSettings(Table):
     """Bodies of at least this size are compressed with zstd where that makes them smaller."""
     timeout_s: PositiveFloat = 0.5
     """Seconds for one call to the cache Redis, after which the breaker opens."""
-    connections: PositiveInt = 50
-    """Connections to the cache Redis per process."""
+    connections: PositiveInt = 8
+    """Connections to the cache Redis per process; each is shared, a second opens when 16 calls wait."""
     breaker_retry_s: PositiveFloat = 1
     """Seconds between attempts to reach a cache that was away."""
     breaker_unsettled_s: PositiveFloat = 30

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -69,8 +69,19 @@ class Catalog:
         self, view: str, scope_id: object, params: Mapping[str, Any] | BaseModel | None = None
     ) -> EntryKey:
         """The key of an entry; raises BadRequest naming what is wrong."""
+        if params is None and type(scope_id) in (int, str):
+            return self._plain_key(view, scope_id)
         declared = self.view(view)
         return declared.key(self.scope(declared.scope, scope_id), params)
+
+    @cached_property
+    def _plain_key(self) -> Callable[[str, object], EntryKey]:
+        # On the path of every hit: the checks of an id are made once.
+        def plain_key(view: str, scope_id: object) -> EntryKey:
+            declared = self.view(view)
+            return declared.key(self.scope(declared.scope, scope_id))
+
+        return lru_cache(maxsize=10_000, typed=True)(plain_key)
 
     def _check_access(self, view: View) -> None:
         if view.access is not Access.MEMBERS:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import struct
 import threading
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import NamedTuple
 
 import zstandard
 
@@ -28,8 +27,7 @@ HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sI")
 _zstd = threading.local()  # the codec's objects must not be shared between threads
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One stored value with what is needed to judge it.
 
     Times are the cache server's: `created_us` since 1970; `ttl_ms` until it counts as expired; `eager_ms`
@@ -92,11 +90,10 @@ def decode(stored: bytes) -> Envelope | None:
     """The envelope of stored bytes; None for anything that is not one of this format."""
     if len(stored) < HEADER.size:
         return None
-    magic, version, *_ = fields = HEADER.unpack_from(stored)
-    if magic != MAGIC or version != FORMAT:
+    fields = HEADER.unpack_from(stored)
+    if fields[:2] != (MAGIC, FORMAT):
         return None
-    parts: tuple[Any, ...] = (*fields[2:], stored[HEADER.size :])
-    envelope = Envelope(*parts)
+    envelope = Envelope._make((*fields[2:], stored[HEADER.size :]))
     intact = envelope.codec in (PLAIN, ZSTD) and envelope.body_bytes <= LARGEST_BODY_BYTES
     return envelope if intact else None
 

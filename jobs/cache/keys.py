@@ -7,16 +7,15 @@ are digested.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from jobs.cache.envelope import FORMAT
 from jobs.cache.view import EntryKey, Scope
 
 
-@dataclass(frozen=True, slots=True)
-class EntryNames:
+class EntryNames(NamedTuple):
     """The keys of one entry. `check` is embedded in the envelope and compared on every read (RACES 24)."""
 
     stamp: str

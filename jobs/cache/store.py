@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from jobs.cache.client import RUN, CacheClient, ServerRun
+from jobs.cache.client import RUN, CacheClient
+from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import Envelope, decode
 from jobs.cache.keys import EntryNames, KeySpace
 from jobs.cache.view import Scope
@@ -45,8 +46,7 @@ class Miss(StrEnum):
     """The cache was not asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What Redis held for one entry.
 
     `miss` is None for an entry that is valid now. `envelope` may be there all the same: `revivable` tells
@@ -90,7 +90,7 @@ class Store:
     async def fetch(self, entries: Sequence[EntryNames]) -> list[Found]:
         """Read entries with their stamps in one round trip."""
         keys = [key for names in entries for key in (names.stamp, names.hard, names.entry)]
-        answer = await self.client.call(("MGET", *keys))
+        answer = await self.client.mget(keys)
         replies = answer.first()
         return [
             _judge(names, replies[3 * index : 3 * index + 3], answer.server)

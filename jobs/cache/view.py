@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,8 +34,7 @@ class Access(StrEnum):
     """Public data."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Scope:
+class Scope(NamedTuple):
     """The thing whose change makes entries wrong: `order:42`.
 
     The id is canonical text (see `ScopeKind.scope`); `number` is it as an integer.
@@ -80,8 +79,7 @@ class ScopeKind:
         return Scope(self.name, text)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EntryKey:
+class EntryKey(NamedTuple):
     """The identity of one entry: which view, of which scope, with which parameters.
 
     `params` is canonical JSON (sorted keys, defaults written out), or empty for a view that takes none.
