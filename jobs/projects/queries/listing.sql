@@ -22,7 +22,8 @@ SELECT k.position AS id,
       ), matching AS (
           SELECT p.*
             FROM visible
-            JOIN projects p ON p.id = visible.id
+                 -- OFFSET 0 keeps the filters out: no plan may try them on projects that nobody asked for.
+           CROSS JOIN LATERAL (SELECT * FROM projects WHERE id = visible.id OFFSET 0) p
            WHERE (k.status IS NULL OR p.status = k.status)
              AND (k.device_type IS NULL OR p.device_type = k.device_type)
              AND (k.pattern IS NULL OR p.name ILIKE k.pattern OR p.device_type ILIKE k.pattern)

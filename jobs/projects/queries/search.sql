@@ -25,13 +25,14 @@ SELECT k.position AS id,
                      CASE WHEN q.name ILIKE k.pattern THEN 0
                           WHEN q.device_type ILIKE k.pattern THEN 1
                           ELSE 2 END AS place
-                FROM projects q
-               WHERE q.id IN (SELECT project_id FROM project_members WHERE user_id = k.user_id
-                               UNION ALL
-                              SELECT id FROM projects WHERE owner_id = k.user_id)
-                 AND (q.name ILIKE k.pattern
-                      OR q.device_type ILIKE k.pattern
-                      OR q.intended_use ILIKE k.pattern)
+                FROM (SELECT project_id AS id FROM project_members WHERE user_id = k.user_id
+                       UNION
+                      SELECT id FROM projects WHERE owner_id = k.user_id) visible
+                     -- OFFSET 0 keeps the search out: no plan may try it on projects that nobody asked for.
+               CROSS JOIN LATERAL (SELECT * FROM projects WHERE id = visible.id OFFSET 0) q
+               WHERE q.name ILIKE k.pattern
+                  OR q.device_type ILIKE k.pattern
+                  OR q.intended_use ILIKE k.pattern
                ORDER BY place, q.updated_at DESC, q.id DESC
                LIMIT k.size) p
         JOIN users o ON o.id = p.owner_id
