@@ -65,6 +65,9 @@ class CacheSettings(Table):
     """Seconds that a reader waits for another process's build before it builds by itself."""
     compress_from_bytes: PositiveInt = 1024
     """Bodies of at least this size are compressed with zstd where that makes them smaller."""
+    near_bytes: int = Field(default=32 * 1024 * 1024, ge=0)
+    """Memory in bytes in which each process keeps entries it read, served only after their stamps were read;
+    0 keeps none."""
     timeout_s: PositiveFloat = 0.5
     """Seconds for one call to the cache Redis, after which the breaker opens."""
     connections: PositiveInt = 8

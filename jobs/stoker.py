@@ -27,6 +27,7 @@ from jobs.cache.detached import Detached
 from jobs.cache.fill import Filler
 from jobs.cache.keys import KeySpace
 from jobs.cache.loads import Loads
+from jobs.cache.near import NearCache
 from jobs.cache.read import Cache
 from jobs.cache.reading import Reading
 from jobs.cache.store import Store
@@ -111,9 +112,12 @@ class Stoker:
         await self._loader_engine.dispose()
         await self.engine.dispose()
 
-    def session(self) -> AsyncSession:
-        """A session of the application's engine; a context manager."""
-        return self._sessions()
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A session of the application's engine; an outage of Postgres is DatabaseUnavailable."""
+        with database_errors():
+            async with self._sessions() as session:
+                yield session
 
     def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
         """Record an event in the session's transaction; see Outbox.record."""
@@ -167,7 +171,8 @@ class Stoker:
             # The server ends a statement; this ends a loader that hangs anywhere else.
             limit=timedelta(seconds=settings.loaders.statement_timeout_s * 1.5),
         )
-        store = Store(client, keys, timedelta(seconds=settings.cache.lease_s))
+        near = NearCache(settings.cache.near_bytes)
+        store = Store(client, keys, timedelta(seconds=settings.cache.lease_s), near)
         filler = Filler(self.domain, store, loads, settings, self.accounting, self._detached)
         breaker = Breaker(client, lambda: unsettled(self.engine), settings.cache)
         return Cache(filler, breaker, self._ask_refresh)

@@ -10,6 +10,7 @@ import struct
 import threading
 from hashlib import blake2b
 from typing import NamedTuple
+from zlib import crc32
 
 import zstandard
 
@@ -23,6 +24,9 @@ LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
 # magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
 HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sI")
+CHECKSUM = struct.Struct(">I")
+"""CRC-32 of header and packed body, between the two: a damaged entry is found without unpacking it."""
+PACKED_AT = HEADER.size + CHECKSUM.size
 
 _zstd = threading.local()  # the codec's objects must not be shared between threads
 
@@ -47,16 +51,6 @@ class Envelope(NamedTuple):
     body_bytes: int
     packed: bytes
 
-    def body(self) -> bytes | None:
-        """The JSON body; None if the stored bytes are damaged."""
-        if self.codec == PLAIN:
-            return self.packed if len(self.packed) == self.body_bytes else None
-        try:
-            body = _decompressor().decompress(self.packed, max_output_size=self.body_bytes)
-        except zstandard.ZstdError:
-            return None
-        return body if len(body) == self.body_bytes else None
-
     def expired(self, now_us: int) -> bool:
         """Whether the entry's TTL has passed."""
         return now_us >= self.created_us + self.ttl_ms * 1000
@@ -67,33 +61,20 @@ class Envelope(NamedTuple):
 
     def encode(self) -> bytes:
         """The bytes to store."""
-        return (
-            HEADER.pack(
-                MAGIC,
-                FORMAT,
-                self.codec,
-                self.created_us,
-                self.ttl_ms,
-                self.eager_ms,
-                self.build_us,
-                self.etag,
-                self.check,
-                self.stamp,
-                self.hard,
-                self.body_bytes,
-            )
-            + self.packed
-        )
+        header = HEADER.pack(MAGIC, FORMAT, *self[:-1])
+        return header + CHECKSUM.pack(crc32(self.packed, crc32(header))) + self.packed
 
 
 def decode(stored: bytes) -> Envelope | None:
-    """The envelope of stored bytes; None for anything that is not one of this format."""
-    if len(stored) < HEADER.size:
+    """The envelope of stored bytes; None for anything that is not an intact one of this format."""
+    if len(stored) < PACKED_AT:
         return None
     fields = HEADER.unpack_from(stored)
-    if fields[:2] != (MAGIC, FORMAT):
+    packed = stored[PACKED_AT:]
+    (checksum,) = CHECKSUM.unpack_from(stored, HEADER.size)
+    if fields[:2] != (MAGIC, FORMAT) or crc32(packed, crc32(stored[: HEADER.size])) != checksum:
         return None
-    envelope = Envelope._make((*fields[2:], stored[HEADER.size :]))
+    envelope = Envelope._make((*fields[2:], packed))
     intact = envelope.codec in (PLAIN, ZSTD) and envelope.body_bytes <= LARGEST_BODY_BYTES
     return envelope if intact else None
 
@@ -105,6 +86,13 @@ def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:
         if len(packed) < len(body):
             return ZSTD, packed
     return PLAIN, body
+
+
+def unpack(codec: int, packed: bytes, body_bytes: int) -> bytes:
+    """The body again; raises ZstdError for what `pack` did not write."""
+    if codec == PLAIN:
+        return packed
+    return _decompressor().decompress(packed, max_output_size=body_bytes)
 
 
 def etag_of(body: bytes) -> bytes:

@@ -21,6 +21,7 @@ from jobs.cache.detached import Detached
 from jobs.cache.envelope import Envelope, etag_of, pack
 from jobs.cache.keys import EntryNames
 from jobs.cache.loads import Loads
+from jobs.cache.reading import Content
 from jobs.cache.store import Claim, Store
 from jobs.cache.view import EntryKey, View
 from jobs.contracts import Outcome
@@ -33,11 +34,10 @@ FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.005, 0.1, 1.6
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A body and what became of it; None for a row that does not exist."""
+    """A value and what became of it; None for a row that does not exist."""
 
-    body: bytes | None
+    content: Content | None
     outcome: Outcome
-    etag: bytes = b""
 
 
 class Filler:
@@ -70,7 +70,7 @@ class Filler:
             claim = (await self.store.begin([names]))[0]
             if claim is None:  # the cache's memory is full: nothing can be kept (RACES 44)
                 body = (await self.loads.load_without_stamp(view, key)).bodies.get(key)
-                return Filled(body, Outcome.NOT_KEPT, etag_of(body or b""))
+                return Filled(Content.built(body) if body is not None else None, Outcome.NOT_KEPT)
             flight = self._join(claim)
             if flight is None and (claim.won or time.monotonic() >= give_up):
                 flight = self._start(view, key, claim)
@@ -122,10 +122,7 @@ class Filler:
 
     async def _built_elsewhere(self, names: EntryNames) -> Filled | None:
         found = (await self.store.fetch([names]))[0]
-        if found.miss is not None or found.envelope is None:
-            return None
-        body = found.envelope.body()
-        return None if body is None else Filled(body, Outcome.STORED, found.envelope.etag)
+        return None if found.miss is not None else Filled(found.content, Outcome.STORED)
 
     async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:
         """Load and store entries of one view. The stamps in the claims are older than the transaction."""
@@ -147,7 +144,7 @@ class Filler:
                 continue
             envelope, life = self._envelope(view, claim, body, created_us, loaded.build_us)
             to_store.append((claim, envelope, life))
-            filled.append(Filled(body, Outcome.STORED, envelope.etag))
+            filled.append(Filled(Content(body, envelope.etag, envelope), Outcome.STORED))
         return await self._keep(view, claims, filled, to_store)
 
     async def _keep(
@@ -158,13 +155,13 @@ class Filler:
         to_store: list[tuple[Claim, Envelope, timedelta]],
     ) -> list[Filled]:
         await self._release(
-            [claim for (_, claim), one in zip(claims, filled, strict=True) if one.body is None]
+            [claim for (_, claim), one in zip(claims, filled, strict=True) if one.content is None]
         )
         try:
             outcomes = iter(await self.store.store(to_store) if to_store else [])
         except CacheUnavailable:
             outcomes = iter([Outcome.NOT_KEPT] * len(to_store))  # its caller gets the value all the same
-        kept = [one if one.body is None else Filled(one.body, next(outcomes), one.etag) for one in filled]
+        kept = [one if one.content is None else Filled(one.content, next(outcomes)) for one in filled]
         for one in kept:
             self.accounting.count(view.name, one.outcome)
         stored_bytes = sum(len(envelope.packed) for _, envelope, _ in to_store)

@@ -14,10 +14,9 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from jobs.cache.breaker import Breaker
-from jobs.cache.envelope import etag_of
 from jobs.cache.fill import Filler
-from jobs.cache.reading import Reading, State
-from jobs.cache.store import Found, Miss
+from jobs.cache.reading import Content, Miss, Reading, State
+from jobs.cache.store import Found
 from jobs.cache.view import Access, EntryKey, View
 from jobs.errors import CacheUnavailable, Forbidden, NotFound
 
@@ -66,26 +65,23 @@ class Cache:
         found, *found_guard = await self._fetch([key, guard] if guard else [key])
         role = await self._role(guard, found_guard[0], reader) if guard else None
         self.accounting.read(key)
-        if found.miss is None and found.envelope is not None:
-            body = found.envelope.body()
-            if body is not None:
-                guard_missed = guard is not None and found_guard[0].miss is not None
-                return self._hit(view, key, found, body, role, without_sql=not guard_missed)
-        cause = found.miss or Miss.UNREADABLE
-        self.accounting.count(view.name, f"miss_{cause}")
-        return await self._after_miss(view, key, cause, reader)
+        if found.miss is None:
+            guard_missed = guard is not None and found_guard[0].miss is not None
+            self.accounting.count(view.name, "miss_access" if guard_missed else "hits")
+            return self._answer(key, found, State.MISS if guard_missed else State.HIT, role)
+        self.accounting.count(view.name, f"miss_{found.miss}")
+        return await self._after_miss(view, key, found.miss, reader)
 
-    def _hit(
-        self, view: View, key: EntryKey, found: Found, body: bytes, role: str | None, *, without_sql: bool
-    ) -> Reading:
-        assert found.envelope is not None  # noqa: S101 - the caller looked
+    def _answer(self, key: EntryKey, found: Found, state: State, role: str | None) -> Reading:
+        """A reading of what Redis held; `found` has an envelope."""
+        envelope, content = found.envelope, found.content
+        assert envelope is not None  # noqa: S101 - the caller looked
+        assert content is not None  # noqa: S101 - the same
         now_us = found.server.now_us()
-        age = timedelta(microseconds=max(0, now_us - found.envelope.created_us))
-        if found.envelope.eager(now_us):
+        if state is not State.STALE and envelope.eager(now_us):
             self._ask_refresh(key)
-        self.accounting.count(view.name, "hits" if without_sql else "miss_access")
-        state = State.HIT if without_sql else State.MISS
-        return Reading(body, _quoted(found.envelope.etag), state, age, role=role)
+        age = timedelta(microseconds=max(0, now_us - envelope.created_us))
+        return Reading(content, state, age, found.miss, role)
 
     async def _after_miss(self, view: View, key: EntryKey, cause: Miss, reader: object) -> Reading:
         guard = self._guard(view, key)
@@ -95,27 +91,25 @@ class Cache:
             raise
         except Exception:
             # Whatever the loader raised: the last value may still do (fail-safe), marked stale.
-            stale = await self._stale(view, key, cause, reader)
+            stale = await self._stale(view, key, reader)
             if stale is None:
                 raise
             return stale
         # Time has passed: the reader may have been removed meanwhile (RACES 23).
         role = await self._role(guard, (await self._fetch([guard]))[0], reader) if guard else None
-        if filled.body is None:
+        if filled.content is None:
             raise NotFound(f"{key} does not exist")
-        return Reading(filled.body, _quoted(filled.etag), State.MISS, cause=cause, role=role)
+        return Reading(filled.content, State.MISS, cause=cause, role=role)
 
-    async def _stale(self, view: View, key: EntryKey, cause: Miss, reader: object) -> Reading | None:
+    async def _stale(self, view: View, key: EntryKey, reader: object) -> Reading | None:
         """The last value while its hard stamp holds, looked at again now (RACES 22, 33)."""
         guard = self._guard(view, key)
         found, *found_guard = await self._fetch([key, guard] if guard else [key])
-        body = found.envelope.body() if found.revivable and found.envelope else None
-        if body is None or found.envelope is None:
+        if not found.revivable:
             return None
         role = await self._role(guard, found_guard[0], reader) if guard else None
         self.accounting.count(view.name, "stale")
-        age = timedelta(microseconds=max(0, found.server.now_us() - found.envelope.created_us))
-        return Reading(body, _quoted(found.envelope.etag), State.STALE, age, cause, role)
+        return self._answer(key, found, State.STALE, role)
 
     async def _from_sql(self, view: View, key: EntryKey, reader: object) -> Reading:
         self.accounting.count(view.name, f"miss_{Miss.BYPASS}")
@@ -125,17 +119,17 @@ class Cache:
         body = loaded.bodies.get(key)
         if body is None:
             raise NotFound(f"{key} does not exist")
-        return Reading(body, _quoted(etag_of(body)), State.BYPASS, cause=Miss.BYPASS, role=role)
+        return Reading(Content.built(body), State.BYPASS, cause=Miss.BYPASS, role=role)
 
     async def _role(self, guard: EntryKey, found: Found, reader: object) -> str:
         """The reader's role; an entry that refuses is confirmed in SQL, and refusals are not cached."""
-        body = found.envelope.body() if found.miss is None and found.envelope else None
-        if body is None:
-            self.accounting.count(guard.view, f"miss_{found.miss or Miss.UNREADABLE}")
-            body = (await self.filler.fill(guard)).body
-        else:
+        if found.miss is None:
             self.accounting.count(guard.view, "hits")
-        role = from_json(body).get(str(reader)) if body is not None else None
+            roles = found.content
+        else:
+            self.accounting.count(guard.view, f"miss_{found.miss}")
+            roles = (await self.filler.fill(guard)).content
+        role = roles.decoded.get(str(reader)) if roles is not None else None
         return role if role is not None else await self._role_in_sql(guard, reader)
 
     async def _role_in_sql(self, guard: EntryKey, reader: object) -> str:
@@ -154,7 +148,3 @@ class Cache:
 
     def _guard(self, view: View, key: EntryKey) -> EntryKey | None:
         return EntryKey(view.access_view, key.scope) if view.access is Access.MEMBERS else None
-
-
-def _quoted(etag: bytes) -> str:
-    return f'"{etag.hex()}"'

@@ -1,16 +1,15 @@
-"""What a read answers."""
+"""What a read answers, and the body that it carries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
 from typing import Any
 
 from pydantic_core import from_json
 
-from jobs.cache.store import Miss
+from jobs.cache.envelope import PLAIN, ZSTD, Envelope, etag_of, unpack
 
 
 class State(StrEnum):
@@ -26,22 +25,100 @@ class State(StrEnum):
     """From SQL without asking the cache."""
 
 
-@dataclass(frozen=True)
+class Miss(StrEnum):
+    """Why an entry could not be served as it is."""
+
+    COLD = "cold"
+    """There is none."""
+    EVICTED = "evicted"
+    """The server dropped it to make room, or it was never stored."""
+    EXPIRED = "expired"
+    """Its TTL has passed."""
+    INVALIDATED = "invalidated"
+    """Built under stamps that are no longer there."""
+    UNREADABLE = "undecodable"
+    """Damaged, foreign, or of another key."""
+    BYPASS = "bypass"
+    """The cache was not asked."""
+
+
+class Content:
+    """A JSON body, unpacked and decoded at most once, however many readers share it."""
+
+    __slots__ = ("_body", "_decoded", "_envelope", "etag")
+
+    def __init__(self, body: bytes | None, etag: bytes, envelope: Envelope | None = None) -> None:
+        self.etag = etag
+        self._body = body
+        self._envelope = envelope
+        self._decoded: Any = None
+
+    @classmethod
+    def stored(cls, envelope: Envelope) -> Content:
+        """What an envelope carries."""
+        return cls(envelope.packed if envelope.codec == PLAIN else None, envelope.etag, envelope)
+
+    @classmethod
+    def built(cls, body: bytes) -> Content:
+        """A body that was just built."""
+        return cls(body, etag_of(body))
+
+    @property
+    def body(self) -> bytes:
+        """The body as JSON."""
+        if self._body is None:
+            assert self._envelope is not None  # noqa: S101 - one of both is given
+            self._body = unpack(self._envelope.codec, self._envelope.packed, self._envelope.body_bytes)
+        return self._body
+
+    @property
+    def zstd(self) -> bytes | None:
+        """The body compressed as it is stored; None where it is stored plain."""
+        return self._envelope.packed if self._envelope is not None and self._envelope.codec == ZSTD else None
+
+    @property
+    def decoded(self) -> Any:  # noqa: ANN401 - each view has a shape of its own
+        """The decoded body, one object for all readers: never change it."""
+        if self._decoded is None:
+            self._decoded = from_json(self.body)
+        return self._decoded
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """One answer: `body` is the JSON as bytes, `value` the same decoded.
+    """One answer. `age` is the time since it was built; `role` what the access view says of the reader."""
 
-    `etag` names the body (a strong HTTP entity tag, in quotes). `age` is the time since it was built.
-    """
-
-    body: bytes
-    etag: str
+    content: Content
     state: State
     age: timedelta = timedelta(0)
     cause: Miss | None = None
     role: str | None = None
-    """What the access view says of the reader; None for views without one."""
 
-    @cached_property
+    @property
+    def body(self) -> bytes:
+        """The JSON of the answer."""
+        return self.content.body
+
+    @property
     def value(self) -> Any:  # noqa: ANN401 - each view has a shape of its own
-        """The decoded body."""
-        return from_json(self.body)
+        """The decoded body, the caller's own to change."""
+        return from_json(self.content.body)
+
+    @property
+    def shared(self) -> Any:  # noqa: ANN401 - each view has a shape of its own
+        """The decoded body, one for the whole process: cheaper than `value`, and never to be changed."""
+        return self.content.decoded
+
+    @property
+    def etag(self) -> str:
+        """A strong HTTP entity tag of the body, in quotes."""
+        return f'"{self.content.etag.hex()}"'
+
+    def encoded(self, accept_encoding: str) -> tuple[bytes, str | None]:
+        """Bytes for an HTTP response and their Content-Encoding.
+
+        A body that is stored compressed goes out as it is when the client takes zstd.
+        """
+        if self.content.zstd is not None and "zstd" in accept_encoding:
+            return self.content.zstd, "zstd"
+        return self.content.body, None

@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
@@ -19,6 +18,8 @@ from jobs.cache.client import RUN, CacheClient
 from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import Envelope, decode
 from jobs.cache.keys import EntryNames, KeySpace
+from jobs.cache.near import Near, NearCache
+from jobs.cache.reading import Content, Miss
 from jobs.cache.view import Scope
 from jobs.contracts import Outcome
 from jobs.errors import CacheUnavailable
@@ -31,21 +32,6 @@ UNLINK_CHUNK = 500
 """Keys in one UNLINK: short enough not to hold up readers."""
 
 
-class Miss(StrEnum):
-    """Why an entry could not be served as it is."""
-
-    COLD = "cold"
-    """There is none."""
-    EXPIRED = "expired"
-    """Its TTL has passed."""
-    INVALIDATED = "invalidated"
-    """Built under stamps that are no longer there."""
-    UNREADABLE = "undecodable"
-    """Damaged, foreign, or of another key."""
-    BYPASS = "bypass"
-    """The cache was not asked."""
-
-
 class Found(NamedTuple):
     """What Redis held for one entry.
 
@@ -54,6 +40,7 @@ class Found(NamedTuple):
     """
 
     envelope: Envelope | None
+    content: Content | None
     miss: Miss | None
     revivable: bool
     server: ServerRun
@@ -79,23 +66,42 @@ class Claim:
 class Store:
     """The protocol's steps on one server."""
 
-    def __init__(self, client: CacheClient, keys: KeySpace, lease: timedelta) -> None:
+    def __init__(self, client: CacheClient, keys: KeySpace, lease: timedelta, near: NearCache) -> None:
         self.client = client
         self.keys = keys
+        self.near = near
         self._lease_ms = _ms(lease)
         self._begin = client.script("begin.lua")
         self._store = client.script("store.lua")
         self._release = client.script("release.lua")
 
     async def fetch(self, entries: Sequence[EntryNames]) -> list[Found]:
-        """Read entries with their stamps in one round trip."""
-        keys = [key for names in entries for key in (names.stamp, names.hard, names.entry)]
+        """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
+
+        A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
+        """
+        kept = [self.near.get(names.entry) for names in entries]
+        keys: list[str] = []
+        for names, near in zip(entries, kept, strict=True):
+            keys += names[:2] if near else names[:3]
         answer = await self.client.mget(keys)
-        replies = answer.first()
-        return [
-            _judge(names, replies[3 * index : 3 * index + 3], answer.server)
-            for index, names in enumerate(entries)
+        values = iter(answer.first())
+        server = answer.server
+        found = [
+            _judge(names, (next(values), next(values), near or next(values)), server)
+            for names, near in zip(entries, kept, strict=True)
         ]
+        outdated = [at for at, near in enumerate(kept) if near and found[at].miss is not None]
+        if outdated:
+            for at in outdated:
+                self.near.drop(entries[at].entry)
+            again = await self.fetch([entries[at] for at in outdated])
+            for at, one in zip(outdated, again, strict=True):
+                found[at] = one
+        for names, near, one in zip(entries, kept, found, strict=True):
+            if near is None and one.miss is None and one.envelope and one.content:
+                self.near.put(names.entry, Near(one.envelope, one.content))
+        return found
 
     async def begin(self, entries: Sequence[EntryNames]) -> list[Claim | None]:
         """Take or create stamps and try leases, before anything is loaded (RACES 1).
@@ -176,21 +182,30 @@ class Store:
         return stamps
 
 
-def _judge(names: EntryNames, values: Sequence[bytes | None], server: ServerRun) -> Found:
+def _judge(
+    names: EntryNames, values: tuple[bytes | None, bytes | None, bytes | Near | None], server: ServerRun
+) -> Found:
     stamp, hard, stored = values
     if stored is None:
-        return Found(None, Miss.COLD, revivable=False, server=server)
-    envelope = decode(stored)
-    if envelope is None or envelope.check != names.check:
-        return Found(None, Miss.UNREADABLE, revivable=False, server=server)
+        # Its stamp outlives an entry: where it is still there, the server has evicted the entry.
+        cause = Miss.COLD if stamp is None else Miss.EVICTED
+        return Found(None, None, cause, revivable=False, server=server)
+    if isinstance(stored, Near):
+        envelope, content = stored
+    else:
+        read = decode(stored)
+        if read is None or read.check != names.check:
+            return Found(None, None, Miss.UNREADABLE, revivable=False, server=server)
+        envelope, content = read, Content.stored(read)
     # A stamp of another run of the server counts as missing (RACES 8); a missing stamp is a miss (RACES 14).
     hard_holds = hard is not None and hard == envelope.hard and hard.startswith(server.run)
     soft_holds = stamp is not None and stamp == envelope.stamp and stamp.startswith(server.run)
+    miss: Miss | None = None
     if not (hard_holds and soft_holds):
-        return Found(envelope, Miss.INVALIDATED, revivable=hard_holds, server=server)
-    if envelope.expired(server.now_us()):
-        return Found(envelope, Miss.EXPIRED, revivable=True, server=server)
-    return Found(envelope, None, revivable=True, server=server)
+        miss = Miss.INVALIDATED
+    elif envelope.expired(server.now_us()):
+        miss = Miss.EXPIRED
+    return Found(envelope, content, miss, hard_holds, server)
 
 
 def _claim(names: EntryNames, reply: Any, token: str, server: ServerRun) -> Claim | None:  # noqa: ANN401
