@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jobs.contracts import Lane
 from jobs.errors import Unavailable
 from jobs.stoker import Stoker
 from worker import figures
 from worker.figures import ChangeFigures, LaneFigures, ViewFigures
 from worker.health import Health, examine, probes
 
+WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+"""Seconds: from a woken worker to a lane that is far behind."""
+RUN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+"""Seconds: from a relay without events to a warming of everybody."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -39,6 +44,36 @@ async def exposition(stoker: Stoker, timeout_s: float) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Gathered(metrics))
     return generate_latest(registry)
+
+
+class JobMetrics:
+    """What one worker process saw of its own jobs: an observer of the engine."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._waits = Histogram(
+            "stoker_job_wait_seconds",
+            "From when a job was due to when it began.",
+            ["lane"],
+            buckets=WAIT_BUCKETS,
+            registry=self.registry,
+        )
+        self._runs = Histogram(
+            "stoker_job_run_seconds",
+            "How long a run took, by how it ended.",
+            ["lane", "kind", "outcome"],
+            buckets=RUN_BUCKETS,
+            registry=self.registry,
+        )
+
+    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+        """A job begins."""
+        del kind
+        self._waits.labels(lane).observe(waited_s)
+
+    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+        """A job ended."""
+        self._runs.labels(lane, kind, outcome).observe(ran_s)
 
 
 class _Gathered(Collector):

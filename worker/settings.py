@@ -63,12 +63,16 @@ class LanesSettings(Table):
     """Table [lanes]."""
 
     changes: LaneSettings = LaneSettings(concurrency=4)
-    refresh: LaneSettings = LaneSettings(concurrency=8)
-    warm: LaneSettings = LaneSettings(concurrency=4)
+    refresh: LaneSettings = LaneSettings(concurrency=6)
+    warm: LaneSettings = LaneSettings(concurrency=2)
+
+    def by_name(self) -> dict[Lane, LaneSettings]:
+        """The settings of each lane."""
+        return {Lane.CHANGES: self.changes, Lane.REFRESH: self.refresh, Lane.WARM: self.warm}
 
     def concurrency(self) -> dict[Lane, int]:
         """Jobs at once, by lane."""
-        return {lane: int(getattr(self, lane.value).concurrency) for lane in Lane}
+        return {lane: settings.concurrency for lane, settings in self.by_name().items()}
 
 
 class ScheduleSettings(Table):

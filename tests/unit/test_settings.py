@@ -204,8 +204,8 @@ def test_lanes_have_the_settings_of_their_name() -> None:
     write("[lanes.changes]\nconcurrency = 1\n")
     assert load_settings(WorkerSettings).lanes.concurrency() == {
         Lane.CHANGES: 1,
-        Lane.REFRESH: 8,
-        Lane.WARM: 4,
+        Lane.REFRESH: 6,
+        Lane.WARM: 2,
     }
 
 

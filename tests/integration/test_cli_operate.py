@@ -1,0 +1,171 @@
+"""The command line on real servers, as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from tests.integration.cli import LONGEST_S, call, running, spawn
+from worker import embedded
+
+WORKER_READY, UP_READY = "worker.started", "Ctrl-C stops everything"
+
+
+@pytest.fixture
+def environment(
+    database_url: str, queue_url: str, cache_url: str, prefix: str, tmp_path: Path
+) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STOKER__")}
+    own = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": queue_url,
+        "CACHE_REDIS_URL": cache_url,
+        "STOKER__QUEUE__PREFIX": prefix,
+        "STOKER__CACHE__PREFIX": prefix,
+        "ENABLE_BACKGROUND_WARMING": "false",
+        "HOME": str(tmp_path),
+    }
+    return {**inherited, **own}
+
+
+def test_a_recorded_invalidation_is_applied_by_a_worker_that_stops_in_order(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = "project"
+    with running(tmp_path, environment, "run", ready=WORKER_READY) as worker:
+        done = call(tmp_path, environment, "invalidate", kind, "1", "--hard", capture=capsys)
+        assert (done.returncode, done.stdout) == (0, f"{kind}:1 is invalidated\n")
+        worker.send_signal(signal.SIGTERM)
+        said, _ = worker.communicate(timeout=LONGEST_S)
+    assert worker.returncode == 0
+    assert "worker.stopped" in said
+    engine = create_engine(make_url(environment["DATABASE_URL"]).set(drivername="postgresql+psycopg"))
+    with engine.connect() as connection:
+        ((actor, arguments),) = connection.execute(text("SELECT actor, arguments FROM audit_log")).all()
+    engine.dispose()
+    assert actor.startswith("cli")
+    assert arguments == {"scope": f"{kind}:1", "views": [], "hard": True}
+
+
+def test_without_a_worker_an_invalidation_is_recorded_and_said_to_wait(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(tmp_path, environment, "invalidate", "project", "1", "--wait", "0.2", capture=capsys)
+    assert done.returncode == 1
+    assert "is a worker running?" in done.stderr
+    status = json.loads(call(tmp_path, environment, "status", "--json", capture=capsys).stdout)
+    assert status["cache"]["changes"]["unsettled"] == 1
+    assert status["health"]["ok"] is True
+    assert set(status["lanes"]) == {"changes", "refresh", "warm"}
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["invalidate", "planet", "1"], "no scope kind 'planet'"),
+        (["invalidate", "project", "1x"], "project id '1x'"),
+        (["invalidate", "project", "1", "--view", "nothing"], "no view 'nothing'"),
+        (["warm", "planet", "1"], "nothing to warm for 'planet'"),
+        (["warm", "project"], "needs the id"),
+    ],
+)
+def test_what_the_domain_does_not_know_is_a_usage_error(
+    environment: dict[str, str],
+    tmp_path: Path,
+    command: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = call(tmp_path, environment, *command, capture=capsys)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_sample_data_is_warmed_with_progress(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = call(tmp_path, environment, "sample-data", "--users", "20", capture=capsys)
+    assert filled.returncode == 0, filled.stderr
+    assert "loaded 20 users" in filled.stderr
+    again = call(tmp_path, environment, "sample-data", capture=capsys)
+    assert (again.returncode, "not empty" in again.stderr) == (1, True)
+    with running(tmp_path, environment, "run", ready=WORKER_READY):
+        done = call(tmp_path, environment, "warm", "user", "1", capture=capsys)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("warmed ")
+    assert "warming: " in done.stderr
+
+
+def test_a_warming_nobody_does_ends_with_its_timeout(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(tmp_path, environment, "warm", "--timeout", "0.2", capture=capsys)
+    assert (done.returncode, "it goes on as" in done.stderr) == (1, True)
+
+
+def test_a_sound_installation_has_no_errors(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(tmp_path, environment, "check", capture=capsys)
+    assert done.returncode == 0, done.stdout
+    assert "error" not in done.stdout
+
+
+def test_a_queue_that_evicts_is_refused(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evicting = {**environment, "REDIS_URL": environment["CACHE_REDIS_URL"]}
+    checked = call(tmp_path, evicting, "check", capture=capsys)
+    assert (checked.returncode, "error: the queue Redis has maxmemory-policy" in checked.stdout) == (1, True)
+    run = call(tmp_path, evicting, "run", capture=capsys)
+    assert (run.returncode, "it may evict jobs" in run.stderr) == (1, True)
+
+
+def test_nothing_starts_before_the_migrations(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = make_url(environment["DATABASE_URL"]).set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    for command in (["run"], ["api", "--port", "0"]):
+        done = call(tmp_path, environment, *command, capture=capsys)
+        assert done.returncode == 1
+        assert "run: stoker migrate" in done.stderr
+    first = call(tmp_path, environment, "migrate", "--only", "stoker", capture=capsys)
+    assert first.stdout == "applied stoker: 0001\n"
+    call(tmp_path, environment, "migrate", capture=capsys)
+    assert call(tmp_path, environment, "migrate", capture=capsys).stdout == "nothing to apply\n"
+    assert call(tmp_path, environment, "check", capture=capsys).returncode == 0
+
+
+def test_log_lines_are_json_where_the_setting_says_so(environment: dict[str, str], tmp_path: Path) -> None:
+    json_lines = {**environment, "STOKER__LOG__FORMAT": "json"}
+    with running(tmp_path, json_lines, "run", ready=WORKER_READY) as worker:
+        worker.send_signal(signal.SIGINT)
+        said, _ = worker.communicate(timeout=LONGEST_S)
+    events = [json.loads(line)["event"] for line in said.splitlines()]
+    assert events[-1] == "worker.stopped"
+
+
+def test_up_brings_everything_and_ctrl_c_takes_it_away(tmp_path: Path) -> None:
+    plain = {
+        name: value for name, value in os.environ.items() if not name.endswith(("REDIS_URL", "DATABASE_URL"))
+    }
+    arguments = ("up", "--port", "0", "--no-sample-data")
+    with running(tmp_path, plain, *arguments, ready=UP_READY) as up:
+        status = spawn(tmp_path, plain, "status", "--embedded", "--json")
+        assert json.loads(status.stdout)["health"]["ok"] is True
+        up.send_signal(signal.SIGINT)
+        said, _ = up.communicate(timeout=LONGEST_S)
+    assert up.returncode == 0
+    assert said.splitlines()[-1] == "stopping the servers"
+    assert embedded.find(tmp_path / ".data") is None

@@ -1,0 +1,120 @@
+"""What the command line says when it cannot work: one line, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.integration.cli import URLS, Done, call, spawn
+
+NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
+
+
+class Stoker(Protocol):
+    """Runs a command with these variables, and no URL that is not among them."""
+
+    def __call__(self, *arguments: str, **variables: str) -> Done: ...
+
+
+@pytest.fixture
+def stoker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Stoker:
+    def run(*arguments: str, **variables: str) -> Done:
+        return call(tmp_path, variables, *arguments, capture=capsys)
+
+    return run
+
+
+def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in URLS}
+    done = spawn(tmp_path, environment, "status")
+    assert (done.returncode, "DATABASE_URL is not set" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run"],
+        ["api"],
+        ["migrate"],
+        ["sample-data"],
+        ["check"],
+        ["status"],
+        ["invalidate", "shelf", "7"],
+        ["warm"],
+    ],
+    ids=lambda command: str(command[0]),
+)
+def test_without_a_url_a_command_exits_2_and_starts_nothing(
+    stoker: Stoker, tmp_path: Path, command: list[str]
+) -> None:
+    done = stoker(*command)
+    assert done.returncode == 2
+    assert "DATABASE_URL is not set" in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_up_with_only_one_url_starts_nothing(stoker: Stoker, tmp_path: Path) -> None:
+    done = stoker("up", DATABASE_URL=NOWHERE["DATABASE_URL"])
+    assert (done.returncode, done.stderr.count("REDIS_URL is not set")) == (2, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_embedded_servers_and_a_url_at_once_are_refused(stoker: Stoker) -> None:
+    done = stoker("status", "--embedded", REDIS_URL=NOWHERE["REDIS_URL"])
+    assert done.returncode == 2
+    assert "REDIS_URL is set" in done.stderr
+
+
+def test_an_unknown_setting_is_named(stoker: Stoker) -> None:
+    done = stoker("status", STOKER__CACHE__LEESE_S="3", **NOWHERE)
+    assert (done.returncode, done.stderr) == (2, "error: cache.leese_s: Extra inputs are not permitted\n")
+
+
+def test_an_unreachable_postgres_is_one_clear_line(stoker: Stoker) -> None:
+    done = stoker("run", **NOWHERE)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Postgres does not answer")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_api_refuses_to_face_the_network_without_tokens(stoker: Stoker) -> None:
+    done = stoker("api", "--host", "0.0.0.0", **NOWHERE)  # noqa: S104 - that it is refused
+    assert done.returncode == 2
+    assert "tokens must be set" in done.stderr
+
+
+def test_a_port_in_use_is_said_before_anything_starts(stoker: Stoker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = stoker("api", "--port", port, **NOWHERE)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in done.stderr
+
+
+def test_a_domain_that_is_not_there_is_named(stoker: Stoker) -> None:
+    done = stoker("run", STOKER__DOMAIN="no.such.domain", **NOWHERE)
+    assert done.returncode == 2
+    assert "'no.such.domain' cannot be imported" in done.stderr
+
+
+def test_check_names_every_server_that_is_away(stoker: Stoker) -> None:
+    done = stoker("check", **NOWHERE)
+    assert done.returncode == 1
+    assert "error: Postgres does not answer" in done.stdout
+    assert "error: the queue Redis does not answer" in done.stdout
+
+
+def test_check_warns_about_pools_and_leases_that_do_not_fit(stoker: Stoker) -> None:
+    done = stoker(
+        "check",
+        STOKER__LOADERS__CONNECTIONS="2",
+        STOKER__LOADERS__STATEMENT_TIMEOUT_S="60",
+        STOKER__DATABASE__CONNECTIONS="3",
+        **NOWHERE,
+    )
+    for told in ("loaders.connections (2)", "cache.lease_s (20)", "database.connections (3)"):
+        assert f"warning: {told}" in done.stdout

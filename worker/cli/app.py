@@ -1,0 +1,26 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from worker.cli import data, demonstrate, operate, serve
+
+app = typer.Typer(
+    name="stoker",
+    help="Keeps a web app's Redis cache correct and warm from a background worker.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command()(serve.up)
+app.command()(serve.run)
+app.command()(serve.api)
+app.command()(data.migrate)
+app.command(name="sample-data")(data.sample_data)
+app.command()(data.check)
+app.command()(operate.status)
+app.command()(operate.invalidate)
+app.command()(operate.warm)
+app.command()(demonstrate.demo)

@@ -1,0 +1,174 @@
+"""Commands of an operator: `status`, `invalidate`, `warm`; audited like the same actions through the API."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from jobs.domain import ACTIVE
+from jobs.errors import StokerError, Unavailable
+from jobs.progress import JobState, Progress
+from jobs.stoker import Stoker
+from worker import actions
+from worker.audit import local_actor
+from worker.cli.display import note, progress, show, show_json, table
+from worker.cli.servers import DATA, Data, Embedded, session
+from worker.figures import CacheFigures, LaneFigures, cache_figures, lane_figures
+from worker.health import Health, examine, probes
+from worker.settings import WorkerSettings
+
+LOOK_S = 0.1
+UNATTENDED_S = 10
+"""Seconds after which a job that nobody has begun is remarked upon."""
+
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+ScopeId = Annotated[str | None, typer.Argument(help="The id of what to warm; none for `active`.")]
+
+
+class Status(BaseModel):
+    """What `status` shows; a part whose server is away is missing."""
+
+    health: Health
+    lanes: dict[str, LaneFigures] | None
+    cache: CacheFigures | None
+
+
+class NotDone(StokerError):
+    """What was asked for is on its way, but was not done in the time given to it."""
+
+
+def status(data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
+    """Show servers, lanes and cache; exit 1 if a server is down."""
+    with session(embedded=embedded, data=data) as opened:
+        found = asyncio.run(_status(opened.settings))
+    if as_json:
+        show_json(found.model_dump(mode="json"))
+    else:
+        _draw(found)
+    if not found.health.ok:
+        raise typer.Exit(1)
+
+
+def invalidate(  # noqa: PLR0913 - one for each option
+    kind: Annotated[str, typer.Argument(help="A scope kind of the domain.")],
+    scope_id: Annotated[str, typer.Argument(metavar="ID")],
+    data: Data = DATA,
+    view: Annotated[list[str] | None, typer.Option(help="Only this view; may be given again.")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is applied.")] = 5,
+    *,
+    hard: Annotated[bool, typer.Option("--hard", help="Not even marked stale any more.")] = False,
+    embedded: Embedded = False,
+) -> None:
+    """Invalidate a scope: recorded like any change, applied by the worker."""
+    with session(embedded=embedded, data=data) as opened:
+        asyncio.run(_invalidate(opened.settings, kind, scope_id, view or [], wait, hard=hard))
+
+
+def warm(
+    target: Annotated[
+        str, typer.Argument(help="`active`, or a scope kind that the domain can warm.")
+    ] = ACTIVE,
+    scope_id: ScopeId = None,
+    data: Data = DATA,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait; 0 does not wait.")] = 900,
+    *,
+    embedded: Embedded = False,
+) -> None:
+    """Build what is missing or ageing, and show how far it is."""
+    with session(embedded=embedded, data=data) as opened:
+        asyncio.run(_warm(opened.settings, target, scope_id, timeout))
+
+
+async def _status(settings: WorkerSettings) -> Status:
+    async with Stoker.opened(settings) as stoker:
+        health = await examine(probes(stoker), settings.api.probe_timeout_s)
+        return Status(
+            health=health,
+            lanes=await _unless_away(lane_figures(stoker)),
+            cache=await _unless_away(cache_figures(stoker)),
+        )
+
+
+async def _unless_away(figures: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever was asked
+    try:
+        return await figures
+    except Unavailable:
+        return None
+
+
+def _draw(found: Status) -> None:
+    servers = [
+        (name, "ok" if server.ok else "DOWN", server.ms, server.error or "")
+        for name, server in found.health.servers.items()
+    ]
+    table("servers", ["server", "state", "ms", "error"], servers)
+    if found.lanes is not None:
+        states = ["ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused"]
+        rows = [(name, *(getattr(lane, state) for state in states)) for name, lane in found.lanes.items()]
+        table("lanes", ["lane", *states], rows)
+    if found.cache is not None:
+        columns = ["reads", "hits", "hit_rate", "stale", "loads", "build_ms", "superseded"]
+        rows = [
+            (name, *(getattr(view, what) for what in columns)) for name, view in found.cache.views.items()
+        ]
+        table("views", ["view", *columns], rows)
+        changes = found.cache.changes
+        table("changes", ["unsettled", "failing", "oldest_age_s"], [_row(changes)])
+
+
+def _row(changes: Any) -> tuple[object, ...]:  # noqa: ANN401 - figures of the outbox
+    return changes.unsettled, changes.failing, changes.oldest_age_s
+
+
+async def _invalidate(
+    settings: WorkerSettings, kind: str, scope_id: str, views: list[str], wait_s: float, *, hard: bool
+) -> None:
+    async with Stoker.opened(settings) as stoker:
+        what = actions.invalidation_of(stoker.domain, kind, scope_id, views, hard=hard)
+        event_id = await actions.invalidate(stoker, local_actor(), what)
+        note(f"recorded as {event_id}")
+        give_up = time.monotonic() + wait_s
+        while wait_s:
+            found = await actions.invalidation_state(stoker, event_id)
+            if found is None or found.applied_at is not None:
+                show(f"{what.scope} is invalidated")
+                return
+            if time.monotonic() >= give_up:
+                raise NotDone(f"not applied within {wait_s:g} s: is a worker running?")
+            await asyncio.sleep(LOOK_S)
+
+
+async def _warm(settings: WorkerSettings, target: str, scope_id: str | None, timeout_s: float) -> None:
+    async with Stoker.opened(settings) as stoker:
+        what = actions.warm_of(stoker.domain, target, scope_id)
+        job_id = await actions.warm(stoker, local_actor(), what)
+        note(f"enqueued as {job_id}")
+        if timeout_s:
+            await _follow(Progress(stoker.queue.redis, stoker.queue.settings), job_id, timeout_s)
+
+
+async def _follow(reports: Progress, job_id: str, timeout_s: float) -> None:
+    began = time.monotonic()
+    remarked = False
+    with progress("warming") as report:
+        while True:
+            found = await reports.read(job_id)
+            waited_s = time.monotonic() - began
+            if found is not None:
+                report(found.done, found.total)
+                if found.state is JobState.FAILED:
+                    raise StokerError(f"the warming failed: {found.error}")
+                if found.state is JobState.DONE:
+                    break
+                if found.state is JobState.QUEUED and waited_s > UNATTENDED_S and not remarked:
+                    note("nobody has begun it yet: is a worker running?")
+                    remarked = True
+            if waited_s > timeout_s:
+                raise NotDone(f"not done within {timeout_s:g} s; it goes on as {job_id}")
+            await asyncio.sleep(LOOK_S)
+    show(f"warmed {found.done:,} entries")

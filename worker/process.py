@@ -1,0 +1,115 @@
+"""The worker process: engine, sweeper and schedule, each supervised, stopped in order.
+
+Survives a restart of either Redis and of Postgres without being restarted itself. On stopping: no new slots,
+running jobs finish within the deadline, what is recorded by then is applied if the cache answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from prometheus_client import start_http_server
+
+from jobs.contracts import Contract, Warm
+from jobs.errors import Defer, QueueUnavailable
+from jobs.progress import JobState, Progress
+from jobs.settings import require
+from jobs.stoker import Stoker
+from jobs.tasks import relay
+from jobs.tasks.context import TaskContext
+from jobs.tasks.run import run
+from worker.engine import retry
+from worker.engine.lane import Run
+from worker.engine.runner import Engine, EngineSettings
+from worker.engine.supervisor import supervise
+from worker.ledger import Ledger
+from worker.metrics import JobMetrics
+from worker.schedule import Schedule, tasks
+from worker.settings import ProcessSettings, WorkerSettings
+from worker.sweeper import Sweeper
+
+log = logging.getLogger(__name__)
+
+
+async def run_worker(
+    stoker: Stoker, settings: WorkerSettings, stop: asyncio.Event, now: asyncio.Event | None = None
+) -> None:
+    """Work until `stop` is set; `now` cuts the deadline for running jobs short."""
+    engine = Engine(
+        require(settings.redis_url, "REDIS_URL"),
+        settings.queue,
+        EngineSettings(lanes=settings.lanes.by_name(), stop_deadline_s=settings.worker.stop_deadline_s),
+        run=runner(stoker),
+        sql=stoker.engine,
+        observer=(metrics := JobMetrics()),
+    )
+    schedule = Schedule(
+        tasks(settings.schedule), Ledger(stoker.engine, identity()), stoker.enqueue, settings.schedule
+    )
+    sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
+    idle = asyncio.Event()
+    slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
+    log.info("worker.started", extra={"slots": slots, "worker": identity()})
+    async with _endpoint(metrics, settings.worker), asyncio.TaskGroup() as group:
+        group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
+        # Jobs that end during the stop may have recorded events: the sweeper goes last.
+        group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
+        try:
+            await engine.run(stop, now)
+        finally:
+            stop.set()
+            idle.set()
+    log.info("worker.stopped")
+
+
+def runner(stoker: Stoker) -> Run:
+    """What the engine calls for each run of a job: its task, and the last word to whoever follows it."""
+    progress = Progress(stoker.queue.redis, stoker.queue.settings)
+
+    async def carry_out(job_id: str, job: Contract, attempt: int) -> str:
+        followed = isinstance(job, Warm)
+        try:
+            outcome = await run(TaskContext(stoker, progress, job_id, attempt), job)
+        except Defer:
+            raise
+        except Exception as error:
+            if followed and isinstance(retry.decide(job.retry, error, attempt), retry.Dead):
+                await _last_word(progress, job_id, JobState.FAILED, f"{type(error).__name__}: {error}")
+            raise
+        if followed:
+            await _last_word(progress, job_id, JobState.DONE)
+        return outcome.value
+
+    return carry_out
+
+
+def identity() -> str:
+    """This process, as operators find it."""
+    return f"{socket.gethostname()[:80]}:{os.getpid()}"
+
+
+async def _last_word(progress: Progress, job_id: str, state: JobState, error: str | None = None) -> None:
+    try:
+        await progress.finish(job_id, state, error)
+    except QueueUnavailable as failure:
+        log.info("progress.not_reported", extra={"job_id": job_id, "error": str(failure)})
+
+
+@asynccontextmanager
+async def _endpoint(metrics: JobMetrics, settings: ProcessSettings) -> AsyncIterator[None]:
+    if not settings.metrics_port:
+        yield
+        return
+    server, thread = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        await asyncio.to_thread(thread.join)
