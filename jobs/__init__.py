@@ -24,6 +24,7 @@ jitter        the random part of a TTL or a delay, so that what began together d
 A web app makes one `Stoker`, declares a `Domain`, and uses `Stoker.read`, `record` and `enqueue`.
 """
 
+from jobs.cache.look import Asked
 from jobs.cache.reading import Reading, State
 from jobs.cache.view import Access, EntryKey, Scope, ScopeKind, View
 from jobs.contracts import Invalidate, Lane, Outcome, Refresh, Relay, Warm
@@ -50,6 +51,7 @@ __all__ = [
     "Access",
     "Answer",
     "Applied",
+    "Asked",
     "BadRequest",
     "CacheUnavailable",
     "CommittedNotApplied",

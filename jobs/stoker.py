@@ -9,24 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 
-from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from jobs.cache.accounting import Accounting
+from jobs.cache.batch import read_many
 from jobs.cache.breaker import Breaker
 from jobs.cache.client import CacheClient
 from jobs.cache.detached import Detached
 from jobs.cache.fill import Filler
 from jobs.cache.keys import KeySpace
 from jobs.cache.loads import Loads
+from jobs.cache.look import Asked, Params
 from jobs.cache.near import NearCache
 from jobs.cache.read import Cache
 from jobs.cache.reading import Reading
@@ -36,7 +37,7 @@ from jobs.connections import OLDEST_POSTGRES, application_engine, database_error
 from jobs.contracts import Contract, Refresh
 from jobs.domain import Domain, Event, Invalidation, load_domain
 from jobs.enqueue import Enqueued, Queue
-from jobs.errors import CacheUnavailable, QueueUnavailable, WrongServer
+from jobs.errors import CacheUnavailable, QueueUnavailable, StokerError, WrongServer
 from jobs.outbox.receipt import Receipt
 from jobs.outbox.record import Outbox
 from jobs.outbox.rows import unsettled
@@ -127,13 +128,19 @@ class Stoker:
         self,
         view: str,
         scope_id: object,
-        params: Mapping[str, Any] | BaseModel | None = None,
+        params: Params = None,
         *,
         reader: object = None,
         bypass: bool = False,
     ) -> Reading:
         """Read one entry through the cache; see Cache.read."""
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
+
+    async def read_many(
+        self, asked: Sequence[Asked], *, reader: object = None
+    ) -> list[Reading | StokerError]:
+        """Read many entries of any views in one round trip; see jobs.cache.batch."""
+        return await read_many(self.cache, asked, reader=reader)
 
     async def enqueue(self, contract: Contract, *, delay: timedelta = timedelta(0)) -> Enqueued:
         """Ask the worker for a job; raises QueueUnavailable."""

@@ -8,6 +8,7 @@ correctness.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from jobs.cache.view import EntryKey, View
 from jobs.contracts import Outcome
 from jobs.errors import CacheUnavailable
 from jobs.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.005, 0.1, 1.6
 """How a reader looks again whether another process's build is there."""
@@ -109,6 +112,18 @@ class Filler:
             filled = await self._build(self.catalog.view(view_name), mine)
             outcomes.update({key: one.outcome for (key, _), one in zip(mine, filled, strict=True)})
         return outcomes
+
+    async def fill_ahead(self, keys: Sequence[EntryKey]) -> None:
+        """Build what many readers will ask for next, if it works; each of them sees what went wrong itself.
+
+        Raises CacheUnavailable.
+        """
+        try:
+            await asyncio.shield(self._detached.start(self.fill_many(keys)))
+        except CacheUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a loader raises
+            logger.info("fill.ahead_failed", extra={"error": repr(error)[:200]})
 
     def _join(self, claim: Claim) -> asyncio.Task[list[Filled]] | None:
         # Only a load under the very stamps that this reader just obtained may be joined (RACES 31).

@@ -6,15 +6,14 @@ breaker opens and reads go to SQL; nothing here raises because the cache is away
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import from_json
 
 from jobs.cache.breaker import Breaker
 from jobs.cache.fill import Filler
+from jobs.cache.look import Look, Params
 from jobs.cache.reading import Content, Miss, Reading, State
 from jobs.cache.store import Found
 from jobs.cache.view import Access, EntryKey, View
@@ -38,7 +37,7 @@ class Cache:
         self,
         view: str,
         scope_id: object,
-        params: Mapping[str, Any] | BaseModel | None = None,
+        params: Params = None,
         *,
         reader: object = None,
         bypass: bool = False,
@@ -48,29 +47,53 @@ class Cache:
         Raises NotFound, Forbidden, BadRequest naming the field, or what the loader raised when there is
         nothing to fall back on. `bypass` answers from SQL without asking or filling the cache.
         """
+        declared, key = self.declared(view, scope_id, params, reader=reader)
+        if not bypass and not self.breaker.open:
+            try:
+                [look] = await self.look(((declared, key),))
+                return await self.conclude(look, reader)
+            except CacheUnavailable as error:
+                self.breaker.trip(str(error))
+        return await self._from_sql(declared, key, reader)
+
+    def declared(
+        self, view: str, scope_id: object, params: Params = None, *, reader: object
+    ) -> tuple[View, EntryKey]:
+        """The view and the key of a request; raises BadRequest, or Forbidden for another owner's scope."""
         declared = self.catalog.view(view)
         key = self.catalog.key(view, scope_id, params)
         if declared.access is Access.OWNER and str(reader) != key.scope.id:
             raise Forbidden(f"{key} is not for this reader")
-        if bypass or self.breaker.open:
-            return await self._from_sql(declared, key, reader)
-        try:
-            return await self._through_cache(declared, key, reader)
-        except CacheUnavailable as error:
-            self.breaker.trip(str(error))
-            return await self._from_sql(declared, key, reader)
+        return declared, key
 
-    async def _through_cache(self, view: View, key: EntryKey, reader: object) -> Reading:
-        guard = self._guard(view, key)
-        found, *found_guard = await self._fetch([key, guard] if guard else [key])
-        role = await self._role(guard, found_guard[0], reader) if guard else None
+    async def look(self, pairs: Sequence[tuple[View, EntryKey]]) -> list[Look]:
+        """What the cache holds for these entries and for the access entries that guard them."""
+        guards = [self._guard(view, key) for view, key in pairs]
+        keys = [key for _, key in pairs] + [guard for guard in guards if guard is not None]
+        found = await self._fetch(keys) if keys else []
+        found_guards = iter(found[len(pairs) :])
+        return [
+            Look(view, key, guard, one, None if guard is None else next(found_guards))
+            for (view, key), guard, one in zip(pairs, guards, found, strict=False)
+        ]
+
+    async def conclude(self, look: Look, reader: object) -> Reading:
+        """Check who reads, then answer from what was found, or build it; raises as `read` does."""
+        view, key, guard, found, found_guard, cause = look
+        role = None
+        guard_missed = False
+        if guard is not None and found_guard is not None:
+            role = await self._role(guard, found_guard, reader)
+            guard_missed = found_guard.miss is not None
         self.accounting.read(key)
-        if found.miss is None:
-            guard_missed = guard is not None and found_guard[0].miss is not None
-            self.accounting.count(view.name, "miss_access" if guard_missed else "hits")
-            return self._answer(key, found, State.MISS if guard_missed else State.HIT, role)
-        self.accounting.count(view.name, f"miss_{found.miss}")
-        return await self._after_miss(view, key, found.miss, reader)
+        if found.miss is not None:
+            self.accounting.count(view.name, f"miss_{found.miss}")
+            return await self._after_miss(view, key, found.miss, reader)
+        if cause is not None:
+            self.accounting.count(view.name, f"miss_{cause}")
+            return self._answer(key, found, State.MISS, role)
+        self.accounting.count(view.name, "miss_access" if guard_missed else "hits")
+        return self._answer(key, found, State.MISS if guard_missed else State.HIT, role)
 
     def _answer(self, key: EntryKey, found: Found, state: State, role: str | None) -> Reading:
         """A reading of what Redis held; `found` has an envelope."""
@@ -103,13 +126,14 @@ class Cache:
 
     async def _stale(self, view: View, key: EntryKey, reader: object) -> Reading | None:
         """The last value while its hard stamp holds, looked at again now (RACES 22, 33)."""
-        guard = self._guard(view, key)
-        found, *found_guard = await self._fetch([key, guard] if guard else [key])
-        if not found.revivable:
+        [look] = await self.look(((view, key),))
+        if not look.found.revivable:
             return None
-        role = await self._role(guard, found_guard[0], reader) if guard else None
+        role = None
+        if look.guard is not None and look.found_guard is not None:
+            role = await self._role(look.guard, look.found_guard, reader)
         self.accounting.count(view.name, "stale")
-        return self._answer(key, found, State.STALE, role)
+        return self._answer(key, look.found, State.STALE, role)
 
     async def _from_sql(self, view: View, key: EntryKey, reader: object) -> Reading:
         self.accounting.count(view.name, f"miss_{Miss.BYPASS}")

@@ -1,0 +1,59 @@
+"""Reading many entries of any views at once: one round trip for what is cached, one load a view for the rest.
+
+A request that fails, for whatever reason `Cache.read` would raise a StokerError, does not fail the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+
+from jobs.cache.look import Asked
+from jobs.cache.read import Cache
+from jobs.cache.reading import Reading
+from jobs.cache.view import EntryKey, View
+from jobs.errors import CacheUnavailable, StokerError
+
+Answers = list[Reading | StokerError]
+
+
+async def read_many(cache: Cache, asked: Sequence[Asked], *, reader: object = None) -> Answers:
+    """One answer for each request, in order; an error stands where `Cache.read` would raise it."""
+    if not cache.breaker.open:
+        try:
+            return await _through_cache(cache, asked, reader)
+        except CacheUnavailable as error:
+            cache.breaker.trip(str(error))
+    return await _answers(cache.read(*one, reader=reader) for one in asked)
+
+
+async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
+    wanted = [_permitted(cache, one, reader) for one in asked]
+    pairs = [one for one in wanted if not isinstance(one, StokerError)]
+    looks = await cache.look(pairs)
+    missing = {key for look in looks for key in look.missing()}
+    if missing:
+        await cache.filler.fill_ahead(sorted(missing))
+        incomplete = [pair for pair, look in zip(pairs, looks, strict=True) if look.missing()]
+        filled = iter(await cache.look(incomplete))
+        # An answer that had to be built is a miss, though it is in the cache by now.
+        looks = [next(filled)._replace(cause=look.found.miss) if look.missing() else look for look in looks]
+    answers = iter(await _answers(cache.conclude(look, reader) for look in looks))
+    return [one if isinstance(one, StokerError) else next(answers) for one in wanted]
+
+
+def _permitted(cache: Cache, one: Asked, reader: object) -> tuple[View, EntryKey] | StokerError:
+    try:
+        return cache.declared(*one, reader=reader)
+    except StokerError as error:
+        return error
+
+
+async def _answers(reads: Iterable[Awaitable[Reading]]) -> Answers:
+    found = await asyncio.gather(*reads, return_exceptions=True)
+    answers: Answers = []
+    for one in found:
+        if not isinstance(one, Reading | StokerError):
+            raise one
+        answers.append(one)
+    return answers
