@@ -146,7 +146,7 @@ class Notes:
             text("SELECT id, body FROM notes WHERE id = ANY(:ids)"),
             {"ids": [key.scope.number for key in keys]},
         )
-        bodies: dict[int, Any] = dict(found.tuples().all())
+        bodies: dict[int, Any] = dict(found.all())
         return {key: {"body": bodies[key.scope.number]} for key in keys if key.scope.number in bodies}
 
     async def _summaries(self, session: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:
@@ -162,7 +162,7 @@ class Notes:
             ),
             {"ids": [key.scope.number for key in keys]},
         )
-        roles: dict[int, Any] = dict(found.tuples().all())
+        roles: dict[int, Any] = dict(found.all())
         return {key: roles[key.scope.number] for key in keys if key.scope.number in roles}
 
     async def _mine(self, session: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:
@@ -173,7 +173,7 @@ class Notes:
             ),
             {"ids": [key.scope.number for key in keys]},
         )
-        bodies: dict[int, Any] = dict(found.tuples().all())
+        bodies: dict[int, Any] = dict(found.all())
         return {key: bodies.get(key.scope.number, []) for key in keys}
 
     def _changed(self, event: NoteChanged) -> list[Invalidation]:

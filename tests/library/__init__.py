@@ -44,7 +44,7 @@ async def load_labels(session: AsyncSession, keys: Sequence[EntryKey]) -> Mappin
     found = await session.execute(
         text("SELECT id, label FROM shelves WHERE id = ANY(:ids)"), {"ids": [key.scope.id for key in keys]}
     )
-    labels: dict[str, str] = dict(found.tuples().all())
+    labels: dict[str, str] = dict(found.all())
     return {key: {"label": labels[key.scope.id]} for key in keys if key.scope.id in labels}
 
 

@@ -1,0 +1,44 @@
+"""The README's code, run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from jobs import Applied, State, Stoker
+from jobs.settings import CacheSettings, QueueSettings, load_settings
+from jobs.tasks.relay import apply_all
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+async def test_the_five_steps_of_the_readme_work(
+    database_url: str, queue_url: str, cache_url: str, prefix: str
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    shop: dict[str, Any] = {}
+    exec("\n".join(blocks), shop)  # noqa: S102 - our own README
+    settings = load_settings(
+        redis_url=queue_url,
+        cache_redis_url=cache_url,
+        database_url=database_url,
+        cache=CacheSettings(prefix=prefix),
+        queue=QueueSettings(prefix=prefix),
+    )
+    async with Stoker.opened(settings, shop["domain"]) as stoker:
+        async with stoker.session() as session, session.begin():
+            await session.execute(text("CREATE TABLE orders (id bigint PRIMARY KEY, total bigint NOT NULL)"))
+            await session.execute(text("INSERT INTO orders VALUES (1, 10)"))
+        body, headers = await shop["show_summary"](stoker, 1)
+        assert body == b'{"total":10}'
+        assert headers["ETag"].startswith('"')
+        assert (await stoker.read("summary", 1)).state is State.HIT
+
+        receipt = await shop["change_total"](stoker, 1, 12)
+        await apply_all(stoker)  # what the worker of step 5 does
+        assert await receipt.applied() is Applied.APPLIED
+        assert (await shop["show_summary"](stoker, 1))[0] == b'{"total":12}'
