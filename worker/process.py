@@ -56,7 +56,7 @@ async def run_worker(
     idle = asyncio.Event()
     slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
-    async with _endpoint(metrics, settings.worker), asyncio.TaskGroup() as group:
+    async with endpoint(metrics, settings.worker), asyncio.TaskGroup() as group:
         group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
@@ -102,7 +102,8 @@ async def _last_word(progress: Progress, job_id: str, state: JobState, error: st
 
 
 @asynccontextmanager
-async def _endpoint(metrics: JobMetrics, settings: ProcessSettings) -> AsyncIterator[None]:
+async def endpoint(metrics: JobMetrics, settings: ProcessSettings) -> AsyncIterator[None]:
+    """Serve the process's own metrics, unless worker.metrics_port is 0."""
     if not settings.metrics_port:
         yield
         return
