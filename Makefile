@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check format bench bench-full lock clean
+.PHONY: demo test check format bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -28,11 +28,11 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## the rows that finish within 15 minutes
+bench: $(STAMP) ## how Stoker compares, within 15 minutes; makes .bench-venv for its peers
 	mkdir -p build
 	$(BIN)/python -m tests.bench --json build/bench.json
 
-bench-full: $(STAMP)
+bench-full: $(STAMP) ## the same with more and longer blocks, without a limit of time
 	mkdir -p build
 	$(BIN)/python -m tests.bench --full --json build/bench.json
 
@@ -40,5 +40,9 @@ lock: ## after changing a dependency; needs uv on PATH
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --quiet --output-file requirements.lock
 
+bench-lock: ## after changing tests/bench/peers.in; needs uv on PATH
+	uv pip compile tests/bench/peers.in --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --quiet --output-file tests/bench/peers.lock
+
 clean:
-	rm -rf .venv build .data
+	rm -rf .venv .bench-venv build .data
