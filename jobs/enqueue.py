@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from threading import Lock
-from typing import Self
+from typing import Any, Self
 
 import redis as sync_redis
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 
 from jobs.contracts import Contract, Lane, Relay
 from jobs.errors import QueueUnavailable, WrongServer
 from jobs.queue import wire
+from jobs.queue.client import queue_client
 from jobs.queue.script import Argument, Script, answering
 from jobs.settings import QueueSettings
 
@@ -56,6 +57,7 @@ class Queue:
 
     def __init__(self, redis: Redis, settings: QueueSettings, *, url: str | None = None) -> None:
         self.redis = redis
+        self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
         self._url = url
         self._blocking: sync_redis.Redis | None = None
@@ -64,14 +66,8 @@ class Queue:
     @classmethod
     def from_url(cls, url: str, settings: QueueSettings) -> Self:
         """A queue with a pool of its own, every call bounded by `settings.timeout_s`."""
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=settings.connections,
-            timeout=settings.timeout_s,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-        )
-        return cls(Redis(connection_pool=pool), settings, url=url)
+        redis = queue_client(url, connections=settings.connections, wait_s=settings.timeout_s)
+        return cls(redis, settings, url=url)
 
     async def enqueue(self, contract: Contract, *, delay: timedelta = timedelta(0)) -> Enqueued:
         """Write one job, or join the one of its coalesce key that waits."""
@@ -90,7 +86,7 @@ class Queue:
 
     def ring_from_thread(self) -> None:
         """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
-        ENQUEUE.in_thread(self._blocking_client(), *self._arguments([Relay()], timedelta(0)))
+        ENQUEUE.in_thread(self._blocking_client(), self.settings, *self._arguments([Relay()], timedelta(0)))
 
     async def begin(self, job_id: str, contract: Contract) -> None:
         """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
@@ -99,27 +95,25 @@ class Queue:
         """
         flag = wire.digest(contract)
         if flag:
-            await BEGIN(self.redis, self.settings.prefix, flag, job_id)
+            await BEGIN(self.redis, self.settings, flag, job_id)
 
     async def pause(self, lane: Lane) -> None:
         """No worker begins a job of the lane until it is resumed; running ones go on."""
-        with answering():
+        async with answering(self.settings.timeout_s):
             await self.redis.set(f"{wire.queue_name(self.settings, lane)}:paused", "1")
 
     async def resume(self, lane: Lane) -> None:
         """End a pause; workers notice at once."""
         name = wire.queue_name(self.settings, lane)
-        with answering():
-            async with self.redis.pipeline() as pipe:
-                pipe.delete(f"{name}:paused")
-                pipe.lpush(f"{name}:bell", "1")
-                await pipe.execute()
+        async with answering(self.settings.timeout_s):
+            await self.redis.delete(f"{name}:paused")
+            await self._commands.lpush(f"{name}:bell", "1")
 
     async def refuse_eviction(self) -> None:
         """Raise WrongServer if this Redis may evict jobs and no setting allows it."""
         if self.settings.allow_eviction:
             return
-        with answering():
+        async with answering(self.settings.timeout_s):
             found = (await self.redis.info("memory")).get("maxmemory_policy", "unknown")
         if found != "noeviction":
             raise WrongServer(
@@ -135,14 +129,14 @@ class Queue:
 
     async def _enqueue(self, contracts: Sequence[Contract], delay: timedelta) -> list[Enqueued]:
         arguments = self._arguments(contracts, delay)
-        found = await ENQUEUE(self.redis, *arguments)
+        found = await ENQUEUE(self.redis, self.settings, *arguments)
         return [
             Enqueued(job_id.decode(), Answer(answer.decode()))
             for job_id, answer in zip(found[::2], found[1::2], strict=True)
         ]
 
     def _arguments(self, contracts: Sequence[Contract], delay: timedelta) -> list[Argument]:
-        arguments: list[Argument] = [self.settings.prefix, self.settings.expires_s * 1000]
+        arguments: list[Argument] = [self.settings.expires_s * 1000]
         now_ms, delay_ms = int(time.time() * 1000), max(0, round(delay.total_seconds() * 1000))
         for contract in contracts:
             payload = wire.encode(contract, now_ms)

@@ -47,10 +47,11 @@ class Progress:
     def __init__(self, redis: Redis, settings: QueueSettings) -> None:
         self._redis: Any = redis  # the driver types its replies as awaitable or not
         self._prefix = settings.prefix
+        self._timeout_s = settings.timeout_s
 
     async def queued(self, job_id: str) -> None:
         """A job that somebody will ask about waits. Does not overwrite what a faster worker reported."""
-        with answering():
+        async with answering(self._timeout_s):
             created = await self._redis.hsetnx(self._key(job_id), "state", JobState.QUEUED)
         if created:
             await self._write(job_id, {"done": 0, "total": 0})
@@ -65,7 +66,7 @@ class Progress:
 
     async def read(self, job_id: str) -> ProgressReport | None:
         """The last report; None if nobody reported within a day."""
-        with answering():
+        async with answering(self._timeout_s):
             stored = await self._redis.hgetall(self._key(job_id))
         found = {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
         if "state" not in found:
@@ -80,11 +81,10 @@ class Progress:
 
     async def _write(self, job_id: str, fields: dict[str, str | int]) -> None:
         key = self._key(job_id)
-        with answering():
-            async with self._redis.pipeline() as pipe:
-                pipe.hset(key, mapping={**fields, "updated_ms": int(time.time() * 1000)})
-                pipe.expire(key, KEPT)
-                await pipe.execute()
+        async with answering(self._timeout_s), self._redis.pipeline() as pipe:
+            pipe.hset(key, mapping={**fields, "updated_ms": int(time.time() * 1000)})
+            pipe.expire(key, KEPT)
+            await pipe.execute()
 
     def _key(self, job_id: str) -> str:
         return f"{self._prefix}:progress:{job_id}"

@@ -28,6 +28,9 @@ MARK_MS = 86_400_000
 cut off from Redis finds its claims again; rescue and end delete it."""
 RESCUES_MS = 86_400_000
 """For how long it is remembered that a job has cost its worker the life."""
+SUSPECT_RESCUES = 2
+"""A job that was running this often when its worker died is a suspect: it runs without other suspects of its
+lane beside it, and it alone is blamed for the next death. One death accuses nobody: hosts lose power."""
 FAR_MS = 10 * 365 * 86_400_000
 """How far in the future a parked job is due."""
 
@@ -44,6 +47,11 @@ class Claim:
     rescues: int
     waited_s: float
     """From when it was due until it was claimed, by the server's clock."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may have killed its workers."""
+        return self.rescues >= SUSPECT_RESCUES
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,15 @@ class Claims:
         """
         kinds = f" {' '.join(sorted(parked_kinds))} " if parked_kinds else ""
         found = await CLAIM(
-            self.redis, self.settings.prefix, lane, self.owner, slots, *self._lives, int(suspect), kinds
+            self.redis,
+            self.settings,
+            lane,
+            self.owner,
+            slots,
+            *self._lives,
+            int(suspect),
+            SUSPECT_RESCUES,
+            kinds,
         )
         now_ms = float(found[0])
         claims = [
@@ -130,7 +146,6 @@ class Claims:
     async def finish(self, ends: Sequence[Finish]) -> list[bool]:
         """End claims in one call; False where the claim was lost and nothing was changed."""
         arguments: list[Argument] = [
-            self.settings.prefix,
             self.owner,
             self.settings.expires_s * 1000,
             FAR_MS,
@@ -144,20 +159,20 @@ class Claims:
                 end.flag,
                 " ".join(end.totals),
             ]
-        return [bool(kept) for kept in await FINISH(self.redis, *arguments)]
+        return [bool(kept) for kept in await FINISH(self.redis, self.settings, *arguments)]
 
     async def upkeep(self, held: Mapping[Lane, Sequence[str]], *, rescue: bool) -> dict[Lane, LaneNews]:
         """Renew what this process holds and, if asked, rescue expired claims of others."""
         arguments: list[Argument] = [
-            self.settings.prefix,
             self.owner,
             *self._lives,
             int(rescue),
             RESCUES_MS,
+            SUSPECT_RESCUES,
         ]
         for lane, ids in held.items():
             arguments += [lane, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
-        now_ms, *found = await UPKEEP(self.redis, *arguments)
+        now_ms, *found = await UPKEEP(self.redis, self.settings, *arguments)
         return {
             lane: LaneNews(
                 next_due_s=_seconds_until(due, now_ms),

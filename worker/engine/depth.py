@@ -37,7 +37,7 @@ class LaneDepth:
 
 async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
     """All lanes, in one round trip."""
-    now_ms, *found = await DEPTH(queue.redis, queue.settings.prefix, *Lane)
+    now_ms, *found = await DEPTH(queue.redis, queue.settings, *Lane)
     return {lane: _lane(now_ms, reply) for lane, reply in zip(Lane, found, strict=True)}
 
 

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from jobs.contracts import Lane
 from jobs.errors import QueueUnavailable
 from jobs.queue.script import answering
+from jobs.settings import QueueSettings
 
 WAIT_S = 5
 """Seconds that one BLPOP waits: an idle worker sends one every so often."""
@@ -36,10 +37,10 @@ class Sleeper(Protocol):
 class Doorbell:
     """The bells of one process."""
 
-    def __init__(self, redis: Redis, prefix: str, owner: str) -> None:
+    def __init__(self, redis: Redis, settings: QueueSettings, owner: str) -> None:
         self._redis: Any = redis  # the driver types its replies as awaitable or not
-        self._prefix = prefix
-        self._own = f"{prefix}:bell:{owner}".encode()
+        self._prefix, self._timeout_s = settings.prefix, settings.timeout_s
+        self._own = f"{settings.prefix}:bell:{owner}".encode()
         self._lanes: Mapping[bytes, Sleeper] = {}
         self._heard: Sequence[bytes] = ()
         self._nudge: asyncio.Task[None] | None = None
@@ -52,7 +53,7 @@ class Doorbell:
         """Listen until cancelled; raises QueueUnavailable when Redis is away."""
         while True:
             self._heard = [bell for bell, sleeper in self._lanes.items() if sleeper.has_slots()]
-            with answering():
+            async with answering(WAIT_S + self._timeout_s):
                 rung = await self._redis.blpop([self._own, *self._heard], timeout=WAIT_S)
             if rung is not None and rung[0] in self._lanes:
                 await asyncio.wait({self._lanes[rung[0]].wake()}, timeout=ANSWER_S)
@@ -68,8 +69,8 @@ class Doorbell:
 
     async def _ring_own(self) -> None:
         # When Redis is away, the blocked call breaks by itself.
-        with suppress(QueueUnavailable), answering():
-            async with self._redis.pipeline() as pipe:
+        with suppress(QueueUnavailable):
+            async with answering(self._timeout_s), self._redis.pipeline() as pipe:
                 pipe.lpush(self._own, "1")
                 pipe.expire(self._own, OWN_BELL_LIFE_S)
                 await pipe.execute()

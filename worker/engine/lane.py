@@ -125,7 +125,7 @@ class LaneWorker(Worker):
     def _start(self, claim: Claim) -> None:
         self._running[claim.job_id] = Running(claim, self.loop.create_future())
         self.job_counter += 1
-        self._suspects += claim.rescues > 0
+        self._suspects += claim.is_suspect
         task = self.loop.create_task(self.run_job(claim.job_id, int(claim.due_ms)))
         self.tasks[claim.job_id] = task
         if not self.allow_pick_jobs:  # told to stop while the claim was under way
@@ -220,7 +220,7 @@ class LaneWorker(Worker):
 
     def _leave_slot(self, running: Running) -> None:
         self.job_counter -= 1
-        self._suspects -= running.claim.rescues > 0
+        self._suspects -= running.claim.is_suspect
         if self._hungry:
             self._wake.set()
 

@@ -11,12 +11,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobs.contracts import CONTRACTS, Contract, Lane
+from jobs.queue.client import queue_client
 from jobs.settings import QueueSettings
-from worker.engine import doorbell
 from worker.engine.claims import Claims
 from worker.engine.dead_letters import DeadLetters
 from worker.engine.doorbell import Doorbell
@@ -30,7 +29,8 @@ from worker.settings import LaneSettings
 
 logger = logging.getLogger(__name__)
 
-LONGEST_CONNECT_S = 1
+CONNECTIONS = 8
+"""The doorbell blocks one; each lane claims, ends are written and claims renewed on others."""
 FAREWELL_S = 2
 """Seconds past the deadline for the last ends to reach Redis."""
 
@@ -43,7 +43,7 @@ class EngineSettings:
     stop_deadline_s: float = 25
     """Seconds that running jobs get to finish."""
     claim_life_s: float = 6
-    """Seconds until the claims of a killed worker expire; renewed every 2 s."""
+    """Seconds until the claims of a killed worker expire; renewed three times as often."""
 
 
 class Engine:
@@ -61,9 +61,10 @@ class Engine:
         contracts: Mapping[str, type[Contract]] = CONTRACTS,
     ) -> None:
         self._settings = settings
-        timeout_s = queue_settings.timeout_s
-        self._redis = _client(queue_url, timeout_s, timeout_s)
-        self._bells = _client(queue_url, doorbell.WAIT_S + timeout_s, timeout_s)
+        self._concurrency = {
+            lane: lane_settings.concurrency for lane, lane_settings in settings.lanes.items()
+        }
+        self._redis = queue_client(queue_url, connections=CONNECTIONS, wait_s=queue_settings.timeout_s)
         self._claims = Claims(self._redis, queue_settings, settings.claim_life_s)
         self._parts = Parts(
             claims=self._claims,
@@ -77,20 +78,27 @@ class Engine:
         self._upkeep: Upkeep | None = None
 
     @property
+    def owner(self) -> str:
+        """The name under which this process claims jobs."""
+        return self._claims.owner
+
+    @property
     def silent_s(self) -> float | None:
         """Seconds since the queue Redis last answered; None before `run`."""
         return None if self._upkeep is None else self._upkeep.silent_s
 
     def set_concurrency(self, lane: Lane, concurrency: int) -> None:
         """Change a lane's slots while it runs; above the new number, running jobs end first."""
-        self._lanes[lane].max_jobs = concurrency
-        self._lanes[lane].wake()
+        self._concurrency[lane] = concurrency
+        if lane in self._lanes:
+            self._lanes[lane].max_jobs = concurrency
+            self._lanes[lane].wake()
 
     async def run(self, stop: asyncio.Event, now: asyncio.Event | None = None) -> None:
         """Run until `stop` is set; `now` cuts the deadline short."""
-        bells = Doorbell(self._bells, self._claims.settings.prefix, self._claims.owner)
-        for lane, settings in self._settings.lanes.items():
-            self._lanes[lane] = LaneWorker(lane, settings.concurrency, self._parts, bells.slots_freed)
+        bells = Doorbell(self._redis, self._claims.settings, self._claims.owner)
+        for lane, concurrency in self._concurrency.items():
+            self._lanes[lane] = LaneWorker(lane, concurrency, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
         self._upkeep = Upkeep(self._claims, self._lanes)
         claiming = [_supervised(f"lane.{lane}", worker.main) for lane, worker in self._lanes.items()]
@@ -134,21 +142,15 @@ class Engine:
         left = {str(lane): len(worker.held()) for lane, worker in self._lanes.items() if worker.held()}
         if left:
             logger.warning("engine.left_behind", extra={"jobs": left})
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        pending = set(tasks)
+        while pending:  # again, should a driver have swallowed the first cancellation
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_GRACE_S)
         for lane in self._lanes.values():
             await lane.close()
-        for client in (self._redis, self._bells):
-            await client.aclose(close_connection_pool=True)
+        await self._redis.aclose(close_connection_pool=True)
 
 
 def _supervised(name: str, make: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
     return asyncio.create_task(supervise(name, make), name=name)
-
-
-def _client(url: str, answer_s: float, connect_s: float) -> Redis:
-    # A short time to connect, so that lanes are back soon after a host that swallowed packets.
-    connect_s = min(connect_s, LONGEST_CONNECT_S)
-    client: Redis = Redis.from_url(url, socket_timeout=answer_s, socket_connect_timeout=connect_s)
-    return client

@@ -43,7 +43,9 @@ async def supervise(
             if _cancelled_from_outside():
                 raise
             failure: BaseException = error
-        except Exception as error:  # noqa: BLE001 - the last resort of everything that must go on
+        except Exception as error:
+            if _cancelled_from_outside():  # and turned into another error on its way
+                raise asyncio.CancelledError from error
             failure = error
         else:
             return

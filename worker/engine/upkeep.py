@@ -1,4 +1,4 @@
-"""Every two seconds, one call: renew this process's claims, rescue those of dead workers, look for due jobs.
+"""Every two seconds, one call: renew a process's claims, rescue those of dead workers, look for due jobs.
 
 When Redis was away, living workers find their claims expired: they renew first, and nobody rescues for one
 claim's life, so that an outage makes no job run twice.
@@ -14,8 +14,6 @@ from jobs.contracts import Lane
 from worker.engine.claims import Claims
 from worker.engine.lane import LaneWorker
 
-EVERY_S = 2
-
 
 class Upkeep:
     """The claims of one process, kept alive."""
@@ -23,7 +21,8 @@ class Upkeep:
     def __init__(self, claims: Claims, lanes: Mapping[Lane, LaneWorker]) -> None:
         self._claims = claims
         self._lanes = lanes
-        self._grace_s = float(EVERY_S)
+        self._every_s = claims.life_s / 3
+        self._grace_s = self._every_s
         self._last = time.monotonic()
 
     @property
@@ -41,4 +40,4 @@ class Upkeep:
             self._last = time.monotonic()
             for name, lane in self._lanes.items():
                 lane.hear(news[name])
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self._every_s)

@@ -5,12 +5,13 @@
 --         :bell list; :paused; <p>:waiting:<digest>, <p>:begun:<digest>, <p>:held:<digest> id;
 --         <p>:rescues:<id> count; arq:job:<id>, arq:in-progress:<id> owner, arq:retry:<id> failed runs
 -- ARGV    prefix, lane, owner, free slots, claim's life ms, owner's mark's life ms,
---         1 if a suspect may be claimed, kinds to take from the parked ones ('' = claim what is due)
+--         1 if a suspect may be claimed, rescues that make a suspect,
+--         kinds to take from the parked ones ('' = claim what is due)
 -- Result  now ms, due ms of the lane's next job ('' = none),
 --         then per job {id, payload or nil, due ms, failed runs, rescues}
 local prefix, lane, owner = ARGV[1], ARGV[2], ARGV[3]
 local slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local suspect_free, kinds = ARGV[7] == '1', ARGV[8]
+local suspect_free, suspect_from, kinds = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
 local queue = prefix .. ':' .. lane
 local SUSPECT_WAITS_MS = 500
 
@@ -27,7 +28,7 @@ end
 local function claim(id, due)
   local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
   local payload, rescues = found[1], tonumber(found[3] or 0)
-  if rescues > 0 then
+  if rescues >= suspect_from then
     -- A suspect of having killed its worker runs without other suspects beside it, so that the next kill
     -- tells who did it.
     if not suspect_free then

@@ -4,14 +4,14 @@
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
---         then per lane: its name, number of ids, the ids this process holds
+--         rescues that make a suspect, then per lane: its name, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
 --         {rescued id, its rescues, ...}, number of parked jobs}
 local prefix, owner, life_ms, mark_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local rescue, count_ms = ARGV[5] == '1', ARGV[6]
+local rescue, count_ms, suspect_from = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7])
 
 local lanes, keys = {}, {}
-local at = 7
+local at = 8
 while at <= #ARGV do
   local lane = {queue = prefix .. ':' .. ARGV[at], ids = {}}
   for i = 1, tonumber(ARGV[at + 1]) do lane.ids[i] = ARGV[at + 1 + i] end
@@ -51,11 +51,11 @@ local function rescue_expired(lane)
   for i, id in ipairs(expired) do
     local found = redis.call('MGET', 'arq:in-progress:' .. id, prefix .. ':rescues:' .. id)
     jobs[i] = {id = id, owner = found[1] or '', rescues = tonumber(found[2] or 0)}
-    if jobs[i].rescues > 0 then has_suspect[jobs[i].owner] = true end
+    if jobs[i].rescues >= suspect_from then has_suspect[jobs[i].owner] = true end
   end
   for _, job in ipairs(jobs) do
     -- Where a suspect ran, it alone is blamed: its neighbours are not punished.
-    if job.rescues > 0 or not has_suspect[job.owner] then
+    if job.rescues >= suspect_from or not has_suspect[job.owner] then
       job.rescues = redis.call('INCR', prefix .. ':rescues:' .. job.id)
       redis.call('PEXPIRE', prefix .. ':rescues:' .. job.id, count_ms)
     end

@@ -1,0 +1,59 @@
+"""A worker process of its own, for tests that kill it: `python -m tests.engine_process <json>`.
+
+A job named `hang...` never ends, `slow...` takes a while, `die` kills its process; a line on stdout tells of
+every start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from jobs.contracts import CONTRACTS, Contract, Lane
+from tests.engine_stage import TEST_CONTRACTS, settings_of
+from worker.engine.runner import Engine, EngineSettings
+from worker.settings import LaneSettings
+
+
+async def run(job_id: str, contract: Contract, attempt: int) -> str:
+    """Do what the job's name says."""
+    name: str = getattr(contract, "name", contract.kind)
+    sys.stdout.write(f"{name} {attempt} {job_id}\n")
+    sys.stdout.flush()
+    if name == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith("hang"):
+        await asyncio.Event().wait()
+    if name.startswith("slow"):
+        await asyncio.sleep(0.2)
+    return "done"
+
+
+async def main(options: dict[str, str]) -> None:
+    """Run until SIGTERM."""
+    CONTRACTS.update(TEST_CONTRACTS)
+    concurrency = int(options.get("concurrency", "4"))
+    life_s = float(options.get("claim_life_s", "6"))
+    sql = create_async_engine(options["database"], pool_pre_ping=True)
+    engine = Engine(
+        options["queue"],
+        settings_of(options["prefix"]),
+        EngineSettings({lane: LaneSettings(concurrency=concurrency) for lane in Lane}, 1, life_s),
+        run=run,
+        sql=sql,
+    )
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    sys.stdout.write("up\n")
+    sys.stdout.flush()
+    await engine.run(stop)
+    await sql.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1])))

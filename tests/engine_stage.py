@@ -1,0 +1,185 @@
+"""A stage for the engine: contracts of its own, tasks that do what a test says, and a look at Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jobs.contracts import CONTRACTS, Contract, Lane, RetryPolicy
+from jobs.enqueue import Queue
+from jobs.errors import Unavailable
+from jobs.settings import QueueSettings
+from worker.engine.depth import LaneDepth, depth
+from worker.engine.runner import Engine, EngineSettings
+from worker.settings import LaneSettings
+
+DEADLINE_S = 20
+
+
+class Work(Contract):
+    """A job that does what the stage has for its name."""
+
+    kind = "test.work.v1"
+    lane = Lane.WARM
+    timeout = timedelta(seconds=30)
+    retry = RetryPolicy(
+        attempts=3,
+        first=timedelta(milliseconds=10),
+        longest=timedelta(milliseconds=20),
+        errors=(Unavailable, TimeoutError),
+    )
+    name: str = "work"
+
+
+class Hasty(Work):
+    """Work with next to no time."""
+
+    kind = "test.hasty.v1"
+    timeout = timedelta(milliseconds=50)
+    retry = RetryPolicy(attempts=1)
+
+
+class Keyed(Work):
+    """Work that coalesces by name and runs once at a time."""
+
+    kind = "test.keyed.v1"
+    lane = Lane.REFRESH
+
+    def coalesce_key(self) -> str:
+        """By name."""
+        return f"{self.kind}|{self.name}"
+
+
+TEST_CONTRACTS: dict[str, type[Contract]] = {contract.kind: contract for contract in (Work, Hasty, Keyed)}
+
+Act = Callable[[int], Awaitable[str]]
+"""What a job does, told the number of its run."""
+
+
+@dataclass
+class Stage:
+    """Tasks, and what the engine told about them."""
+
+    acts: dict[str, Act] = field(default_factory=dict)
+    runs: list[tuple[str, int]] = field(default_factory=list)
+    """Name and number of every run, in the order of their starts."""
+    waits_s: list[float] = field(default_factory=list)
+    ended: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and outcome of every end."""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, job_id: str, contract: Contract, attempt: int) -> str:
+        """The engine's `run`."""
+        name = getattr(contract, "name", contract.kind)
+        self.runs.append((name, attempt))
+        self._changed.set()
+        act = self.acts.get(name)
+        return "done" if act is None else await act(attempt)
+
+    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+        """Noted."""
+        self.waits_s.append(waited_s)
+
+    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+        """Noted."""
+        self.ended.append((kind, outcome))
+        self._changed.set()
+
+    async def until(self, true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
+        """Wait until something that starts or ends makes it true."""
+        async with asyncio.timeout(deadline_s):
+            while not true():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def hold(self, name: str) -> asyncio.Event:
+        """Jobs of this name wait for the event before they end."""
+        release = asyncio.Event()
+
+        async def act(_: int) -> str:
+            await release.wait()
+            return "done"
+
+        self.acts[name] = act
+        return release
+
+
+async def eventually(look: Callable[[], Coroutine[Any, Any, bool]], deadline_s: float = DEADLINE_S) -> None:
+    """Ask a server again and again until it says yes."""
+    async with asyncio.timeout(deadline_s):
+        while not await look():  # noqa: ASYNC110 - a server's state has no event
+            await asyncio.sleep(0.01)
+
+
+async def settled(queue: Queue, lane: Lane, **wanted: int) -> LaneDepth:
+    """Wait until the lane's depth, totals included, shows what is wanted."""
+    found: LaneDepth
+
+    async def look() -> bool:
+        nonlocal found
+        found = (await depth(queue))[lane]
+        shown: dict[str, int] = {**vars(found), **found.totals}
+        return all(shown[name] == value for name, value in wanted.items())
+
+    await eventually(look)
+    return found
+
+
+@dataclass
+class Running:
+    """An engine that runs."""
+
+    engine: Engine
+    stop: asyncio.Event
+    now: asyncio.Event
+    task: asyncio.Task[None]
+
+    async def stopped(self) -> None:
+        """Stop it, and wait for its end."""
+        self.stop.set()
+        await self.task
+
+
+@asynccontextmanager
+async def running(  # noqa: PLR0913 - a test's choices
+    queue: Queue,
+    url: str,
+    stage: Stage,
+    sql: AsyncEngine,
+    *,
+    concurrency: int = 4,
+    stop_deadline_s: float = 0.2,
+    claim_life_s: float = 6,
+    contracts: Mapping[str, type[Contract]] = CONTRACTS,
+) -> AsyncIterator[Running]:
+    """An engine with three lanes, stopped at the end."""
+    engine = Engine(
+        url,
+        queue.settings,
+        EngineSettings(
+            {lane: LaneSettings(concurrency=concurrency) for lane in Lane}, stop_deadline_s, claim_life_s
+        ),
+        run=stage.run,
+        sql=sql,
+        observer=stage,
+        contracts=contracts,
+    )
+    stop, now = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(engine.run(stop, now))
+    try:
+        yield Running(engine, stop, now, task)
+    finally:
+        stop.set()
+        async with asyncio.timeout(DEADLINE_S):
+            await task
+
+
+def settings_of(prefix: str) -> QueueSettings:
+    """Queue settings with a prefix of the test's own."""
+    return QueueSettings(prefix=prefix, timeout_s=2)

@@ -1,0 +1,255 @@
+"""Workers that are killed or told to stop, and servers that go away: nothing is lost, nothing stays stuck."""
+
+# ruff: noqa: F811 - fixtures are imported by name
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from jobs.contracts import Lane
+from jobs.enqueue import Answer, Queue
+from jobs.errors import QueueUnavailable
+from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from tests.engine_stage import Keyed, Stage, Work, eventually, running, settled
+from worker import embedded
+from worker.engine.dead_letters import DeadLetters, Which
+from worker.engine.depth import depth
+
+EXPECTED_S = 15
+"""For a promise of ten seconds, on a machine that does other things too."""
+
+
+@dataclass
+class Process:
+    """A worker in a process of its own."""
+
+    inner: asyncio.subprocess.Process
+
+    async def says(self, start: str) -> str:
+        """The next line that begins so."""
+        assert self.inner.stdout is not None
+        async with asyncio.timeout(30):
+            while line := (await self.inner.stdout.readline()).decode():
+                if line.startswith(start):
+                    return line
+        raise AssertionError(f"the worker ended without saying {start!r}")
+
+    async def ends_by(self, number: signal.Signals) -> int:
+        """Its return code after a signal."""
+        self.inner.send_signal(number)
+        async with asyncio.timeout(30):
+            return await self.inner.wait()
+
+
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def start_worker(queue: Queue, queue_url: str, database_url: str) -> AsyncIterator[Start]:
+    """Start worker processes on the test's queue; killed at the end."""
+    started: list[Process] = []
+
+    async def start(**options: str) -> Process:
+        asked = {"queue": queue_url, "database": database_url, "prefix": queue.settings.prefix, **options}
+        inner = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.engine_process",
+            json.dumps(asked),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        process = Process(inner)
+        started.append(process)
+        await process.says("up")
+        return process
+
+    yield start
+    for process in started:
+        if process.inner.returncode is None:
+            process.inner.kill()
+            await process.inner.wait()
+
+
+async def test_a_killed_workers_job_runs_again_within_ten_seconds_and_costs_no_try(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    victim = await start_worker()
+    async with running(queue, queue_url, stage, sql, concurrency=4) as ours:
+        ours.engine.set_concurrency(Lane.WARM, 0)
+        await queue.enqueue(Work(name="hang"))
+        await victim.says("hang 1")
+        ours.engine.set_concurrency(Lane.WARM, 1)
+        assert await victim.ends_by(signal.SIGKILL) == -signal.SIGKILL
+        killed = time.monotonic()
+        await stage.until(lambda: stage.runs == [("hang", 1)], EXPECTED_S)
+        assert time.monotonic() - killed < EXPECTED_S
+        await settled(queue, Lane.WARM, done=1, rescued=1, failed=0)
+
+
+async def test_a_waiting_flag_survives_the_death_of_its_worker(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    # RACES 40: the flag is never older than its job, and no request joins a job that nobody will run.
+    victim = await start_worker()
+    first = await queue.enqueue(Keyed(name="hang"))
+    await victim.says("hang 1")
+    second = await queue.enqueue(Keyed(name="hang"))
+    assert second.answer is Answer.WILL_RERUN
+    await victim.ends_by(signal.SIGKILL)
+    assert (await queue.enqueue(Keyed(name="hang"))).answer is Answer.COALESCED
+    async with running(queue, queue_url, stage, sql):
+        await settled(queue, Lane.REFRESH, done=2, running=0, ready=0)
+    assert (await queue.enqueue(Keyed(name="hang"))).answer is Answer.ENQUEUED
+    assert first.job_id != second.job_id
+
+
+async def test_a_job_that_kills_three_workers_is_quarantined_and_its_neighbours_are_not(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    await queue.enqueue_many([Work(name="slow-a"), Work(name="slow-b"), Work(name="die")])
+    for _ in range(3):
+        victim = await start_worker(claim_life_s="1.5")
+        async with asyncio.timeout(40):
+            await victim.inner.wait()
+    async with running(queue, queue_url, stage, sql, claim_life_s=1.5):
+        # The neighbours ended by themselves once the suspects ran one by one.
+        await settled(queue, Lane.WARM, done=2, dead=1, running=0)
+    (letter,) = await DeadLetters(sql).list(Which())
+    assert (letter.reason, letter.payload["name"], letter.attempts) == ("quarantined", "die", 0)
+
+
+async def test_sigterm_gives_a_job_back_unharmed_and_exits_cleanly(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    victim = await start_worker()
+    await queue.enqueue(Work(name="hang"))
+    await victim.says("hang 1")
+    assert await victim.ends_by(signal.SIGTERM) == 0
+    await settled(queue, Lane.WARM, ready=1, running=0, failed=0, rescued=0)
+    async with running(queue, queue_url, stage, sql):
+        await settled(queue, Lane.WARM, done=1)
+    assert stage.runs == [("hang", 1)]
+
+
+async def test_two_hundred_long_jobs_elsewhere_do_not_keep_a_ready_job_from_starting(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    other = await start_worker(concurrency="200")
+    await queue.enqueue_many([Work(name=f"hang-{number}") for number in range(200)])
+    for _ in range(200):
+        await other.says("hang")
+    async with running(queue, queue_url, stage, sql):
+        await queue.enqueue(Work(name="behind"))
+        await settled(queue, Lane.WARM, done=1, running=200)
+    assert stage.runs == [("behind", 1)]
+
+
+async def test_lanes_come_back_after_the_queue_restarts_and_running_jobs_end_once(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, servers: embedded.Embedded
+) -> None:
+    release = stage.hold("slow")
+    async with running(queue, queue_url, stage, sql):
+        await queue.enqueue(Work(name="slow"))
+        await stage.until(lambda: bool(stage.runs))
+        await asyncio.to_thread(servers.queue.stop)
+        with pytest.raises(QueueUnavailable):
+            await queue.ring()
+        release.set()
+        await stage.until(lambda: len(stage.ended) == 1)  # its end waits for Redis
+        await asyncio.to_thread(servers.queue.start)
+        back = time.monotonic()
+        await queue.enqueue(Work(name="next"))
+        await stage.until(lambda: ("next", 1) in stage.runs, 5)
+        assert time.monotonic() - back < 3
+        await settled(queue, Lane.WARM, done=2, running=0, ready=0, rescued=0)
+    assert stage.runs == [("slow", 1), ("next", 1)]
+
+
+async def test_a_dead_letter_due_while_postgres_is_away_keeps_its_job_in_redis(
+    queue: Queue, queue_url: str, stage: Stage, database_url: str, servers: embedded.Embedded
+) -> None:
+    # RACES 40.
+    async def wrong(_: int) -> str:
+        raise ValueError("wrong")
+
+    stage.acts["wrong"] = wrong
+    sql = create_async_engine(database_url, pool_pre_ping=True)
+    await asyncio.to_thread(servers.postgres.stop)
+    try:
+        async with running(queue, queue_url, stage, sql, concurrency=1):
+            asked = await queue.enqueue(Work(name="wrong"))
+            await queue.enqueue(Work(name="behind"))
+            await settled(queue, Lane.WARM, done=1, running=1, dead=0)  # its slot is free
+            assert await queue.redis.exists(f"arq:job:{asked.job_id}")
+            await asyncio.to_thread(servers.postgres.start)
+            await settled(queue, Lane.WARM, dead=1, running=0)
+        (letter,) = await DeadLetters(sql).list(Which())
+        assert (letter.job_id, letter.reason) == (asked.job_id, "failed")
+    finally:
+        if not servers.postgres.running:
+            await asyncio.to_thread(servers.postgres.start)
+        await sql.dispose()
+
+
+async def test_a_flushed_queue_harms_no_lane(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
+) -> None:
+    release = stage.hold("slow")
+    async with running(queue, queue_url, stage, sql):
+        await queue.enqueue(Work(name="slow"))
+        await stage.until(lambda: bool(stage.runs))
+        await queue.redis.flushdb()
+        await queue.redis.script_flush()
+        release.set()
+        await stage.until(lambda: len(stage.ended) == 1)
+        await queue.enqueue(Work(name="next"))
+        await settled(queue, Lane.WARM, done=1)
+
+
+async def test_a_full_queue_takes_nothing_new_and_still_drains(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
+) -> None:
+    await queue.enqueue_many([Work(name=str(number)) for number in range(50)])
+    await queue.redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(QueueUnavailable, match="full"):
+            await queue.ring()
+        async with running(queue, queue_url, stage, sql):
+            await settled(queue, Lane.WARM, done=50, running=0)
+    finally:
+        await queue.redis.config_set("maxmemory", 0)
+
+
+async def test_claims_outlive_an_outage_of_their_worker_only_if_nobody_rescued_them(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
+) -> None:
+    # A worker that froze: its job is rescued and run elsewhere; its own late end changes nothing.
+    release = stage.hold("slow")
+    elsewhere = Stage()
+    async with running(queue, queue_url, stage, sql, concurrency=1) as frozen:
+        await queue.enqueue(Work(name="slow"))
+        await stage.until(lambda: bool(stage.runs))
+        for task in asyncio.all_tasks():
+            if task.get_name() == "upkeep":
+                task.cancel()
+        frozen.engine.set_concurrency(Lane.WARM, 0)
+        async with running(queue, queue_url, elsewhere, sql):
+            await elsewhere.until(lambda: elsewhere.runs == [("slow", 1)], EXPECTED_S)
+            await settled(queue, Lane.WARM, done=1, rescued=1)
+            release.set()
+            await stage.until(lambda: len(stage.ended) == 1)
+        await eventually(lambda: _nothing_runs(queue))
+        assert (await depth(queue))[Lane.WARM].totals["done"] == 1
+
+
+async def _nothing_runs(queue: Queue) -> bool:
+    return (await depth(queue))[Lane.WARM].running == 0
