@@ -136,8 +136,21 @@ class Prune(Contract):
     timeout = timedelta(minutes=10)
 
 
+class Verify(Contract):
+    """Compare a sample of entries with SQL."""
+
+    kind = "verify.v1"
+    lane = Lane.WARM
+    timeout = timedelta(minutes=2)
+    entries: int = Field(default=100, ge=1, le=10_000)
+
+    def coalesce_key(self) -> str:
+        """A sample is a sample."""
+        return self.kind
+
+
 CONTRACTS: dict[str, type[Contract]] = {
-    contract.kind: contract for contract in (Relay, Invalidate, Refresh, Warm, KeepWarm, Prune)
+    contract.kind: contract for contract in (Relay, Invalidate, Refresh, Warm, KeepWarm, Prune, Verify)
 }
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 
 from jobs.cache.accounting import read_counters
+from jobs.cache.verdicts import Verdict, verified
 from jobs.connections import database_errors
 from jobs.contracts import Outcome
 from jobs.outbox.rows import backlog
@@ -73,11 +74,29 @@ class ChangeFigures(BaseModel):
     applied_last_minute: int
 
 
+class VerifiedFigures(BaseModel):
+    """What comparing samples with SQL showed in the last days.
+
+    `share` of the checked entries was not stale; `nines` is the same as nines (3.0 is 99.9 %), never more
+    than so many entries can show. Both are None before the first check.
+    """
+
+    checked: int
+    stale: int
+    changed: int
+    undecided: int
+    stale_age_s: float
+    share: float | None
+    nines: float | None
+    last_at: datetime | None
+
+
 class CacheFigures(BaseModel):
-    """Is the cache right (changes), is it warm (views)."""
+    """Is the cache right (changes, verified), is it warm (views)."""
 
     views: dict[str, ViewFigures]
     changes: ChangeFigures
+    verified: VerifiedFigures
 
 
 class LaneFigures(BaseModel):
@@ -125,6 +144,23 @@ async def cache_figures(stoker: Stoker) -> CacheFigures:
     return CacheFigures(
         views={name: ViewFigures.of(found) for name, found in counters.items()},
         changes=await change_figures(stoker),
+        verified=await verified_figures(stoker),
+    )
+
+
+async def verified_figures(stoker: Stoker) -> VerifiedFigures:
+    """What the verifier published."""
+    store = stoker.cache.store
+    found = await verified(store.client, store.keys)
+    return VerifiedFigures(
+        checked=found.checked,
+        stale=found.counts[Verdict.STALE],
+        changed=found.counts[Verdict.CHANGED],
+        undecided=found.counts[Verdict.UNDECIDED],
+        stale_age_s=found.stale_age_s,
+        share=found.share,
+        nines=found.nines,
+        last_at=found.last_at,
     )
 
 

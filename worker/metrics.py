@@ -16,7 +16,7 @@ from jobs.contracts import Lane
 from jobs.errors import Unavailable
 from jobs.stoker import Stoker
 from worker import figures
-from worker.figures import ChangeFigures, LaneFigures, ViewFigures
+from worker.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
 from worker.health import Health, examine, probes
 
 WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
@@ -37,6 +37,7 @@ async def exposition(stoker: Stoker, timeout_s: float) -> bytes:
         if "cache" in up:
             counters = await figures.view_counters(stoker)
             metrics += _views({name: ViewFigures.of(found) for name, found in counters.items()})
+            metrics += _verified(await figures.verified_figures(stoker))
         if {"queue", "database"} <= up:
             metrics += _lanes(await figures.lane_figures(stoker))
     except Unavailable:
@@ -143,6 +144,21 @@ def _views(views: Mapping[str, ViewFigures]) -> list[Metric]:
         body.add_metric([name], view.body_bytes)
         stored.add_metric([name], view.stored_bytes)
     return [reads, misses, stale, builds, seconds, body, stored]
+
+
+def _verified(found: VerifiedFigures) -> list[Metric]:
+    entries = GaugeMetricFamily(
+        "stoker_verified_entries", "Entries compared with SQL in the last 7 days.", labels=["verdict"]
+    )
+    entries.add_metric(["right"], found.checked - found.stale - found.changed)
+    for verdict in ("stale", "changed", "undecided"):
+        entries.add_metric([verdict], getattr(found, verdict))
+    age = GaugeMetricFamily(
+        "stoker_verified_stale_age_seconds",
+        "Greatest age of an entry found stale in the last 7 days; 0 without one.",
+        value=found.stale_age_s,
+    )
+    return [entries, age]
 
 
 def _lanes(lanes: Mapping[str, LaneFigures]) -> list[Metric]:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from jobs.contracts import Contract, KeepWarm, Prune, Warm
+from jobs.contracts import Contract, KeepWarm, Prune, Verify, Warm
 from jobs.errors import DatabaseUnavailable, Unavailable
 from worker.ledger import Ledger
 from worker.settings import LatePolicy, ScheduleSettings
@@ -47,13 +47,20 @@ class Task:
 
 
 def tasks(settings: ScheduleSettings) -> list[Task]:
-    """What the settings ask for; ENABLE_BACKGROUND_WARMING=false leaves only the pruning."""
+    """What the settings ask for; ENABLE_BACKGROUND_WARMING=false leaves verifying and pruning."""
     warming = [
         Task("warm_active", Warm(target="active"), timedelta(seconds=settings.warm_active_every_s)),
         Task("keep_warm", KeepWarm(), timedelta(seconds=settings.keep_warm_every_s)),
     ]
-    prune = Task("prune", Prune(), DAY, settings.prune_offset)
-    return [*(warming if settings.enable_background_warming else []), prune]
+    upkeep = [
+        Task(
+            "verify",
+            Verify(entries=settings.verify_entries),
+            timedelta(seconds=settings.verify_every_s),
+        ),
+        Task("prune", Prune(), DAY, settings.prune_offset),
+    ]
+    return [*(warming if settings.enable_background_warming else []), *upkeep]
 
 
 def utc_now() -> datetime:

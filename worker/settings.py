@@ -84,6 +84,10 @@ class ScheduleSettings(Table):
     """Seconds between warmings of everybody who is active."""
     keep_warm_every_s: PositiveFloat = 60
     """Seconds between rebuilds of hot entries about to expire. Below the shortest TTL of a view."""
+    verify_every_s: PositiveFloat = 60
+    """Seconds between checks of a sample of entries against SQL."""
+    verify_entries: PositiveInt = 100
+    """Entries in such a sample: about that many builds of SQL work."""
     prune_at: time = time(3, 0)
     """Time of day at which old events, audit rows and slots are deleted."""
     lease_s: PositiveFloat = 60

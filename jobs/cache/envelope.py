@@ -79,6 +79,19 @@ def decode(stored: bytes) -> Envelope | None:
     return envelope if intact else None
 
 
+def built_under(header: bytes, stamp: bytes, hard: bytes, check: bytes, now_us: int) -> bool:
+    """Whether a header is that of an entry of this key, built under these stamps and not expired."""
+    if len(header) < HEADER.size:
+        return False
+    fields = HEADER.unpack_from(header)
+    if fields[:2] != (MAGIC, FORMAT):
+        return False
+    envelope = Envelope._make((*fields[2:], b""))
+    return (envelope.stamp, envelope.hard, envelope.check) == (stamp, hard, check) and not envelope.expired(
+        now_us
+    )
+
+
 def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:
     """Codec and stored form of a body: compressed from that size on, and only if smaller."""
     if len(body) >= compress_from_bytes:

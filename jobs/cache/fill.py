@@ -74,6 +74,10 @@ class Filler:
             if claim is None:  # the cache's memory is full: nothing can be kept (RACES 44)
                 body = (await self.loads.load_without_stamp(view, key)).bodies.get(key)
                 return Filled(Content.built(body) if body is not None else None, Outcome.NOT_KEPT)
+            built = await self._built_elsewhere(names) if claim.built else None
+            if built is not None:
+                await self._release([claim])
+                return built
             flight = self._join(claim)
             if flight is None and (claim.won or time.monotonic() >= give_up):
                 flight = self._start(view, key, claim)

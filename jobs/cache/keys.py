@@ -60,6 +60,10 @@ class KeySpace:
         """The hash of a view's counters."""
         return f"{self.root}:counters:{view}"
 
+    def verdicts(self, day: str) -> str:
+        """The hash of a day's verdicts of the verifier."""
+        return f"{self.root}:verdicts:{day}"
+
     @property
     def reads(self) -> str:
         """The sorted set of recently read entries, scored by the time of their last read."""

@@ -16,7 +16,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from jobs.cache.client import RUN, CacheClient
 from jobs.cache.connection import ServerRun
-from jobs.cache.envelope import Envelope, decode
+from jobs.cache.envelope import HEADER, Envelope, built_under, decode
 from jobs.cache.keys import EntryNames, KeySpace
 from jobs.cache.near import Near, NearCache
 from jobs.cache.reading import Content, Miss
@@ -56,6 +56,8 @@ class Claim:
     won: bool
     token: str
     server: ServerRun
+    built: bool
+    """The entry is there by now, valid under these stamps: somebody built it since the caller looked."""
 
     @property
     def flight(self) -> tuple[str, bytes, bytes]:
@@ -81,16 +83,7 @@ class Store:
         A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
         """
         kept = [self.near.get(names.entry) for names in entries]
-        keys: list[str] = []
-        for names, near in zip(entries, kept, strict=True):
-            keys += names[:2] if near else names[:3]
-        answer = await self.client.mget(keys)
-        values = iter(answer.first())
-        server = answer.server
-        found = [
-            _judge(names, (next(values), next(values), near or next(values)), server)
-            for names, near in zip(entries, kept, strict=True)
-        ]
+        found = await self._read(entries, kept)
         outdated = [at for at, near in enumerate(kept) if near and found[at].miss is not None]
         if outdated:
             for at in outdated:
@@ -103,6 +96,21 @@ class Store:
                 self.near.put(names.entry, Near(one.envelope, one.content))
         return found
 
+    async def peek(self, entries: Sequence[EntryNames]) -> list[Found]:
+        """`fetch` past what is kept near: what Redis itself holds."""
+        return await self._read(entries, [None] * len(entries))
+
+    async def _read(self, entries: Sequence[EntryNames], kept: Sequence[Near | None]) -> list[Found]:
+        keys: list[str] = []
+        for names, near in zip(entries, kept, strict=True):
+            keys += names[:2] if near else names[:3]
+        answer = await self.client.mget(keys)
+        values = iter(answer.first())
+        return [
+            _judge(names, (next(values), next(values), near or next(values)), answer.server)
+            for names, near in zip(entries, kept, strict=True)
+        ]
+
     async def begin(self, entries: Sequence[EntryNames]) -> list[Claim | None]:
         """Take or create stamps and try leases, before anything is loaded (RACES 1).
 
@@ -113,12 +121,13 @@ class Store:
         answer = await self.client.call(
             *(
                 self._begin.call(
-                    (names.stamp, names.hard, names.lease),
+                    (names.stamp, names.hard, names.lease, names.entry),
                     RUN,
                     secrets.token_urlsafe(8),
                     _ms(STAMP_LIFE),
                     token,
                     self._lease_ms,
+                    HEADER.size,
                 )
                 for names in entries
             )
@@ -212,8 +221,9 @@ def _claim(names: EntryNames, reply: Any, token: str, server: ServerRun) -> Clai
     _raise_unless_full(reply)
     if isinstance(reply, OutOfMemoryError):
         return None
-    stamp, hard, won = reply
-    return Claim(names, stamp, hard, won == 1, token, server)
+    stamp, hard, won, header = reply
+    built = built_under(header, stamp, hard, names.check, server.now_us())
+    return Claim(names, stamp, hard, won == 1, token, server, built)
 
 
 def _stored(reply: object) -> Outcome:

@@ -8,12 +8,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from jobs.contracts import CONTRACTS, Contract, Invalidate, KeepWarm, Outcome, Prune, Refresh, Relay, Warm
+from jobs.contracts import (
+    CONTRACTS,
+    Contract,
+    Invalidate,
+    KeepWarm,
+    Outcome,
+    Prune,
+    Refresh,
+    Relay,
+    Verify,
+    Warm,
+)
 from jobs.tasks.context import TaskContext
 from jobs.tasks.invalidate import invalidate
 from jobs.tasks.prune import prune
 from jobs.tasks.refresh import refresh
 from jobs.tasks.relay import relay
+from jobs.tasks.verify import verify
 from jobs.tasks.warm import keep_warm, warm
 
 Task = Callable[[TaskContext, Any], Awaitable[Outcome]]
@@ -25,6 +37,7 @@ TASKS: dict[type[Contract], Task] = {
     Warm: warm,
     KeepWarm: keep_warm,
     Prune: prune,
+    Verify: verify,
 }
 assert TASKS.keys() == set(CONTRACTS.values()), "a contract without a task"  # noqa: S101 - a wiring error
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.contracts import KeepWarm, Prune, Warm
+from jobs.contracts import KeepWarm, Prune, Verify, Warm
 from worker.schedule import Task, tasks
 from worker.settings import ScheduleSettings
 
@@ -36,18 +36,22 @@ def test_all_who_look_within_a_slot_see_the_same_one(now: datetime, every: timed
 
 
 def test_pruning_happens_at_its_time_of_day() -> None:
-    (prune,) = tasks(ScheduleSettings(enable_background_warming=False, prune_at="04:30"))
+    *_, prune = tasks(ScheduleSettings(enable_background_warming=False, prune_at="04:30"))
     assert prune.newest(datetime(2026, 3, 29, 4, 29, tzinfo=UTC)) == datetime(2026, 3, 28, 4, 30, tzinfo=UTC)
     assert prune.newest(datetime(2026, 3, 29, 4, 31, tzinfo=UTC)) == datetime(2026, 3, 29, 4, 30, tzinfo=UTC)
 
 
-def test_by_default_both_warmings_and_the_pruning_are_scheduled() -> None:
+def test_by_default_warming_verifying_and_pruning_are_scheduled() -> None:
     assert [task.contract for task in tasks(ScheduleSettings())] == [
         Warm(target="active"),
         KeepWarm(),
+        Verify(entries=100),
         Prune(),
     ]
 
 
 def test_background_warming_can_be_turned_off() -> None:
-    assert [task.name for task in tasks(ScheduleSettings(enable_background_warming=False))] == ["prune"]
+    assert [task.name for task in tasks(ScheduleSettings(enable_background_warming=False))] == [
+        "verify",
+        "prune",
+    ]

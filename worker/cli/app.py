@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import data, demonstrate, operate, serve
+from worker.cli import data, demonstrate, operate, serve, verify
 
 app = typer.Typer(
     name="stoker",
@@ -23,4 +23,5 @@ app.command()(data.check)
 app.command()(operate.status)
 app.command()(operate.invalidate)
 app.command()(operate.warm)
+app.command(name="verify")(verify.verify)
 app.command()(demonstrate.demo)

@@ -119,6 +119,8 @@ def _draw(found: Status) -> None:
         table("views", ["view", *columns], rows)
         changes = found.cache.changes
         table("changes", ["unsettled", "failing", "oldest_age_s"], [_row(changes)])
+        verified = ["checked", "stale", "nines", "last_at"]
+        table("verified", verified, [[getattr(found.cache.verified, what) for what in verified]])
 
 
 def _row(changes: Any) -> tuple[object, ...]:  # noqa: ANN401 - figures of the outbox

@@ -1,8 +1,9 @@
 -- Take or create the stamps of an entry before it is loaded, and try its lease.
 --
--- KEYS  1 soft stamp  2 hard stamp  3 lease
+-- KEYS  1 soft stamp  2 hard stamp  3 lease  4 entry
 -- ARGV  1 run of the server  2 nonce  3 life of new stamps in ms  4 lease token  5 lease in ms
--- Returns { soft stamp, hard stamp, 1 if the lease was won }
+--       6 bytes of an envelope's header
+-- Returns { soft stamp, hard stamp, 1 if the lease was won, header of the entry or '' }
 --
 -- A stamp of another run counts as missing: a server that went back in time brings nothing back (RACES 8).
 -- The time makes a stamp new even when a client's retry repeats its nonce (RACES 37).
@@ -32,4 +33,5 @@ if not held or string.sub(held, 1, #soft + #hard) ~= soft .. hard then
   redis.call('SET', KEYS[3], soft .. hard .. ARGV[4], 'PX', ARGV[5])
   won = 1
 end
-return { soft, hard, won }
+-- Somebody may have built the entry since the caller looked: its header tells (RACES 11).
+return { soft, hard, won, redis.call('GETRANGE', KEYS[4], 0, ARGV[6] - 1) }

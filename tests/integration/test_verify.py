@@ -1,0 +1,90 @@
+"""The verifier on real servers: it finds what is wrong, and does not cry wolf over what is changing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from jobs import Settings, State, Stoker, load_settings
+from jobs.cache.verdicts import Verdict, verified
+from jobs.settings import CacheSettings, QueueSettings
+from jobs.tasks.relay import apply_all
+from jobs.tasks.verify import verify_entries
+from tests.notes import SCHEMA, NoteChanged, Notes
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+async def stoker(
+    notes: Notes, database_url: str, queue_url: str, cache_url: str, prefix: str
+) -> AsyncIterator[Stoker]:
+    settings: Settings = load_settings(
+        redis_url=queue_url,
+        cache_redis_url=cache_url,
+        database_url=database_url,
+        cache=CacheSettings(prefix=prefix, near_bytes=0),
+        queue=QueueSettings(prefix=prefix),
+    )
+    async with Stoker.opened(settings, notes.domain) as stoker:
+        async with stoker.session() as session, session.begin():
+            for statement in SCHEMA:
+                await session.execute(text(statement))
+            await session.execute(text("INSERT INTO notes SELECT n, 'v1' FROM generate_series(1, 5) n"))
+            await session.execute(text("INSERT INTO note_members SELECT n, 7 FROM generate_series(1, 5) n"))
+        for note_id in range(1, 6):
+            await stoker.read("detail", note_id, reader=7)
+        await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
+        yield stoker
+
+
+async def test_a_right_cache_is_found_right(stoker: Stoker) -> None:
+    checked = await verify_entries(stoker, 100)
+    assert checked.counts == {Verdict.RIGHT: 5}
+    published = await verified(stoker.cache.store.client, stoker.cache.store.keys)
+    assert (published.checked, published.share, published.nines) == (5, 1.0, 0.7)
+    assert published.last_at is not None
+
+
+async def test_a_change_that_nobody_recorded_is_found_stale_and_healed(stoker: Stoker) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("UPDATE notes SET body = 'behind the back' WHERE id = 3"))
+    checked = await verify_entries(stoker, 100)
+    assert checked.counts[Verdict.STALE] == 1
+    assert [str(key) for key in checked.stale] == ["note:3/detail"]
+    published = await verified(stoker.cache.store.client, stoker.cache.store.keys)
+    assert published.counts[Verdict.STALE] == 1
+    assert published.stale_age_s > 0
+    healed = await stoker.read("detail", 3, reader=7)
+    assert (healed.state, healed.value) == (State.MISS, {"body": "behind the back"})
+
+
+async def test_a_change_that_is_applied_meanwhile_is_not_stale(stoker: Stoker, notes: Notes) -> None:
+    held = notes.hold_before("detail")
+    checking = asyncio.create_task(verify_entries(stoker, 100))
+    await held.reached.wait()  # the entries were read, SQL not yet
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 2"))
+        stoker.record(session, NoteChanged(note_id=2))
+    await apply_all(stoker)
+    held.release()
+    checked = await checking
+    assert checked.counts == {Verdict.RIGHT: 4, Verdict.CHANGED: 1}
+    assert not checked.stale
+
+
+async def test_a_change_that_waits_in_the_outbox_is_left_undecided(
+    stoker: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.tasks.verify.SETTLE_LIMIT_S", 0.0)
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 2"))
+        stoker.record(session, NoteChanged(note_id=2))
+    checked = await verify_entries(stoker, 100)
+    assert checked.counts == {Verdict.RIGHT: 4, Verdict.UNDECIDED: 1}
