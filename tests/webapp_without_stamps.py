@@ -1,0 +1,28 @@
+"""The demonstration's web app with its safety cut: entries count as valid whatever their stamps say.
+
+Run in the web app's place by the test that shows that the demonstration notices. Takes uvicorn's arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from jobs.cache import store
+from jobs.cache.reading import Miss
+from jobs.cache.store import Found
+
+judge: Callable[..., Found] = store._judge
+
+
+def judge_without_stamps(*fetched: Any) -> Found:  # noqa: ANN401 - whatever the real one takes
+    found = judge(*fetched)
+    return found._replace(miss=None) if found.miss is Miss.INVALIDATED else found
+
+
+if __name__ == "__main__":
+    setattr(store, "_judge", judge_without_stamps)  # noqa: B010 - its type is that of the real one
+    uvicorn.main(["worker.demo.webapp:app", *sys.argv[1:]])

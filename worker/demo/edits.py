@@ -1,0 +1,196 @@
+"""What the simulated users write: edits of projects and of what is in them, members who come and go.
+
+Each write waits until it is applied, so that from its answer on every read is checked against it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+from pydantic_core import from_json
+
+from worker.demo.driver import Driver
+from worker.demo.world import OWNER, Project
+
+Answer = dict[str, Any]
+CREATED = frozenset({200, 201})
+SHARES = {
+    "update_project": 26,
+    "add_classification": 8,
+    "update_classification": 8,
+    "add_predicate": 8,
+    "update_predicate": 18,
+    "remove_predicate": 4,
+    "add_document": 4,
+    "add_interaction": 4,
+    "add_member": 8,
+    "remove_member": 9,
+    "short_life": 3,
+}
+REFUSED_AFTER_REMOVAL = ("dashboard", "detail", "export")
+
+
+class Edits:
+    """Writes through one driver."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._world = driver.world
+        self._traffic = driver.traffic
+        self._rng = driver.traffic.rng
+        self._tally = driver.tally
+        self._numbers = itertools.count(1)
+
+    async def one(self, due: float) -> None:
+        """Any write, on some popular project."""
+        [kind] = self._rng.choices(list(SHARES), list(SHARES.values()))
+        await getattr(self, f"_{kind}")(self._traffic.project(), due)
+
+    async def _update_project(self, project: Project, due: float) -> None:
+        number = next(self._numbers)
+        changes: Answer = self._rng.choice(
+            (
+                {"status": self._rng.choice(("draft", "in_progress", "completed"))},
+                {"name": f"{project.device_type}, revision {number}"},
+                {"intended_use": f"Measures what matters, in its version {number}."},
+            )
+        )
+        await self._write("PATCH", project, "", due, changes)
+
+    async def _add_classification(self, project: Project, due: float) -> None:
+        new = {
+            "device_class": self._rng.choice(("I", "II", "III")),
+            "product_code": "DQA",
+            "regulation_number": "870.2700",
+            "confidence": self._share(),
+        }
+        done = await self._write("POST", project, "/classifications", due, new)
+        if done:
+            project.classifications.append(done["id"])
+
+    async def _update_classification(self, project: Project, due: float) -> None:
+        if project.classifications:
+            item = project.classifications[-1]
+            await self._write(
+                "PATCH", project, f"/classifications/{item}", due, {"confidence": self._share()}
+            )
+
+    async def _add_predicate(self, project: Project, due: float) -> None:
+        number = next(self._numbers)
+        # K-numbers of sample data are of the years before 26.
+        new = {
+            "k_number": f"K{26 + number // 10_000 % 70}{number % 10_000:04d}",
+            "device_name": f"{project.device_type} {number}",
+            "similarity": self._share(),
+        }
+        done = await self._write("POST", project, "/predicates", due, new)
+        if done:
+            project.predicates.append(done["id"])
+
+    async def _update_predicate(self, project: Project, due: float) -> None:
+        if not project.predicates:
+            return
+        # Taken out meanwhile, so that nobody removes it under this change.
+        item = project.predicates.pop(self._rng.randrange(len(project.predicates)))
+        changes: Answer = self._rng.choice(
+            ({"similarity": self._share()}, {"selected": self._rng.random() < 0.5})  # noqa: PLR2004
+        )
+        await self._write("PATCH", project, f"/predicates/{item}", due, changes)
+        project.predicates.append(item)
+
+    async def _remove_predicate(self, project: Project, due: float) -> None:
+        if project.predicates:
+            item = project.predicates.pop(self._rng.randrange(len(project.predicates)))
+            await self._write("DELETE", project, f"/predicates/{item}", due)
+
+    async def _add_document(self, project: Project, due: float) -> None:
+        new = {"title": f"Bench test {next(self._numbers)}", "kind": "test_report", "size_bytes": 2048}
+        await self._write("POST", project, "/documents", due, new)
+
+    async def _add_interaction(self, project: Project, due: float) -> None:
+        new = {"agent": "classifier", "summary": f"Class II, looked at {next(self._numbers)} times"}
+        await self._write("POST", project, "/interactions", due, new)
+
+    async def _add_member(self, project: Project, due: float) -> None:
+        """A stranger becomes a member, and sees the project from then on."""
+        user, role = self._traffic.stranger(project), self._rng.choice(("editor", "viewer"))
+        self._world.joining(project, user)
+        done = await self._write("POST", project, f"/members/{user}/{role}", due, actor=project.owner)
+        if done and done["applied"] == "applied":
+            self._world.joined(project, user, role)
+            await self._driver.read(self._traffic.read_of_project("dashboard", project, user))
+
+    async def _remove_member(self, project: Project, due: float) -> None:
+        """A member who has just read is removed, and must be refused from the answer on."""
+        user = self._traffic.removable(project)
+        if user is None:
+            return await self._add_member(project, due)
+        for view in REFUSED_AFTER_REMOVAL:
+            await self._driver.read(self._traffic.read_of_project(view, project, user))
+        if user not in project.members:  # somebody else removed them meanwhile
+            return None
+        self._world.leaving(project, user)
+        done = await self._write(
+            "DELETE", project, f"/members/{user}", time.perf_counter(), actor=project.owner
+        )
+        if done:
+            self._world.left(project, user)
+            for view in REFUSED_AFTER_REMOVAL:
+                await self._driver.intrude(self._traffic.read_of_project(view, project, user), removed=True)
+        return None
+
+    async def _short_life(self, _project: Project, due: float) -> None:
+        """A project is created, read and deleted; then nobody finds it any more."""
+        owner, name = self._traffic.user(), f"Pilot {next(self._numbers)}"
+        new = Project(0, owner, 0, 0, self._rng.choice(self._traffic.device_types), {owner: OWNER}, {owner})
+        body = {"name": name, "device_type": new.device_type, "intended_use": "To be tried."}
+        done = await self._write("POST", new, None, due, body)
+        if not done or done["applied"] != "applied":
+            return
+        new.id = done["id"]
+        self._world.created(new)
+        self._world.applied(new.id, done["revision"], done["shown_by"])
+        for view in ("detail", "dashboard"):
+            await self._driver.read(self._traffic.read_of_project(view, new, owner))
+        await self._driver.read(self._traffic.read_of_user("list", owner))
+        readers = self._world.deleting(new)
+        done = await self._write("DELETE", new, "", time.perf_counter(), actor=owner)
+        if done and done["applied"] == "applied":
+            for user in readers:
+                self._world.left(new, user)
+            await self._driver.intrude(self._traffic.read_of_project("detail", new, owner), removed=True)
+
+    async def _write(
+        self,
+        method: str,
+        project: Project,
+        path: str | None,
+        due: float,
+        body: Answer | None = None,
+        actor: int | None = None,
+    ) -> Answer | None:
+        """One write; None unless it was carried out. A path of None is that of all projects."""
+        user = actor or self._traffic.writer(project)
+        flux = self._world.flux[user]
+        url = "/projects" if path is None else f"/projects/{project.id}{path}"
+        reply = await self._driver.send(method, f"{url}?wait=1", user, body=body)
+        if reply is None:
+            return None
+        if reply.status not in CREATED:
+            if flux == self._world.flux[user] and project.id in self._world.projects:
+                self._tally.note(
+                    "refused a write", f"{reply.status} {method} {url}: {reply.body[:200].decode()}"
+                )
+            return None
+        answer: Answer = from_json(reply.body)
+        self._tally.writes += 1
+        self._tally.write_ms.append((time.perf_counter() - due) * 1000)
+        if answer["applied"] == "applied":
+            self._tally.writes_waited_for += 1
+            self._world.applied(project.id, answer["revision"], answer["shown_by"])
+        return answer
+
+    def _share(self) -> float:
+        return round(self._rng.random(), 3)

@@ -1,0 +1,148 @@
+"""The report of a run: what was measured, and what of it is wrong.
+
+Nothing is filled in: what was not measured is null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from jobs import Stoker
+from jobs.connections import database_errors
+from worker import figures
+from worker.demo.options import DemoOptions
+from worker.demo.reads import VIEWS
+from worker.demo.tally import Tally, percentile
+
+FLOORS = {"reads": 2000, "writes": 100, "entries_verified": 200, "forbidden_reads_attempted": 100}
+"""What a run must have done to prove anything. Absolute: a short run misses them."""
+ZEROES = ("stale_reads", "stale_entries", "forbidden_reads_served", "server_errors")
+
+_EVENTS = text("""
+SELECT count(*),
+       count(settled_at),
+       percentile_disc(0.5) WITHIN GROUP (ORDER BY settled_at - recorded_at),
+       percentile_disc(0.99) WITHIN GROUP (ORDER BY settled_at - recorded_at)
+  FROM cache_events
+""")
+_SLOTS = text(
+    "SELECT task, count(*) AS count FROM schedule_slots WHERE state = 'done' GROUP BY task ORDER BY task"
+)
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What Postgres and the queue say at the end.
+
+    A change is timed by Postgres's clock from its recording, just before the commit, to its settling, after
+    the cache has acknowledged: never less than from commit to applied.
+    """
+
+    events_recorded: int
+    events_applied: int
+    change_to_applied_ms: dict[str, float | None]
+    jobs: dict[str, dict[str, int]]
+    schedule: dict[str, int]
+
+    @classmethod
+    async def ask(cls, stoker: Stoker) -> Servers:
+        """Ask them now."""
+        with database_errors():
+            async with stoker.engine.connect() as connection:
+                recorded, applied, p50, p99 = (await connection.execute(_EVENTS)).one()
+                slots = {str(task): int(count) for task, count in await connection.execute(_SLOTS)}
+        lanes = await figures.lane_figures(stoker)
+        return cls(
+            events_recorded=recorded,
+            events_applied=applied,
+            change_to_applied_ms={
+                "p50": None if p50 is None else round(p50.total_seconds() * 1000, 2),
+                "p99": None if p99 is None else round(p99.total_seconds() * 1000, 2),
+            },
+            jobs={
+                name: {"done": lane.totals["done"], "failed": lane.totals["failed"], "dead": lane.dead}
+                for name, lane in lanes.items()
+            },
+            schedule=slots,
+        )
+
+
+def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float) -> Report:
+    """Everything, as it is written to the JSON file."""
+    found: Report = {
+        "seconds": round(driven_s, 2),
+        "rate": options.rate,
+        "time_scale": options.time_scale,
+        "seed": options.seed,
+        "users": options.users,
+        "reads": tally.reads,
+        "writes": tally.writes,
+        "events_recorded": servers.events_recorded,
+        "events_applied": servers.events_applied,
+        "entries_verified": tally.entries_verified,
+        "stale_entries": tally.stale_entries,
+        "reads_checked": tally.reads_checked,
+        "reads_of_changed": tally.reads_of_changed,
+        "stale_reads": tally.stale_reads,
+        "forbidden_reads_attempted": tally.forbidden_reads_attempted,
+        "forbidden_reads_served": tally.forbidden_reads_served,
+        "not_modified": tally.not_modified,
+        "server_errors": tally.server_errors,
+        "hit_rate": {view: tally.hit_rate(view) for view in VIEWS},
+        "read_ms": {view: _latencies(tally, view) for view in VIEWS},
+        "write_ms": {"p50": percentile(tally.write_ms, 0.5), "p99": percentile(tally.write_ms, 0.99)},
+        "late_ms": {"p50": percentile(tally.late_ms, 0.5), "p99": percentile(tally.late_ms, 0.99)},
+        "change_to_applied_ms": servers.change_to_applied_ms,
+        "jobs": servers.jobs,
+        "schedule": servers.schedule,
+    }
+    found["floors"] = {
+        name: {"wanted": least, "measured": found[name], "met": found[name] >= least}
+        for name, least in FLOORS.items()
+    }
+    found["wrong"] = wrong(found, tally)
+    found["failures"] = found["wrong"] + missed(found)
+    found["examples"] = tally.examples
+    return found
+
+
+def wrong(found: Report, tally: Tally) -> list[str]:
+    """What must not be, however short the run."""
+    problems = [f"{name}: {found[name]}, wanted 0" for name in ZEROES if found[name]]
+    counted = {"stale read", "stale entry", "forbidden read served", "5xx"}
+    problems += [f"{kind}: {count} times" for kind, count in tally.wrong.items() if kind not in counted]
+    unapplied = found["events_recorded"] - found["events_applied"]
+    if unapplied:
+        problems.append(f"unapplied events: {unapplied}")
+    if found["events_recorded"] < found["writes"]:
+        problems.append(f"{found['writes']} writes recorded only {found['events_recorded']} events")
+    dead = sum(lane["dead"] for lane in found["jobs"].values())
+    if dead:
+        problems.append(f"dead jobs: {dead}")
+    if not found["schedule"].get("keep_warm") or not found["schedule"].get("warm_active"):
+        problems.append("the schedule did not warm")
+    return problems
+
+
+def missed(found: Report) -> list[str]:
+    """Floors that were not reached."""
+    return [
+        f"floor missed: {name} {floor['measured']}, wanted at least {floor['wanted']}"
+        for name, floor in found["floors"].items()
+        if not floor["met"]
+    ]
+
+
+def _latencies(tally: Tally, view: str) -> dict[str, float | None]:
+    hits, sql = tally.of(view, "hit"), tally.of(view, "bypass")
+    return {
+        "hit_p50": percentile(hits, 0.5),
+        "hit_p99": percentile(hits, 0.99),
+        "sql_p50": percentile(sql, 0.5),
+        "sql_p99": percentile(sql, 0.99),
+    }
