@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
@@ -71,6 +73,7 @@ dead_jobs = Table(
     Column("died_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     UniqueConstraint("job_id", name="dead_jobs_job_id"),
     Index("dead_jobs_fingerprint", "fingerprint", "died_at"),
+    Index("dead_jobs_lane", "lane"),
     comment="Jobs that will not run again by themselves.",
 )
 
@@ -85,7 +88,18 @@ schedule_slots = Table(
     Column("lease_until", DateTime(timezone=True), nullable=False),
     Column("done_at", DateTime(timezone=True)),
     Column("error", Text),
+    Column("job_id", String(64), comment="The job that carries it out."),
+    Column("asked_by", String(64), comment="Who ran it by hand; none: its time."),
     comment="The schedule's ledger: one row per task and slot.",
+)
+
+schedule_pauses = Table(
+    "schedule_pauses",
+    metadata,
+    Column("task", String(64), primary_key=True),
+    Column("actor", String(64), nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    comment="Tasks of the schedule that begin no slot until they are resumed.",
 )
 
 audit_log = Table(
@@ -98,4 +112,55 @@ audit_log = Table(
     Column("action", String(64), nullable=False),
     Column("arguments", JSONB, nullable=False),
     comment="Who did what when.",
+)
+
+figure_history = Table(
+    "figure_history",
+    metadata,
+    Column("span_s", Integer, primary_key=True, autoincrement=False, comment="60, 3600 or 86400"),
+    Column("at", DateTime(timezone=True), primary_key=True, comment="Where the span begins."),
+    Column("series", String(96), primary_key=True),
+    Column("gauge", Boolean, nullable=False, comment="Merged by maximum, not by sum."),
+    Column("value", Double, nullable=False),
+    comment="Figures over time, rolled up minute -> hour -> day.",
+)
+
+figure_marks = Table(
+    "figure_marks",
+    metadata,
+    Column("series", String(160), primary_key=True),
+    Column("value", Double, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    comment="Where counting has come to, so that any number of workers counts once; and who works.",
+)
+
+job_history = Table(
+    "job_history",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("job_id", String(64)),
+    Column("lane", String(32), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("failed", Boolean, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("scope", String(128)),
+    Column("arguments", JSONB),
+    Column("error", Text),
+    Column("waited_s", Double, nullable=False),
+    Column("ran_s", Double, nullable=False),
+    Column("ended_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("worker", String(128), nullable=False),
+    Index("job_history_job_id", "job_id"),
+    Index("job_history_kind", "kind", "failed", "id"),
+    comment="Runs of jobs: every failure, and of each kind the newest that went well.",
+)
+
+console_key = Table(
+    "console_key",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("secret", String(64), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    comment="One row: what console sessions are signed with. Delete it to end every session.",
 )

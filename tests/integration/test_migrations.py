@@ -20,6 +20,7 @@ from jobs.tables import metadata
 from worker.embedded import Urls
 from worker.migrate import MigrationsPending, migrate, pending, renew_installation, require_migrated
 
+REVISIONS = ["stoker: 0001", "stoker: 0002"]
 FIRST_OF_A_DOMAIN = """
 import sqlalchemy as sa
 from alembic import op
@@ -76,7 +77,7 @@ async def test_the_migrated_database_is_what_the_tables_declare(empty_database: 
 
 
 async def test_migrating_twice_changes_nothing_and_keeps_the_installation(empty_database: str) -> None:
-    assert await migrate(empty_database, None) == ["stoker: 0001"]
+    assert await migrate(empty_database, None) == REVISIONS
     first = await query(empty_database, "SELECT id FROM stoker_installation")
     assert await migrate(empty_database, None) == []
     assert await query(empty_database, "SELECT id FROM stoker_installation") == first
@@ -84,7 +85,7 @@ async def test_migrating_twice_changes_nothing_and_keeps_the_installation(empty_
 
 async def test_two_processes_migrate_at_once_and_one_of_them_finds_it_done(empty_database: str) -> None:
     both = await asyncio.gather(migrate(empty_database, None), migrate(empty_database, None))
-    assert sorted(both) == [[], ["stoker: 0001"]]
+    assert sorted(both) == [[], REVISIONS]
     assert len(await query(empty_database, "SELECT id FROM stoker_installation")) == 1
 
 
@@ -100,7 +101,7 @@ async def test_the_domains_history_is_its_own(empty_database: str, library: Doma
     assert await migrate(empty_database, library, only="domain") == ["library: d1"]
     tables = [name for (name,) in await query(empty_database, TABLES)]
     assert tables == ["library_alembic_version", "shelves"]
-    assert await migrate(empty_database, library) == ["stoker: 0001"]
+    assert await migrate(empty_database, library) == REVISIONS
     assert await pending(empty_database, library) == []
 
 
@@ -115,7 +116,7 @@ async def test_a_failing_revision_leaves_nothing_behind(empty_database: str, lib
 
 
 async def test_starting_on_an_old_database_says_what_to_run(empty_database: str) -> None:
-    with pytest.raises(MigrationsPending, match=r"stoker: 0001.*run: stoker migrate"):
+    with pytest.raises(MigrationsPending, match=r"stoker: 0001, stoker: 0002.*run: stoker migrate"):
         await require_migrated(empty_database, None)
     await migrate(empty_database, None)
     await require_migrated(empty_database, None)
