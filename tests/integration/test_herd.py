@@ -28,6 +28,7 @@ def test_a_thousand_readers_in_four_processes_load_a_cold_key_once(
         "STOKER__CACHE__PREFIX": prefix,
         # As long as it takes on a busy machine: losers must wait, not load.
         "STOKER__CACHE__LEASE_WAIT_S": "30",
+        "STOKER__CACHE__TIMEOUT_S": "10",
     }
     processes = [
         subprocess.Popen(  # noqa: S603 - our own module
