@@ -84,17 +84,15 @@ class Store:
         """
         kept = [self.near.get(names.entry) for names in entries]
         found = await self._read(entries, kept)
-        outdated = [at for at, near in enumerate(kept) if near and found[at].miss is not None]
-        if outdated:
-            for at in outdated:
-                self.near.drop(entries[at].entry)
-            again = await self.fetch([entries[at] for at in outdated])
-            for at, one in zip(outdated, again, strict=True):
-                found[at] = one
+        outdated = False
         for names, near, one in zip(entries, kept, found, strict=True):
             if near is None and one.miss is None and one.envelope and one.content:
                 self.near.put(names.entry, Near(one.envelope, one.content))
-        return found
+            elif near is not None and one.miss is not None:
+                self.near.drop(names.entry)
+                outdated = True
+        # All of them again, in one look: access must not be older than what it guards (RACES 23).
+        return await self.fetch(entries) if outdated else found
 
     async def peek(self, entries: Sequence[EntryNames]) -> list[Found]:
         """`fetch` past what is kept near: what Redis itself holds."""
