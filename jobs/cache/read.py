@@ -138,8 +138,9 @@ class Cache:
     async def _from_sql(self, view: View, key: EntryKey, reader: object) -> Reading:
         self.accounting.count(view.name, f"miss_{Miss.BYPASS}")
         guard = self._guard(view, key)
-        role = await self._role_in_sql(guard, reader) if guard else None
         loaded = await self.filler.loads.load_without_stamp(view, key)
+        # After the load, which may have waited: the reader may have been removed meanwhile (RACES 23).
+        role = await self._role_in_sql(guard, reader) if guard else None
         body = loaded.bodies.get(key)
         if body is None:
             raise NotFound(f"{key} does not exist")
