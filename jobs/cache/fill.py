@@ -70,14 +70,15 @@ class Filler:
         give_up = time.monotonic() + self._settings.cache.lease_wait_s
         wait_s = FIRST_WAIT_S
         while True:
-            claim = (await self.store.begin([names]))[0]
+            claim = await self._claim(names)
             if claim is None:  # the cache's memory is full: nothing can be kept (RACES 44)
                 body = (await self.loads.load_without_stamp(view, key)).bodies.get(key)
                 return Filled(Content.built(body) if body is not None else None, Outcome.NOT_KEPT)
-            built = await self._built_elsewhere(names) if claim.built else None
-            if built is not None:
-                await self._release([claim])
-                return built
+            if claim.built:
+                self._detached.start(self._release([claim]))
+                built = await self._built_elsewhere(names)
+                if built is not None:
+                    return built
             flight = self._join(claim)
             if flight is None and (claim.won or time.monotonic() >= give_up):
                 flight = self._start(view, key, claim)
@@ -128,6 +129,18 @@ class Filler:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a loader raises
             logger.info("fill.ahead_failed", extra={"error": repr(error)[:200]})
+
+    async def _claim(self, names: EntryNames) -> Claim | None:
+        """Take the stamps and try the lease; a reader that goes away meanwhile gives it back (RACES 41)."""
+        taking = self._detached.start(self.store.begin([names]))
+        try:
+            return (await asyncio.shield(taking))[0]
+        except asyncio.CancelledError:
+            self._detached.start(self._give_back(taking))
+            raise
+
+    async def _give_back(self, taking: asyncio.Task[list[Claim | None]]) -> None:
+        await self._release([claim for claim in await taking if claim is not None])
 
     def _join(self, claim: Claim) -> asyncio.Task[list[Filled]] | None:
         # Only a load under the very stamps that this reader just obtained may be joined (RACES 31).
