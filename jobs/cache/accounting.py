@@ -116,6 +116,8 @@ def parse_key(member: bytes) -> EntryKey | None:
     """The inverse of `write_key`; None for what is not of this form."""
     try:
         view, kind, scope_id, params = from_json(member)
-    except ValueError:
+    except (ValueError, TypeError):
+        return None
+    if not all(isinstance(part, str) for part in (view, kind, scope_id, params)):
         return None
     return EntryKey(view, Scope(kind, scope_id), params)

@@ -82,9 +82,11 @@ class Loads:
 
     async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
         try:
-            with database_errors():
-                async with asyncio.timeout(self._limit_s), AsyncSession(self._engine) as session:
-                    values = await view.load(session, keys)
+            # The limit stands outside: its TimeoutError is an OSError too, and no outage.
+            async with asyncio.timeout(self._limit_s):
+                with database_errors():
+                    async with AsyncSession(self._engine) as session:
+                        values = await view.load(session, keys)
         except TimeoutError as error:
             raise LoadTimeout(f"building {view.name} took over {self._limit_s:g} s") from error
         return {

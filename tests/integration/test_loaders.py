@@ -1,0 +1,162 @@
+"""What a loader may do, and what each of it means for the reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import text
+
+from jobs import (
+    Asked,
+    DatabaseUnavailable,
+    EntryKey,
+    Forbidden,
+    NotFound,
+    Reading,
+    Settings,
+    State,
+    Stoker,
+    StokerError,
+    load_settings,
+)
+from jobs.cache.reading import Miss
+from jobs.settings import CacheSettings, LoaderSettings, QueueSettings
+from tests.notes import SCHEMA, Notes, note
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+async def stoker(
+    notes: Notes, database_url: str, queue_url: str, cache_url: str, prefix: str
+) -> AsyncIterator[Stoker]:
+    settings: Settings = load_settings(
+        redis_url=queue_url,
+        cache_redis_url=cache_url,
+        database_url=database_url,
+        cache=CacheSettings(prefix=prefix, near_bytes=0, timeout_s=10),
+        queue=QueueSettings(prefix=prefix),
+        loaders=LoaderSettings(statement_timeout_s=0.2),
+    )
+    async with Stoker.opened(settings, notes.domain) as stoker:
+        async with stoker.session() as session, session.begin():
+            for statement in SCHEMA:
+                await session.execute(text(statement))
+            await session.execute(text("INSERT INTO notes SELECT n, 'v1' FROM generate_series(1, 5) n"))
+            await session.execute(text("INSERT INTO note_members SELECT n, 7 FROM generate_series(1, 5) n"))
+        yield stoker
+
+
+async def test_a_loader_that_raises_raises_to_its_reader_and_leaves_nothing(
+    stoker: Stoker, notes: Notes
+) -> None:
+    notes.failing["detail"] = ZeroDivisionError("of the adopter")
+    with pytest.raises(ZeroDivisionError):
+        await stoker.read("detail", 1, reader=7)
+    del notes.failing["detail"]
+    assert (await stoker.read("detail", 1, reader=7)).state is State.MISS  # its lease was given back
+
+
+async def test_a_loader_that_hangs_is_ended(stoker: Stoker, notes: Notes) -> None:
+    notes.hold_before("detail")
+    with pytest.raises(DatabaseUnavailable, match=r"took over 0\.3 s"):
+        await stoker.read("detail", 1, reader=7)
+
+
+async def test_a_loader_that_finds_nothing_means_not_found_and_nothing_is_kept(
+    stoker: Stoker, notes: Notes
+) -> None:
+    with pytest.raises(NotFound):
+        await stoker.read("detail", 99, reader=7)
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("INSERT INTO notes VALUES (99, 'new')"))
+        await session.execute(text("INSERT INTO note_members VALUES (99, 7)"))
+    assert (await stoker.read("detail", 99, reader=7)).value == {"body": "new"}
+
+
+async def test_a_query_that_is_wrong_is_the_loaders_own_error(stoker: Stoker) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("ALTER TABLE notes RENAME COLUMN body TO text"))
+    with pytest.raises(Exception, match="body"):
+        await stoker.read("detail", 1, reader=7)
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\x80\x04pickle", b"ST\x01\x00" + b"\0" * 500])
+async def test_damaged_and_foreign_bytes_are_counted_misses(
+    stoker: Stoker, cache_url: str, damage: bytes
+) -> None:
+    await stoker.read("detail", 1, reader=7)
+    name = stoker.cache.store.keys.entry(EntryKey("detail", note(1))).entry
+    redis = Redis.from_url(cache_url)
+    stored: bytes = await redis.get(name)
+    for bytes_ in (damage, stored[:-1], stored[:60], stored + b"x"):
+        await redis.set(name, bytes_)
+        reading = await stoker.read("detail", 1, reader=7)
+        assert (reading.state, reading.cause) == (State.MISS, Miss.UNREADABLE)
+        assert reading.value == {"body": "v1"}
+    await redis.aclose()
+    assert (await stoker.read("detail", 1, reader=7)).state is State.HIT
+
+
+async def test_the_entry_of_another_key_is_not_served(stoker: Stoker, cache_url: str) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("UPDATE notes SET body = 'secret' WHERE id = 2"))
+    await stoker.read("detail", 1, reader=7)
+    await stoker.read("detail", 2, reader=7)
+    keys = stoker.cache.store.keys
+    one, other = keys.entry(EntryKey("detail", note(1))), keys.entry(EntryKey("detail", note(2)))
+    redis = Redis.from_url(cache_url)
+    for name in ("stamp", "hard", "entry"):
+        await redis.copy(getattr(other, name), getattr(one, name), replace=True)
+    await redis.aclose()
+    assert (await stoker.read("detail", 1, reader=7)).value == {"body": "v1"}
+
+
+async def test_many_reads_are_answered_each_for_itself(stoker: Stoker, notes: Notes) -> None:
+    await stoker.read("detail", 1, reader=7)
+    asked = [
+        Asked("detail", 1),
+        Asked("detail", 2),
+        Asked("summary", 2),
+        Asked("detail", 99),
+        Asked("nothing", 1),
+        Asked("mine", 7),
+        Asked("mine", 8),
+    ]
+    loads = dict(notes.loads)
+    answers: list[Reading | StokerError] = await stoker.read_many(asked, reader=7)
+    kinds = [answer.state if isinstance(answer, Reading) else type(answer).__name__ for answer in answers]
+    assert kinds == [State.HIT, State.MISS, State.MISS, "NotFound", "UnknownView", State.MISS, "Forbidden"]
+    assert notes.loads["detail"] == loads["detail"] + 1
+
+    assert all(
+        one.state is State.HIT
+        for one in await stoker.read_many(asked[:3], reader=7)
+        if isinstance(one, Reading)
+    )
+    assert notes.loads["detail"] == loads["detail"] + 1
+    strangers = await stoker.read_many(asked[:2], reader=8)
+    assert all(isinstance(answer, Forbidden) for answer in strangers)
+
+
+async def test_many_misses_of_a_view_are_one_load(stoker: Stoker, notes: Notes) -> None:
+    answers = await stoker.read_many([Asked("detail", n) for n in range(1, 6)], reader=7)
+    assert all(isinstance(answer, Reading) and answer.state is State.MISS for answer in answers)
+    assert (notes.loads["detail"], notes.loads["access"]) == (1, 1)
+
+
+async def test_a_reader_that_leaves_cancels_nobody(stoker: Stoker, notes: Notes) -> None:
+    held = notes.hold_before("summary")
+    leaving = asyncio.create_task(stoker.read("summary", 1, reader=7))
+    await held.reached.wait()
+    staying = asyncio.create_task(stoker.read("summary", 1, reader=7))
+    leaving.cancel()
+    held.release()
+    assert (await staying).value == {"length": 2}
+    assert notes.loads["summary"] == 1
