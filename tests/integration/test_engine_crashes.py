@@ -95,6 +95,30 @@ async def test_a_killed_workers_job_runs_again_within_ten_seconds_and_costs_no_t
         await settled(queue, Lane.WARM, done=1, rescued=1, failed=0)
 
 
+async def test_a_long_job_keeps_its_claim_because_it_is_renewed(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
+) -> None:
+    release = stage.hold("long")
+    name = f"{queue.settings.prefix}:{Lane.WARM}:running"
+    async with (
+        running(queue, queue_url, stage, sql, claim_life_s=0.9),
+        running(queue, queue_url, stage, sql, claim_life_s=0.9),
+    ):
+        asked = await queue.enqueue(Work(name="long"))
+        await stage.until(lambda: bool(stage.runs))
+        first_deadline_ms = await queue.redis.zscore(name, asked.job_id)
+        assert first_deadline_ms is not None
+
+        async def outlived() -> bool:
+            deadline_ms = await queue.redis.zscore(name, asked.job_id)
+            return deadline_ms is not None and deadline_ms > first_deadline_ms + 2500
+
+        await eventually(outlived)
+        release.set()
+        await settled(queue, Lane.WARM, done=1, rescued=0)
+    assert stage.runs == [("long", 1)]
+
+
 async def test_a_waiting_flag_survives_the_death_of_its_worker(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
 ) -> None:
@@ -200,6 +224,7 @@ async def test_a_dead_letter_due_while_postgres_is_away_keeps_its_job_in_redis(
         await sql.dispose()
 
 
+@pytest.mark.usefixtures("servers")  # never flush or fill a server of the environment
 async def test_a_flushed_queue_harms_no_lane(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
@@ -215,6 +240,7 @@ async def test_a_flushed_queue_harms_no_lane(
         await settled(queue, Lane.WARM, done=1)
 
 
+@pytest.mark.usefixtures("servers")  # never flush or fill a server of the environment
 async def test_a_full_queue_takes_nothing_new_and_still_drains(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:

@@ -23,7 +23,7 @@ from jobs.queue import wire
 from worker.engine import verdict as verdicts
 from worker.engine.claims import Claim, Claims, LaneNews
 from worker.engine.dead_letters import DeadLetters
-from worker.engine.finisher import Finisher
+from worker.engine.finisher import LINGER_S, Finisher
 from worker.engine.letter import Letter
 from worker.engine.observer import Observer
 from worker.engine.running import Halt, Halted, Running, bounded, contained
@@ -82,7 +82,7 @@ class LaneWorker(Worker):
         self._wake = asyncio.Event()
         self._looked: asyncio.Future[None] = self.loop.create_future()
         self._alarm: asyncio.TimerHandle | None = None
-        self._hungry = False
+        self.hungry = False
         """The last claim filled every slot: there may be more."""
         self._suspects = 0
         self._burials = 0
@@ -100,6 +100,8 @@ class LaneWorker(Worker):
                 looked, self._looked = self._looked, self.loop.create_future()
                 looked.set_result(None)
             await self._wake.wait()
+            if self.hungry and self.allow_pick_jobs and self.job_counter > self.max_jobs // 2:
+                await asyncio.sleep(LINGER_S)
 
     async def _poll_iteration(self) -> None:
         if self._free() and time.monotonic() >= self._offer_at:
@@ -108,7 +110,7 @@ class LaneWorker(Worker):
         if self._free():
             await self._claim()
         else:
-            self._hungry = True
+            self.hungry = True
 
     async def _claim(self, parked_kinds: Sequence[str] = ()) -> None:
         free = self._free()
@@ -117,9 +119,9 @@ class LaneWorker(Worker):
         )
         for claim in found.claims:
             self._start(claim)
-        self._hungry = len(found.claims) >= free
+        self.hungry = len(found.claims) >= free
         self._set_alarm(found.next_due_s)
-        if not self._hungry:
+        if not self.hungry:
             self._slots_freed(self)
 
     def _start(self, claim: Claim) -> None:
@@ -221,7 +223,7 @@ class LaneWorker(Worker):
     def _leave_slot(self, running: Running) -> None:
         self.job_counter -= 1
         self._suspects -= running.claim.is_suspect
-        if self._hungry:
+        if self.hungry:
             self._wake.set()
 
     async def _judge(self, running: Running) -> Verdict | None:

@@ -100,6 +100,7 @@ class Engine:
         for lane, concurrency in self._concurrency.items():
             self._lanes[lane] = LaneWorker(lane, concurrency, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
+        self._parts.finisher.has_backlog = lambda: any(lane.hungry for lane in self._lanes.values())
         self._upkeep = Upkeep(self._claims, self._lanes)
         claiming = [_supervised(f"lane.{lane}", worker.main) for lane, worker in self._lanes.items()]
         listening = _supervised("doorbell", bells.run)
