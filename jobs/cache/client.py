@@ -29,10 +29,10 @@ class Answer:
     server: ServerRun
 
     def first(self) -> Any:  # noqa: ANN401 - whatever the command answers
-        """The only reply; raises if it is an error."""
+        """The only reply; raises CacheUnavailable if it is an error: no answer either."""
         reply = self.replies[0]
         if isinstance(reply, Exception):
-            raise reply
+            raise CacheUnavailable(f"the cache Redis refused: {reply}") from reply
         return reply
 
 
@@ -127,7 +127,9 @@ class CacheClient:
         return await asyncio.shield(self._opening)
 
     async def _open_one(self) -> SharedConnection:
-        self._open = [connection for connection in self._open if not connection.lost]
+        for lost in [connection for connection in self._open if connection.lost]:
+            self._open.remove(lost)
+            await lost.close()
         connection = self._class(**self._options)
         try:
             async with asyncio.timeout(self._timeout_s):

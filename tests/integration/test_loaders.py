@@ -69,9 +69,7 @@ async def test_a_loader_that_hangs_is_ended(stoker: Stoker, notes: Notes) -> Non
         await stoker.read("detail", 1, reader=7)
 
 
-async def test_a_loader_that_finds_nothing_means_not_found_and_nothing_is_kept(
-    stoker: Stoker, notes: Notes
-) -> None:
+async def test_a_loader_that_finds_nothing_means_not_found_and_nothing_is_kept(stoker: Stoker) -> None:
     with pytest.raises(NotFound):
         await stoker.read("detail", 99, reader=7)
     async with stoker.session() as session, session.begin():

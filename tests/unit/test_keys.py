@@ -48,11 +48,10 @@ def test_an_id_is_canonical_or_refused(scope_id: object) -> None:
     for kind, form in ((NUMBERED, r"0|[1-9][0-9]{0,18}"), (NAMED, r"[A-Za-z0-9._-]{1,64}")):
         try:
             scope = kind.scope(scope_id)
-        except UnknownScope as error:
-            assert error.field == "id"
-        else:
-            assert re.fullmatch(form, scope.id, re.ASCII)
-            assert scope.id == str(scope_id)
+        except UnknownScope:
+            continue
+        assert re.fullmatch(form, scope.id, re.ASCII)
+        assert scope.id == str(scope_id)
 
 
 @pytest.mark.parametrize("scope_id", ["9" * 100_000, "A" * 100_000, -1, 2**63, "", " "])
