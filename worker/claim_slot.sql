@@ -1,5 +1,6 @@
 -- Claims a slot of the schedule's ledger, or takes over one whose lease ran out before it was done.
 -- In: task, slot, worker, lease (interval). Out: one row if it is ours, none if it is another's or done.
+-- A paused task begins none: its slots pass.
 -- A slot that is older than any claimed one is never begun: hosts' clocks may differ.
 INSERT INTO schedule_slots (task, slot, state, claimed_by, lease_until)
 SELECT CAST(:task AS varchar), CAST(:slot AS timestamptz), 'claimed', CAST(:worker AS varchar),
@@ -7,7 +8,7 @@ SELECT CAST(:task AS varchar), CAST(:slot AS timestamptz), 'claimed', CAST(:work
 WHERE NOT EXISTS (
     SELECT FROM schedule_slots
     WHERE task = CAST(:task AS varchar) AND slot > CAST(:slot AS timestamptz)
-)
+) AND NOT EXISTS (SELECT FROM schedule_pauses WHERE task = CAST(:task AS varchar))
 ON CONFLICT (task, slot) DO UPDATE
 SET state = 'claimed', claimed_by = excluded.claimed_by, claimed_at = clock_timestamp(),
     lease_until = excluded.lease_until

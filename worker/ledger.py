@@ -73,9 +73,11 @@ class Ledger:
                 ).first()
         return SlotState("skipped", timedelta(0)) if row is None else SlotState(row[0], row[1])
 
-    async def done(self, task: str, slot: datetime) -> None:
-        """Settle a slot that is still ours."""
-        await self._settle(task, slot, state="done", done_at=func.clock_timestamp(), error=None)
+    async def done(self, task: str, slot: datetime, job_id: str | None = None) -> None:
+        """Settle a slot that is still ours; the job carries it out."""
+        await self._settle(
+            task, slot, state="done", done_at=func.clock_timestamp(), error=None, job_id=job_id
+        )
 
     async def failed(self, task: str, slot: datetime, error: str, retry: timedelta) -> None:
         """Give a slot back: any worker may claim it after `retry`."""

@@ -1,4 +1,4 @@
-"""The worker process: engine, sweeper and schedule, each supervised, stopped in order.
+"""The worker process: engine, sweeper, schedule and history, each supervised, stopped in order.
 
 Survives a restart of either Redis and of Postgres without being restarted itself. On stopping: no new slots,
 running jobs finish within the deadline, what is recorded by then is applied if the cache answers.
@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from prometheus_client import start_http_server
 
-from jobs.contracts import Contract, Warm
+from jobs.contracts import Contract, Lane, Warm
 from jobs.errors import Defer, QueueUnavailable
 from jobs.progress import JobState, Progress
 from jobs.settings import require
@@ -26,8 +26,11 @@ from jobs.tasks.context import TaskContext
 from jobs.tasks.run import run
 from worker.engine import retry
 from worker.engine.lane import Run
+from worker.engine.observer import Observer
 from worker.engine.runner import Engine, EngineSettings
 from worker.engine.supervisor import supervise
+from worker.history.keeper import Keeper
+from worker.history.recorder import Recorder
 from worker.ledger import Ledger
 from worker.metrics import JobMetrics
 from worker.schedule import Schedule, tasks
@@ -41,18 +44,20 @@ async def run_worker(
     stoker: Stoker, settings: WorkerSettings, stop: asyncio.Event, now: asyncio.Event | None = None
 ) -> None:
     """Work until `stop` is set; `now` cuts the deadline for running jobs short."""
+    metrics, recorder = JobMetrics(), Recorder(stoker.domain, identity())
     engine = Engine(
         require(settings.redis_url, "REDIS_URL"),
         settings.queue,
         EngineSettings(lanes=settings.lanes.by_name(), stop_deadline_s=settings.worker.stop_deadline_s),
-        run=runner(stoker),
+        run=recorder.around(runner(stoker)),
         sql=stoker.engine,
-        observer=(metrics := JobMetrics()),
+        observer=Observers(metrics, recorder),
     )
     schedule = Schedule(
         tasks(settings.schedule), Ledger(stoker.engine, identity()), stoker.enqueue, settings.schedule
     )
     sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
+    keeper = Keeper(stoker, recorder, identity(), timedelta(seconds=settings.worker.history_every_s))
     idle = asyncio.Event()
     slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
@@ -60,12 +65,30 @@ async def run_worker(
         group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
+        group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
         try:
             await engine.run(stop, now)
         finally:
             stop.set()
             idle.set()
     log.info("worker.stopped")
+
+
+class Observers:
+    """Tells each of several."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+        """A job begins."""
+        for observer in self._observers:
+            observer.job_started(lane, kind, waited_s)
+
+    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+        """A job ended."""
+        for observer in self._observers:
+            observer.job_ended(lane, kind, outcome, ran_s)
 
 
 def runner(stoker: Stoker) -> Run:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from jobs.contracts import Contract, KeepWarm, Prune, Verify, Warm
+from jobs.enqueue import Enqueued
 from jobs.errors import DatabaseUnavailable, Unavailable
 from worker.ledger import Ledger
 from worker.settings import LatePolicy, ScheduleSettings
@@ -125,13 +126,13 @@ class Schedule:
         now = self._clock()
         fields = {"task": task.name, "slot": slot.isoformat(), "late_s": (now - slot).total_seconds()}
         try:
-            await self._enqueue(task.contract)
+            asked = await self._enqueue(task.contract)
         except Unavailable as error:
             log.warning("schedule.not_enqueued", extra={**fields, "error": str(error)})
             await self._ledger.failed(task.name, slot, str(error), self._retry)
             return min(task.following(now), now + self._retry)
         # Killed here, the slot runs again after its lease: at least once, never not at all.
-        await self._ledger.done(task.name, slot)
+        await self._ledger.done(task.name, slot, asked.job_id if isinstance(asked, Enqueued) else None)
         self._settled[task.name] = slot
         log.info("schedule.enqueued", extra=fields)
         return task.following(now)

@@ -46,6 +46,8 @@ class ProcessSettings(Table):
     """Seconds that running jobs get to finish after SIGTERM. Below the grace period of what stops it."""
     sweep_s: PositiveFloat = 1
     """Seconds between sweeps of unsettled events: the latency of a change when the queue Redis is away."""
+    history_every_s: PositiveFloat = 10
+    """Seconds between samples of the figures that the console's charts show."""
     metrics_host: str = "127.0.0.1"
     """Address of the worker's own Prometheus endpoint."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
@@ -157,6 +159,12 @@ class ApiSettings(Table):
     """Port to listen on; 0 takes a free one."""
     body_limit_bytes: PositiveInt = 65536
     """Larger request bodies are answered with 413."""
+    session_s: PositiveInt = 43200
+    """Seconds for which signing in to the console lasts."""
+    sign_ins_per_minute: PositiveInt = 10
+    """Attempts to sign in from one address; more are answered with 429."""
+    actions_per_minute: PositiveInt = 300
+    """Invalidations, refreshes and warmings that one token may ask for; more are answered with 429."""
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()

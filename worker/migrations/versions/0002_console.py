@@ -80,7 +80,9 @@ def _schedule() -> None:
         sa.Column("at", TIME, nullable=False, server_default=NOW),
         comment="Tasks of the schedule that begin no slot until they are resumed.",
     )
-    op.add_column("schedule_slots", sa.Column("job_id", sa.String(64), comment="The job that carries it out."))
+    op.add_column(
+        "schedule_slots", sa.Column("job_id", sa.String(64), comment="The job that carries it out.")
+    )
     op.add_column(
         "schedule_slots", sa.Column("asked_by", sa.String(64), comment="Who ran it by hand; none: its time.")
     )

@@ -1,0 +1,247 @@
+"""History on real servers: what is kept, counted once, rolled up and forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from jobs.contracts import KeepWarm, Lane, Refresh
+from jobs.errors import DatabaseUnavailable
+from jobs.settings import load_settings
+from jobs.stoker import Stoker
+from tests.notes import Notes
+from worker.history import job_rows
+from worker.history.figures import FigureHistory
+from worker.history.job_rows import Filter, JobHistory, JobRow
+from worker.history.keeper import Keeper
+from worker.history.recorder import Recorder
+from worker.history.sampler import Sampler
+from worker.history.series import WAIT_BOUNDS, Sample, quantile, wait_bucket
+from worker.settings import WorkerSettings
+
+NOW = timedelta(0)
+
+
+@pytest.fixture
+async def stoker(database_url: str, queue_url: str, cache_url: str, prefix: str) -> AsyncIterator[Stoker]:
+    settings = load_settings(
+        WorkerSettings,
+        database_url=database_url,
+        redis_url=queue_url,
+        cache_redis_url=cache_url,
+        queue={"prefix": prefix},
+        cache={"prefix": prefix},
+    )
+    async with Stoker.opened(settings, Notes().domain) as opened:
+        yield opened
+
+
+def row(**changes: object) -> JobRow:
+    values: dict[str, Any] = {
+        "job_id": "j1",
+        "lane": "warm",
+        "kind": "warm.v1",
+        "outcome": "done",
+        "failed": False,
+        "attempt": 1,
+        "scope": None,
+        "arguments": {"target": "active"},
+        "error": None,
+        "waited_s": 0.5,
+        "ran_s": 1.5,
+        "ended_at": datetime.now(UTC),
+        "worker": "w",
+    }
+    return JobRow(**{**values, **changes})
+
+
+async def kept(stoker: Stoker, span_s: int = 60) -> dict[str, float]:
+    query = text("SELECT series, sum(value) FROM figure_history WHERE span_s = :span_s GROUP BY series")
+    async with stoker.engine.connect() as connection:
+        rows = await connection.execute(query, {"span_s": span_s})
+        return {one.series: one[1] for one in rows}
+
+
+async def test_counters_are_counted_once_however_many_workers_look(stoker: Stoker) -> None:
+    history = FigureHistory(stoker.engine)
+    samplers = [Sampler(stoker, history, NOW) for _ in range(3)]
+    await samplers[0].sample()
+    store = stoker.cache.store
+    stoker.accounting.count("detail", "hits", 5)
+    stoker.accounting.count("detail", "miss_cold", 2)
+    await stoker.accounting.flush(store.client, store.keys)
+    await asyncio.gather(*(sampler.sample() for sampler in samplers))
+    for sampler in samplers:
+        await sampler.sample()
+    found = await kept(stoker)
+    assert (found["view:detail:hits"], found["view:detail:miss_cold"]) == (5, 2)
+    assert found["lane:warm:ready"] == 0
+
+
+async def test_a_counter_that_began_anew_is_not_counted_backwards(stoker: Stoker) -> None:
+    sampler = Sampler(stoker, FigureHistory(stoker.engine), NOW)
+    store = stoker.cache.store
+    for hits in (5, 3):
+        await store.client.call(("DEL", store.keys.counters("detail")))
+        stoker.accounting.count("detail", "hits", hits)
+        await stoker.accounting.flush(store.client, store.keys)
+        await sampler.sample()
+    assert (await kept(stoker))["view:detail:hits"] == 3
+
+
+async def test_what_happened_while_nobody_watched_makes_no_spike(stoker: Stoker) -> None:
+    sampler = Sampler(stoker, FigureHistory(stoker.engine), NOW)
+    await sampler.sample()
+    async with stoker.engine.begin() as connection:
+        await connection.execute(text("UPDATE figure_marks SET at = at - interval '1 hour'"))
+    store = stoker.cache.store
+    stoker.accounting.count("detail", "hits", 1000)
+    await stoker.accounting.flush(store.client, store.keys)
+    await sampler.sample()
+    assert "view:detail:hits" not in await kept(stoker)
+
+
+async def test_a_sampler_leaves_alone_what_another_has_just_done(stoker: Stoker) -> None:
+    history = FigureHistory(stoker.engine)
+    assert await Sampler(stoker, history, timedelta(minutes=1)).sample()
+    assert not await Sampler(stoker, history, timedelta(minutes=1)).sample()
+
+
+async def test_minutes_become_hours_and_days_and_rolling_up_twice_changes_nothing(stoker: Stoker) -> None:
+    history = FigureHistory(stoker.engine)
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO figure_history SELECT 60,"
+                " date_trunc('day', now(), 'UTC') + n * interval '1 minute', series, gauge, n"
+                " FROM generate_series(0, 119) n,"
+                " (VALUES ('view:a:hits', false), ('lane:b:ready', true)) AS s (series, gauge)"
+            )
+        )
+    for _ in range(2):
+        await history.roll_up(timedelta(days=2))
+    days = await kept(stoker, 86400)
+    assert days == {"view:a:hits": sum(range(120)), "lane:b:ready": 119}
+    assert (await kept(stoker, 3600))["lane:b:ready"] == 59 + 119
+
+
+async def test_old_figures_are_forgotten_and_their_hours_stay(stoker: Stoker) -> None:
+    history = FigureHistory(stoker.engine)
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO figure_history VALUES (60, now() - interval '27 hours', 's:a:hits', false, 1),"
+                " (3600, now() - interval '27 hours', 's:a:hits', false, 1),"
+                " (3600, now() - interval '33 days', 's:a:hits', false, 1)"
+            )
+        )
+    await history.roll_up(timedelta(days=2))
+    await history.forget()
+    assert await kept(stoker, 60) == {}
+    assert await kept(stoker, 3600) == {"s:a:hits": 1}
+
+
+def test_quantiles_lie_in_the_bucket_of_what_was_counted() -> None:
+    waits = [0.001] * 50 + [0.3] * 49 + [7.0]
+    buckets: dict[str, float] = {}
+    for waited_s in waits:
+        buckets[wait_bucket(waited_s)] = buckets.get(wait_bucket(waited_s), 0) + 1
+    assert quantile(buckets, 0.5) == pytest.approx(0.005)
+    assert 0.25 < (quantile(buckets, 0.9) or 0) <= 0.5
+    assert 5 < (quantile(buckets, 0.999) or 0) <= 10
+    assert quantile({}, 0.5) is None
+    assert quantile({wait_bucket(5000): 1}, 0.5) == WAIT_BOUNDS[-1]
+
+
+async def test_runs_are_noted_with_what_they_were_about_and_why_they_failed(stoker: Stoker) -> None:
+    recorder = Recorder(stoker.domain, "w1")
+
+    async def carry_out(job_id: str, _job: object, _attempt: int) -> str:
+        if job_id == "bad":
+            raise ValueError("no \0 luck")
+        return "stored"
+
+    async def one(job_id: str, ending: str) -> None:
+        recorder.job_started(Lane.REFRESH, "refresh.v1", 0.02)
+        run = recorder.around(carry_out)
+        await asyncio.gather(
+            asyncio.create_task(run(job_id, Refresh(view="detail", scope_id="7"), 2)), return_exceptions=True
+        )
+        recorder.job_ended(Lane.REFRESH, "refresh.v1", ending, 0.1)
+
+    await asyncio.gather(
+        *(asyncio.create_task(one(*which)) for which in (("good", "stored"), ("bad", "dead")))
+    )
+    recorder.job_ended(Lane.WARM, "<unknown>", "dead", 0.0)
+    history = JobHistory(stoker.engine)
+    await history.add(recorder.take())
+    found = {row.job_id: row for row in await history.list(Filter(), limit=10)}
+    assert (found["good"].scope, found["good"].attempt, found["good"].error) == ("note:7", 2, None)
+    assert (found["bad"].error, found["bad"].failed) == ("ValueError: no \ufffd luck", True)
+    assert found[None].kind == "<unknown>"
+    assert [row.job_id for row in await history.list(Filter(error="LUCK"), limit=10)] == ["bad"]
+    assert [row.job_id for row in await history.list(Filter(scope="note:7", failed=False), limit=10)] == [
+        "good"
+    ]
+    assert recorder.take_waits() == [Sample("lane:refresh:wait:0.025", 2)]
+    assert recorder.take() == []
+
+
+async def test_runs_wait_in_memory_while_postgres_is_away_up_to_a_bound(
+    stoker: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(stoker.domain, "w1")
+    keeper = Keeper(stoker, recorder, "w1", timedelta(seconds=10))
+
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(JobHistory, "add", away)
+        for number in range(300):
+            recorder.job_ended(Lane.WARM, "warm.v1", "dead" if number % 3 == 0 else "done", 0.0)
+            if number % 50 == 0:
+                await keeper.once()
+    await keeper.once()
+    found = await JobHistory(stoker.engine).list(Filter(), limit=1000)
+    assert sum(row.failed for row in found) == 100
+    assert sum(not row.failed for row in found) == 100
+
+
+async def test_the_table_of_runs_is_bounded_and_keeps_failures(
+    stoker: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_rows, "WELL_KEPT", 10)
+    history = JobHistory(stoker.engine)
+    await history.add([row(job_id=f"j{n}") for n in range(30)])
+    await history.add([row(job_id="failure", failed=True, outcome="dead", error="boom")])
+    await history.add([row(job_id="other", kind="prune.v1")])
+    await history.forget(["warm.v1", "prune.v1"])
+    ids = [one.job_id for one in await history.list(Filter(), limit=100)]
+    assert ids == ["other", "failure", *(f"j{n}" for n in range(29, 19, -1))]
+
+
+async def test_pages_follow_each_other(stoker: Stoker) -> None:
+    history = JobHistory(stoker.engine)
+    await history.add([row(job_id=f"j{n}") for n in range(5)])
+    first = await history.list(Filter(), limit=3)
+    second = await history.list(Filter(), limit=3, before=first[-1].id)
+    assert [one.job_id for one in [*first, *second]] == ["j4", "j3", "j2", "j1", "j0"]
+
+
+async def test_the_keeper_writes_the_last_runs_when_it_stops(stoker: Stoker) -> None:
+    recorder = Recorder(stoker.domain, "w1")
+    keeper = Keeper(stoker, recorder, "w1", timedelta(seconds=10))
+    stop = asyncio.Event()
+    running = asyncio.create_task(keeper.run(stop))
+    recorder.job_started(Lane.WARM, KeepWarm.kind, 0.0)
+    recorder.job_ended(Lane.WARM, KeepWarm.kind, "done", 0.2)
+    stop.set()
+    await running
+    assert [one.kind for one in await JobHistory(stoker.engine).list(Filter(), limit=5)] == ["keep_warm.v1"]
+    assert (await kept(stoker))["lane:warm:wait:0.005"] == 1

@@ -1,0 +1,75 @@
+"""Names of the series that are kept, and what a sample of them is.
+
+A series is `subject:which:what`: `lane:warm:ready`, `view:summary:hits`, `changes::unsettled`. Gauges merge
+by maximum, counters by sum; waits are counted by the bucket whose upper bound (seconds) ends the name.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+WAIT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+"""Seconds; the buckets of the metric stoker_job_wait_seconds."""
+LONGEST = "inf"
+GAUGES = frozenset({"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing"})
+TOTALS = ("done", "failed", "retried", "died", "rescued")
+"""Counters of a lane. `died`, because `dead` is how many lie there."""
+
+
+class Sample(NamedTuple):
+    """A gauge's value, or what a counter grew by."""
+
+    series: str
+    value: float
+
+    @property
+    def gauge(self) -> bool:
+        """Whether it merges by maximum."""
+        return self.series.rpartition(":")[2] in GAUGES
+
+
+def name(subject: str, which: str, what: str) -> str:
+    """The name of a series."""
+    return f"{subject}:{which}:{what}"
+
+
+def parts(series: str) -> tuple[str, str, str]:
+    """Subject, which and what of a name."""
+    subject, which, what = series.split(":", 2)
+    return subject, which, what
+
+
+def wait_bucket(waited_s: float) -> str:
+    """What a wait is counted under."""
+    place = bisect_left(WAIT_BOUNDS, waited_s)
+    return f"wait:{WAIT_BOUNDS[place]}" if place < len(WAIT_BOUNDS) else f"wait:{LONGEST}"
+
+
+def quantile(buckets: Mapping[str, float], share: float) -> float | None:
+    """The wait in seconds that `share` of the counted ones did not exceed; None without any.
+
+    Interpolated inside its bucket, as Prometheus does it; the open bucket counts as its lower bound.
+    """
+    total = sum(buckets.values())
+    if not total:
+        return None
+    wanted, below, lower = total * share, 0.0, 0.0
+    for bound in WAIT_BOUNDS:
+        here = buckets.get(f"wait:{bound}", 0)
+        if here and below + here >= wanted:
+            return lower + (bound - lower) * (wanted - below) / here
+        below, lower = below + here, float(bound)
+    return lower
+
+
+def grown(before: Mapping[str, float], now: Mapping[str, float]) -> Iterable[Sample]:
+    """What counters grew by since they were marked; one that fell began anew, one never seen says nothing."""
+    for series, value in now.items():
+        known = before.get(series)
+        if known is None:
+            continue
+        growth = value - known if value >= known else value
+        if growth:
+            yield Sample(series, growth)
