@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -144,8 +145,12 @@ class View:
 
     def default_key(self, scope: Scope) -> EntryKey | None:
         """The entry that a plain request reads, or None when the view has no default parameters."""
+        return None if self._default_params is None else EntryKey(self.name, scope, self._default_params)
+
+    @cached_property
+    def _default_params(self) -> str | None:
         try:
-            return self.key(scope)
+            return self.key(Scope(self.scope, "0")).params
         except InvalidParams:
             return None
 
