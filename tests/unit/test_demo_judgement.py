@@ -125,6 +125,9 @@ def test_a_percentile_is_the_least_value_that_enough_do_not_exceed(values: list[
     assert found in [round(value, 2) for value in values]
 
 
+NOTHING_STALE = {"checked": 9, "stale": 0}
+
+
 def sufficient() -> Tally:
     tally = Tally()
     for name, least in FLOORS.items():
@@ -135,7 +138,7 @@ def sufficient() -> Tally:
 def good() -> tuple[Tally, Servers]:
     lanes = {name: {"done": 1, "failed": 0, "dead": 0} for name in ("changes", "refresh", "warm")}
     return sufficient(), Servers(
-        100, 100, {"p50": 1.0, "p99": 2.0}, lanes, {"keep_warm": 1, "warm_active": 1}
+        100, 100, {"p50": 1.0, "p99": 2.0}, lanes, {"keep_warm": 1, "warm_active": 1}, NOTHING_STALE
     )
 
 
@@ -167,9 +170,10 @@ def test_each_thing_that_must_not_be_is_a_failure() -> None:
     tally.note("no answer", "GET /")
     assert failures(tally, servers) == ["no answer: 1 times"]
     servers.jobs["warm"]["dead"] = 1
-    unapplied = Servers(101, 100, servers.change_to_applied_ms, servers.jobs, {})
+    unapplied = Servers(101, 100, servers.change_to_applied_ms, servers.jobs, {}, {"checked": 9, "stale": 1})
     assert failures(sufficient(), unapplied) == [
         "unapplied events: 1",
+        "the worker's verifier found 1 entries stale",
         "dead jobs: 1",
         "the schedule did not warm",
     ]

@@ -128,8 +128,10 @@ class Edits:
         if user is None:
             return await self._add_member(project, due)
         for view in REFUSED_AFTER_REMOVAL:
+            if user not in project.members:  # somebody else removes them
+                return None
             await self._driver.read(self._traffic.read_of_project(view, project, user))
-        if user not in project.members:  # somebody else removed them meanwhile
+        if user not in project.members:
             return None
         self._world.leaving(project, user)
         done = await self._write(

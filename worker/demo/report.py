@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import text
 
 from jobs import Stoker
+from jobs.cache.verdicts import Verdict, verified
 from jobs.connections import database_errors
 from worker import figures
 from worker.demo.options import DemoOptions
@@ -32,6 +33,9 @@ _SLOTS = text(
     "SELECT task, count(*) AS count FROM schedule_slots WHERE state = 'done' GROUP BY task ORDER BY task"
 )
 
+DRAIN_S = 2.0
+"""Seconds after the last request is due within which all are answered, unless the machine cannot follow."""
+
 Report = dict[str, Any]
 
 
@@ -48,6 +52,8 @@ class Servers:
     change_to_applied_ms: dict[str, float | None]
     jobs: dict[str, dict[str, int]]
     schedule: dict[str, int]
+    verifier: dict[str, int]
+    """Entries that the worker's own verifier compared with SQL during the run, and found stale."""
 
     @classmethod
     async def ask(cls, stoker: Stoker) -> Servers:
@@ -57,6 +63,8 @@ class Servers:
                 recorded, applied, p50, p99 = (await connection.execute(_EVENTS)).one()
                 slots = {str(task): int(count) for task, count in await connection.execute(_SLOTS)}
         lanes = await figures.lane_figures(stoker)
+        store = stoker.cache.store
+        seen = await verified(store.client, store.keys)
         return cls(
             events_recorded=recorded,
             events_applied=applied,
@@ -69,6 +77,7 @@ class Servers:
                 for name, lane in lanes.items()
             },
             schedule=slots,
+            verifier={"checked": seen.checked, "stale": seen.counts[Verdict.STALE]},
         )
 
 
@@ -77,6 +86,7 @@ def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float
     found: Report = {
         "seconds": round(driven_s, 2),
         "rate": options.rate,
+        "saturated": driven_s > options.seconds + DRAIN_S,
         "time_scale": options.time_scale,
         "seed": options.seed,
         "users": options.users,
@@ -100,6 +110,7 @@ def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float
         "change_to_applied_ms": servers.change_to_applied_ms,
         "jobs": servers.jobs,
         "schedule": servers.schedule,
+        "verifier": servers.verifier,
     }
     found["floors"] = {
         name: {"wanted": least, "measured": found[name], "met": found[name] >= least}
@@ -121,6 +132,8 @@ def wrong(found: Report, tally: Tally) -> list[str]:
         problems.append(f"unapplied events: {unapplied}")
     if found["events_recorded"] < found["writes"]:
         problems.append(f"{found['writes']} writes recorded only {found['events_recorded']} events")
+    if found["verifier"]["stale"]:
+        problems.append(f"the worker's verifier found {found['verifier']['stale']} entries stale")
     dead = sum(lane["dead"] for lane in found["jobs"].values())
     if dead:
         problems.append(f"dead jobs: {dead}")

@@ -60,6 +60,9 @@ class Screen:
         self.console.print(_figures_table(found))
         for line in found["examples"] if found["failures"] else []:
             self.say(f"  {line}")
+        if found["saturated"]:
+            line = "the machine could not follow this rate: the latencies are those of its queue"
+            self.console.print(Text(f"! {line}", style="yellow"), soft_wrap=True)
         for line in found["failures"]:
             self.console.print(Text(f"✗ {line}", style="bold red"), soft_wrap=True)
         if not found["failures"]:
@@ -125,7 +128,8 @@ def _figures_table(found: dict[str, Any]) -> Table:
         "events": f"{found['events_recorded']:,} recorded, {found['events_applied']:,} applied;"
         f" change to applied p50 {_ms(applied['p50'])}, p99 {_ms(applied['p99'])}",
         "forbidden": f"{found['forbidden_reads_attempted']} tried, {found['forbidden_reads_served']} served",
-        "cache against SQL": f"{found['entries_verified']} entries compared, {found['stale_entries']} stale",
+        "cache against SQL": f"{found['entries_verified']} entries compared, {found['stale_entries']} stale;"
+        f" by the worker meanwhile: {found['verifier']['checked']}, {found['verifier']['stale']} stale",
         "jobs": lanes,
         "schedule": ", ".join(f"{task} {count} times" for task, count in found["schedule"].items()) or "-",
         "sent late by": f"p50 {_ms(found['late_ms']['p50'])}, p99 {_ms(found['late_ms']['p99'])}",

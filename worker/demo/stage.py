@@ -29,7 +29,7 @@ from worker.demo.options import DemoOptions
 from worker.demo.screen import Screen
 from worker.embedded import Urls
 from worker.migrate import migrate
-from worker.settings import WorkerSettings
+from worker.settings import ScheduleSettings, WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ class Stage:
             "STOKER__QUEUE__PREFIX": settings.queue.prefix,
             "STOKER__CACHE__TTL_S": json.dumps(settings.cache.ttl_s),
             "STOKER__CACHE__FAIL_SAFE_S": str(settings.cache.fail_safe_s),
-            "STOKER__SCHEDULE__WARM_ACTIVE_EVERY_S": str(settings.schedule.warm_active_every_s),
-            "STOKER__SCHEDULE__KEEP_WARM_EVERY_S": str(settings.schedule.keep_warm_every_s),
+            **{
+                f"STOKER__SCHEDULE__{name.upper()}": str(getattr(settings.schedule, name))
+                for name in _divided(settings.schedule, 1)
+            },
             # The worker says that it is ready in its log.
             "STOKER__LOG__LEVEL": "info",
         }
@@ -110,7 +112,7 @@ def scaled(
 ) -> WorkerSettings:
     """The settings with TTLs and schedule divided, on the run's own database and keys."""
     ttl_s = {view.name: base.ttl(view.name, view.ttl).total_seconds() / time_scale for view in domain.views}
-    schedule = base.schedule
+    schedule = _divided(base.schedule, time_scale)
     return base.model_copy(
         update={
             "database_url": SecretStr(database_url),
@@ -124,12 +126,7 @@ def scaled(
                 }
             ),
             "queue": base.queue.model_copy(update={"prefix": prefix}),
-            "schedule": schedule.model_copy(
-                update={
-                    "warm_active_every_s": schedule.warm_active_every_s / time_scale,
-                    "keep_warm_every_s": schedule.keep_warm_every_s / time_scale,
-                }
-            ),
+            "schedule": base.schedule.model_copy(update=schedule),
         }
     )
 
@@ -151,6 +148,15 @@ async def staged(
         screen.say(f"sample data: {', '.join(f'{count:,} {table}' for table, count in rows.items())}")
         settings = scaled(base, domain, urls, database_url, prefix, options.time_scale)
         yield Stage(folder, settings, servers)
+
+
+def _divided(schedule: ScheduleSettings, time_scale: float) -> dict[str, float | int]:
+    """The schedule's intervals; a verifier that comes so much more often looks at so much less."""
+    every = {name: value for name, value in schedule.model_dump().items() if name.endswith("_every_s")}
+    return {
+        **{name: value / time_scale for name, value in every.items()},
+        "verify_entries": max(1, round(schedule.verify_entries / time_scale)),
+    }
 
 
 async def _administer(url: str, statement: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-EXAMPLES = 20
-"""Descriptions kept of what went wrong; all of it is counted."""
+EXAMPLES = 4
+"""Descriptions kept of each kind of thing that went wrong; all of it is counted."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Tally:
     def note(self, kind: str, example: str) -> None:
         """Something went wrong."""
         self.wrong[kind] += 1
-        if len(self.examples) < EXAMPLES:
+        if self.wrong[kind] <= EXAMPLES:
             self.examples.append(f"{kind}: {example}")
 
     def of(self, view: str, *states: str) -> list[float]:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from worker.demo.reads import Read
 from worker.demo.world import OWNER, Project, World
 
-ZIPF = 1.1
+ZIPF = 1.2
 """Exponent of popularity by rank; 1 is the classic law, and most of a working day is a few projects."""
 SEARCHED = 4
 """Texts that users search for, and the device types that they filter by."""

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
 
+from jobs import Applied, Receipt, Unavailable
 from jobs.projects.cached import CachedProjectService
 from jobs.projects.inputs import (
     ClassificationChanges,
@@ -47,8 +48,15 @@ class Writer:
             "revision": written.revision,
             "shown_by": sorted(written.shown_by),
             "event_id": receipt.event_id,
-            "applied": await receipt.applied() if self.wait else None,
+            "applied": await _applied(receipt) if self.wait else None,
         }
+
+
+async def _applied(receipt: Receipt) -> Applied:
+    try:
+        return await receipt.applied()
+    except Unavailable:
+        return Applied.PENDING  # nobody can tell now, but the change is committed
 
 
 async def writer_of(request: Request, x_user: Annotated[int, Header()], *, wait: bool = False) -> Writer:
