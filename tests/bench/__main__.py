@@ -19,8 +19,11 @@ from tests.bench import report
 from tests.bench.blocks import FULL, QUICK, Scale
 from tests.bench.figures import Figure, Summary
 from tests.bench.ground import Bench, NotThere, default_worker, prepared
+from tests.bench.peer import PeerError
 from tests.bench.rows import ROWS, Row
 
+LONGEST_ROW_S = 240
+"""A row that hangs must not keep the others from being measured."""
 PLAIN_WIDTH = 120
 """Columns where there is no terminal."""
 
@@ -49,8 +52,9 @@ def main() -> None:
         for row in options.rows:
             try:
                 rows += _measured(row, bench, console)
-            except NotThere as reason:
-                left_out.update(dict.fromkeys(row.ids, str(reason)))
+            except (NotThere, PeerError, TimeoutError) as reason:
+                why = str(reason) or f"it took over {LONGEST_ROW_S} s"
+                left_out.update(dict.fromkeys(row.ids, why))
             if options.json:
                 report.write(options.json, rows)
     report.show(console, rows, left_out)
@@ -68,7 +72,8 @@ def _measured(row: Row, bench: Bench, console: Console) -> list[Summary]:
 
 
 async def _awaited(row: Row, bench: Bench) -> list[Figure]:
-    return await row.measure(bench)
+    async with asyncio.timeout(None if bench.scale.full else LONGEST_ROW_S):
+        return await row.measure(bench)
 
 
 def _options() -> Options:

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs import Applied, Settings, Stoker, load_domain, load_settings
+from jobs import Applied, Domain, Settings, Stoker, load_domain, load_settings
 from jobs.outbox.rows import unsettled
 from jobs.projects.events import UserChanged
 from tests.bench.blocks import Scale
@@ -62,16 +62,24 @@ class Bench:
         }
 
     @asynccontextmanager
-    async def stoker(self) -> AsyncIterator[Stoker]:
-        """Stoker as a web app opens it, on an empty cache."""
+    async def stoker(self, domain: Domain | None = None, **cache: int) -> AsyncIterator[Stoker]:
+        """Stoker as a web app opens it, on an empty cache; `cache` changes settings of that table."""
+        await self.flush()
+        async with Stoker.opened(self.settings(**cache), domain) as stoker:
+            yield stoker
+
+    async def flush(self) -> None:
+        """Empty both servers."""
         async with Redis.from_url(self.urls.cache) as cache, Redis.from_url(self.urls.queue) as queue:
             await cache.flushall()
             await queue.flushall()
-        settings: Settings = load_settings(
+
+    def settings(self, **cache: object) -> Settings:
+        """The settings of this checkout on these servers."""
+        found: Settings = load_settings(
             redis_url=self.urls.queue, cache_redis_url=self.urls.cache, database_url=self.urls.database
         )
-        async with Stoker.opened(settings) as stoker:
-            yield stoker
+        return found.model_copy(update={"cache": found.cache.model_copy(update=cache)})
 
     @asynccontextmanager
     async def worker(self, stoker: Stoker) -> AsyncIterator[asyncio.subprocess.Process]:

@@ -7,7 +7,21 @@ from dataclasses import dataclass
 
 from tests.bench.figures import Figure
 from tests.bench.ground import Bench
-from tests.bench.rows import burst, change_applied, drain, hit_body, idle, job_start
+from tests.bench.rows import (
+    burst,
+    bytes_,
+    change_applied,
+    drain,
+    herd,
+    hit_body,
+    hit_decoded,
+    hit_near,
+    idle,
+    invalidate_flat,
+    job_start,
+    record_cost,
+    warm,
+)
 
 Measure = Callable[[Bench], Awaitable[list[Figure]]]
 
@@ -20,6 +34,9 @@ class Row:
     measure: Measure
 
 
-ROWS = tuple(
-    Row(module.IDS, module.measure) for module in (hit_body, change_applied, burst, job_start, drain, idle)
+MODULES = (
+    *(hit_body, change_applied, burst),
+    *(hit_decoded, hit_near, invalidate_flat, herd, warm, bytes_),
+    *(job_start, record_cost, drain, idle),
 )
+ROWS = tuple(Row(module.IDS, module.measure) for module in MODULES)

@@ -1,0 +1,78 @@
+"""The web request that updates a project: recording its event and ringing, against recording nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import cast
+
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from jobs import Event, Receipt, Stoker
+from jobs.projects.inputs import ProjectChanges
+from jobs.projects.service import ProjectService
+from tests.bench.blocks import alternate
+from tests.bench.changes import Change, changes
+from tests.bench.figures import Figure
+from tests.bench.ground import Bench
+
+IDS = ("record-cost", "record-cost-insert")
+REQUESTS = 150
+BARE_TABLE = text("CREATE TABLE IF NOT EXISTS bench_bare (id bigserial PRIMARY KEY, kind text, body jsonb)")
+BARE_INSERT = text("""INSERT INTO bench_bare (kind, body) VALUES ('project_updated', '{"project_id": 42}')""")
+
+
+class Silent(Stoker):
+    """Records nothing and rings nobody."""
+
+    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
+        """Forget the event."""
+        return cast("Receipt", None)
+
+
+class Bare(Silent):
+    """Writes one row in the same transaction instead, as any audit log does."""
+
+    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
+        """Let the commit bring one bare INSERT."""
+        sync = session.sync_session if isinstance(session, AsyncSession) else session
+        _listen(sync)
+        return cast("Receipt", None)
+
+
+def _listen(session: Session) -> None:
+    event.listen(session, "before_commit", lambda session: session.execute(BARE_INSERT), once=True)
+
+
+async def measure(bench: Bench) -> list[Figure]:
+    """Requests one after the other; no worker runs, so that only what the web app pays is seen."""
+    count = bench.scale.count(REQUESTS)
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(bench.stoker())
+        silent = await stack.enter_async_context(Silent.opened(bench.settings()))
+        bare = await stack.enter_async_context(Bare.opened(bench.settings()))
+        async with ours.session() as session, session.begin():
+            await session.execute(BARE_TABLE)
+        wanted = await changes(ours, count)
+        recording, nothing, inserting = await alternate(
+            bench.scale.blocks,
+            lambda: _updates(ProjectService(ours), wanted),
+            lambda: _updates(ProjectService(silent), wanted),
+            lambda: _updates(ProjectService(bare), wanted),
+        )
+        async with ours.session() as session, session.begin():
+            await session.execute(text("TRUNCATE cache_events"))
+    return [
+        Figure("record-cost", "the same recording nothing", "us", "<= 1.2", recording, nothing),
+        Figure("record-cost-insert", "the same with a bare INSERT", "us", "<= 1.05", recording, inserting),
+    ]
+
+
+async def _updates(service: ProjectService, wanted: Sequence[Change]) -> float:
+    started = time.perf_counter()
+    for one in wanted:
+        await service.update_project(one.owner, one.project, ProjectChanges(intended_use="Measure."))
+    return (time.perf_counter() - started) / len(wanted) * 1e6
