@@ -65,6 +65,8 @@ class Screen:
             self.console.print(Text(f"! {line}", style="yellow"), soft_wrap=True)
         for line in found["failures"]:
             self.console.print(Text(f"✗ {line}", style="bold red"), soft_wrap=True)
+        if len(found["failures"]) > len(found["wrong"]):
+            self.say("  floors are absolute: 30 s at 100 requests/s reach them, a shorter run does not")
         if not found["failures"]:
             self.console.print(Text("✓ nothing is wrong, every floor is met", style="bold green"))
 
