@@ -26,11 +26,13 @@ end
 local soft = take(KEYS[1])
 local hard = take(KEYS[2])
 
--- A lease names its stamps: a build that an invalidation has doomed keeps nobody waiting (RACES 12).
+-- A lease names its stamps: a build that an invalidation has doomed keeps nobody waiting (RACES 12). One of
+-- this very token was won by the same call, whose reply was lost (RACES 37).
 local held = redis.call('GET', KEYS[3])
+local mine = soft .. hard .. ARGV[4]
 local won = 0
-if not held or string.sub(held, 1, #soft + #hard) ~= soft .. hard then
-  redis.call('SET', KEYS[3], soft .. hard .. ARGV[4], 'PX', ARGV[5])
+if not held or held == mine or string.sub(held, 1, #soft + #hard) ~= soft .. hard then
+  redis.call('SET', KEYS[3], mine, 'PX', ARGV[5])
   won = 1
 end
 -- Somebody may have built the entry since the caller looked: its header tells (RACES 11).
