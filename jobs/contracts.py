@@ -64,6 +64,9 @@ class Contract(BaseModel):
     lane: ClassVar[Lane]
     timeout: ClassVar[timedelta] = timedelta(seconds=60)
     retry: ClassVar[RetryPolicy] = RetryPolicy()
+    one_at_a_time: ClassVar[bool] = False
+    """A second job of a coalesce key waits until the first has ended. Not for relays: two of them claim
+    different events, and a change must not wait for a relay that hangs."""
 
     def coalesce_key(self) -> str | None:
         """Jobs of one key coalesce: at most one waits. None: every job runs."""
@@ -97,6 +100,7 @@ class Refresh(Contract):
 
     kind = "refresh.v1"
     lane = Lane.REFRESH
+    one_at_a_time = True
     view: str = Field(max_length=32)
     scope_id: str = Field(max_length=64)
     params: str = Field(default="", max_length=4096)
@@ -122,6 +126,7 @@ class KeepWarm(Contract):
     kind = "keep_warm.v1"
     lane = Lane.WARM
     timeout = timedelta(minutes=2)
+    one_at_a_time = True
 
     def coalesce_key(self) -> str:
         """A later one does all that a waiting one would."""
@@ -142,6 +147,7 @@ class Verify(Contract):
     kind = "verify.v1"
     lane = Lane.WARM
     timeout = timedelta(minutes=2)
+    one_at_a_time = True
     entries: int = Field(default=100, ge=1, le=10_000)
 
     def coalesce_key(self) -> str:

@@ -45,18 +45,28 @@ class Hasty(Work):
     retry = RetryPolicy(attempts=1)
 
 
+class Long(Work):
+    """Work that may take very long."""
+
+    kind = "test.long.v1"
+    timeout = timedelta(hours=6)
+
+
 class Keyed(Work):
     """Work that coalesces by name and runs once at a time."""
 
     kind = "test.keyed.v1"
     lane = Lane.REFRESH
+    one_at_a_time = True
 
     def coalesce_key(self) -> str:
         """By name."""
         return f"{self.kind}|{self.name}"
 
 
-TEST_CONTRACTS: dict[str, type[Contract]] = {contract.kind: contract for contract in (Work, Hasty, Keyed)}
+TEST_CONTRACTS: dict[str, type[Contract]] = {
+    contract.kind: contract for contract in (Work, Hasty, Long, Keyed)
+}
 
 Act = Callable[[int], Awaitable[str]]
 """What a job does, told the number of its run."""

@@ -15,10 +15,6 @@ from jobs.contracts import Contract, Lane
 from jobs.errors import ContractError
 from jobs.settings import QueueSettings
 
-ONE_RUNS = frozenset({Lane.REFRESH, Lane.WARM})
-"""Lanes in which a second job of a coalesce key waits until the first has ended. Not `changes`: two relays
-claim different events, and a change must not wait for a relay that hangs."""
-
 
 @dataclass(frozen=True)
 class Stored:
@@ -63,7 +59,7 @@ def encode(contract: Contract, now_ms: int) -> bytes:
     caller put into the arguments can pass for them. arq ignores them.
     """
     flag = digest(contract)
-    marks = {"flag": flag, "alone": int(contract.lane in ONE_RUNS)} if flag else {}
+    marks = {"flag": flag, "alone": int(contract.one_at_a_time)} if flag else {}
     arguments = contract.model_dump(mode="json")
     return serialize({**marks, "t": None, "f": contract.kind, "a": [arguments], "k": {}, "et": now_ms})
 

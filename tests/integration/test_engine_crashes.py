@@ -19,13 +19,13 @@ from jobs.contracts import Lane
 from jobs.enqueue import Answer, Queue
 from jobs.errors import QueueUnavailable
 from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Keyed, Stage, Work, eventually, running, settled
+from tests.engine_stage import Keyed, Long, Stage, Work, eventually, running, settled
 from worker import embedded
 from worker.engine.dead_letters import DeadLetters, Which
 from worker.engine.depth import depth
 
-EXPECTED_S = 15
-"""For a promise of ten seconds, on a machine that does other things too."""
+PROMISED_S = 10
+"""From the kill until another worker runs the job, whatever the job's own timeout."""
 
 
 @dataclass
@@ -79,19 +79,17 @@ async def start_worker(queue: Queue, queue_url: str, database_url: str) -> Async
             await process.inner.wait()
 
 
-async def test_a_killed_workers_job_runs_again_within_ten_seconds_and_costs_no_try(
+async def test_a_killed_workers_long_job_runs_again_within_ten_seconds_and_costs_no_try(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
 ) -> None:
     victim = await start_worker()
     async with running(queue, queue_url, stage, sql, concurrency=4) as ours:
         ours.engine.set_concurrency(Lane.WARM, 0)
-        await queue.enqueue(Work(name="hang"))
+        await queue.enqueue(Long(name="hang"))
         await victim.says("hang 1")
         ours.engine.set_concurrency(Lane.WARM, 1)
         assert await victim.ends_by(signal.SIGKILL) == -signal.SIGKILL
-        killed = time.monotonic()
-        await stage.until(lambda: stage.runs == [("hang", 1)], EXPECTED_S)
-        assert time.monotonic() - killed < EXPECTED_S
+        await stage.until(lambda: stage.runs == [("hang", 1)], PROMISED_S)
         await settled(queue, Lane.WARM, done=1, rescued=1, failed=0)
 
 
@@ -269,7 +267,7 @@ async def test_claims_outlive_an_outage_of_their_worker_only_if_nobody_rescued_t
                 task.cancel()
         frozen.engine.set_concurrency(Lane.WARM, 0)
         async with running(queue, queue_url, elsewhere, sql):
-            await elsewhere.until(lambda: elsewhere.runs == [("slow", 1)], EXPECTED_S)
+            await elsewhere.until(lambda: elsewhere.runs == [("slow", 1)], PROMISED_S)
             await settled(queue, Lane.WARM, done=1, rescued=1)
             release.set()
             await stage.until(lambda: len(stage.ended) == 1)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.contracts import Contract, Lane, Refresh, Relay, RetryPolicy
+from jobs.contracts import Contract, KeepWarm, Lane, Refresh, Relay, RetryPolicy
 from jobs.errors import ContractError, QueueUnavailable, Unavailable
 from jobs.queue import wire
 from worker.engine import retry
@@ -96,8 +96,9 @@ def test_what_is_encoded_is_decoded_and_its_marks_cannot_be_forged(scope_id: str
     assert raw.startswith(b'{"flag":"' + wire.digest(job).encode() + b'","alone":1,')
 
 
-def test_only_lanes_of_entries_run_one_job_of_a_key_at_a_time() -> None:
+def test_a_contract_says_whether_one_job_of_a_key_runs_at_a_time() -> None:
     assert b'"alone":0' in wire.encode(Relay(), 0)
+    assert b'"alone":1' in wire.encode(KeepWarm(), 0)
 
     class Free(Contract):
         kind = "free"
