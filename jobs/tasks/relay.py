@@ -30,6 +30,8 @@ from jobs.tasks.context import TaskContext
 
 logger = logging.getLogger(__name__)
 
+QUERY_CANCELED = "57014"
+"""SQLSTATE of a statement that a timeout ended."""
 HOT_PER_BATCH = 500
 """Entries of one batch that are refreshed at most; the rest is built by the next read."""
 
@@ -147,7 +149,11 @@ def _complete(one: Invalidation, domain: Domain) -> Invalidation:
 
 
 def _outage(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and (error.connection_invalidated or is_outage(error.orig))
+    if not isinstance(error, DBAPIError):
+        return False
+    # A rule's query that was ended for taking too long leaves the connection as it was: the row's own fault.
+    canceled = getattr(error.orig, "sqlstate", None) == QUERY_CANCELED
+    return error.connection_invalidated or (is_outage(error.orig) and not canceled)
 
 
 async def refresh_hot(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:
