@@ -79,14 +79,14 @@ class Receipt:
 
     def committed(self) -> None:
         """Called after the outermost commit; a savepoint of this row may have been rolled back."""
-        state = inspect(self._row)
-        if state.persistent and state.identity:
-            self._event_id = state.identity[0]
+        identity = inspect(self._row).identity  # also of a row that its session has forgotten
+        if identity:
+            self._event_id = identity[0]
         else:
             self._rolled_back = True
 
     def rolled_back(self) -> None:
-        """Called when the outermost transaction rolled back."""
+        """Called when the outermost transaction ended without a commit."""
         self._rolled_back = True
 
 

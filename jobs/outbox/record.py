@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from jobs.cache.view import Scope
 from jobs.domain import Domain, Event, Invalidation, Rule
@@ -82,18 +82,27 @@ class Outbox:
 
             def after_commit(session: Session) -> None:
                 # Also called when a savepoint is released: only the outermost commit rings (RACES 43).
-                if waiting and not session.in_nested_transaction():
+                if not waiting or session.in_nested_transaction():
+                    return
+                if not joins_another(session):
                     for receipt in waiting:
                         receipt.committed()
-                    waiting.clear()
                     ring()
+                waiting.clear()
 
-            def after_rollback(session: Session) -> None:
-                if not session.in_nested_transaction():
+            def after_end(_session: Session, transaction: SessionTransaction) -> None:
+                # Rolled back, or closed without a commit, which has no event of its own.
+                if transaction.parent is None:
                     for receipt in waiting:
                         receipt.rolled_back()
                     waiting.clear()
 
             event.listen(session, "after_commit", after_commit)
-            event.listen(session, "after_rollback", after_rollback)
+            event.listen(session, "after_transaction_end", after_end)
         return waiting
+
+
+def joins_another(session: Session) -> bool:
+    """Whether the session only joined a transaction that its connection had begun: what it commits is not
+    committed yet, and nobody here will hear when it is; the worker's sweeper finds its events."""
+    return isinstance(session.bind, Connection) and session.bind.in_transaction()
