@@ -30,6 +30,7 @@ STAMP_MARGIN = timedelta(minutes=1)
 """How much longer than its entry a stamp lives (RACES 13)."""
 UNLINK_CHUNK = 500
 """Keys in one UNLINK: short enough not to hold up readers."""
+CHUNKS_PER_CALL = 10
 
 
 class Found(NamedTuple):
@@ -174,12 +175,13 @@ class Store:
         """
         wanted = list(stamps)
         chunks = [wanted[at : at + UNLINK_CHUNK] for at in range(0, len(wanted), UNLINK_CHUNK)]
-        if not chunks:
-            return
-        answer = await self.client.call(*(("UNLINK", *chunk) for chunk in chunks))
-        for reply in answer.replies:
-            if isinstance(reply, RedisError):
-                raise CacheUnavailable(f"the cache Redis refused to unlink: {reply}") from reply
+        # Each call has a deadline of its own: a change of very many scopes must not fail for its size.
+        for at in range(0, len(chunks), CHUNKS_PER_CALL):
+            calls = chunks[at : at + CHUNKS_PER_CALL]
+            answer = await self.client.call(*(("UNLINK", *chunk) for chunk in calls))
+            for reply in answer.replies:
+                if isinstance(reply, RedisError):
+                    raise CacheUnavailable(f"the cache Redis refused to unlink: {reply}") from reply
 
     def stamps_of(self, scope: Scope, views: Iterable[str], *, hard: bool) -> set[str]:
         """The stamp keys that an invalidation unlinks."""
