@@ -6,13 +6,13 @@ DatabaseUnavailable; callers say what they show then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from jobs.cache.accounting import read_counters
 from jobs.cache.verdicts import Verdict, verified
@@ -25,6 +25,11 @@ from worker.engine import depth
 
 MISS = "miss_"
 """What counters of misses begin with; the cause follows."""
+LAST_SLOTS = text(
+    "SELECT task, (SELECT done_at FROM schedule_slots AS slots"
+    " WHERE slots.task = asked.task AND state = 'done' ORDER BY slot DESC LIMIT 1) AS at"
+    " FROM unnest(CAST(:tasks AS text[])) AS asked (task)"
+)
 
 
 class ViewFigures(BaseModel):
@@ -126,10 +131,10 @@ class DeadJob(BaseModel):
     died_at: datetime
 
 
-async def view_counters(stoker: Stoker) -> Mapping[str, Mapping[str, int]]:
-    """The raw counters of every view."""
+async def view_counters(stoker: Stoker, *others: str) -> Mapping[str, Mapping[str, int]]:
+    """The raw counters of every view, and of what else is counted."""
     store = stoker.cache.store
-    return await read_counters(store.client, store.keys, sorted(stoker.domain.views_by_name))
+    return await read_counters(store.client, store.keys, [*sorted(stoker.domain.views_by_name), *others])
 
 
 async def change_figures(stoker: Stoker) -> ChangeFigures:
@@ -173,12 +178,24 @@ async def lane_figures(stoker: Stoker) -> dict[str, LaneFigures]:
     }
 
 
-async def dead_list(stoker: Stoker, limit: int, before: int | None = None) -> list[DeadJob]:
+async def last_slots(stoker: Stoker, tasks: Iterable[str]) -> dict[str, datetime]:
+    """When each task of the schedule was last enqueued; those that never were are left out."""
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            found = await connection.execute(LAST_SLOTS, {"tasks": list(tasks)})
+            return {row.task: row.at for row in found if row.at is not None}
+
+
+async def dead_list(
+    stoker: Stoker, limit: int, before: int | None = None, fingerprint: str | None = None
+) -> list[DeadJob]:
     """Dead jobs, the latest first; `before` is the id at which the last page ended."""
     columns = [dead_jobs.c[name] for name in DeadJob.model_fields]
     query = select(*columns).order_by(dead_jobs.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(dead_jobs.c.id < before)
+    if fingerprint is not None:
+        query = query.where(dead_jobs.c.fingerprint == fingerprint)
     with database_errors():
         async with stoker.engine.connect() as connection:
             return [DeadJob(**row) for row in (await connection.execute(query)).mappings()]

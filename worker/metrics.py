@@ -1,23 +1,36 @@
 """Every metric, with its unit and meaning, as Prometheus scrapes it.
 
-Figures come from the shared servers at the time of the scrape, so every process that serves them shows the
+Shared figures come from the servers at the time of the scrape, so every process that serves them shows the
 same. A server that is away leaves out what it would have said; `stoker_server_up` tells which one it is.
+Labels are bounded: lanes, views, contracts and causes are closed sets, never ids. DECLARED is the table of
+docs/operations/metrics.md, which a test compares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from jobs.cache.accounting import CHANGES, Observed, observed
 from jobs.contracts import Lane
 from jobs.errors import Unavailable
 from jobs.stoker import Stoker
 from worker import figures
 from worker.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
 from worker.health import Health, examine, probes
+from worker.schedule import tasks
+from worker.settings import WorkerSettings
 
 WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 """Seconds: from a woken worker to a lane that is far behind."""
@@ -26,24 +39,123 @@ RUN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def exposition(stoker: Stoker, timeout_s: float) -> bytes:
+class Kind(StrEnum):
+    """What Prometheus may do with the numbers."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+
+
+class Source(StrEnum):
+    """Who serves it."""
+
+    SHARED = "API"
+    """Any API process: one figure for the whole installation."""
+    WORKER = "worker"
+    """Each worker: its own."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A metric; a counter's samples end in `_total`."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    labels: tuple[str, ...] = ()
+    source: Source = Source.SHARED
+
+    def family(self) -> Metric:
+        """An empty family, to which samples are added."""
+        families: dict[Kind, type[Metric]] = {
+            Kind.GAUGE: GaugeMetricFamily,
+            Kind.COUNTER: CounterMetricFamily,
+            Kind.HISTOGRAM: HistogramMetricFamily,
+        }
+        return families[self.kind](self.name, self.meaning, labels=self.labels)  # type: ignore[call-arg]
+
+
+GAUGE, COUNTER, HISTOGRAM = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
+DECLARED = (
+    Declared("stoker_server_up", GAUGE, "1 if the server answers, else 0.", ("server",)),
+    Declared("stoker_server_probe_seconds", GAUGE, "How long the server took to answer.", ("server",)),
+    Declared("stoker_events_unsettled", GAUGE, "Recorded events that are not applied."),
+    Declared("stoker_events_failing", GAUGE, "Unsettled events that failed at least once."),
+    Declared(
+        "stoker_events_oldest_unsettled_age_seconds",
+        GAUGE,
+        "Age of the oldest unsettled event; 0 without one.",
+    ),
+    Declared(
+        "stoker_change_applied_seconds",
+        HISTOGRAM,
+        "From when an event was recorded to when the cache had acknowledged it.",
+    ),
+    Declared("stoker_cache_reads", COUNTER, "Reads by result: a hit needs no SQL.", ("view", "result")),
+    Declared("stoker_cache_misses", COUNTER, "Reads that needed SQL, by cause.", ("view", "cause")),
+    Declared("stoker_cache_stale", COUNTER, "Answers marked stale: the loader failed.", ("view",)),
+    Declared("stoker_cache_builds", COUNTER, "Entries built from SQL, by result.", ("view", "result")),
+    Declared("stoker_cache_build_seconds", HISTOGRAM, "How long building an entry took.", ("view",)),
+    Declared("stoker_cache_body_bytes", COUNTER, "Bytes of bodies built.", ("view",)),
+    Declared("stoker_cache_stored_bytes", COUNTER, "The same bytes as stored, after compression.", ("view",)),
+    Declared("stoker_verified_entries", GAUGE, "Entries compared with SQL in the last 7 days.", ("verdict",)),
+    Declared(
+        "stoker_verified_stale_age_seconds",
+        GAUGE,
+        "Greatest age of an entry found stale in the last 7 days; 0 without one.",
+    ),
+    Declared("stoker_lane_jobs", GAUGE, "Jobs in a lane, by state.", ("lane", "state")),
+    Declared("stoker_lane_paused", GAUGE, "1 while no worker begins a job of the lane.", ("lane",)),
+    Declared(
+        "stoker_lane_oldest_ready_age_seconds",
+        GAUGE,
+        "How long the oldest job that could begin has been waiting; 0 without one.",
+        ("lane",),
+    ),
+    Declared("stoker_lane_runs", COUNTER, "Runs of jobs, by what became of them.", ("lane", "outcome")),
+    Declared(
+        "stoker_schedule_interval_seconds", GAUGE, "How often a task of the schedule is due.", ("task",)
+    ),
+    Declared(
+        "stoker_schedule_last_done_timestamp_seconds",
+        GAUGE,
+        "When a task of the schedule was last enqueued, as Unix time.",
+        ("task",),
+    ),
+    Declared(
+        "stoker_job_wait_seconds",
+        HISTOGRAM,
+        "From when a job was due to when it began.",
+        ("lane",),
+        Source.WORKER,
+    ),
+    Declared(
+        "stoker_job_run_seconds",
+        HISTOGRAM,
+        "How long a run took, by how it ended.",
+        ("lane", "kind", "outcome"),
+        Source.WORKER,
+    ),
+)
+"""Beside these, every process shows the standard `process_*` metrics of its own."""
+BY_NAME = {one.name: one for one in DECLARED}
+
+
+async def exposition(stoker: Stoker, settings: WorkerSettings) -> bytes:
     """Everything there is to say now, in Prometheus' text format."""
-    health = await examine(probes(stoker), timeout_s)
-    metrics = list(_servers(health))
+    health = await examine(probes(stoker), settings.api.probe_timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
-    try:
-        if "database" in up:
-            metrics += _changes(await figures.change_figures(stoker))
-        if "cache" in up:
-            counters = await figures.view_counters(stoker)
-            metrics += _views({name: ViewFigures.of(found) for name, found in counters.items()})
-            metrics += _verified(await figures.verified_figures(stoker))
-        if {"queue", "database"} <= up:
-            metrics += _lanes(await figures.lane_figures(stoker))
-    except Unavailable:
-        pass  # went away between the probe and the question; the next scrape tells
+    gathered = _Gathered(_servers(health))
+    for needs, gather in _GATHER:
+        if needs <= up:
+            try:
+                gathered.metrics += await gather(stoker, settings)
+            except Unavailable:
+                continue  # went away between the probe and the question; the next scrape tells
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Gathered(metrics))
+    registry.register(gathered)
+    ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
@@ -52,20 +164,9 @@ class JobMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._waits = Histogram(
-            "stoker_job_wait_seconds",
-            "From when a job was due to when it began.",
-            ["lane"],
-            buckets=WAIT_BUCKETS,
-            registry=self.registry,
-        )
-        self._runs = Histogram(
-            "stoker_job_run_seconds",
-            "How long a run took, by how it ended.",
-            ["lane", "kind", "outcome"],
-            buckets=RUN_BUCKETS,
-            registry=self.registry,
-        )
+        self._waits = self._histogram("stoker_job_wait_seconds", WAIT_BUCKETS)
+        self._runs = self._histogram("stoker_job_run_seconds", RUN_BUCKETS)
+        ProcessCollector(registry=self.registry)
 
     def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
         """A job begins."""
@@ -76,103 +177,120 @@ class JobMetrics:
         """A job ended."""
         self._runs.labels(lane, kind, outcome).observe(ran_s)
 
+    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
+        declared = BY_NAME[name]
+        return Histogram(name, declared.meaning, declared.labels, buckets=buckets, registry=self.registry)
+
 
 class _Gathered(Collector):
     def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = metrics
+        self.metrics = list(metrics)
 
     def collect(self) -> Iterable[Metric]:
-        return self._metrics
+        return self.metrics
 
 
-def _servers(health: Health) -> Iterator[Metric]:
-    up = GaugeMetricFamily("stoker_server_up", "1 if the server answers.", labels=["server"])
-    latency = GaugeMetricFamily(
-        "stoker_server_probe_seconds", "How long the server took to answer.", labels=["server"]
-    )
+class _Families:
+    """Families by their short names, made when their first sample comes."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, Metric] = {}
+
+    def add(self, name: str, value: float, *labels: str) -> None:
+        """Add a sample of a gauge or counter."""
+        self._family(name).add_metric(labels, value)  # type: ignore[attr-defined]
+
+    def observe(self, name: str, found: Observed, *labels: str) -> None:
+        """Add a histogram; Prometheus' buckets hold what lies below them too."""
+        buckets, sum_up_to = [], 0
+        for bound, count in found.buckets.items():
+            sum_up_to += count
+            buckets.append(("+Inf" if bound == inf else f"{bound:g}", sum_up_to))
+        self._family(name).add_metric(labels, buckets, found.sum_s)  # type: ignore[attr-defined]
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._families.values())
+
+    def _family(self, name: str) -> Metric:
+        if name not in self._families:
+            self._families[name] = BY_NAME[name].family()
+        return self._families[name]
+
+
+def _servers(health: Health) -> _Families:
+    found = _Families()
     for name, server in health.servers.items():
-        up.add_metric([name], float(server.ok))
-        latency.add_metric([name], server.ms / 1000)
-    yield from (up, latency)
+        found.add("stoker_server_up", float(server.ok), name)
+        found.add("stoker_server_probe_seconds", server.ms / 1000, name)
+    return found
 
 
-def _changes(found: ChangeFigures) -> list[Metric]:
-    return [
-        GaugeMetricFamily(
-            "stoker_events_unsettled", "Recorded events that are not applied.", value=found.unsettled
-        ),
-        GaugeMetricFamily(
-            "stoker_events_failing", "Unsettled events that failed at least once.", value=found.failing
-        ),
-        GaugeMetricFamily(
-            "stoker_events_oldest_unsettled_age_seconds",
-            "Age of the oldest unsettled event; 0 without one.",
-            value=found.oldest_age_s,
-        ),
-    ]
+async def _changes(stoker: Stoker, _: WorkerSettings) -> _Families:
+    changes: ChangeFigures = await figures.change_figures(stoker)
+    found = _Families()
+    found.add("stoker_events_unsettled", changes.unsettled)
+    found.add("stoker_events_failing", changes.failing)
+    found.add("stoker_events_oldest_unsettled_age_seconds", changes.oldest_age_s)
+    return found
 
 
-def _views(views: Mapping[str, ViewFigures]) -> list[Metric]:
-    reads = CounterMetricFamily(
-        "stoker_cache_reads", "Reads by result: a hit needs no SQL.", labels=["view", "result"]
-    )
-    misses = CounterMetricFamily(
-        "stoker_cache_misses", "Reads that needed SQL, by cause.", labels=["view", "cause"]
-    )
-    stale = CounterMetricFamily(
-        "stoker_cache_stale", "Answers marked stale: the loader failed.", labels=["view"]
-    )
-    builds = CounterMetricFamily(
-        "stoker_cache_builds", "Entries built from SQL, by result.", labels=["view", "result"]
-    )
-    seconds = CounterMetricFamily(
-        "stoker_cache_build_seconds", "Time that building entries took.", labels=["view"]
-    )
-    body = CounterMetricFamily("stoker_cache_body_bytes", "Bytes of bodies built.", labels=["view"])
-    stored = CounterMetricFamily(
-        "stoker_cache_stored_bytes", "The same bytes as stored, after compression.", labels=["view"]
-    )
-    for name, view in views.items():
-        reads.add_metric([name, "hit"], view.hits)
-        reads.add_metric([name, "miss"], view.reads - view.hits)
-        for cause, count in view.misses.items():
-            misses.add_metric([name, cause], count)
-        stale.add_metric([name], view.stale)
-        for result in ("loads", "load_errors", "stored", "superseded"):
-            builds.add_metric([name, result], getattr(view, result))
-        seconds.add_metric([name], (view.build_ms or 0) * view.loads / 1000)
-        body.add_metric([name], view.body_bytes)
-        stored.add_metric([name], view.stored_bytes)
-    return [reads, misses, stale, builds, seconds, body, stored]
+async def _cache(stoker: Stoker, _: WorkerSettings) -> _Families:
+    counters = await figures.view_counters(stoker, CHANGES)
+    found = _Families()
+    found.observe("stoker_change_applied_seconds", observed(counters[CHANGES], "applied"))
+    for name in sorted(stoker.domain.views_by_name):
+        _view(found, name, ViewFigures.of(counters[name]))
+        found.observe("stoker_cache_build_seconds", observed(counters[name], "load"), name)
+    _verified(found, await figures.verified_figures(stoker))
+    return found
 
 
-def _verified(found: VerifiedFigures) -> list[Metric]:
-    entries = GaugeMetricFamily(
-        "stoker_verified_entries", "Entries compared with SQL in the last 7 days.", labels=["verdict"]
-    )
-    entries.add_metric(["right"], found.checked - found.stale - found.changed)
+def _view(found: _Families, name: str, view: ViewFigures) -> None:
+    found.add("stoker_cache_reads", view.hits, name, "hit")
+    found.add("stoker_cache_reads", view.reads - view.hits, name, "miss")
+    for cause, count in view.misses.items():
+        found.add("stoker_cache_misses", count, name, cause)
+    found.add("stoker_cache_stale", view.stale, name)
+    for result in ("loads", "load_errors", "stored", "superseded"):
+        found.add("stoker_cache_builds", getattr(view, result), name, result)
+    found.add("stoker_cache_body_bytes", view.body_bytes, name)
+    found.add("stoker_cache_stored_bytes", view.stored_bytes, name)
+
+
+def _verified(found: _Families, verified: VerifiedFigures) -> None:
+    right = verified.checked - verified.stale - verified.changed
+    found.add("stoker_verified_entries", right, "right")
     for verdict in ("stale", "changed", "undecided"):
-        entries.add_metric([verdict], getattr(found, verdict))
-    age = GaugeMetricFamily(
-        "stoker_verified_stale_age_seconds",
-        "Greatest age of an entry found stale in the last 7 days; 0 without one.",
-        value=found.stale_age_s,
-    )
-    return [entries, age]
+        found.add("stoker_verified_entries", getattr(verified, verdict), verdict)
+    found.add("stoker_verified_stale_age_seconds", verified.stale_age_s)
 
 
-def _lanes(lanes: Mapping[str, LaneFigures]) -> list[Metric]:
-    jobs = GaugeMetricFamily("stoker_lane_jobs", "Jobs in a lane, by state.", labels=["lane", "state"])
-    oldest = GaugeMetricFamily(
-        "stoker_lane_oldest_ready_age_seconds",
-        "How long the oldest job that could begin has been waiting.",
-        labels=["lane"],
-    )
-    ended = CounterMetricFamily("stoker_lane_runs", "Runs of jobs, by outcome.", labels=["lane", "outcome"])
+async def _lanes(stoker: Stoker, _: WorkerSettings) -> _Families:
+    lanes: Mapping[str, LaneFigures] = await figures.lane_figures(stoker)
+    found = _Families()
     for name, lane in lanes.items():
         for state in ("ready", "deferred", "running", "parked", "dead"):
-            jobs.add_metric([name, state], getattr(lane, state))
-        oldest.add_metric([name], lane.oldest_ready_age_s)
+            found.add("stoker_lane_jobs", getattr(lane, state), name, state)
+        found.add("stoker_lane_paused", float(lane.paused), name)
+        found.add("stoker_lane_oldest_ready_age_seconds", lane.oldest_ready_age_s, name)
         for outcome, count in lane.totals.items():
-            ended.add_metric([name, outcome], count)
-    return [jobs, oldest, ended]
+            found.add("stoker_lane_runs", count, name, outcome)
+    return found
+
+
+async def _schedule(stoker: Stoker, settings: WorkerSettings) -> _Families:
+    planned = {task.name: task.every for task in tasks(settings.schedule)}
+    found = _Families()
+    for name, every in planned.items():
+        found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)
+    for name, at in (await figures.last_slots(stoker, planned)).items():
+        found.add("stoker_schedule_last_done_timestamp_seconds", at.timestamp(), name)
+    return found
+
+
+_GATHER = (
+    (frozenset({"database"}), _changes),
+    (frozenset({"database"}), _schedule),
+    (frozenset({"cache"}), _cache),
+    (frozenset({"queue", "database"}), _lanes),
+)

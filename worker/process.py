@@ -10,11 +10,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
-
-from prometheus_client import start_http_server
 
 from jobs.contracts import Contract, Lane, Warm
 from jobs.errors import Defer, QueueUnavailable
@@ -24,6 +20,7 @@ from jobs.stoker import Stoker
 from jobs.tasks import relay
 from jobs.tasks.context import TaskContext
 from jobs.tasks.run import run
+from worker.endpoint import endpoint
 from worker.engine import retry
 from worker.engine.lane import Run
 from worker.engine.observer import Observer
@@ -34,7 +31,7 @@ from worker.history.recorder import Recorder
 from worker.ledger import Ledger
 from worker.metrics import JobMetrics
 from worker.schedule import Schedule, tasks
-from worker.settings import ProcessSettings, WorkerSettings
+from worker.settings import WorkerSettings
 from worker.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
@@ -61,7 +58,7 @@ async def run_worker(
     idle = asyncio.Event()
     slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
-    async with endpoint(metrics, settings.worker), asyncio.TaskGroup() as group:
+    async with endpoint(metrics.registry, settings.worker), asyncio.TaskGroup() as group:
         group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
@@ -122,18 +119,3 @@ async def _last_word(progress: Progress, job_id: str, state: JobState, error: st
         await progress.finish(job_id, state, error)
     except QueueUnavailable as failure:
         log.info("progress.not_reported", extra={"job_id": job_id, "error": str(failure)})
-
-
-@asynccontextmanager
-async def endpoint(metrics: JobMetrics, settings: ProcessSettings) -> AsyncIterator[None]:
-    """Serve the process's own metrics, unless worker.metrics_port is 0."""
-    if not settings.metrics_port:
-        yield
-        return
-    server, thread = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        await asyncio.to_thread(thread.join)

@@ -8,8 +8,11 @@ refresh and warming know what is hot.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
 
 from pydantic_core import from_json, to_json
 
@@ -22,6 +25,18 @@ READS_KEPT = 20_000
 READS_PENDING = 10_000
 """Entries that one process remembers between two flushes."""
 COUNTERS_LIFE_MS = 90 * 86400 * 1000
+CHANGES = "#changes"
+"""Stands where a view's name stands, for what is counted about changes: no view can be named like this."""
+BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+"""Upper bounds of the buckets of everything that is observed; their names are stored: only ever add."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A histogram: how many lay in each bucket (not summed up), by bound in seconds; the last has none."""
+
+    buckets: Mapping[float, int]
+    sum_s: float
 
 
 class Accounting:
@@ -37,6 +52,11 @@ class Accounting:
         if counts is None:
             counts = self._counts[view] = Counter()
         counts[what] += amount
+
+    def observe(self, view: str, what: str, us: int, times: int = 1) -> None:
+        """Add a duration in microseconds to a histogram of a view, `times` over."""
+        self.count(view, f"{what}_us", us * times)
+        self.count(view, f"{what}_le_{_bound(us / 1_000_000):g}", times)
 
     def read(self, key: EntryKey) -> None:
         """Note that an entry was read."""
@@ -77,6 +97,17 @@ async def read_counters(
         name: {what.decode(): int(n) for what, n in zip(reply[::2], reply[1::2], strict=True)}
         for name, reply in zip(names, answer.replies, strict=True)
     }
+
+
+def observed(counters: Mapping[str, int], what: str) -> Observed:
+    """The histogram that counters of a view hold."""
+    buckets = {bound: counters.get(f"{what}_le_{bound:g}", 0) for bound in (*BOUNDS_S, inf)}
+    return Observed(buckets, counters.get(f"{what}_us", 0) / 1_000_000)
+
+
+def _bound(seconds: float) -> float:
+    place = bisect_left(BOUNDS_S, seconds)
+    return BOUNDS_S[place] if place < len(BOUNDS_S) else inf
 
 
 async def recently_read(

@@ -166,7 +166,7 @@ class Filler:
             self.accounting.count(view.name, "load_errors")
             raise
         self.accounting.count(view.name, "loads", len(loaded.bodies))
-        self.accounting.count(view.name, "load_us", loaded.build_us * len(claims))
+        self.accounting.observe(view.name, "load", loaded.build_us, len(claims))
         filled: list[Filled] = []
         to_store: list[tuple[Claim, Envelope, timedelta]] = []
         for (key, claim), created_us in zip(claims, started_us, strict=True):

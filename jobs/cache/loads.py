@@ -43,6 +43,8 @@ class Loads:
         self._slots = asyncio.Semaphore(cap)
         self._limit_s = limit.total_seconds()
         self._waiting: dict[EntryKey, asyncio.Task[Loaded]] = {}
+        self.running = 0
+        """Loads that have a slot now."""
 
     async def load(self, view: View, keys: Sequence[EntryKey]) -> Loaded:
         """Load entries of one view; raises DatabaseUnavailable, or what the loader raised."""
@@ -71,6 +73,7 @@ class Loads:
 
     async def _run(self, view: View, keys: Sequence[EntryKey]) -> Loaded:
         started = time.perf_counter_ns()
+        self.running += 1
         try:
             bodies = await self._in_snapshot(view, keys)
         except LoadTimeout:
@@ -78,6 +81,8 @@ class Loads:
         except DatabaseUnavailable:
             # A pooled connection may have died with a restarted server: once more on a new one.
             bodies = await self._in_snapshot(view, keys)
+        finally:
+            self.running -= 1
         return Loaded(bodies, (time.perf_counter_ns() - started) // 1000 // max(1, len(keys)))
 
     async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:

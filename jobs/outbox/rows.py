@@ -57,12 +57,19 @@ async def claim(connection: AsyncConnection, settings: ChangesSettings) -> Seque
     return [Row(*columns[:5]) for columns in found]
 
 
-async def settle(connection: AsyncConnection, ids: Sequence[int]) -> None:
-    """Mark rows as applied; the cache has acknowledged every one of their stamps."""
-    await connection.execute(
-        text("UPDATE cache_events SET settled_at = clock_timestamp(), error = NULL WHERE id = ANY(:ids)"),
+async def settle(connection: AsyncConnection, ids: Sequence[int]) -> list[float]:
+    """Mark rows as applied; the cache has acknowledged every one of their stamps.
+
+    Returns how many seconds each was on its way, by the clock of Postgres.
+    """
+    found = await connection.scalars(
+        text(
+            "UPDATE cache_events SET settled_at = clock_timestamp(), error = NULL WHERE id = ANY(:ids)"
+            " RETURNING extract(epoch FROM settled_at - recorded_at)::float8"
+        ),
         {"ids": list(ids)},
     )
+    return list(found)
 
 
 async def postpone(

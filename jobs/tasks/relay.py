@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from jobs.cache.accounting import last_reads
+from jobs.cache.accounting import CHANGES, last_reads
 from jobs.cache.view import EntryKey
 from jobs.connections import database_errors, is_outage
 from jobs.contracts import Outcome, Refresh, Relay
@@ -74,8 +74,10 @@ async def apply_batch(stoker: Stoker) -> tuple[int, int]:
             folded = await fold(connection, stoker.domain, rows)
             await unlink(stoker, folded.invalidations)
             done = [row.id for row in rows if row.id not in folded.failed]
-            await outbox.settle(connection, done)
+            waited_s = await outbox.settle(connection, done)
             await outbox.postpone(connection, folded.failed, changes)
+    for seconds in waited_s:
+        stoker.accounting.observe(CHANGES, "applied", max(0, round(seconds * 1_000_000)))
     for row_id, (attempts, error) in folded.failed.items():
         logger.error("event.failed", extra={"event_id": row_id, "attempts": attempts + 1, "error": error})
     if changes.refresh_hot:

@@ -1,4 +1,4 @@
-"""The worker's own Prometheus endpoint."""
+"""The worker's own endpoint: metrics, and whether its event loop still turns."""
 
 from __future__ import annotations
 
@@ -6,20 +6,54 @@ import asyncio
 import socket
 
 import httpx
+import pytest
+from prometheus_client import CollectorRegistry
 
 from jobs.contracts import Lane
+from worker import endpoint as endpoints
+from worker.endpoint import EndpointRefused, endpoint
 from worker.metrics import JobMetrics
-from worker.process import endpoint
 from worker.settings import ProcessSettings
 
 
-async def test_what_jobs_waited_and_took_can_be_scraped_while_the_worker_runs() -> None:
+async def get(port: int, path: str, host: str = "127.0.0.1") -> httpx.Response:
+    return await asyncio.to_thread(httpx.get, f"http://{host}:{port}{path}", timeout=5)
+
+
+@pytest.fixture
+def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+async def test_what_jobs_waited_and_took_can_be_scraped_while_the_worker_runs(port: int) -> None:
     metrics = JobMetrics()
     metrics.job_started(Lane.WARM, "warm.v1", 0.02)
     metrics.job_ended(Lane.WARM, "warm.v1", "done", 1.5)
-    async with endpoint(metrics, ProcessSettings(metrics_port=port)):
-        text = (await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")).text
+    async with endpoint(metrics.registry, ProcessSettings(metrics_port=port)):
+        text = (await get(port, "/metrics")).text
+        assert (await get(port, "/healthz")).text == "ok\n"
+        assert (await get(port, "/anything")).status_code == 404
     assert 'stoker_job_wait_seconds_count{lane="warm"} 1.0' in text
     assert 'stoker_job_run_seconds_sum{kind="warm.v1",lane="warm",outcome="done"} 1.5' in text
+
+
+async def test_a_worker_whose_loop_does_not_turn_says_so(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "STUCK_S", -1)
+    async with endpoint(CollectorRegistry(), ProcessSettings(metrics_port=port)):
+        assert (await get(port, "/healthz")).status_code == 503
+
+
+async def test_a_taken_port_is_said_clearly(port: int) -> None:
+    settings = ProcessSettings(metrics_port=port)
+    async with endpoint(CollectorRegistry(), settings):
+        with pytest.raises(EndpointRefused, match=r"worker\.metrics_port"):
+            async with endpoint(CollectorRegistry(), settings):
+                pass
+
+
+async def test_it_listens_on_ipv6_too(port: int) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 on this machine")
+    async with endpoint(CollectorRegistry(), ProcessSettings(metrics_port=port, metrics_host="::1")):
+        assert (await get(port, "/healthz", "[::1]")).status_code == 200

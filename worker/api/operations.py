@@ -1,17 +1,44 @@
-"""What machines ask: Prometheus' /metrics."""
+"""What machines ask: Prometheus' /metrics, and the probes of whatever runs this process.
+
+The probes need no token and say nothing but whether: /healthz that this process answers, /readyz that it can
+serve, which needs Postgres alone (a Redis that is away is shown, not a reason to restart anything).
+"""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
 from worker.api.access import Viewer
 from worker.api.context import OpenStoker, TheSettings
+from worker.health import examine, probes
 from worker.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["operations"])
+PLAIN = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics", response_class=PlainTextResponse, responses={200: {"description": "Prometheus' text format."}}
+)
 async def metrics(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Response:
-    """All metrics in Prometheus' text format; see worker/metrics.py for their units."""
-    return Response(await exposition(stoker, settings.api.probe_timeout_s), media_type=CONTENT_TYPE)
+    """All shared metrics; docs/operations/metrics.md has their units."""
+    return Response(await exposition(stoker, settings), media_type=CONTENT_TYPE)
+
+
+@router.get("/healthz", response_class=PlainTextResponse)
+async def alive() -> str:
+    """Whether this process answers at all."""
+    return "ok\n"
+
+
+@router.get(
+    "/readyz",
+    response_class=PlainTextResponse,
+    responses={503: {"description": "Postgres does not answer.", **PLAIN}},
+)
+async def ready(stoker: OpenStoker, settings: TheSettings) -> Response:
+    """Whether this process can serve: Postgres answers."""
+    asked = {"database": probes(stoker)["database"]}
+    found = await examine(asked, settings.api.probe_timeout_s)
+    return PlainTextResponse("ok\n" if found.ok else "not ready\n", 200 if found.ok else 503)

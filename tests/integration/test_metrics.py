@@ -1,0 +1,177 @@
+"""Every declared metric is exported, nothing else is, and the documentation is the declaration."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from jobs.contracts import Lane
+from jobs.domain import Domain, Invalidation
+from jobs.outbox.record import InvalidationRequested
+from jobs.settings import load_settings
+from jobs.stoker import Stoker
+from jobs.tasks import relay
+from tests.library import SHELF, domain
+from worker.ledger import Ledger
+from worker.metrics import DECLARED, JobMetrics, Source, exposition
+from worker.migrate import migrate
+from worker.schedule import Schedule, tasks
+from worker.settings import WorkerSettings
+
+TABLE = Path(__file__).parents[2] / "docs" / "operations" / "metrics.md"
+NOWHERE = "redis://127.0.0.1:1"
+
+
+@pytest.fixture
+def settings(database_url: str, queue_url: str, cache_url: str, prefix: str) -> WorkerSettings:
+    return load_settings(
+        WorkerSettings,
+        database_url=database_url,
+        redis_url=queue_url,
+        cache_redis_url=cache_url,
+        queue={"prefix": prefix},
+        cache={"prefix": prefix},
+    )
+
+
+@pytest.fixture
+async def used(settings: WorkerSettings) -> AsyncIterator[Stoker]:
+    """A Stoker in which everything that is counted has happened once."""
+    assert settings.database_url is not None
+    await migrate(settings.database_url.get_secret_value(), domain)
+    async with Stoker.opened(settings, domain) as stoker:
+        await _use(stoker, settings, domain)
+        yield stoker
+
+
+async def _use(stoker: Stoker, settings: WorkerSettings, library: Domain) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("INSERT INTO shelves (id, label) VALUES ('a', 'A')"))
+    for _ in range(3):
+        await stoker.read("label", "a")
+    async with stoker.session() as session, session.begin():
+        stoker.record(session, InvalidationRequested.of([Invalidation(SHELF.scope("a"))]))
+    await relay.apply_all(stoker)
+    await stoker.read("label", "a")
+    await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
+    ledger = Ledger(stoker.engine, "test")
+    await Schedule(tasks(settings.schedule), ledger, stoker.enqueue, settings.schedule).tick()
+    assert library.views
+
+
+def families(exposed: bytes) -> dict[str, Metric]:
+    return {family.name: family for family in text_string_to_metric_families(exposed.decode())}
+
+
+def own(found: dict[str, Metric]) -> dict[str, Metric]:
+    """Without what the client library adds by itself."""
+    return {
+        name: family
+        for name, family in found.items()
+        if not name.startswith("process_") and not name.endswith("_created")
+    }
+
+
+def worker_exposition() -> bytes:
+    metrics = JobMetrics()
+    metrics.job_started(Lane.WARM, "warm.v1", 0.02)
+    metrics.job_ended(Lane.WARM, "warm.v1", "done", 1.5)
+    return generate_latest(metrics.registry)
+
+
+async def test_what_is_declared_is_what_is_exported(used: Stoker, settings: WorkerSettings) -> None:
+    exported = {
+        Source.SHARED: families(await exposition(used, settings)),
+        Source.WORKER: families(worker_exposition()),
+    }
+    for source, found in exported.items():
+        declared = {one.name: one for one in DECLARED if one.source is source}
+        assert own(found).keys() == declared.keys()
+        assert any(name.startswith("process_") for name in found)
+        for name, one in declared.items():
+            assert (found[name].type, found[name].documentation) == (one.kind, one.meaning)
+            labels = {label for sample in found[name].samples for label in sample.labels}
+            assert labels - {"le"} == set(one.labels), name
+
+
+async def test_a_change_and_a_build_are_observed_where_every_process_can_see_it(
+    used: Stoker, settings: WorkerSettings
+) -> None:
+    found = families(await exposition(used, settings))
+    applied = {sample.name: sample.value for sample in found["stoker_change_applied_seconds"].samples}
+    assert applied["stoker_change_applied_seconds_count"] == 1
+    assert 0 < applied["stoker_change_applied_seconds_sum"] < 10
+    builds = [
+        sample
+        for sample in found["stoker_cache_build_seconds"].samples
+        if sample.labels["view"] == "label" and sample.name.endswith("_bucket")
+    ]
+    heights = [sample.value for sample in builds]
+    assert heights == sorted(heights), "Prometheus' buckets hold what lies below them"
+    assert (builds[-1].labels["le"], builds[-1].value) == ("+Inf", 2)
+
+
+@pytest.mark.usefixtures("used")
+async def test_a_server_that_is_away_leaves_its_figures_out(settings: WorkerSettings) -> None:
+    away = settings.model_copy(
+        update={"redis_url": load_settings(WorkerSettings, redis_url=NOWHERE).redis_url}
+    )
+    async with Stoker.opened(away, domain) as stoker:
+        found = families(await exposition(stoker, away))
+    up = {sample.labels["server"]: sample.value for sample in found["stoker_server_up"].samples}
+    assert up == {"database": 1, "queue": 0, "cache": 1}
+    assert "stoker_lane_jobs" not in found
+    assert "stoker_events_unsettled" in found
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+async def test_promtool_has_nothing_to_say_against_the_names(used: Stoker, settings: WorkerSettings) -> None:
+    for exposed in (await exposition(used, settings), worker_exposition()):
+        ran = subprocess.run(  # noqa: ASYNC221 - a moment
+            ["promtool", "check", "metrics"],  # noqa: S607 - found above
+            input=exposed,
+            capture_output=True,
+            check=False,
+        )
+        assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+async def test_a_web_app_exports_its_own_state_with_the_documented_code(
+    used: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await used.read("label", "a")  # a hit: it is kept near from now on
+    registry = CollectorRegistry()
+    monkeypatch.setattr(prometheus_client, "REGISTRY", registry)
+    (block,) = re.findall(r"```python\n(.*?)```", TABLE.read_text(), re.DOTALL)
+    code: dict[str, Any] = {}
+    exec(block, code)  # noqa: S102 - our own page
+    code["export"](used)
+    found = families(generate_latest(registry))
+    assert found.keys() == {"stoker_breaker_open", "stoker_near_bytes", "stoker_loads_running"}
+    assert found["stoker_near_bytes"].samples[0].value > 0
+
+
+def documented() -> str:
+    rows = ["| metric | type | labels | served by | meaning |", "| --- | --- | --- | --- | --- |"]
+    for one in DECLARED:
+        name = one.name + ("_total" if one.kind == "counter" else "")
+        labels = ", ".join(one.labels) or "-"
+        rows.append(f"| `{name}` | {one.kind} | {labels} | {one.source} | {one.meaning} |")
+    return "\n".join(rows)
+
+
+def test_the_documented_table_is_the_declaration() -> None:
+    found = re.search(r"^\| metric .*?(?=\n\n|\Z)", TABLE.read_text().rstrip(), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    assert found[0] == documented()
