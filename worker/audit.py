@@ -9,11 +9,14 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession
+from pydantic import BaseModel
+from sqlalchemy import insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from jobs.connections import database_errors
 from jobs.tables import audit_log
 
 
@@ -32,6 +35,43 @@ async def audit(session: AsyncSession, actor: Actor, action: str, arguments: Map
             actor=actor.name[:64], address=actor.address, action=action, arguments=dict(arguments)
         )
     )
+
+
+class AuditEntry(BaseModel):
+    """An action of an operator."""
+
+    id: int
+    at: datetime
+    actor: str
+    address: str | None
+    action: str
+    arguments: dict[str, Any]
+
+
+class AuditList(BaseModel):
+    """A page of them, the latest first; ask for what is `before` the last id for the next page."""
+
+    entries: list[AuditEntry]
+
+
+async def audited(
+    engine: AsyncEngine, actor: str | None, action: str | None, limit: int, before: int | None = None
+) -> AuditList:
+    """What was done; `action` may be the first part of one."""
+    columns = audit_log.c
+    query = select(audit_log).order_by(columns.id.desc()).limit(limit)
+    if actor is not None:
+        query = query.where(columns.actor == actor)
+    if action is not None:
+        query = query.where(
+            or_(columns.action == action, columns.action.startswith(f"{action}.", autoescape=True))
+        )
+    if before is not None:
+        query = query.where(columns.id < before)
+    with database_errors():
+        async with engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+    return AuditList(entries=[AuditEntry(**row) for row in rows])
 
 
 def local_actor() -> Actor:

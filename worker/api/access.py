@@ -1,7 +1,8 @@
-"""Who may do what: bearer tokens with roles, compared in constant time.
+"""Who may do what: tokens with roles, compared in constant time, in a header or behind a console session.
 
-Without tokens the API serves this machine only, and everybody there is an operator; a page of another site
-that reaches it through the operator's browser is refused by its Host and Origin.
+Without tokens the API serves this machine only, and everybody there is an operator. A page of another site
+that reaches it through the operator's browser is refused: by its Host and Origin, and a session's cookie
+alone changes nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from worker.api.failures import Refused
+from worker.api.rates import Rate
 from worker.audit import Actor
-from worker.settings import ApiSettings, Role, is_loopback
+from worker.console.sessions import Session, Sessions
+from worker.settings import ApiSettings, Role, TokenSettings, is_loopback
 
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+CONSOLE_HEADER = "x-stoker-console"
+"""Sent by the console's own page with whatever acts; another site's page cannot without our consent."""
 _documented = HTTPBearer(auto_error=False, description="A token of [[api.tokens]].")
 
 
@@ -31,55 +37,103 @@ class Reader:
 
     actor: Actor
     role: Role
+    session: Session | None = None
 
 
 class Access:
-    """The tokens of the settings."""
+    """The tokens of the settings, and the sessions that were begun with them."""
 
-    def __init__(self, settings: ApiSettings) -> None:
+    def __init__(self, settings: ApiSettings, sessions: Sessions, cookie: str) -> None:
         self._tokens = settings.tokens
+        self.sessions = sessions
+        self.cookie = cookie
+        self.sign_ins = Rate(settings.sign_ins_per_minute)
+        self.actions = Rate(settings.actions_per_minute)
 
-    def identify(self, request: Request) -> Reader:
+    @property
+    def open(self) -> bool:
+        """Whether there are no tokens: this machine only, everybody an operator."""
+        return not self._tokens
+
+    async def identify(self, request: Request) -> Reader:
         """Who sends this request; raises Refused with 401 or 403."""
         address = request.client.host if request.client else None
-        if not self._tokens:
-            return self._on_loopback(request, address)
-        digest = _digest(request.headers.get("authorization"))
-        found = None
-        for token in self._tokens:  # all of them: the time taken must not tell which one was close
-            if hmac.compare_digest(token.digest, digest):
-                found = token
+        if self.open:
+            return _on_loopback(request, address)
+        cookie = request.cookies.get(self.cookie)
+        if cookie is not None and "authorization" not in request.headers:
+            return await self._of_session(request, cookie, address)
+        found = self.token(_bearer(request.headers.get("authorization")))
         if found is None:
             raise Refused(401, "unauthorized", "no such token", headers=CHALLENGE)
         return Reader(Actor(found.name, address), found.role)
 
-    def _on_loopback(self, request: Request, address: str | None) -> Reader:
-        origin = request.headers.get("origin")
-        hosts = [address or "", request.url.hostname or ""]
-        if origin is not None:
-            hosts.append(urlsplit(origin).hostname or "")
-        if not all(is_loopback(host) for host in hosts):
-            message = "without api.tokens only this machine is served, under its loopback name"
-            raise Refused(403, "forbidden", message)
-        return Reader(Actor("loopback", address), Role.OPERATOR)
+    def token(self, given: str) -> TokenSettings | None:
+        """The token that was given; None for one that nobody has."""
+        digest = hashlib.sha256(given.encode()).hexdigest()
+        found = None
+        for token in self._tokens:  # all of them: the time taken must not tell which one was close
+            if hmac.compare_digest(token.digest, digest):
+                found = token
+        return found
+
+    async def _of_session(self, request: Request, cookie: str, address: str | None) -> Reader:
+        session = await self.sessions.read(cookie)
+        if session is None:
+            raise Refused(401, "unauthorized", "the session is over: sign in again", headers=CHALLENGE)
+        if request.method not in SAFE:
+            require_same_origin(request)
+            if CONSOLE_HEADER not in request.headers:
+                raise Refused(403, "forbidden", f"a session acts only with the header {CONSOLE_HEADER}")
+        return Reader(Actor(session.token.name, address), session.token.role, session)
 
 
-def _digest(header: str | None) -> str:
+def require_same_origin(request: Request) -> None:
+    """Raise Refused unless the request comes from our own page, or from no page at all."""
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+    if foreign or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        raise Refused(403, "forbidden", "a page of another origin may not ask for this")
+
+
+def _on_loopback(request: Request, address: str | None) -> Reader:
+    origin = request.headers.get("origin")
+    hosts = [address or "", request.url.hostname or ""]
+    if origin is not None:
+        hosts.append(urlsplit(origin).hostname or "")
+    if not all(is_loopback(host) for host in hosts):
+        message = "without api.tokens only this machine is served, under its loopback name"
+        raise Refused(403, "forbidden", message)
+    if request.method not in SAFE:
+        require_same_origin(request)
+    return Reader(Actor("loopback", address), Role.OPERATOR)
+
+
+def _bearer(header: str | None) -> str:
     if header is None:
         raise Refused(401, "unauthorized", "a token is needed: Authorization: Bearer ...", headers=CHALLENGE)
     match = HEADER.fullmatch(header)
     if match is None:
         raise Refused(401, "unauthorized", "malformed Authorization header", headers=CHALLENGE)
-    return hashlib.sha256(match[1].encode()).hexdigest()
+    return match[1]
 
 
-def viewer(request: Request, _: Annotated[object, Depends(_documented)]) -> Reader:
-    """Anybody with a token."""
+def the_access(request: Request) -> Access:
+    """The application's tokens and sessions."""
     access: Access = request.app.state.access
-    return access.identify(request)
+    return access
 
 
-def operator(reader: Annotated[Reader, Depends(viewer)]) -> Reader:
+async def viewer(
+    request: Request,
+    access: Annotated[Access, Depends(the_access)],
+    _: Annotated[object, Depends(_documented)],
+) -> Reader:
+    """Anybody with a token or a session."""
+    return await access.identify(request)
+
+
+async def operator(reader: Annotated[Reader, Depends(viewer)]) -> Reader:
     """Somebody who may act; raises Refused with 403."""
     if reader.role is not Role.OPERATOR:
         raise Refused(
@@ -88,5 +142,24 @@ def operator(reader: Annotated[Reader, Depends(viewer)]) -> Reader:
     return reader
 
 
+async def steady_operator(
+    reader: Annotated[Reader, Depends(operator)], access: Annotated[Access, Depends(the_access)]
+) -> Reader:
+    """An operator who does not ask too often for what costs work; raises Refused with 429."""
+    refuse_too_many(access.actions, reader.actor.name)
+    return reader
+
+
+def refuse_too_many(rate: Rate, caller: str) -> None:
+    """Raise Refused with 429 if the caller asked too often."""
+    wait_s = rate.wait_s(caller)
+    if wait_s:
+        raise Refused(
+            429, "too_many", f"too many requests: again in {wait_s} s", headers={"Retry-After": str(wait_s)}
+        )
+
+
+TheAccess = Annotated[Access, Depends(the_access)]
 Viewer = Annotated[Reader, Depends(viewer)]
 Operator = Annotated[Reader, Depends(operator)]
+SteadyOperator = Annotated[Reader, Depends(steady_operator)]

@@ -1,4 +1,4 @@
-"""Puts the API together. The application gets an open Stoker and neither opens nor closes it.
+"""Puts API and console together. The application gets an open Stoker and neither opens nor closes it.
 
 OpenAPI is at /api/openapi.json; the interactive pages are off, because they load from other hosts.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from jobs.stoker import Stoker
-from worker.api import cache, failures, jobs, operations
+from worker.api import cache, failures, jobs, operations, overview, page, schedule, session
 from worker.api.access import Access
 from worker.api.limits import BodyLimit
+from worker.console.live import Live
+from worker.console.overview import overview as look
+from worker.console.sessions import Sessions
 from worker.settings import WorkerSettings
 
 
@@ -27,9 +30,19 @@ def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
     )
     app.state.stoker = stoker
     app.state.settings = settings
-    app.state.access = Access(settings.api)
+    tokens = {token.name: token for token in settings.api.tokens}
+    sessions = Sessions(stoker.engine, tokens, settings.api.session_s)
+    # Cookies know no ports: the installation's id keeps two of them on one host apart.
+    app.state.access = Access(settings.api, sessions, f"stoker_{stoker.installation}")
+    app.state.live = Live(lambda: _picture(stoker, settings))
+    app.state.assets = page.load()
     app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes)
+    app.add_middleware(page.StrictHeaders)
     failures.install(app)
-    for module in (cache, jobs, operations):
+    for module in (cache, jobs, schedule, overview, session, operations, page):
         app.include_router(module.router)
     return app
+
+
+async def _picture(stoker: Stoker, settings: WorkerSettings) -> str:
+    return (await look(stoker, settings.api.probe_timeout_s)).model_dump_json()

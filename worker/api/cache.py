@@ -9,21 +9,24 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from jobs.cache.view import LARGEST_ID
 from jobs.domain import ACTIVE
 from jobs.errors import NotFound
 from jobs.progress import JobState, Progress
-from worker import actions
-from worker.api.access import Operator, Viewer
+from worker import actions, lookup, steering
+from worker.api.access import SteadyOperator, Viewer
 from worker.api.context import OpenStoker, TheSettings
 from worker.figures import CacheFigures, cache_figures
 from worker.health import Health, examine, probes
+from worker.lookup import EntryFigures, Invalidated, ScopeFigures
 
 router = APIRouter(prefix="/api/cache", tags=["cache"])
 
+AMONG_ENTRIES, AMONG_EVENTS = 500, 5_000
+"""How many are looked at for what stands out."""
 ScopeId = StrictInt | Annotated[str, Field(max_length=64)]
 Name = Annotated[str, Field(max_length=64)]
 
@@ -48,6 +51,56 @@ class WarmRequest(Asked):
 
     target: Name = Field(default=ACTIVE, description="`active`, or a scope kind that the domain can warm.")
     id: ScopeId | None = None
+
+
+class RefreshRequest(Asked):
+    """Which scope's plain entries to rebuild. Without `views`, those of every view."""
+
+    kind: Name = Field(description="A scope kind of the domain.")
+    id: ScopeId
+    views: list[Name] | None = Field(default=None, min_length=1, max_length=64)
+
+
+class Refreshing(BaseModel):
+    """The jobs that rebuild the entries."""
+
+    job_ids: list[str]
+
+
+class ScopeKindFigures(BaseModel):
+    """A kind of scope, and what it has."""
+
+    views: list[str]
+    can_warm: bool
+
+
+class DomainFigures(BaseModel):
+    """What there is to look up, invalidate and warm."""
+
+    name: str
+    kinds: dict[str, ScopeKindFigures]
+    can_warm_active: bool
+
+
+class Standing(StrEnum):
+    """What entries stand out by."""
+
+    READ = "read"
+    """Read last."""
+    SLOW = "slow"
+    """Took longest to build, of those read lately."""
+
+
+class Entries(BaseModel):
+    """Entries without their bodies."""
+
+    entries: list[EntryFigures]
+
+
+class InvalidatedScopes(BaseModel):
+    """Scopes that changes named most often."""
+
+    scopes: list[Invalidated]
 
 
 class Accepted(BaseModel):
@@ -88,7 +141,11 @@ class WarmProgress(BaseModel):
 
 @router.post("/invalidate", status_code=202)
 async def invalidate(
-    asked: InvalidateRequest, operator: Operator, stoker: OpenStoker, request: Request, response: Response
+    asked: InvalidateRequest,
+    operator: SteadyOperator,
+    stoker: OpenStoker,
+    request: Request,
+    response: Response,
 ) -> Accepted:
     """Record an invalidation; the worker applies it as it does any change."""
     what = actions.invalidation_of(stoker.domain, asked.kind, asked.id, asked.views or (), hard=asked.hard)
@@ -116,7 +173,7 @@ async def invalidation(
 
 @router.post("/warm", status_code=202)
 async def warm(
-    asked: WarmRequest, operator: Operator, stoker: OpenStoker, request: Request, response: Response
+    asked: WarmRequest, operator: SteadyOperator, stoker: OpenStoker, request: Request, response: Response
 ) -> Accepted:
     """Enqueue the building of what is missing or ageing."""
     what = actions.warm_of(stoker.domain, asked.target, asked.id)
@@ -140,6 +197,62 @@ async def warming(
         error=found.error,
         updated_at=found.updated_at,
     )
+
+
+@router.post("/refresh", status_code=202)
+async def refresh(asked: RefreshRequest, operator: SteadyOperator, stoker: OpenStoker) -> Refreshing:
+    """Rebuild a scope's plain entries; readers get the old ones meanwhile."""
+    found = await steering.refresh(stoker, operator.actor, asked.kind, asked.id, asked.views or ())
+    return Refreshing(job_ids=found)
+
+
+@router.get("/domain")
+async def domain(_: Viewer, stoker: OpenStoker) -> DomainFigures:
+    """Scope kinds and their views."""
+    warmed = {plan.target for plan in stoker.domain.warm_plans}
+    return DomainFigures(
+        name=stoker.domain.name,
+        kinds={
+            kind.name: ScopeKindFigures(
+                views=[view.name for view in stoker.domain.views if view.scope == kind.name],
+                can_warm=kind.name in warmed,
+            )
+            for kind in stoker.domain.scopes
+        },
+        can_warm_active=ACTIVE in warmed,
+    )
+
+
+@router.get("/scope")
+async def scope(
+    _: Viewer,
+    stoker: OpenStoker,
+    kind: Annotated[str, Query(max_length=64)],
+    scope_id: Annotated[str, Query(alias="id", max_length=64)],
+) -> ScopeFigures:
+    """What the cache holds of a scope: entries, stamps, and the events that invalidated it last."""
+    return await lookup.look_up(stoker, stoker.domain.scope(kind, scope_id))
+
+
+@router.get("/entries")
+async def entries(
+    _: Viewer,
+    stoker: OpenStoker,
+    by: Standing = Standing.READ,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Entries:
+    """Entries that stand out, among those read lately."""
+    if by is Standing.SLOW:
+        return Entries(entries=await lookup.slowest_built(stoker, limit, AMONG_ENTRIES))
+    return Entries(entries=await lookup.lately_read(stoker, limit, limit))
+
+
+@router.get("/invalidated")
+async def invalidated(
+    _: Viewer, stoker: OpenStoker, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> InvalidatedScopes:
+    """Scopes that the latest changes named most often."""
+    return InvalidatedScopes(scopes=await lookup.most_invalidated(stoker, limit, AMONG_EVENTS))
 
 
 @router.get("/stats")

@@ -17,7 +17,7 @@ from jobs.errors import BadRequest, Forbidden, NotFound, StokerError, Unavailabl
 
 log = logging.getLogger(__name__)
 
-NAMES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+NAMES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "too_many"}
 RETRY = {"Retry-After": "1"}
 
 
@@ -48,6 +48,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
     404: {"model": Failure, "description": "There is no such thing (any more)."},
     413: {"model": Failure, "description": "The body is too large."},
     422: {"model": Failure, "description": "A field is wrong; `field` names it."},
+    429: {"model": Failure, "description": "Too often; `Retry-After` says when again."},
     503: {"model": Failure, "description": "A server does not answer; try again."},
 }
 

@@ -1,18 +1,35 @@
-"""Routes under /api/jobs: how deep each lane is, and what died. Payloads are never shown."""
+"""Routes under /api/jobs: lanes, jobs that wait and jobs that ended, one job, dead letters.
+
+Ended jobs are listed from their history in Postgres, waiting ones from the queue, a bounded number of either.
+Viewers see keys and metadata; arguments and tracebacks only operators.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.cache.view import LARGEST_ID
-from worker.api.access import Viewer
+from jobs.contracts import Lane
+from jobs.errors import NotFound
+from worker import listings, steering
+from worker.api.access import Operator, Reader, Viewer
 from worker.api.context import OpenStoker
+from worker.engine.dead_letters import Which
 from worker.figures import DeadJob, LaneFigures, dead_list, lane_figures
+from worker.history.job_rows import Filter, JobHistory, KeptRow
+from worker.listings import DeadGroup, LiveJob, LiveState
+from worker.settings import Role
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+RUNS_OF_ONE = 50
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
+Text = Annotated[str | None, Query(max_length=128)]
 
 
 class Queues(BaseModel):
@@ -27,10 +44,139 @@ class DeadJobs(BaseModel):
     dead: list[DeadJob]
 
 
+class DeadGroups(BaseModel):
+    """Dead letters by cause, the latest first."""
+
+    groups: list[DeadGroup]
+
+
+class Ended(StrEnum):
+    """How a run of a job ended. `failed`: it raised and was retried; `dead`: it will not run again."""
+
+    DONE = "done"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+class EndedJob(BaseModel):
+    """A run of a job, ended. `outcome` is what its task returned, or `retried`, `dead`, `deferred`."""
+
+    id: int
+    job_id: str | None
+    lane: str
+    kind: str
+    state: Ended
+    outcome: str
+    attempt: int
+    scope: str | None
+    error: str | None
+    waited_s: float
+    ran_s: float
+    ended_at: datetime
+
+    @classmethod
+    def of(cls, row: KeptRow) -> EndedJob:
+        """The run of a row, without its arguments."""
+        state = Ended.DONE
+        if row.failed:
+            state = Ended.DEAD if row.outcome == "dead" else Ended.FAILED
+        shown = {name: getattr(row, name) for name in cls.model_fields if name != "state"}
+        return cls(state=state, **shown)
+
+
+class JobList(BaseModel):
+    """Jobs in the queue, and runs that ended, the latest first. Next page: `before` the last id."""
+
+    live: list[LiveJob]
+    ended: list[EndedJob]
+
+
+class DeadEnd(BaseModel):
+    """Why a job will not run again."""
+
+    id: int
+    reason: str
+    error: str
+    fingerprint: str
+    attempts: int
+    died_at: datetime
+    traceback: str | None
+
+
+class Job(BaseModel):
+    """One job: where it stands, every run of it that is still known, its arguments for operators."""
+
+    job_id: str
+    lane: str
+    kind: str
+    scope: str | None
+    live: LiveJob | None
+    runs: list[EndedJob]
+    dead: DeadEnd | None
+    arguments: Any = None
+    arguments_hidden: bool
+
+
+class WhichDead(BaseModel):
+    """Which dead letters: one of the fields, or `all`."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+    kind: str | None = Field(default=None, max_length=64)
+    fingerprint: Fingerprint | None = None
+    all: bool = False
+
+    @model_validator(mode="after")
+    def _something(self) -> WhichDead:
+        given = [self.id, self.kind, self.fingerprint]
+        if self.all == any(one is not None for one in given):
+            msg = "give id, kind or fingerprint, or all: true"
+            raise ValueError(msg)
+        return self
+
+    def which(self) -> Which:
+        """The choice as the engine takes it."""
+        return Which(id=self.id, kind=self.kind, fingerprint=self.fingerprint)
+
+
+class Retried(BaseModel):
+    """How many jobs are back in their lanes, and how many letters this release cannot read."""
+
+    retried: int
+    unreadable: int
+
+
+class Discarded(BaseModel):
+    """How many letters are gone."""
+
+    discarded: int
+
+
+class LanePause(BaseModel):
+    """A lane, and whether workers begin its jobs."""
+
+    lane: Lane
+    paused: bool
+
+
 @router.get("/queues")
 async def queues(_: Viewer, stoker: OpenStoker) -> Queues:
     """Ready, deferred, running, parked and dead jobs, and the oldest ready one's age, for each lane."""
     return Queues(lanes=await lane_figures(stoker))
+
+
+@router.post("/lanes/{lane}/pause")
+async def pause(lane: Lane, operator: Operator, stoker: OpenStoker) -> LanePause:
+    """Let no worker begin a job of the lane; running ones go on. Recorded events are applied all the same."""
+    await steering.pause_lane(stoker, operator.actor, lane)
+    return LanePause(lane=lane, paused=True)
+
+
+@router.post("/lanes/{lane}/resume")
+async def resume(lane: Lane, operator: Operator, stoker: OpenStoker) -> LanePause:
+    """End a pause; workers notice at once."""
+    await steering.resume_lane(stoker, operator.actor, lane)
+    return LanePause(lane=lane, paused=False)
 
 
 @router.get("/dead")
@@ -39,6 +185,103 @@ async def dead(
     stoker: OpenStoker,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
+    fingerprint: Annotated[str | None, Query(pattern=r"^[0-9a-f]{1,32}$")] = None,
 ) -> DeadJobs:
     """Jobs that will not run again by themselves."""
-    return DeadJobs(dead=await dead_list(stoker, limit, before))
+    return DeadJobs(dead=await dead_list(stoker, limit, before, fingerprint))
+
+
+@router.get("/dead/groups")
+async def dead_groups(
+    _: Viewer, stoker: OpenStoker, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> DeadGroups:
+    """The same by cause: what died alike has one fingerprint."""
+    return DeadGroups(groups=await listings.dead_groups(stoker, limit))
+
+
+@router.post("/dead/retry")
+async def retry(asked: WhichDead, operator: Operator, stoker: OpenStoker) -> Retried:
+    """Put jobs back into their lanes, as new jobs."""
+    found = await steering.retry_dead(stoker, operator.actor, asked.which())
+    return Retried(retried=found.enqueued, unreadable=found.unreadable)
+
+
+@router.post("/dead/discard")
+async def discard(asked: WhichDead, operator: Operator, stoker: OpenStoker) -> Discarded:
+    """Delete dead letters for good."""
+    return Discarded(discarded=await steering.discard_dead(stoker, operator.actor, asked.which()))
+
+
+@router.get("")
+async def jobs(  # noqa: PLR0913 - one for each filter
+    _: Viewer,
+    stoker: OpenStoker,
+    state: Annotated[LiveState | Ended | None, Query()] = None,
+    lane: Lane | None = None,
+    kind: Text = None,
+    scope: Text = None,
+    error: Text = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
+) -> JobList:
+    """Jobs by any of these; `error` is a part of the message. Without a state, what runs and what ended."""
+    found = JobList(live=[], ended=[])
+    if before is None and error is None and not isinstance(state, Ended):
+        states = [LiveState.RUNNING] if state is None else [state]
+        live = await listings.live_jobs(stoker, [lane] if lane else list(Lane), states, limit)
+        found.live = [job for job in live if kind in (None, "", job.kind) and scope in (None, "", job.scope)][
+            :limit
+        ]
+    if not isinstance(state, LiveState):
+        which = Filter(
+            lane=lane,
+            kind=kind or None,
+            scope=scope or None,
+            error=error or None,
+            failed=None if state is None else state is not Ended.DONE,
+            outcome={Ended.FAILED: "retried", Ended.DEAD: "dead"}.get(state) if state else None,
+        )
+        rows = await JobHistory(stoker.engine).list(which, limit=limit, before=before)
+        found.ended = [EndedJob.of(row) for row in rows]
+    return found
+
+
+@router.get("/{job_id}")
+async def job(
+    job_id: Annotated[str, Path(min_length=1, max_length=64)], reader: Viewer, stoker: OpenStoker
+) -> Job:
+    """One job: where it stands, its runs, and why it died."""
+    live = await listings.live_job(stoker, job_id)
+    rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE)
+    letter = await listings.dead_letter(stoker, job_id)
+    known = (live[0] if live else None) or (rows[0] if rows else None) or letter
+    if known is None:
+        raise NotFound(f"nothing is known of job {job_id!r} (any more)")
+    arguments = live[1] if live else None
+    if arguments is None:
+        arguments = next((row.arguments for row in rows if row.arguments is not None), None)
+    if arguments is None and letter is not None:
+        arguments = letter.payload
+    acts = _acts(reader)
+    return Job(
+        job_id=job_id,
+        lane=known.lane,
+        kind=known.kind,
+        scope=live[0].scope if live else next((row.scope for row in rows), None),
+        live=live[0] if live else None,
+        runs=[EndedJob.of(row) for row in rows],
+        dead=None
+        if letter is None
+        else DeadEnd(
+            **{
+                name: getattr(letter, name) if name != "traceback" or acts else None
+                for name in DeadEnd.model_fields
+            }
+        ),
+        arguments=arguments if acts else None,
+        arguments_hidden=not acts,
+    )
+
+
+def _acts(reader: Reader) -> bool:
+    return reader.role is Role.OPERATOR

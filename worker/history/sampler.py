@@ -22,7 +22,7 @@ from worker.history.figures import FigureHistory
 from worker.history.series import Sample, grown, name
 
 TOTALS = {"done": "done", "failed": "failed", "retried": "retried", "dead": "died", "rescued": "rescued"}
-"""The engine's names of its totals, and ours."""
+"""The engine's names of its totals, and ours: `dead` is how many lie there, `died` how many came."""
 KEPT = ("hits", "stale", "loads", "load_us", "load_errors", *(f"{MISS}{cause}" for cause in Miss))
 
 

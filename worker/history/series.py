@@ -14,8 +14,6 @@ WAIT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 
 """Seconds; the buckets of the metric stoker_job_wait_seconds."""
 LONGEST = "inf"
 GAUGES = frozenset({"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing"})
-TOTALS = ("done", "failed", "retried", "died", "rescued")
-"""Counters of a lane. `died`, because `dead` is how many lie there."""
 
 
 class Sample(NamedTuple):

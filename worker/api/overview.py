@@ -1,0 +1,73 @@
+"""Routes of the whole picture: the overview once or as a stream, figures over time, who did what when."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from jobs.cache.view import LARGEST_ID
+from worker.api.access import TheAccess, Viewer
+from worker.api.context import OpenStoker, TheSettings
+from worker.api.failures import Refused
+from worker.audit import AuditList, audited
+from worker.console.live import Live
+from worker.console.overview import Overview
+from worker.console.overview import overview as look
+from worker.history.charts import Charts, Length, charts
+
+router = APIRouter(prefix="/api", tags=["overview"])
+
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+RETRY_MS = 1000
+
+
+@router.get("/overview")
+async def overview(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Overview:
+    """Is the cache right, is it warm, is the worker keeping up."""
+    return await look(stoker, settings.api.probe_timeout_s)
+
+
+@router.get(
+    "/live",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Events named `overview`."}},
+)
+async def live(_: Viewer, request: Request, access: TheAccess) -> StreamingResponse:
+    """The overview as server-sent events, every second."""
+    pictures: Live = request.app.state.live
+    if pictures.full:
+        raise Refused(503, "too_many_streams", "as many pages watch as one process serves")
+
+    async def stream() -> AsyncIterator[str]:
+        yield f"retry: {RETRY_MS}\n\n"
+        async for picture in pictures.watch():
+            try:
+                await access.identify(request)
+            except Refused:
+                yield "event: signed_out\ndata: {}\n\n"
+                return
+            yield f"event: overview\ndata: {picture}\n\n"
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+@router.get("/history")
+async def history(_: Viewer, stoker: OpenStoker, length: Length = Length.HOUR) -> Charts:
+    """Figures over time: the hour by minutes, the day by ten, the month by six hours, the year by days."""
+    return await charts(stoker.engine, length)
+
+
+@router.get("/audit")
+async def audit(
+    _: Viewer,
+    stoker: OpenStoker,
+    actor: Annotated[str | None, Query(max_length=64)] = None,
+    action: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
+) -> AuditList:
+    """What operators did, the latest first; `action` may be the first part of one: `cache`."""
+    return await audited(stoker.engine, actor or None, action or None, limit, before)

@@ -1,0 +1,74 @@
+"""The overview as a stream: looked at once a second, however many pages are open, and not at all with none.
+
+A page that is slow gets the newest picture, not a queue of old ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+MOST = 200
+"""Pages that one process serves."""
+
+Look = Callable[[], Awaitable[str]]
+
+
+class Live:
+    """One loop that looks, and everybody who watches."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._watching = 0
+        self._latest: str | None = None
+        self._changed = asyncio.Condition()
+        self._loop: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody else can watch."""
+        return self._watching >= MOST
+
+    async def watch(self) -> AsyncIterator[str]:
+        """The latest picture now, and each new one, until `close`."""
+        self._watching += 1
+        seen: str | None = None
+        try:
+            if self._loop is None or self._loop.done():
+                self._latest = None
+                self._loop = asyncio.create_task(self._run(), name="live")
+            while not self._closed:
+                async with self._changed:
+                    while self._latest is seen and not self._closed:
+                        await self._changed.wait()
+                    seen = self._latest
+                if seen is not None and not self._closed:
+                    yield seen
+        finally:
+            self._watching -= 1
+
+    async def close(self) -> None:
+        """End every stream: the process stops."""
+        self._closed = True
+        async with self._changed:
+            self._changed.notify_all()
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while self._watching and not self._closed:
+            try:
+                latest = await self._look()
+            except Exception:
+                log.exception("console.look_failed")
+            else:
+                async with self._changed:
+                    self._latest = latest
+                    self._changed.notify_all()
+            await asyncio.sleep(EVERY_S)

@@ -1,0 +1,102 @@
+"""Console sessions: a signed cookie instead of a token in the browser.
+
+The cookie names a token, never holds it. It is signed with a key that lies in Postgres and with the token's
+hash, so a token that is removed or replaced ends its sessions, and neither the settings nor a dump of the
+database alone can forge one. Nothing is stored per session; while Postgres is away a process that knows the
+key goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jobs.connections import database_errors
+from jobs.errors import DatabaseUnavailable
+from worker.settings import TokenSettings
+
+RELOAD_S = 60
+"""Seconds after which the key is looked up again: so long a deleted key goes on."""
+ENDED_KEPT = 10_000
+PARTS = 4
+
+
+@dataclass(frozen=True)
+class Session:
+    """Somebody who signed in; `until` in seconds since 1970."""
+
+    token: TokenSettings
+    until: int
+    nonce: str
+
+
+class Sessions:
+    """Makes and reads the cookies of one process; another process with the same database reads them too."""
+
+    def __init__(self, engine: AsyncEngine, tokens: Mapping[str, TokenSettings], life_s: int) -> None:
+        self._engine = engine
+        self._tokens = tokens
+        self._life_s = life_s
+        self._key: bytes | None = None
+        self._reload_at = 0.0
+        self._ended: dict[str, int] = {}
+
+    async def begin(self, token: TokenSettings) -> tuple[str, int]:
+        """A cookie's value for a token, and for how many seconds it holds."""
+        until, nonce = int(time.time()) + self._life_s, secrets.token_hex(8)
+        signature = _sign(await self._current_key(), token, until, nonce)
+        return f"{token.name}:{until}:{nonce}:{signature}", self._life_s
+
+    async def read(self, cookie: str) -> Session | None:
+        """The session of a cookie; None for one that is forged, over, ended or of a token that is gone."""
+        parts = cookie.split(":")
+        if len(parts) != PARTS or not parts[1].isdecimal() or len(cookie) > 512:  # noqa: PLR2004 - longer is forged
+            return None
+        name, until, nonce, signature = parts[0], int(parts[1]), parts[2], parts[3]
+        token = self._tokens.get(name)
+        if token is None or until < time.time() or nonce in self._ended:
+            return None
+        if not hmac.compare_digest(_sign(await self._current_key(), token, until, nonce), signature):
+            return None
+        return Session(token, until, nonce)
+
+    def end(self, session: Session) -> None:
+        """Sign out: this process takes the cookie no more."""
+        now = time.time()
+        if len(self._ended) >= ENDED_KEPT:
+            self._ended = {nonce: until for nonce, until in self._ended.items() if until > now}
+        self._ended[session.nonce] = session.until
+
+    async def _current_key(self) -> bytes:
+        if self._key is None or time.monotonic() >= self._reload_at:
+            try:
+                self._key = await self._load_key()
+            except DatabaseUnavailable:
+                if self._key is None:
+                    raise
+            self._reload_at = time.monotonic() + RELOAD_S
+        return self._key
+
+    async def _load_key(self) -> bytes:
+        with database_errors():
+            async with self._engine.begin() as connection:
+                await connection.execute(
+                    text(
+                        "INSERT INTO console_key (id, secret) VALUES (1, :secret) ON CONFLICT (id) DO NOTHING"
+                    ),
+                    {"secret": secrets.token_hex(32)},
+                )
+                found = await connection.execute(text("SELECT secret FROM console_key WHERE id = 1"))
+                return str(found.scalar_one()).encode()
+
+
+def _sign(key: bytes, token: TokenSettings, until: int, nonce: str) -> str:
+    said = f"{token.name}:{until}:{nonce}:{token.digest}".encode()
+    return hmac.new(key, said, hashlib.sha256).hexdigest()
