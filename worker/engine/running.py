@@ -68,6 +68,9 @@ async def bounded(work: asyncio.Task[str], timeout_s: float, halt: asyncio.Futur
     await asyncio.wait({work}, timeout=CANCEL_GRACE_S)
     if not work.done():
         _left_behind.add(work)
+        # Documented for those who extend asyncio: without it asyncio.run would wait for this task for ever,
+        # and the process could only be killed.
+        asyncio.tasks._unregister_task(work)  # noqa: SLF001
         work.add_done_callback(_left_behind.discard)
         logger.error("engine.task_ignores_cancellation", extra={"kind": work.get_name()})
     elif not work.cancelled() and work.exception() is None:
