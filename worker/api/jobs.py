@@ -29,7 +29,6 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 RUNS_OF_ONE = 50
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
-Text = Annotated[str | None, Query(max_length=128)]
 
 
 class Queues(BaseModel):
@@ -56,6 +55,14 @@ class Ended(StrEnum):
     DONE = "done"
     FAILED = "failed"
     DEAD = "dead"
+
+
+FILTERS: dict[LiveState | Ended | None, tuple[bool, str | None]] = {
+    Ended.DONE: (False, None),
+    Ended.FAILED: (True, "retried"),
+    Ended.DEAD: (True, "dead"),
+}
+"""Of runs: whether they failed, and with which outcome."""
 
 
 class EndedJob(BaseModel):
@@ -115,6 +122,35 @@ class Job(BaseModel):
     dead: DeadEnd | None
     arguments: Any = None
     arguments_hidden: bool
+
+
+class Choice(BaseModel):
+    """Which jobs; `error` is a part of the message. Empty is the same as absent."""
+
+    model_config = ConfigDict(extra="forbid")
+    state: LiveState | Ended | None = None
+    lane: Lane | None = None
+    kind: str | None = Field(default=None, max_length=64)
+    scope: str | None = Field(default=None, max_length=128)
+    error: str | None = Field(default=None, max_length=128)
+    limit: int = Field(default=50, ge=1, le=200)
+    before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+
+    def fits(self, job: LiveJob) -> bool:
+        """Whether a job in the queue is one of them."""
+        return (not self.kind or job.kind == self.kind) and (not self.scope or job.scope == self.scope)
+
+    def filter(self) -> Filter:
+        """The choice among runs that ended."""
+        failed, outcome = FILTERS.get(self.state, (None, None))
+        return Filter(
+            lane=self.lane,
+            kind=self.kind or None,
+            scope=self.scope or None,
+            error=self.error or None,
+            failed=failed,
+            outcome=outcome,
+        )
 
 
 class WhichDead(BaseModel):
@@ -213,35 +249,17 @@ async def discard(asked: WhichDead, operator: Operator, stoker: OpenStoker) -> D
 
 
 @router.get("")
-async def jobs(  # noqa: PLR0913 - one for each filter
-    _: Viewer,
-    stoker: OpenStoker,
-    state: Annotated[LiveState | Ended | None, Query()] = None,
-    lane: Lane | None = None,
-    kind: Text = None,
-    scope: Text = None,
-    error: Text = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
-) -> JobList:
-    """Jobs by any of these; `error` is a part of the message. Without a state, what runs and what ended."""
+async def jobs(_: Viewer, stoker: OpenStoker, asked: Annotated[Choice, Query()]) -> JobList:
+    """Jobs by any of these. Without a state: what runs now, and what ended."""
     found = JobList(live=[], ended=[])
-    if before is None and error is None and not isinstance(state, Ended):
-        states = [LiveState.RUNNING] if state is None else [state]
-        live = await listings.live_jobs(stoker, [lane] if lane else list(Lane), states, limit)
-        found.live = [job for job in live if kind in (None, "", job.kind) and scope in (None, "", job.scope)][
-            :limit
-        ]
-    if not isinstance(state, LiveState):
-        which = Filter(
-            lane=lane,
-            kind=kind or None,
-            scope=scope or None,
-            error=error or None,
-            failed=None if state is None else state is not Ended.DONE,
-            outcome={Ended.FAILED: "retried", Ended.DEAD: "dead"}.get(state) if state else None,
-        )
-        rows = await JobHistory(stoker.engine).list(which, limit=limit, before=before)
+    if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
+        states = [LiveState.RUNNING] if asked.state is None else [asked.state]
+        lanes = [asked.lane] if asked.lane else list(Lane)
+        live = await listings.live_jobs(stoker, lanes, states, asked.limit)
+        found.live = [job for job in live if asked.fits(job)][: asked.limit]
+    if not isinstance(asked.state, LiveState):
+        history = JobHistory(stoker.engine)
+        rows = await history.list(asked.filter(), limit=asked.limit, before=asked.before)
         found.ended = [EndedJob.of(row) for row in rows]
     return found
 
