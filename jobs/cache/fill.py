@@ -112,9 +112,14 @@ class Filler:
             else:
                 outcomes[key] = Outcome.ALREADY_BUILDING
         by_view = sorted(won, key=lambda pair: pair[0].view)
-        for view_name, group in groupby(by_view, key=lambda pair: pair[0].view):
-            mine = list(group)
-            filled = await self._build(self.catalog.view(view_name), mine)
+        groups = [list(group) for _, group in groupby(by_view, key=lambda pair: pair[0].view)]
+        for at, mine in enumerate(groups):
+            try:
+                filled = await self._build(self.catalog.view(mine[0][0].view), mine)
+            except BaseException:
+                # The views behind it will not be built here: nobody must wait for them (RACES 12).
+                await self._release([claim for rest in groups[at + 1 :] for _, claim in rest])
+                raise
             outcomes.update({key: one.outcome for (key, _), one in zip(mine, filled, strict=True)})
         return outcomes
 
