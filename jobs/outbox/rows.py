@@ -90,13 +90,17 @@ async def postpone(
 
 
 async def unsettled(engine: AsyncEngine) -> Unsettled:
-    """The outbox's clock and its oldest unsettled event."""
+    """The outbox's clock and its oldest unsettled event.
+
+    Not one that failed alone: what it carries is applied, its rule alarms, and one poisonous event must not
+    take the cache from everybody (RACES 36).
+    """
     with database_errors():
         async with engine.connect() as connection:
             found = await connection.execute(
                 text(
                     "SELECT clock_timestamp(), (SELECT min(recorded_at) FROM cache_events"
-                    " WHERE settled_at IS NULL)"
+                    " WHERE settled_at IS NULL AND attempts = 0)"
                 )
             )
             now, oldest = found.one()
