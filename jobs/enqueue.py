@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import repeat
 from threading import Lock
 from typing import Any, Self
 
 import redis as sync_redis
 from redis.asyncio import Redis
 
+from jobs import tracing
 from jobs.contracts import Contract, Lane, Relay
 from jobs.errors import QueueUnavailable, WrongServer
 from jobs.queue import wire
@@ -73,11 +75,17 @@ class Queue:
         """Write one job, or join the one of its coalesce key that waits."""
         return (await self._enqueue([contract], delay))[0]
 
-    async def enqueue_many(self, contracts: Sequence[Contract]) -> list[Enqueued]:
-        """Write many jobs, in their order, in one round trip for each 500."""
+    async def enqueue_many(
+        self, contracts: Sequence[Contract], *, traces: Sequence[str | None] = ()
+    ) -> list[Enqueued]:
+        """Write many jobs, in their order, in one round trip for each 500.
+
+        `traces`: the traceparent of each, where they do not all belong to the active span.
+        """
         answers: list[Enqueued] = []
         for start in range(0, len(contracts), JOBS_PER_CALL):
-            answers += await self._enqueue(contracts[start : start + JOBS_PER_CALL], timedelta(0))
+            end = start + JOBS_PER_CALL
+            answers += await self._enqueue(contracts[start:end], timedelta(0), traces[start:end])
         return answers
 
     async def ring(self) -> None:
@@ -127,19 +135,23 @@ class Queue:
         if self._blocking is not None:
             self._blocking.close()
 
-    async def _enqueue(self, contracts: Sequence[Contract], delay: timedelta) -> list[Enqueued]:
-        arguments = self._arguments(contracts, delay)
+    async def _enqueue(
+        self, contracts: Sequence[Contract], delay: timedelta, traces: Sequence[str | None] = ()
+    ) -> list[Enqueued]:
+        arguments = self._arguments(contracts, delay, traces)
         found = await ENQUEUE(self.redis, self.settings, *arguments)
         return [
             Enqueued(job_id.decode(), Answer(answer.decode()))
             for job_id, answer in zip(found[::2], found[1::2], strict=True)
         ]
 
-    def _arguments(self, contracts: Sequence[Contract], delay: timedelta) -> list[Argument]:
+    def _arguments(
+        self, contracts: Sequence[Contract], delay: timedelta, traces: Sequence[str | None] = ()
+    ) -> list[Argument]:
         arguments: list[Argument] = [self.settings.expires_s * 1000]
         now_ms, delay_ms = int(time.time() * 1000), max(0, round(delay.total_seconds() * 1000))
-        for contract in contracts:
-            payload = wire.encode(contract, now_ms)
+        for contract, trace in zip(contracts, traces or repeat(tracing.current()), strict=False):
+            payload = wire.encode(contract, now_ms, trace)
             arguments += [contract.lane, secrets.token_hex(16), payload, delay_ms, wire.digest(contract)]
         return arguments
 

@@ -48,6 +48,7 @@ cache_events = Table(
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("error", Text),
+    Column("trace", String(55), comment="W3C traceparent of the transaction; null: not traced."),
     Index("cache_events_unsettled", "recorded_at", postgresql_where=text("settled_at IS NULL")),
     Index("cache_events_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
     comment="The outbox: what changed, recorded in the writer's own transaction.",
@@ -163,4 +164,17 @@ console_key = Table(
     Column("secret", String(64), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     comment="One row: what console sessions are signed with. Delete it to end every session.",
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("role", String(16), nullable=False, comment="viewer or operator"),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True), comment="To the minute."),
+    UniqueConstraint("sha256", name="api_tokens_sha256"),
+    comment="Who may ask, beside the tokens of the settings. Only hashes are stored.",
 )

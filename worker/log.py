@@ -1,7 +1,7 @@
 """Log lines: a constant event name and its fields, for a terminal or as JSON.
 
-Every module logs `log.info("some.event", extra={...})`; this module decides how it looks. Fields never carry
-payloads or secrets. Nothing is configured at import.
+Every module logs `log.info("some.event", extra={...})`; this module decides how it looks, and adds which job
+and which trace a line belongs to. Fields never carry payloads or secrets. Nothing is configured at import.
 """
 
 from __future__ import annotations
@@ -9,10 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TextIO
 
+from jobs import tracing
 from worker.settings import LogSettings
+
+_about: ContextVar[Mapping[str, object]] = ContextVar("stoker_log", default=MappingProxyType({}))
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 QUIET = ("alembic", "arq", "asyncio", "uvicorn.access")
@@ -28,9 +35,21 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+@contextmanager
+def said_of(**about: object) -> Iterator[None]:
+    """Every line that is logged inside, in this task or in those that it starts, carries these fields too."""
+    token = _about.set({**_about.get(), **about})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
 def fields(record: logging.LogRecord) -> dict[str, object]:
-    """What was given as `extra`."""
-    return {name: value for name, value in vars(record).items() if name not in _PLAIN}
+    """What was given as `extra`, and what the line is about."""
+    given = {name: value for name, value in vars(record).items() if name not in _PLAIN}
+    trace_id = tracing.trace_id()
+    return {**_about.get(), **({"trace_id": trace_id} if trace_id else {}), **given}
 
 
 class JsonLines(logging.Formatter):

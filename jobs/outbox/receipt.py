@@ -34,10 +34,11 @@ class Applied(StrEnum):
 class CacheEvent:
     """A row of `cache_events` that a session inserts."""
 
-    def __init__(self, kind: str, payload: Any, scopes: Any) -> None:  # noqa: ANN401 - JSON
+    def __init__(self, kind: str, payload: Any, scopes: Any, trace: str | None) -> None:  # noqa: ANN401 - JSON
         self.kind = kind
         self.payload = payload
         self.scopes = scopes
+        self.trace = trace
 
 
 registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)

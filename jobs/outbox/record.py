@@ -9,6 +9,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from jobs import tracing
 from jobs.cache.view import Scope
 from jobs.domain import Domain, Event, Invalidation, Rule
 from jobs.errors import DeclarationError
@@ -59,9 +60,9 @@ class Outbox:
         Works with async and sync sessions. The scopes that the event's rule names are stored with it.
         """
         rule = REQUESTED if isinstance(what, InvalidationRequested) else self._rule(what)
-        row = CacheEvent(
-            what.kind, what.model_dump(mode="json"), encode(rule.invalidates(what), self._domain)
-        )
+        scopes = encode(rule.invalidates(what), self._domain)
+        with tracing.span(f"record {what.kind}", "producer") as trace:
+            row = CacheEvent(what.kind, what.model_dump(mode="json"), scopes, trace)
         sync = session.sync_session if isinstance(session, AsyncSession) else session
         sync.add(row)
         receipt = Receipt(row, self._engine)

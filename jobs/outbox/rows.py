@@ -30,6 +30,8 @@ class Row:
     payload: Any
     scopes: Any
     attempts: int
+    trace: str | None = None
+    """Traceparent of the transaction that recorded it."""
 
 
 _CLAIM = (
@@ -39,6 +41,7 @@ _CLAIM = (
         cache_events.c.payload,
         cache_events.c.scopes,
         cache_events.c.attempts,
+        cache_events.c.trace,
         # A relay that freezes after its claim loses it (RACES 35); set here to save a round trip.
         func.set_config("idle_in_transaction_session_timeout", bindparam("idle_ms"), True),
     )
@@ -54,7 +57,7 @@ async def claim(connection: AsyncConnection, settings: ChangesSettings) -> Seque
     found = await connection.execute(
         _CLAIM, {"idle_ms": str(round(settings.idle_in_transaction_s * 1000)), "batch": settings.batch}
     )
-    return [Row(*columns[:5]) for columns in found]
+    return [Row(*columns[:6]) for columns in found]
 
 
 async def settle(connection: AsyncConnection, ids: Sequence[int]) -> list[float]:

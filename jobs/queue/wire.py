@@ -26,6 +26,8 @@ class Stored:
     enqueued_ms: int
     flag: str
     """Digest of its coalesce key; empty: it never coalesces."""
+    trace: str | None = None
+    """Traceparent of whoever asked for it."""
 
 
 def queue_name(settings: QueueSettings, lane: Lane) -> str:
@@ -52,7 +54,7 @@ def digest(contract: Contract) -> str:
     return "" if key is None else blake2b(key.encode(), digest_size=16).hexdigest()
 
 
-def encode(contract: Contract, now_ms: int) -> bytes:
+def encode(contract: Contract, now_ms: int, trace: str | None = None) -> bytes:
     """A contract as arq's dict.
 
     `flag` and `alone` come first: the scripts read them with an anchored pattern, so that nothing which a
@@ -60,8 +62,11 @@ def encode(contract: Contract, now_ms: int) -> bytes:
     """
     flag = digest(contract)
     marks = {"flag": flag, "alone": int(contract.one_at_a_time)} if flag else {}
+    asked_in = {"trace": trace} if trace else {}
     arguments = contract.model_dump(mode="json")
-    return serialize({**marks, "t": None, "f": contract.kind, "a": [arguments], "k": {}, "et": now_ms})
+    return serialize(
+        {**marks, "t": None, "f": contract.kind, "a": [arguments], "k": {}, "et": now_ms, **asked_in}
+    )
 
 
 def decode(raw: bytes) -> Stored:
@@ -71,10 +76,11 @@ def decode(raw: bytes) -> Stored:
         kind, positional, named = job["f"], job["a"], job["k"]
         first_try, enqueued_ms = int(job["t"] or 1), int(job["et"])
         flag = str(job.get("flag", ""))
+        trace = str(job.get("trace", "")) or None
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise ContractError(f"not arq's job as JSON: {type(error).__name__}") from None
     if not isinstance(kind, str) or not isinstance(positional, list) or not isinstance(named, dict):
         raise ContractError("not arq's job as JSON: f, a or k is of another type")
     if len(positional) + bool(named) > 1:
         raise ContractError("a contract is one positional argument, or named ones")
-    return Stored(kind, positional[0] if positional else named, first_try, enqueued_ms, flag)
+    return Stored(kind, positional[0] if positional else named, first_try, enqueued_ms, flag, trace)

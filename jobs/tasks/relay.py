@@ -7,17 +7,19 @@ means that it is done again (RACES 27).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from jobs import tracing
 from jobs.cache.accounting import CHANGES, last_reads
-from jobs.cache.view import EntryKey
+from jobs.cache.view import EntryKey, Scope
 from jobs.connections import database_errors, is_outage
 from jobs.contracts import Outcome, Refresh, Relay
 from jobs.domain import Domain, Event, Invalidation, Rule
@@ -66,6 +68,7 @@ async def apply_batch(stoker: Stoker) -> tuple[int, int]:
     Raises CacheUnavailable or DatabaseUnavailable; the rows then stay as they were.
     """
     changes = stoker.settings.changes
+    started_ns = time.time_ns()
     with database_errors():
         async with stoker.engine.begin() as connection:
             rows = await outbox.claim(connection, changes)
@@ -80,8 +83,9 @@ async def apply_batch(stoker: Stoker) -> tuple[int, int]:
         stoker.accounting.observe(CHANGES, "applied", max(0, round(seconds * 1_000_000)))
     for row_id, (attempts, error) in folded.failed.items():
         logger.error("event.failed", extra={"event_id": row_id, "attempts": attempts + 1, "error": error})
+    traces = _traced(rows, stoker.domain, started_ns)
     if changes.refresh_hot:
-        await refresh_hot(stoker, folded.invalidations)
+        await refresh_hot(stoker, folded.invalidations, traces)
     return len(rows), len(done)
 
 
@@ -158,13 +162,27 @@ def _outage(error: Exception) -> bool:
     return error.connection_invalidated or (is_outage(error.orig) and not canceled)
 
 
-async def refresh_hot(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:
+def _traced(rows: Sequence[Row], domain: Domain, started_ns: int) -> dict[Scope, str]:
+    """A span in the trace of each event that has one; by scope, so that what follows goes on in it."""
+    traces: dict[Scope, str] = {}
+    for row in rows:
+        trace = tracing.recorded(f"apply {row.kind}", row.trace, started_ns, {"stoker.event_id": row.id})
+        if trace is not None:
+            with contextlib.suppress(ValueError, TypeError):  # its row was put off for the same reason
+                traces.update((one.scope, trace) for one in decode(row.scopes, domain))
+    return traces
+
+
+async def refresh_hot(
+    stoker: Stoker, invalidations: frozenset[Invalidation], traces: Mapping[Scope, str]
+) -> None:
     """Ask for a refresh of entries that were read within their TTL. Best effort."""
     try:
         hot = await _hot_entries(stoker, invalidations)
         if hot:
             await stoker.queue.enqueue_many(
-                [Refresh(view=key.view, scope_id=key.scope.id, params=key.params) for key in hot]
+                [Refresh(view=key.view, scope_id=key.scope.id, params=key.params) for key in hot],
+                traces=[traces.get(key.scope) for key in hot],
             )
     except (CacheUnavailable, QueueUnavailable) as error:
         logger.warning("relay.refresh_not_asked", extra={"error": str(error)})

@@ -17,7 +17,7 @@ import jobs
 ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"jobs.errors"}),
+    frozenset({"jobs.errors", "jobs.tracing"}),
     frozenset({"jobs.settings"}),
     frozenset({"jobs.connections", "jobs.tables"}),
     frozenset({"jobs.contracts"}),

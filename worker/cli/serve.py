@@ -19,6 +19,7 @@ from worker.cli.web import address, listening, serve
 from worker.migrate import migrate
 from worker.process import run_worker
 from worker.settings import WorkerSettings
+from worker.telemetry import telemetry
 
 Host = Annotated[str | None, typer.Option(help="Address of the API; anything but loopback needs tokens.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]
@@ -30,14 +31,14 @@ def up(
 ) -> None:
     """Start everything: servers if no URL is set, migrations, sample data, worker and API."""
     with session(embedded=without_urls(), data=data, api=_given(host, port)) as opened:
-        with listening(opened.settings.api) as taken:
+        with listening(opened.settings.api) as taken, telemetry("up"):
             asyncio.run(_up(opened, taken, sample_data=not no_sample_data))
         note("stopping the servers" if opened.owned else "stopped")
 
 
 def run(data: Data = DATA, *, embedded: Embedded = False) -> None:
     """Run the worker until SIGTERM or Ctrl-C; a second signal does not wait for running jobs."""
-    with session(embedded=embedded, data=data) as opened:
+    with session(embedded=embedded, data=data) as opened, telemetry("worker"):
         asyncio.run(_run(opened.settings))
 
 
@@ -46,6 +47,7 @@ def api(data: Data = DATA, host: Host = None, port: Port = None, *, embedded: Em
     with (
         session(embedded=embedded, data=data, api=_given(host, port)) as opened,
         listening(opened.settings.api) as taken,
+        telemetry("api"),
     ):
         asyncio.run(_serve(opened.settings, taken))
 

@@ -17,6 +17,7 @@ from typing import Any
 from arq.connections import ArqRedis
 from arq.worker import Function, Worker
 
+from jobs import tracing
 from jobs.contracts import Contract, Lane
 from jobs.errors import Defer
 from jobs.queue import wire
@@ -243,7 +244,8 @@ class LaneWorker(Worker):
     async def _run(self, job: Job, halt: asyncio.Future[Halt]) -> Verdict | None:
         job_id, function = job.claim.job_id, self.functions[job.stored.kind]
         context = {"job_id": job_id, "job_try": job.attempt}
-        work = self.loop.create_task(function.coroutine(context, job.contract), name=job.stored.kind)
+        with tracing.resumed(job.stored.trace):  # the task's context goes on in the trace of who asked
+            work = self.loop.create_task(function.coroutine(context, job.contract), name=job.stored.kind)
         self.job_tasks[job_id] = work
         try:
             outcome = await bounded(work, function.timeout_s or 0, halt)
