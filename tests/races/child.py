@@ -1,0 +1,103 @@
+"""A process that a crash test kills: it does one thing and stops, for ever, at the point that it names.
+
+Run as `python -m tests.races.child <what> <database> <queue> <cache> <prefix>`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any, NoReturn
+
+from sqlalchemy import text
+
+import jobs.outbox.rows
+import jobs.tasks.relay
+from jobs import Invalidation, Stoker, load_settings
+from jobs.settings import CacheSettings, QueueSettings, Settings
+from jobs.tasks.relay import apply_all
+from tests.notes import NoteChanged, Notes, note
+
+
+def stop_at(point: str) -> NoReturn:
+    """Say where we are and never go on: whoever reads the line kills this process."""
+    sys.stdout.write(point + "\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    raise SystemExit("nobody killed me")
+
+
+async def main(what: str, database: str, queue: str, cache: str, prefix: str) -> None:
+    """Open a Stoker on the test's servers and do what is asked."""
+    settings: Settings = load_settings(
+        database_url=database,
+        redis_url=queue,
+        cache_redis_url=cache,
+        cache=CacheSettings(prefix=prefix),
+        queue=QueueSettings(prefix=prefix),
+    )
+    async with Stoker.opened(settings, Notes().domain) as stoker:
+        await DEEDS[what](stoker)
+
+
+async def record_and_commit(stoker: Stoker) -> None:
+    """Record, commit, and die before ringing."""
+    stoker._ringer.soon = lambda: stop_at("committed")  # type: ignore[method-assign]
+    async with stoker.session() as session:
+        await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
+        stoker.record(session, NoteChanged(note_id=1, readers=(1,)))
+        await session.commit()
+
+
+async def commit_and_invalidate(stoker: Stoker) -> None:
+    """What applications do without an outbox: commit, then invalidate; dies in between."""
+    async with stoker.session() as session:
+        await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
+        await session.commit()
+    stop_at("committed")
+    await stoker.invalidate_now([Invalidation(note(1))])
+
+
+async def relay_up_to_unlink(stoker: Stoker) -> None:
+    """Claim events and die before unlinking."""
+    await _relay(stoker, jobs.tasks.relay, "unlink", "claimed", first=False)
+
+
+async def relay_up_to_settle(stoker: Stoker) -> None:
+    """Claim events, unlink, and die before settling."""
+    await _relay(stoker, jobs.tasks.relay, "unlink", "unlinked", first=True)
+
+
+async def relay_that_settles_first(stoker: Stoker) -> None:
+    """Settle events, commit, and die before unlinking: what must not be."""
+    async with stoker.engine.begin() as connection:
+        rows = await jobs.outbox.rows.claim(connection, stoker.settings.changes)
+        await jobs.outbox.rows.settle(connection, [row.id for row in rows])
+    stop_at("claimed")
+
+
+async def _relay(stoker: Stoker, module: Any, name: str, point: str, *, first: bool) -> None:  # noqa: ANN401
+    deed = getattr(module, name)
+
+    async def stopping(*arguments: Any) -> None:  # noqa: ANN401 - as they come
+        if first:
+            await deed(*arguments)
+        stop_at(point)
+
+    setattr(module, name, stopping)
+    await apply_all(stoker)
+
+
+DEEDS = {
+    one.__name__: one
+    for one in (
+        record_and_commit,
+        commit_and_invalidate,
+        relay_up_to_unlink,
+        relay_up_to_settle,
+        relay_that_settles_first,
+    )
+}
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

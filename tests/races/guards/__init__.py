@@ -1,0 +1,13 @@
+"""Every guard that a race names, and how to take it away before a process is opened."""
+
+from collections.abc import Mapping
+
+from tests.races.guards import changes, filling, reading, server
+from tests.races.guards.away import Removal
+
+GUARDS: Mapping[str, Removal] = {
+    **server.GUARDS,
+    **reading.GUARDS,
+    **filling.GUARDS,
+    **changes.GUARDS,
+}

@@ -1,0 +1,144 @@
+"""Guards of changes: outbox, relay, breaker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import NullPool, create_engine, insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+import jobs.cache.store
+import jobs.outbox.receipt
+import jobs.outbox.record
+import jobs.stoker
+import jobs.tasks.relay
+from jobs import Event, Invalidation, Refresh, Rule, Stoker
+from jobs.cache.breaker import Breaker, Unsettled
+from jobs.cache.catalog import Catalog
+from jobs.cache.store import Store
+from jobs.errors import CacheUnavailable
+from jobs.outbox import rows
+from jobs.outbox.record import Outbox
+from jobs.outbox.rows import Row
+from jobs.outbox.scopes import decode, encode
+from jobs.settings import ChangesSettings
+from jobs.tables import cache_events
+from jobs.tasks.relay import fold, unlink
+from tests.races.guards.away import Patch, Removal, replaced
+
+
+def _recorded_at_once(self: Outbox, _session: AsyncSession | Session, what: Event) -> None:
+    """The event as a row of a transaction of its own: what a queue or a message broker would be."""
+    engine = create_engine(self._engine.url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    scopes = encode(self._rule(what).invalidates(what), self._domain)
+    with engine.begin() as connection:
+        connection.execute(
+            insert(cache_events).values(kind=what.kind, payload=what.model_dump(mode="json"), scopes=scopes)
+        )
+
+
+def _swallowed(patch: Patch) -> None:
+    unlinking = Store.unlink
+
+    async def unlinked(self: Store, stamps: set[str]) -> None:
+        try:
+            await unlinking(self, stamps)
+        except CacheUnavailable:
+            return
+
+    patch.setattr(Store, "unlink", unlinked)
+
+
+def _cursor(patch: Patch) -> None:
+    claim = rows.claim
+    read_up_to = 0
+
+    async def after_cursor(connection: AsyncConnection, settings: ChangesSettings) -> Sequence[Row]:
+        nonlocal read_up_to
+        found = [row for row in await claim(connection, settings) if row.id > read_up_to]
+        read_up_to = max([read_up_to, *(row.id for row in found)])
+        return found
+
+    patch.setattr(rows, "claim", after_cursor)
+
+
+def _frozen_for_ever(patch: Patch) -> None:
+    claim = rows.claim
+
+    async def patient(connection: AsyncConnection, settings: ChangesSettings) -> Sequence[Row]:
+        return await claim(connection, settings.model_copy(update={"idle_in_transaction_s": 3600}))
+
+    patch.setattr(rows, "claim", patient)
+
+
+async def _settled_first(stoker: Stoker) -> tuple[int, int]:
+    async with stoker.engine.begin() as connection:
+        claimed = await rows.claim(connection, stoker.settings.changes)
+        folded = await fold(connection, stoker.domain, claimed)
+        await rows.settle(connection, [row.id for row in claimed])
+    await unlink(stoker, folded.invalidations)
+    return len(claimed), len(claimed)
+
+
+async def _all_or_nothing(
+    session: AsyncSession, rule: Rule[Any], same: Sequence[Row], invalidations: set[Invalidation], _: object
+) -> None:
+    events = [rule.event.model_validate(row.payload) for row in same]
+    invalidations.update(await rule.audience(session, events))  # type: ignore[misc]
+
+
+async def _no_audience(*_: object) -> None:
+    return
+
+
+def _scopes_of_notes(scopes: object, catalog: Catalog) -> list[Invalidation]:
+    """What is recorded, without the readers whom the writer saw."""
+    return [one for one in decode(scopes, catalog) if one.scope.kind == "note"]
+
+
+def _close_when_it_answers(self: Breaker, _state: Unsettled) -> None:
+    self.reason = None
+
+
+async def _refreshed_or_failed(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:
+    """Ask for refreshes as if the queue were as necessary as the cache."""
+    await stoker.queue.enqueue_many([Refresh(view="detail", scope_id=one.scope.id) for one in invalidations])
+
+
+async def _all_unsettled(engine: AsyncEngine) -> Unsettled:
+    async with engine.connect() as connection:
+        found = await connection.execute(
+            text(
+                "SELECT clock_timestamp(), (SELECT min(recorded_at) FROM cache_events"
+                " WHERE settled_at IS NULL)"
+            )
+        )
+        return Unsettled(*found.one())
+
+
+async def _always_settled(*_: object) -> bool:
+    return True
+
+
+GUARDS: Mapping[str, Removal] = {
+    "events in the writer's transaction": replaced(Outbox, "record", _recorded_at_once),
+    "errors of unlinks raised": _swallowed,
+    "rows claimed, not passed by a cursor": _cursor,
+    "locked rows skipped": replaced(rows, "_CLAIM", rows._CLAIM.with_for_update(skip_locked=False)),
+    "idle transactions ended": _frozen_for_ever,
+    "settling last": replaced(jobs.tasks.relay, "apply_batch", _settled_first),
+    "failing events alone": replaced(jobs.tasks.relay, "_audience", _all_or_nothing),
+    "the audience of the moment": replaced(jobs.tasks.relay, "_audience", _no_audience),
+    "the recorded audience": replaced(jobs.tasks.relay, "decode", _scopes_of_notes),
+    "refreshes as best effort": replaced(jobs.tasks.relay, "refresh_hot", _refreshed_or_failed),
+    "receipts that look": replaced(jobs.outbox.receipt, "is_settled", _always_settled),
+    "ringing at the outermost commit": replaced(Session, "in_nested_transaction", lambda _: False),
+    "closing on what SQL says": replaced(Breaker, "_close_when_settled", _close_when_it_answers),
+    "failing events not counting as a dead worker": replaced(jobs.stoker, "unsettled", _all_unsettled),
+    "a rule's timeout being its own fault": replaced(jobs.tasks.relay, "QUERY_CANCELED", None),
+    "outer transactions noticed": replaced(jobs.outbox.record, "joins_another", lambda _: False),
+    "unlinks in groups": replaced(jobs.cache.store, "CHUNKS_PER_CALL", 10**9),
+    "the age of the oldest event": replaced(Unsettled, "oldest_age_s", 0.0),
+}

@@ -1,0 +1,102 @@
+"""Guards of filling: stamps before loads, fresh transactions, flights and their limits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+
+from pydantic_core import to_json
+from sqlalchemy.ext.asyncio import AsyncSession
+
+import jobs.cache.fill
+import jobs.cache.loads
+from jobs import EntryKey, Stoker, View
+from jobs.cache.fill import Filled, Filler
+from jobs.cache.keys import EntryNames
+from jobs.cache.loads import Loaded, Loads
+from jobs.cache.reading import Content
+from jobs.cache.store import Claim
+from tests.races.guards.away import Patch, Removal, replaced
+
+
+async def _load_then_stamp(self: Filler, key: EntryKey) -> Filled:
+    view = self.catalog.view(key.view)
+    loaded = await self.loads.load(view, [key])
+    claim = (await self.store.begin([self.store.keys.entry(key, view.version)]))[0]
+    assert claim is not None
+    envelope, life = self._envelope(view, claim, loaded.bodies[key], claim.server.now_us(), 1)
+    outcome = (await self.store.store([(claim, envelope, life)]))[0]
+    return Filled(Content.built(loaded.bodies[key]), outcome)
+
+
+def _old_snapshot(patch: Patch) -> None:
+    """Load in one session for all, as a request's own session would be."""
+    sessions: dict[int, AsyncSession] = {}
+    close = Stoker.close
+
+    async def closing(self: Stoker) -> None:
+        for session in sessions.values():
+            await session.close()
+        await close(self)
+
+    async def load(self: Loads, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
+        session = sessions.setdefault(id(self), AsyncSession(self._engine))
+        return {key: to_json(one) for key, one in (await view.load(session, keys)).items()}
+
+    patch.setattr(Stoker, "close", closing)
+    patch.setattr(Loads, "_in_snapshot", load)
+
+
+def _join_by_entry(self: Filler, claim: Claim) -> asyncio.Task[list[Filled]] | None:
+    return next((flight for key, flight in self._flights.items() if key[0] == claim.names.entry), None)
+
+
+def _negative_entries(patch: Patch) -> None:
+    load = Loads.load
+
+    async def loaded(self: Loads, view: View, keys: Sequence[EntryKey]) -> Loaded:
+        found = await load(self, view, keys)
+        return Loaded({key: found.bodies.get(key, b"{}") for key in keys}, found.build_us)
+
+    patch.setattr(Loads, "load", loaded)
+
+
+def _uncapped(patch: Patch) -> None:
+    semaphore = asyncio.Semaphore
+    patch.setattr(
+        jobs.cache.loads,
+        "asyncio",
+        SimpleNamespace(**{**vars(asyncio), "Semaphore": lambda _: semaphore(999)}),
+    )
+
+
+async def _begun_in_the_request(self: Filler, names: EntryNames) -> Claim | None:
+    return (await self.store.begin([names]))[0]
+
+
+def _one_view_after_another(patch: Patch) -> None:
+    """A batch whose views know nothing of each other, so that a failing one forgets the others' leases."""
+
+    async def released(self: Filler, claims: Sequence[Claim]) -> None:
+        failed = next((claim for claim in claims if ":detail" in claim.names.entry), None)
+        await self.store.release([failed] if failed else [])
+
+    patch.setattr(Filler, "_release", released)
+
+
+GUARDS: Mapping[str, Removal] = {
+    "the stamp before the load": replaced(Filler, "fill", _load_then_stamp),
+    "a fresh transaction": _old_snapshot,
+    "one future per process": replaced(Filler, "_join", lambda *_: None),
+    "flights joined only under one's own stamp": replaced(Filler, "_join", _join_by_entry),
+    "detached loads": replaced(
+        jobs.cache.fill, "asyncio", SimpleNamespace(**{**vars(asyncio), "shield": lambda flight: flight})
+    ),
+    "nothing kept of what does not exist": _negative_entries,
+    "the cap on loads": _uncapped,
+    "leases given back by who goes away": replaced(Filler, "_claim", _begun_in_the_request),
+    "leases of a whole batch given back": _one_view_after_another,
+    "jitter": replaced(jobs.cache.fill, "random", SimpleNamespace(**{**vars(random), "random": lambda: 0.0})),
+}

@@ -1,0 +1,119 @@
+"""Guards of reads: what is compared before an entry is served, and who may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jobs.cache.store
+from jobs import EntryKey, Forbidden, Reading, State, View
+from jobs.cache.connection import ServerRun
+from jobs.cache.envelope import decode
+from jobs.cache.keys import EntryNames
+from jobs.cache.near import Near
+from jobs.cache.read import Cache
+from jobs.cache.reading import Content, Miss
+from jobs.cache.store import Found, Store
+from tests.races.guards.away import Patch, Removal, both, replaced
+from tests.races.guards.server import COMPARED_BY_STORE
+
+Values = tuple[bytes | None, bytes | None, bytes | Near | None]
+
+
+def judging(
+    *, stamps: bool = True, runs: bool = True, missing: bool = True, check: bool = True, hard: bool = True
+) -> Removal:
+    """Judge stored entries as `_judge` does, without comparing one of these."""
+
+    def holds(stamp: bytes | None, own: bytes, server: ServerRun) -> bool:
+        if not stamps:
+            return True
+        if stamp is None:
+            return not missing
+        return stamp == own and (not runs or stamp.startswith(server.run))
+
+    def judge(names: EntryNames, values: Values, server: ServerRun) -> Found:
+        soft_stamp, hard_stamp, stored = values
+        if isinstance(stored, Near):
+            envelope, content = stored
+        else:
+            read = decode(stored) if stored is not None else None
+            if read is None or (check and read.check != names.check):
+                return Found(None, None, Miss.COLD, revivable=False, server=server)
+            envelope, content = read, Content.stored(read)
+        hard_holds = holds(hard_stamp, envelope.hard, server)
+        miss = None
+        if not (hard_holds and holds(soft_stamp, envelope.stamp, server)):
+            miss = Miss.INVALIDATED
+        elif envelope.expired(server.now_us()):
+            miss = Miss.EXPIRED
+        return Found(envelope, content, miss, hard_holds or not hard, server)
+
+    return replaced(jobs.cache.store, "_judge", judge)
+
+
+def _near_unasked(patch: Patch) -> None:
+    fetch = Store.fetch
+
+    async def fetched(self: Store, entries: Sequence[EntryNames]) -> list[Found]:
+        kept = [self.near.get(names.entry) for names in entries]
+        found = await fetch(self, entries)
+        return [
+            one if near is None else Found(*near, None, revivable=True, server=one.server)
+            for near, one in zip(kept, found, strict=True)
+        ]
+
+    patch.setattr(Store, "fetch", fetched)
+
+
+async def _unchecked_after_miss(
+    self: Cache, _view: View, key: EntryKey, cause: Miss, _reader: object
+) -> Reading:
+    content = (await self.filler.fill(key)).content
+    assert content is not None
+    return Reading(content, State.MISS, cause=cause)
+
+
+async def _unchecked_stale(self: Cache, _view: View, key: EntryKey, _reader: object) -> Reading | None:
+    (found,) = await self._fetch([key])
+    return self._answer(key, found, State.STALE, None) if found.revivable else None
+
+
+async def _checked_before_sql(self: Cache, view: View, key: EntryKey, reader: object) -> Reading:
+    guard = self._guard(view, key)
+    role = await self._role_in_sql(guard, reader) if guard else None
+    body = (await self.filler.loads.load_without_stamp(view, key)).bodies[key]
+    return Reading(Content.built(body), State.BYPASS, role=role)
+
+
+async def _fetched_one_by_one(self: Cache, keys: list[EntryKey]) -> list[Found]:
+    """The right first, then what it guards: two round trips with a removal between them."""
+    found = {}
+    for key in reversed(keys):
+        names = self.store.keys.entry(key, self.catalog.view(key.view).version)
+        found[key] = (await self.store.fetch([names]))[0]
+    return [found[key] for key in keys]
+
+
+async def _refused_unasked(self: Cache, guard: EntryKey, found: Found, reader: object) -> str:
+    content = found.content if found.miss is None else (await self.filler.fill(guard)).content
+    role = content.decoded.get(str(reader)) if content is not None else None
+    if role is None:
+        raise Forbidden("the cached access says so")
+    return str(role)
+
+
+GUARDS: Mapping[str, Removal] = {
+    "stamps compared by the read": judging(stamps=False),
+    "stamps": both(COMPARED_BY_STORE, judging(stamps=False)),
+    "the run compared by the read": judging(runs=False),
+    "a missing stamp being a miss": judging(missing=False),
+    "the key in the envelope": judging(check=False),
+    "the hard stamp": judging(hard=False),
+    "stamps read before a near entry is served": _near_unasked,
+    "access checked on every read": replaced(Cache, "_guard", lambda *_: None),
+    "access checked after a wait": replaced(Cache, "_after_miss", _unchecked_after_miss),
+    "access checked before a stale answer": replaced(Cache, "_stale", _unchecked_stale),
+    "access checked after SQL": replaced(Cache, "_from_sql", _checked_before_sql),
+    "access read with what it guards": replaced(Cache, "_fetch", _fetched_one_by_one),
+    "refusals confirmed in SQL": replaced(Cache, "_role", _refused_unasked),
+}

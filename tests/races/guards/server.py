@@ -1,0 +1,105 @@
+"""Guards in the scripts and on the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.cache.connection import ServerRun, SharedConnection
+from jobs.cache.keys import EntryNames, KeySpace
+from jobs.cache.store import Claim, Store
+from jobs.errors import CacheUnavailable
+from tests.races.guards.away import Patch, Removal, replaced, script
+
+COMPARED_BY_STORE = script(
+    "store.lua",
+    "if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('GET', KEYS[2]) ~= ARGV[2] then",
+    "if false then",
+)
+
+
+def _place_in_line(patch: Patch) -> None:
+    """A caller that was cancelled takes its place in the line with it."""
+    send = SharedConnection.send
+
+    def sent(self: SharedConnection, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
+        future = send(self, packed, count)
+
+        def leave(done: asyncio.Future[list[Any]]) -> None:
+            if done.cancelled():
+                for call in [one for one in self._calls if one.future is done]:
+                    self._calls.remove(call)
+
+        future.add_done_callback(leave)
+        return future
+
+    patch.setattr(SharedConnection, "send", sent)
+
+
+async def _unlinked_by_script(self: Store, stamps: set[str]) -> None:
+    source = "#!lua\nfor _, key in ipairs(KEYS) do redis.call('UNLINK', key) end return 1"
+    answer = await self.client.call(("EVAL", source, len(stamps), *stamps))
+    if isinstance(answer.replies[0], Exception):
+        raise CacheUnavailable(str(answer.replies[0]))
+
+
+def _full_is_an_outage(patch: Patch) -> None:
+    begin = Store.begin
+
+    async def begun(self: Store, entries: list[EntryNames]) -> list[Claim | None]:
+        claims = await begin(self, entries)
+        if None in claims:
+            raise CacheUnavailable("the cache Redis refused a script")
+        return claims
+
+    patch.setattr(Store, "begin", begun)
+
+
+def _clock_of_the_node(patch: Patch) -> None:
+    """Every process has another hour."""
+    hours: dict[int, int] = {}
+    now_us = ServerRun.now_us
+
+    def of_the_node(self: ServerRun) -> int:
+        return now_us(self) + hours.setdefault(id(self), len(hours)) * 2 * 3600 * 1_000_000
+
+    patch.setattr(ServerRun, "now_us", of_the_node)
+
+
+def _one_key_space(patch: Patch) -> None:
+    init = KeySpace.__init__
+    patch.setattr(KeySpace, "__init__", lambda self, prefix, _: init(self, prefix, "any"))
+
+
+GUARDS: Mapping[str, Removal] = {
+    "stamps compared by the store": COMPARED_BY_STORE,
+    "stamps outliving entries": script("store.lua", "redis.call('PEXPIRE', KEYS[index], ARGV[5])", ""),
+    "random stamps": script(
+        "begin.lua",
+        "local fresh = ARGV[1] .. ARGV[2] .. string.format('%014x', now_us)",
+        "local fresh = ARGV[1] .. string.rep('x', 25)",
+    ),
+    "the time in the stamp": script("begin.lua", "string.format('%014x', now_us)", "string.rep('0', 14)"),
+    "the run compared when stamps are taken": script(
+        "begin.lua", "string.sub(stamp, 1, #ARGV[1]) ~= ARGV[1]", "false"
+    ),
+    "the lease across processes": script("begin.lua", "local won = 0", "local won = 1"),
+    "the lease naming its stamp": script(
+        "begin.lua", "string.sub(held, 1, #soft + #hard) ~= soft .. hard", "false"
+    ),
+    "a call knowing its own lease": script("begin.lua", "held == mine or ", ""),
+    "the token at the release": script(
+        "release.lua", "if redis.call('GET', KEYS[1]) == ARGV[1] then", "if true then"
+    ),
+    "the token at the store": script(
+        "store.lua",
+        "if redis.call('GET', KEYS[4]) == ARGV[1] .. ARGV[2] .. ARGV[6] then",
+        "if true then",
+    ),
+    "the place in the line": _place_in_line,
+    "plain unlinks": replaced(Store, "unlink", _unlinked_by_script),
+    "a full cache being a miss": _full_is_an_outage,
+    "the server's clock": _clock_of_the_node,
+    "the installation in the prefix": _one_key_space,
+}

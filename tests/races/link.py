@@ -1,0 +1,214 @@
+"""A wire between a process and a Redis, which a test can cut, freeze, or hold at a named command.
+
+Real bytes to a real server: what a link does to a call is what a network does to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from tests.notes import Held
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass
+class Trap:
+    """What happens to the next request that contains `command`, or, with `times`, to the next few."""
+
+    command: bytes
+    held: Held = field(default_factory=Held)
+    holds_request: bool = False
+    holds_reply: bool = False
+    loses_reply: bool = False
+    breaks_after_first: bool = False
+    answer: bytes = b""
+    times: int = 1
+
+
+class Counted:
+    """Counts requests that contain some bytes; a test waits until it has seen enough."""
+
+    def __init__(self, command: bytes) -> None:
+        self.command = command
+        self.count = 0
+        self._more = asyncio.Event()
+
+    async def reach(self, count: int) -> None:
+        """Wait until the count is reached."""
+        while self.count < count:
+            self._more.clear()
+            await self._more.wait()
+
+    def see(self, data: bytes) -> None:
+        """Look at what was sent."""
+        self.count += data.count(self.command)
+        self._more.set()
+
+
+class Link:
+    """Listens on a TCP port of its own and forwards to the server of `url`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+        self._traps: list[Trap] = []
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._is_cut = False
+        self._thaw = asyncio.Event()
+        self._thaw.set()
+        self.connected = 0
+        self._counted: list[Counted] = []
+
+    @property
+    def url(self) -> str:
+        """Where a process connects to."""
+        assert self._server is not None
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def start(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=CHUNK_BYTES)
+        return self
+
+    async def close(self) -> None:
+        """Drop every connection and stop listening."""
+        self.cut()
+        self._thaw.set()
+        for pump in list(self._pumps):
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Drop every connection; refuse new ones until `mend`."""
+        self._is_cut = True
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._is_cut = False
+        self._thaw.set()
+
+    def freeze(self) -> None:
+        """Accept everything and answer nothing until `mend`."""
+        self._thaw.clear()
+
+    def hold_request(self, command: str | bytes, times: int = 1) -> Held:
+        """Hold the next request with these bytes before the server sees it."""
+        return self._trap(Trap(_bytes(command), holds_request=True, times=times)).held
+
+    def hold_reply(self, command: str | bytes) -> Held:
+        """Let the server carry out the next request with these bytes, and hold its reply."""
+        return self._trap(Trap(_bytes(command), holds_reply=True)).held
+
+    def lose_reply(self, command: str | bytes) -> Held:
+        """Let the server carry out the next request with these bytes; then the connection is lost."""
+        return self._trap(Trap(_bytes(command), loses_reply=True)).held
+
+    def break_after_first(self, command: str | bytes) -> Held:
+        """Of the next packet with these bytes, only the first command reaches the server."""
+        return self._trap(Trap(_bytes(command), breaks_after_first=True)).held
+
+    def answer(self, command: str | bytes, reply: bytes) -> None:
+        """Answer the next request with these bytes here; the server never sees it."""
+        self._trap(Trap(_bytes(command), answer=reply))
+
+    def count(self, command: str | bytes) -> Counted:
+        """Count requests with these bytes from now on."""
+        self._counted.append(Counted(_bytes(command)))
+        return self._counted[-1]
+
+    def _trap(self, trap: Trap) -> Trap:
+        self._traps.append(trap)
+        return trap
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        self.connected += 1
+        server_reader, server_writer = await self._connect()
+        self._writers |= {writer, server_writer}
+        sprung: list[Trap] = []
+        up = asyncio.create_task(self._requests(reader, server_writer, writer, sprung))
+        down = asyncio.create_task(self._replies(server_reader, writer, sprung))
+        self._pumps |= {up, down}
+        try:
+            await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in (up, down):
+                one.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            self._pumps -= {up, down}
+            self._writers -= {writer, server_writer}
+            for each in (writer, server_writer):
+                each.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._url.scheme == "unix":
+            return await asyncio.open_unix_connection(unquote(self._url.path), limit=CHUNK_BYTES)
+        return await asyncio.open_connection(
+            self._url.hostname or "127.0.0.1", self._url.port or 6379, limit=CHUNK_BYTES
+        )
+
+    async def _requests(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        back: asyncio.StreamWriter,
+        sprung: list[Trap],
+    ) -> None:
+        while data := await reader.read(CHUNK_BYTES):
+            for counted in self._counted:
+                counted.see(data)
+            trap = self._spring(data)
+            if trap is not None and trap.answer:
+                back.write(trap.answer)
+                continue
+            if trap is not None and trap.holds_request:
+                await trap.held.pass_by()
+            elif trap is not None:
+                sprung.append(trap)
+            await self._thaw.wait()
+            if trap is not None and trap.breaks_after_first:
+                trap.held.reached.set()
+                writer.write(data[: data.index(b"\r\n*") + 2])
+                await writer.drain()
+                await trap.held.released.wait()
+                return
+            writer.write(data)
+            await writer.drain()
+
+    async def _replies(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sprung: list[Trap]
+    ) -> None:
+        while data := await reader.read(CHUNK_BYTES):
+            trap = sprung.pop(0) if sprung else None
+            if trap is not None and trap.loses_reply:
+                trap.held.reached.set()
+                return
+            if trap is not None and trap.holds_reply:
+                await trap.held.pass_by()
+            writer.write(data)
+            await writer.drain()
+
+    def _spring(self, data: bytes) -> Trap | None:
+        for trap in self._traps:
+            if trap.command in data:
+                trap.times -= 1
+                if trap.times == 0:
+                    self._traps.remove(trap)
+                return trap
+        return None
+
+
+def _bytes(command: str | bytes) -> bytes:
+    return command.encode() if isinstance(command, str) else command

@@ -1,0 +1,117 @@
+"""Who may read is looked at on every read, after every wait (rows 21, 23)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import text
+
+from jobs import (
+    Forbidden,
+    Invalidation,
+    NotFound,
+    Reading,
+)
+from tests.notes import note
+from tests.races.race import race
+from tests.races.world import World, never, patience
+
+
+@race("nothing kept of what does not exist")
+async def test_what_did_not_exist_is_not_remembered_after_its_creation(world: World) -> None:
+    """Row 21. NotFound is not cached: creation needs no event."""
+    with suppress(NotFound):
+        await world.first.read(2, "access")
+    await world.sql("INSERT INTO notes VALUES (2, 'new')")
+    await world.sql("INSERT INTO note_members VALUES (2, 1)")
+    shown = (await world.first.read(2, "access")).value
+    never(f"the new note's access is {shown}", happened=shown != {"1": "reader"})
+
+
+@race("refusals confirmed in SQL")
+async def test_a_reader_who_was_refused_is_not_refused_after_joining(world: World) -> None:
+    """Row 21. A refusal is confirmed in SQL and not cached."""
+    with pytest.raises(Forbidden):
+        await world.first.read(reader=2)
+    await world.sql("INSERT INTO note_members VALUES (1, 2)")
+    try:
+        await world.first.read(reader=2)
+    except Forbidden:
+        never("a member was refused", happened=True)
+
+
+@race("access checked on every read")
+async def test_a_removed_member_does_not_get_the_cached_entry(world: World) -> None:
+    """Row 23. Access is checked before a byte, an ETag or a 304."""
+    process = await world.warmed()
+    await world.remove_member()
+    await _is_refused(process.read())
+
+
+async def _is_refused(reading: Awaitable[Reading]) -> None:
+    try:
+        shown = await reading
+    except Forbidden:
+        return
+    never(f"a removed member was shown {shown.value}", happened=True)
+
+
+@race("access checked after a wait")
+async def test_a_member_removed_while_waiting_does_not_get_the_build(world: World) -> None:
+    """Row 23. After any wait, access is checked again."""
+    process = world.first
+    loader = process.notes.hold_before("detail")
+    waiting = world.begin(process.read())
+    await loader.reached.wait()
+    await world.remove_member()
+    loader.release()
+    await _is_refused(waiting)
+
+
+@race("access checked before a stale answer")
+async def test_a_member_removed_while_the_loader_failed_does_not_get_the_old_value(world: World) -> None:
+    """Row 23. Fail-safe checks access like any other answer."""
+    process = await world.warmed()
+    await world.sql("INSERT INTO note_members VALUES (1, 2)")
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail"}))])
+    loader = process.notes.hold_before("detail")
+    waiting = world.begin(process.read())
+    await loader.reached.wait()
+    async with process.stoker.session() as session:
+        await session.execute(text("DELETE FROM note_members WHERE reader_id = 1"))
+        await session.commit()
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"access"}))])
+    process.notes.failing["detail"] = RuntimeError("no SQL")
+    loader.release()
+    await _is_refused(waiting)
+
+
+@race("access checked after SQL")
+async def test_a_member_removed_during_a_bypassed_load_does_not_get_it(world: World) -> None:
+    """Row 23. A reader without a cache waits for SQL: its right is looked at after the load."""
+    process = world.first
+    loader = process.notes.hold_before("detail")
+    waiting = world.begin(process.read(bypass=True))
+    await loader.reached.wait()
+    await world.remove_member()
+    loader.release()
+    await _is_refused(waiting)
+
+
+@race("access read with what it guards")
+async def test_a_member_removed_between_two_looks_at_redis_does_not_get_the_newer_value(world: World) -> None:
+    """Row 23. A kept entry that is outdated takes another round trip, and access takes it too."""
+    process = await world.warmed(await world.process())
+    await world.sql("INSERT INTO note_members VALUES (1, 2)")
+    await world.sql("UPDATE notes SET body = 'v2'")
+    await world.first.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail"}))])
+    second_look = process.cache_link.hold_request(b"}:detail\r\n")
+    waiting = world.begin(process.read())
+    async with patience("the body was not asked for"):
+        await second_look.reached.wait()
+    await world.remove_member(body="secret")
+    assert await world.first.body(reader=2) == "secret"
+    second_look.release()
+    await _is_refused(waiting)

@@ -1,0 +1,179 @@
+"""While Redis is away, and when it is back (rows 7, 34, 38, 39); outages of SQL."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+import jobs.projects.acknowledged
+from jobs import CommittedNotApplied, Invalidation, Refresh, State
+from jobs.errors import DatabaseUnavailable, Defer
+from jobs.projects.acknowledged import until_applied
+from tests.notes import MemberRemoved, NoteChanged, Poison, note, reader
+from tests.races.race import race
+from tests.races.world import World, never, patience
+
+
+@race("closing on what SQL says")
+async def test_a_breaker_does_not_close_before_the_waiting_events_are_applied(world: World) -> None:
+    """Row 38. It closes when SQL shows no unsettled event older than the moment Redis answered again."""
+    process = await world.warmed(await world.process())
+    breaker = process.stoker.cache.breaker
+    process.cache_link.cut()
+    assert (await process.read()).state is State.BYPASS
+    await world.write("v2")
+    assert await process.body() == "v2"
+    process.cache_link.mend()
+    await breaker.look()
+    shown = await process.body()
+    never(f"after v2 the reader was shown {shown}", happened=shown != "v2")
+    assert breaker.open
+    await world.first.apply()
+    await breaker.look()
+    assert not breaker.open
+    await world.must_show("v2", process)
+
+
+@race("the age of the oldest event")
+async def test_a_dead_worker_does_not_mean_stale_pages(world: World) -> None:
+    """Row 38. An unsettled event that is too old opens the breaker, though Redis answers."""
+    process = await world.warmed()
+    await world.write("v2")
+    await world.sql("UPDATE cache_events SET recorded_at = recorded_at - interval '1 minute'")
+    await process.stoker.cache.breaker.look()
+    shown = await process.body()
+    never(f"{shown} was shown after a minute", happened=shown != "v2")
+    await process.apply()
+    for _ in range(2):
+        await process.stoker.cache.breaker.look()
+    assert not process.stoker.cache.breaker.open
+    await world.must_show("v2")
+
+
+@race("failing events not counting as a dead worker")
+async def test_one_poisonous_event_does_not_take_the_cache_from_everybody(world: World) -> None:
+    """Rows 36, 38. An event that fails alone alarms; it neither opens the breaker nor keeps it open."""
+    process = await world.warmed()
+    await world.write("v1", event=Poison(note_id=2))
+    await process.apply()
+    await world.sql("UPDATE cache_events SET recorded_at = recorded_at - interval '1 minute'")
+    await process.stoker.cache.breaker.look()
+    never("the breaker is open for one event", happened=process.stoker.cache.breaker.open)
+    process.stoker.cache.breaker.trip("an outage")
+    for _ in range(2):
+        await process.stoker.cache.breaker.look()
+    never("the breaker stays open for one event", happened=process.stoker.cache.breaker.open)
+
+
+@race()
+async def test_an_error_reply_does_not_reach_the_reader(world: World) -> None:
+    """A server that answers, but not with an entry (busy, a replica, no right), counts as away."""
+    process = await world.warmed()
+    process.cache_link.answer(b"MGET", b"-BUSY Valkey is busy running a script.\r\n")
+    answer = await process.read()
+    assert (answer.value["body"], answer.state) == ("v1", State.BYPASS)
+    assert process.stoker.cache.breaker.open
+
+
+@race()
+async def test_a_silent_cache_does_not_keep_a_herd_waiting_one_by_one(world: World) -> None:
+    """Row 38. Many readers share the one deadline of a cache that answers nothing."""
+    process = await world.process(cache={"timeout_s": 0.3})
+    await world.warmed(process)
+    process.cache_link.freeze()
+    async with patience("readers waited one after another", 5):
+        answers = await asyncio.gather(*(process.stoker.read("detail", 1, reader=1) for _ in range(100)))
+    assert {answer.state for answer in answers} == {State.BYPASS}
+
+
+@race()
+async def test_a_cache_that_leaves_during_a_build_does_not_take_the_answer_along(world: World) -> None:
+    """Row 7. What was built is answered, though it could not be kept."""
+    process = world.first
+    await process.read(view="access")
+    loader = process.notes.hold_after("detail")
+    build = world.begin(process.read())
+    await loader.reached.wait()
+    process.cache_link.cut()
+    loader.release()
+    assert (await build).value["body"] == "v1"
+    assert process.stoker.cache.breaker.open
+
+
+@race("errors of unlinks raised")
+async def test_a_removal_that_nobody_applied_is_not_called_done(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 39. Worker and cache unreachable: CommittedNotApplied; nothing pretends."""
+    monkeypatch.setattr(jobs.projects.acknowledged, "PATIENCE", timedelta(0))
+    elsewhere = await world.warmed(await world.process())
+    process = world.first
+    await world.sql("DELETE FROM note_members WHERE reader_id = 1")
+    receipt = await world.write("v2", event=MemberRemoved(note_id=1, reader_id=1))
+    process.cache_link.cut()
+    invalidations = [Invalidation(note(1), hard=True), Invalidation(reader(1), hard=True)]
+    try:
+        await until_applied(process.stoker, receipt, invalidations)
+    except CommittedNotApplied:
+        process.cache_link.mend()
+        await until_applied(process.stoker, receipt, invalidations)
+    role = (await elsewhere.stoker.cache.store.fetch([world.names("access")]))[0]
+    never("the removed member's right is still cached", happened=role.miss is None)
+
+
+@race()
+async def test_an_outage_of_sql_does_not_take_hits_along(world: World) -> None:
+    """Postgres away: what is valid is served; what must be built says so; the lease is given back."""
+    process = await world.warmed(await world.process(loaders={"connections": 1}))
+
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("a test")
+
+    object.__setattr__(process.stoker.cache.filler.loads, "_in_snapshot", away)
+    assert (await process.read()).state is State.HIT
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail"}))])
+    assert (await process.read()).state is State.STALE
+    await process.stoker.invalidate_now([Invalidation(note(1), hard=True)])
+    with pytest.raises(DatabaseUnavailable):
+        await process.read()
+    assert not await world.redis.exists(world.names().lease, world.names("access").lease)
+
+
+@race("leases of a whole batch given back")
+async def test_a_batch_that_failed_does_not_keep_leases_of_what_it_never_built(world: World) -> None:
+    """Row 12. One view's loader fails: the leases of the views behind it are given back, too."""
+    process = world.first
+    process.notes.failing["detail"] = RuntimeError("no SQL")
+    keys = [process.stoker.domain.key(view, 1) for view in ("detail", "summary")]
+    with pytest.raises(RuntimeError):
+        await process.stoker.cache.filler.fill_many(keys)
+    left = await world.redis.exists(world.names("detail").lease, world.names("summary").lease)
+    never("readers of the other view wait for nobody", happened=left > 0)
+
+
+@race()
+async def test_a_refresh_that_finds_another_build_is_not_dropped(world: World) -> None:
+    """Row 26. That build may have read before the change that asked for this one: deferred."""
+    process, other = world.first, await world.process()
+    loader = other.notes.hold_after("detail")
+    build = world.begin(other.read())
+    await loader.reached.wait()
+    with pytest.raises(Defer):
+        await process.task(Refresh(view="detail", scope_id="1"))
+    loader.release()
+    await build
+
+
+@race()
+async def test_reads_do_not_cost_a_call_while_the_breaker_is_open(world: World) -> None:
+    """Row 38. Open means: Redis is not touched by reads."""
+    process = await world.warmed()
+    process.stoker.cache.breaker.trip("a test")
+    asked = process.cache_link.count(b"MGET")
+    for _ in range(5):
+        assert (await process.read()).state is State.BYPASS
+    assert asked.count == 0
+    await world.write("v2", event=NoteChanged(note_id=1))
+    assert await process.body() == "v2"

@@ -1,0 +1,58 @@
+"""A failing loader brings back nothing that was taken away (rows 22, 33)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from jobs import (
+    State,
+)
+from tests.notes import NoteChanged, NoteDeleted
+from tests.races.race import race
+from tests.races.world import World, never
+
+
+@race("the hard stamp")
+async def test_fail_safe_does_not_bring_back_what_was_deleted(world: World) -> None:
+    """Row 22. After a hard invalidation nothing old is served, even if the loader fails."""
+    process = await world.warmed()
+    await world.write("v2", event=NoteDeleted(note_id=1, readers=(1,)))
+    await process.apply()
+    process.notes.failing["detail"] = RuntimeError("no SQL")
+    await _answers_nothing(world)
+
+
+async def _answers_nothing(world: World) -> None:
+    try:
+        shown = await world.first.read()
+    except RuntimeError:
+        return
+    never(f"{shown.state} {shown.value} was served", happened=True)
+
+
+@race("the hard stamp")
+@pytest.mark.parametrize("between", ["", "read between"])
+@pytest.mark.parametrize("order", ["soft, hard", "hard, soft"])
+async def test_no_order_of_soft_and_hard_serves_the_old_value(world: World, order: str, between: str) -> None:
+    """Row 33. Two stamps: the soft one's return does not bring back the hard one's."""
+    process = await world.warmed()
+    process.notes.failing["detail"] = RuntimeError("no SQL")
+    for kind in order.split(", "):
+        await world.write("v2", event=NoteDeleted(note_id=1) if kind == "hard" else NoteChanged(note_id=1))
+        await process.apply()
+        if between:  # which takes new stamps
+            with suppress(RuntimeError):
+                await process.read()
+    await _answers_nothing(world)
+
+
+@race()
+async def test_a_failing_loader_does_not_hide_that_the_answer_is_old(world: World) -> None:
+    """Row 22, the other side. After a soft invalidation the last value is served, marked stale."""
+    process = await world.warmed()
+    await world.change("v2")
+    process.notes.failing["detail"] = RuntimeError("no SQL")
+    stale = await process.read()
+    assert (stale.value["body"], stale.state) == ("v1", State.STALE)

@@ -1,0 +1,100 @@
+"""An event that cannot be applied suffers alone (row 36)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from jobs import (
+    DatabaseUnavailable,
+    Invalidation,
+)
+from tests.notes import Poison
+from tests.races.race import race
+from tests.races.world import World, applies
+
+
+async def unsettled(world: World) -> int:
+    """How many events wait."""
+    return int(await world.sql("SELECT count(*) FROM cache_events WHERE settled_at IS NULL"))
+
+
+@race("failing events alone")
+async def test_a_poisonous_event_does_not_keep_the_others_from_being_applied(world: World) -> None:
+    """Row 36. Its row alone backs off; the others proceed."""
+    await world.warmed()
+    await world.write("v2")
+    await world.write("v2", event=Poison(note_id=2))
+    await world.write("v2", event=Poison(note_id=3))
+    assert await applies(world.first) == 1
+    await world.must_show("v2")
+    rows = await world.sql("SELECT count(*) FROM cache_events WHERE attempts = 1 AND error LIKE '%poison%'")
+    assert rows == 2
+    assert await world.first.apply() == 0, "they back off"
+    world.first.notes.rule_error = None
+    await world.sql("UPDATE cache_events SET due_at = clock_timestamp()")
+    assert await world.first.apply() == 2
+    assert await unsettled(world) == 0
+
+
+async def _too_large(session: AsyncSession, _events: Sequence[Poison]) -> list[Invalidation]:
+    await session.execute(text("SELECT id FROM notes WHERE id = :id"), {"id": 2**63})
+    return []
+
+
+async def _too_slow(session: AsyncSession, _events: Sequence[Poison]) -> list[Invalidation]:
+    await session.execute(text("SET LOCAL statement_timeout = 1"))
+    await session.execute(text("SELECT pg_sleep(60)"))
+    return []
+
+
+async def _not_sql(session: AsyncSession, _events: Sequence[Poison]) -> list[Invalidation]:
+    await session.execute(text("SELECT nothing FROM nowhere"))
+    return []
+
+
+@race("failing events alone")
+@pytest.mark.parametrize("rule", [_too_large, _too_slow, _not_sql])
+async def test_a_rule_that_fails_in_sql_does_not_keep_others_waiting(world: World, rule: Any) -> None:  # noqa: ANN401
+    """Row 36. A number that is no bigint, a query that takes too long, a mistake: the row's own fault."""
+    await _applied_beside(world, rule)
+
+
+@race("a rule's timeout being its own fault")
+async def test_a_rule_that_takes_too_long_does_not_count_as_an_outage(world: World) -> None:
+    """Row 36. A statement's timeout leaves the connection as it was."""
+    await _applied_beside(world, _too_slow)
+
+
+async def _applied_beside(world: World, rule: Any) -> None:  # noqa: ANN401 - a rule's audience
+    process = world.first
+    for declared in process.notes.domain.rules:
+        if declared.event is Poison:
+            object.__setattr__(declared, "audience", rule)
+    await world.warmed()
+    await world.write("v2")
+    await world.write("v2", event=Poison(note_id=2))
+    assert await applies(process) == 1
+    await world.must_show("v2")
+
+
+@race()
+async def test_an_outage_of_sql_in_a_rule_is_not_the_events_fault(world: World) -> None:
+    """Row 36, the other side. The connection ends inside a rule: nothing is settled or postponed."""
+    process = world.first
+
+    async def ends(session: AsyncSession, _events: Sequence[Poison]) -> list[Invalidation]:
+        await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return []
+
+    for declared in process.notes.domain.rules:
+        if declared.event is Poison:
+            object.__setattr__(declared, "audience", ends)
+    await world.write("v2", event=Poison(note_id=1))
+    with pytest.raises(DatabaseUnavailable):
+        await process.apply()
+    assert await world.sql("SELECT count(*) FROM cache_events WHERE attempts = 0") == 1

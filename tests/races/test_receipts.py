@@ -1,0 +1,173 @@
+"""Writers are told the truth, and rung for at the right time (rows 25, 43)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext, suppress
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from jobs import (
+    Applied,
+    Receipt,
+    Stoker,
+)
+from tests.notes import MemberRemoved, NoteChanged
+from tests.races.race import race
+from tests.races.world import World, never, patience
+
+
+@race("receipts that look")
+async def test_a_writer_who_waits_does_not_read_what_was_before(world: World) -> None:
+    """Row 25. `receipt.applied` says APPLIED only after the cache acknowledged."""
+    await world.warmed()
+    held = world.first.cache_link.hold_request(b"UNLINK")
+    receipt = await world.write("v2")
+    relay = world.begin(world.first.apply())
+    await held.reached.wait()
+    reader = await world.process()
+    waiting = world.begin(receipt.applied())
+    said = await receipt.applied(timedelta(0))
+    if said is Applied.APPLIED:
+        shown = await reader.body()
+        never(f"told that it is applied, the writer read {shown}", happened=shown != "v2")
+    held.release()
+    await relay
+    assert await waiting is Applied.APPLIED
+    await world.must_show("v2", reader)
+
+
+class Rings:
+    """Counts the rings of a process instead of sending them."""
+
+    def __init__(self, stoker: Stoker, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        for name in ("soon", "soon_from_thread"):
+            monkeypatch.setattr(stoker._ringer, name, self._ring)
+
+    def _ring(self) -> None:
+        self.count += 1
+
+
+@race("ringing at the outermost commit")
+async def test_a_savepoints_release_does_not_ring(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 43. Only the outermost commit rings: before it, a relay would find nothing."""
+    stoker = world.first.stoker
+    rings = Rings(stoker, monkeypatch)
+    async with stoker.session() as session:
+        async with session.begin_nested():
+            receipt = stoker.record(session, NoteChanged(note_id=1))
+        never("it rang before the commit", happened=rings.count > 0)
+        await session.commit()
+    assert rings.count == 1
+    assert await world.first.apply() == 1
+    assert await receipt.applied() is Applied.APPLIED
+
+
+@race()
+async def test_an_event_of_a_savepoint_that_was_rolled_back_is_not_applied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 43. Its receipt says so, and the rest of the transaction is applied."""
+    stoker = world.first.stoker
+    rings = Rings(stoker, monkeypatch)
+    async with stoker.session() as session:
+        kept = stoker.record(session, NoteChanged(note_id=1))
+        savepoint = await session.begin_nested()
+        undone = stoker.record(session, NoteChanged(note_id=2))
+        await session.flush()
+        await savepoint.rollback()
+        await session.commit()
+    assert rings.count == 1
+    assert await undone.applied() is Applied.ROLLED_BACK
+    assert await world.first.apply() == 1
+    assert await kept.applied() is Applied.APPLIED
+
+
+@race()
+@pytest.mark.parametrize("ending", ["rollback", "close", "error"])
+async def test_an_event_that_was_never_committed_is_not_said_to_be_applied(
+    world: World, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Row 25. The receipt says ROLLED_BACK, however the transaction ended."""
+    stoker = world.first.stoker
+    rings = Rings(stoker, monkeypatch)
+    with suppress(ZeroDivisionError):
+        async with stoker.session() as session:
+            receipt = stoker.record(session, NoteChanged(note_id=1))
+            await session.flush()
+            if ending == "rollback":
+                await session.rollback()
+            assert ending != "error" or 1 / 0
+    assert await receipt.applied() is Applied.ROLLED_BACK
+    assert rings.count == 0
+    assert await world.first.apply() == 0
+
+
+@race("outer transactions noticed")
+async def test_a_receipt_does_not_say_applied_before_an_outer_transaction_commits(world: World) -> None:
+    """Rows 25, 43. A session that joined a connection's transaction commits only its own savepoint."""
+    stoker = world.first.stoker
+    async with stoker.engine.connect() as connection:
+        outer = await connection.begin()
+        async with AsyncSession(connection, join_transaction_mode="create_savepoint") as session:
+            receipt = stoker.record(session, NoteChanged(note_id=1))
+            await session.commit()
+        try:
+            said = await receipt.applied()
+        except Exception:  # noqa: BLE001 - saying that it cannot be known is honest
+            said = None
+        never("nothing is committed", happened=said is Applied.APPLIED)
+        await outer.rollback()
+
+
+@race()
+async def test_a_receipt_survives_a_session_that_forgets_its_rows(world: World) -> None:
+    """Row 25. Emptying a session after a flush undoes nothing: the event is committed and applied."""
+    stoker = world.first.stoker
+    async with stoker.session() as session:
+        receipt = stoker.record(session, NoteChanged(note_id=1))
+        await session.flush()
+        session.expunge_all()
+        await session.commit()
+    assert await world.first.apply() == 1
+    assert await receipt.applied() is Applied.APPLIED
+
+
+@race()
+@pytest.mark.parametrize("savepoint", ["", "savepoint"])
+async def test_an_event_of_a_synchronous_session_is_not_lost(world: World, savepoint: str) -> None:
+    """Rows 6, 43. psycopg sessions record, and ring from a thread of their own."""
+    stoker = world.first.stoker
+    await world.warmed()
+    rung = world.first.queue_link.count(b"relay.v1")
+    engine = create_engine(world.urls.database.replace("+asyncpg", "+psycopg"))
+
+    def write() -> Receipt:
+        with Session(engine) as session:
+            session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
+            with session.begin_nested() if savepoint else nullcontext():
+                receipt = stoker.record(session, NoteChanged(note_id=1))
+            session.commit()
+            return receipt
+
+    receipt = await asyncio.to_thread(write)
+    engine.dispose()
+    async with patience("nobody rang"):
+        await rung.reach(1)
+    assert await world.first.apply() == 1
+    assert await receipt.applied() is Applied.APPLIED
+    await world.must_show("v2")
+
+
+@race()
+async def test_a_removal_is_not_forgotten_when_its_row_is_pruned(world: World) -> None:
+    """Row 25. A settled event that was pruned counts as applied."""
+    receipt = await world.write("v2", event=MemberRemoved(note_id=1, reader_id=1))
+    await world.first.apply()
+    await world.sql("DELETE FROM cache_events")
+    assert await receipt.applied() is Applied.APPLIED
