@@ -67,6 +67,8 @@ class Contract(BaseModel):
     one_at_a_time: ClassVar[bool] = False
     """A second job of a coalesce key waits until the first has ended. Not for relays: two of them claim
     different events, and a change must not wait for a relay that hangs."""
+    followed: ClassVar[bool] = False
+    """Somebody may ask how far its jobs are: their end is written to their progress."""
 
     def coalesce_key(self) -> str | None:
         """Jobs of one key coalesce: at most one waits. None: every job runs."""
@@ -116,6 +118,7 @@ class Warm(Contract):
     kind = "warm.v1"
     lane = Lane.WARM
     timeout = timedelta(minutes=15)
+    followed = True
     target: str = Field(default="active", max_length=32)
     scope_id: str | None = Field(default=None, max_length=64)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from itertools import repeat
+from itertools import count, repeat
 from threading import Lock
 from typing import Any, Self
 
@@ -34,6 +34,12 @@ JOBS_PER_CALL = 500
 
 ENQUEUE = Script("jobs.queue", "enqueue")
 BEGIN = Script("jobs.queue", "begin")
+CANCEL = Script("jobs.queue", "cancel")
+WISH_MS = 86_400_000
+"""For how long it is remembered that a running job is to be cancelled: longer than any job runs."""
+TOKEN_MS = 60_000
+"""Life of a token in the bell of one worker process."""
+_asked = count()
 
 
 class Answer(StrEnum):
@@ -44,6 +50,17 @@ class Answer(StrEnum):
     """A job of the same key waits and has not begun: it will do this work too."""
     WILL_RERUN = "will_rerun"
     """A job of the same key runs; this one waits, because what runs may have read before the change."""
+
+
+class CancelAnswer(StrEnum):
+    """What became of a wish to cancel a job."""
+
+    CANCELLED = "cancelled"
+    """It waited: it will not run."""
+    CANCELLING = "cancelling"
+    """It runs: its worker ends it within a second, wherever that is, unless it comes to its own end first."""
+    NOT_FOUND = "not_found"
+    """It neither waits nor runs: it has ended, or never was."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +134,27 @@ class Queue:
             await self.redis.delete(f"{name}:paused")
             await self._commands.lpush(f"{name}:bell", "1")
 
+    async def cancel(self, job_id: str) -> CancelAnswer:
+        """End a waiting or running job for good; requests that have joined it go with it."""
+        asked = job_id.encode(errors="surrogateescape")
+        found = await CANCEL(self.redis, self.settings, asked, WISH_MS, TOKEN_MS, *Lane)
+        return CancelAnswer(found.decode())
+
+    async def set_concurrency(self, lane: Lane, slots: int) -> None:
+        """Jobs of the lane that run at once in each worker process, instead of what its settings say.
+
+        In effect within two seconds, until it is cleared. Above the new number, running jobs end first.
+        """
+        if slots < 1:
+            raise ValueError(f"{slots} slots: pause a lane to stop it")
+        async with answering(self.settings.timeout_s):
+            await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
+
+    async def clear_concurrency(self, lane: Lane) -> None:
+        """Each worker's own settings count again."""
+        async with answering(self.settings.timeout_s):
+            await self._commands.hdel(wire.concurrency_name(self.settings), lane)
+
     async def refuse_eviction(self) -> None:
         """Raise WrongServer if this Redis may evict jobs and no setting allows it."""
         if self.settings.allow_eviction:
@@ -152,7 +190,7 @@ class Queue:
         now_ms, delay_ms = int(time.time() * 1000), max(0, round(delay.total_seconds() * 1000))
         for contract, trace in zip(contracts, traces or repeat(tracing.current()), strict=False):
             payload = wire.encode(contract, now_ms, trace)
-            arguments += [contract.lane, secrets.token_hex(16), payload, delay_ms, wire.digest(contract)]
+            arguments += [contract.lane, _job_id(now_ms), payload, delay_ms, wire.digest(contract)]
         return arguments
 
     def _blocking_client(self) -> sync_redis.Redis:
@@ -164,3 +202,8 @@ class Queue:
                     self._url, socket_timeout=THREAD_TIMEOUT_S, socket_connect_timeout=THREAD_TIMEOUT_S
                 )
             return self._blocking
+
+
+def _job_id(now_ms: int) -> str:
+    # Random, but in the order of asking: jobs that are due in the same millisecond are claimed by their ids.
+    return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"

@@ -1,5 +1,6 @@
 """How far a job is, for whoever asked for it: a hash per job in the queue Redis, kept for a day.
 
+The last word about a job is written by the script that ends it, in the same step (`<p>:progress:<id>`).
 Never decides anything: a lost report costs a display. When Redis does not answer: QueueUnavailable.
 """
 
@@ -28,6 +29,7 @@ class JobState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)

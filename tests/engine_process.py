@@ -1,7 +1,7 @@
 """A worker process of its own, for tests that kill it: `python -m tests.engine_process <json>`.
 
-A job named `hang...` never ends, `slow...` takes a while, `die` kills its process; a line on stdout tells of
-every start.
+A job named `hang...` never ends, `slow...` takes a while, `die` kills its process, `die-late` does so once
+another one hangs in it; a line on stdout tells of every start.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ from tests.engine_stage import TEST_CONTRACTS, settings_of
 from worker.engine.runner import Engine, EngineSettings
 from worker.settings import LaneSettings
 
+hanging = asyncio.Event()
+
 
 async def run(job_id: str, contract: Contract, attempt: int) -> str:
     """Do what the job's name says."""
     name: str = getattr(contract, "name", contract.kind)
     sys.stdout.write(f"{name} {attempt} {job_id}\n")
     sys.stdout.flush()
-    if name == "die":
+    if name == "die-late":
+        await hanging.wait()
+    if name.startswith("die"):
         os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith("hang"):
+        hanging.set()
         await asyncio.Event().wait()
     if name.startswith("slow"):
         await asyncio.sleep(0.2)

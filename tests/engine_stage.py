@@ -52,6 +52,27 @@ class Long(Work):
     timeout = timedelta(hours=6)
 
 
+class Followed(Hasty):
+    """Work with next to no time, whose progress somebody follows."""
+
+    kind = "test.followed.v1"
+    followed = True
+
+
+class FollowedLong(Long):
+    """Work that may take very long, whose progress somebody follows."""
+
+    kind = "test.followed_long.v1"
+    followed = True
+
+
+class Elsewhere(Work):
+    """Work of another lane."""
+
+    kind = "test.elsewhere.v1"
+    lane = Lane.REFRESH
+
+
 class Keyed(Work):
     """Work that coalesces by name and runs once at a time."""
 
@@ -65,7 +86,7 @@ class Keyed(Work):
 
 
 TEST_CONTRACTS: dict[str, type[Contract]] = {
-    contract.kind: contract for contract in (Work, Hasty, Long, Keyed)
+    contract.kind: contract for contract in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed)
 }
 
 Act = Callable[[int], Awaitable[str]]
@@ -166,6 +187,7 @@ async def running(  # noqa: PLR0913 - a test's choices
     concurrency: int = 4,
     stop_deadline_s: float = 0.2,
     claim_life_s: float = 6,
+    rate_per_s: float = 0,
     contracts: Mapping[str, type[Contract]] = CONTRACTS,
 ) -> AsyncIterator[Running]:
     """An engine with three lanes, stopped at the end."""
@@ -173,7 +195,9 @@ async def running(  # noqa: PLR0913 - a test's choices
         url,
         queue.settings,
         EngineSettings(
-            {lane: LaneSettings(concurrency=concurrency) for lane in Lane}, stop_deadline_s, claim_life_s
+            {lane: LaneSettings(concurrency=concurrency, rate_per_s=rate_per_s) for lane in Lane},
+            stop_deadline_s,
+            claim_life_s,
         ),
         run=stage.run,
         sql=sql,

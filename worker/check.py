@@ -111,6 +111,11 @@ def _proportions(settings: WorkerSettings) -> Iterator[Finding]:
         )
     if settings.queue.connections < len(jobs):
         yield _warning(f"queue.connections ({settings.queue.connections}) is below the number of lanes")
+    if settings.lanes.changes.rate_per_s:
+        yield _warning(
+            f"lanes.changes.rate_per_s ({settings.lanes.changes.rate_per_s:g}) holds changes back: what they "
+            "make wrong is shown that much longer"
+        )
     if settings.cache.lease_s <= settings.loaders.statement_timeout_s:
         yield _warning(
             f"cache.lease_s ({settings.cache.lease_s:g}) is not above loaders.statement_timeout_s "

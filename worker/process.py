@@ -12,16 +12,16 @@ import os
 import socket
 from datetime import timedelta
 
-from jobs.contracts import Contract, Lane, Warm
-from jobs.errors import Defer, QueueUnavailable
-from jobs.progress import JobState, Progress
+from jobs import tracing
+from jobs.contracts import Contract, Lane
+from jobs.errors import Defer
+from jobs.progress import Progress
 from jobs.settings import require
 from jobs.stoker import Stoker
 from jobs.tasks import relay
 from jobs.tasks.context import TaskContext
 from jobs.tasks.run import run
 from worker.endpoint import endpoint
-from worker.engine import retry
 from worker.engine.lane import Run
 from worker.engine.observer import Observer
 from worker.engine.runner import Engine, EngineSettings
@@ -29,6 +29,7 @@ from worker.engine.supervisor import supervise
 from worker.history.keeper import Keeper
 from worker.history.recorder import Recorder
 from worker.ledger import Ledger
+from worker.log import said_of
 from worker.metrics import JobMetrics
 from worker.schedule import Schedule, tasks
 from worker.settings import WorkerSettings
@@ -89,22 +90,19 @@ class Observers:
 
 
 def runner(stoker: Stoker) -> Run:
-    """What the engine calls for each run of a job: its task, and the last word to whoever follows it."""
+    """What the engine calls for each run of a job: its task."""
     progress = Progress(stoker.queue.redis, stoker.queue.settings)
 
     async def carry_out(job_id: str, job: Contract, attempt: int) -> str:
-        followed = isinstance(job, Warm)
-        try:
-            outcome = await run(TaskContext(stoker, progress, job_id, attempt), job)
-        except Defer:
-            raise
-        except Exception as error:
-            if followed and isinstance(retry.decide(job.retry, error, attempt), retry.Dead):
-                await _last_word(progress, job_id, JobState.FAILED, f"{type(error).__name__}: {error}")
-            raise
-        if followed:
-            await _last_word(progress, job_id, JobState.DONE)
-        return outcome.value
+        facts = {"messaging.message.id": job_id, "stoker.lane": job.lane.value, "stoker.attempt": attempt}
+        with said_of(job_id=job_id), tracing.span(f"run {job.kind}", "consumer", facts):
+            try:
+                outcome = (await run(TaskContext(stoker, progress, job_id, attempt), job)).value
+            except Defer as wish:  # no error, as far as the span is concerned
+                deferred = wish
+            else:
+                return outcome
+        raise deferred
 
     return carry_out
 
@@ -112,10 +110,3 @@ def runner(stoker: Stoker) -> Run:
 def identity() -> str:
     """This process, as operators find it."""
     return f"{socket.gethostname()[:80]}:{os.getpid()}"
-
-
-async def _last_word(progress: Progress, job_id: str, state: JobState, error: str | None = None) -> None:
-    try:
-        await progress.finish(job_id, state, error)
-    except QueueUnavailable as failure:
-        log.info("progress.not_reported", extra={"job_id": job_id, "error": str(failure)})

@@ -14,7 +14,15 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from jobs.contracts import Lane
@@ -59,6 +67,8 @@ class LaneSettings(Table):
 
     concurrency: PositiveInt = 4
     """Jobs of the lane that run at once in one worker process."""
+    rate_per_s: NonNegativeFloat = 0
+    """Jobs of the lane that all workers together begin in a second; 0: no limit. To spare a database."""
 
 
 class LanesSettings(Table):

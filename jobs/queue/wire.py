@@ -35,6 +35,11 @@ def queue_name(settings: QueueSettings, lane: Lane) -> str:
     return f"{settings.prefix}:{lane}"
 
 
+def concurrency_name(settings: QueueSettings) -> str:
+    """The hash lane -> slots that operators set over the settings of every worker."""
+    return f"{settings.prefix}:concurrency"
+
+
 def serialize(job: dict[str, Any]) -> bytes:
     """The `job_serializer` for an arq client that wants to enqueue for Stoker."""
     return json.dumps(job, separators=(",", ":"), ensure_ascii=False).encode()

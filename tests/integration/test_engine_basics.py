@@ -77,6 +77,16 @@ async def test_many_jobs_in_one_call_all_run(
     assert len({name for name, _ in stage.runs}) == 1200
 
 
+async def test_jobs_of_one_call_begin_in_its_order(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
+) -> None:
+    names = [str(number) for number in range(100)]
+    await queue.enqueue_many([Work(name=name) for name in names])
+    async with running(queue, queue_url, stage, sql, concurrency=3):
+        await settled(queue, Lane.WARM, done=100)
+    assert [name for name, _ in stage.runs] == names
+
+
 async def test_a_declared_error_is_retried_and_another_is_dead_at_once(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:

@@ -19,8 +19,9 @@ from jobs.contracts import Lane
 from jobs.enqueue import Answer, Queue
 from jobs.errors import QueueUnavailable
 from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Keyed, Long, Stage, Work, eventually, running, settled
+from tests.engine_stage import Elsewhere, Keyed, Long, Stage, Work, eventually, running, settled
 from worker import embedded
+from worker.engine.claims import SUSPECT_RESCUES
 from worker.engine.dead_letters import DeadLetters, Which
 from worker.engine.depth import depth
 
@@ -147,6 +148,60 @@ async def test_a_job_that_kills_three_workers_is_quarantined_and_its_neighbours_
         await settled(queue, Lane.WARM, done=2, dead=1, running=0)
     (letter,) = await DeadLetters(sql).list(Which())
     assert (letter.reason, letter.payload["name"], letter.attempts) == ("quarantined", "die", 0)
+
+
+async def test_a_suspects_neighbours_are_not_blamed_in_other_lanes_either(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    suspect = await queue.enqueue(Work(name="die-late"))
+    neighbour = await queue.enqueue(Elsewhere(name="hang"))
+    rescues = f"{queue.settings.prefix}:rescues"
+    await queue.redis.set(f"{rescues}:{suspect.job_id}", SUSPECT_RESCUES)
+    victim = await start_worker(claim_life_s="1.5")
+    async with asyncio.timeout(40):
+        await victim.inner.wait()
+    release = stage.hold("hang")
+    async with running(queue, queue_url, stage, sql, claim_life_s=1.5):
+        await settled(queue, Lane.WARM, dead=1, running=0)
+        await stage.until(lambda: stage.runs == [("hang", 1)])
+        assert not await queue.redis.exists(f"{rescues}:{neighbour.job_id}")
+        release.set()
+        await settled(queue, Lane.REFRESH, done=1, rescued=1)
+    (letter,) = await DeadLetters(sql).list(Which())
+    assert (letter.job_id, letter.reason) == (suspect.job_id, "quarantined")
+
+
+async def test_suspects_run_one_at_a_time_in_all_lanes_of_a_process(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
+) -> None:
+    release = stage.hold("suspect")
+    for contract in (Work, Work, Elsewhere, Elsewhere):
+        asked = await queue.enqueue(contract(name="suspect"))
+        await queue.redis.set(f"{queue.settings.prefix}:rescues:{asked.job_id}", SUSPECT_RESCUES)
+    async with running(queue, queue_url, stage, sql):
+        await queue.enqueue_many([Work(name="fence"), Elsewhere(name="fence")])
+        await stage.until(lambda: len(stage.ended) == 2)  # both lanes have looked at all there is
+        assert stage.runs.count(("suspect", 1)) == 1
+        release.set()
+        await settled(queue, Lane.WARM, done=3)
+        await settled(queue, Lane.REFRESH, done=3)
+        assert not [key async for key in queue.redis.scan_iter(f"{queue.settings.prefix}:suspect:*")]
+
+
+async def test_a_rescued_job_does_not_stand_behind_a_backlog(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    victim = await start_worker(claim_life_s="1.5", concurrency="1")
+    await queue.enqueue(Work(name="hang"))
+    await victim.says("hang 1")
+    await queue.enqueue_many([Work(name=str(number)) for number in range(50)])
+    await victim.ends_by(signal.SIGKILL)
+    release = stage.hold("0")
+    async with running(queue, queue_url, stage, sql, concurrency=1, claim_life_s=1.5):
+        await settled(queue, Lane.WARM, rescued=1)
+        release.set()
+        await settled(queue, Lane.WARM, done=51)
+    assert [name for name, _ in stage.runs[:3]] == ["0", "hang", "1"]
 
 
 async def test_sigterm_gives_a_job_back_unharmed_and_exits_cleanly(

@@ -165,6 +165,8 @@ async def _follow(reports: Progress, job_id: str, timeout_s: float) -> None:
                 report(found.done, found.total)
                 if found.state is JobState.FAILED:
                     raise StokerError(f"the warming failed: {found.error}")
+                if found.state is JobState.CANCELLED:
+                    raise StokerError("the warming was cancelled")
                 if found.state is JobState.DONE:
                     break
                 if found.state is JobState.QUEUED and waited_s > UNATTENDED_S and not remarked:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from redis.asyncio import Redis
 
 from jobs.contracts import Lane
+from jobs.enqueue import CANCEL, TOKEN_MS, WISH_MS
 from jobs.queue.script import Argument, Script
 from jobs.settings import QueueSettings
 
@@ -29,8 +30,8 @@ cut off from Redis finds its claims again; rescue and end delete it."""
 RESCUES_MS = 86_400_000
 """For how long it is remembered that a job has cost its worker the life."""
 SUSPECT_RESCUES = 2
-"""A job that was running this often when its worker died is a suspect: it runs without other suspects of its
-lane beside it, and it alone is blamed for the next death. One death accuses nobody: hosts lose power."""
+"""A job that was running this often when its worker died is a suspect: it runs without other suspects in
+its process, and it alone is blamed for the next death. One death accuses nobody: hosts lose power."""
 FAR_MS = 10 * 365 * 86_400_000
 """How far in the future a parked job is due."""
 
@@ -48,11 +49,6 @@ class Claim:
     waited_s: float
     """From when it was due until it was claimed, by the server's clock."""
 
-    @property
-    def is_suspect(self) -> bool:
-        """Whether it may have killed its workers."""
-        return self.rescues >= SUSPECT_RESCUES
-
 
 @dataclass(frozen=True)
 class Claimed:
@@ -60,7 +56,7 @@ class Claimed:
 
     claims: Sequence[Claim]
     next_due_s: float | None
-    """Seconds until the lane's next job is due; zero or less: now. None: there is none."""
+    """Seconds until the lane's next job may begin; zero or less: now. None: there is none."""
 
 
 class Ending(StrEnum):
@@ -86,6 +82,9 @@ class Finish:
     """Digest of its coalesce key."""
     totals: tuple[str, ...] = ()
     """Fields of the lane's totals that it counts in."""
+    state: str = ""
+    """What its progress shows from now on, if somebody follows it; empty: what it shows already."""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,10 @@ class LaneNews:
     rescued: Mapping[str, int]
     """Ids given back for dead workers, and how often each has been."""
     parked: int
+    slots: int | None
+    """Concurrency that an operator has set; None: what the settings say."""
+    cancel: Sequence[str]
+    """Ids of this process that are to be cancelled, and rescued ones whose worker died before it could."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,11 @@ class Claims:
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
 
     async def claim(
-        self, lane: Lane, slots: int, *, suspect: bool, parked_kinds: Collection[str] = ()
+        self, lane: Lane, slots: int, *, rate_per_s: float = 0, parked_kinds: Collection[str] = ()
     ) -> Claimed:
         """Take up to `slots` due jobs; with `parked_kinds`, parked jobs of these kinds instead.
 
-        Without `suspect`, jobs that may have killed a worker are left for later.
+        All workers together take at most `rate_per_s` a second; zero: as many as there are.
         """
         kinds = f" {' '.join(sorted(parked_kinds))} " if parked_kinds else ""
         found = await CLAIM(
@@ -125,9 +128,9 @@ class Claims:
             self.owner,
             slots,
             *self._lives,
-            int(suspect),
             SUSPECT_RESCUES,
             kinds,
+            str(rate_per_s),
         )
         now_ms = float(found[0])
         claims = [
@@ -158,6 +161,8 @@ class Claims:
                 max(0, round(end.delay_s * 1000)),
                 end.flag,
                 " ".join(end.totals),
+                end.state,
+                end.error,
             ]
         return [bool(kept) for kept in await FINISH(self.redis, self.settings, *arguments)]
 
@@ -168,7 +173,6 @@ class Claims:
             *self._lives,
             int(rescue),
             RESCUES_MS,
-            SUSPECT_RESCUES,
         ]
         for lane, ids in held.items():
             arguments += [lane, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
@@ -182,9 +186,16 @@ class Claims:
                     for job_id, count in zip(rescued[::2], rescued[1::2], strict=True)
                 },
                 parked=parked,
+                slots=int(slots) if slots else None,
+                cancel=[job_id.decode(errors="surrogateescape") for job_id in cancel],
             )
-            for lane, (due, lost, rescued, parked) in zip(held, found, strict=True)
+            for lane, (due, lost, rescued, parked, slots, cancel) in zip(held, found, strict=True)
         }
+
+    async def cancel(self, job_id: str) -> None:
+        """Remove a job that was rescued from a worker which died before it could cancel it."""
+        asked = job_id.encode(errors="surrogateescape")
+        await CANCEL(self.redis, self.settings, asked, WISH_MS, TOKEN_MS, *Lane)
 
     @property
     def _lives(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from jobs.enqueue import Queue
 from jobs.queue.script import Script
 
 DEPTH = Script("worker.engine", "depth")
-TOTALS = ("done", "failed", "retried", "deferred", "dead", "parked", "rescued")
+TOTALS = ("done", "failed", "retried", "deferred", "dead", "cancelled", "parked", "rescued")
 """Counted since the queue was made. `failed`: runs that raised; `retried` and `dead`: what became of them."""
 
 
@@ -32,6 +32,8 @@ class LaneDepth:
     oldest_ready_age_s: float
     """Zero when nothing is ready."""
     paused: bool
+    slots: int | None
+    """Concurrency of each worker that an operator has set; None: what the workers' settings say."""
     totals: Mapping[str, int]
 
 
@@ -42,7 +44,7 @@ async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
 
 
 def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:
-    ready, queued, running, parked, oldest, paused, pairs = reply
+    ready, queued, running, parked, oldest, paused, slots, pairs = reply
     counted = {name.decode(): int(value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
     return LaneDepth(
         ready=ready,
@@ -51,5 +53,6 @@ def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:
         parked=parked,
         oldest_ready_age_s=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else 0.0,
         paused=bool(paused),
+        slots=int(slots) if slots else None,
         totals={name: counted.get(name, 0) for name in TOTALS},
     )

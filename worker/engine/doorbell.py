@@ -22,6 +22,8 @@ WAIT_S = 5
 ANSWER_S = 0.1
 """Seconds to let a woken lane claim before bells are heard again: a burst is one wake-up, not many."""
 OWN_BELL_LIFE_S = 60
+CANCEL = b"cancel:"
+"""Begins a token in a process's own bell that names a job to be cancelled; written by cancel.lua."""
 
 
 class Sleeper(Protocol):
@@ -32,6 +34,9 @@ class Sleeper(Protocol):
 
     def wake(self) -> asyncio.Future[None]:
         """Look for work; the future is done when it has looked."""
+
+    def cancel(self, job_id: str) -> None:
+        """End a job, if it is one of the lane's."""
 
 
 class Doorbell:
@@ -55,8 +60,15 @@ class Doorbell:
             self._heard = [bell for bell, sleeper in self._lanes.items() if sleeper.has_slots()]
             async with answering(WAIT_S + self._timeout_s):
                 rung = await self._redis.blpop([self._own, *self._heard], timeout=WAIT_S)
-            if rung is not None and rung[0] in self._lanes:
-                await asyncio.wait({self._lanes[rung[0]].wake()}, timeout=ANSWER_S)
+            if rung is not None:
+                await self._answer(*rung)
+
+    async def _answer(self, bell: bytes, token: bytes) -> None:
+        if bell in self._lanes:
+            await asyncio.wait({self._lanes[bell].wake()}, timeout=ANSWER_S)
+        elif token.startswith(CANCEL):
+            for sleeper in self._lanes.values():
+                sleeper.cancel(token.removeprefix(CANCEL).decode(errors="surrogateescape"))
 
     def slots_freed(self, sleeper: Sleeper) -> None:
         """A lane that was full has slots again: listen to its bell too.

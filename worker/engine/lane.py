@@ -30,13 +30,14 @@ from worker.engine.observer import Observer
 from worker.engine.running import Halt, Halted, Running, bounded, contained
 from worker.engine.supervisor import supervise
 from worker.engine.verdict import Job, Verdict
+from worker.settings import LaneSettings
 
 logger = logging.getLogger(__name__)
 
 Run = Callable[[str, Contract, int], Coroutine[Any, Any, str]]
 """Carries a contract out: job id, contract, number of the run (from 1) -> outcome."""
 
-OFFER_PARKED_S = 30
+OFFER_PARKED_S = 5
 """Seconds between attempts to run parked jobs whose contract this release knows."""
 BURIALS = 100
 """Dead jobs waiting for Postgres above which a lane claims no more."""
@@ -59,9 +60,12 @@ class LaneWorker(Worker):
     """A lane of one process. Inherits arq's registry, slots and counters; the ADR lists what it overrides."""
 
     def __init__(
-        self, lane: Lane, concurrency: int, parts: Parts, slots_freed: Callable[[LaneWorker], None]
+        self, lane: Lane, settings: LaneSettings, parts: Parts, slots_freed: Callable[[LaneWorker], None]
     ) -> None:
         self.lane = lane
+        self.concurrency = settings.concurrency
+        """Slots, unless an operator has set others for every worker."""
+        self._rate_per_s = settings.rate_per_s
         self.parts = parts
         self._slots_freed = slots_freed
         redis = ArqRedis(
@@ -74,7 +78,7 @@ class LaneWorker(Worker):
             queue_name=wire.queue_name(parts.claims.settings, lane),
             redis_pool=redis,
             handle_signals=False,
-            max_jobs=concurrency,
+            max_jobs=settings.concurrency,
             keep_result=0,
             job_serializer=wire.serialize,
             job_deserializer=wire.deserialize,
@@ -85,9 +89,12 @@ class LaneWorker(Worker):
         self._alarm: asyncio.TimerHandle | None = None
         self.hungry = False
         """The last claim filled every slot: there may be more."""
-        self._suspects = 0
         self._burials = 0
+        self._parked = 0
         self._offer_at = 0.0
+        self._claiming = 0
+        self._cancelled_early: set[str] = set()
+        """Jobs that were cancelled while a claim was under way: it may bring them."""
 
     # Waking and claiming
 
@@ -105,7 +112,7 @@ class LaneWorker(Worker):
                 await asyncio.sleep(LINGER_S)
 
     async def _poll_iteration(self) -> None:
-        if self._free() and time.monotonic() >= self._offer_at:
+        if self._parked and self._free() and time.monotonic() >= self._offer_at:
             await self._claim(parked_kinds=list(self.functions))
             self._offer_at = time.monotonic() + OFFER_PARKED_S
         if self._free():
@@ -115,11 +122,16 @@ class LaneWorker(Worker):
 
     async def _claim(self, parked_kinds: Sequence[str] = ()) -> None:
         free = self._free()
-        found = await self.parts.claims.claim(
-            self.lane, free, suspect=self._suspects == 0, parked_kinds=parked_kinds
-        )
-        for claim in found.claims:
-            self._start(claim)
+        self._claiming += 1
+        try:
+            found = await self.parts.claims.claim(
+                self.lane, free, rate_per_s=self._rate_per_s, parked_kinds=parked_kinds
+            )
+            for claim in found.claims:
+                self._start(claim)
+        finally:
+            self._claiming -= 1
+            self._cancelled_early.clear()
         self.hungry = len(found.claims) >= free
         self._set_alarm(found.next_due_s)
         if not self.hungry:
@@ -128,9 +140,10 @@ class LaneWorker(Worker):
     def _start(self, claim: Claim) -> None:
         self._running[claim.job_id] = Running(claim, self.loop.create_future())
         self.job_counter += 1
-        self._suspects += claim.is_suspect
         task = self.loop.create_task(self.run_job(claim.job_id, int(claim.due_ms)))
         self.tasks[claim.job_id] = task
+        if claim.job_id in self._cancelled_early:
+            self._running[claim.job_id].end(Halt.CANCELLED)
         if not self.allow_pick_jobs:  # told to stop while the claim was under way
             self._running[claim.job_id].end(Halt.STOPPED)
 
@@ -146,11 +159,28 @@ class LaneWorker(Worker):
         self._wake.set()
         return self._looked
 
+    def cancel(self, job_id: str) -> None:
+        """End a job for good, if it is one of the lane's."""
+        if job_id in self._running:
+            self._running[job_id].end(Halt.CANCELLED)
+        elif self._claiming:
+            self._cancelled_early.add(job_id)
+
+    def set_slots(self, slots: int) -> None:
+        """Run so many jobs at once from now on; above that number, running ones end first."""
+        if slots != self.max_jobs:
+            self.max_jobs = slots
+            self.wake()
+
     def hear(self, news: LaneNews) -> None:
-        """What upkeep found: the fallback for bells, and jobs that another worker has now."""
+        """What upkeep found: the fallback for bells, what operators ask, jobs that another worker has now."""
         self._set_alarm(news.next_due_s)
+        self.set_slots(news.slots or self.concurrency)
+        self._parked = news.parked
         if news.parked and time.monotonic() >= self._offer_at:
             self.wake()
+        for job_id in news.cancel:
+            self.cancel(job_id)
         for job_id in news.lost:
             if job_id in self._running:
                 self._running[job_id].end(Halt.LOST)
@@ -209,7 +239,7 @@ class LaneWorker(Worker):
             try:
                 verdict = await self._judge(running)
             finally:
-                self._leave_slot(running)
+                self._leave_slot()
             if verdict is not None:
                 await self._carry_out(verdict)
         except Exception:
@@ -221,9 +251,8 @@ class LaneWorker(Worker):
                 del self._running[job_id]
                 del self.tasks[job_id]
 
-    def _leave_slot(self, running: Running) -> None:
+    def _leave_slot(self) -> None:
         self.job_counter -= 1
-        self._suspects -= running.claim.is_suspect
         if self.hungry:
             self._wake.set()
 
@@ -252,7 +281,7 @@ class LaneWorker(Worker):
         except Defer as wish:
             return verdicts.deferred(job, wish.after.total_seconds())
         except Halted as halted:
-            return verdicts.returned(job) if halted.reason is Halt.STOPPED else None
+            return _halted(job, halted.reason)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a task raises
             extra = {"job_id": job_id, "kind": job.stored.kind, "attempt": job.attempt}
             logger.info("engine.job_failed", extra={**extra, "error": repr(error)[:500]})
@@ -298,3 +327,13 @@ class LaneWorker(Worker):
 
         timeout_s = contract.timeout.total_seconds()
         return Function(contract.kind, carry_out, timeout_s, 0, None, contract.retry.attempts)
+
+
+def _halted(job: Job, reason: Halt) -> Verdict | None:
+    match reason:
+        case Halt.STOPPED:
+            return verdicts.returned(job)
+        case Halt.CANCELLED:
+            return verdicts.cancelled(job)
+        case Halt.LOST:
+            return None

@@ -61,9 +61,6 @@ class Engine:
         contracts: Mapping[str, type[Contract]] = CONTRACTS,
     ) -> None:
         self._settings = settings
-        self._concurrency = {
-            lane: lane_settings.concurrency for lane, lane_settings in settings.lanes.items()
-        }
         self._redis = queue_client(queue_url, connections=CONNECTIONS, wait_s=queue_settings.timeout_s)
         self._claims = Claims(self._redis, queue_settings, settings.claim_life_s)
         self._parts = Parts(
@@ -74,6 +71,7 @@ class Engine:
             observer=observer or Silent(),
             contracts=contracts,
         )
+        self._lane_settings = dict(settings.lanes)
         self._lanes: dict[Lane, LaneWorker] = {}
         self._upkeep: Upkeep | None = None
 
@@ -88,17 +86,17 @@ class Engine:
         return None if self._upkeep is None else self._upkeep.silent_s
 
     def set_concurrency(self, lane: Lane, concurrency: int) -> None:
-        """Change a lane's slots while it runs; above the new number, running jobs end first."""
-        self._concurrency[lane] = concurrency
+        """Change this process's slots of a lane while it runs; what `Queue.set_concurrency` says wins."""
+        self._lane_settings[lane] = self._lane_settings[lane].model_copy(update={"concurrency": concurrency})
         if lane in self._lanes:
-            self._lanes[lane].max_jobs = concurrency
-            self._lanes[lane].wake()
+            self._lanes[lane].concurrency = concurrency
+            self._lanes[lane].set_slots(concurrency)
 
     async def run(self, stop: asyncio.Event, now: asyncio.Event | None = None) -> None:
         """Run until `stop` is set; `now` cuts the deadline short."""
         bells = Doorbell(self._redis, self._claims.settings, self._claims.owner)
-        for lane, concurrency in self._concurrency.items():
-            self._lanes[lane] = LaneWorker(lane, concurrency, self._parts, bells.slots_freed)
+        for lane, lane_settings in self._lane_settings.items():
+            self._lanes[lane] = LaneWorker(lane, lane_settings, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
         self._parts.finisher.has_backlog = lambda: any(lane.hungry for lane in self._lanes.values())
         self._upkeep = Upkeep(self._claims, self._lanes)

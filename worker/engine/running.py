@@ -28,6 +28,8 @@ class Halt(StrEnum):
 
     STOPPED = "stopped"
     """Its worker stops: the job goes back."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled the job."""
     LOST = "lost"
     """Another worker has rescued the job: that one decides."""
 
@@ -73,11 +75,16 @@ async def bounded(work: asyncio.Task[str], timeout_s: float, halt: asyncio.Futur
         asyncio.tasks._unregister_task(work)  # noqa: SLF001
         work.add_done_callback(_left_behind.discard)
         logger.error("engine.task_ignores_cancellation", extra={"kind": work.get_name()})
-    elif not work.cancelled() and work.exception() is None:
+    elif not work.cancelled() and work.exception() is None and not _is_cancelled(halt):
         return work.result()
     if halt.done():
         raise Halted(halt.result())
     raise TimeoutError(f"{work.get_name()} ran for more than {timeout_s:g} s")
+
+
+def _is_cancelled(halt: asyncio.Future[Halt]) -> bool:
+    # A task that swallowed its cancellation may have left its work half done, whatever it returned.
+    return halt.done() and halt.result() is Halt.CANCELLED
 
 
 async def contained(run: Coroutine[Any, Any, str]) -> str:

@@ -40,4 +40,6 @@ class Upkeep:
             self._last = time.monotonic()
             for name, lane in self._lanes.items():
                 lane.hear(news[name])
+                for job_id in news[name].rescued.keys() & set(news[name].cancel):
+                    await self._claims.cancel(job_id)
             await asyncio.sleep(self._every_s)

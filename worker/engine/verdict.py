@@ -7,11 +7,12 @@ parked or in a dead letter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.contracts import Contract, Lane, RetryPolicy, parse
 from jobs.errors import ContractError
+from jobs.progress import LONGEST_ERROR, JobState
 from jobs.queue import wire
 from worker.engine import retry
 from worker.engine.claims import Claim, Ending, Finish
@@ -66,17 +67,23 @@ def read(lane: Lane, claim: Claim, contracts: Mapping[str, type[Contract]]) -> J
 
 def succeeded(job: Job, outcome: str) -> Verdict:
     """The task returned."""
-    return _verdict(job, str(outcome), Ending.REMOVE, totals=("done",))
+    return _verdict(job, str(outcome), Ending.REMOVE, totals=("done",), state=JobState.DONE)
 
 
 def deferred(job: Job, after_s: float) -> Verdict:
     """The task asked to run later."""
-    return _verdict(job, "deferred", Ending.AGAIN, delay_s=after_s, totals=("deferred",))
+    verdict = _verdict(job, "deferred", Ending.AGAIN, totals=("deferred",))
+    return replace(verdict, finish=replace(verdict.finish, delay_s=after_s))
 
 
 def returned(job: Job) -> Verdict:
     """The worker stops before the task has ended: it goes back unharmed."""
     return _verdict(job, "returned", Ending.AGAIN)
+
+
+def cancelled(job: Job) -> Verdict:
+    """Somebody cancelled it while it ran."""
+    return _verdict(job, "cancelled", Ending.REMOVE, totals=("cancelled",), state=JobState.CANCELLED)
 
 
 def failed(job: Job, error: BaseException) -> Verdict:
@@ -85,28 +92,45 @@ def failed(job: Job, error: BaseException) -> Verdict:
     match retry.decide(policy, error, job.attempt):
         case retry.Again(after):
             delay_s = after.total_seconds()
-            return _verdict(job, "retried", Ending.RETRY, delay_s=delay_s, totals=("failed", "retried"))
+            verdict = _verdict(
+                job, "retried", Ending.RETRY, totals=("failed", "retried"), state=JobState.QUEUED
+            )
+            return replace(verdict, finish=replace(verdict.finish, delay_s=delay_s))
         case retry.Dead(reason):
             return buried(job, error, reason)
 
 
 def buried(job: Job, error: BaseException, reason: str) -> Verdict:
     """The job is dead of an exception."""
-    verdict = _verdict(job, "dead", Ending.REMOVE, totals=("failed", "dead"))
     letter = _letter(job.lane, job.claim, job.stored, reason, "").caused_by(error)
-    return Verdict(verdict.kind, verdict.outcome, verdict.finish, letter)
+    verdict = _verdict(job, "dead", Ending.REMOVE, totals=("failed", "dead"), state=JobState.FAILED)
+    return replace(verdict, finish=replace(verdict.finish, error=shown(letter.error)), letter=letter)
+
+
+def shown(error: str) -> str:
+    """An error as it is written to a job's progress."""
+    return error[:LONGEST_ERROR].encode(errors="replace").decode()
 
 
 def _verdict(
-    job: Job, outcome: str, ending: Ending, *, delay_s: float = 0, totals: tuple[str, ...] = ()
+    job: Job, outcome: str, ending: Ending, *, totals: tuple[str, ...] = (), state: JobState | None = None
 ) -> Verdict:
-    end = Finish(job.lane, job.claim.job_id, ending, delay_s, job.stored.flag, totals)
+    told = state if job.contract.followed and state is not None else ""
+    end = Finish(job.lane, job.claim.job_id, ending, flag=job.stored.flag, totals=totals, state=told)
     return Verdict(job.stored.kind, outcome, end)
 
 
 def _dead(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Verdict:
-    end = Finish(lane, claim.job_id, Ending.REMOVE, flag=stored.flag if stored else "", totals=("dead",))
     letter = _letter(lane, claim, stored, reason, error)
+    end = Finish(
+        lane,
+        claim.job_id,
+        Ending.REMOVE,
+        flag=stored.flag if stored else "",
+        totals=("dead",),
+        state=JobState.FAILED,
+        error=shown(error),
+    )
     return Verdict(letter.kind, "dead", end, letter)
 
 

@@ -3,22 +3,33 @@
 --
 -- Keys    <p>:<lane> zset id -> due ms; :running zset id -> claim's deadline ms; :parked zset id -> ms;
 --         :bell list; :paused; <p>:waiting:<digest>, <p>:begun:<digest>, <p>:held:<digest> id;
---         <p>:rescues:<id> count; arq:job:<id>, arq:in-progress:<id> owner, arq:retry:<id> failed runs
+--         <p>:rescues:<id> count; <p>:suspect:<owner> id; <p>:<lane>:rate ms; arq:job:<id>,
+--         arq:in-progress:<id> owner, arq:retry:<id> failed runs
 -- ARGV    prefix, lane, owner, free slots, claim's life ms, owner's mark's life ms,
---         1 if a suspect may be claimed, rescues that make a suspect,
---         kinds to take from the parked ones ('' = claim what is due)
--- Result  now ms, due ms of the lane's next job ('' = none),
+--         rescues that make a suspect, kinds to take from the parked ones ('' = claim what is due),
+--         jobs of the lane that all workers may begin in a second (0 = no limit)
+-- Result  now ms, when to look again in ms: the lane's next job is due, or its rate allows one ('' = none),
 --         then per job {id, payload or nil, due ms, failed runs, rescues}
 local prefix, lane, owner = ARGV[1], ARGV[2], ARGV[3]
-local slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local suspect_free, suspect_from, kinds = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
+local free_slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local suspect_from, kinds, rate = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local queue = prefix .. ':' .. lane
 local SUSPECT_WAITS_MS = 500
+local BURST_MS = 100
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local reply = {now, ''}
 if redis.call('EXISTS', queue .. ':paused') == 1 then return reply end
+
+-- The rate as one moment (GCRA, "generic cell rate algorithm"): each job begun moves it on by its share of a
+-- second, and jobs may begin while it is not past now. What was not used is kept for a tenth of a second only.
+local slots, spent, share_ms = free_slots, nil, nil
+if rate > 0 then
+  share_ms = 1000 / rate
+  spent = math.max(tonumber(redis.call('GET', queue .. ':rate') or 0), now - math.max(share_ms, BURST_MS))
+  slots = math.min(free_slots, math.floor((now - spent) / share_ms))
+end
 
 local function taken_by_another(id, digest)
   local begun = redis.call('GET', prefix .. ':begun:' .. digest)
@@ -28,15 +39,6 @@ end
 local function claim(id, due)
   local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
   local payload, rescues = found[1], tonumber(found[3] or 0)
-  if rescues >= suspect_from then
-    -- A suspect of having killed its worker runs without other suspects beside it, so that the next kill
-    -- tells who did it.
-    if not suspect_free then
-      redis.call('ZADD', queue, now + SUSPECT_WAITS_MS, id)
-      return
-    end
-    suspect_free = false
-  end
   local digest, alone
   if payload then digest, alone = string.match(payload, '^{"flag":"(%x+)","alone":([01])') end
   if digest then
@@ -46,6 +48,16 @@ local function claim(id, due)
       redis.call('SET', prefix .. ':held:' .. digest, id, 'PX', mark_ms)
       return
     end
+  end
+  if rescues >= suspect_from then
+    -- A suspect of having killed its worker runs without other suspects beside it, in any lane of the process,
+    -- so that the next kill tells who did it.
+    if not redis.call('SET', prefix .. ':suspect:' .. owner, id, 'NX', 'PX', mark_ms) then
+      redis.call('ZADD', queue, now + SUSPECT_WAITS_MS, id)
+      return
+    end
+  end
+  if digest then
     -- The flag goes at the start, before the work: a change from now on brings one more job (RACES 10, 26).
     if redis.call('GET', prefix .. ':waiting:' .. digest) == id then
       redis.call('DEL', prefix .. ':waiting:' .. digest)
@@ -80,11 +92,21 @@ else
   end
 end
 
+if rate > 0 and #reply > 2 then
+  spent = spent + (#reply - 2) * share_ms
+  local life = string.format('%.0f', math.max(0, spent - now) + 1000)
+  redis.call('SET', queue .. ':rate', string.format('%.3f', spent), 'PX', life)
+end
+
 local next = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
 if next[2] then
+  local due, limited = tonumber(next[2]), rate > 0 and spent + share_ms > now
   reply[2] = next[2]
-  -- Work is left that this worker has no slot for: whoever hears the bell next may have one.
-  if tonumber(next[2]) <= now and redis.call('EXISTS', queue .. ':bell') == 0 then
+  if limited then reply[2] = string.format('%.0f', math.max(due, math.ceil(spent + share_ms))) end
+  -- Work is left that this worker has no slot for: whoever hears the bell next may have one. While the rate
+  -- stands before it, a worker with free slots looks again by itself.
+  if due <= now and (not limited or #reply - 2 >= free_slots)
+      and redis.call('EXISTS', queue .. ':bell') == 0 then
     redis.call('LPUSH', queue .. ':bell', '1')
   end
 end

@@ -1,14 +1,17 @@
 #!lua flags=allow-oom
--- End claimed jobs, each only if the caller still owns its claim.
+-- End claimed jobs, each only if the caller still owns its claim. One that is to be cancelled is gone, however
+-- its run ended.
 --
--- Keys    as in claim.lua, and <p>:<lane>:totals hash
--- ARGV    prefix, owner, life of a payload past its due time ms, life of a flag of a held job ms,
+-- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash
+-- ARGV    prefix, owner, life of a payload past its due time ms, how far in the future a parked job is due ms,
 --         then per job: lane, id, ending (remove, again, retry, park), delay ms, digest or '', totals to
---         count, separated by spaces
+--         count, separated by spaces, state for its progress or '', error for it
 -- Result  per job: 1, or 0 if the claim was lost (nothing was changed)
 local prefix, owner, life_ms, far_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
+local suspect = redis.call('GET', prefix .. ':suspect:' .. owner)
 
 local function ring(queue)
   if redis.call('EXISTS', queue .. ':bell') == 0 then redis.call('LPUSH', queue .. ':bell', '1') end
@@ -38,13 +41,24 @@ local function release_held(queue, id, digest)
   end
 end
 
+local function report(id, state, error)
+  local key = prefix .. ':progress:' .. id
+  if redis.call('EXISTS', key) == 1 then
+    redis.call('HSET', key, 'state', state, 'error', error, 'updated_ms', now)
+  end
+end
+
 local replies = {}
-for i = 5, #ARGV, 6 do
+for i = 5, #ARGV, 8 do
   local queue, id, ending = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest, totals = tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5]
+  local state, error = ARGV[i + 6], ARGV[i + 7]
   if redis.call('GET', 'arq:in-progress:' .. id) ~= owner then
     replies[#replies + 1] = 0
   else
+    if cancelling and redis.call('SREM', prefix .. ':cancelling', id) == 1 and ending ~= 'remove' then
+      ending, totals, state, error = 'remove', 'cancelled', 'cancelled', ''
+    end
     redis.call('ZREM', queue .. ':running', id)
     if ending == 'remove' then
       redis.call('DEL', 'arq:job:' .. id, 'arq:in-progress:' .. id, 'arq:retry:' .. id,
@@ -53,6 +67,7 @@ for i = 5, #ARGV, 6 do
       -- A run that came to an end by itself killed nobody.
       redis.call('DEL', 'arq:in-progress:' .. id, prefix .. ':rescues:' .. id)
     end
+    if suspect == id then redis.call('DEL', prefix .. ':suspect:' .. owner) end
     if ending == 'park' then
       -- In the queue too, far in the future: arq sees a deferred job.
       redis.call('ZADD', queue .. ':parked', now, id)
@@ -72,6 +87,7 @@ for i = 5, #ARGV, 6 do
     for field in string.gmatch(totals, '%S+') do
       redis.call('HINCRBY', queue .. ':totals', field, 1)
     end
+    if state ~= '' then report(id, state, error) end
     replies[#replies + 1] = 1
   end
 end

@@ -2,18 +2,20 @@
 -- One call per worker process every two seconds: renew its claims, rescue those of dead workers, and tell
 -- when the next job of each lane is due (the fallback for a bell that nobody rang). Two commands when idle.
 --
--- Keys    as in claim.lua, and <p>:<lane>:totals hash
+-- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
+--         <p>:cancelling set of ids
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
---         rescues that make a suspect, then per lane: its name, number of ids, the ids this process holds
+--         then per lane: its name, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
---         {rescued id, its rescues, ...}, number of parked jobs}
+--         {rescued id, its rescues, ...}, number of parked jobs, slots set by an operator ('' = none),
+--         {ids held or rescued that are to be cancelled}}
 local prefix, owner, life_ms, mark_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local rescue, count_ms, suspect_from = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7])
+local rescue, count_ms = ARGV[5] == '1', ARGV[6]
 
-local lanes, keys = {}, {}
-local at = 8
+local lanes, keys = {}, {prefix .. ':concurrency'}
+local at = 7
 while at <= #ARGV do
-  local lane = {queue = prefix .. ':' .. ARGV[at], ids = {}}
+  local lane = {name = ARGV[at], queue = prefix .. ':' .. ARGV[at], ids = {}, cancel = {}}
   for i = 1, tonumber(ARGV[at + 1]) do lane.ids[i] = ARGV[at + 1 + i] end
   at = at + 2 + #lane.ids
   lanes[#lanes + 1] = lane
@@ -23,13 +25,20 @@ end
 
 local reply = {0}
 if redis.call('EXISTS', unpack(keys)) == 0 then
-  for i = 1, #lanes do reply[i + 1] = {'', {}, {}, 0} end
+  for i = 1, #lanes do reply[i + 1] = {'', {}, {}, 0, '', {}} end
   return reply
 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 reply[1] = now
+local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
+
+local function look_for_wish(lane, id)
+  if cancelling and redis.call('SISMEMBER', prefix .. ':cancelling', id) == 1 then
+    lane.cancel[#lane.cancel + 1] = id
+  end
+end
 
 local function renew(lane)
   local lost = {}
@@ -38,6 +47,7 @@ local function renew(lane)
     if mark == owner then
       redis.call('ZADD', lane.queue .. ':running', 'XX', now + life_ms, id)
       redis.call('PEXPIRE', 'arq:in-progress:' .. id, mark_ms)
+      look_for_wish(lane, id)
     elseif mark or redis.call('ZSCORE', lane.queue, id) then
       lost[#lost + 1] = id -- another worker has it, or will
     end
@@ -45,35 +55,46 @@ local function renew(lane)
   return lost
 end
 
+local function is_blamed(id, dead)
+  -- Where a suspect ran, in whatever lane, it alone is blamed: its neighbours are not punished.
+  local suspect = dead and redis.call('GET', prefix .. ':suspect:' .. dead)
+  if suspect == id then
+    -- Kept for neighbours whose claims expire a little later; not for ever, should the owner be alive after all.
+    redis.call('PEXPIRE', prefix .. ':suspect:' .. dead, 2 * life_ms)
+  end
+  return not suspect or suspect == id
+end
+
 local function rescue_expired(lane)
   local expired = redis.call('ZRANGEBYSCORE', lane.queue .. ':running', '-inf', now, 'LIMIT', 0, 500)
-  local rescued, jobs, has_suspect = {}, {}, {}
-  for i, id in ipairs(expired) do
-    local found = redis.call('MGET', 'arq:in-progress:' .. id, prefix .. ':rescues:' .. id)
-    jobs[i] = {id = id, owner = found[1] or '', rescues = tonumber(found[2] or 0)}
-    if jobs[i].rescues >= suspect_from then has_suspect[jobs[i].owner] = true end
-  end
-  for _, job in ipairs(jobs) do
-    -- Where a suspect ran, it alone is blamed: its neighbours are not punished.
-    if job.rescues >= suspect_from or not has_suspect[job.owner] then
-      job.rescues = redis.call('INCR', prefix .. ':rescues:' .. job.id)
-      redis.call('PEXPIRE', prefix .. ':rescues:' .. job.id, count_ms)
+  local rescued = {}
+  if #expired == 0 then return rescued end
+  -- They were first once, so they are again: a backlog does not stand before them.
+  local first = tonumber(redis.call('ZRANGE', lane.queue, 0, 0, 'WITHSCORES')[2] or now)
+  for _, id in ipairs(expired) do
+    local key, rescues = prefix .. ':rescues:' .. id, nil
+    if is_blamed(id, redis.call('GET', 'arq:in-progress:' .. id)) then
+      rescues = redis.call('INCR', key)
+      redis.call('PEXPIRE', key, count_ms)
+    else
+      rescues = tonumber(redis.call('GET', key) or 0)
     end
-    redis.call('ZREM', lane.queue .. ':running', job.id)
-    redis.call('DEL', 'arq:in-progress:' .. job.id)
-    redis.call('ZADD', lane.queue, now, job.id)
+    redis.call('ZREM', lane.queue .. ':running', id)
+    redis.call('DEL', 'arq:in-progress:' .. id)
+    redis.call('ZADD', lane.queue, math.min(now, first), id)
     redis.call('HINCRBY', lane.queue .. ':totals', 'rescued', 1)
-    local payload = redis.call('GET', 'arq:job:' .. job.id)
+    look_for_wish(lane, id)
+    local payload = redis.call('GET', 'arq:job:' .. id)
     local digest = payload and string.match(payload, '^{"flag":"(%x+)"')
     if digest then
       -- It waits again; its flag holds its id, so it cannot outlive it (RACES 40).
-      redis.call('SET', prefix .. ':waiting:' .. digest, job.id, 'NX', 'PX', mark_ms)
-      if redis.call('GET', prefix .. ':begun:' .. digest) == job.id then
+      redis.call('SET', prefix .. ':waiting:' .. digest, id, 'NX', 'PX', mark_ms)
+      if redis.call('GET', prefix .. ':begun:' .. digest) == id then
         redis.call('DEL', prefix .. ':begun:' .. digest)
       end
     end
-    rescued[#rescued + 1] = job.id
-    rescued[#rescued + 1] = job.rescues
+    rescued[#rescued + 1] = id
+    rescued[#rescued + 1] = rescues
   end
   return rescued
 end
@@ -88,6 +109,7 @@ for i, lane in ipairs(lanes) do
   end
   local parked = 0
   if next[2] then parked = redis.call('ZCARD', lane.queue .. ':parked') end
-  reply[i + 1] = {next[2] or '', lost, rescued, parked}
+  local slots = redis.call('HGET', prefix .. ':concurrency', lane.name)
+  reply[i + 1] = {next[2] or '', lost, rescued, parked, slots or '', lane.cancel}
 end
 return reply

@@ -1,0 +1,60 @@
+#!lua flags=allow-oom
+-- Cancel a job: one that waits goes at once; the worker of one that runs is told.
+--
+-- Keys    as in enqueue.lua, and <p>:<lane>:parked zset, :totals hash; <p>:cancelling set of ids;
+--         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner
+-- ARGV    prefix, id, life of the wish ms, life of a token in an owner's bell ms, then the lanes
+-- Result  cancelled, cancelling or not_found
+local prefix, id, wish_ms, token_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+local function tell_owner()
+  -- The wish outlives its worker: upkeep finds it should the token be lost, the end of the run obeys it, and
+  -- the rescue does if there is no such end.
+  redis.call('SADD', prefix .. ':cancelling', id)
+  redis.call('PEXPIRE', prefix .. ':cancelling', wish_ms)
+  local owner = redis.call('GET', 'arq:in-progress:' .. id)
+  if owner then
+    redis.call('LPUSH', prefix .. ':bell:' .. owner, 'cancel:' .. id)
+    redis.call('PEXPIRE', prefix .. ':bell:' .. owner, token_ms)
+  end
+end
+
+local function report()
+  local key = prefix .. ':progress:' .. id
+  if redis.call('EXISTS', key) == 1 then
+    local time = redis.call('TIME')
+    redis.call('HSET', key, 'state', 'cancelled', 'error', '',
+      'updated_ms', time[1] * 1000 + math.floor(time[2] / 1000))
+  end
+end
+
+local function remove(queue)
+  local payload = redis.call('GET', 'arq:job:' .. id)
+  local digest = payload and string.match(payload, '^{"flag":"(%x+)"')
+  redis.call('ZREM', queue, id)
+  redis.call('ZREM', queue .. ':parked', id)
+  if digest then
+    for _, flag in ipairs({':waiting:', ':held:'}) do
+      if redis.call('GET', prefix .. flag .. digest) == id then
+        redis.call('DEL', prefix .. flag .. digest)
+      end
+    end
+  end
+  redis.call('SREM', prefix .. ':cancelling', id)
+  redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
+  redis.call('HINCRBY', queue .. ':totals', 'cancelled', 1)
+  report()
+end
+
+for i = 5, #ARGV do
+  local queue = prefix .. ':' .. ARGV[i]
+  if redis.call('ZSCORE', queue .. ':running', id) then
+    tell_owner()
+    return 'cancelling'
+  end
+  if redis.call('ZSCORE', queue, id) then
+    remove(queue)
+    return 'cancelled'
+  end
+end
+return 'not_found'
