@@ -34,10 +34,12 @@ async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -
     missing = {key for look in looks for key in look.missing()}
     if missing:
         await cache.filler.fill_ahead(sorted(missing))
-        incomplete = [pair for pair, look in zip(pairs, looks, strict=True) if look.missing()]
-        filled = iter(await cache.look(incomplete))
-        # An answer that had to be built is a miss, though it is in the cache by now.
-        looks = [next(filled)._replace(cause=look.found.miss) if look.missing() else look for look in looks]
+        # Time has passed: all of them again, and who may read them (RACES 23). An answer that had to be built
+        # is a miss, though it is in the cache by now.
+        looks = [
+            again._replace(cause=look.found.miss) if look.missing() else again
+            for look, again in zip(looks, await cache.look(pairs), strict=True)
+        ]
     answers = iter(await _answers(cache.conclude(look, reader) for look in looks))
     return [one if isinstance(one, StokerError) else next(answers) for one in wanted]
 
