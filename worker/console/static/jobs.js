@@ -1,0 +1,128 @@
+// Jobs: what runs, what ended, and one of them in full. Filters live in the address, so a view can be shared.
+
+import { get } from "./api.js";
+import { fill, h } from "./dom.js";
+import { NONE, ago, clock, seconds } from "./format.js";
+import { empty, facts, failed, field, listing, loading, panel, select, state, table } from "./parts.js";
+
+const STATES = [["", "Running and ended"], ["ready", "Ready"], ["deferred", "Deferred"], ["running", "Running"], ["parked", "Parked"], ["done", "Done"], ["failed", "Failed, retried"], ["dead", "Dead"]];
+const LIMIT = 50;
+
+export function jobs(main, context, filters) {
+  const room = h("div");
+  const pages = h("div", { class: "pager" });
+  let before = null;
+
+  function choose(changes) {
+    before = null;
+    context.go("jobs", { ...filters, ...changes });
+  }
+
+  const lanes = ["changes", "refresh", "warm"].map((lane) => [lane, lane]);
+  const form = h("form", { class: "filters", role: "search", "aria-label": "Jobs", on: { submit: (event) => {
+    event.preventDefault();
+    const given = new FormData(form);
+    choose({ kind: given.get("kind"), scope: given.get("scope"), error: given.get("error") });
+  } } },
+    field("State", select("state", STATES, filters.state ?? "", (event) => choose({ state: event.target.value }))),
+    field("Lane", select("lane", [["", "Every lane"], ...lanes], filters.lane ?? "", (event) => choose({ lane: event.target.value }))),
+    field("Contract", h("input", { name: "kind", value: filters.kind ?? "", placeholder: "refresh.v1", autocomplete: "off", spellcheck: "false" })),
+    field("Scope", h("input", { name: "scope", value: filters.scope ?? "", placeholder: "kind:42", autocomplete: "off", spellcheck: "false" })),
+    field("Error", h("input", { name: "error", type: "search", value: filters.error ?? "", placeholder: "part of its message", autocomplete: "off", data: { search: "1" } })),
+    h("button", { type: "submit" }, "Filter"));
+
+  const reload = listing(room, () => get("/api/jobs", { ...filters, limit: LIMIT, before }), (found) => {
+    const more = found.ended.length === LIMIT;
+    fill(pages,
+      before !== null && h("button", { type: "button", data: { key: "newest" }, on: { click: () => turn(null) } }, "Newest"),
+      more && h("button", { type: "button", data: { key: "older" }, on: { click: () => turn(found.ended.at(-1).id) } }, "Older"));
+    return draw(found, filters);
+  });
+
+  function turn(to) {
+    before = to;
+    reload();
+  }
+
+  fill(main, h("h1", {}, "Jobs"), form, room, pages);
+  reload();
+  return { changed: (last) => String(last.jobs), reload: () => before === null && reload(), everyMs: 2000 };
+}
+
+function draw(found, filters) {
+  if (!found.live.length && !found.ended.length) {
+    const filtered = Object.values(filters).some(Boolean);
+    return filtered
+      ? empty("No job is like that", "Finished jobs are kept for a while, failures for thirty days.")
+      : empty("No job yet", "Jobs appear here as soon as a worker runs them.");
+  }
+  return [found.live.length > 0 && liveTable(found.live), found.ended.length > 0 && endedTable(found.ended)];
+}
+
+function liveTable(rows) {
+  return table("In the queue", [
+    { label: "Contract", kind: "main", cell: (job) => job.kind },
+    { label: "State", cell: (job) => state(job.state) },
+    { label: "Lane", cell: (job) => job.lane },
+    { label: "Scope", kind: "mono", cell: (job) => job.scope ?? NONE },
+    { label: "Enqueued", kind: "number", cell: (job) => ago(job.enqueued_at) },
+    { label: "Due", kind: "number", cell: (job) => (job.state === "running" ? NONE : ago(job.due_at)) },
+  ], rows, { key: (job) => `live-${job.job_id}`, open: (job) => show(job.job_id), openLabel: (job) => `Open job ${job.kind} ${job.job_id}` });
+}
+
+function endedTable(rows) {
+  return table("Ended", [
+    { label: "Contract", kind: "main", cell: (job) => job.kind },
+    { label: "State", cell: (job) => [state(job.state, job.state === "done" ? job.outcome : job.state), job.attempt > 1 && h("span", { class: "muted" }, ` run ${job.attempt}`)] },
+    { label: "Lane", cell: (job) => job.lane },
+    { label: "Scope", kind: "mono", cell: (job) => job.scope ?? NONE },
+    { label: "Error", kind: "wide error", cell: (job) => job.error ?? NONE },
+    { label: "Waited", kind: "number", cell: (job) => seconds(job.waited_s) },
+    { label: "Ran", kind: "number", cell: (job) => seconds(job.ran_s) },
+    { label: "Ended", kind: "number", cell: (job) => h("time", { datetime: job.ended_at, title: job.ended_at }, clock(job.ended_at)) },
+  ], rows, { key: (job) => job.id, open: (job) => job.job_id && show(job.job_id), openLabel: (job) => `Open job ${job.kind}, ended ${clock(job.ended_at)}` });
+}
+
+/** One job in full. */
+export async function show(id) {
+  const opened = panel("Job", loading());
+  async function load() {
+    try {
+      fill(opened.room, drawOne(await get(`/api/jobs/${encodeURIComponent(id)}`)));
+    } catch (error) {
+      fill(opened.room, failed(error, load));
+    }
+  }
+  await load();
+}
+
+function drawOne(job) {
+  const stands = job.live ? state(job.live.state) : job.dead ? state("dead") : job.runs.length ? state(job.runs[0].state, job.runs[0].outcome) : NONE;
+  return [
+    facts([
+      ["Stands", stands],
+      ["Contract", job.kind],
+      ["Lane", job.lane],
+      ["Scope", h("code", {}, job.scope ?? NONE)],
+      ["Id", h("code", {}, job.job_id)],
+      job.live && ["Enqueued", clock(job.live.enqueued_at)],
+    ]),
+    h("h3", {}, "Arguments"),
+    job.arguments_hidden ? h("p", { class: "muted" }, "Only operators see arguments.") : h("pre", { tabindex: "0" }, JSON.stringify(job.arguments, null, 2) ?? NONE),
+    h("h3", {}, "Timeline"),
+    job.runs.length ? h("ol", { class: "timeline" }, job.runs.map(drawRun)) : h("p", { class: "muted" }, "It has not run yet, or so long ago that it is forgotten."),
+    job.dead && [
+      h("h3", {}, "Dead letter"),
+      facts([["Reason", job.dead.reason], ["Died", clock(job.dead.died_at)], ["Tries", job.dead.attempts]]),
+      h("p", { class: "error" }, job.dead.error),
+      job.dead.traceback && h("pre", { tabindex: "0" }, job.dead.traceback),
+    ],
+  ];
+}
+
+function drawRun(run) {
+  return h("li", {},
+    h("div", {}, state(run.state, run.state === "done" ? run.outcome : run.state), h("span", {}, ` run ${run.attempt}`), h("time", { datetime: run.ended_at }, clock(run.ended_at))),
+    h("p", { class: "muted" }, `waited ${seconds(run.waited_s)}, ran ${seconds(run.ran_s)}`),
+    run.error && h("p", { class: "error" }, run.error));
+}

@@ -1,0 +1,238 @@
+// Is the cache right, is it warm, is the worker keeping up.
+
+import { get, post } from "./api.js";
+import { Chart } from "./charts.js";
+import { fill, h, icon, say } from "./dom.js";
+import { NONE, count, percent, plural, rate, seconds } from "./format.js";
+import { act, causes, empty, failed, loading, table } from "./parts.js";
+
+const SENTENCES = {
+  well: "The cache is right and warm, and the worker keeps up.",
+  watch: "The cache works. Something is worth a look.",
+  wrong: "Something is wrong.",
+};
+const SIGNS = { well: "ok", watch: "warn", wrong: "bad" };
+const PLACES = { right: "#/cache", warm: "#/cache", worker: "#/jobs", servers: "#/overview" };
+const LANE_COLOURS = ["lane-a", "lane-b", "lane-c", "lane-d"];
+const LENGTHS = [["hour", "Hour"], ["day", "Day"], ["month", "Month"], ["year", "Year"]];
+const RELOAD_MS = 10000;
+
+export function overview(main, context) {
+  const room = h("div", {}, loading());
+  fill(main, h("h1", { class: "visually-hidden" }, "Overview"), room);
+  let parts = null;
+
+  function update(picture) {
+    if (!parts) {
+      parts = build(context);
+      fill(room, parts.nodes);
+    }
+    parts.update(picture);
+  }
+
+  return { update, close: () => parts?.close() };
+}
+
+function build(context) {
+  const verdict = h("section", { class: "verdict", "aria-label": "All in all" });
+  const right = answer("Is the cache right?");
+  const warm = answer("Is it warm?");
+  const worker = answer("Is the worker keeping up?");
+  const lanes = h("section", { "aria-label": "Lanes" });
+  const views = h("section", { "aria-label": "Views" });
+  const history = charts();
+
+  function update(picture) {
+    drawVerdict(verdict, picture);
+    drawRight(right, picture);
+    drawWarm(warm, picture);
+    drawWorker(worker, picture);
+    whenChanged(lanes, picture.lanes, () => laneTable(picture.lanes, context));
+    whenChanged(views, picture.views, () => viewTable(picture.views));
+  }
+
+  return {
+    nodes: [verdict, h("div", { class: "answers" }, right.node, warm.node, worker.node), history.node, lanes, views],
+    update,
+    close: history.close,
+  };
+}
+
+function whenChanged(node, found, draw) {
+  const print = JSON.stringify(found);
+  if (node.print === print) return;
+  node.print = print;
+  fill(node, draw());
+}
+
+function drawVerdict(node, picture) {
+  whenChanged(node, [picture.verdict, picture.concerns], () => {
+    node.className = `verdict ${picture.verdict}`;
+    return [
+      icon(SIGNS[picture.verdict]),
+      h("div", {},
+        h("p", { class: "verdict-says" }, SENTENCES[picture.verdict]),
+        picture.concerns.length > 0 && h("ul", {}, picture.concerns.map((concern) =>
+          h("li", { class: concern.verdict }, h("a", { href: place(concern) }, concern.says))))),
+    ];
+  });
+}
+
+function place(concern) {
+  return concern.says.includes("dead letter") ? "#/dead" : PLACES[concern.about] ?? "#/overview";
+}
+
+function answer(question) {
+  const value = h("p", { class: "figure" }, NONE);
+  const unit = h("span", { class: "unit" });
+  const body = h("div", { class: "answer-body" });
+  const node = h("section", { class: "card answer" }, h("h2", {}, question), h("div", { class: "figure-line" }, value, unit), body);
+  return { node, value, unit, body };
+}
+
+function rows(part, found) {
+  const names = found.map(([name]) => name).join();
+  if (part.names !== names) {
+    part.names = names;
+    part.cells = found.map(() => h("dd"));
+    fill(part.body, h("dl", { class: "rows" }, found.map(([name], at) => h("div", {}, h("dt", {}, name), part.cells[at]))), part.extra);
+  }
+  found.forEach(([, value, tone], at) => {
+    say(part.cells[at], value);
+    part.cells[at].className = tone ?? "";
+  });
+}
+
+function drawRight(part, { changes, verified }) {
+  say(part.value, changes ? count(changes.unsettled) : NONE);
+  say(part.unit, changes ? `${changes.unsettled === 1 ? "change" : "changes"} not applied` : "Postgres does not answer");
+  rows(part, [
+    ["Oldest of them", changes?.unsettled ? seconds(changes.oldest_age_s) : NONE, changes?.oldest_age_s > 5 && "bad"],
+    ["Applied in the last minute", count(changes?.applied_last_minute)],
+    ["Compared with SQL", verified?.checked ? plural(verified.checked, "entry", "entries") : "not yet"],
+    ["Found right", verified?.checked ? percent(verified.share) : NONE, verified?.stale ? "bad" : "good"],
+  ]);
+}
+
+function drawWarm(part, { hit_rate: hitRate, views }) {
+  const all = Object.values(views ?? {});
+  const sum = (what) => all.reduce((total, view) => total + view[what], 0);
+  const missed = {};
+  for (const view of all) for (const [cause, n] of Object.entries(view.misses)) missed[cause] = (missed[cause] ?? 0) + n;
+  say(part.value, percent(hitRate));
+  say(part.unit, views ? "of reads were hits, last hour" : "the cache Redis does not answer");
+  part.extra ??= h("div");
+  rows(part, [["Reads", count(sum("reads"))], ["Built from SQL", count(sum("loads"))], ["Served stale", count(sum("stale")), sum("stale") > 0 && "bad"]]);
+  whenChanged(part.extra, missed, () => [h("h3", {}, "Why reads missed"), causes(missed)]);
+}
+
+function drawWorker(part, { lanes, workers }) {
+  const all = Object.values(lanes ?? {});
+  const waits = all.map((lane) => lane.wait_p99_s).filter((wait) => wait !== null);
+  const oldest = Math.max(0, ...all.map((lane) => lane.oldest_ready_age_s));
+  const alive = (workers ?? []).filter((one) => !one.gone).length;
+  say(part.value, lanes ? (waits.length ? seconds(Math.max(...waits)) : NONE) : NONE);
+  say(part.unit, lanes ? "waits the slowest job in a hundred" : "the queue Redis does not answer");
+  rows(part, [
+    ["Workers", workers ? (alive ? plural(alive, "reports", "report") : "none reports") : NONE, workers && !alive && "bad"],
+    ["Oldest ready job", oldest ? seconds(oldest) : NONE, oldest > 30 && "bad"],
+    ["Jobs a minute", rate(all.reduce((total, lane) => total + lane.done_per_minute, 0))],
+    ["Failed a minute", rate(all.reduce((total, lane) => total + lane.failed_per_minute, 0)), all.some((lane) => lane.failed_per_minute > 0) && "bad"],
+  ]);
+}
+
+function laneTable(lanes, context) {
+  if (!lanes) return empty("Lanes cannot be shown", "The queue Redis or Postgres does not answer.");
+  const found = Object.entries(lanes).map(([name, lane]) => ({ name, ...lane }));
+  const columns = [
+    { label: "Lane", kind: "main", cell: (lane) => [h("strong", {}, lane.name), lane.paused && h("span", { class: "state warn" }, "paused")] },
+    { label: "Ready", kind: "number", cell: (lane) => count(lane.ready) },
+    { label: "Deferred", kind: "number", cell: (lane) => count(lane.deferred) },
+    { label: "Running", kind: "number", cell: (lane) => count(lane.running) },
+    { label: "Dead", kind: "number", cell: (lane) => (lane.dead ? h("a", { class: "bad", href: "#/dead" }, count(lane.dead)) : "0") },
+    { label: "Oldest ready", kind: "number", cell: (lane) => (lane.oldest_ready_age_s ? seconds(lane.oldest_ready_age_s) : NONE) },
+    { label: "A minute", kind: "number", cell: (lane) => rate(lane.done_per_minute) },
+    { label: "Wait p50", kind: "number", cell: (lane) => seconds(lane.wait_p50_s) },
+    { label: "Wait p99", kind: "number", cell: (lane) => seconds(lane.wait_p99_s) },
+  ];
+  if (context.operator) columns.push({ label: "", kind: "actions", cell: (lane) => pauseButton(lane) });
+  return table("Lanes", columns, found);
+}
+
+function pauseButton(lane) {
+  const verb = lane.paused ? "Resume" : "Pause";
+  return h("button", {
+    type: "button", class: "small", data: { key: `pause-${lane.name}` }, "aria-label": `${verb} lane ${lane.name}`,
+    on: { click: (event) => act(event.currentTarget, async () => {
+      await post(`/api/jobs/lanes/${lane.name}/${verb.toLowerCase()}`);
+      return `Lane ${lane.name} is ${lane.paused ? "running again" : "paused"}.`;
+    }) },
+  }, verb);
+}
+
+function viewTable(views) {
+  if (!views) return empty("Views cannot be shown", "The cache Redis does not answer.");
+  const found = Object.entries(views).map(([name, view]) => ({ name, ...view }));
+  return table("Views, last hour", [
+    { label: "View", kind: "main", cell: (view) => h("strong", {}, view.name) },
+    { label: "Reads", kind: "number", cell: (view) => count(view.reads) },
+    { label: "Hits", kind: "number", cell: (view) => percent(view.hit_rate) },
+    { label: "Build", kind: "number", cell: (view) => (view.build_ms === null ? NONE : seconds(view.build_ms / 1000)) },
+    { label: "Stale", kind: "number", cell: (view) => count(view.stale) },
+    { label: "Why reads missed", kind: "wide", cell: (view) => causes(view.misses) },
+  ], found);
+}
+
+function charts() {
+  const hit = new Chart("Hit rate", { format: percent, from: 0, to: 1 });
+  const done = new Chart("Jobs finished a minute", { format: rate });
+  const wait = new Chart("Wait, 99th percentile", { format: seconds });
+  const applied = new Chart("Changes applied a minute", { format: rate });
+  const all = [hit, done, wait, applied];
+  const trouble = h("div");
+  let length = sessionStorage.getItem("length") ?? "hour";
+  const choices = LENGTHS.map(([value, label]) => h("button", {
+    type: "button", data: { key: `length-${value}`, value }, "aria-pressed": String(value === length), on: { click: () => choose(value) },
+  }, label));
+
+  function choose(value) {
+    length = value;
+    sessionStorage.setItem("length", value);
+    for (const button of choices) button.setAttribute("aria-pressed", String(button.dataset.value === value));
+    reload();
+  }
+
+  async function reload() {
+    const asked = length;
+    try {
+      const found = await get("/api/history", { length: asked });
+      if (asked !== length) return;
+      fill(trouble);
+      draw(found);
+    } catch (error) {
+      if (error.status !== 0) fill(trouble, failed(error, reload));
+    }
+  }
+
+  function draw(found) {
+    const lanes = Object.entries(found.lanes);
+    const perLane = (what) => lanes.map(([label, lane], at) => ({ label, color: LANE_COLOURS[at % LANE_COLOURS.length], values: lane[what] }));
+    hit.show(length, found.at, [{ label: "all views", color: "accent", values: found.hit_rate, fill: true }]);
+    done.show(length, found.at, perLane("done_per_minute"));
+    wait.show(length, found.at, perLane("wait_p99_s"));
+    applied.show(length, found.at, [{ label: "applied", color: "accent", values: found.applied_per_minute, fill: true }]);
+  }
+
+  const timer = setInterval(() => document.hidden || reload(), RELOAD_MS);
+  reload();
+  return {
+    node: h("section", { class: "history", "aria-label": "Over time" },
+      h("div", { class: "section-head" }, h("h2", {}, "Over time"), h("div", { class: "segments", role: "group", "aria-label": "How far back" }, choices)),
+      trouble, h("div", { class: "charts" }, all.map((chart) => chart.node))),
+    close: () => {
+      clearInterval(timer);
+      for (const chart of all) chart.close();
+    },
+  };
+}
+
