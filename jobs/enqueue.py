@@ -122,6 +122,12 @@ class Queue:
         if flag:
             await BEGIN(self.redis, self.settings, flag, job_id)
 
+    async def waits(self, lane: Lane) -> bool:
+        """Whether a job of the lane is due and has not begun, by this process's clock."""
+        async with answering(self.settings.timeout_s):
+            name = wire.queue_name(self.settings, lane)
+            return bool(await self.redis.zcount(name, "-inf", time.time() * 1000))
+
     async def pause(self, lane: Lane) -> None:
         """No worker begins a job of the lane until it is resumed; running ones go on."""
         async with answering(self.settings.timeout_s):

@@ -62,6 +62,15 @@ class Progress:
         """The job runs and has finished `done` of `total`."""
         await self._write(job_id, {"state": JobState.RUNNING, "done": done, "total": total})
 
+    async def leave_off(self, job_id: str, at: int) -> None:
+        """The job gives way to others and goes on at this entry."""
+        await self._write(job_id, {"left_off": at})
+
+    async def left_off(self, job_id: str) -> int:
+        """Where the job goes on; 0 for one that begins."""
+        async with answering(self._timeout_s):
+            return int(await self._redis.hget(self._key(job_id), "left_off") or 0)
+
     async def finish(self, job_id: str, state: JobState, error: str | None = None) -> None:
         """The job has ended; counts stay as last reported."""
         await self._write(job_id, {"state": state, "error": (error or "")[:LONGEST_ERROR]})
