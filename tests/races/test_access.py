@@ -14,6 +14,7 @@ from jobs import (
     NotFound,
     Reading,
 )
+from jobs.cache.look import Asked
 from tests.notes import note
 from tests.races.race import race
 from tests.races.world import World, never, patience
@@ -115,3 +116,18 @@ async def test_a_member_removed_between_two_looks_at_redis_does_not_get_the_newe
     assert await world.first.body(reader=2) == "secret"
     second_look.release()
     await _is_refused(waiting)
+
+
+@race("access looked at again after a batch has waited")
+async def test_a_member_removed_while_a_batch_is_built_does_not_get_what_was_cached(world: World) -> None:
+    """Row 23. A batch that had to wait looks again at every entry, and at who may read it."""
+    process = await world.warmed()
+    loader = process.notes.hold_before("summary")
+    batch = world.begin(process.stoker.read_many([Asked("detail", 1), Asked("summary", 1)], reader=1))
+    await loader.reached.wait()
+    await world.remove_member()
+    loader.release()
+    async with patience("the batch was not answered"):
+        answers = await batch
+    shown = [answer.value for answer in answers if isinstance(answer, Reading)]
+    never(f"a removed member was shown {shown}", happened=bool(shown))

@@ -6,12 +6,13 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 
 from jobs import NotFound, Refresh, State, Warm
 from jobs.cache.envelope import decode
 from jobs.errors import Defer
-from tests.notes import NoteChanged
+from tests.notes import SCHEMA, NoteChanged
+from tests.races.guards import filling
 from tests.races.race import race
 from tests.races.world import World, never, patience
 
@@ -232,3 +233,27 @@ async def test_a_note_deleted_while_its_refresh_is_queued_is_not_kept(world: Wor
     )
     await world.sql("INSERT INTO note_members VALUES (1, 1)")
     await world.must_show("v2")
+
+
+@pytest.fixture
+def replica(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A replica that lags: it still shows the world as it began. Nobody but a missing guard reads it."""
+    monkeypatch.setattr(filling, "REPLICA", database_url)
+    engine = create_engine(database_url.replace("+asyncpg", "+psycopg"), poolclass=NullPool)
+    with engine.begin() as connection:
+        for statement in (
+            *SCHEMA,
+            "INSERT INTO notes VALUES (1, 'v1')",
+            "INSERT INTO note_members VALUES (1, 1)",
+        ):
+            connection.execute(text(statement))
+    return engine
+
+
+@race("loaders on the primary")
+async def test_a_lagging_replica_does_not_fill_the_cache(replica: Engine, world: World) -> None:
+    """Row 5. Loaders read the database that writers write to, never a replica."""
+    process = await world.warmed()
+    assert replica.url.database != make_url(world.urls.database).database
+    await world.change("v2")
+    await world.must_show("v2", process)

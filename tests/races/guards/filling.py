@@ -7,17 +7,20 @@ import random
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
+from pydantic import SecretStr
 from pydantic_core import to_json
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 import jobs.cache.fill
 import jobs.cache.loads
-from jobs import EntryKey, Stoker, View
+import jobs.stoker
+from jobs import EntryKey, Stoker, View, connections
 from jobs.cache.fill import Filled, Filler
 from jobs.cache.keys import EntryNames
 from jobs.cache.loads import Loaded, Loads
 from jobs.cache.reading import Content
 from jobs.cache.store import Claim
+from jobs.settings import Settings
 from tests.races.guards.away import Patch, Removal, replaced
 
 
@@ -86,9 +89,23 @@ def _one_view_after_another(patch: Patch) -> None:
     patch.setattr(Filler, "_release", released)
 
 
+REPLICA = ""
+"""Where a replica is that lags; a test sets it."""
+
+
+def _loaders_on_a_replica(patch: Patch) -> None:
+    engine = connections.loader_engine
+
+    def replica_engine(settings: Settings) -> AsyncEngine:
+        return engine(settings.model_copy(update={"database_url": SecretStr(REPLICA)}))
+
+    patch.setattr(jobs.stoker, "loader_engine", replica_engine)
+
+
 GUARDS: Mapping[str, Removal] = {
     "the stamp before the load": replaced(Filler, "fill", _load_then_stamp),
     "a fresh transaction": _old_snapshot,
+    "loaders on the primary": _loaders_on_a_replica,
     "one future per process": replaced(Filler, "_join", lambda *_: None),
     "flights joined only under one's own stamp": replaced(Filler, "_join", _join_by_entry),
     "detached loads": replaced(

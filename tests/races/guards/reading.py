@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import jobs.cache.batch
 import jobs.cache.store
 from jobs import EntryKey, Forbidden, Reading, State, View
+from jobs.cache.batch import Answers
 from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import decode
 from jobs.cache.keys import EntryNames
+from jobs.cache.look import Asked
 from jobs.cache.near import Near
 from jobs.cache.read import Cache
 from jobs.cache.reading import Content, Miss
@@ -102,6 +105,15 @@ async def _refused_unasked(self: Cache, guard: EntryKey, found: Found, reader: o
     return str(role)
 
 
+async def _incomplete_looked_at_again(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
+    pairs = [cache.declared(*one, reader=reader) for one in asked]
+    looks = await cache.look(pairs)
+    await cache.filler.fill_ahead(sorted({key for look in looks for key in look.missing()}))
+    filled = iter(await cache.look([pair for pair, look in zip(pairs, looks, strict=True) if look.missing()]))
+    looks = [next(filled) if look.missing() else look for look in looks]
+    return await jobs.cache.batch._answers(cache.conclude(look, reader) for look in looks)
+
+
 GUARDS: Mapping[str, Removal] = {
     "stamps compared by the read": judging(stamps=False),
     "stamps": both(COMPARED_BY_STORE, judging(stamps=False)),
@@ -112,6 +124,9 @@ GUARDS: Mapping[str, Removal] = {
     "stamps read before a near entry is served": _near_unasked,
     "access checked on every read": replaced(Cache, "_guard", lambda *_: None),
     "access checked after a wait": replaced(Cache, "_after_miss", _unchecked_after_miss),
+    "access looked at again after a batch has waited": replaced(
+        jobs.cache.batch, "_through_cache", _incomplete_looked_at_again
+    ),
     "access checked before a stale answer": replaced(Cache, "_stale", _unchecked_stale),
     "access checked after SQL": replaced(Cache, "_from_sql", _checked_before_sql),
     "access read with what it guards": replaced(Cache, "_fetch", _fetched_one_by_one),
