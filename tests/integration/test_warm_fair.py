@@ -15,7 +15,7 @@ from jobs import EntryKey, Scope, Stoker, Warm, WarmPlan, load_settings
 from jobs.contracts import CONTRACTS, Contract, Lane
 from jobs.enqueue import Queue
 from jobs.progress import JobState, Progress
-from jobs.settings import CacheSettings
+from jobs.settings import CacheSettings, Settings
 from jobs.tasks.warm import TURN
 from tests.engine_fixtures import queue, sql  # noqa: F401
 from tests.engine_stage import Stage, running, settled
@@ -53,7 +53,7 @@ async def stoker(
             {"all": MANY + 10 * FEW, "many": MANY, "few": FEW},
         )
     domain = replace(Notes().domain, warm_plans=(WarmPlan("reader", _entries_of_a_reader),))
-    settings = load_settings(
+    settings: Settings = load_settings(
         redis_url=queue_url,
         cache_redis_url=cache_url,
         database_url=database_url,
