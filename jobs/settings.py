@@ -119,7 +119,7 @@ class QueueSettings(Table):
 class ChangesSettings(Table):
     """Table [changes]: outbox and relay."""
 
-    batch: PositiveInt = 1000
+    batch: PositiveInt = 5000
     """Events that a relay claims in one transaction."""
     idle_in_transaction_s: PositiveFloat = 10
     """Seconds after which Postgres frees the rows of a relay that froze after its claim (RACES 35)."""

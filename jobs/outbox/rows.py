@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import Text, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jobs.cache.breaker import Unsettled
@@ -23,12 +22,12 @@ ERROR_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A claimed event."""
+    """A claimed event; `payload` and `scopes` are JSON."""
 
     id: int
     kind: str
-    payload: Any
-    scopes: Any
+    payload: str
+    scopes: str
     attempts: int
     trace: str | None = None
     """Traceparent of the transaction that recorded it."""
@@ -38,8 +37,9 @@ _CLAIM = (
     select(
         cache_events.c.id,
         cache_events.c.kind,
-        cache_events.c.payload,
-        cache_events.c.scopes,
+        # As text: many events of a burst say the same, which is then read once.
+        cache_events.c.payload.cast(Text),
+        cache_events.c.scopes.cast(Text),
         cache_events.c.attempts,
         cache_events.c.trace,
         # A relay that freezes after its claim loses it (RACES 35); set here to save a round trip.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic_core import from_json
+
 from jobs.cache.catalog import Catalog
 from jobs.cache.view import Scope
 from jobs.domain import Invalidation
@@ -26,6 +28,11 @@ def encode(invalidations: Iterable[Invalidation], catalog: Catalog) -> list[list
         ]
         for one in invalidations
     ]
+
+
+def read(scopes: str | bytes, catalog: Catalog) -> list[Invalidation]:
+    """`decode` of JSON text; raises ValueError or TypeError."""
+    return decode(from_json(scopes), catalog)
 
 
 def decode(scopes: Any, catalog: Catalog) -> list[Invalidation]:  # noqa: ANN401 - JSON of any release

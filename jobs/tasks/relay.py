@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -26,7 +27,7 @@ from jobs.domain import Domain, Event, Invalidation, Rule
 from jobs.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailable
 from jobs.outbox import rows as outbox
 from jobs.outbox.rows import Row
-from jobs.outbox.scopes import decode
+from jobs.outbox.scopes import read
 from jobs.stoker import Stoker
 from jobs.tasks.context import TaskContext
 
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 QUERY_CANCELED = "57014"
 """SQLSTATE of a statement that a timeout ended."""
+HOT_LOOKED_AT = 5000
+"""Entries of one batch whose last read is looked up; a burst that changed more is left to the next reads."""
 HOT_PER_BATCH = 500
 """Entries of one batch that are refreshed at most; the rest is built by the next read."""
 
@@ -79,8 +82,8 @@ async def apply_batch(stoker: Stoker) -> tuple[int, int]:
             done = [row.id for row in rows if row.id not in folded.failed]
             waited_s = await outbox.settle(connection, done)
             await outbox.postpone(connection, folded.failed, changes)
-    for seconds in waited_s:
-        stoker.accounting.observe(CHANGES, "applied", max(0, round(seconds * 1_000_000)))
+    waited_us = [max(0, round(seconds * 1_000_000)) for seconds in waited_s]
+    stoker.accounting.observe_all(CHANGES, "applied", waited_us)
     for row_id, (attempts, error) in folded.failed.items():
         logger.error("event.failed", extra={"event_id": row_id, "attempts": attempts + 1, "error": error})
     traces = _traced(rows, stoker.domain, started_ns)
@@ -103,9 +106,12 @@ async def fold(connection: AsyncConnection, domain: Domain, rows: Sequence[Row])
     invalidations: set[Invalidation] = set()
     failed: dict[int, tuple[int, str]] = {}
     by_kind: dict[str, list[Row]] = {}
+    seen: set[str] = set()
     for row in rows:
         try:
-            invalidations.update(decode(row.scopes, domain))
+            if row.scopes not in seen:
+                invalidations.update(read(row.scopes, domain))
+                seen.add(row.scopes)
         except (ValueError, TypeError) as error:
             failed[row.id] = (row.attempts, f"scopes cannot be read: {error}")
         else:
@@ -130,7 +136,7 @@ async def _audience(
     """Ask a rule about many events at once; when it fails, about each alone (RACES 36)."""
     try:
         async with session.begin_nested():
-            events = [_event(rule.event, row) for row in rows]
+            events = [_event(rule.event, payload) for payload in dict.fromkeys(row.payload for row in rows)]
             invalidations.update(await rule.audience(session, events))  # type: ignore[misc]
     except Exception as error:
         # A rule is the adopter's code and may raise anything: only its own row may suffer. Outages are
@@ -144,8 +150,8 @@ async def _audience(
             await _audience(session, rule, [row], invalidations, failed)
 
 
-def _event(kind: type[Event], row: Row) -> Event:
-    return kind.model_validate(row.payload, extra="ignore")  # a newer release may have added fields
+def _event(kind: type[Event], payload: str) -> Event:
+    return kind.model_validate_json(payload, extra="ignore")  # a newer release may have added fields
 
 
 def _complete(one: Invalidation, domain: Domain) -> Invalidation:
@@ -166,10 +172,12 @@ def _traced(rows: Sequence[Row], domain: Domain, started_ns: int) -> dict[Scope,
     """A span in the trace of each event that has one; by scope, so that what follows goes on in it."""
     traces: dict[Scope, str] = {}
     for row in rows:
+        if row.trace is None:
+            continue
         trace = tracing.recorded(f"apply {row.kind}", row.trace, started_ns, {"stoker.event_id": row.id})
         if trace is not None:
             with contextlib.suppress(ValueError, TypeError):  # its row was put off for the same reason
-                traces.update((one.scope, trace) for one in decode(row.scopes, domain))
+                traces.update((one.scope, trace) for one in read(row.scopes, domain))
     return traces
 
 
@@ -189,15 +197,16 @@ async def refresh_hot(
 
 
 async def _hot_entries(stoker: Stoker, invalidations: frozenset[Invalidation]) -> list[EntryKey]:
-    candidates: dict[EntryKey, None] = {}
-    for one in sorted(invalidations, key=lambda one: one.scope):
-        for name in sorted(one.views & stoker.domain.views_by_name.keys()):
-            view = stoker.domain.view(name)
-            key = view.default_key(one.scope) if view.scope == one.scope.kind else None
-            if key is not None:
-                candidates[key] = None
+    views = stoker.domain.views_by_name
+    candidates = {
+        key: None
+        for one in invalidations
+        for name in one.views & views.keys()
+        if views[name].scope == one.scope.kind and (key := views[name].default_key(one.scope)) is not None
+    }
     cache = stoker.cache
-    reads = await last_reads(cache.store.client, cache.store.keys, list(candidates))
+    looked_at = list(islice(candidates, HOT_LOOKED_AT))
+    reads = await last_reads(cache.store.client, cache.store.keys, looked_at)
     now = time.time()
     return [
         key for key, at in reads.items() if at is not None and now - at < stoker.ttl(key.view).total_seconds()
