@@ -60,8 +60,9 @@ def address(taken: socket.socket) -> str:
 
 async def serve(stoker: Stoker, settings: WorkerSettings, taken: socket.socket, stop: asyncio.Event) -> None:
     """Answer requests until `stop` is set."""
+    app = create_app(stoker, settings)
     config = uvicorn.Config(
-        create_app(stoker, settings),
+        app,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -72,6 +73,7 @@ async def serve(stoker: Stoker, settings: WorkerSettings, taken: socket.socket, 
 
     async def leave() -> None:
         await stop.wait()
+        await app.state.live.close()  # streams never end by themselves
         server.should_exit = True
 
     leaving = asyncio.create_task(leave())

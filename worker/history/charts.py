@@ -32,6 +32,9 @@ SUMS = text(
 LATELY = timedelta(minutes=5)
 """What throughput and waits of «now» are over."""
 
+SHORTEST_S = 15
+"""The least part of a step that a rate is computed from."""
+
 Row = Mapping[str, float]
 Points = list[float | None]
 
@@ -118,7 +121,8 @@ async def charts(engine: AsyncEngine, length: Length, now: datetime | None = Non
     """Everything that was kept over a length of time."""
     window = WINDOWS[length]
     step_s = int(window.step.total_seconds())
-    end = int((now or datetime.now(UTC)).timestamp()) // step_s * step_s
+    moment = (now or datetime.now(UTC)).timestamp()
+    end = int(moment) // step_s * step_s
     begin = end - int(window.back.total_seconds()) + step_s
     with database_errors():
         async with engine.connect() as connection:
@@ -134,19 +138,20 @@ async def charts(engine: AsyncEngine, length: Length, now: datetime | None = Non
             for series, begun, value in found:
                 rows[int(begun.timestamp())][series] = value
     at = list(range(begin, end + step_s, step_s))
-    return _charts(length, step_s, at, [rows.get(moment, {}) for moment in at])
+    return _charts(length, step_s, at, _Drawer([rows.get(begun, {}) for begun in at], step_s, moment - end))
 
 
 class _Drawer:
     """Turns rows into points, one for each step."""
 
-    def __init__(self, rows: Sequence[Row], step_s: int) -> None:
-        self._rows = rows
-        self._minutes = step_s / 60
+    def __init__(self, rows: Sequence[Row], step_s: int, last_s: float) -> None:
+        self.rows = rows
+        # The last step is not over: what was counted in it is of the part that has passed.
+        self._minutes = [step_s / 60] * (len(rows) - 1) + [min(step_s, max(last_s, SHORTEST_S)) / 60]
 
     def points(self, value: Callable[[Row], float | None]) -> Points:
         """A value for each step; None where nothing was kept."""
-        return [_rounded(value(row)) if row else None for row in self._rows]
+        return [_rounded(value(row)) if row else None for row in self.rows]
 
     def gauge(self, series: str) -> Points:
         """A gauge's maximum."""
@@ -154,7 +159,12 @@ class _Drawer:
 
     def rate(self, *series: str) -> Points:
         """Counters together, a minute."""
-        return self.points(lambda row: sum(row.get(one, 0) for one in series) / self._minutes)
+        return self.per_minute(lambda row: sum(row.get(one, 0) for one in series))
+
+    def per_minute(self, value: Callable[[Row], float]) -> Points:
+        """A sum for each step, a minute."""
+        rows = zip(self.rows, self._minutes, strict=True)
+        return [_rounded(value(row) / minutes) if row else None for row, minutes in rows]
 
     def lane(self, lane: str) -> LaneCharts:
         """The charts of a lane."""
@@ -170,13 +180,13 @@ class _Drawer:
     def view(self, view: str) -> ViewCharts:
         """The charts of a view."""
         return ViewCharts(
-            reads_per_minute=self.points(lambda row: sum(hits_and_misses(row, view)) / self._minutes),
+            reads_per_minute=self.per_minute(lambda row: sum(hits_and_misses(row, view))),
             hit_rate=self.points(lambda row: hit_rate(row, [view])),
         )
 
 
-def _charts(length: Length, step_s: int, at: list[int], rows: Sequence[Row]) -> Charts:
-    draw = _Drawer(rows, step_s)
+def _charts(length: Length, step_s: int, at: list[int], draw: _Drawer) -> Charts:
+    rows = draw.rows
     known = sorted({parts(series) for row in rows for series in row})
     lanes = sorted({which for subject, which, _ in known if subject == "lane"})
     views = sorted({which for subject, which, _ in known if subject == "view"})

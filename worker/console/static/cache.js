@@ -117,7 +117,7 @@ function outstanding(room, context) {
       { label: "Scope", kind: "main mono", cell: (one) => one.scope },
       { label: "Changes", kind: "number", cell: (one) => count(one.events) },
       { label: "Last", kind: "number", cell: (one) => ago(one.last_at) },
-    ], scopes, { key: (one) => `inv-${one.scope}`, open: look, openLabel: label }) : empty("No change yet", "Applied changes are counted here."))],
+    ], scopes, { compact: true, key: (one) => `inv-${one.scope}`, open: look, openLabel: label }) : empty("No change yet", "Applied changes are counted here."))],
   ];
   const reloads = parts.map(([title, load, draw]) => {
     const body = h("div");
@@ -135,7 +135,7 @@ function entryTable(caption, name, value, entries, look, label) {
     { label: "Entry", kind: "main mono", cell: (entry) => `${entry.scope} ${entry.view}` },
     { label: "State", cell: (entry) => state(entry.state) },
     { label: name, kind: "number", cell: value },
-  ], entries, { key: (entry) => `${caption}-${entry.scope}-${entry.view}-${entry.params}`, open: look, openLabel: label });
+  ], entries, { compact: true, key: (entry) => `${caption}-${entry.scope}-${entry.view}-${entry.params}`, open: look, openLabel: label });
 }
 
 function cut(scope) {

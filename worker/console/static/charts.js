@@ -3,7 +3,7 @@
 import { h, say } from "./dom.js";
 import { NONE } from "./format.js";
 
-const HEIGHT = 168;
+const HEIGHT = 160;
 
 function css(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -87,7 +87,7 @@ export class Chart {
         y: { range: (_, min, max) => [low ?? min ?? 0, this.range[1] ?? Math.max((max ?? 0) * 1.08, this.floor ?? 1e-9) ] },
       },
       axes: [
-        { ...axis, grid: { show: false }, space: 70, values: (_, splits) => splits.map((at) => begin(this.length, at)) },
+        { ...axis, grid: { show: false }, size: 30, space: 70, values: (_, splits) => splits.map((at) => begin(this.length, at)) },
         { ...axis, grid, size: 56, space: 34, values: (_, splits) => splits.map((value) => this.format(value)) },
       ],
       series: [{}, ...this.series.map((one) => ({

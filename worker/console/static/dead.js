@@ -29,7 +29,7 @@ function draw(group, context, reload) {
         h("p", { class: "muted" }, `${group.reason} in lane ${group.lane} · last ${ago(group.last_died_at)}`, group.letters > 1 && ` · first ${ago(group.first_died_at)}`))),
     h("p", { class: "error" }, group.error),
     h("div", { class: "actions" },
-      h("button", { type: "button", data: { key: `see-${group.fingerprint}` }, on: { click: () => letters(group) } }, "Show them"),
+      h("button", { type: "button", data: { key: `see-${group.fingerprint}` }, on: { click: () => letters(group) } }, group.letters === 1 ? "Show it" : "Show them"),
       context.operator && buttons({ fingerprint: group.fingerprint }, group.letters, `of ${group.kind}`, reload, group.fingerprint)));
 }
 
@@ -37,7 +37,7 @@ function buttons(which, number, what, reload, key) {
   const jobs = plural(number, "job");
   const lettersOf = plural(number, "dead letter");
   return [
-    h("button", { type: "button", class: "primary", data: { key: `retry-${key}` }, on: { click: async (event) => {
+    h("button", { type: "button", data: { key: `retry-${key}` }, on: { click: async (event) => {
       const button = event.currentTarget;
       if (!(await confirm({ title: `Retry ${jobs}?`, text: `${jobs} ${what} will go back to the lane as new jobs.`, action: `Retry ${jobs}` }))) return;
       await act(button, async () => {
@@ -45,13 +45,13 @@ function buttons(which, number, what, reload, key) {
         return done.unreadable ? `${plural(done.retried, "job")} retried; ${count(done.unreadable)} cannot be read by this release.` : `${plural(done.retried, "job")} retried.`;
       });
       reload();
-    } } }, number > 1 ? `Retry ${count(number)}` : "Retry"),
+    } } }, which.all ? `Retry all ${count(number)}` : number > 1 ? `Retry ${count(number)}` : "Retry"),
     h("button", { type: "button", class: "danger", data: { key: `discard-${key}` }, on: { click: async (event) => {
       const button = event.currentTarget;
       if (!(await confirm({ title: `Discard ${lettersOf}?`, text: `${lettersOf} ${what} will be deleted for good.`, action: `Discard ${lettersOf}`, danger: true }))) return;
       await act(button, async () => `${plural((await post("/api/jobs/dead/discard", which)).discarded, "dead letter")} discarded.`);
       reload();
-    } } }, number > 1 ? `Discard ${count(number)}` : "Discard"),
+    } } }, which.all ? `Discard all ${count(number)}` : number > 1 ? `Discard ${count(number)}` : "Discard"),
   ];
 }
 

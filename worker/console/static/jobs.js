@@ -5,7 +5,7 @@ import { fill, h } from "./dom.js";
 import { NONE, ago, clock, seconds } from "./format.js";
 import { empty, facts, failed, field, listing, loading, panel, select, state, table } from "./parts.js";
 
-const STATES = [["", "Running and ended"], ["ready", "Ready"], ["deferred", "Deferred"], ["running", "Running"], ["parked", "Parked"], ["done", "Done"], ["failed", "Failed, retried"], ["dead", "Dead"]];
+const STATES = [["", "Running, ended"], ["ready", "Ready"], ["deferred", "Deferred"], ["running", "Running"], ["parked", "Parked"], ["done", "Done"], ["failed", "Failed, retried"], ["dead", "Dead"]];
 const LIMIT = 50;
 
 export function jobs(main, context, filters) {
@@ -76,7 +76,7 @@ function endedTable(rows) {
     { label: "State", cell: (job) => [state(job.state, job.state === "done" ? job.outcome : job.state), job.attempt > 1 && h("span", { class: "muted" }, ` run ${job.attempt}`)] },
     { label: "Lane", cell: (job) => job.lane },
     { label: "Scope", kind: "mono", cell: (job) => job.scope ?? NONE },
-    { label: "Error", kind: "wide error", cell: (job) => job.error ?? NONE },
+    { label: "Error", kind: "wide", cell: (job) => (job.error ? h("div", { class: "error" }, job.error) : h("span", { class: "muted" }, NONE)) },
     { label: "Waited", kind: "number", cell: (job) => seconds(job.waited_s) },
     { label: "Ran", kind: "number", cell: (job) => seconds(job.ran_s) },
     { label: "Ended", kind: "number", cell: (job) => h("time", { datetime: job.ended_at, title: job.ended_at }, clock(job.ended_at)) },

@@ -110,7 +110,7 @@ function drawRight(part, { changes, verified }) {
     ["Oldest of them", changes?.unsettled ? seconds(changes.oldest_age_s) : NONE, changes?.oldest_age_s > 5 && "bad"],
     ["Applied in the last minute", count(changes?.applied_last_minute)],
     ["Compared with SQL", verified?.checked ? plural(verified.checked, "entry", "entries") : "not yet"],
-    ["Found right", verified?.checked ? percent(verified.share) : NONE, verified?.stale ? "bad" : "good"],
+    ["Found right", verified?.checked ? percent(verified.share) : NONE, verified?.stale ? "bad" : verified?.checked ? "good" : ""],
   ]);
 }
 
@@ -134,7 +134,7 @@ function drawWorker(part, { lanes, workers }) {
   say(part.value, lanes ? (waits.length ? seconds(Math.max(...waits)) : NONE) : NONE);
   say(part.unit, lanes ? "waits the slowest job in a hundred" : "the queue Redis does not answer");
   rows(part, [
-    ["Workers", workers ? (alive ? plural(alive, "reports", "report") : "none reports") : NONE, workers && !alive && "bad"],
+    ["Workers", workers ? (alive ? `${count(alive)} reporting` : "none reports") : NONE, workers && !alive && "bad"],
     ["Oldest ready job", oldest ? seconds(oldest) : NONE, oldest > 30 && "bad"],
     ["Jobs a minute", rate(all.reduce((total, lane) => total + lane.done_per_minute, 0))],
     ["Failed a minute", rate(all.reduce((total, lane) => total + lane.failed_per_minute, 0)), all.some((lane) => lane.failed_per_minute > 0) && "bad"],

@@ -4,7 +4,7 @@ import { fill, h, icon } from "./dom.js";
 import { count } from "./format.js";
 
 /** A table that becomes a list of cards on a phone. Columns: {label, cell(row), kind: "number" | "main" | ...}. */
-export function table(caption, columns, rows, { key, open, openLabel } = {}) {
+export function table(caption, columns, rows, { key, open, openLabel, compact = false } = {}) {
   const head = columns.map((column) => h("th", { scope: "col", class: column.kind, role: "columnheader" }, column.label));
   const body = rows.map((row) => {
     const cells = columns.map((column, at) => {
@@ -16,7 +16,7 @@ export function table(caption, columns, rows, { key, open, openLabel } = {}) {
     });
     return h("tr", { role: "row" }, cells);
   });
-  return h("div", { class: "table-room" },
+  return h("div", { class: `table-room${compact ? "" : " cards"}` },
     h("table", { role: "table" },
       h("caption", {}, caption),
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)),
