@@ -104,6 +104,8 @@ class Outbox:
 
 
 def joins_another(session: Session) -> bool:
-    """Whether the session only joined a transaction that its connection had begun: what it commits is not
-    committed yet, and nobody here will hear when it is; the worker's sweeper finds its events."""
+    """Whether the session only joined a transaction that its connection had begun.
+
+    What it commits is not committed yet, and nobody here will hear when it is; the sweeper finds its events.
+    """
     return isinstance(session.bind, Connection) and session.bind.in_transaction()
