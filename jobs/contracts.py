@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jobs.errors import ContractError, Unavailable, UnknownContract
+from jobs.errors import ContractError, Unavailable, UnknownContract, UnknownScope, UnknownView
 
 
 class Lane(StrEnum):
@@ -52,7 +52,11 @@ class RetryPolicy:
     attempts: int = 5
     first: timedelta = timedelta(seconds=1)
     longest: timedelta = timedelta(minutes=5)
-    errors: tuple[type[BaseException], ...] = (Unavailable, OSError, TimeoutError)
+    # A view or scope that is unknown here may be of a newer release that runs beside this one (RACES 30).
+    errors: tuple[type[BaseException], ...] = (
+        *(Unavailable, OSError, TimeoutError),
+        *(UnknownView, UnknownScope),
+    )
 
 
 class Contract(BaseModel):
