@@ -1,0 +1,1 @@
+"""The explorer: the real cache protocol over every order of its steps, for small cases."""

@@ -1,0 +1,197 @@
+"""The verbs that cases are written with: who reads, writes, applies, warms; what happens to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import jobs.tasks.relay
+from jobs import Asked, EntryKey, Event, Forbidden, NotFound, Reading, Refresh
+from jobs.cache.batch import read_many
+from jobs.errors import CacheUnavailable, Defer
+from jobs.tasks.refresh import refresh
+from tests.explore.domain import DOMAIN, State
+from tests.explore.ground import Ground, Process
+from tests.explore.promises import Read, Shown
+from tests.explore.rows import LoaderError, Rows
+from tests.explore.search import Footprint
+from tests.explore.stage import Actor, Stage
+from tests.explore.watch import Watch, guard_of
+
+Happening = tuple[str, Footprint, Callable[[], object]]
+"""What is seen in the trace, what it touches, and how it is done."""
+RAISED = (NotFound, Forbidden, LoaderError)
+DEFERRED_AT_MOST = 2
+
+
+class Actors:
+    """Everybody in one run."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.case = ground.case
+        self.server = ground.server
+        self.stage = Stage()
+        self.rows = Rows(self.stage, ground.first)
+        self.rows.failing, self.rows.watched = self.case.failing, self.case.guarded
+        self.watch = Watch(self.rows, self.server, ground.leases)
+        self.processes = {
+            name: Process(ground, name, self.stage, self.rows, self._asked_refresh) for name in ground.stores
+        }
+        self._refreshes = 0
+
+    def act(self, name: str, process: str, work: Coroutine[Any, Any, Any], *, mortal: bool = False) -> None:
+        """Start an actor."""
+        shared = process in self.case.shared
+        actor = Actor(name, process, shared, late=process in self.case.late, mortal=mortal)
+        self.watch.follow(actor)
+        self.stage.act(work, actor)
+
+    def reads(self, name: str, process: str, view: str, *, times: int = 1, **how: Any) -> None:  # noqa: ANN401
+        """A reader; see `read`."""
+
+        async def work() -> None:
+            for _ in range(times):
+                await self.read(name, process, view, **how)
+
+        self.act(name, process, work())
+
+    async def read(
+        self, name: str, process: str, view: str, *, of: int = 1, reader: int = 1, bypass: bool = False
+    ) -> None:
+        """One read, judged by what is promised of it."""
+        key = DOMAIN.key(view, of)
+        read = Read(name, process, key, reader, guard_of(key))
+        self.watch.begins(read)
+        await self._looks_in(process, "begins to read")
+        try:
+            reading = await self.processes[process].cache.read(view, of, reader=reader, bypass=bypass)
+            shown = Shown(reading.state, reading.value)
+        except RAISED as error:
+            shown = Shown(raised=type(error).__name__)
+        self.watch.ends(read, shown)
+
+    def reads_many(self, name: str, process: str, asked: Sequence[tuple[str, int]], reader: int = 1) -> None:
+        """A reader of many entries at once."""
+
+        async def work() -> None:
+            keys = [DOMAIN.key(view, of) for view, of in asked]
+            reads = [Read(name, process, key, reader, guard_of(key)) for key in keys]
+            self.watch.begins(reads[0])
+            await self._looks_in(process, "begins to read")
+            cache = self.processes[process].cache
+            answers = await read_many(cache, [Asked(*one) for one in asked], reader=reader)
+            for read, answer in zip(reads, answers, strict=True):
+                read.begun = reads[0].begun
+                if isinstance(answer, Reading):
+                    self.watch.ends(read, Shown(answer.state, answer.value))
+                else:
+                    self.watch.ends(read, Shown(raised=type(answer).__name__))
+
+        self.act(name, process, work())
+
+    def writes(
+        self,
+        name: str,
+        change: Callable[[State], State],
+        event: Event | Callable[[State], Event],
+        touched: str,
+        *,
+        relay: str | None = None,
+        mortal: bool = False,
+    ) -> None:
+        """A writer; after its commit, a relay begins. What an event says may have to be read first."""
+
+        async def work() -> None:
+            told = event
+            if not isinstance(told, Event):
+                members = touched.replace("notes", "members")
+                told = told(await self.rows.look(f"SELECT {members}", {members: "r"}))
+            await self.rows.commit(change, told, touched)
+            if relay is not None:
+                self.relays(relay, mortal=mortal)
+
+        self.act(name, "app", work())
+
+    async def apply(self) -> None:
+        """What a relay does."""
+        await jobs.tasks.relay.apply_all(self.processes["worker"].stoker)
+
+    def relays(self, name: str, *, mortal: bool = False) -> None:
+        """A relay."""
+
+        async def work() -> None:
+            try:
+                await self.apply()
+            except CacheUnavailable:
+                return  # nothing is settled: another relay will
+
+        self.act(name, "relay", work(), mortal=mortal)
+
+    def fills(self, name: str, process: str, *keys: EntryKey) -> None:
+        """A warm job."""
+
+        async def work() -> None:
+            await self._looks_in(process, "begins to warm")
+            try:
+                await self.processes[process].cache.filler.fill_many(keys)
+            except (CacheUnavailable, LoaderError):
+                return
+
+        self.act(name, process, work())
+
+    def refreshes(self, name: str, key: EntryKey, process: str = "worker") -> None:
+        """A refresh job, run again when it asks for it."""
+
+        async def work() -> None:
+            await self._looks_in(process, "begins to refresh")
+            job = Refresh(view=key.view, scope_id=key.scope.id)
+            for _ in range(DEFERRED_AT_MOST):
+                try:
+                    await refresh(self.processes[process].context, job)
+                except Defer:
+                    continue
+                except (CacheUnavailable, LoaderError):
+                    return
+                return
+
+        self.act(name, process, work())
+
+    def looks(self, name: str, process: str) -> None:
+        """The breaker's loop of a process, once."""
+
+        async def work() -> None:
+            await self._looks_in(process, "looks")
+            await self.processes[process].cache.breaker.look()
+
+        self.act(name, process, work())
+
+    def happens(self, name: str, *happenings: Happening) -> None:
+        """Things that happen to the server, in this order."""
+
+        async def work() -> None:
+            for what, touched, perform in happenings:
+                await self.stage.ask(what, touched, perform)
+
+        self.act(name, name, work())
+
+    def kills(self, actor: str) -> None:
+        """SIGKILL to whoever runs an actor; a sweeper elsewhere goes on with what is left."""
+
+        async def work() -> None:
+            touched = {f"life:{actor}": "w", "outbox": "w"}
+            await self.stage.ask(f"SIGKILL {actor}", touched, lambda: self.stage.kill(actor))
+            self.relays("sweeper")
+
+        self.act("killer", "killer", work())
+
+    def _asked_refresh(self, key: EntryKey) -> None:
+        # At most one refresh a run, as the queue coalesces them.
+        self._refreshes += 1
+        if self._refreshes == 1:
+            self.refreshes("refresh", key)
+
+    async def _looks_in(self, process: str, what: str) -> None:
+        # In a process of several actors, when one looks at the process's memory is a step of its own.
+        if process in self.case.shared:
+            await self.stage.ask(what, {f"memory:{process}": "w"}, lambda: None)

@@ -1,0 +1,158 @@
+"""The explorer's domain: notes with members, small enough to know every view's value at every version.
+
+`page` is public, `detail` is guarded by `access`, `mine` lists what a reader may see. Loaders and rules read
+the explorer's rows in SQL's place; what they say is what `value` says, which the promises are checked by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from jobs import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View
+
+
+@dataclass(frozen=True)
+class State:
+    """All rows at one version."""
+
+    notes: Mapping[int, str]
+    members: Mapping[int, frozenset[int]]
+
+    def write(self, note: int, body: str) -> State:
+        """A note's body changed."""
+        return replace(self, notes={**self.notes, note: body})
+
+    def delete(self, note: int) -> State:
+        """A note is gone."""
+        return replace(self, notes={key: body for key, body in self.notes.items() if key != note})
+
+    def let(self, note: int, *readers: int) -> State:
+        """A note's members are these."""
+        return replace(self, members={**self.members, note: frozenset(readers)})
+
+
+FIRST = State({1: "a1", 2: "b1"}, {1: frozenset({1, 2}), 2: frozenset({1})})
+
+
+class Changed(Event):
+    """A note changed; `readers` as the writer saw them. Soft."""
+
+    kind: ClassVar[str] = "changed"
+    note: int
+    readers: tuple[int, ...] = ()
+
+
+class Redacted(Event):
+    """A note changed, or went, in a way that must not show any more. Hard."""
+
+    kind: ClassVar[str] = "redacted"
+    note: int
+    readers: tuple[int, ...] = ()
+
+
+class MembersChanged(Event):
+    """A reader joined a note or lost it. Hard."""
+
+    kind: ClassVar[str] = "members_changed"
+    note: int
+    reader: int
+
+
+def note(note_id: int) -> Scope:
+    """The scope of a note."""
+    return Scope("note", str(note_id))
+
+
+def reader(reader_id: int) -> Scope:
+    """The scope of a reader."""
+    return Scope("reader", str(reader_id))
+
+
+def value(state: State, key: EntryKey) -> Any:  # noqa: ANN401 - each view has a shape of its own
+    """What a view says of these rows; None for what does not exist."""
+    number = key.scope.number
+    if key.view == "mine":
+        return [body for one, body in sorted(state.notes.items()) if number in state.members.get(one, ())]
+    if number not in state.notes:
+        return None
+    if key.view == "access":
+        return {str(one): "reader" for one in sorted(state.members.get(number, ()))}
+    return {"body": state.notes[number]}
+
+
+def rows_of(key: EntryKey) -> dict[str, str]:
+    """What reading a view touches."""
+    number = key.scope.number
+    if key.view == "mine":
+        return {"notes:1": "r", "notes:2": "r", "members:1": "r", "members:2": "r"}
+    if key.view == "access":
+        return {f"notes:{number}": "r", f"members:{number}": "r"}
+    return {f"notes:{number}": "r"}
+
+
+class Session(Protocol):
+    """What stands in a session's place."""
+
+    async def snapshot(self, keys: Sequence[EntryKey]) -> State:
+        """The rows as this transaction sees them."""
+
+    async def members(self, notes: Sequence[int]) -> set[int]:
+        """Readers of notes, now."""
+
+
+async def load(session: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:
+    """Every view's loader."""
+    state = await cast("Session", session).snapshot(keys)
+    return {key: found for key in keys if (found := value(state, key)) is not None}
+
+
+async def audience(session: AsyncSession, events: Sequence[Changed]) -> list[Invalidation]:
+    """Whoever may see changed notes when the change is applied (RACES 32)."""
+    readers = await cast("Session", session).members([event.note for event in events])
+    return [Invalidation(reader(one), frozenset({"mine"})) for one in sorted(readers)]
+
+
+def changes(event: Changed) -> list[Invalidation]:
+    """A note's views, and the lists of the readers that the writer saw."""
+    return [
+        Invalidation(note(event.note), frozenset({"page", "detail"})),
+        *(Invalidation(reader(one), frozenset({"mine"})) for one in event.readers),
+    ]
+
+
+def redacts(event: Redacted) -> list[Invalidation]:
+    """The same, hard, and who may see it."""
+    return [
+        Invalidation(note(event.note), hard=True),
+        *(Invalidation(reader(one), hard=True) for one in event.readers),
+    ]
+
+
+def membership(event: MembersChanged) -> list[Invalidation]:
+    """Who may see the note; all of that reader's."""
+    return [
+        Invalidation(note(event.note), frozenset({"access"}), hard=True),
+        Invalidation(reader(event.reader), hard=True),
+    ]
+
+
+DOMAIN = Domain(
+    name="explored",
+    scopes=(ScopeKind("note"), ScopeKind("reader")),
+    views=(
+        View("page", "note", load, access=Access.ANYONE),
+        View("detail", "note", load),
+        View("access", "note", load, access=Access.ANYONE),
+        View("mine", "reader", load, access=Access.ANYONE),
+    ),
+    rules=(
+        Rule(Changed, changes, audience=audience),
+        Rule(Redacted, redacts),
+        Rule(MembersChanged, membership),
+    ),
+)
+HARD = (Redacted, MembersChanged)

@@ -1,0 +1,150 @@
+"""What the runs of a case have in common, and the processes of one run with the protocol's own code."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import blake2b
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from sqlalchemy import NullPool
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+import jobs.cache.fill
+import jobs.cache.store
+import jobs.tasks.relay
+from jobs import EntryKey, Scope, Settings, Stoker, load_settings
+from jobs.cache.accounting import Accounting
+from jobs.cache.breaker import Breaker
+from jobs.cache.detached import Detached
+from jobs.cache.fill import Filler
+from jobs.cache.keys import KeySpace
+from jobs.cache.near import Near, NearCache
+from jobs.cache.read import AskRefresh, Cache
+from jobs.cache.store import Store
+from jobs.settings import CacheSettings, ChangesSettings
+from jobs.tasks.context import TaskContext
+from tests.explore.domain import DOMAIN, FIRST, State
+from tests.explore.rows import Engine, Outbox, RelaySession, Rows, SteppedLoads
+from tests.explore.search import Thread
+from tests.explore.stage import STRAND, Stage
+from tests.explore.valkey import Server, SteppedClient, Taped
+
+if TYPE_CHECKING:
+    from tests.explore.play import Play
+
+NEAR_BYTES = 1 << 20
+OBSERVER = "observer"
+"""A process that keeps nothing near and takes part in nothing."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small program and what is special about its processes.
+
+    `play` starts the actors; `setup` runs before, by itself. `shared`: processes in which several actors read
+    or fill; `late`: those in which a reply may wait for its reader. `lossy`: those that may lose a reply;
+    `losing`: a process and the script whose first reply is lost. `guarded`: rights change. `rest`: entries
+    looked at when all is done, the first of which is read as well. `at_most`: interleavings in a test run,
+    None for all.
+    """
+
+    name: str
+    play: Callable[[Play], None]
+    setup: Callable[[Play], Awaitable[None]] | None = None
+    processes: tuple[str, ...] = ("web-1", "web-2", "worker")
+    shared: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
+    lossy: frozenset[str] = frozenset()
+    losing: tuple[str, str] | None = None
+    failing: frozenset[str] = frozenset()
+    guarded: bool = False
+    rest: tuple[EntryKey, ...] = (EntryKey("page", Scope("note", "1")),)
+    lease_wait_s: float = 0.005
+    cap: int = 4
+    at_most: int | None = None
+
+
+@dataclass
+class Ground:
+    """What all runs of a case share: the server, each process's store, and how things stand at the start.
+
+    `tape`: what the server answered in each step of the last run. `outcomes`: what readers were shown and
+    what was kept in the end, of every run.
+    """
+
+    case: Case
+    server: Server
+    engine: AsyncEngine
+    settings: Settings
+    stores: dict[str, Store]
+    first: State = FIRST
+    values: Mapping[bytes, bytes] = field(default_factory=dict)
+    ages_us: int = 0
+    near: Mapping[str, list[tuple[str, Near]]] = field(default_factory=dict)
+    tape: list[tuple[Thread, Taped]] = field(default_factory=list)
+    outcomes: set[tuple[str, ...]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.leases = {self.stores[OBSERVER].keys.entry(key).lease: key for key in self.case.rest}
+
+
+@contextmanager
+def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
+    """The ground of a case; while it is open, the relay's SQL, clocks and tokens are the explorer's."""
+    settings: Settings = load_settings(
+        cache=CacheSettings(ttl_jitter=0, lease_wait_s=case.lease_wait_s, breaker_unsettled_s=1e6),
+        changes=ChangesSettings(refresh_hot=False),
+    )
+    keys = KeySpace(prefix, "case")
+    stores: dict[str, Store] = {}
+    for process in (*case.processes, OBSERVER):
+        client = SteppedClient(server, process)
+        store = stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0))
+        client.learn({"begin": store._begin, "store": store._store, "release": store._release})
+    engine = create_async_engine("postgresql+asyncpg://nowhere", poolclass=NullPool)
+    server.reset({})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs.cache.fill, "time", SimpleNamespace(monotonic=lambda: STRAND.get().actor.clock_s))
+        patch.setattr(jobs.cache.store, "secrets", SimpleNamespace(token_urlsafe=_token))
+        patch.setattr(jobs.tasks.relay, "outbox", Outbox)
+        patch.setattr(jobs.tasks.relay, "AsyncSession", RelaySession)
+        yield Ground(case, server, engine, settings, stores)
+
+
+def _token(size_bytes: int) -> str:
+    """As long as a secret one and as unlike others, but the same in every run."""
+    actor = STRAND.get().actor
+    actor.tokens += 1
+    named = f"{actor.name} {actor.tokens}".encode()
+    return urlsafe_b64encode(blake2b(named, digest_size=size_bytes).digest()).rstrip(b"=").decode()
+
+
+class Process:
+    """One process of the application in one run. `stoker` is what the tasks know of one."""
+
+    def __init__(self, ground: Ground, name: str, stage: Stage, rows: Rows, ask_refresh: AskRefresh) -> None:
+        self.store = ground.stores[name]
+        self.store.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
+        for entry, near in ground.near.get(name, ()):
+            self.store.near.put(entry, near)
+        cast("SteppedClient", self.store.client).join(stage)
+        detached, accounting = Detached(), Accounting()
+        loads = SteppedLoads(ground.engine, rows, detached, ground.case.cap)
+        filler = Filler(DOMAIN, self.store, loads, ground.settings, accounting, detached)
+        breaker = Breaker(self.store.client, rows.unsettled, ground.settings.cache)
+        self.cache = Cache(filler, breaker, ask_refresh)
+        hands: Any = SimpleNamespace(
+            settings=ground.settings,
+            engine=Engine(rows),
+            domain=DOMAIN,
+            cache=self.cache,
+            accounting=accounting,
+        )
+        self.stoker: Stoker = hands
+        self.context = TaskContext(self.stoker, cast("Any", None), "job")

@@ -1,0 +1,215 @@
+"""Every interleaving of a small program, up to steps that commute: stateless search with replay.
+
+Knows nothing of caches. Dynamic partial-order reduction (Flanagan and Godefroid, POPL 2005) finds where two
+steps that do not commute could have come in the other order; sleep sets (Godefroid, LNCS 1032) drop what
+another branch has covered. A run is executed again from its beginning for every order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Thread = tuple[str | int, ...]
+"""Who does a step: stable over every order in which the steps of others may come."""
+Footprint = Mapping[str, str]
+"""What a step touches: resource -> `r` read, `w` write, `d` delete, `a` add."""
+
+
+class Violation(AssertionError):
+    """A promise was broken in the run that raised it."""
+
+
+class Run(Protocol):
+    """One execution, a step at a time."""
+
+    def pending(self) -> dict[Thread, Footprint]:
+        """The step that each thread would do next; the same object for as long as it is the same step."""
+
+    def step(self, thread: Thread) -> None:
+        """Do the thread's next step; raises Violation."""
+
+    def finish(self) -> None:
+        """Check what is left when nobody has anything to do; raises Violation."""
+
+    def abandon(self) -> None:
+        """Clean up, wherever the run stands."""
+
+
+@dataclass
+class Found:
+    """What a search came to. `pruned`: choices not followed because a commuting order was."""
+
+    explored: int = 0
+    pruned: int = 0
+    longest: int = 0
+    exhausted: bool = False
+    violation: Violation | None = None
+
+
+@dataclass
+class Node:
+    """A state on the current path, before its step."""
+
+    pending: dict[Thread, Footprint]
+    before: dict[Thread, int]
+    """Bit set of the earlier steps that happen before each pending step."""
+    sleep: set[Thread]
+    wanted: set[Thread] = field(default_factory=set)
+    done: set[Thread] = field(default_factory=set)
+    chosen: Thread = ()
+    happened: int = 0
+    """Bit set of the steps that happen before the chosen one, itself included."""
+
+
+def clash(one: Footprint, other: Footprint) -> bool:
+    """Whether two steps may not commute. Reads commute with reads, deletes with deletes, adds with adds."""
+    if len(one) > len(other):
+        one, other = other, one
+    for resource, mode in one.items():
+        others = other.get(resource)
+        if others is not None and (mode != others or mode == "w"):
+            return True
+    return False
+
+
+class Search:
+    """Depth first over the orders of one program."""
+
+    def __init__(self, start: Callable[[], Run], *, reduce: bool = True, seed: int | None = None) -> None:
+        self._start = start
+        self._reduce = reduce
+        self._random = random.Random(seed) if seed is not None else None
+        self._path: list[Node] = []
+        self.found = Found()
+
+    def go(self, enough: Callable[[Found], bool]) -> Found:
+        """Search on until every order is covered, a promise is broken, or it is `enough`."""
+        found = self.found
+        while not found.exhausted and found.violation is None and not enough(found):
+            run = self._start()
+            try:
+                self._one(run)
+            except Violation as violation:
+                found.violation = violation
+            finally:
+                run.abandon()
+            found.exhausted = found.violation is None and not self._turn()
+        return found
+
+    def _one(self, run: Run) -> None:
+        """Replay the path, then follow it to its end."""
+        for node in self._path[:-1]:
+            run.step(node.chosen)
+        if self._path:
+            self._advance(run)
+        else:
+            self._enter(run.pending(), {}, set())
+        while self._path[-1].pending:
+            if not self._choose():
+                self.found.pruned += 1  # all that could come next is covered by other branches
+                return
+            self._advance(run)
+        self._path.pop()
+        self.found.explored += 1
+        self.found.longest = max(self.found.longest, len(self._path))
+        run.finish()
+
+    def _advance(self, run: Run) -> None:
+        """Do the chosen step of the last node and look at the state after it."""
+        node, index = self._path[-1], len(self._path) - 1
+        mine = node.pending[node.chosen]
+        before = run.pending()
+        run.step(node.chosen)
+        after = run.pending()
+        happened = node.before[node.chosen] | 1 << index
+        for earlier in self._path[:-1]:
+            if clash(earlier.pending[earlier.chosen], mine):
+                happened |= earlier.happened
+        node.happened = happened
+        hence = {
+            thread: node.before[thread]
+            if footprint is before.get(thread)
+            else happened | self._last_of(thread)
+            for thread, footprint in after.items()
+        }
+        asleep = {
+            thread
+            for thread in node.sleep | node.done
+            if after.get(thread) is not None
+            and after[thread] is before.get(thread)
+            and not clash(after[thread], mine)
+        }
+        self._enter(after, hence, asleep if self._reduce else set())
+        if self._reduce:
+            for thread, footprint in after.items():
+                known = footprint is before.get(thread)
+                self._find_race(thread, footprint, hence[thread], since=index if known else 0)
+
+    def _enter(self, pending: dict[Thread, Footprint], before: dict[Thread, int], sleep: set[Thread]) -> None:
+        node = Node(pending, before or dict.fromkeys(pending, 0), sleep)
+        if not self._reduce:
+            node.wanted = set(pending)
+        self._path.append(node)
+
+    def _last_of(self, thread: Thread) -> int:
+        for node in reversed(self._path):
+            if node.chosen == thread:
+                return node.happened
+        return 0
+
+    def _find_race(self, thread: Thread, footprint: Footprint, before: int, since: int) -> None:
+        """Where the last step that clashes with a pending one was done, the other order is wanted."""
+        for index in range(len(self._path) - 2, since - 1, -1):
+            node = self._path[index]
+            apart = node.chosen != thread and not before >> index & 1
+            if apart and clash(node.pending[node.chosen], footprint):
+                self._want(index, thread, before)
+                return
+
+    def _want(self, index: int, thread: Thread, before: int) -> None:
+        node = self._path[index]
+        if thread in node.pending:
+            node.wanted.add(thread)
+            return
+        # It was not there yet: whoever led to it must go first.
+        leading = {
+            later.chosen
+            for at, later in enumerate(self._path[index + 1 : -1], index + 1)
+            if before >> at & 1 and later.chosen in node.pending
+        }
+        if not leading:
+            node.wanted.update(node.pending)
+        elif not leading & node.wanted:
+            node.wanted.add(min(leading, key=str))
+
+    def _choose(self) -> bool:
+        """Choose the first step of a new node: the same thread goes on, so that traces are easy to read."""
+        node = self._path[-1]
+        free = [thread for thread in node.pending if thread not in node.sleep]
+        if not free:
+            self.found.pruned += len(node.pending) - 1
+            self._path.pop()
+            return False
+        last = self._path[-2].chosen if len(self._path) > 1 else ()
+        node.chosen = last if last in free else self._pick(free)
+        node.wanted.add(node.chosen)
+        return True
+
+    def _turn(self) -> bool:
+        """Go back to the last state from which another order is wanted."""
+        while self._path:
+            node = self._path[-1]
+            node.done.add(node.chosen)
+            left = node.wanted - node.done - node.sleep
+            if left:
+                node.chosen = self._pick([thread for thread in node.pending if thread in left])
+                return True
+            self.found.pruned += len(node.pending) - len(node.done)
+            self._path.pop()
+        return False
+
+    def _pick(self, threads: list[Thread]) -> Thread:
+        return self._random.choice(threads) if self._random else threads[0]

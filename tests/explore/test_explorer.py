@@ -1,0 +1,59 @@
+"""No order of steps breaks a promise; and without any one guard, some order does.
+
+Cases, promises and guards: tests/explore/cases.py, promises.py and guards.py. Longer runs:
+`python -m tests.explore --seconds 600`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.explore.cases import BY_NAME, CASES
+from tests.explore.ground import Case
+from tests.explore.guards import GUARDS
+from tests.explore.report import Explored, explore
+from tests.explore.valkey import Server
+
+AT_LEAST = 10_000
+"""Interleavings in a test run."""
+PATIENCE = 3_000
+"""Interleavings within which a missing guard must show."""
+SMALL = ("a reader who reads again, a writer", "a removal", "a sweeper at any time")
+
+
+def once(case: Case, server: Server, explored: dict[str, Explored]) -> Explored:
+    if case.name not in explored:
+        explored[case.name] = explore(case, server, at_most=case.at_most)
+    return explored[case.name]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_order_breaks_a_promise(case: Case, server: Server, explored: dict[str, Explored]) -> None:
+    one = once(case, server, explored)
+    assert one.found.violation is None, str(one)
+    assert one.found.exhausted or one.found.explored == case.at_most
+
+
+def test_ten_thousand_orders_are_explored(server: Server, explored: dict[str, Explored]) -> None:
+    assert sum(once(case, server, explored).found.explored for case in CASES) >= AT_LEAST
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_missing_guard_is_found(name: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row: the guard is the one named; the trace of the order that shows it is printed."""
+    guard = GUARDS[name]
+    guard.remove(monkeypatch)
+    one = explore(BY_NAME[guard.case], server, at_most=PATIENCE)
+    print(one)  # noqa: T201 - shown by `pytest -rP`
+    assert one.found.violation is not None, f"nobody misses: {name}"
+    assert one.trace
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_pruning_loses_no_outcome(name: str, server: Server) -> None:
+    """In cases small enough to try every order: what is shown and kept in one is so in a pruned one too."""
+    pruned, every = (explore(BY_NAME[name], server, reduce=reduce) for reduce in (True, False))
+    assert pruned.found.exhausted
+    assert every.found.exhausted
+    assert pruned.found.explored < every.found.explored
+    assert pruned.outcomes == every.outcomes

@@ -1,0 +1,241 @@
+"""The real server behind the explorer: commands go out one by one, when the explorer says so.
+
+`SteppedClient` is the protocol's own CacheClient on a connection whose every command is a step. One blocking
+connection serves all processes; the server's run, its restarts and lost replies are played here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import hiredis
+from redis import Redis
+from redis.exceptions import OutOfMemoryError
+
+from jobs.cache.client import CacheClient, Script
+from jobs.cache.connection import ConnectionLost, ServerRun, SharedConnection, _error
+from tests.explore.search import Footprint
+from tests.explore.stage import Stage
+
+Command = list[bytes]
+FULL = "OOM command not allowed when used memory > 'maxmemory'."
+
+
+class ReplyLost(ConnectionLost):
+    """A command was carried out, and nobody heard of it."""
+
+    def __init__(self, reply: object) -> None:
+        super().__init__("carried out, but the reply was lost")
+        self.reply = reply
+
+
+class Taped(NamedTuple):
+    """What the server answered in one step, and what it held after it."""
+
+    replies: list[list[Any]]
+    values: Mapping[bytes, bytes]
+
+
+class Server:
+    """One raw connection to a real Valkey, and what the explorer has done to the server of this run.
+
+    While `down`, nothing is answered; while `full`, scripts are refused. The next command of a process in
+    `losing` is carried out, and its reply lost; only processes in `lossy` ever are. While `mirrored`, nobody
+    else acts, and looks are answered from what the server is known to hold. A step that a run repeats
+    is answered from the tape of the run before; the server is put back to where the runs part.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(url)
+        connection = self._redis.connection_pool.get_connection()
+        connection.connect()
+        self._socket = connection._sock
+        self._parser = hiredis.Reader(replyError=_error)
+        self.used: set[bytes] = set()
+        self.scripts: dict[bytes, str] = {}
+        self.lossy: frozenset[str] = frozenset()
+        self.values: Mapping[bytes, bytes] = {}
+        self.mirrored = False
+        self._astray = True
+        self._tape: deque[list[Any]] | None = None
+        self._said: list[list[Any]] = []
+        self._clock_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self.reset({})
+
+    def reset(self, values: Mapping[bytes, bytes], ages_us: int = 0) -> None:
+        """Let the server hold these keys, and no others that were used here."""
+        self.down = self.full = self.mirrored = False
+        self.losing: set[str] = set()
+        self.losing_script: tuple[str, str] | None = None
+        self._be(1, ages_us)
+        self.values = values
+        self._astray = True
+
+    def restart(self, values: Mapping[bytes, bytes]) -> None:
+        """Come back with these keys, under a new run id: every connection is lost."""
+        self._be(self.run_number + 1, self.ages_us)
+        gone = sorted(self.used - values.keys())
+        self.do(*([("UNLINK", *gone)] if gone else []), *_set(values))
+
+    def age(self, by_us: int) -> None:
+        """Put the clock forward."""
+        self._be(self.run_number, self.ages_us + by_us)
+
+    def begin(self, taped: Taped | None) -> None:
+        """A step begins; if it is on the tape, the server is not asked."""
+        self._said = []
+        self._tape = None
+        if taped is not None:
+            self._tape = deque(taped.replies)
+            self.values = taped.values
+            self._astray = True
+
+    def end(self) -> Taped:
+        """The step is over."""
+        self._tape = None
+        return Taped(self._said, self.values)
+
+    def do(self, *commands: tuple[Any, ...] | Command) -> list[Any]:
+        """Carry out commands now."""
+        if self._tape is not None:
+            return self._tape.popleft()
+        before = self._back() if self._astray else []
+        known = sorted(self.used)
+        after: list[tuple[Any, ...]] = [("MGET", *known)] if known else []
+        replies = self._exchange([*before, *commands, *after])
+        self._astray = False
+        if known:
+            pairs = zip(known, replies.pop(), strict=True)
+            self.values = {key: value for key, value in pairs if value is not None}
+        self._said.append(replies[len(before) :])
+        return replies[len(before) :]
+
+    def known(self, command: Command) -> list[Any]:
+        """The reply to an MGET from what the server is known to hold."""
+        return [[self.values.get(key) for key in command[1:]]]
+
+    def close(self) -> None:
+        """Forget all keys and disconnect."""
+        self.reset({})
+        self._exchange(self._back())
+        self._redis.close()
+
+    def _back(self) -> list[tuple[Any, ...]]:
+        gone = sorted(self.used - self.values.keys())
+        return [*([("UNLINK", *gone)] if gone else []), *_set(self.values)]
+
+    def _exchange(self, commands: Sequence[tuple[Any, ...] | Command]) -> list[Any]:
+        self._socket.sendall(b"".join(hiredis.pack_command(tuple(command)) for command in commands))
+        replies: list[Any] = []
+        while len(replies) < len(commands):
+            reply = self._parser.gets()
+            if reply is False:
+                data = self._socket.recv(1 << 16)
+                if not data:
+                    raise OSError("the server closed the explorer's connection")
+                self._parser.feed(data)
+            else:
+                replies.append(reply)
+        return replies
+
+    def _be(self, run_number: int, ages_us: int) -> None:
+        self.run_number = run_number
+        self.ages_us = ages_us
+        self.run = ServerRun(b"%016x" % run_number, self._clock_us + ages_us)
+
+
+def _set(values: Mapping[bytes, bytes]) -> list[tuple[Any, ...]]:
+    return [("MSET", *(part for pair in values.items() for part in pair))] if values else []
+
+
+class SteppedConnection:
+    """A connection of one process: stands in SharedConnection's place."""
+
+    def __init__(self, server: Server, stage: Stage, process: str) -> None:
+        self._server = server
+        self._stage = stage
+        self._process = process
+        self.server = server.run
+        self.run_number = server.run_number
+
+    async def send(self, packed: bytes, count: int) -> list[Any]:
+        """Each command is a step of its own, as other clients' commands may come between."""
+        parser = hiredis.Reader()
+        parser.feed(packed)
+        if self._server.mirrored and b"MGET" in packed[:16]:
+            self.server = self._server.run
+            return self._server.known(cast("Command", parser.gets()))
+        replies = []
+        for _ in range(count):
+            command = cast("Command", parser.gets())
+            footprint = self._footprint(command)
+            replies.append(await self._stage.ask(command, footprint, partial(self._carry_out, command)))
+        return replies
+
+    def _carry_out(self, command: Command) -> object:
+        server = self._server
+        if server.down or self.run_number != server.run_number:
+            raise ConnectionLost("the server of this connection is gone")
+        if server.full and command[0] == b"EVALSHA":
+            return OutOfMemoryError(FULL)
+        self.server = server.run
+        [reply] = server.do(command)
+        named = self._process, server.scripts.get(command[1], "")
+        if self._process in server.losing or named == server.losing_script:
+            server.losing.discard(self._process)
+            server.losing_script = None
+            raise ReplyLost(reply)
+        return reply
+
+    def _footprint(self, command: Command) -> Footprint:
+        touched = touches(command, self._server.scripts)
+        self._server.used.update(key.encode() for key in touched)
+        touched["server"] = "r"
+        if self._process in self._server.lossy:
+            touched[f"connection:{self._process}"] = "w"
+        return touched
+
+
+def touches(command: Command, scripts: Mapping[bytes, str]) -> dict[str, str]:
+    """The keys of a command and what it does to them."""
+    if command[0] == b"MGET":
+        return {key.decode(): "r" for key in command[1:]}
+    if command[0] == b"UNLINK":
+        return {key.decode(): "d" for key in command[1:]}
+    assert command[0] == b"EVALSHA", f"the explorer does not know {command[0]!r}"
+    keys = [key.decode() for key in command[3 : 3 + int(command[2])]]
+    # begin: soft stamp, hard stamp, lease, entry; store: soft stamp, hard stamp, entry, lease; release: lease
+    modes = {"begin": "wwwr", "store": "rrww", "release": "w"}[scripts[command[1]]]
+    return dict(zip(keys, modes, strict=True))
+
+
+class SteppedClient(CacheClient):
+    """The protocol's client, its connection stepped."""
+
+    def __init__(self, server: Server, process: str) -> None:
+        super().__init__("unix:///nowhere", timeout_s=1, connections=1)
+        self._server = server
+        self._process = process
+        self.stage: Stage | None = None
+        self._connection: SteppedConnection | None = None
+
+    def join(self, stage: Stage) -> None:
+        """Belong to a new run of the program."""
+        self.stage = stage
+        self._connection = None
+
+    def learn(self, scripts: Mapping[str, Script]) -> None:
+        """Let the server know the scripts of this process, by what they do."""
+        for name, script in scripts.items():
+            self._server.scripts[script.digest.encode()] = name
+            self._server.do(("SCRIPT", "LOAD", script.source))
+
+    def _free(self) -> SharedConnection:
+        assert self.stage is not None
+        if self._connection is None or self._connection.run_number != self._server.run_number:
+            self._connection = SteppedConnection(self._server, self.stage, self._process)
+        return cast("SharedConnection", self._connection)
