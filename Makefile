@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check format bench bench-full lock bench-lock clean
+.PHONY: demo test chaos check format bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -17,6 +17,10 @@ demo: $(STAMP) ## the main job on embedded servers, with a report
 
 test: $(STAMP) ## every test, on real servers from wheels
 	$(BIN)/python -m pytest
+
+chaos: $(STAMP) ## break servers and processes at random for two minutes; nothing may be lost or stale
+	mkdir -p build
+	$(BIN)/python -m worker chaos --seconds 120 --json build/chaos.json
 
 check: $(STAMP) ## format, lint, types, architecture (no test run)
 	$(BIN)/ruff format --check .

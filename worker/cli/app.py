@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import data, demonstrate, operate, serve, verify
+from worker.cli import chaos, data, demonstrate, operate, serve, verify
 
 app = typer.Typer(
     name="stoker",
@@ -25,3 +25,4 @@ app.command()(operate.invalidate)
 app.command()(operate.warm)
 app.command(name="verify")(verify.verify)
 app.command()(demonstrate.demo)
+app.command()(chaos.chaos)

@@ -1,0 +1,135 @@
+"""Chaos for twenty seconds, and proof that its checks can fail: each guard taken away is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from worker.chaos.bounds import Bounds
+from worker.chaos.faults import KINDS, plan
+
+ROOT = Path(__file__).parents[2]
+LONGEST_S = 240
+A_FEW = ("kill_worker", "kill_webapp", "queue_restart_empty", "queue_full", "cache_restart", "cache_full")
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STOKER_")}
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+
+
+def perform(
+    tmp_path: Path,
+    launcher: str = "worker.chaos.process",
+    **options: Any,  # noqa: ANN401 - of ChaosOptions
+) -> tuple[int, dict[str, Any]]:
+    """A small run; its exit code and its report."""
+    report = tmp_path / "chaos.json"
+    given: dict[str, Any] = {
+        "faults": (),
+        "mischief": (),
+        "seconds": 3,
+        "webapps": 1,
+        "readers": 4,
+        "seed": 5,
+    }
+    given |= {"json": str(report), "data_dir": str(tmp_path), "launcher": launcher, **options}
+    done = call("-m", "tests.chaos.perform", json.dumps(given))
+    assert report.exists(), done.stderr
+    facts: dict[str, Any] = json.loads(report.read_text())
+    return done.returncode, facts
+
+
+def test_nothing_is_lost_and_nothing_stale_in_twenty_seconds_of_chaos(tmp_path: Path) -> None:
+    report = tmp_path / "chaos.json"
+    done = call(
+        *("-m", "worker", "chaos", "--seconds", "20", "--seed", "20", "--json", str(report)),
+        *("--data", str(tmp_path)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads(report.read_text())
+    jobs = facts["jobs"]
+    assert facts["failures"] == []
+    assert facts["lost"] == 0
+    assert facts["faults_injected"] >= 8
+    assert facts["events"]["recorded"] == facts["events"]["settled"] >= 50
+    assert facts["reads"]["stale"] == 0
+    assert facts["reads"]["of_changed"] >= 200
+    assert facts["entries"]["compared"] >= 50
+    assert jobs["enqueued"] == sum(jobs[name] for name in jobs.keys() - {"enqueued", "lost"}) >= 50
+    assert "lost      0\neverything held\n" in done.stdout
+
+
+def test_another_domain_is_put_under_chaos_by_a_workload_of_its_own(tmp_path: Path) -> None:
+    code, facts = perform(
+        tmp_path,
+        faults=A_FEW,
+        mischief=("task", "task_raises", "task_swallows_cancellation"),
+        seconds=10,
+    )
+    assert (code, facts["failures"]) == (0, [])
+    assert facts["faults_injected"] >= 4
+    assert facts["reads"]["of_changed"] >= 100
+
+
+def test_without_the_comparison_of_stamps_it_fails(tmp_path: Path) -> None:
+    code, facts = perform(tmp_path, "tests.chaos.without_stamps")
+    assert code == 1
+    assert facts["reads"]["stale"] > 0
+    assert facts["entries"]["wrong"]
+
+
+def test_without_the_sweeper_it_fails(tmp_path: Path) -> None:
+    code, facts = perform(tmp_path, "tests.chaos.without_sweeper", rest_s=4)
+    assert code == 1
+    assert any("committed events are not applied" in failure for failure in facts["failures"])
+
+
+def test_without_the_renewal_of_claims_it_fails(tmp_path: Path) -> None:
+    code, facts = perform(
+        tmp_path,
+        "tests.chaos.without_renewal",
+        seconds=9,
+        changes_per_s=1,
+        readers=1,
+        mischief=("task_outlasts_its_claim",),
+        rest_s=2,
+    )
+    assert code == 1
+    assert any("claims were lost without a fault" in failure for failure in facts["failures"])
+
+
+@pytest.mark.parametrize("seconds", [20, 120])
+def test_the_same_seed_plans_the_same_faults(seconds: float) -> None:
+    first, second = (list(plan(KINDS, Random(7), seconds, 1.2)) for _ in range(2))
+    assert first == second
+    assert first != list(plan(KINDS, Random(8), seconds, 1.2))
+
+
+def test_every_kind_of_fault_is_planned_in_two_minutes() -> None:
+    for seed in range(20):
+        assert {one.kind.name for one in plan(KINDS, Random(seed), 120, 1.2)} == {kind.name for kind in KINDS}
+
+
+def test_a_read_is_bound_only_by_what_was_applied_before_it_began() -> None:
+    bounds = Bounds()
+    bounds.applied({"page": 7}, at=10.0)
+    bounds.applied({"page": 5}, at=11.0)  # learned late, and older: the newer one stays
+    bounds.applied({"page": 9}, at=12.0)
+    assert [bounds.least("page", began) for began in (9.0, 10.5, 11.5, 12.0)] == [None, 7, 7, 9]
+    assert bounds.least("other", 20.0) is None

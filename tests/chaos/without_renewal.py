@@ -1,0 +1,23 @@
+"""A worker under chaos that never renews a claim: what runs longer than a claim is taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jobs.contracts import Lane
+from worker.chaos.process import main
+from worker.engine.claims import Claims, LaneNews
+
+UPKEEP = Claims.upkeep
+
+
+async def forgetful(
+    self: Claims, held: Mapping[Lane, Sequence[str]], **options: bool
+) -> dict[Lane, LaneNews]:
+    """Upkeep by somebody who holds nothing."""
+    return await UPKEEP(self, {lane: [] for lane in held}, **options)
+
+
+if __name__ == "__main__":
+    Claims.upkeep = forgetful  # type: ignore[method-assign]
+    main()

@@ -1,0 +1,15 @@
+"""A worker under chaos whose sweeper does nothing: events are applied only when somebody rings."""
+
+from __future__ import annotations
+
+from worker.chaos.process import main
+from worker.sweeper import Sweeper
+
+
+async def rest(self: Sweeper) -> None:
+    """Nothing."""
+
+
+if __name__ == "__main__":
+    Sweeper.sweep = rest  # type: ignore[method-assign]
+    main()

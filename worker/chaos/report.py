@@ -1,0 +1,170 @@
+"""The report of a run: what was injected, what was counted at rest, and what of it is wrong.
+
+Nothing is filled in: what was not measured is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from jobs import Stoker
+from worker.chaos import entries, rest
+from worker.chaos.options import ChaosOptions
+from worker.chaos.scene import Scene
+from worker.chaos.tally import Recovery
+
+Facts = dict[str, Any]
+
+
+@dataclass
+class Report:
+    """Facts as they are written to the JSON file, and the failures among them."""
+
+    facts: Facts
+    failures: list[str] = field(default_factory=list)
+
+    def after(self, scene: Scene) -> Report:
+        """The same, once all processes have been told to end."""
+        for slot in scene.slots:
+            self.failures += slot.disorderly
+        self.failures = list(dict.fromkeys(self.failures))
+        self.facts["failures"] = self.failures
+        return self
+
+    def text(self) -> str:
+        """What a person reads."""
+        facts = self.facts
+        events, reads, entries = facts["events"], facts["reads"], facts["entries"]
+        slowest, rescues = facts["slowest_recovery"], facts["rescues"]
+        lines = {
+            "faults": f"{facts['faults_injected']} in {facts['seconds']:g} s, seed {facts['seed']}: "
+            + _listed(facts["faults"]),
+            "tasks": _listed(facts["mischief"]),
+            "events": f"{events['recorded']} committed, {events['settled']} applied",
+            "reads": f"{reads['checked']} checked, {reads['of_changed']} of what had changed, "
+            f"{reads['stale']} stale",
+            "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
+            f"answers compared with SQL, {len(entries['wrong'])} wrong",
+            "jobs": _listed(facts["jobs"]),
+            "recovery": f"slowest {slowest['calm_s']:.1f} s after {slowest['fault']} "
+            f"({slowest['all_s']:.1f} s with the faults that came in between), "
+            f"slowest rescue {rescues['slowest_s']:.1f} s, at rest after {facts['rest_s']:.1f} s",
+            "lost": str(facts["lost"]),
+        }
+        told = [f"{name:<9} {line}" for name, line in lines.items()]
+        told += [f"FAILED    {failure}" for failure in self.failures] or ["everything held"]
+        return "\n".join(told) + "\n"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+async def report(options: ChaosOptions, scene: Scene) -> Report:
+    """Wait until everything settles, count, and say what is wrong."""
+    rest_s, left = await rest.settle(scene, options.rest_s)
+    await scene.traffic.finish()
+    await scene.traffic.follow()
+    events = await rest.events(scene)
+    found = rest.jobs(scene)
+    dead, ended_wrong = await rest.ends(scene)
+    rescues, unexplained = rest.rescues(scene)
+    async with Stoker.opened(scene.stage.settings, scene.stage.domain) as stoker:
+        compared = await entries.compare(scene, stoker)
+    keys = await rest.keys(scene)
+    tally = scene.tally
+    failures = [*left, *rest.accounted(scene, found), *ended_wrong, *unexplained, *keys]
+    failures += rest.processes(scene)
+    failures += _wrong_in_sum(scene, events, compared)
+    failures += [f"{kind}: {count} times" for kind, count in tally.wrong.items()]
+    facts: Facts = {
+        "seed": options.seed,
+        "seconds": options.seconds,
+        "workload": options.workload,
+        "faults_injected": tally.faults.total(),
+        "faults": dict(sorted(tally.faults.items())),
+        "mischief": dict(sorted(tally.mischief.items())),
+        "changes": {"acknowledged": tally.changes, "followed": tally.changes_followed},
+        "events": {**asdict(events), "lost": events.lost},
+        "reads": {
+            "by_state": dict(tally.reads),
+            "checked": tally.reads_checked,
+            "of_changed": tally.reads_of_changed,
+            "stale": tally.stale_reads,
+            "outages": tally.outages,
+            "unanswered": tally.unanswered,
+            "refusals": dict(tally.refusals),
+        },
+        "entries": asdict(compared),
+        "jobs": found,
+        "dead_letters": dead,
+        "rescues": asdict(rescues),
+        "lost": events.lost + found["lost"],
+        "slowest_recovery": _slowest(scene),
+        "recovery_s": _recoveries(scene),
+        "processes_started": sum(len(slot.lives) for slot in scene.slots),
+        "rest_s": round(rest_s, 2),
+        "examples": tally.examples,
+        "timeline": _timeline(scene),
+    }
+    return Report(facts, failures)
+
+
+def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) -> list[str]:
+    wrong = []
+    if events.missing:
+        wrong.append(f"{events.missing} acknowledged events are not in the outbox")
+    if compared.wrong:
+        wrong.append(f"{len(compared.wrong)} entries differ from SQL: {entries.first(compared.wrong)}")
+    never = [recovery.fault for recovery in scene.tally.recoveries if recovery.seconds is None]
+    if never:
+        wrong.append(f"no change was in effect after: {', '.join(sorted(set(never)))}")
+    if not scene.tally.reads_of_changed:
+        wrong.append("no read was of anything that had changed: the run proves nothing")
+    return wrong
+
+
+def _slowest(scene: Scene) -> dict[str, Any]:
+    """The recovery that needed the most time in which nothing was broken."""
+    known = [(_calm_s(scene, one), one) for one in scene.tally.recoveries if one.seconds is not None]
+    if not known:
+        return {"fault": None, "calm_s": 0.0, "all_s": 0.0}
+    calm_s, slowest = max(known, key=lambda pair: pair[0])
+    return {"fault": slowest.fault, "calm_s": round(calm_s, 2), "all_s": round(slowest.seconds or 0, 2)}
+
+
+def _recoveries(scene: Scene) -> dict[str, float]:
+    """By fault the slowest, as above."""
+    found: dict[str, float] = {}
+    for one in scene.tally.recoveries:
+        if one.seconds is not None:
+            found[one.fault] = max(found.get(one.fault, 0.0), round(_calm_s(scene, one), 2))
+    return dict(sorted(found.items()))
+
+
+def _calm_s(scene: Scene, recovery: Recovery) -> float:
+    """Seconds of a recovery during which no other fault was at work."""
+    began, ended = recovery.ended, recovery.ended + (recovery.seconds or 0)
+    calm_s, at = 0.0, began
+    for trouble in sorted(scene.tally.troubles, key=lambda trouble: trouble.began):
+        if trouble.ended > at and trouble.began < ended:
+            calm_s += max(0.0, trouble.began - at)
+            at = max(at, trouble.ended)
+    return calm_s + max(0.0, ended - at)
+
+
+def _timeline(scene: Scene) -> list[dict[str, Any]]:
+    """Every fault, in seconds from the first."""
+    troubles = scene.tally.troubles
+    began = troubles[0].began if troubles else 0.0
+    return [
+        {
+            "fault": one.kind,
+            "target": one.target,
+            "from_s": round(one.began - began, 2),
+            "to_s": round(one.ended - began, 2),
+        }
+        for one in troubles
+    ]
