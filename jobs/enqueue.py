@@ -128,6 +128,11 @@ class Queue:
             name = wire.queue_name(self.settings, lane)
             return bool(await self.redis.zcount(name, "-inf", time.time() * 1000))
 
+    async def is_open(self, job_id: str) -> bool:
+        """Whether a job waits or runs; false for one that has ended or never was."""
+        async with answering(self.settings.timeout_s):
+            return bool(await self.redis.exists(f"arq:job:{job_id}"))
+
     async def pause(self, lane: Lane) -> None:
         """No worker begins a job of the lane until it is resumed; running ones go on."""
         async with answering(self.settings.timeout_s):

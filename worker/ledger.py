@@ -42,13 +42,24 @@ class Ledger:
         self._engine = engine
         self._worker = worker
 
-    async def claim(self, task: str, slot: datetime, lease: timedelta) -> bool:
-        """Take a slot; false if it is another worker's, or done."""
-        values = {"task": task, "slot": slot, "worker": self._worker, "lease": lease}
+    async def claim(self, task: str, slot: datetime, lease: timedelta, *, begin_older: bool = False) -> bool:
+        """Take a slot; false if it is another worker's, or done, or its task is paused.
+
+        Unless `begin_older`, older slots that were never done give way to it.
+        """
+        values = {
+            "task": task,
+            "slot": slot,
+            "worker": self._worker,
+            "lease": lease,
+            "begin_older": begin_older,
+        }
         with database_errors():
             async with self._engine.begin() as connection:
                 if (await connection.execute(CLAIM, values)).first() is None:
                     return False
+                if begin_older:
+                    return True
                 await connection.execute(
                     update(slots)
                     .where(
@@ -73,11 +84,44 @@ class Ledger:
                 ).first()
         return SlotState("skipped", timedelta(0)) if row is None else SlotState(row[0], row[1])
 
+    async def owed(self, task: str, newest: datetime, every: timedelta, most: int) -> list[datetime]:
+        """Slots up to the newest that were never begun or not done, the oldest first, at most so many.
+
+        A task that never ran owes the newest one only.
+        """
+        mine = (slots.c.task == task, slots.c.asked_by.is_(None), slots.c.slot <= newest)
+        oldest = newest - every * (most - 1)
+        query = select(slots.c.slot).where(*mine, slots.c.slot >= oldest, slots.c.state.in_(UNFINISHED))
+        with database_errors():
+            async with self._engine.connect() as connection:
+                unfinished = set((await connection.execute(query)).scalars())
+                last = await connection.scalar(select(func.max(slots.c.slot)).where(*mine))
+        last = newest - every if last is None else last
+        missing = {newest - every * back for back in range(most) if newest - every * back > last}
+        return sorted(unfinished | missing)[-most:]
+
+    async def last_job(self, task: str) -> str | None:
+        """The job of the task's last slot, or of its last run by hand."""
+        query = (
+            select(slots.c.job_id)
+            .where(slots.c.task == task, slots.c.job_id.is_not(None))
+            .order_by(slots.c.slot.desc())
+            .limit(1)
+        )
+        with database_errors():
+            async with self._engine.connect() as connection:
+                found: str | None = await connection.scalar(query)
+                return found
+
     async def done(self, task: str, slot: datetime, job_id: str | None = None) -> None:
         """Settle a slot that is still ours; the job carries it out."""
         await self._settle(
             task, slot, state="done", done_at=func.clock_timestamp(), error=None, job_id=job_id
         )
+
+    async def overlapped(self, task: str, slot: datetime) -> None:
+        """Settle a slot that is still ours, and was not run because the job before it has not ended."""
+        await self._settle(task, slot, state="skipped", error="the task's last job has not ended")
 
     async def failed(self, task: str, slot: datetime, error: str, retry: timedelta) -> None:
         """Give a slot back: any worker may claim it after `retry`."""
@@ -90,7 +134,7 @@ class Ledger:
         )
 
     async def skip(self, task: str, slot: datetime) -> None:
-        """Note that a slot came too late, unless somebody claimed it."""
+        """Note that a slot is not run, unless somebody claimed it."""
         with database_errors():
             async with self._engine.begin() as connection:
                 await connection.execute(

@@ -52,7 +52,11 @@ async def run_worker(
         observer=Observers(metrics, recorder),
     )
     schedule = Schedule(
-        tasks(settings.schedule), Ledger(stoker.engine, identity()), stoker.enqueue, settings.schedule
+        tasks(settings.schedule),
+        Ledger(stoker.engine, identity()),
+        stoker.enqueue,
+        stoker.queue.is_open,
+        settings.schedule,
     )
     sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
     keeper = Keeper(stoker, recorder, identity(), timedelta(seconds=settings.worker.history_every_s))

@@ -18,14 +18,20 @@ from jobs.contracts import Contract, KeepWarm, Prune, Verify, Warm
 from jobs.enqueue import Enqueued
 from jobs.errors import DatabaseUnavailable, Unavailable
 from worker.ledger import Ledger
-from worker.settings import LatePolicy, ScheduleSettings
+from worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 log = logging.getLogger(__name__)
 
+MOST_LATE = 100
+"""Late slots of a task that are run at most, where all of them are."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
+WARMING = frozenset({"warm_active", "keep_warm"})
+
 Enqueue = Callable[[Contract], Awaitable[object]]
+IsOpen = Callable[[str], Awaitable[bool]]
+"""Whether a job waits or runs."""
 Clock = Callable[[], datetime]
 
 
@@ -37,6 +43,8 @@ class Task:
     contract: Contract
     every: timedelta
     offset: timedelta = timedelta(0)
+    late: LatePolicy = LatePolicy.ONCE
+    overlap: OverlapPolicy = OverlapPolicy.SKIP
 
     def newest(self, now: datetime) -> datetime:
         """The latest slot that is not in the future."""
@@ -49,19 +57,25 @@ class Task:
 
 def tasks(settings: ScheduleSettings) -> list[Task]:
     """What the settings ask for; ENABLE_BACKGROUND_WARMING=false leaves verifying and pruning."""
-    warming = [
-        Task("warm_active", Warm(target="active"), timedelta(seconds=settings.warm_active_every_s)),
-        Task("keep_warm", KeepWarm(), timedelta(seconds=settings.keep_warm_every_s)),
-    ]
-    upkeep = [
+    every = {
+        "warm_active": (Warm(target="active"), settings.warm_active_every_s),
+        "keep_warm": (KeepWarm(), settings.keep_warm_every_s),
+        "verify": (Verify(entries=settings.verify_entries), settings.verify_every_s),
+        "prune": (Prune(), DAY.total_seconds()),
+    }
+    left_out = frozenset() if settings.enable_background_warming else WARMING
+    return [
         Task(
-            "verify",
-            Verify(entries=settings.verify_entries),
-            timedelta(seconds=settings.verify_every_s),
-        ),
-        Task("prune", Prune(), DAY, settings.prune_offset),
+            name,
+            contract,
+            timedelta(seconds=every_s),
+            settings.prune_offset if name == "prune" else timedelta(0),
+            getattr(settings.late, name),
+            getattr(settings.overlap, name),
+        )
+        for name, (contract, every_s) in every.items()
+        if name not in left_out
     ]
-    return [*(warming if settings.enable_background_warming else []), *upkeep]
 
 
 def utc_now() -> datetime:
@@ -77,15 +91,17 @@ class Schedule:
         tasks: Sequence[Task],
         ledger: Ledger,
         enqueue: Enqueue,
+        is_open: IsOpen,
         settings: ScheduleSettings,
         clock: Clock = utc_now,
     ) -> None:
         self._tasks = tasks
         self._ledger = ledger
         self._enqueue = enqueue
+        self._is_open = is_open
         self._lease = timedelta(seconds=settings.lease_s)
         self._retry = timedelta(seconds=settings.retry_s)
-        self._grace = timedelta(seconds=settings.grace_s) if settings.late is LatePolicy.SKIP else None
+        self._grace = timedelta(seconds=settings.grace_s)
         self._clock = clock
         self._settled: dict[str, datetime] = {}
         """The newest slot of each task that needs no more asking."""
@@ -108,31 +124,56 @@ class Schedule:
 
     async def _look_at(self, task: Task) -> datetime:
         now = self._clock()
-        slot = task.newest(now)
-        if self._settled.get(task.name) == slot:
+        newest = task.newest(now)
+        if self._settled.get(task.name) == newest:
             return task.following(now)
-        if self._grace is not None and now - slot > self._grace:
+        again = [await self._look_at_slot(task, slot) for slot in await self._due(task, newest)]
+        waits = [at for at in again if at is not None]
+        if not waits:
+            self._settled[task.name] = newest
+        return min([task.following(now), *waits])
+
+    async def _due(self, task: Task, newest: datetime) -> Sequence[datetime]:
+        if task.late is LatePolicy.ALL:
+            return await self._ledger.owed(task.name, newest, task.every, MOST_LATE)
+        if task.late is LatePolicy.SKIP and self._clock() - newest > self._grace:
             # Leaves alone what somebody claimed in time and did not finish.
-            await self._ledger.skip(task.name, slot)
-        if await self._ledger.claim(task.name, slot, self._lease):
+            await self._ledger.skip(task.name, newest)
+        return [newest]
+
+    async def _look_at_slot(self, task: Task, slot: datetime) -> datetime | None:
+        """Run it if it is free; returns when to look again, None if nothing is left to do for it."""
+        every_one = task.late is LatePolicy.ALL
+        if await self._ledger.claim(task.name, slot, self._lease, begin_older=every_one):
             return await self._run(task, slot)
+        if every_one:
+            # Nobody's, and not to be had: its task is paused. Its slots pass, and are not owed afterwards.
+            await self._ledger.skip(task.name, slot)
         state = await self._ledger.state(task.name, slot)
         if state.settled:
-            self._settled[task.name] = slot
-            return task.following(now)
-        return min(task.following(now), self._clock() + max(state.lease_left, timedelta(milliseconds=10)))
+            return None
+        return self._clock() + (state.lease_left if state.lease_left > timedelta(0) else self._retry)
 
-    async def _run(self, task: Task, slot: datetime) -> datetime:
+    async def _run(self, task: Task, slot: datetime) -> datetime | None:
         now = self._clock()
         fields = {"task": task.name, "slot": slot.isoformat(), "late_s": (now - slot).total_seconds()}
         try:
+            if task.overlap is OverlapPolicy.SKIP and await self._overlaps(task):
+                await self._ledger.overlapped(task.name, slot)
+                log.warning("schedule.overlapped", extra=fields)
+                return None
             asked = await self._enqueue(task.contract)
+        except DatabaseUnavailable:
+            raise
         except Unavailable as error:
             log.warning("schedule.not_enqueued", extra={**fields, "error": str(error)})
             await self._ledger.failed(task.name, slot, str(error), self._retry)
-            return min(task.following(now), now + self._retry)
+            return now + self._retry
         # Killed here, the slot runs again after its lease: at least once, never not at all.
         await self._ledger.done(task.name, slot, asked.job_id if isinstance(asked, Enqueued) else None)
-        self._settled[task.name] = slot
         log.info("schedule.enqueued", extra=fields)
-        return task.following(now)
+        return None
+
+    async def _overlaps(self, task: Task) -> bool:
+        last = await self._ledger.last_job(task.name)
+        return last is not None and await self._is_open(last)

@@ -41,10 +41,21 @@ class Role(StrEnum):
 class LatePolicy(StrEnum):
     """What becomes of slots that passed while no worker was there."""
 
-    NEWEST = "newest"
-    """The newest one runs, late; the others are gone."""
     SKIP = "skip"
     """None runs later than schedule.grace_s after its time."""
+    ONCE = "once"
+    """The newest one runs, late; the others are gone."""
+    ALL = "all"
+    """Each runs, the oldest first."""
+
+
+class OverlapPolicy(StrEnum):
+    """What becomes of a slot whose task's last job has not ended."""
+
+    SKIP = "skip"
+    """It does not run: one job of the task at a time."""
+    ALLOW = "allow"
+    """It runs beside it."""
 
 
 class ProcessSettings(Table):
@@ -87,6 +98,32 @@ class LanesSettings(Table):
         return {lane: settings.concurrency for lane, settings in self.by_name().items()}
 
 
+class LateSettings(Table):
+    """Table [schedule.late]: by task, what becomes of slots that passed while no worker was there."""
+
+    warm_active: LatePolicy = LatePolicy.ONCE
+    """The pages of active users are cold: better late than in half an hour."""
+    keep_warm: LatePolicy = LatePolicy.SKIP
+    """The next one comes within the minute."""
+    verify: LatePolicy = LatePolicy.SKIP
+    """The same."""
+    prune: LatePolicy = LatePolicy.ONCE
+    """Once a day is often enough, and not at all is not."""
+
+
+class OverlapSettings(Table):
+    """Table [schedule.overlap]: by task, what becomes of a slot whose last job has not ended."""
+
+    warm_active: OverlapPolicy = OverlapPolicy.SKIP
+    """Two would build the same pages."""
+    keep_warm: OverlapPolicy = OverlapPolicy.SKIP
+    """The same."""
+    verify: OverlapPolicy = OverlapPolicy.SKIP
+    """A sample is a sample."""
+    prune: OverlapPolicy = OverlapPolicy.SKIP
+    """Two would wait for each other's rows."""
+
+
 class ScheduleSettings(Table):
     """Table [schedule]. Times are UTC; intervals count from the epoch, so every worker has the same slots."""
 
@@ -106,10 +143,10 @@ class ScheduleSettings(Table):
     """Seconds after which a slot that was claimed and never done is claimed again."""
     retry_s: PositiveFloat = 5
     """Seconds until a slot whose job could not be enqueued is tried again."""
-    late: LatePolicy = LatePolicy.NEWEST
-    """`newest`: the newest missed slot runs late. `skip`: none runs later than grace_s."""
     grace_s: PositiveFloat = 30
     """Seconds by which a slot may be late under `skip`."""
+    late: LateSettings = LateSettings()
+    overlap: OverlapSettings = OverlapSettings()
 
     @field_validator("prune_at", mode="before")
     @classmethod
@@ -118,6 +155,15 @@ class ScheduleSettings(Table):
             msg = "must be a time of day as HH:MM"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _all_need_overlap(self) -> Self:
+        for task in LateSettings.model_fields:
+            both = getattr(self.late, task), getattr(self.overlap, task)
+            if both == (LatePolicy.ALL, OverlapPolicy.SKIP):
+                msg = f'late.{task} = "all" needs overlap.{task} = "allow": late slots are enqueued together'
+                raise ValueError(msg)
+        return self
 
     @property
     def prune_offset(self) -> timedelta:

@@ -66,7 +66,9 @@ async def _use(stoker: Stoker, settings: WorkerSettings, library: Domain) -> Non
     await stoker.read("label", "a")
     await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
     ledger = Ledger(stoker.engine, "test")
-    await Schedule(tasks(settings.schedule), ledger, stoker.enqueue, settings.schedule).tick()
+    await Schedule(
+        tasks(settings.schedule), ledger, stoker.enqueue, stoker.queue.is_open, settings.schedule
+    ).tick()
     assert library.views
 
 

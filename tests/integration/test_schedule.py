@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from jobs.contracts import Contract, Prune
+from jobs.enqueue import Answer, Enqueued
 from jobs.errors import DatabaseUnavailable, QueueUnavailable
-from jobs.tables import schedule_slots
+from jobs.tables import schedule_pauses, schedule_slots
 from worker.ledger import Ledger
 from worker.migrate import migrate
 from worker.schedule import Schedule, Task
-from worker.settings import LatePolicy, ScheduleSettings
+from worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 HOURLY = Task("hourly", Prune(), HOUR)
-DEFAULTS = ScheduleSettings()
-SKIP = ScheduleSettings(late=LatePolicy.SKIP, grace_s=60)
+GRACE = ScheduleSettings(grace_s=60)
+SKIP = replace(HOURLY, late=LatePolicy.SKIP)
+ALL = replace(HOURLY, late=LatePolicy.ALL, overlap=OverlapPolicy.ALLOW)
+OVERLAPPING = replace(HOURLY, overlap=OverlapPolicy.ALLOW)
 
 
 class Clock:
@@ -33,17 +37,24 @@ class Clock:
         return self.now
 
 
-class Enqueued:
-    """Where jobs go; can be told to fail."""
+class Jobs:
+    """Where jobs go; can be told to fail. A job ends at once unless it is held open."""
 
     def __init__(self) -> None:
         self.jobs: list[Contract] = []
         self.error: Exception | None = None
+        self.stay_open = False
 
-    async def __call__(self, contract: Contract) -> None:
+    async def __call__(self, contract: Contract) -> Enqueued:
         if self.error is not None:
             raise self.error
         self.jobs.append(contract)
+        return Enqueued(str(len(self.jobs)), Answer.ENQUEUED)
+
+    async def is_open(self, job_id: str) -> bool:
+        if self.error is not None:
+            raise self.error
+        return self.stay_open and int(job_id) <= len(self.jobs)
 
 
 @pytest.fixture
@@ -60,18 +71,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def enqueued() -> Enqueued:
-    return Enqueued()
+def enqueued() -> Jobs:
+    return Jobs()
 
 
 def schedule(
     engine: AsyncEngine,
-    enqueued: Enqueued,
+    enqueued: Jobs,
     clock: Clock,
     name: str = "a",
-    settings: ScheduleSettings = DEFAULTS,
+    task: Task = HOURLY,
 ) -> Schedule:
-    return Schedule([HOURLY], Ledger(engine, name), enqueued, settings, clock)
+    return Schedule([task], Ledger(engine, name), enqueued, enqueued.is_open, GRACE, clock)
 
 
 async def ledger(engine: AsyncEngine) -> list[tuple[datetime, str]]:
@@ -85,9 +96,7 @@ async def expire_leases(engine: AsyncEngine) -> None:
         await connection.execute(text("UPDATE schedule_slots SET lease_until = clock_timestamp()"))
 
 
-async def test_a_slot_runs_once_over_many_workers(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
-) -> None:
+async def test_a_slot_runs_once_over_many_workers(engine: AsyncEngine, enqueued: Jobs, clock: Clock) -> None:
     workers = [schedule(engine, enqueued, clock, name) for name in "abcdef"]
     await asyncio.gather(*(worker.tick() for worker in workers))
     await asyncio.gather(*(worker.tick() for worker in workers))
@@ -95,9 +104,7 @@ async def test_a_slot_runs_once_over_many_workers(
     assert await ledger(engine) == [(NOON, "done")]
 
 
-async def test_the_next_slot_runs_when_it_comes(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
-) -> None:
+async def test_the_next_slot_runs_when_it_comes(engine: AsyncEngine, enqueued: Jobs, clock: Clock) -> None:
     one = schedule(engine, enqueued, clock)
     assert await one.tick() == NOON + HOUR
     clock.now = NOON + HOUR
@@ -106,7 +113,7 @@ async def test_the_next_slot_runs_when_it_comes(
 
 
 async def test_of_missed_slots_only_the_newest_runs(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
     one = schedule(engine, enqueued, clock)
     await one.tick()
@@ -117,15 +124,15 @@ async def test_of_missed_slots_only_the_newest_runs(
 
 
 async def test_a_late_slot_is_skipped_where_the_policy_says_so(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
-    await schedule(engine, enqueued, clock, settings=SKIP).tick()
+    await schedule(engine, enqueued, clock, task=SKIP).tick()
     assert enqueued.jobs == []
     assert await ledger(engine) == [(NOON, "skipped")]
 
 
 async def test_a_slot_whose_worker_died_runs_again_after_its_lease(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
     assert await Ledger(engine, "dead").claim("hourly", NOON, timedelta(seconds=60))
     survivor = schedule(engine, enqueued, clock)
@@ -138,10 +145,10 @@ async def test_a_slot_whose_worker_died_runs_again_after_its_lease(
 
 
 async def test_an_unfinished_slot_is_not_late_where_late_slots_are_skipped(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
     await Ledger(engine, "dead").claim("hourly", NOON, timedelta(0))
-    await schedule(engine, enqueued, clock, settings=SKIP).tick()
+    await schedule(engine, enqueued, clock, task=SKIP).tick()
     assert enqueued.jobs == [Prune()]
 
 
@@ -162,7 +169,7 @@ async def test_a_host_whose_clock_is_behind_begins_no_older_slot(engine: AsyncEn
 
 
 async def test_without_the_queue_a_slot_is_given_back_and_tried_again(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
     enqueued.error = QueueUnavailable("the queue Redis does not answer")
     one = schedule(engine, enqueued, clock)
@@ -176,7 +183,7 @@ async def test_without_the_queue_a_slot_is_given_back_and_tried_again(
 
 
 async def test_a_slot_given_up_for_a_later_one_is_marked_skipped(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
     await Ledger(engine, "dead").claim("hourly", NOON, timedelta(0))
     clock.now = NOON + HOUR
@@ -184,26 +191,109 @@ async def test_a_slot_given_up_for_a_later_one_is_marked_skipped(
     assert await ledger(engine) == [(NOON, "skipped"), (NOON + HOUR, "done")]
 
 
+async def test_where_all_late_slots_are_run_each_runs_once_in_its_order(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    await schedule(engine, enqueued, clock, task=ALL).tick()
+    assert await ledger(engine) == [(NOON, "done")]  # a task that never ran owes nothing older
+    await Ledger(engine, "dead").claim("hourly", NOON + HOUR, timedelta(0))
+    clock.now = NOON + 4 * HOUR + timedelta(minutes=1)
+    workers = [schedule(engine, enqueued, clock, name, ALL) for name in "abc"]
+    await asyncio.gather(*(worker.tick() for worker in workers))
+    assert await ledger(engine) == [(NOON + number * HOUR, "done") for number in range(5)]
+    assert len(enqueued.jobs) == 5
+    assert await workers[0].tick() == NOON + 5 * HOUR
+
+
+async def test_slots_that_passed_in_a_pause_are_not_owed_afterwards(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    one = schedule(engine, enqueued, clock, task=ALL)
+    await one.tick()
+    async with engine.begin() as connection:
+        await connection.execute(insert(schedule_pauses).values(task="hourly", actor="ops"))
+    clock.now = NOON + 3 * HOUR
+    assert await one.tick() == NOON + 4 * HOUR
+    async with engine.begin() as connection:
+        await connection.execute(delete(schedule_pauses))
+    await schedule(engine, enqueued, clock, task=ALL).tick()
+    assert len(enqueued.jobs) == 1
+    clock.now = NOON + 4 * HOUR
+    await one.tick()
+    assert len(enqueued.jobs) == 2
+
+
+async def test_an_unfinished_slot_of_a_paused_task_is_not_asked_for_all_the_time(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    await Ledger(engine, "dead").claim("hourly", NOON, timedelta(0))
+    async with engine.begin() as connection:
+        await connection.execute(insert(schedule_pauses).values(task="hourly", actor="ops"))
+    assert await schedule(engine, enqueued, clock).tick() == clock.now + timedelta(seconds=5)
+    assert enqueued.jobs == []
+
+
+async def test_a_slot_is_skipped_while_the_last_ones_job_has_not_ended(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    one = schedule(engine, enqueued, clock)
+    enqueued.stay_open = True
+    await one.tick()
+    clock.now = NOON + HOUR
+    assert await one.tick() == NOON + 2 * HOUR
+    enqueued.stay_open = False
+    clock.now = NOON + 2 * HOUR
+    await one.tick()
+    states = ["done", "skipped", "done"]
+    assert await ledger(engine) == [(NOON + number * HOUR, state) for number, state in enumerate(states)]
+    assert len(enqueued.jobs) == 2
+
+
+async def test_where_overlap_is_allowed_a_slot_runs_beside_the_last_ones_job(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    one = schedule(engine, enqueued, clock, task=OVERLAPPING)
+    enqueued.stay_open = True
+    await one.tick()
+    clock.now = NOON + HOUR
+    await one.tick()
+    assert len(enqueued.jobs) == 2
+
+
+async def test_a_run_by_hand_stands_in_no_slots_way(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    by_hand = {"task": "hourly", "slot": clock.now, "state": "done", "claimed_by": "by hand"}
+    async with engine.begin() as connection:
+        await connection.execute(
+            insert(schedule_slots).values(**by_hand, lease_until=clock.now, asked_by="ops")
+        )
+    await schedule(engine, enqueued, clock).tick()
+    assert enqueued.jobs == [Prune()]
+
+
 async def test_postgres_away_only_delays_the_schedule(
-    engine: AsyncEngine, enqueued: Enqueued, clock: Clock
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
     class AwayOnce(Ledger):
         away = True
 
-        async def claim(self, task: str, slot: datetime, lease: timedelta) -> bool:
+        async def claim(
+            self, task: str, slot: datetime, lease: timedelta, *, begin_older: bool = False
+        ) -> bool:
             if self.away:
                 self.away = False
                 raise DatabaseUnavailable("Postgres does not answer")
-            return await super().claim(task, slot, lease)
+            return await super().claim(task, slot, lease, begin_older=begin_older)
 
     stop = asyncio.Event()
 
-    async def enqueue_and_stop(contract: Contract) -> None:
-        await enqueued(contract)
+    async def enqueue_and_stop(contract: Contract) -> Enqueued:
         stop.set()
+        return await enqueued(contract)
 
     settings = ScheduleSettings(retry_s=0.01)
-    one = Schedule([HOURLY], AwayOnce(engine, "a"), enqueue_and_stop, settings, clock)
+    one = Schedule([HOURLY], AwayOnce(engine, "a"), enqueue_and_stop, enqueued.is_open, settings, clock)
     async with asyncio.timeout(10):
         await one.run(stop)
     assert enqueued.jobs == [Prune()]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.contracts import KeepWarm, Prune, Verify, Warm
-from worker.schedule import Task, tasks
+from worker.schedule import EPOCH, Task, tasks, utc_now
 from worker.settings import ScheduleSettings
 
 MOMENTS = st.datetimes(
@@ -55,3 +58,22 @@ def test_background_warming_can_be_turned_off() -> None:
         "verify",
         "prune",
     ]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"])
+def test_daylight_saving_of_the_host_moves_no_slot(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for task in tasks(ScheduleSettings()):
+            # Both changes of 2026 in Berlin, New York and on Lord Howe (half an hour) lie in the span.
+            now, end = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+            every = max(task.every, timedelta(minutes=30))
+            slots = {task.newest(now + every * number) for number in range((end - now) // every)}
+            gaps = {later - earlier for earlier, later in pairwise(sorted(slots))}
+            assert gaps == {every}
+            assert {(slot - EPOCH - task.offset) % task.every for slot in slots} == {timedelta(0)}
+        assert abs(utc_now().timestamp() - time.time()) < 1
+    finally:
+        monkeypatch.undo()
+        time.tzset()

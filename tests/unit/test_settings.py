@@ -176,7 +176,10 @@ def test_an_unknown_variable_is_refused_by_name(
         ("DATABASE_URL", "sqlite:///x", "DATABASE_URL"),
         ("STOKER__LANES__REFRESH__CONCURRENCY", "0", "lanes.refresh.concurrency"),
         ("STOKER__SCHEDULE__PRUNE_AT", "25:00", "schedule.prune_at"),
-        ("STOKER__SCHEDULE__LATE", "never", "schedule.late"),
+        ("STOKER__SCHEDULE__LATE__PRUNE", "never", "schedule.late.prune"),
+        ("STOKER__SCHEDULE__LATE__PRUNE", "all", "overlap.prune"),
+        ("STOKER__SCHEDULE__OVERLAP__PRUNE", "perhaps", "schedule.overlap.prune"),
+        ("STOKER__LANES__WARM__RATE_PER_S", "-1", "lanes.warm.rate_per_s"),
         ("STOKER__API__PORT", "70000", "api.port"),
         ("STOKER__API__HOST", "0.0.0.0", "tokens must be set"),  # noqa: S104 - that it is refused
         ("STOKER__API__TOKENS", '[{"name": "a", "role": "root", "sha256": "00"}]', r"api\.tokens\.0\.role"),

@@ -1,0 +1,51 @@
+"""A schedule in a process of its own, for tests that kill it: `python -m tests.schedule_process <json>`.
+
+Its one task enqueues a job every so often; with `die`, the process is killed between the claim of its first
+slot and the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from jobs.contracts import CONTRACTS, Contract
+from jobs.enqueue import Enqueued, Queue
+from tests.engine_stage import TEST_CONTRACTS, Work, settings_of
+from worker.ledger import Ledger
+from worker.schedule import Schedule, Task
+from worker.settings import OverlapPolicy, ScheduleSettings
+
+
+async def main(options: dict[str, str]) -> None:
+    """Run until SIGTERM."""
+    CONTRACTS.update(TEST_CONTRACTS)
+    sql = create_async_engine(options["database"])
+    queue = Queue.from_url(options["queue"], settings_of(options["prefix"]))
+
+    async def enqueue(contract: Contract) -> Enqueued:
+        if options.get("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await queue.enqueue(contract)
+
+    every = timedelta(seconds=float(options["every_s"]))
+    task = Task("task", Work(name="slot"), every, overlap=OverlapPolicy.ALLOW)
+    settings = ScheduleSettings(lease_s=float(options.get("lease_s", "60")), retry_s=0.1)
+    schedule = Schedule([task], Ledger(sql, f"pid {os.getpid()}"), enqueue, queue.is_open, settings)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    sys.stdout.write("up\n")
+    sys.stdout.flush()
+    await schedule.run(stop)
+    await queue.close()
+    await sql.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1])))
