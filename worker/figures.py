@@ -105,7 +105,10 @@ class CacheFigures(BaseModel):
 
 
 class LaneFigures(BaseModel):
-    """One lane: `ready` could begin now, `deferred` waits for its time, `parked` is of no known contract."""
+    """One lane: `ready` could begin now, `deferred` waits for its time, `parked` is of no known contract.
+
+    `slots`: what every worker was told to run at once, none where each one's settings count.
+    """
 
     ready: int
     deferred: int
@@ -114,6 +117,7 @@ class LaneFigures(BaseModel):
     dead: int
     paused: bool
     oldest_ready_age_s: float
+    slots: int | None
     totals: dict[str, int]
 
 

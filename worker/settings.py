@@ -210,7 +210,7 @@ class ApiSettings(Table):
     """Table [api]."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but loopback needs tokens."""
+    """Address to listen on. Anything but loopback needs a token, of these or of `stoker tokens add`."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     body_limit_bytes: PositiveInt = 65536
@@ -224,7 +224,8 @@ class ApiSettings(Table):
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()
-    """Who may ask. Without any, the API serves loopback only and everybody there is an operator."""
+    """Who may ask, beside the tokens of `stoker tokens add`. Without any of either, the API serves loopback
+    only, and everybody there is an operator."""
 
     @field_validator("tokens")
     @classmethod
@@ -235,13 +236,6 @@ class ApiSettings(Table):
             msg = f"two tokens are named {doubles[0]!r}"
             raise ValueError(msg)
         return tokens
-
-    @model_validator(mode="after")
-    def _tokens_unless_loopback(self) -> Self:
-        if not self.tokens and not is_loopback(self.host):
-            msg = f"tokens must be set when host ({self.host}) is not loopback"
-            raise ValueError(msg)
-        return self
 
 
 class LogSettings(Table):

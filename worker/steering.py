@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from jobs.cache.view import EntryKey
 from jobs.connections import database_errors
 from jobs.contracts import Lane, Refresh
+from jobs.enqueue import CancelAnswer
 from jobs.errors import InvalidParams, NotFound
 from jobs.stoker import Stoker
 from jobs.tables import schedule_pauses, schedule_slots
@@ -46,6 +47,21 @@ async def resume_lane(stoker: Stoker, actor: Actor, lane: Lane) -> None:
     """End a pause."""
     await _audited(stoker, actor, "lane.resume", {"lane": lane})
     await stoker.queue.resume(lane)
+
+
+async def set_slots(stoker: Stoker, actor: Actor, lane: Lane, slots: int | None) -> None:
+    """Let every worker run so many jobs of a lane at once; None: as each one's settings say."""
+    await _audited(stoker, actor, "lane.set", {"lane": lane, "slots": slots})
+    if slots is None:
+        await stoker.queue.clear_concurrency(lane)
+    else:
+        await stoker.queue.set_concurrency(lane, slots)
+
+
+async def cancel(stoker: Stoker, actor: Actor, job_id: str) -> CancelAnswer:
+    """End a waiting or running job for good."""
+    await _audited(stoker, actor, "job.cancel", {"job_id": job_id})
+    return await stoker.queue.cancel(job_id)
 
 
 async def refresh(

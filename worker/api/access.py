@@ -1,4 +1,4 @@
-"""Who may do what: tokens with roles, compared in constant time, in a header or behind a console session.
+"""Who may do what: tokens with roles (worker/tokens.py), in a header or behind a console session.
 
 Without tokens the API serves this machine only, and everybody there is an operator. A page of another site
 that reaches it through the operator's browser is refused: by its Host and Origin, and a session's cookie
@@ -7,8 +7,6 @@ alone changes nothing.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,14 +19,15 @@ from worker.api.failures import Refused
 from worker.api.rates import Rate
 from worker.audit import Actor
 from worker.console.sessions import Session, Sessions
-from worker.settings import ApiSettings, Role, TokenSettings, is_loopback
+from worker.settings import ApiSettings, Role, is_loopback
+from worker.tokens import Tokens
 
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CONSOLE_HEADER = "x-stoker-console"
 """Sent by the console's own page with whatever acts; another site's page cannot without our consent."""
-_documented = HTTPBearer(auto_error=False, description="A token of [[api.tokens]].")
+_documented = HTTPBearer(auto_error=False, description="A token of the settings, or of `stoker tokens add`.")
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,11 @@ class Reader:
 
 
 class Access:
-    """The tokens of the settings, and the sessions that were begun with them."""
+    """The tokens, and the sessions that were begun with them."""
 
-    def __init__(self, settings: ApiSettings, sessions: Sessions, cookie: str) -> None:
-        self._tokens = settings.tokens
+    def __init__(self, settings: ApiSettings, tokens: Tokens, sessions: Sessions, cookie: str) -> None:
+        self.tokens = tokens
+        self._on_loopback = is_loopback(settings.host)
         self.sessions = sessions
         self.cookie = cookie
         self.sign_ins = Rate(settings.sign_ins_per_minute)
@@ -53,7 +53,7 @@ class Access:
     @property
     def open(self) -> bool:
         """Whether there are no tokens: this machine only, everybody an operator."""
-        return not self._tokens
+        return not self.tokens and self._on_loopback
 
     async def identify(self, request: Request) -> Reader:
         """Who sends this request; raises Refused with 401 or 403."""
@@ -63,19 +63,11 @@ class Access:
         cookie = request.cookies.get(self.cookie)
         if cookie is not None and "authorization" not in request.headers:
             return await self._of_session(request, cookie, address)
-        found = self.token(_bearer(request.headers.get("authorization")))
+        found = self.tokens.find(_bearer(request.headers.get("authorization")))
         if found is None:
             raise Refused(401, "unauthorized", "no such token", headers=CHALLENGE)
+        await self.tokens.used(found)
         return Reader(Actor(found.name, address), found.role)
-
-    def token(self, given: str) -> TokenSettings | None:
-        """The token that was given; None for one that nobody has."""
-        digest = hashlib.sha256(given.encode()).hexdigest()
-        found = None
-        for token in self._tokens:  # all of them: the time taken must not tell which one was close
-            if hmac.compare_digest(token.digest, digest):
-                found = token
-        return found
 
     async def _of_session(self, request: Request, cookie: str, address: str | None) -> Reader:
         session = await self.sessions.read(cookie)
@@ -118,9 +110,10 @@ def _bearer(header: str | None) -> str:
     return match[1]
 
 
-def the_access(request: Request) -> Access:
-    """The application's tokens and sessions."""
+async def the_access(request: Request) -> Access:
+    """The application's tokens, as they are now, and sessions."""
     access: Access = request.app.state.access
+    await access.tokens.load()
     return access
 
 

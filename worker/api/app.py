@@ -15,6 +15,7 @@ from worker.console.live import Live
 from worker.console.overview import overview as look
 from worker.console.sessions import Sessions
 from worker.settings import WorkerSettings
+from worker.tokens import Tokens
 
 
 def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
@@ -30,10 +31,10 @@ def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
     )
     app.state.stoker = stoker
     app.state.settings = settings
-    tokens = {token.name: token for token in settings.api.tokens}
+    tokens = Tokens(settings.api.tokens, stoker.engine)
     sessions = Sessions(stoker.engine, tokens, settings.api.session_s)
     # Cookies know no ports: the installation's id keeps two of them on one host apart.
-    app.state.access = Access(settings.api, sessions, f"stoker_{stoker.installation}")
+    app.state.access = Access(settings.api, tokens, sessions, f"stoker_{stoker.installation}")
     app.state.live = Live(lambda: _picture(stoker, settings))
     app.state.assets = page.load()
     app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.cache.view import LARGEST_ID
 from jobs.contracts import Lane
+from jobs.enqueue import CancelAnswer
 from jobs.errors import NotFound
 from worker import listings, steering
 from worker.api.access import Operator, Reader, Viewer
@@ -195,6 +196,26 @@ class LanePause(BaseModel):
     paused: bool
 
 
+class LaneSlots(BaseModel):
+    """Jobs at once in each worker; null: as each worker's settings say."""
+
+    model_config = ConfigDict(extra="forbid")
+    slots: int | None = Field(ge=1, le=1000)
+
+
+class LaneSlotsSet(LaneSlots):
+    """A lane, and the slots that every worker gives it."""
+
+    lane: Lane
+
+
+class Cancelled(BaseModel):
+    """What became of the wish: `cancelling` means that its worker ends it within a second."""
+
+    job_id: str
+    answer: CancelAnswer
+
+
 @router.get("/queues")
 async def queues(_: Viewer, stoker: OpenStoker) -> Queues:
     """Ready, deferred, running, parked and dead jobs, and the oldest ready one's age, for each lane."""
@@ -213,6 +234,13 @@ async def resume(lane: Lane, operator: Operator, stoker: OpenStoker) -> LanePaus
     """End a pause; workers notice at once."""
     await steering.resume_lane(stoker, operator.actor, lane)
     return LanePause(lane=lane, paused=False)
+
+
+@router.put("/lanes/{lane}/slots")
+async def set_slots(lane: Lane, asked: LaneSlots, operator: Operator, stoker: OpenStoker) -> LaneSlotsSet:
+    """How many jobs of the lane run at once in each worker process; in effect within two seconds."""
+    await steering.set_slots(stoker, operator.actor, lane, asked.slots)
+    return LaneSlotsSet(lane=lane, slots=asked.slots)
 
 
 @router.get("/dead")
@@ -299,6 +327,14 @@ async def job(
         arguments=arguments if acts else None,
         arguments_hidden=not acts,
     )
+
+
+@router.post("/{job_id}/cancel")
+async def cancel(
+    job_id: Annotated[str, Path(min_length=1, max_length=64)], operator: Operator, stoker: OpenStoker
+) -> Cancelled:
+    """End a waiting or running job for good; one that has ended is `not_found`."""
+    return Cancelled(job_id=job_id, answer=await steering.cancel(stoker, operator.actor, job_id))
 
 
 def _acts(reader: Reader) -> bool:

@@ -56,9 +56,10 @@ async def sign_in(asked: SignIn, request: Request, response: Response, access: T
     if access.open:
         return await session(request, access)
     refuse_too_many(access.sign_ins, request.client.host if request.client else "")
-    token = access.token(asked.token.get_secret_value())
+    token = access.tokens.find(asked.token.get_secret_value())
     if token is None:
         raise Refused(401, "unauthorized", "no such token")
+    await access.tokens.used(token)
     value, life_s = await access.sessions.begin(token)
     response.set_cookie(
         access.cookie,

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import chaos, data, demonstrate, operate, serve, verify
+from worker.cli import (
+    cached,
+    chaos,
+    data,
+    dead,
+    demonstrate,
+    jobs,
+    lanes,
+    operate,
+    planned,
+    serve,
+    tokens,
+    verify,
+)
 
 app = typer.Typer(
     name="stoker",
@@ -26,3 +39,9 @@ app.command()(operate.warm)
 app.command(name="verify")(verify.verify)
 app.command()(demonstrate.demo)
 app.command()(chaos.chaos)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(dead.app, name="dead")
+app.add_typer(planned.app, name="schedule")
+app.add_typer(lanes.app, name="lanes")
+app.add_typer(cached.app, name="cache")
+app.add_typer(tokens.app, name="tokens")

@@ -45,17 +45,24 @@ def migrate(
         bool,
         typer.Option("--new-installation", help="After restoring a backup: meet no old cache entry."),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Bring the database up to date. Safe to run twice, or from two hosts at once."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
         domain = None if only is Part.STOKER else load_domain(opened.settings.domain)
         applied = asyncio.run(migrations.migrate(opened.database_url, domain, only))
+        renewed = (
+            asyncio.run(migrations.renew_installation(opened.database_url)) if new_installation else None
+        )
+        if as_json:
+            show_json({"applied": applied, "installation": renewed})
+            return
         for name in applied:
             show(f"applied {name}")
         if not applied:
             show("nothing to apply")
-        if new_installation:
-            show(f"installation {asyncio.run(migrations.renew_installation(opened.database_url))}")
+        if renewed is not None:
+            show(f"installation {renewed}")
 
 
 def sample_data(
@@ -64,11 +71,14 @@ def sample_data(
     seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = SEED,
     *,
     embedded: Embedded = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Fill an empty database with plausible data."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
         domain = load_domain(opened.settings.domain)
-        asyncio.run(_fill(opened.database_url, domain, users, seed))
+        rows = asyncio.run(_fill(opened.database_url, domain, users, seed))
+        if as_json:
+            show_json(rows)
 
 
 def check(
@@ -93,7 +103,7 @@ async def fill_if_empty(database_url: str, domain: Domain) -> None:
         await _fill(database_url, domain, None, SEED)
 
 
-async def _fill(database_url: str, domain: Domain, users: int | None, seed: int) -> None:
+async def _fill(database_url: str, domain: Domain, users: int | None, seed: int) -> dict[str, int]:
     sample = domain.sample_data
     if sample is None:
         raise StokerError(f"the domain {domain.name} declares no sample data")
@@ -103,6 +113,7 @@ async def _fill(database_url: str, domain: Domain, users: int | None, seed: int)
     with progress("sample data") as report:
         rows = await sample.load(database_url, seed, users or sample.default_users, report)
     note("loaded " + ", ".join(f"{count:,} {table}" for table, count in rows.items()))
+    return dict(rows)
 
 
 async def _is_empty(database_url: str, sample: SampleData) -> bool:

@@ -49,6 +49,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     console.print(drawn)
 
 
+def clear() -> None:
+    """Begin a new picture: on a terminal at its top, elsewhere after an empty line."""
+    console = Console()
+    if console.is_terminal:
+        console.clear()
+    else:
+        show("")
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Report]:
     """A progress bar on stderr; away from a terminal a line for each tenth."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from jobs.progress import JobState, Progress
 from jobs.stoker import Stoker
 from worker import actions
 from worker.audit import local_actor
-from worker.cli.display import note, progress, show, show_json, table
+from worker.cli.display import clear, note, progress, show, show_json, table
 from worker.cli.servers import DATA, Data, Embedded, session
 from worker.figures import CacheFigures, LaneFigures, cache_figures, lane_figures
 from worker.health import Health, examine, probes
@@ -38,19 +39,32 @@ class Status(BaseModel):
     cache: CacheFigures | None
 
 
+@dataclass(frozen=True)
+class _Invalidation:
+    kind: str
+    scope_id: str
+    views: list[str]
+    wait_s: float
+    hard: bool
+    as_json: bool
+
+
 class NotDone(StokerError):
     """What was asked for is on its way, but was not done in the time given to it."""
 
 
-def status(data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
-    """Show servers, lanes and cache; exit 1 if a server is down."""
+def status(
+    data: Data = DATA,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 2,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until Ctrl-C.")] = False,
+    embedded: Embedded = False,
+    as_json: Json = False,
+) -> None:
+    """Show servers, lanes and cache; exit 1 if a server is down. With --json --watch: an object a line."""
     with session(embedded=embedded, data=data) as opened:
-        found = asyncio.run(_status(opened.settings))
-    if as_json:
-        show_json(found.model_dump(mode="json"))
-    else:
-        _draw(found)
-    if not found.health.ok:
+        ok = asyncio.run(_show_status(opened.settings, every if watch else None, as_json=as_json))
+    if not ok:
         raise typer.Exit(1)
 
 
@@ -63,10 +77,12 @@ def invalidate(  # noqa: PLR0913 - one for each option
     *,
     hard: Annotated[bool, typer.Option("--hard", help="Not even marked stale any more.")] = False,
     embedded: Embedded = False,
+    as_json: Json = False,
 ) -> None:
     """Invalidate a scope: recorded like any change, applied by the worker."""
     with session(embedded=embedded, data=data) as opened:
-        asyncio.run(_invalidate(opened.settings, kind, scope_id, view or [], wait, hard=hard))
+        asked = _Invalidation(kind, scope_id, view or [], wait, hard=hard, as_json=as_json)
+        asyncio.run(_invalidate(opened.settings, asked))
 
 
 def warm(
@@ -78,20 +94,41 @@ def warm(
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait; 0 does not wait.")] = 900,
     *,
     embedded: Embedded = False,
+    as_json: Json = False,
 ) -> None:
     """Build what is missing or ageing, and show how far it is."""
     with session(embedded=embedded, data=data) as opened:
-        asyncio.run(_warm(opened.settings, target, scope_id, timeout))
+        asyncio.run(_warm(opened.settings, target, scope_id, timeout, as_json=as_json))
 
 
-async def _status(settings: WorkerSettings) -> Status:
+async def _show_status(settings: WorkerSettings, every_s: float | None, *, as_json: bool) -> bool:
     async with Stoker.opened(settings) as stoker:
-        health = await examine(probes(stoker), settings.api.probe_timeout_s)
-        return Status(
-            health=health,
-            lanes=await _unless_away(lane_figures(stoker)),
-            cache=await _unless_away(cache_figures(stoker)),
-        )
+        while True:
+            found = await _status(stoker, settings)
+            if as_json and every_s is not None:
+                show(found.model_dump_json())
+            elif as_json:
+                show_json(found.model_dump(mode="json"))
+            else:
+                if every_s is not None:
+                    clear()
+                _draw(found)
+            if every_s is None:
+                return found.health.ok
+            await pause_between_looks(every_s)
+
+
+async def pause_between_looks(seconds: float) -> None:
+    """Wait for the next look of --watch."""
+    await asyncio.sleep(seconds)
+
+
+async def _status(stoker: Stoker, settings: WorkerSettings) -> Status:
+    return Status(
+        health=await examine(probes(stoker), settings.api.probe_timeout_s),
+        lanes=await _unless_away(lane_figures(stoker)),
+        cache=await _unless_away(cache_figures(stoker)),
+    )
 
 
 async def _unless_away(figures: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever was asked
@@ -108,7 +145,7 @@ def _draw(found: Status) -> None:
     ]
     table("servers", ["server", "state", "ms", "error"], servers)
     if found.lanes is not None:
-        states = ["ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused"]
+        states = ["ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused", "slots"]
         rows = [(name, *(getattr(lane, state) for state in states)) for name, lane in found.lanes.items()]
         table("lanes", ["lane", *states], rows)
     if found.cache is not None:
@@ -127,34 +164,51 @@ def _row(changes: Any) -> tuple[object, ...]:  # noqa: ANN401 - figures of the o
     return changes.unsettled, changes.failing, changes.oldest_age_s
 
 
-async def _invalidate(
-    settings: WorkerSettings, kind: str, scope_id: str, views: list[str], wait_s: float, *, hard: bool
-) -> None:
+async def _invalidate(settings: WorkerSettings, asked: _Invalidation) -> None:
     async with Stoker.opened(settings) as stoker:
-        what = actions.invalidation_of(stoker.domain, kind, scope_id, views, hard=hard)
+        what = actions.invalidation_of(
+            stoker.domain, asked.kind, asked.scope_id, asked.views, hard=asked.hard
+        )
         event_id = await actions.invalidate(stoker, local_actor(), what)
         note(f"recorded as {event_id}")
-        give_up = time.monotonic() + wait_s
-        while wait_s:
-            found = await actions.invalidation_state(stoker, event_id)
-            if found is None or found.applied_at is not None:
-                show(f"{what.scope} is invalidated")
-                return
-            if time.monotonic() >= give_up:
-                raise NotDone(f"not applied within {wait_s:g} s: is a worker running?")
-            await asyncio.sleep(LOOK_S)
+        applied = bool(asked.wait_s) and await _applied(stoker, event_id, asked.wait_s)
+        if asked.as_json:
+            show_json({"id": str(event_id), "scope": str(what.scope), "applied": applied})
+        elif applied:
+            show(f"{what.scope} is invalidated")
+        if asked.wait_s and not applied:
+            raise NotDone(f"not applied within {asked.wait_s:g} s: is a worker running?")
 
 
-async def _warm(settings: WorkerSettings, target: str, scope_id: str | None, timeout_s: float) -> None:
+async def _applied(stoker: Stoker, event_id: int, within_s: float) -> bool:
+    give_up = time.monotonic() + within_s
+    while True:
+        found = await actions.invalidation_state(stoker, event_id)
+        if found is None or found.applied_at is not None:
+            return True
+        if time.monotonic() >= give_up:
+            return False
+        await asyncio.sleep(LOOK_S)
+
+
+async def _warm(
+    settings: WorkerSettings, target: str, scope_id: str | None, timeout_s: float, *, as_json: bool
+) -> None:
     async with Stoker.opened(settings) as stoker:
         what = actions.warm_of(stoker.domain, target, scope_id)
         job_id = await actions.warm(stoker, local_actor(), what)
         note(f"enqueued as {job_id}")
+        done = None
         if timeout_s:
-            await _follow(Progress(stoker.queue.redis, stoker.queue.settings), job_id, timeout_s)
+            reports = Progress(stoker.queue.redis, stoker.queue.settings)
+            done = await _follow(reports, job_id, timeout_s)
+        if as_json:
+            show_json({"id": job_id, "done": done})
+        elif done is not None:
+            show(f"warmed {done:,} entries")
 
 
-async def _follow(reports: Progress, job_id: str, timeout_s: float) -> None:
+async def _follow(reports: Progress, job_id: str, timeout_s: float) -> int:
     began = time.monotonic()
     remarked = False
     with progress("warming") as report:
@@ -175,4 +229,4 @@ async def _follow(reports: Progress, job_id: str, timeout_s: float) -> None:
             if waited_s > timeout_s:
                 raise NotDone(f"not done within {timeout_s:g} s; it goes on as {job_id}")
             await asyncio.sleep(LOOK_S)
-    show(f"warmed {found.done:,} entries")
+    return found.done

@@ -20,6 +20,7 @@ from worker.migrate import migrate
 from worker.process import run_worker
 from worker.settings import WorkerSettings
 from worker.telemetry import telemetry
+from worker.tokens import require_tokens
 
 Host = Annotated[str | None, typer.Option(help="Address of the API; anything but loopback needs tokens.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]
@@ -65,6 +66,7 @@ async def _serve(settings: WorkerSettings, taken: socket.socket) -> None:
     with stopped_by_signals() as stop:
         await require_sound(settings, domain)
         async with Stoker.opened(settings, domain) as stoker:
+            await require_tokens(stoker, settings)
             show(f"api      {address(taken)}/api/cache/health")
             await serve(stoker, settings, taken, stop.asked)
 
@@ -76,6 +78,7 @@ async def _up(opened: Session, taken: socket.socket, *, sample_data: bool) -> No
         if stop.asked.is_set():
             return
         async with Stoker.opened(opened.settings, domain) as stoker:
+            await require_tokens(stoker, opened.settings)
             _tell_addresses(opened, taken)
             await _both(stoker, opened.settings, taken, stop)
 

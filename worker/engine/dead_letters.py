@@ -140,6 +140,13 @@ class DeadLetters:
             async with self._sql.connect() as connection:
                 return {row.lane: row.letters for row in await connection.execute(statement)}
 
+    async def count(self, which: Which) -> int:
+        """How many letters a choice has."""
+        statement = select(func.count()).select_from(dead_jobs).where(which.clause())
+        with database_errors():
+            async with self._sql.connect() as connection:
+                return int((await connection.execute(statement)).scalar_one())
+
     async def retry(self, which: Which, queue: Queue) -> Retried:
         """Enqueue the jobs of letters again, as new jobs, and delete the letters.
 

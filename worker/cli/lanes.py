@@ -1,0 +1,71 @@
+"""`stoker lanes`: how deep each is; pause, resume, and set how many of its jobs run at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobs.contracts import Lane
+from worker.api import jobs as routes
+from worker.cli.display import show, table
+from worker.cli.opened import Json, show_model, us, with_stoker
+from worker.cli.servers import DATA, Data, Embedded
+
+app = typer.Typer(help="Lanes: list, pause, resume, set their slots.", no_args_is_help=True)
+
+TheLane = Annotated[Lane, typer.Argument(metavar="LANE", help="changes, refresh or warm.")]
+COLUMNS = ["ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused", "slots"]
+
+
+@app.command("list")
+def list_(data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
+    """How deep each lane is; `slots` only where they were set for every worker."""
+    found = with_stoker(data, lambda stoker, _: routes.queues(us(), stoker), embedded=embedded)
+    if as_json:
+        show_model(found)
+    else:
+        rows = [[name, *(getattr(lane, what) for what in COLUMNS)] for name, lane in found.lanes.items()]
+        table("lanes", ["lane", *COLUMNS], rows)
+
+
+@app.command()
+def pause(lane: TheLane, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
+    """Let no worker begin a job of the lane; running ones go on. Changes are applied all the same."""
+    found = with_stoker(data, lambda stoker, _: routes.pause(lane, us(), stoker), embedded=embedded)
+    if as_json:
+        show_model(found)
+    else:
+        show(f"{lane} is paused")
+
+
+@app.command()
+def resume(lane: TheLane, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
+    """End a pause."""
+    found = with_stoker(data, lambda stoker, _: routes.resume(lane, us(), stoker), embedded=embedded)
+    if as_json:
+        show_model(found)
+    else:
+        show(f"{lane} is resumed")
+
+
+@app.command("set")
+def set_(
+    lane: TheLane,
+    slots: Annotated[
+        int, typer.Argument(min=0, max=1000, help="Jobs at once; 0: as each worker's settings say.")
+    ],
+    data: Data = DATA,
+    *,
+    embedded: Embedded = False,
+    as_json: Json = False,
+) -> None:
+    """Set how many jobs of the lane run at once in each worker, until it is set again; within two seconds."""
+    asked = routes.LaneSlots(slots=slots or None)
+    found = with_stoker(
+        data, lambda stoker, _: routes.set_slots(lane, asked, us(), stoker), embedded=embedded
+    )
+    if as_json:
+        show_model(found)
+    else:
+        show(f"{lane}: {slots} slots in each worker" if slots else f"{lane}: as each worker's settings say")
