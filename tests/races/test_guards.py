@@ -15,13 +15,10 @@ def test_no_guard_is_never_taken_away() -> None:
     assert GUARDS.keys() <= named
 
 
-def test_every_race_names_its_row_or_says_what_it_is_about() -> None:
+def test_no_race_hides_its_row() -> None:
     for race in RACES:
-        if race.name in {"test_guards.py", "test_coalescing.py"}:
-            continue
-        tests = re.findall(
-            r"async def test_\w+\([^)]*\) -> None:\n    \"\"\"(.*)", race.read_text(encoding="utf-8")
-        )
-        assert tests
-        for docstring in tests:
+        text = race.read_text(encoding="utf-8")
+        for docstring in re.findall(
+            r"@race\([^@]*?async def test_\w+\([^)]*\) -> None:\n    \"\"\"(.*)", text
+        ):
             assert re.match(r"Rows? \d+|A server that|Postgres away", docstring), docstring

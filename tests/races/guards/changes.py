@@ -22,7 +22,7 @@ from jobs.errors import CacheUnavailable
 from jobs.outbox import rows
 from jobs.outbox.record import Outbox
 from jobs.outbox.rows import Row
-from jobs.outbox.scopes import decode, encode
+from jobs.outbox.scopes import encode, read
 from jobs.settings import ChangesSettings
 from jobs.tables import cache_events
 from jobs.tasks.relay import fold, unlink
@@ -85,7 +85,7 @@ async def _settled_first(stoker: Stoker) -> tuple[int, int]:
 async def _all_or_nothing(
     session: AsyncSession, rule: Rule[Any], same: Sequence[Row], invalidations: set[Invalidation], _: object
 ) -> None:
-    events = [rule.event.model_validate(row.payload) for row in same]
+    events = [rule.event.model_validate_json(row.payload) for row in same]
     invalidations.update(await rule.audience(session, events))  # type: ignore[misc]
 
 
@@ -93,9 +93,9 @@ async def _no_audience(*_: object) -> None:
     return
 
 
-def _scopes_of_notes(scopes: object, catalog: Catalog) -> list[Invalidation]:
+def _scopes_of_notes(scopes: str, catalog: Catalog) -> list[Invalidation]:
     """What is recorded, without the readers whom the writer saw."""
-    return [one for one in decode(scopes, catalog) if one.scope.kind == "note"]
+    return [one for one in read(scopes, catalog) if one.scope.kind == "note"]
 
 
 def _close_when_it_answers(self: Breaker, _state: Unsettled) -> None:
@@ -131,7 +131,7 @@ GUARDS: Mapping[str, Removal] = {
     "settling last": replaced(jobs.tasks.relay, "apply_batch", _settled_first),
     "failing events alone": replaced(jobs.tasks.relay, "_audience", _all_or_nothing),
     "the audience of the moment": replaced(jobs.tasks.relay, "_audience", _no_audience),
-    "the recorded audience": replaced(jobs.tasks.relay, "decode", _scopes_of_notes),
+    "the recorded audience": replaced(jobs.tasks.relay, "read", _scopes_of_notes),
     "refreshes as best effort": replaced(jobs.tasks.relay, "refresh_hot", _refreshed_or_failed),
     "receipts that look": replaced(jobs.outbox.receipt, "is_settled", _always_settled),
     "ringing at the outermost commit": replaced(Session, "in_nested_transaction", lambda _: False),
