@@ -155,7 +155,7 @@ function laneTable(lanes, context) {
     { label: "Wait p50", kind: "number", cell: (lane) => seconds(lane.wait_p50_s) },
     { label: "Wait p99", kind: "number", cell: (lane) => seconds(lane.wait_p99_s) },
   ];
-  if (context.operator) columns.push({ label: "", kind: "actions", cell: (lane) => pauseButton(lane) });
+  if (context.operator) columns.push({ label: "Action", kind: "actions", cell: (lane) => pauseButton(lane) });
   return table("Lanes", columns, found);
 }
 
