@@ -23,6 +23,8 @@ from jobs.errors import DatabaseUnavailable
 from jobs.settings import Settings, require
 
 OLDEST_POSTGRES = 14
+QUERY_CANCELED = "57014"
+"""SQLSTATE of a statement that Postgres ended, for taking too long."""
 
 
 def application_engine(settings: Settings) -> AsyncEngine:
@@ -85,6 +87,15 @@ def is_outage(error: BaseException | None) -> bool:
         if state.startswith(("08", "57P")) or state == "53300":
             return True
         error = error.__cause__
+    return False
+
+
+def was_canceled(error: BaseException | None) -> bool:
+    """Whether Postgres ended a statement for taking too long."""
+    while error is not None:
+        if isinstance(error, QueryCanceledError) or getattr(error, "sqlstate", None) == QUERY_CANCELED:
+            return True
+        error = getattr(error, "orig", None) or error.__cause__
     return False
 
 

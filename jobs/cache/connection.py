@@ -159,6 +159,8 @@ async def open_connection(connection: AbstractConnection, timeout_s: float) -> S
     try:
         await connection.send_command("INFO", "server")
         info: bytes = await connection.read_response()
+        await connection.send_command("INFO", "replication")
+        _refuse_replica(await connection.read_response())
         await connection.send_command("TIME")
         seconds, micros = await connection.read_response()
         now_us = int(seconds) * 1_000_000 + int(micros)
@@ -167,6 +169,12 @@ async def open_connection(connection: AbstractConnection, timeout_s: float) -> S
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
+
+
+def _refuse_replica(info: bytes) -> None:
+    # A replica shows what its primary has invalidated until it hears of it: never read from one (RACES 5).
+    if b"role:master" not in info:
+        raise CacheUnavailable("the cache Redis is a replica; name the primary")
 
 
 def _run_of(info: bytes) -> bytes:

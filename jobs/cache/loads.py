@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from jobs.cache.detached import Detached
 from jobs.cache.view import EntryKey, View
-from jobs.connections import database_errors
+from jobs.connections import database_errors, was_canceled
 from jobs.errors import DatabaseUnavailable
 
 
@@ -94,6 +94,10 @@ class Loads:
                         values = await view.load(session, keys)
         except TimeoutError as error:
             raise LoadTimeout(f"building {view.name} took over {self._limit_s:g} s") from error
+        except DatabaseUnavailable as error:
+            if was_canceled(error):
+                raise LoadTimeout(f"a statement of {view.name} took too long") from error
+            raise
         return {
             key: value if isinstance(value, bytes) else to_json(value)
             for key, value in values.items()

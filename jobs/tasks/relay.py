@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from jobs import tracing
 from jobs.cache.accounting import CHANGES, last_reads
 from jobs.cache.view import EntryKey, Scope
-from jobs.connections import database_errors, is_outage
+from jobs.connections import database_errors, is_outage, was_canceled
 from jobs.contracts import Outcome, Refresh, Relay
 from jobs.domain import Domain, Event, Invalidation, Rule
 from jobs.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailable
@@ -33,8 +33,6 @@ from jobs.tasks.context import TaskContext
 
 logger = logging.getLogger(__name__)
 
-QUERY_CANCELED = "57014"
-"""SQLSTATE of a statement that a timeout ended."""
 HOT_LOOKED_AT = 5000
 """Entries of one batch whose last read is looked up; a burst that changed more is left to the next reads."""
 HOT_PER_BATCH = 500
@@ -164,8 +162,7 @@ def _outage(error: Exception) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     # A rule's query that was ended for taking too long leaves the connection as it was: the row's own fault.
-    canceled = getattr(error.orig, "sqlstate", None) == QUERY_CANCELED
-    return error.connection_invalidated or (is_outage(error.orig) and not canceled)
+    return error.connection_invalidated or (is_outage(error.orig) and not was_canceled(error))
 
 
 def _traced(rows: Sequence[Row], domain: Domain, started_ns: int) -> dict[Scope, str]:

@@ -158,3 +158,12 @@ async def test_a_reader_that_leaves_cancels_nobody(stoker: Stoker, notes: Notes)
     held.release()
     assert (await staying).value == {"length": 2}
     assert notes.loads["summary"] == 1
+
+
+async def test_a_statement_that_takes_too_long_is_not_tried_again(stoker: Stoker, notes: Notes) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("ALTER TABLE notes RENAME TO slow_notes"))
+        await session.execute(text("CREATE VIEW notes AS SELECT id, body FROM slow_notes, pg_sleep(60)"))
+    with pytest.raises(DatabaseUnavailable, match="a statement of detail took too long"):
+        await stoker.read("detail", 1, reader=7, bypass=True)
+    assert notes.loads["detail"] == 1
