@@ -16,7 +16,7 @@ from tests.bench.peer import Peer, running
 
 IDS = ("burst", "burst-recording")
 EVENTS, PROJECTS = 20_000, 1_000
-RECORDED = 2_000
+RECORDED = 600
 """Events of a block that includes recording them one by one."""
 JOBS = 4_000
 """Jobs of one of arq's blocks: its rate does not depend on how many there are, and the time is limited."""

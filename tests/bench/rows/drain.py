@@ -14,7 +14,7 @@ from tests.bench.ground import Bench, NotThere
 from tests.bench.peer import Peer, running
 
 IDS = ("drain",)
-JOBS, JOBS_OF_SHORT_RUN = 20_000, 5_000
+JOBS, JOBS_OF_SHORT_RUN = 20_000, 3_000
 LOOK_S = 0.01
 PATIENCE_S = 120.0
 ARQ = {"poll_s": 0.01, "max_jobs": 100}

@@ -59,19 +59,20 @@ async def measure(bench: Bench) -> list[Figure]:
         wanted = await changes(ours, count)
         recording, nothing, inserting = await alternate(
             bench.scale.blocks,
-            lambda: _updates(ProjectService(ours), wanted),
-            lambda: _updates(ProjectService(silent), wanted),
-            lambda: _updates(ProjectService(bare), wanted),
+            lambda: _updates(ours, wanted),
+            lambda: _updates(silent, wanted),
+            lambda: _updates(bare, wanted),
         )
-        async with ours.session() as session, session.begin():
-            await session.execute(text("TRUNCATE cache_events"))
     return [
         Figure("record-cost", "the same recording nothing", "us", "<= 1.2", recording, nothing),
         Figure("record-cost-insert", "the same with a bare INSERT", "us", "<= 1.05", recording, inserting),
     ]
 
 
-async def _updates(service: ProjectService, wanted: Sequence[Change]) -> float:
+async def _updates(stoker: Stoker, wanted: Sequence[Change]) -> float:
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("TRUNCATE cache_events, bench_bare"))
+    service = ProjectService(stoker)
     started = time.perf_counter()
     for one in wanted:
         await service.update_project(one.owner, one.project, ProjectChanges(intended_use="Measure."))

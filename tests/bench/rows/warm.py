@@ -62,8 +62,8 @@ async def measure(bench: Bench) -> list[Figure]:
         Figure("warm", "one by one through the service", "dashboards/s", ">= 5", ours, theirs),
         Figure(
             *("warm-memory", "the bound", "MB", "ours <= 300"),
-            *(memory[1:], [MOST_MB] * len(ours)),
-            "peak of the process during the warming, over what it had before",
+            *([max(memory)] * len(ours), [MOST_MB] * len(ours)),
+            "peak of the process during the warming over what it had before, in the worst block",
         ),
     ]
 
