@@ -43,6 +43,9 @@ bench-full: $(STAMP) ## the same with more and longer blocks, without a limit of
 lock: ## after changing a dependency; needs uv on PATH
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml docs/operations/docker/build.in --extra worker --extra otel --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet \
+	  --constraints requirements.lock --output-file docs/operations/docker/requirements.lock
 
 bench-lock: ## after changing tests/bench/peers.in; needs uv on PATH
 	uv pip compile tests/bench/peers.in --universal --python-version 3.11 --generate-hashes --no-header \

