@@ -137,7 +137,7 @@ GUARDS: Mapping[str, Removal] = {
     "ringing at the outermost commit": replaced(Session, "in_nested_transaction", lambda _: False),
     "closing on what SQL says": replaced(Breaker, "_close_when_settled", _close_when_it_answers),
     "failing events not counting as a dead worker": replaced(jobs.stoker, "unsettled", _all_unsettled),
-    "a rule's timeout being its own fault": replaced(jobs.tasks.relay, "QUERY_CANCELED", None),
+    "a rule's timeout being its own fault": replaced(jobs.tasks.relay, "was_canceled", lambda _: False),
     "outer transactions noticed": replaced(jobs.outbox.record, "joins_another", lambda _: False),
     "unlinks in groups": replaced(jobs.cache.store, "CHUNKS_PER_CALL", 10**9),
     "the age of the oldest event": replaced(Unsettled, "oldest_age_s", 0.0),
