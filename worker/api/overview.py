@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from jobs.cache.view import LARGEST_ID
+from jobs.errors import Unavailable
 from worker.api.access import TheAccess, Viewer
 from worker.api.context import OpenStoker, TheSettings
 from worker.api.failures import Refused
@@ -45,7 +46,10 @@ async def live(_: Viewer, request: Request, access: TheAccess) -> StreamingRespo
         yield f"retry: {RETRY_MS}\n\n"
         async for picture in pictures.watch():
             try:
+                await access.tokens.load()
                 await access.identify(request)
+            except Unavailable:
+                pass  # who is known goes on; the picture tells what is away
             except Refused:
                 yield "event: signed_out\ndata: {}\n\n"
                 return
