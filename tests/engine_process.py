@@ -1,7 +1,8 @@
 """A worker process of its own, for tests that kill it: `python -m tests.engine_process <json>`.
 
 A job named `hang...` never ends, `slow...` takes a while, `die` kills its process, `die-late` does so once
-another one hangs in it; a line on stdout tells of every start.
+another one hangs in it; a line on stdout tells of every start. `without` makes it an older release, which
+does not know that contract.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ async def run(job_id: str, contract: Contract, attempt: int) -> str:
 async def main(options: dict[str, str]) -> None:
     """Run until SIGTERM."""
     CONTRACTS.update(TEST_CONTRACTS)
+    CONTRACTS.pop(options.get("without", ""), None)
     concurrency = int(options.get("concurrency", "4"))
     life_s = float(options.get("claim_life_s", "6"))
     sql = create_async_engine(options["database"], pool_pre_ping=True)

@@ -19,7 +19,7 @@ from worker.engine.depth import LaneDepth, depth
 from worker.engine.runner import Engine, EngineSettings
 from worker.settings import LaneSettings
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 class Work(Contract):

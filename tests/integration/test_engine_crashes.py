@@ -217,6 +217,22 @@ async def test_sigterm_gives_a_job_back_unharmed_and_exits_cleanly(
     assert stage.runs == [("hang", 1)]
 
 
+async def test_an_older_release_parks_what_only_a_newer_one_knows_while_both_run(
+    queue: Queue, sql: AsyncEngine, start_worker: Start
+) -> None:
+    # RACES 30, by two processes.
+    await start_worker(without=Keyed.kind)
+    first = await queue.enqueue(Keyed(name="first"))
+    await settled(queue, Lane.REFRESH, parked=1, running=0)
+    newer = await start_worker()
+    assert await newer.says("first") == f"first 1 {first.job_id}\n"
+    await queue.enqueue_many([Keyed(name=f"slow-{number}") for number in range(40)])
+    await queue.enqueue_many([Elsewhere(name=str(number)) for number in range(40)])  # both know it
+    found = await settled(queue, Lane.REFRESH, done=81, ready=0, running=0, deferred=0)
+    assert found.totals["dead"] == 0
+    assert await DeadLetters(sql).list(Which()) == []
+
+
 async def test_two_hundred_long_jobs_elsewhere_do_not_keep_a_ready_job_from_starting(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
 ) -> None:

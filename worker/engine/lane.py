@@ -38,7 +38,7 @@ Run = Callable[[str, Contract, int], Coroutine[Any, Any, str]]
 """Carries a contract out: job id, contract, number of the run (from 1) -> outcome."""
 
 OFFER_PARKED_S = 5
-"""Seconds between attempts to run parked jobs whose contract this release knows."""
+"""Seconds between looks for parked jobs whose contract this release knows."""
 BURIALS = 100
 """Dead jobs waiting for Postgres above which a lane claims no more."""
 LONGEST_BURIAL_DELAY = timedelta(seconds=5)
@@ -114,7 +114,8 @@ class LaneWorker(Worker):
     async def _poll_iteration(self) -> None:
         if self._parked and self._free() and time.monotonic() >= self._offer_at:
             await self._claim(parked_kinds=list(self.functions))
-            self._offer_at = time.monotonic() + OFFER_PARKED_S
+            if not self.hungry:
+                self._offer_at = time.monotonic() + OFFER_PARKED_S
         if self._free():
             await self._claim()
         else:

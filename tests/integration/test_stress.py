@@ -1,0 +1,54 @@
+"""No lost update while changes, builds and kills happen at random (`tests/stress`, at small scale)."""
+
+# ruff: noqa: F811 - fixtures are imported by name
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jobs.contracts import CONTRACTS, Lane
+from jobs.enqueue import Queue
+from tests.engine_fixtures import queue, sql  # noqa: F401
+from tests.engine_stage import Stage, running, settled
+from tests.stress import builds
+from tests.stress.builds import Entries, LooseBuild
+from tests.stress.run import Play, Servers, run
+
+
+@pytest.fixture(autouse=True)
+def known_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process knows the contracts of the stress test."""
+    for kind, contract in builds.CONTRACTS.items():
+        monkeypatch.setitem(CONTRACTS, kind, contract)
+
+
+async def test_no_update_is_lost_while_workers_are_killed_at_random(
+    queue: Queue, queue_url: str, database_url: str, sql: AsyncEngine
+) -> None:
+    play = Play(changes=3_000, entries=100, seed=random.randrange(1 << 32))
+    outcome = await run(Servers(queue_url, database_url), queue, sql, play)
+    assert outcome.behind == {}, f"seed {play.seed}"
+    assert outcome.kills > 0
+    assert outcome.rescued > 0
+    assert sum(outcome.answers.values()) == play.changes
+    assert outcome.builds < play.changes
+
+
+async def test_without_one_build_at_a_time_updates_are_lost(
+    queue: Queue, queue_url: str, sql: AsyncEngine
+) -> None:
+    # The stress test can fail: it finds the loss when its guard is gone.
+    entries = Entries(queue, LooseBuild, longest_build_s=0.05)
+    stage = Stage()
+    stage.run = entries.build  # type: ignore[method-assign]
+    async with running(queue, queue_url, stage, sql, concurrency=40):
+        for _ in range(100):
+            for _ in range(5):
+                await entries.change(range(8))
+            await settled(queue, Lane.REFRESH, ready=0, deferred=0, running=0)
+            if await entries.behind():
+                return
+    pytest.fail("no update was lost")

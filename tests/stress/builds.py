@@ -1,0 +1,79 @@
+"""What is stressed: an entry's builds, which read how often it has changed and write down what they read.
+
+A build that reads before a change and writes after the build that saw it, or a change that no build follows,
+leaves an entry for ever behind: a lost update.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from jobs.contracts import Contract, Lane
+from jobs.enqueue import Answer, Queue
+
+
+class Build(Contract):
+    """Build one entry."""
+
+    kind = "stress.build.v1"
+    lane = Lane.REFRESH
+    one_at_a_time = True
+    timeout = timedelta(seconds=20)
+    entry: int
+
+    def coalesce_key(self) -> str:
+        """By entry."""
+        return f"{self.kind}|{self.entry}"
+
+
+class LooseBuild(Build):
+    """The same without its guard: two builds of an entry may run at once."""
+
+    kind = "stress.loose_build.v1"
+    one_at_a_time = False
+
+
+CONTRACTS: dict[str, type[Contract]] = {contract.kind: contract for contract in (Build, LooseBuild)}
+
+
+class Entries:
+    """How often each entry has changed, and what its last build saw; in the queue Redis."""
+
+    def __init__(self, queue: Queue, contract: type[Build] = Build, longest_build_s: float = 0.004) -> None:
+        self._queue = queue
+        self._longest_build_s = longest_build_s
+        self._contract = contract
+        self._redis: Any = queue.redis
+        self._changed = f"{queue.settings.prefix}:stress:changed"
+        self._built = f"{queue.settings.prefix}:stress:built"
+
+    async def change(self, entries: Sequence[int]) -> list[Answer]:
+        """Change entries, and ask for their builds afterwards."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for entry in entries:
+                pipe.hincrby(self._changed, entry, 1)
+            await pipe.execute()
+        asked = await self._queue.enqueue_many([self._contract(entry=entry) for entry in entries])
+        return [one.answer for one in asked]
+
+    async def build(self, job_id: str, contract: Contract, attempt: int) -> str:
+        """The engine's `run`."""
+        entry = contract.model_dump()["entry"]
+        seen = await self._redis.hget(self._changed, entry)
+        await asyncio.sleep(random.random() * self._longest_build_s)
+        await self._redis.hset(self._built, entry, seen)
+        return "done"
+
+    async def behind(self) -> dict[int, tuple[int, int]]:
+        """Entries whose last build did not see their last change: entry -> (seen, changed)."""
+        changed: dict[bytes, bytes] = await self._redis.hgetall(self._changed)
+        built: dict[bytes, bytes] = await self._redis.hgetall(self._built)
+        return {
+            int(entry): (int(built.get(entry, 0)), int(times))
+            for entry, times in changed.items()
+            if built.get(entry, b"0") != times
+        }
