@@ -22,6 +22,12 @@ class State:
     notes: Mapping[int, str]
     members: Mapping[int, frozenset[int]]
 
+    def __str__(self) -> str:
+        return ", ".join(
+            f"note {note} {body!r} of {sorted(self.members.get(note, ()))}"
+            for note, body in self.notes.items()
+        )
+
     def write(self, note: int, body: str) -> State:
         """A note's body changed."""
         return replace(self, notes={**self.notes, note: body})

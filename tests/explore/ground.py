@@ -50,8 +50,7 @@ class Case:
     `play` starts the actors; `setup` runs before, by itself. `shared`: processes in which several actors read
     or fill; `late`: those in which a reply may wait for its reader. `lossy`: those that may lose a reply;
     `losing`: a process and the script whose first reply is lost. `guarded`: rights change. `rest`: entries
-    looked at when all is done, the first of which is read as well. `at_most`: interleavings in a test run,
-    None for all.
+    looked at when all is done, the first of which is read as well. `at_most`: interleavings in a test run.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Case:
     rest: tuple[EntryKey, ...] = (EntryKey("page", Scope("note", "1")),)
     lease_wait_s: float = 0.005
     cap: int = 4
-    at_most: int | None = None
+    at_most: int = 500
 
 
 @dataclass

@@ -63,7 +63,7 @@ def explore(
             plays[0].abandon()
 
         found = Search(start, reduce=reduce, seed=seed).go(enough)
-        trace = "\n".join(Trace(server.scripts).lines(plays[0].stage.trace)) if found.violation else ""
+        trace = "\n".join(Trace(server).lines(plays[0].stage.trace)) if found.violation else ""
     return Explored(case.name, found, time.monotonic() - began, frozenset(ground.outcomes), trace)
 
 

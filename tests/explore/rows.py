@@ -7,7 +7,6 @@ reads are steps.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -173,12 +172,13 @@ class Transaction:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, asyncio.CancelledError):
+        try:
+            if isinstance(error, Exception):
+                await self.rows.stage.ask("ROLLBACK", {"outbox": "w"}, self.release)
+            elif error is None and self.claimed:
+                await self.rows.stage.ask("COMMIT settled", {"outbox": "w", "applied": "a"}, self._commit)
+        finally:
             self.release()  # killed: Postgres rolls back in the killer's own step
-        elif error is not None:
-            await self.rows.stage.ask("ROLLBACK", {"outbox": "w"}, self.release)
-        elif self.claimed:
-            await self.rows.stage.ask("COMMIT settled", {"outbox": "w", "applied": "a"}, self._commit)
 
     async def claim(self) -> list[Row]:
         """FOR UPDATE SKIP LOCKED."""
@@ -205,7 +205,8 @@ class Transaction:
     def release(self) -> None:
         """Give the rows back."""
         for one in self.claimed:
-            one.holder = None
+            if one.holder is self:
+                one.holder = None
 
     def _commit(self) -> str:
         done = [one for one in self.claimed if one.row.id in self._settled]
@@ -213,6 +214,7 @@ class Transaction:
             one.settled = True
         self.rows.mark(done)
         self.release()
+        self.claimed = []
         return f"events {sorted(self._settled)}"
 
 

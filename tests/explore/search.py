@@ -1,8 +1,8 @@
 """Every interleaving of a small program, up to steps that commute: stateless search with replay.
 
-Knows nothing of caches. Dynamic partial-order reduction (Flanagan and Godefroid, POPL 2005) finds where two
-steps that do not commute could have come in the other order; sleep sets (Godefroid, LNCS 1032) drop what
-another branch has covered. A run is executed again from its beginning for every order.
+Knows nothing of caches. Source sets (Abdulla, Aronis, Jonsson, Sagonas, POPL 2014) find where two steps that
+do not commute could have come in the other order; sleep sets (Godefroid, LNCS 1032) drop what another branch
+has covered. A run is executed again from its beginning for every order.
 """
 
 from __future__ import annotations
@@ -142,11 +142,11 @@ class Search:
             and after[thread] is before.get(thread)
             and not clash(after[thread], mine)
         }
-        self._enter(after, hence, asleep if self._reduce else set())
         if self._reduce:
-            for thread, footprint in after.items():
-                known = footprint is before.get(thread)
-                self._find_race(thread, footprint, hence[thread], since=index if known else 0)
+            self._find_races(index)
+            # Whom this step has ended might have gone first.
+            node.wanted |= before.keys() - after.keys() - {node.chosen}
+        self._enter(after, hence, asleep if self._reduce else set())
 
     def _enter(self, pending: dict[Thread, Footprint], before: dict[Thread, int], sleep: set[Thread]) -> None:
         node = Node(pending, before or dict.fromkeys(pending, 0), sleep)
@@ -160,30 +160,25 @@ class Search:
                 return node.happened
         return 0
 
-    def _find_race(self, thread: Thread, footprint: Footprint, before: int, since: int) -> None:
-        """Where the last step that clashes with a pending one was done, the other order is wanted."""
-        for index in range(len(self._path) - 2, since - 1, -1):
-            node = self._path[index]
-            apart = node.chosen != thread and not before >> index & 1
-            if apart and clash(node.pending[node.chosen], footprint):
-                self._want(index, thread, before)
-                return
-
-    def _want(self, index: int, thread: Thread, before: int) -> None:
+    def _find_races(self, index: int) -> None:
+        """Wherever the last step could have come before one that it clashes with, that order is wanted."""
         node = self._path[index]
-        if thread in node.pending:
-            node.wanted.add(thread)
-            return
-        # It was not there yet: whoever led to it must go first.
-        leading = {
-            later.chosen
-            for at, later in enumerate(self._path[index + 1 : -1], index + 1)
-            if before >> at & 1 and later.chosen in node.pending
-        }
-        if not leading:
-            node.wanted.update(node.pending)
-        elif not leading & node.wanted:
-            node.wanted.add(min(leading, key=str))
+        mine = node.pending[node.chosen]
+        ordered = node.before[node.chosen]  # steps that come before it in any case
+        for at in range(index - 1, -1, -1):
+            earlier = self._path[at]
+            if not ordered >> at & 1 and clash(earlier.pending[earlier.chosen], mine):
+                ordered |= earlier.happened
+                initials = self._initials(at, index)
+                if not initials & (earlier.wanted | earlier.sleep):
+                    earlier.wanted.add(min(initials, key=str))
+
+    def _initials(self, at: int, index: int) -> set[Thread]:
+        """Who may go first at a state so that the step `index` comes before the step `at`."""
+        later = [k for k in range(at + 1, index) if not self._path[k].happened >> at & 1]
+        later.append(index)
+        among = sum(1 << k for k in later)
+        return {self._path[k].chosen for k in later if self._path[k].happened & among == 1 << k}
 
     def _choose(self) -> bool:
         """Choose the first step of a new node: the same thread goes on, so that traces are easy to read."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from jobs.cache.envelope import STAMP_BYTES, decode
 from tests.explore.stage import Done
+from tests.explore.valkey import Server
 
 
 @dataclass
 class Trace:
     """Names what it meets: stamps are s1, s2, ... in the order of their first appearance."""
 
-    scripts: Mapping[bytes, str]
+    server: Server
     stamps: dict[bytes, str] = field(default_factory=dict)
 
     def lines(self, steps: Sequence[Done]) -> Iterator[str]:
@@ -25,7 +26,7 @@ class Trace:
             yield f"{number:4}  {step.actor:{width}}  {asked}{'  ->  ' + answer if answer else ''}"
 
     def _command(self, command: list[bytes]) -> str:
-        name = self.scripts.get(command[1], "") or command[0].decode()
+        name = self.server.script(command) or command[0].decode()
         keys = {"begin": command[6:7], "store": command[5:6], "release": command[3:4]}.get(name, command[1:])
         under = {"store": command[7:9], "release": [command[4][:STAMP_BYTES]] if name == "release" else []}
         stamps = ", ".join(self._value(stamp) for stamp in under.get(name, ()))
@@ -34,7 +35,7 @@ class Trace:
     def _answer(self, what: object, result: object) -> str:
         if isinstance(result, Exception):
             return f"{type(result).__name__}: {result}"
-        name = self.scripts.get(what[1], "") if isinstance(what, list) else ""
+        name = self.server.script(what) if isinstance(what, list) else ""
         if name == "begin" and isinstance(result, list):
             won = "lease won" if result[2] else "lease held by another"
             return f"{self._value(result[0])}, {self._value(result[1])}, {won}"

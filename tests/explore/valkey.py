@@ -114,6 +114,10 @@ class Server:
         self._said.append(replies[len(before) :])
         return replies[len(before) :]
 
+    def script(self, command: Command) -> str:
+        """Which of the protocol's scripts a command runs; empty for other commands."""
+        return self.scripts.get(command[1], "") if command[0] == b"EVALSHA" else ""
+
     def known(self, command: Command) -> list[Any]:
         """The reply to an MGET from what the server is known to hold."""
         return [[self.values.get(key) for key in command[1:]]]
@@ -184,7 +188,7 @@ class SteppedConnection:
             return OutOfMemoryError(FULL)
         self.server = server.run
         [reply] = server.do(command)
-        named = self._process, server.scripts.get(command[1], "")
+        named = self._process, server.script(command)
         if self._process in server.losing or named == server.losing_script:
             server.losing.discard(self._process)
             server.losing_script = None
@@ -202,6 +206,8 @@ class SteppedConnection:
 
 def touches(command: Command, scripts: Mapping[bytes, str]) -> dict[str, str]:
     """The keys of a command and what it does to them."""
+    if command[0] == b"PING":
+        return {}
     if command[0] == b"MGET":
         return {key.decode(): "r" for key in command[1:]}
     if command[0] == b"UNLINK":

@@ -72,7 +72,7 @@ class Watch:
             result = result.reply
         if not isinstance(what, list) or isinstance(result, Exception):
             return
-        script = self._server.scripts.get(what[1], "")
+        script = self._server.script(what)
         if what[0] == b"UNLINK":
             relay = self._rows.transactions.get(actor.name)
             if relay is not None:
