@@ -20,26 +20,27 @@ from redis.asyncio import Redis
 from jobs.contracts import Lane
 from jobs.queue.script import Script
 
-KEYS = ("born", "ended", "rescues")
+MARK = b":chaos:"
+"""Stands in every script that has the audit already."""
 
 
 def install() -> None:
     """Put the audit in front of every script of the queue that this process has loaded."""
-    source = files("worker.chaos").joinpath("lua", "audit.lua").read_text()
     for module in list(sys.modules.values()):
         for name, script in list(vars(module).items() if module is not None else ()):
-            if isinstance(script, Script) and not hasattr(script, "audited"):
-                _audit(script, source.replace("SCRIPT", name.lower()))
+            if isinstance(script, Script) and MARK not in script.source:
+                script.source = audited(script.source.decode(), name.lower()).encode()
+                script.sha = sha1(script.source, usedforsecurity=False).hexdigest()
 
 
-def _audit(script: Script, audit: str) -> None:
-    flags, text = "", script.source.decode()
-    if text.startswith("#!"):  # must stay the first line
-        flags, _, text = text.partition("\n")
+def audited(source: str, name: str) -> str:
+    """A script with the audit in front of it."""
+    audit = files("worker.chaos").joinpath("lua", "audit.lua").read_text().replace("SCRIPT", name)
+    flags = ""
+    if source.startswith("#!"):  # must stay the first line
+        flags, _, source = source.partition("\n")
         flags += "\n"
-    script.source = f"{flags}{audit}\n{text}".encode()
-    script.sha = sha1(script.source, usedforsecurity=False).hexdigest()
-    script.audited = True  # type: ignore[attr-defined]
+    return f"{flags}{audit}\n{source}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from random import Random
 from typing import Any
 
@@ -24,13 +25,14 @@ from worker.chaos.scene import Scene
 from worker.chaos.slots import Slot
 from worker.chaos.stage import PREFIX, Stage, filled, staged
 from worker.chaos.tally import Recovery, Tally, Trouble
-from worker.chaos.traffic import MISCHIEF, Traffic
+from worker.chaos.traffic import KILLER, MISCHIEF, Traffic
 from worker.chaos.workload import ChaosWorkload, Probe, load_workload
 
 GOOD, BAD, INTERRUPTED = 0, 1, 130
 MISCHIEF_PER_S = 2.0
 RECOVERED_WITHIN_S = 20.0
 LOOK_S = 0.05
+LONG_RUN_S = 60
 LAST_CHANGES = 6
 """Changes of the last act, made while the queue is away: nobody rings for them ever."""
 
@@ -131,7 +133,7 @@ async def _processes(scene: Scene) -> AsyncIterator[None]:
 async def _act(options: ChaosOptions, scene: Scene) -> None:
     """Traffic and faults for the time that was asked for, then the last act."""
     kinds = [kind for kind in faults.KINDS if options.faults is None or kind.name in options.faults]
-    chosen = [name for name in MISCHIEF if options.mischief is None or name in options.mischief]
+    chosen = _mischief(options)
     planned = list(faults.plan(kinds, Random(options.seed), options.seconds, options.pace_s))  # noqa: S311
     say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s")
     traffic = scene.traffic
@@ -147,7 +149,7 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
             for one in planned:
                 await asyncio.sleep(max(0.0, began + one.at_s - time.monotonic()))
                 _raise_first(busy)
-                striking.create_task(_strike(scene, one))
+                striking.create_task(_strike(scene, one, until=began + options.seconds))
             await asyncio.sleep(max(0.0, began + options.seconds - time.monotonic()))
         await _same_release(scene)
         await _recovered(scene)
@@ -157,11 +159,14 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
         await _end([*busy, following])
 
 
-async def _strike(scene: Scene, planned: Planned) -> None:
+async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None:
+    """One fault; none if what it strikes is under another one until the time (monotonic) is over."""
     kind = planned.kind
     slots = {"worker": scene.workers, "webapp": scene.webapps}.get(kind.target)
     slot = slots[planned.pick % len(slots)] if slots else None
     async with slot.lock if slot else scene.locks[kind.target]:
+        if time.monotonic() > until:
+            return
         say(f"  {kind.name}" + (f" {slot.name}" if slot else "") + f" for {planned.lasts_s:.1f} s")
         trouble = Trouble(kind.name, slot.name if slot else kind.target, time.time())
         scene.tally.troubles.append(trouble)
@@ -210,6 +215,13 @@ async def _last_act(scene: Scene) -> None:
 async def _rest(options: ChaosOptions, scene: Scene) -> Report:
     say("at rest: everything settles, then it is counted")
     return await report(options, scene)
+
+
+def _mischief(options: ChaosOptions) -> list[str]:
+    if options.mischief is not None:
+        return [name for name in MISCHIEF if name in options.mischief]
+    # A job that kills its worker takes half a minute to be put in quarantine.
+    return [name for name in MISCHIEF if name != KILLER or options.seconds >= LONG_RUN_S]
 
 
 def _kind(name: str) -> Kind:

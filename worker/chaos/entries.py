@@ -30,8 +30,8 @@ class Entries:
     compared: int = 0
     outdated: int = 0
     """Left behind by an invalidation: nobody is shown them."""
-    unknown: int = 0
-    """Keys of which this does not know what they would show."""
+    unknown: list[str] = field(default_factory=list)
+    """Keys of which this does not know what they would show: nobody probed them, and none is remembered."""
     wrong: list[str] = field(default_factory=list)
     shown: int = 0
     """Answers of web apps that were compared."""
@@ -44,7 +44,7 @@ async def compare(scene: Scene, stoker: Stoker) -> Entries:
     names = await _names(scene, stoker)
     stored = await _stored(scene, stoker)
     found.in_redis = len(stored)
-    found.unknown = len(stored - {name.entry for name in names.values()})
+    found.unknown = sorted(stored - {name.entry for name in names.values()})
     cached = [key for key, name in names.items() if name.entry in stored]
     for start in range(0, len(cached), BATCH):
         await _compare(stoker, cached[start : start + BATCH], names, found)

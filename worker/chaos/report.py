@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs import Stoker
-from worker.chaos import entries, rest
+from worker.chaos import entries, recovery, rest
 from worker.chaos.options import ChaosOptions
 from worker.chaos.scene import Scene
-from worker.chaos.tally import Recovery
 
 Facts = dict[str, Any]
 
@@ -48,8 +47,8 @@ class Report:
             "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
             f"answers compared with SQL, {len(entries['wrong'])} wrong",
             "jobs": _listed(facts["jobs"]),
-            "recovery": f"slowest {slowest['calm_s']:.1f} s after {slowest['fault']} "
-            f"({slowest['all_s']:.1f} s with the faults that came in between), "
+            "recovery": f"slowest {slowest['seconds']:.1f} s after {slowest['fault']} "
+            f"({slowest['all_s']:.1f} s with times in which nothing could recover), "
             f"slowest rescue {rescues['slowest_s']:.1f} s, at rest after {facts['rest_s']:.1f} s",
             "lost": str(facts["lost"]),
         }
@@ -102,8 +101,8 @@ async def report(options: ChaosOptions, scene: Scene) -> Report:
         "dead_letters": dead,
         "rescues": asdict(rescues),
         "lost": events.lost + found["lost"],
-        "slowest_recovery": _slowest(scene),
-        "recovery_s": _recoveries(scene),
+        "slowest_recovery": recovery.slowest(scene),
+        "recovery_s": recovery.by_fault(scene),
         "processes_started": sum(len(slot.lives) for slot in scene.slots),
         "rest_s": round(rest_s, 2),
         "examples": tally.examples,
@@ -118,41 +117,12 @@ def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) 
         wrong.append(f"{events.missing} acknowledged events are not in the outbox")
     if compared.wrong:
         wrong.append(f"{len(compared.wrong)} entries differ from SQL: {entries.first(compared.wrong)}")
-    never = [recovery.fault for recovery in scene.tally.recoveries if recovery.seconds is None]
+    never = [one.fault for one in scene.tally.recoveries if one.seconds is None]
     if never:
         wrong.append(f"no change was in effect after: {', '.join(sorted(set(never)))}")
     if not scene.tally.reads_of_changed:
         wrong.append("no read was of anything that had changed: the run proves nothing")
     return wrong
-
-
-def _slowest(scene: Scene) -> dict[str, Any]:
-    """The recovery that needed the most time in which nothing was broken."""
-    known = [(_calm_s(scene, one), one) for one in scene.tally.recoveries if one.seconds is not None]
-    if not known:
-        return {"fault": None, "calm_s": 0.0, "all_s": 0.0}
-    calm_s, slowest = max(known, key=lambda pair: pair[0])
-    return {"fault": slowest.fault, "calm_s": round(calm_s, 2), "all_s": round(slowest.seconds or 0, 2)}
-
-
-def _recoveries(scene: Scene) -> dict[str, float]:
-    """By fault the slowest, as above."""
-    found: dict[str, float] = {}
-    for one in scene.tally.recoveries:
-        if one.seconds is not None:
-            found[one.fault] = max(found.get(one.fault, 0.0), round(_calm_s(scene, one), 2))
-    return dict(sorted(found.items()))
-
-
-def _calm_s(scene: Scene, recovery: Recovery) -> float:
-    """Seconds of a recovery during which no other fault was at work."""
-    began, ended = recovery.ended, recovery.ended + (recovery.seconds or 0)
-    calm_s, at = 0.0, began
-    for trouble in sorted(scene.tally.troubles, key=lambda trouble: trouble.began):
-        if trouble.ended > at and trouble.began < ended:
-            calm_s += max(0.0, trouble.began - at)
-            at = max(at, trouble.ended)
-    return calm_s + max(0.0, ended - at)
 
 
 def _timeline(scene: Scene) -> list[dict[str, Any]]:

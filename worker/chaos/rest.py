@@ -25,6 +25,7 @@ from worker.chaos.audit import Rescue
 from worker.chaos.entries import first
 from worker.chaos.scene import Scene
 from worker.chaos.slots import Life
+from worker.chaos.traffic import KILLER
 
 LOOK_S = 0.1
 CLAIM_S = 6.0
@@ -188,7 +189,7 @@ async def keys(scene: Scene) -> list[str]:
 def processes(scene: Scene) -> list[str]:
     """Ends that no fault explains, and ends after SIGTERM that were not orderly."""
     wrong = [words for slot in scene.slots for words in (*slot.unexplained, *slot.disorderly)]
-    killers = scene.tally.mischief["task_kills_its_worker"]
+    killers = scene.tally.mischief[KILLER]
     killed = sum(slot.killed_itself for slot in scene.slots)
     if killed and not killers:
         wrong.append(f"{killed} processes were killed by somebody else")

@@ -36,13 +36,20 @@ class NotReady(StokerError):
 
 @dataclass
 class Life:
-    """One process: seconds since 1970 at which it began and ended, and when it was frozen."""
+    """One process: seconds since 1970 at which it began, was ready and ended, and when it was frozen."""
 
     pid: int
     began: float
+    ready: float | None = None
     ended: float | None = None
     frozen_since: float = 0
     freezes: list[tuple[float, float]] = field(default_factory=list)
+
+    def works(self, at: float) -> bool:
+        """Whether it was ready and not frozen at a time."""
+        if self.ready is None or at < self.ready or (self.ended is not None and at > self.ended):
+            return False
+        return not any(began <= at <= ended for began, ended in self.freezes)
 
 
 class Slot:
@@ -105,6 +112,8 @@ class Slot:
         """Start it again whenever it has ended, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
+            if self.wanted and self.lives[-1].ready is None and self._is_ready():
+                self.lives[-1].ready = time.time()
             if self.wanted and self._process is not None and self._process.poll() is not None:
                 self._note_end(self._process.returncode)
                 await asyncio.sleep(RESTART_S)
@@ -147,6 +156,8 @@ class Slot:
             self.disorderly.append(f"{self.name} did not end within {STOP_WITHIN_S:g} s of SIGTERM")
             self._process.kill()
             self._process.wait()
+        elif code == -signal.SIGKILL:
+            self.killed_itself += 1
         elif code not in (0, -signal.SIGTERM):  # the latter: it was only starting
             self.disorderly.append(f"{self.name} ended with {code} after SIGTERM:\n{self.last_words()}")
         self._end_life()
