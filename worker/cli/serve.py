@@ -127,6 +127,7 @@ async def _both(stoker: Stoker, settings: WorkerSettings, taken: socket.socket, 
 
 def _tell_addresses(opened: Session, taken: socket.socket) -> None:
     show(f"api      {address(taken)}/api/cache/health")
+    show(f"console  {address(taken)}/")
     show(f"metrics  {address(taken)}/metrics")
     if opened.embedded:
         show(f"database {opened.database_url}")

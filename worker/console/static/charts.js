@@ -19,10 +19,11 @@ function begin(length, at) {
 
 /** A chart: `series` are {label, color, values}, `format` turns a value into words. */
 export class Chart {
-  constructor(title, { format, from = 0, to = null }) {
+  constructor(title, { format, from = 0, to = null, floor = 1 }) {
     this.title = title;
     this.format = format;
     this.range = [from, to];
+    this.floor = floor;
     this.room = h("div", { class: "chart-room" });
     this.legend = h("ul", { class: "legend" });
     this.node = h("figure", { class: "chart" }, h("figcaption", {}, title), this.legend, this.room);
@@ -84,7 +85,7 @@ export class Chart {
       hooks: { setCursor: [(plot) => this.#tell(plot.cursor.idx ?? null)] },
       scales: {
         x: { time: true },
-        y: { range: (_, min, max) => [low ?? min ?? 0, this.range[1] ?? Math.max((max ?? 0) * 1.08, this.floor ?? 1e-9) ] },
+        y: { range: (_, min, max) => [low ?? min ?? 0, this.range[1] ?? Math.max((max ?? 0) * 1.08, this.floor)] },
       },
       axes: [
         { ...axis, grid: { show: false }, size: 30, space: 70, values: (_, splits) => splits.map((at) => begin(this.length, at)) },

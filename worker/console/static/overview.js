@@ -134,7 +134,7 @@ function drawWorker(part, { lanes, workers }) {
   say(part.value, lanes ? (waits.length ? seconds(Math.max(...waits)) : NONE) : NONE);
   say(part.unit, lanes ? "waits the slowest job in a hundred" : "the queue Redis does not answer");
   rows(part, [
-    ["Workers", workers ? (alive ? `${count(alive)} reporting` : "none reports") : NONE, workers && !alive && "bad"],
+    ["Workers", workers ? (alive ? `${count(alive)} reporting` : "none reporting") : NONE, workers && !alive && "bad"],
     ["Oldest ready job", oldest ? seconds(oldest) : NONE, oldest > 30 && "bad"],
     ["Jobs a minute", rate(all.reduce((total, lane) => total + lane.done_per_minute, 0))],
     ["Failed a minute", rate(all.reduce((total, lane) => total + lane.failed_per_minute, 0)), all.some((lane) => lane.failed_per_minute > 0) && "bad"],
@@ -186,7 +186,7 @@ function viewTable(views) {
 function charts() {
   const hit = new Chart("Hit rate", { format: percent, from: 0, to: 1 });
   const done = new Chart("Jobs finished a minute", { format: rate });
-  const wait = new Chart("Wait, 99th percentile", { format: seconds });
+  const wait = new Chart("Wait, 99th percentile", { format: seconds, floor: 0.01 });
   const applied = new Chart("Changes applied a minute", { format: rate });
   const all = [hit, done, wait, applied];
   const trouble = h("div");
