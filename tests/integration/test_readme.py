@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from jobs import Applied, State, Stoker
+from jobs import Applied, Settings, State, Stoker
 from jobs.settings import CacheSettings, QueueSettings, load_settings
 from jobs.tasks.relay import apply_all
 
@@ -22,7 +22,7 @@ async def test_the_five_steps_of_the_readme_work(
     assert len(blocks) == 4
     shop: dict[str, Any] = {}
     exec("\n".join(blocks), shop)  # noqa: S102 - our own README
-    settings = load_settings(
+    settings: Settings = load_settings(
         redis_url=queue_url,
         cache_redis_url=cache_url,
         database_url=database_url,
