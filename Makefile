@@ -16,7 +16,7 @@ demo: $(STAMP) ## the main job on embedded servers, with a report
 	$(BIN)/python -m worker demo --seconds 30 --json build/demo.json
 
 test: $(STAMP) ## every test, on real servers from wheels
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 chaos: $(STAMP) ## break servers and processes at random for two minutes; nothing may be lost or stale
 	mkdir -p build
