@@ -53,9 +53,9 @@ async def start(queue: Queue, queue_url: str, database_url: str) -> AsyncIterato
 
 async def states(sql: AsyncEngine) -> dict[str, int]:
     """How many slots stand where."""
-    query = select(slots.c.state, func.count()).group_by(slots.c.state)
+    query = select(slots.c.state, func.count().label("number")).group_by(slots.c.state)
     async with sql.connect() as connection:
-        return {row.state: row.count for row in await connection.execute(query)}
+        return {row.state: row.number for row in await connection.execute(query)}
 
 
 async def test_over_three_processes_in_three_zones_each_slot_runs_once(
