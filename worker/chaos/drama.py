@@ -180,9 +180,8 @@ async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None
 
 async def _same_release(scene: Scene) -> None:
     """From here on every process is of the newest release, and works."""
-    for slot in scene.workers:
-        if slot.older:
-            await _strike(scene, Planned(0, _kind("deploy"), 0, scene.workers.index(slot)))
+    older = [number for number, slot in enumerate(scene.workers) if slot.older]
+    await asyncio.gather(*(_strike(scene, Planned(0, _kind("deploy"), 0, number)) for number in older))
     for slot in scene.slots:
         await slot.ready()
 
