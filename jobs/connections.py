@@ -34,6 +34,7 @@ def application_engine(settings: Settings) -> AsyncEngine:
         pool_size=settings.database.connections,
         max_overflow=0,
         pool_timeout=settings.database.connect_timeout_s,
+        hide_parameters=True,  # errors are logged
         # A connection that died with a restarted Postgres is replaced before anyone's transaction is on it.
         pool_pre_ping=True,
         connect_args={"timeout": settings.database.connect_timeout_s},
@@ -47,6 +48,7 @@ def loader_engine(settings: Settings) -> AsyncEngine:
         pool_size=settings.loaders.connections,
         max_overflow=0,
         pool_timeout=settings.loaders.statement_timeout_s,
+        hide_parameters=True,  # errors are logged
         isolation_level="REPEATABLE READ",
         execution_options={"postgresql_readonly": True},
         connect_args={

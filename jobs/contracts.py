@@ -62,7 +62,8 @@ class RetryPolicy:
 class Contract(BaseModel):
     """The arguments of one job. Frozen; unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What a field holds stays out of logs: errors name the field alone.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     kind: ClassVar[str]
     lane: ClassVar[Lane]

@@ -31,7 +31,8 @@ class Event(BaseModel):
     change); later rows may already be gone when the event is applied.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What a field holds stays out of logs: errors name the field alone.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
 
 

@@ -6,6 +6,8 @@ serve, which needs Postgres alone (a Redis that is away is shown, not a reason t
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
@@ -15,27 +17,33 @@ from worker.health import examine, probes
 from worker.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["operations"])
-PLAIN = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+PLAIN: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
+# `Response` as the class: errors of these routes are JSON like all others, only what succeeds is text.
 @router.get(
-    "/metrics", response_class=PlainTextResponse, responses={200: {"description": "Prometheus' text format."}}
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Prometheus' text format.", **PLAIN}},
 )
 async def metrics(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Response:
     """All shared metrics; docs/operations/metrics.md has their units."""
     return Response(await exposition(stoker, settings), media_type=CONTENT_TYPE)
 
 
-@router.get("/healthz", response_class=PlainTextResponse)
-async def alive() -> str:
+@router.get("/healthz", response_class=Response, responses={200: {"description": "It does.", **PLAIN}})
+async def alive() -> Response:
     """Whether this process answers at all."""
-    return "ok\n"
+    return PlainTextResponse("ok\n")
 
 
 @router.get(
     "/readyz",
-    response_class=PlainTextResponse,
-    responses={503: {"description": "Postgres does not answer.", **PLAIN}},
+    response_class=Response,
+    responses={
+        200: {"description": "It can.", **PLAIN},
+        503: {"description": "Postgres does not answer.", "model": None, **PLAIN},
+    },
 )
 async def ready(stoker: OpenStoker, settings: TheSettings) -> Response:
     """Whether this process can serve: Postgres answers."""
