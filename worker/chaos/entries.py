@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from jobs import EntryKey, Stoker
+from jobs import EntryKey, Scope, Stoker
 from jobs.cache.accounting import recently_read
 from jobs.cache.keys import EntryNames
 from jobs.domain import ACTIVE
@@ -41,8 +41,8 @@ class Entries:
 async def compare(scene: Scene, stoker: Stoker) -> Entries:
     """Compare everything that is cached now; nothing may be changing."""
     found = Entries()
-    names = await _names(scene, stoker)
     stored = await _stored(scene, stoker)
+    names = await _names(scene, stoker) | _plain(stored, stoker)
     found.in_redis = len(stored)
     found.unknown = sorted(stored - {name.entry for name in names.values()})
     cached = [key for key, name in names.items() if name.entry in stored]
@@ -72,12 +72,27 @@ async def _names(scene: Scene, stoker: Stoker) -> dict[EntryKey, EntryNames]:
     return {key: store.keys.entry(key, stoker.domain.view(key.view).version) for key in keys}
 
 
+def _plain(stored: set[str], stoker: Stoker) -> dict[EntryKey, EntryNames]:
+    """Entries without parameters, whoever built them: their names say what they are."""
+    found = {}
+    for name in stored:
+        matched = _pattern(stoker).fullmatch(name)
+        if matched is not None:
+            key = EntryKey(matched["view"], Scope(matched["kind"], matched["id"]))
+            found[key] = stoker.cache.store.keys.entry(key, stoker.domain.view(key.view).version)
+    return {key: names for key, names in found.items() if names.entry in stored}
+
+
 async def _stored(scene: Scene, stoker: Stoker) -> set[str]:
     """Names of entries in Redis."""
+    return {name for name in await scene.cache_keys() if _pattern(stoker).fullmatch(name)}
+
+
+def _pattern(stoker: Stoker) -> re.Pattern[str]:
     root = re.escape(stoker.cache.store.keys.root)
     views = "|".join(view.name for view in stoker.domain.views)
-    entry = re.compile(rf"{root}:\{{[^}}]+\}}:({views})(\.[0-9.]+)?(:[0-9a-f]{{32}})?")
-    return {name for name in await scene.cache_keys() if entry.fullmatch(name)}
+    scope = r"\{(?P<kind>[^:}]+):(?P<id>[^}]+)\}"
+    return re.compile(rf"{root}:{scope}:(?P<view>{views})(\.[0-9.]+)?(:[0-9a-f]{{32}})?")
 
 
 async def _compare(

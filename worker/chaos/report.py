@@ -115,6 +115,8 @@ def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) 
     wrong = []
     if events.missing:
         wrong.append(f"{events.missing} acknowledged events are not in the outbox")
+    if compared.unknown:
+        wrong.append(f"entries that nobody probes could not be compared: {entries.first(compared.unknown)}")
     if compared.wrong:
         wrong.append(f"{len(compared.wrong)} entries differ from SQL: {entries.first(compared.wrong)}")
     never = [one.fault for one in scene.tally.recoveries if one.seconds is None]
