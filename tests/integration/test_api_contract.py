@@ -1,6 +1,6 @@
 """The OpenAPI is what the API does: generated cases find no 5xx and no undocumented answer; roles hold.
 
-STOKER_API_CASES says how many cases each operation gets (default 6 valid and 6 invalid ones; 60 of each are thousands).
+STOKER_API_CASES says how many cases each operation gets of either kind; with 60 they are thousands in all.
 """
 
 from __future__ import annotations
