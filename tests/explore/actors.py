@@ -34,7 +34,7 @@ class Actors:
         self.stage = Stage()
         self.rows = Rows(self.stage, ground.first)
         self.rows.failing, self.rows.watched = self.case.failing, self.case.guarded
-        self.watch = Watch(self.rows, self.server, ground.leases)
+        self.watch = Watch(self.rows, self.server, ground.leases, restarts=self.case.restarts)
         self.processes = {
             name: Process(ground, name, self.stage, self.rows, self._asked_refresh) for name in ground.stores
         }

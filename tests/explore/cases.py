@@ -312,7 +312,7 @@ LISTS = (MINE, PAGE, EntryKey("mine", reader(2)), EntryKey("mine", reader(3)))
 BROKEN = ("web-1", "broken", "broken-too", "worker")
 
 CASES = (
-    Case("two readers, a writer", two_readers),
+    Case("two readers, a writer", two_readers, at_most=600),
     Case("two readers of a warm page, a writer", two_readers, setup=warmed),
     Case("a reader who reads again, a writer", read_again, setup=warmed),
     Case("a cold reader who reads again, a writer", read_again),
@@ -327,7 +327,12 @@ CASES = (
     ),
     Case("two readers after a build was abandoned", two_readers, setup=abandoned),
     Case("a reader, two writers", two_writers),
-    Case("a reader of an ageing page, its refresh, two writers", refresh_and_two_writers, setup=aged),
+    Case(
+        "a reader of an ageing page, its refresh, two writers",
+        refresh_and_two_writers,
+        setup=aged,
+        at_most=600,
+    ),
     Case("a reader of an expired page, two writers", two_writers, setup=expired),
     Case(
         "soft then hard, loaders fail",
@@ -348,10 +353,10 @@ CASES = (
     Case("a hard stamp is evicted under a build", evicted_under_a_build),
     Case("an entry is evicted", evictions("entry")),
     Case("a lease ends early", evictions("lease")),
-    Case("the server restarts empty", restarts(with_old_data=False), setup=warmed),
-    Case("the server comes back old", restarts(with_old_data=True), setup=warmed),
+    Case("the server restarts empty", restarts(with_old_data=False), setup=warmed, restarts=True),
+    Case("the server comes back old", restarts(with_old_data=True), setup=warmed, restarts=True),
     Case("a warm job, a reader, a writer", warming, rest=(PAGE, PAGE_2)),
-    Case("a warm job of a list, a writer", warming_a_list, rest=LISTS),
+    Case("a warm job of a list, a writer", warming_a_list, rest=LISTS, at_most=600),
     Case("a removal", removal, setup=detail_warmed, guarded=True, rest=GUARDED),
     Case("a removal, cold", removal, guarded=True, rest=GUARDED),
     Case("a removal, then a secret", removal_then_secret, guarded=True, rest=GUARDED),
@@ -361,11 +366,12 @@ CASES = (
         setup=detail_outdated,
         guarded=True,
         rest=GUARDED,
+        at_most=600,
     ),
     Case(
         "a removal, then a secret, past the cache", removal_then_secret_bypassed, guarded=True, rest=GUARDED
     ),
-    Case("an audience grows", late_audience, rest=LISTS),
+    Case("an audience grows", late_audience, rest=LISTS, at_most=600),
     Case("a relay is killed", killed_relay, setup=warmed),
     Case("the stamps' reply is lost", two_readers, losing=("web-1", "begin")),
     Case("the store's reply is lost", two_readers, losing=("web-1", "store")),

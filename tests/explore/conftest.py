@@ -11,9 +11,9 @@ EXPLORED: dict[str, Explored] = {}
 """What this test run has explored, by case."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(cache_url: str) -> Iterator[Server]:
-    """The real server behind every case."""
+    """The real server behind every case; other modules may restart it."""
     server = Server(cache_url)
     yield server
     server.close()

@@ -49,8 +49,9 @@ class Case:
 
     `play` starts the actors; `setup` runs before, by itself. `shared`: processes in which several actors read
     or fill; `late`: those in which a reply may wait for its reader. `lossy`: those that may lose a reply;
-    `losing`: a process and the script whose first reply is lost. `guarded`: rights change. `rest`: entries
-    looked at when all is done, the first of which is read as well. `at_most`: interleavings in a test run.
+    `losing`: a process and the script whose first reply is lost. `guarded`: rights change; `restarts`: the
+    server does. `rest`: entries looked at when all is done, the first of which is read as well. `at_most`:
+    interleavings in a test run.
     """
 
     name: str
@@ -63,10 +64,11 @@ class Case:
     losing: tuple[str, str] | None = None
     failing: frozenset[str] = frozenset()
     guarded: bool = False
+    restarts: bool = False
     rest: tuple[EntryKey, ...] = (EntryKey("page", Scope("note", "1")),)
     lease_wait_s: float = 0.005
     cap: int = 4
-    at_most: int = 500
+    at_most: int = 400
 
 
 @dataclass

@@ -188,7 +188,7 @@ class Stage(asyncio.BaseEventLoop):
         if actor.shared and not actor.late:
             more[f"memory:{actor.process}"] = "w"
         if more:
-            footprint = {**footprint, **more}
+            footprint = {**more, **footprint}
         future: asyncio.Future[Any] = self.create_future()
         assert strand.thread not in self._waiting
         self._waiting[strand.thread] = Op(strand, what, footprint, perform, future)

@@ -19,6 +19,13 @@ AT_LEAST = 10_000
 PATIENCE = 3_000
 """Interleavings within which a missing guard must show."""
 SMALL = ("a reader who reads again, a writer", "a removal", "a sweeper at any time")
+QUICK = (
+    *SMALL,
+    "the server comes back old",
+    "a relay is killed",
+    "a note is deleted",
+    "a removal, then a secret",
+)
 
 
 def once(case: Case, server: Server, explored: dict[str, Explored]) -> Explored:
@@ -57,3 +64,12 @@ def test_pruning_loses_no_outcome(name: str, server: Server) -> None:
     assert every.found.exhausted
     assert pruned.found.explored < every.found.explored
     assert pruned.outcomes == every.outcomes
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_search_comes_to_as_many_orders(name: str, server: Server) -> None:
+    """Each order once, up to steps that commute: in whatever sequence they are searched."""
+    searched = [explore(BY_NAME[name], server, seed=seed) for seed in (None, 1, 2)]
+    assert all(one.found.exhausted for one in searched)
+    assert len({one.found.explored for one in searched}) == 1, [str(one) for one in searched]
+    assert len({one.outcomes for one in searched}) == 1

@@ -27,13 +27,14 @@ class Watch:
     `leases` tells whose lease a key is; `noted` is what readers were shown.
     """
 
-    def __init__(self, rows: Rows, server: Server, leases: Mapping[str, EntryKey]) -> None:
+    def __init__(self, rows: Rows, server: Server, leases: Mapping[str, EntryKey], *, restarts: bool) -> None:
         self.promises = Promises(rows)
         self.violation: Violation | None = None
         self.noted: list[str] = []
         self._rows = rows
         self._server = server
         self._leases = leases
+        self._restarts = restarts
         self._reads: dict[str, Read] = {}
         self._waits: dict[str, str] = {}
 
@@ -56,11 +57,14 @@ class Watch:
 
     def _touching(self, actor: Actor, what: object) -> Footprint:
         read = self._reads.get(actor.name)
+        touched: dict[str, str] = {}
         if read is not None and read.begun is None:
-            return {"applied": "r"}
+            touched["applied"] = "r"
         if isinstance(what, list) and what[0] == b"UNLINK" and actor.name in self._rows.transactions:
-            return {"applied": "a"}
-        return {}
+            touched["applied"] = "a"
+        if self._restarts:
+            touched["server"] = "r"  # after the step, the next command is made for the server of that moment
+        return touched
 
     def _before(self, actor: Actor) -> None:
         read = self._reads.get(actor.name)

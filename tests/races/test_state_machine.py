@@ -142,8 +142,9 @@ class Machine(RuleBasedStateMachine):
         self.applied_hard: dict[Any, int] = {}
         self.pending_hard: dict[Any, int] = {}
         self.snapshot: dict[bytes, bytes] | None = None
-        self.ground.sql("INSERT INTO notes SELECT id, id || ':' FROM unnest(:ids) id", ids=list(NOTES))
-        everybody = "INSERT INTO note_members SELECT id, r FROM notes, unnest(:readers) r"
+        notes = "INSERT INTO notes SELECT id, id || ':' FROM unnest(CAST(:ids AS bigint[])) id"
+        self.ground.sql(notes, ids=list(NOTES))
+        everybody = "INSERT INTO note_members SELECT id, r FROM notes, unnest(CAST(:readers AS bigint[])) r"
         self.ground.sql(everybody, readers=list(READERS))
         for number in NOTES:
             self.versions[number] = [f"{number}:"]
@@ -239,8 +240,8 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """At rest, everybody is shown what SQL says."""
-        if not hasattr(self, "versions"):
-            return
+        if not getattr(self, "applied", None):
+            return  # it did not come to its beginning
         self.apply()
         for process, view, number in product((0, 1), VIEWS, NOTES):
             self._read(process, view, number, reader=READERS[process])
