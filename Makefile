@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test chaos check format bench bench-full lock bench-lock clean
+.PHONY: demo test test-all chaos check format bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -15,7 +15,10 @@ demo: $(STAMP) ## the main job on embedded servers, with a report
 	mkdir -p build
 	$(BIN)/python -m worker demo --seconds 30 --json build/demo.json
 
-test: $(STAMP) ## every test, on real servers from wheels
+test: $(STAMP) ## the tests, on real servers from wheels
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not long"
+
+test-all: $(STAMP) ## the long ones too: whole runs under chaos with a guard taken away
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 chaos: $(STAMP) ## break servers and processes at random for two minutes; nothing may be lost or stale

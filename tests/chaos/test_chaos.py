@@ -75,6 +75,7 @@ def test_nothing_is_lost_and_nothing_stale_in_twenty_seconds_of_chaos(tmp_path: 
     assert "lost      0\neverything held\n" in done.stdout
 
 
+@pytest.mark.long
 def test_another_domain_is_put_under_chaos_by_a_workload_of_its_own(tmp_path: Path) -> None:
     code, facts = perform(
         tmp_path,
@@ -87,6 +88,7 @@ def test_another_domain_is_put_under_chaos_by_a_workload_of_its_own(tmp_path: Pa
     assert facts["reads"]["of_changed"] >= 100
 
 
+@pytest.mark.long
 def test_without_the_comparison_of_stamps_it_fails(tmp_path: Path) -> None:
     code, facts = perform(tmp_path, "tests.chaos.without_stamps")
     assert code == 1
@@ -94,12 +96,14 @@ def test_without_the_comparison_of_stamps_it_fails(tmp_path: Path) -> None:
     assert facts["entries"]["wrong"]
 
 
+@pytest.mark.long
 def test_without_the_sweeper_it_fails(tmp_path: Path) -> None:
     code, facts = perform(tmp_path, "tests.chaos.without_sweeper", rest_s=4)
     assert code == 1
     assert any("committed events are not applied" in failure for failure in facts["failures"])
 
 
+@pytest.mark.long
 def test_without_the_renewal_of_claims_it_fails(tmp_path: Path) -> None:
     code, facts = perform(
         tmp_path,
