@@ -55,6 +55,7 @@ def perform(
     return done.returncode, facts
 
 
+@pytest.mark.long
 def test_nothing_is_lost_and_nothing_stale_in_twenty_seconds_of_chaos(tmp_path: Path) -> None:
     report = tmp_path / "chaos.json"
     done = call(

@@ -56,6 +56,7 @@ def test_a_missing_guard_is_found(name: str, server: Server, monkeypatch: pytest
     assert one.trace
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SMALL)
 def test_pruning_loses_no_outcome(name: str, server: Server) -> None:
     """In cases small enough to try every order: what is shown and kept in one is so in a pruned one too."""
@@ -66,6 +67,7 @@ def test_pruning_loses_no_outcome(name: str, server: Server) -> None:
     assert pruned.outcomes == every.outcomes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", QUICK)
 def test_every_search_comes_to_as_many_orders(name: str, server: Server) -> None:
     """Each order once, up to steps that commute: in whatever sequence they are searched."""

@@ -35,7 +35,7 @@ from worker.cli.web import address, listening, serve
 from worker.migrate import migrate
 from worker.settings import WorkerSettings
 
-CASES = int(os.environ.get("STOKER_API_CASES", "6"))
+CASES = int(os.environ.get("STOKER_API_CASES", "3"))
 VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"
 TOKENS = {"viewer": VIEWER, "operator": OPERATOR}
 CHECKS = [

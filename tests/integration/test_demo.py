@@ -57,6 +57,7 @@ def short(folder: Path, **more: Any) -> DemoOptions:  # noqa: ANN401 - any optio
 
 
 @pytest.mark.usefixtures("given_servers")
+@pytest.mark.long
 def test_a_short_run_finds_nothing_wrong(tmp_path: Path) -> None:
     code = run(short(tmp_path))
     found = json.loads((tmp_path / "demo.json").read_text())
