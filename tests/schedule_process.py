@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from jobs.contracts import CONTRACTS, Contract
 from jobs.enqueue import Enqueued, Queue
 from tests.engine_stage import TEST_CONTRACTS, Work, settings_of
-from worker.ledger import Ledger
-from worker.schedule import Schedule, Task
+from worker.schedule.ledger import Ledger
+from worker.schedule.runner import Schedule
+from worker.schedule.tasks import Task
 from worker.settings import OverlapPolicy, ScheduleSettings
 
 

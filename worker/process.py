@@ -21,19 +21,20 @@ from jobs.stoker import Stoker
 from jobs.tasks import relay
 from jobs.tasks.context import TaskContext
 from jobs.tasks.run import run
-from worker.endpoint import endpoint
 from worker.engine.lane import Run
 from worker.engine.observer import Observer
 from worker.engine.runner import Engine, EngineSettings
 from worker.engine.supervisor import supervise
 from worker.history.keeper import Keeper
 from worker.history.recorder import Recorder
-from worker.ledger import Ledger
-from worker.log import said_of
-from worker.metrics import JobMetrics
-from worker.schedule import Schedule, tasks
+from worker.schedule.ledger import Ledger
+from worker.schedule.runner import Schedule
+from worker.schedule.tasks import tasks
 from worker.settings import WorkerSettings
 from worker.sweeper import Sweeper
+from worker.telemetry.endpoint import endpoint
+from worker.telemetry.log import said_of
+from worker.telemetry.metrics import JobMetrics
 
 log = logging.getLogger(__name__)
 

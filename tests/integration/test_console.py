@@ -26,8 +26,9 @@ from worker.api import create_app
 from worker.console.live import Live
 from worker.history.charts import Length, charts
 from worker.history.job_rows import JobHistory
-from worker.ledger import Ledger
-from worker.schedule import Schedule, Task, tasks
+from worker.schedule.ledger import Ledger
+from worker.schedule.runner import Schedule
+from worker.schedule.tasks import Task, tasks
 from worker.settings import WorkerSettings
 
 VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"

@@ -23,11 +23,12 @@ from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from jobs.tasks import relay
 from tests.library import SHELF, domain
-from worker.ledger import Ledger
-from worker.metrics import DECLARED, JobMetrics, Source, exposition
 from worker.migrate import migrate
-from worker.schedule import Schedule, tasks
+from worker.schedule.ledger import Ledger
+from worker.schedule.runner import Schedule
+from worker.schedule.tasks import tasks
 from worker.settings import WorkerSettings
+from worker.telemetry.metrics import DECLARED, JobMetrics, Source, exposition
 
 TABLE = Path(__file__).parents[2] / "docs" / "operations" / "metrics.md"
 NOWHERE = "redis://127.0.0.1:1"

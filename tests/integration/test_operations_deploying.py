@@ -31,10 +31,10 @@ from tests.operations import (
     settings_of,
 )
 from worker.api import create_app
-from worker.endpoint import endpoint
-from worker.metrics import JobMetrics
 from worker.migrate import migrate
 from worker.settings import ApiSettings, ProcessSettings, WorkerSettings
+from worker.telemetry.endpoint import endpoint
+from worker.telemetry.metrics import JobMetrics
 
 
 def unit(path: Path) -> configparser.RawConfigParser:

@@ -23,8 +23,8 @@ from tests.operations import (
     run,
     settings_of,
 )
-from worker.metrics import DECLARED, Kind
 from worker.settings import WorkerSettings
+from worker.telemetry.metrics import DECLARED, Kind
 
 
 def exported() -> set[str]:

@@ -15,9 +15,10 @@ from jobs.contracts import Contract, Prune
 from jobs.enqueue import Answer, Enqueued
 from jobs.errors import DatabaseUnavailable, QueueUnavailable
 from jobs.tables import schedule_pauses, schedule_slots
-from worker.ledger import Ledger
 from worker.migrate import migrate
-from worker.schedule import Schedule, Task
+from worker.schedule.ledger import Ledger
+from worker.schedule.runner import Schedule
+from worker.schedule.tasks import Task
 from worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)

@@ -11,12 +11,12 @@ from jobs.errors import DatabaseUnavailable
 from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from tests.library import domain
-from worker import tokens
 from worker.api import create_app
-from worker.audit import Actor
 from worker.migrate import migrate
+from worker.operations import tokens
+from worker.operations.audit import Actor
+from worker.operations.tokens import Tokens
 from worker.settings import Role, TokenSettings, WorkerSettings
-from worker.tokens import Tokens
 
 WHO = Actor("test")
 OURS = "token-of-the-settings-0123"

@@ -23,10 +23,10 @@ from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from jobs.tables import cache_events
 from tests.library import ShelfRenamed, domain
-from worker.log import fields
 from worker.migrate import migrate
 from worker.process import run_worker
 from worker.settings import WorkerSettings
+from worker.telemetry.log import fields
 
 LONGEST_S = 20
 

@@ -10,10 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from jobs.contracts import Lane
-from worker import endpoint as endpoints
-from worker.endpoint import EndpointRefused, endpoint
-from worker.metrics import JobMetrics
 from worker.settings import ProcessSettings
+from worker.telemetry import endpoint as endpoints
+from worker.telemetry.endpoint import EndpointRefused, endpoint
+from worker.telemetry.metrics import JobMetrics
 
 
 async def get(port: int, path: str, host: str = "127.0.0.1") -> httpx.Response:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.contracts import KeepWarm, Prune, Verify, Warm
-from worker.schedule import EPOCH, Task, tasks, utc_now
+from worker.schedule.tasks import EPOCH, Task, tasks, utc_now
 from worker.settings import ScheduleSettings
 
 MOMENTS = st.datetimes(

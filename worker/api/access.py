@@ -1,4 +1,4 @@
-"""Who may do what: tokens with roles (worker/tokens.py), in a header or behind a console session.
+"""Who may do what: tokens with roles (worker/operations/tokens.py), in a header or behind a console session.
 
 Without tokens the API serves this machine only, and everybody there is an operator. A page of another site
 that reaches it through the operator's browser is refused: by its Host and Origin, and a session's cookie
@@ -17,10 +17,10 @@ from fastapi.security import HTTPBearer
 
 from worker.api.failures import Refused
 from worker.api.rates import Rate
-from worker.audit import Actor
 from worker.console.sessions import Session, Sessions
+from worker.operations.audit import Actor
+from worker.operations.tokens import Tokens
 from worker.settings import ApiSettings, Role, is_loopback
-from worker.tokens import Tokens
 
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
 CHALLENGE = {"WWW-Authenticate": "Bearer"}

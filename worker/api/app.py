@@ -14,8 +14,8 @@ from worker.api.limits import BodyLimit
 from worker.console.live import Live
 from worker.console.overview import overview as look
 from worker.console.sessions import Sessions
+from worker.operations.tokens import Tokens
 from worker.settings import WorkerSettings
-from worker.tokens import Tokens
 
 
 def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:

@@ -16,12 +16,12 @@ from jobs.cache.view import LARGEST_ID
 from jobs.domain import ACTIVE
 from jobs.errors import NotFound
 from jobs.progress import JobState, Progress
-from worker import actions, lookup, steering
 from worker.api.access import SteadyOperator, Viewer
 from worker.api.context import OpenStoker, TheSettings
-from worker.figures import CacheFigures, cache_figures
-from worker.health import Health, examine, probes
-from worker.lookup import EntryFigures, Invalidated, ScopeFigures
+from worker.operations import actions, lookup, steering
+from worker.operations.figures import CacheFigures, cache_figures
+from worker.operations.lookup import EntryFigures, Invalidated, ScopeFigures
+from worker.telemetry.health import Health, examine, probes
 
 router = APIRouter(prefix="/api/cache", tags=["cache"])
 

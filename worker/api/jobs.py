@@ -17,13 +17,13 @@ from jobs.cache.view import LARGEST_ID
 from jobs.contracts import Lane
 from jobs.enqueue import CancelAnswer
 from jobs.errors import NotFound
-from worker import listings, steering
 from worker.api.access import Operator, Reader, Viewer
 from worker.api.context import OpenStoker
 from worker.engine.dead_letters import Which
-from worker.figures import DeadJob, LaneFigures, dead_list, lane_figures
 from worker.history.job_rows import Filter, JobHistory, KeptRow
-from worker.listings import DeadGroup, LiveJob, LiveState
+from worker.operations import listings, steering
+from worker.operations.figures import DeadJob, LaneFigures, dead_list, lane_figures
+from worker.operations.listings import DeadGroup, LiveJob, LiveState
 from worker.settings import Role
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])

@@ -13,8 +13,8 @@ from fastapi.responses import PlainTextResponse
 
 from worker.api.access import Viewer
 from worker.api.context import OpenStoker, TheSettings
-from worker.health import examine, probes
-from worker.metrics import CONTENT_TYPE, exposition
+from worker.telemetry.health import examine, probes
+from worker.telemetry.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["operations"])
 PLAIN: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}

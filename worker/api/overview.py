@@ -13,11 +13,11 @@ from jobs.errors import Unavailable
 from worker.api.access import TheAccess, Viewer
 from worker.api.context import OpenStoker, TheSettings
 from worker.api.failures import Refused
-from worker.audit import AuditList, audited
 from worker.console.live import Live
 from worker.console.overview import Overview
 from worker.console.overview import overview as look
 from worker.history.charts import Charts, Length, charts
+from worker.operations.audit import AuditList, audited
 
 router = APIRouter(prefix="/api", tags=["overview"])
 

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
-from worker import listings, steering
 from worker.api.access import Operator, SteadyOperator, Viewer
 from worker.api.context import OpenStoker, TheSettings
-from worker.listings import TaskFigures
-from worker.schedule import tasks
+from worker.operations import listings, steering
+from worker.operations.listings import TaskFigures
+from worker.schedule.tasks import tasks
 
 router = APIRouter(prefix="/api/schedule", tags=["schedule"])
 

@@ -17,12 +17,12 @@ from jobs import Domain, Stoker
 from jobs.domain import load_domain
 from jobs.errors import Unavailable
 from jobs.settings import load_settings
-from worker import log
 from worker.chaos import acts, audit
 from worker.chaos.surroundings import NOT_NOW, SOCKET, WORKLOAD
 from worker.chaos.webapp import serve
 from worker.chaos.workload import ChaosWorkload, load_workload
 from worker.settings import WorkerSettings
+from worker.telemetry import log
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ from jobs.domain import Domain, SampleData, load_domain
 from jobs.errors import StokerError
 from jobs.settings import load_settings
 from worker import check as checks
-from worker import log
 from worker import migrate as migrations
 from worker.cli.display import note, progress, show, show_json
 from worker.cli.servers import DATA, Data, Embedded, session
 from worker.settings import WorkerSettings
+from worker.telemetry import log
 
 SEED = 1
 DATABASE_ONLY = ("database_url",)

@@ -13,7 +13,7 @@ from worker.api import jobs as routes
 from worker.cli.display import show, show_json, table
 from worker.cli.opened import Json, Limit, show_model, us, with_stoker
 from worker.cli.servers import DATA, Data, Embedded
-from worker.listings import LiveState
+from worker.operations.listings import LiveState
 
 app = typer.Typer(help="Jobs that wait, run and ended; cancel one.", no_args_is_help=True)
 

@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from jobs.errors import StokerError
 from jobs.stoker import Stoker
 from worker.api.access import Reader
-from worker.audit import local_actor
 from worker.cli.display import show_json
 from worker.cli.servers import session
+from worker.operations.audit import local_actor
 from worker.settings import Role, WorkerSettings
 
 T = TypeVar("T")

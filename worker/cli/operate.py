@@ -15,13 +15,13 @@ from jobs.domain import ACTIVE
 from jobs.errors import StokerError, Unavailable
 from jobs.progress import JobState, Progress
 from jobs.stoker import Stoker
-from worker import actions
-from worker.audit import local_actor
 from worker.cli.display import clear, note, progress, show, show_json, table
 from worker.cli.servers import DATA, Data, Embedded, session
-from worker.figures import CacheFigures, LaneFigures, cache_figures, lane_figures
-from worker.health import Health, examine, probes
+from worker.operations import actions
+from worker.operations.audit import local_actor
+from worker.operations.figures import CacheFigures, LaneFigures, cache_figures, lane_figures
 from worker.settings import WorkerSettings
+from worker.telemetry.health import Health, examine, probes
 
 LOOK_S = 0.1
 UNATTENDED_S = 10

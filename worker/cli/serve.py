@@ -17,10 +17,10 @@ from worker.cli.servers import DATA, Data, Embedded, Session, session, without_u
 from worker.cli.signals import Stop, stopped_by_signals
 from worker.cli.web import address, listening, serve
 from worker.migrate import migrate
+from worker.operations.tokens import require_tokens
 from worker.process import run_worker
 from worker.settings import WorkerSettings
-from worker.telemetry import telemetry
-from worker.tokens import require_tokens
+from worker.telemetry.traces import telemetry
 
 Host = Annotated[str | None, typer.Option(help="Address of the API; anything but loopback needs tokens.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]

@@ -17,9 +17,9 @@ import typer
 from jobs.errors import SettingsError
 from jobs.settings import load_settings, require
 from worker import embedded as servers
-from worker import log
 from worker.cli.display import note
 from worker.settings import WorkerSettings
+from worker.telemetry import log
 
 Embedded = Annotated[
     bool, typer.Option("--embedded", help="Use servers of this checkout instead of the URLs' ones.")

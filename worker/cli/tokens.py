@@ -8,10 +8,10 @@ import typer
 from pydantic import ValidationError
 
 from jobs.stoker import Stoker
-from worker import tokens
 from worker.cli.display import note, show, show_json, table
 from worker.cli.opened import Json, us, with_stoker
 from worker.cli.servers import DATA, Data, Embedded
+from worker.operations import tokens
 from worker.settings import Role, WorkerSettings
 
 app = typer.Typer(help="Tokens of the API: add, list, revoke.", no_args_is_help=True)

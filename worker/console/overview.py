@@ -16,7 +16,10 @@ from sqlalchemy import text
 from jobs.connections import database_errors
 from jobs.errors import Unavailable
 from jobs.stoker import Stoker
-from worker.figures import (
+from worker.history.charts import LATELY, Row, Sums, hit_rate, hits_and_misses, misses, sums, waits
+from worker.history.figures import WORKER
+from worker.history.series import quantile
+from worker.operations.figures import (
     ChangeFigures,
     LaneFigures,
     VerifiedFigures,
@@ -25,10 +28,7 @@ from worker.figures import (
     verified_figures,
     view_counters,
 )
-from worker.health import Health, examine, probes
-from worker.history.charts import LATELY, Row, Sums, hit_rate, hits_and_misses, misses, sums, waits
-from worker.history.figures import WORKER
-from worker.history.series import quantile
+from worker.telemetry.health import Health, examine, probes
 
 T = TypeVar("T")
 

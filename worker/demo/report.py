@@ -13,10 +13,10 @@ from sqlalchemy import text
 from jobs import Stoker
 from jobs.cache.verdicts import Verdict, verified
 from jobs.connections import database_errors
-from worker import figures
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
 from worker.demo.tally import Tally, percentile
+from worker.operations import figures
 
 FLOORS = {"reads": 2000, "writes": 100, "entries_verified": 200, "forbidden_reads_attempted": 100}
 """What a run must have done to prove anything. Absolute: a short run misses them."""

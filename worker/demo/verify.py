@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterable, Iterator
 
 from jobs import Lane, Stoker
-from worker import figures
 from worker.demo.driver import OK, Driver
 from worker.demo.reads import PROJECT_VIEWS, Read
 from worker.demo.world import World
+from worker.operations import figures
 
 QUIET_WITHIN_S = 20.0
 LOOK_S = 0.05

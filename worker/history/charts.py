@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobs.connections import database_errors
-from worker.figures import MISS
 from worker.history.series import parts, quantile
+from worker.operations.figures import MISS
 
 READ = text(
     "SELECT series, date_bin(CAST(:step AS interval), at, 'epoch') AS begun,"

@@ -17,9 +17,9 @@ from jobs.outbox.rows import backlog
 from jobs.stoker import Stoker
 from worker.engine.dead_letters import DeadLetters
 from worker.engine.depth import depth
-from worker.figures import MISS, view_counters
 from worker.history.figures import FigureHistory
 from worker.history.series import Sample, grown, name
+from worker.operations.figures import MISS, view_counters
 
 TOTALS = {"done": "done", "failed": "failed", "retried": "retried", "dead": "died", "rescued": "rescued"}
 """The engine's names of its totals, and ours: `dead` is how many lie there, `died` how many came."""

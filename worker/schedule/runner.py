@@ -1,8 +1,8 @@
 """The schedule: enqueues contracts at their slots, once over any number of workers.
 
-Slots are computed in UTC from the epoch, so every worker knows the same ones without asking. The ledger says
-whose a slot is; running it means enqueueing its job, which its lane then carries out. Postgres away: nothing
-can be claimed, so the loop tries again until it can. Queue away: the slot is given back and tried again.
+The ledger says whose a slot is; running it means enqueueing its job, which its lane then carries out.
+Postgres away: nothing can be claimed, so the loop tries again until it can. Queue away: the slot is given
+back and tried again.
 """
 
 from __future__ import annotations
@@ -11,76 +11,24 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from jobs.contracts import Contract, KeepWarm, Prune, Verify, Warm
+from jobs.contracts import Contract
 from jobs.enqueue import Enqueued
 from jobs.errors import DatabaseUnavailable, Unavailable
-from worker.ledger import Ledger
+from worker.schedule.ledger import Ledger
+from worker.schedule.tasks import DAY, Task, utc_now
 from worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 log = logging.getLogger(__name__)
 
 MOST_LATE = 100
 """Late slots of a task that are run at most, where all of them are."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY = timedelta(days=1)
-
-WARMING = frozenset({"warm_active", "keep_warm"})
 
 Enqueue = Callable[[Contract], Awaitable[object]]
 IsOpen = Callable[[str], Awaitable[bool]]
 """Whether a job waits or runs."""
 Clock = Callable[[], datetime]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A contract that is enqueued every so often; slots lie at `offset` past multiples of `every`."""
-
-    name: str
-    contract: Contract
-    every: timedelta
-    offset: timedelta = timedelta(0)
-    late: LatePolicy = LatePolicy.ONCE
-    overlap: OverlapPolicy = OverlapPolicy.SKIP
-
-    def newest(self, now: datetime) -> datetime:
-        """The latest slot that is not in the future."""
-        return EPOCH + self.offset + (now - EPOCH - self.offset) // self.every * self.every
-
-    def following(self, now: datetime) -> datetime:
-        """The earliest slot that is in the future."""
-        return self.newest(now) + self.every
-
-
-def tasks(settings: ScheduleSettings) -> list[Task]:
-    """What the settings ask for; ENABLE_BACKGROUND_WARMING=false leaves verifying and pruning."""
-    every = {
-        "warm_active": (Warm(target="active"), settings.warm_active_every_s),
-        "keep_warm": (KeepWarm(), settings.keep_warm_every_s),
-        "verify": (Verify(entries=settings.verify_entries), settings.verify_every_s),
-        "prune": (Prune(), DAY.total_seconds()),
-    }
-    left_out = frozenset() if settings.enable_background_warming else WARMING
-    return [
-        Task(
-            name,
-            contract,
-            timedelta(seconds=every_s),
-            settings.prune_offset if name == "prune" else timedelta(0),
-            getattr(settings.late, name),
-            getattr(settings.overlap, name),
-        )
-        for name, (contract, every_s) in every.items()
-        if name not in left_out
-    ]
-
-
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
 
 
 class Schedule:

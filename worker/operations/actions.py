@@ -20,7 +20,7 @@ from jobs.outbox.record import InvalidationRequested
 from jobs.progress import Progress
 from jobs.stoker import Stoker
 from jobs.tables import cache_events
-from worker.audit import Actor, audit
+from worker.operations.audit import Actor, audit
 
 
 @dataclass(frozen=True)

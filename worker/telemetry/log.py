@@ -70,7 +70,7 @@ class JsonLines(logging.Formatter):
 
 
 class HumanLines(logging.Formatter):
-    """`12:30:01.250 info  worker.schedule: schedule.enqueued task=prune`."""
+    """`12:30:01.250 info  worker.schedule.runner: schedule.enqueued task=prune`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, followed by its traceback if it has one."""

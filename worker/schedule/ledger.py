@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from jobs.connections import database_errors
 from jobs.tables import schedule_slots as slots
 
-CLAIM = text(files("worker").joinpath("claim_slot.sql").read_text())
+CLAIM = text(files("worker.schedule").joinpath("claim_slot.sql").read_text())
 ERROR_CHARACTERS = 500
 UNFINISHED = ("claimed", "failed")
 

@@ -24,7 +24,7 @@ from jobs.connections import database_errors
 from jobs.errors import BadRequest, DatabaseUnavailable, NotFound, SettingsError
 from jobs.stoker import Stoker
 from jobs.tables import api_tokens
-from worker.audit import Actor, audit
+from worker.operations.audit import Actor, audit
 from worker.settings import Role, TokenSettings, WorkerSettings, is_loopback
 
 log = logging.getLogger(__name__)

@@ -26,11 +26,11 @@ from jobs.cache.accounting import CHANGES, Observed, observed
 from jobs.contracts import Lane
 from jobs.errors import Unavailable
 from jobs.stoker import Stoker
-from worker import figures
-from worker.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
-from worker.health import Health, examine, probes
-from worker.schedule import tasks
+from worker.operations import figures
+from worker.operations.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
+from worker.schedule.tasks import tasks
 from worker.settings import WorkerSettings
+from worker.telemetry.health import Health, examine, probes
 
 WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 """Seconds: from a woken worker to a lane that is far behind."""

@@ -24,9 +24,9 @@ from jobs.queue.script import answering
 from jobs.stoker import Stoker
 from worker.engine.dead_letters import DeadJob
 from worker.history.recorder import scope_of
-from worker.schedule import Task, utc_now
+from worker.schedule.tasks import Task, utc_now
 
-SLOTS = text(files("worker").joinpath("task_slots.sql").read_text())
+SLOTS = text(files("worker.schedule").joinpath("task_slots.sql").read_text())
 DEAD_GROUPS = text(
     "SELECT cause.*, newest.lane, newest.kind, newest.reason, newest.error FROM ("
     "SELECT fingerprint, count(*) AS letters, min(died_at) AS first_died_at, max(died_at) AS last_died_at"

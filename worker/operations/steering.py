@@ -18,10 +18,10 @@ from jobs.enqueue import CancelAnswer
 from jobs.errors import InvalidParams, NotFound
 from jobs.stoker import Stoker
 from jobs.tables import schedule_pauses, schedule_slots
-from worker.actions import invalidation_of
-from worker.audit import Actor, audit
 from worker.engine.dead_letters import DeadLetters, Retried, Which
-from worker.schedule import Task, tasks
+from worker.operations.actions import invalidation_of
+from worker.operations.audit import Actor, audit
+from worker.schedule.tasks import Task, tasks
 from worker.settings import ScheduleSettings
 
 
