@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +29,7 @@ from jobs.projects.events import UserChanged
 from tests.bench.blocks import Scale
 from tests.bench.peer import CHECKOUT, LOG
 from worker import embedded
+from worker.embedded.valkey import Valkey
 from worker.migrate import migrate
 
 DOMAIN = "jobs.projects"
@@ -73,6 +74,20 @@ class Bench:
         async with Redis.from_url(self.urls.cache) as cache, Redis.from_url(self.urls.queue) as queue:
             await cache.flushall()
             await queue.flushall()
+
+    @contextmanager
+    def large_cache(self, megabytes: int) -> Iterator[Bench]:
+        """The same ground with another cache: one that has room for everything, and evicts nothing."""
+        with tempfile.TemporaryDirectory(prefix="stoker-bench-") as place:
+            folder = Path(place)
+            memory = ("--maxmemory", f"{megabytes}mb", "--maxmemory-policy", "noeviction")
+            options = (*memory, "--appendonly", "no", "--save", "")
+            server = Valkey("large", folder / "data", folder, folder / "large.log", options)
+            server.start()
+            try:
+                yield replace(self, urls=replace(self.urls, cache=server.url))
+            finally:
+                server.stop()
 
     def settings(self, **cache: object) -> Settings:
         """The settings of this checkout on these servers."""

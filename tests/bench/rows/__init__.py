@@ -18,6 +18,7 @@ from tests.bench.rows import (
     hit_near,
     idle,
     invalidate_flat,
+    invalidate_scan,
     job_start,
     record_cost,
     warm,
@@ -36,7 +37,7 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, invalidate_flat, herd, warm, bytes_),
+    *(hit_decoded, hit_near, invalidate_flat, invalidate_scan, herd, warm, bytes_),
     *(job_start, record_cost, drain, idle),
 )
 ROWS = tuple(Row(module.IDS, module.measure) for module in MODULES)
