@@ -19,6 +19,7 @@ from tests.integration.test_history import row
 from tests.notes import SCHEMA, note
 from worker.engine.depth import depth
 from worker.history.job_rows import JobHistory
+from worker.history.presence import Presence
 
 SECTIONS = ("overview", "jobs", "dead", "schedule", "cache?kind=note&id=7", "audit")
 LIGHTEST_PAGE_BYTES = 150_000
@@ -109,6 +110,29 @@ async def test_a_change_travels_live_to_the_page(browser: Browser, site: Site) -
         await expect(page.locator(".figure").first).to_have_text("1")  # recorded, and nobody applies it
         await relay.apply_all(site.stoker)
         await expect(page.locator(".figure").first).to_have_text("0")
+
+
+async def test_nothing_is_called_right_or_warm_before_it_was_compared_and_read(
+    browser: Browser, site: Site
+) -> None:
+    async with window(browser) as context:
+        await Presence(site.stoker.engine, "w1").seen()
+        page = await signed_in(context, site, VIEWER)
+        says = page.locator(".verdict-says")
+        await expect(says).to_have_text("Nothing was read or compared with SQL yet. The worker keeps up.")
+        await Presence(site.stoker.engine, "w1").left()
+        await expect(says).to_have_text("Something is wrong.")
+        await expect(page.locator(".verdict li")).to_contain_text("no worker reports")
+
+
+async def test_the_charts_tell_views_and_causes_apart(browser: Browser, site: Site) -> None:
+    await furnish(site)
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+        hits = page.locator(".chart", has_text="Hit rate")
+        await expect(hits.locator(".legend")).to_contain_text("detail")
+        await expect(hits.get_by_role("img")).to_have_attribute("aria-label", re.compile("detail 9"))
+        await expect(page.locator(".chart", has_text="Misses a minute").locator("li")).to_contain_text("cold")
 
 
 async def test_a_scope_that_is_looked_up_shows_its_next_invalidation_by_itself(

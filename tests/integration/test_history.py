@@ -19,6 +19,7 @@ from worker.history import job_rows
 from worker.history.figures import FigureHistory
 from worker.history.job_rows import Filter, JobHistory, JobRow
 from worker.history.keeper import Keeper
+from worker.history.presence import SILENT_S, Presence, silences
 from worker.history.recorder import Recorder
 from worker.history.sampler import Sampler
 from worker.history.series import WAIT_BOUNDS, Sample, quantile, wait_bucket
@@ -245,3 +246,30 @@ async def test_the_keeper_writes_the_last_runs_when_it_stops(stoker: Stoker) -> 
     await running
     assert [one.kind for one in await JobHistory(stoker.engine).list(Filter(), limit=5)] == ["keep_warm.v1"]
     assert (await kept(stoker))["lane:warm:wait:0.005"] == 1
+
+
+async def test_a_worker_that_has_stopped_in_order_is_not_waited_for(stoker: Stoker) -> None:
+    keeper = Keeper(stoker, Recorder(stoker.domain, "w1"), "w1", timedelta(seconds=10))
+    await Presence(stoker.engine, "killed").seen()
+    await keeper.once()
+    assert list(await silences(stoker.engine)) == ["killed", "w1"]
+    stop = asyncio.Event()
+    stop.set()
+    await keeper.run(stop)
+    assert list(await silences(stoker.engine)) == ["killed"]
+
+
+async def test_a_worker_that_says_nothing_is_seen_to_be_silent_and_then_forgotten(stoker: Stoker) -> None:
+    await Presence(stoker.engine, "w1").seen()
+    assert (await silences(stoker.engine))["w1"] < SILENT_S
+    await age_marks(stoker, "20 seconds")
+    assert (await silences(stoker.engine))["w1"] > SILENT_S
+    await Presence(stoker.engine, "w1").seen()
+    assert (await silences(stoker.engine))["w1"] < SILENT_S
+    await age_marks(stoker, "1 hour")
+    assert await silences(stoker.engine) == {}
+
+
+async def age_marks(stoker: Stoker, by: str) -> None:
+    async with stoker.engine.begin() as connection:
+        await connection.execute(text(f"UPDATE figure_marks SET at = at - interval '{by}'"))  # noqa: S608 - ours

@@ -14,8 +14,8 @@ from worker.api.access import TheAccess, Viewer
 from worker.api.context import OpenStoker, TheSettings
 from worker.api.failures import Refused
 from worker.console.live import Live
-from worker.console.overview import Overview
 from worker.console.overview import overview as look
+from worker.console.picture import Overview
 from worker.history.charts import Charts, Length, charts
 from worker.operations.audit import AuditList, audited
 

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jobs.connections import database_errors
+from worker.history.presence import WORKER
 from worker.history.series import Sample
 
 ADD = text(files("worker.history").joinpath("add_samples.sql").read_text())
@@ -23,8 +24,6 @@ SAMPLING = 0x5730CE13
 """Key of the advisory lock under which shared figures are sampled; any number, but always this one."""
 GAP = timedelta(minutes=5)
 """A mark older than this is renewed without counting: nobody watched, and a spike would be a lie."""
-WORKER = "worker:"
-"""What the marks of living workers begin with."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,10 @@ class FigureHistory:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def add(self, samples: Sequence[Sample], worker: str) -> None:
-        """Add what this worker alone has seen, and say that it lives."""
+    async def add(self, samples: Sequence[Sample]) -> None:
+        """Add what one worker alone has seen."""
         with database_errors():
             async with self._engine.begin() as connection:
-                await Marks(connection, {}, None).move({WORKER + worker: 0})
                 await _add(connection, samples)
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The loop that keeps history: writes what ended, samples, rolls up, forgets. Supervised by the worker.
+"""The loop that keeps history: writes what ended, samples, rolls up, forgets; and says that its worker lives.
 
 Postgres away: runs wait in memory, as far as there is room; figures of that time are missing.
 """
@@ -16,6 +16,7 @@ from jobs.errors import DatabaseUnavailable
 from jobs.stoker import Stoker
 from worker.history.figures import FigureHistory
 from worker.history.job_rows import JobHistory
+from worker.history.presence import BEAT_S, Presence
 from worker.history.recorder import Recorder
 from worker.history.sampler import Sampler
 
@@ -33,11 +34,12 @@ class Keeper:
 
     def __init__(self, stoker: Stoker, recorder: Recorder, worker: str, sample_every: timedelta) -> None:
         self._recorder = recorder
-        self._worker = worker
+        self._presence = Presence(stoker.engine, worker)
         self._every_s = sample_every.total_seconds()
         self._figures = FigureHistory(stoker.engine)
         self._jobs = JobHistory(stoker.engine)
         self._sampler = Sampler(stoker, self._figures, sample_every)
+        self._beat_at = 0.0
         self._sample_at = 0.0
         self._tidy_at = 0.0
         self._roll_up = timedelta(days=2)
@@ -48,6 +50,7 @@ class Keeper:
         while True:
             await self.once()
             if stop.is_set():
+                await self._leave()
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WRITE_EVERY_S):
@@ -58,10 +61,13 @@ class Keeper:
     async def once(self) -> None:
         """All that is due now."""
         try:
+            if time.monotonic() >= self._beat_at:
+                self._beat_at = time.monotonic() + BEAT_S
+                await self._presence.seen()
             await self._write()
             if time.monotonic() >= self._sample_at:
                 self._sample_at = time.monotonic() + self._every_s
-                await self._figures.add(self._recorder.take_waits(), self._worker)
+                await self._figures.add(self._recorder.take_waits())
                 await self._sampler.sample()
             if time.monotonic() >= self._tidy_at:
                 self._tidy_at = time.monotonic() + TIDY_EVERY_S
@@ -72,6 +78,10 @@ class Keeper:
             self._away = True
         else:
             self._away = False
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(DatabaseUnavailable):  # then its silence tells
+            await self._presence.left()
 
     async def _write(self) -> None:
         rows = self._recorder.take()

@@ -60,7 +60,7 @@ export class Chart {
     while (this.legend.children.length > this.series.length) this.legend.lastChild.remove();
     this.series.forEach((one, at) => {
       const [mark, label, value] = this.legend.children[at].children;
-      mark.className = one.color;
+      mark.style.setProperty("--mark", `var(--${one.color})`);
       say(label, one.label);
       say(value, values[at] === null || values[at] === undefined ? NONE : this.format(values[at]));
     });

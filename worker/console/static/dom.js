@@ -42,7 +42,7 @@ const PATHS = {
   ok: "M5 12.500 10 17.500 19 7",
   warn: "M12 7v6M12 16.500v.5",
   bad: "M8 8l8 8M16 8l-8 8",
-  pause: "M9 7v10M15 7v10",
+  wait: "M7 12h.01M12 12h.01M17 12h.01",
 };
 
 /** A small sign; always beside words, so it is hidden from assistive technology. */

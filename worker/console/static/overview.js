@@ -1,21 +1,13 @@
 // Is the cache right, is it warm, is the worker keeping up.
 
 import { get, post } from "./api.js";
-import { Chart } from "./charts.js";
 import { fill, h, icon, say } from "./dom.js";
 import { NONE, count, percent, plural, rate, seconds } from "./format.js";
-import { act, causes, empty, failed, loading, table } from "./parts.js";
+import { history } from "./history.js";
+import { act, causes, empty, loading, table } from "./parts.js";
 
-const SENTENCES = {
-  well: "The cache is right and warm, and the worker keeps up.",
-  watch: "The cache works. Something is worth a look.",
-  wrong: "Something is wrong.",
-};
-const SIGNS = { well: "ok", watch: "warn", wrong: "bad" };
+const SIGNS = { well: "ok", untried: "wait", watch: "warn", wrong: "bad" };
 const PLACES = { right: "#/cache", warm: "#/cache", worker: "#/jobs", servers: "#/overview" };
-const LANE_COLOURS = ["lane-a", "lane-b", "lane-c", "lane-d"];
-const LENGTHS = [["hour", "Hour"], ["day", "Day"], ["month", "Month"], ["year", "Year"]];
-const RELOAD_MS = 10000;
 
 export function overview(main, context) {
   const room = h("div", {}, loading());
@@ -40,7 +32,7 @@ function build(context) {
   const worker = answer("Is the worker keeping up?");
   const lanes = h("section", { "aria-label": "Lanes" });
   const views = h("section", { "aria-label": "Views" });
-  const history = charts();
+  const past = history();
 
   function update(picture) {
     drawVerdict(verdict, picture);
@@ -52,9 +44,9 @@ function build(context) {
   }
 
   return {
-    nodes: [verdict, h("div", { class: "answers" }, right.node, warm.node, worker.node), history.node, lanes, views],
+    nodes: [verdict, h("div", { class: "answers" }, right.node, warm.node, worker.node), past.node, lanes, views],
     update,
-    close: history.close,
+    close: past.close,
   };
 }
 
@@ -66,12 +58,12 @@ function whenChanged(node, found, draw) {
 }
 
 function drawVerdict(node, picture) {
-  whenChanged(node, [picture.verdict, picture.concerns], () => {
+  whenChanged(node, [picture.verdict, picture.says, picture.concerns], () => {
     node.className = `verdict ${picture.verdict}`;
     return [
       icon(SIGNS[picture.verdict]),
       h("div", {},
-        h("p", { class: "verdict-says" }, SENTENCES[picture.verdict]),
+        h("p", { class: "verdict-says" }, picture.says),
         picture.concerns.length > 0 && h("ul", {}, picture.concerns.map((concern) =>
           h("li", { class: concern.verdict }, h("a", { href: place(concern) }, concern.says))))),
     ];
@@ -130,11 +122,12 @@ function drawWorker(part, { lanes, workers }) {
   const all = Object.values(lanes ?? {});
   const waits = all.map((lane) => lane.wait_p99_s).filter((wait) => wait !== null);
   const oldest = Math.max(0, ...all.map((lane) => lane.oldest_ready_age_s));
-  const alive = (workers ?? []).filter((one) => !one.gone).length;
+  const silent = (workers ?? []).filter((one) => one.gone).length;
+  const alive = (workers ?? []).length - silent;
   say(part.value, lanes ? (waits.length ? seconds(Math.max(...waits)) : NONE) : NONE);
   say(part.unit, lanes ? "waits the slowest job in a hundred" : "the queue Redis does not answer");
   rows(part, [
-    ["Workers", workers ? (alive ? `${count(alive)} reporting` : "none reporting") : NONE, workers && !alive && "bad"],
+    ["Workers", workers ? [alive ? `${count(alive)} reporting` : "none reporting", silent && `${count(silent)} silent`].filter(Boolean).join(", ") : NONE, workers && (!alive || silent) && "bad"],
     ["Oldest ready job", oldest ? seconds(oldest) : NONE, oldest > 30 && "bad"],
     ["Jobs a minute", rate(all.reduce((total, lane) => total + lane.done_per_minute, 0))],
     ["Failed a minute", rate(all.reduce((total, lane) => total + lane.failed_per_minute, 0)), all.some((lane) => lane.failed_per_minute > 0) && "bad"],
@@ -182,57 +175,3 @@ function viewTable(views) {
     { label: "Why reads missed", kind: "wide", cell: (view) => causes(view.misses) },
   ], found);
 }
-
-function charts() {
-  const hit = new Chart("Hit rate", { format: percent, from: 0, to: 1 });
-  const done = new Chart("Jobs finished a minute", { format: rate });
-  const wait = new Chart("Wait, 99th percentile", { format: seconds, floor: 0.01 });
-  const applied = new Chart("Changes applied a minute", { format: rate });
-  const all = [hit, done, wait, applied];
-  const trouble = h("div");
-  let length = sessionStorage.getItem("length") ?? "hour";
-  const choices = LENGTHS.map(([value, label]) => h("button", {
-    type: "button", data: { key: `length-${value}`, value }, "aria-pressed": String(value === length), on: { click: () => choose(value) },
-  }, label));
-
-  function choose(value) {
-    length = value;
-    sessionStorage.setItem("length", value);
-    for (const button of choices) button.setAttribute("aria-pressed", String(button.dataset.value === value));
-    reload();
-  }
-
-  async function reload() {
-    const asked = length;
-    try {
-      const found = await get("/api/history", { length: asked });
-      if (asked !== length) return;
-      fill(trouble);
-      draw(found);
-    } catch (error) {
-      if (error.status !== 0) fill(trouble, failed(error, reload));
-    }
-  }
-
-  function draw(found) {
-    const lanes = Object.entries(found.lanes);
-    const perLane = (what) => lanes.map(([label, lane], at) => ({ label, color: LANE_COLOURS[at % LANE_COLOURS.length], values: lane[what] }));
-    hit.show(length, found.at, [{ label: "all views", color: "accent", values: found.hit_rate, fill: true }]);
-    done.show(length, found.at, perLane("done_per_minute"));
-    wait.show(length, found.at, perLane("wait_p99_s"));
-    applied.show(length, found.at, [{ label: "applied", color: "accent", values: found.applied_per_minute, fill: true }]);
-  }
-
-  const timer = setInterval(() => document.hidden || reload(), RELOAD_MS);
-  reload();
-  return {
-    node: h("section", { class: "history", "aria-label": "Over time" },
-      h("div", { class: "section-head" }, h("h2", {}, "Over time"), h("div", { class: "segments", role: "group", "aria-label": "How far back" }, choices)),
-      trouble, h("div", { class: "charts" }, all.map((chart) => chart.node))),
-    close: () => {
-      clearInterval(timer);
-      for (const chart of all) chart.close();
-    },
-  };
-}
-
