@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from redis.asyncio import Redis
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from jobs import Applied, Domain, Settings, Stoker, load_domain, load_settings
@@ -63,7 +63,7 @@ class Bench:
         }
 
     @asynccontextmanager
-    async def stoker(self, domain: Domain | None = None, **cache: int) -> AsyncIterator[Stoker]:
+    async def stoker(self, domain: Domain | None = None, **cache: object) -> AsyncIterator[Stoker]:
         """Stoker as a web app opens it, on an empty cache; `cache` changes settings of that table."""
         await self.flush()
         async with Stoker.opened(self.settings(**cache), domain) as stoker:
@@ -74,6 +74,22 @@ class Bench:
         async with Redis.from_url(self.urls.cache) as cache, Redis.from_url(self.urls.queue) as queue:
             await cache.flushall()
             await queue.flushall()
+
+    @asynccontextmanager
+    async def other_database(self, name: str, users: int) -> AsyncIterator[Bench]:
+        """The same ground with a database of its own: sample data of so many users, the same every time."""
+        place = make_url(self.urls.database)
+        server = create_async_engine(place.set(database="template1"), isolation_level="AUTOCOMMIT")
+        async with server.connect() as connection:
+            await connection.execute(text(f"CREATE DATABASE {name}"))
+        url = place.set(database=name).render_as_string(hide_password=False)
+        try:
+            await _load(url, users)
+            yield replace(self, urls=replace(self.urls, database=url))
+        finally:
+            async with server.connect() as connection:
+                await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+            await server.dispose()
 
     @contextmanager
     def large_cache(self, megabytes: int) -> Iterator[Bench]:
@@ -97,8 +113,8 @@ class Bench:
         return found.model_copy(update={"cache": found.cache.model_copy(update=cache)})
 
     @asynccontextmanager
-    async def worker(self, stoker: Stoker) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A worker process that has applied its first event."""
+    async def worker(self, stoker: Stoker, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A worker process that has applied its first event; `env` goes over what it would have."""
         if not self.worker_command:
             raise NotThere("`python -m worker run` does not exist yet")
         with LOG.open("ab") as log:
@@ -107,7 +123,7 @@ class Bench:
                 stdout=log,
                 stderr=log,
                 cwd=CHECKOUT,
-                env=self.env,
+                env={**self.env, **env},
                 start_new_session=True,
             )
         try:
@@ -151,11 +167,16 @@ def prepared(scale: Scale, worker_command: str) -> Iterator[Bench]:
         yield Bench(servers.urls, scale, worker_command)
 
 
-async def _fill(database_url: str) -> None:
+async def _load(database_url: str, users: int | None = None) -> None:
     domain = load_domain(DOMAIN)
     await migrate(database_url, domain)
     assert domain.sample_data is not None
-    await domain.sample_data.load(database_url, SEED, domain.sample_data.default_users, lambda *_: None)
+    size = users or domain.sample_data.default_users
+    await domain.sample_data.load(database_url, SEED, size, lambda *_: None)
+
+
+async def _fill(database_url: str) -> None:
+    await _load(database_url)
     engine = create_async_engine(database_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         # The one clock that knows when a change was committed; a writer's own may lag behind.

@@ -12,6 +12,7 @@ from tests.bench.rows import (
     bytes_,
     change_applied,
     drain,
+    earlier_layer,
     herd,
     hit_body,
     hit_decoded,
@@ -37,7 +38,7 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, invalidate_flat, invalidate_scan, herd, warm, bytes_),
+    *(hit_decoded, hit_near, invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(job_start, record_cost, drain, idle),
 )
 ROWS = tuple(Row(module.IDS, module.measure) for module in MODULES)
