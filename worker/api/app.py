@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from jobs.stoker import Stoker
-from worker.api import cache, failures, jobs, operations, overview, page, schedule, session
+from worker.api import cache, dead, failures, jobs, lanes, operations, overview, page, schedule, session
 from worker.api.access import Access
 from worker.api.limits import BodyLimit
 from worker.console.live import Live
@@ -40,7 +40,8 @@ def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
     app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes)
     app.add_middleware(page.StrictHeaders)
     failures.install(app)
-    for module in (cache, jobs, schedule, overview, session, operations, page):
+    # `dead` goes before `jobs`, which takes whatever stands in that place for a job's id.
+    for module in (cache, lanes, dead, jobs, schedule, overview, session, operations, page):
         app.include_router(module.router)
     return app
 

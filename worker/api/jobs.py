@@ -1,4 +1,4 @@
-"""Routes under /api/jobs: lanes, jobs that wait and jobs that ended, one job, dead letters.
+"""Routes under /api/jobs: jobs that wait and jobs that ended, one job, cancelling one.
 
 Ended jobs are listed from their history in Postgres, waiting ones from the queue, a bounded number of either.
 Viewers see keys and metadata; arguments and tracebacks only operators.
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.cache.view import LARGEST_ID
 from jobs.contracts import Lane
@@ -19,35 +19,14 @@ from jobs.enqueue import CancelAnswer
 from jobs.errors import NotFound
 from worker.api.access import Operator, Reader, Viewer
 from worker.api.context import OpenStoker
-from worker.engine.dead_letters import Which
 from worker.history.job_rows import Filter, JobHistory, KeptRow
 from worker.operations import listings, steering
-from worker.operations.figures import DeadJob, LaneFigures, dead_list, lane_figures
-from worker.operations.listings import DeadGroup, LiveJob, LiveState
+from worker.operations.listings import LiveJob, LiveState
 from worker.settings import Role
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 RUNS_OF_ONE = 50
-Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
-
-
-class Queues(BaseModel):
-    """Every lane, by name."""
-
-    lanes: dict[str, LaneFigures]
-
-
-class DeadJobs(BaseModel):
-    """A page of dead jobs, the latest first; ask for what is `before` the last id for the next page."""
-
-    dead: list[DeadJob]
-
-
-class DeadGroups(BaseModel):
-    """Dead letters by cause, the latest first."""
-
-    groups: list[DeadGroup]
 
 
 class Ended(StrEnum):
@@ -154,126 +133,11 @@ class Choice(BaseModel):
         )
 
 
-class WhichDead(BaseModel):
-    """Which dead letters: one of the fields, or `all`."""
-
-    model_config = ConfigDict(extra="forbid")
-    id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
-    kind: str | None = Field(default=None, max_length=64)
-    fingerprint: Fingerprint | None = None
-    all: bool = False
-
-    @model_validator(mode="after")
-    def _something(self) -> WhichDead:
-        given = [self.id, self.kind, self.fingerprint]
-        if self.all == any(one is not None for one in given):
-            msg = "give id, kind or fingerprint, or all: true"
-            raise ValueError(msg)
-        return self
-
-    def which(self) -> Which:
-        """The choice as the engine takes it."""
-        return Which(id=self.id, kind=self.kind, fingerprint=self.fingerprint)
-
-
-class Retried(BaseModel):
-    """How many jobs are back in their lanes, and how many letters this release cannot read."""
-
-    retried: int
-    unreadable: int
-
-
-class Discarded(BaseModel):
-    """How many letters are gone."""
-
-    discarded: int
-
-
-class LanePause(BaseModel):
-    """A lane, and whether workers begin its jobs."""
-
-    lane: Lane
-    paused: bool
-
-
-class LaneSlots(BaseModel):
-    """Jobs at once in each worker; null: as each worker's settings say."""
-
-    model_config = ConfigDict(extra="forbid")
-    slots: int | None = Field(ge=1, le=1000)
-
-
-class LaneSlotsSet(LaneSlots):
-    """A lane, and the slots that every worker gives it."""
-
-    lane: Lane
-
-
 class Cancelled(BaseModel):
     """What became of the wish: `cancelling` means that its worker ends it within a second."""
 
     job_id: str
     answer: CancelAnswer
-
-
-@router.get("/queues")
-async def queues(_: Viewer, stoker: OpenStoker) -> Queues:
-    """Ready, deferred, running, parked and dead jobs, and the oldest ready one's age, for each lane."""
-    return Queues(lanes=await lane_figures(stoker))
-
-
-@router.post("/lanes/{lane}/pause")
-async def pause(lane: Lane, operator: Operator, stoker: OpenStoker) -> LanePause:
-    """Let no worker begin a job of the lane; running ones go on. Recorded events are applied all the same."""
-    await steering.pause_lane(stoker, operator.actor, lane)
-    return LanePause(lane=lane, paused=True)
-
-
-@router.post("/lanes/{lane}/resume")
-async def resume(lane: Lane, operator: Operator, stoker: OpenStoker) -> LanePause:
-    """End a pause; workers notice at once."""
-    await steering.resume_lane(stoker, operator.actor, lane)
-    return LanePause(lane=lane, paused=False)
-
-
-@router.put("/lanes/{lane}/slots")
-async def set_slots(lane: Lane, asked: LaneSlots, operator: Operator, stoker: OpenStoker) -> LaneSlotsSet:
-    """How many jobs of the lane run at once in each worker process; in effect within two seconds."""
-    await steering.set_slots(stoker, operator.actor, lane, asked.slots)
-    return LaneSlotsSet(lane=lane, slots=asked.slots)
-
-
-@router.get("/dead")
-async def dead(
-    _: Viewer,
-    stoker: OpenStoker,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
-    fingerprint: Annotated[str | None, Query(pattern=r"^[0-9a-f]{1,32}$")] = None,
-) -> DeadJobs:
-    """Jobs that will not run again by themselves."""
-    return DeadJobs(dead=await dead_list(stoker, limit, before, fingerprint))
-
-
-@router.get("/dead/groups")
-async def dead_groups(
-    _: Viewer, stoker: OpenStoker, limit: Annotated[int, Query(ge=1, le=500)] = 100
-) -> DeadGroups:
-    """The same by cause: what died alike has one fingerprint."""
-    return DeadGroups(groups=await listings.dead_groups(stoker, limit))
-
-
-@router.post("/dead/retry")
-async def retry(asked: WhichDead, operator: Operator, stoker: OpenStoker) -> Retried:
-    """Put jobs back into their lanes, as new jobs."""
-    found = await steering.retry_dead(stoker, operator.actor, asked.which())
-    return Retried(retried=found.enqueued, unreadable=found.unreadable)
-
-
-@router.post("/dead/discard")
-async def discard(asked: WhichDead, operator: Operator, stoker: OpenStoker) -> Discarded:
-    """Delete dead letters for good."""
-    return Discarded(discarded=await steering.discard_dead(stoker, operator.actor, asked.which()))
 
 
 @router.get("")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
 import typer
 
 from jobs.stoker import Stoker
-from worker.api import jobs as routes
+from worker.api import dead as routes
+from worker.api.access import Reader
+from worker.api.jobs import Job, job
 from worker.cli.display import show, table
-from worker.cli.opened import Json, Limit, Yes, confirm, show_model, us, with_stoker
+from worker.cli.opened import Json, Limit, Yes, confirm, show_either, show_model, us, with_stoker
 from worker.cli.servers import DATA, Data, Embedded
 from worker.engine.dead_letters import DeadLetters, Which
 from worker.settings import WorkerSettings
 
 app = typer.Typer(help="Jobs that will not run again by themselves.", no_args_is_help=True)
 
+Ask = Callable[[routes.WhichDead, Reader, Stoker], Awaitable[Any]]
 Id = Annotated[int | None, typer.Argument(metavar="[ID]", help="One letter, as `dead list` shows it.")]
 Kind = Annotated[str | None, typer.Option(help="All of this contract: `refresh.v1`.")]
 Fingerprint = Annotated[str | None, typer.Option(help="All of one cause, as `dead list --causes` shows it.")]
@@ -60,11 +64,11 @@ def show_letter(
 ) -> None:
     """Show one dead job: arguments, error, traceback, runs."""
 
-    async def look(stoker: Stoker, _: WorkerSettings) -> routes.Job:
+    async def look(stoker: Stoker, _: WorkerSettings) -> Job:
         kept = await DeadLetters(stoker.engine).list(Which(id=letter), limit=1)
         if not kept:
             raise typer.BadParameter(f"there is no dead letter {letter}", param_hint="ID")
-        return await routes.job(kept[0].job_id, us(), stoker)
+        return await job(kept[0].job_id, us(), stoker)
 
     found = with_stoker(data, look, embedded=embedded)
     if as_json or found.dead is None:
@@ -76,58 +80,42 @@ def show_letter(
     show(found.dead.traceback or found.dead.error)
 
 
-@app.command()
-def retry(  # noqa: PLR0913 - one for each option
-    letter: Id = None,
-    data: Data = DATA,
-    kind: Kind = None,
-    fingerprint: Fingerprint = None,
-    *,
-    everything: All = False,
-    yes: Yes = False,
-    embedded: Embedded = False,
-    as_json: Json = False,
-) -> None:
-    """Put dead jobs back into their lanes, as new jobs."""
-    which = _which(letter, kind, fingerprint, everything=everything)
+def _decide(verb: str, help_: str, ask: Ask, say: Callable[[Any], str]) -> None:
+    """Add a command that does something with dead jobs, one or many."""
 
-    async def do(stoker: Stoker, _: WorkerSettings) -> routes.Retried:
-        await _sure(stoker, which, "retry", yes=yes)
-        return await routes.retry(which, us(), stoker)
+    def command(  # noqa: PLR0913 - one for each option
+        letter: Id = None,
+        data: Data = DATA,
+        kind: Kind = None,
+        fingerprint: Fingerprint = None,
+        *,
+        everything: All = False,
+        yes: Yes = False,
+        embedded: Embedded = False,
+        as_json: Json = False,
+    ) -> None:
+        which = _which(letter, kind, fingerprint, everything=everything)
 
-    found = with_stoker(data, do, embedded=embedded)
-    if as_json:
-        show_model(found)
-    else:
-        show(
-            f"retried {found.retried:,}" + (f", {found.unreadable:,} unreadable" if found.unreadable else "")
-        )
+        async def do(stoker: Stoker, _: WorkerSettings) -> Any:  # noqa: ANN401 - whatever was asked
+            await _sure(stoker, which, verb, yes=yes)
+            return await ask(which, us(), stoker)
+
+        found = with_stoker(data, do, embedded=embedded)
+        show_either(found, say(found), as_json=as_json)
+
+    app.command(verb, help=help_)(command)
 
 
-@app.command()
-def discard(  # noqa: PLR0913 - one for each option
-    letter: Id = None,
-    data: Data = DATA,
-    kind: Kind = None,
-    fingerprint: Fingerprint = None,
-    *,
-    everything: All = False,
-    yes: Yes = False,
-    embedded: Embedded = False,
-    as_json: Json = False,
-) -> None:
-    """Delete dead jobs for good."""
-    which = _which(letter, kind, fingerprint, everything=everything)
+def _retried(found: routes.Retried) -> str:
+    return f"retried {found.retried:,}" + (f", {found.unreadable:,} unreadable" if found.unreadable else "")
 
-    async def do(stoker: Stoker, _: WorkerSettings) -> routes.Discarded:
-        await _sure(stoker, which, "discard", yes=yes)
-        return await routes.discard(which, us(), stoker)
 
-    found = with_stoker(data, do, embedded=embedded)
-    if as_json:
-        show_model(found)
-    else:
-        show(f"discarded {found.discarded:,}")
+def _discarded(found: routes.Discarded) -> str:
+    return f"discarded {found.discarded:,}"
+
+
+_decide("retry", "Put dead jobs back into their lanes, as new jobs.", routes.retry, _retried)
+_decide("discard", "Delete dead jobs for good.", routes.discard, _discarded)
 
 
 def _which(

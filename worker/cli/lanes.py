@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 
 from jobs.contracts import Lane
-from worker.api import jobs as routes
-from worker.cli.display import show, table
-from worker.cli.opened import Json, show_model, us, with_stoker
+from jobs.stoker import Stoker
+from worker.api import lanes as routes
+from worker.api.access import Reader
+from worker.cli.display import table
+from worker.cli.opened import Json, show_either, show_model, us, with_stoker
 from worker.cli.servers import DATA, Data, Embedded
 
 app = typer.Typer(help="Lanes: list, pause, resume, set their slots.", no_args_is_help=True)
 
+Ask = Callable[[Lane, Reader, Stoker], Awaitable[routes.LanePause]]
 TheLane = Annotated[Lane, typer.Argument(metavar="LANE", help="changes, refresh or warm.")]
 COLUMNS = ["ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused", "slots"]
 
@@ -29,24 +33,25 @@ def list_(data: Data = DATA, *, embedded: Embedded = False, as_json: Json = Fals
         table("lanes", ["lane", *COLUMNS], rows)
 
 
-@app.command()
-def pause(lane: TheLane, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
-    """Let no worker begin a job of the lane; running ones go on. Changes are applied all the same."""
-    found = with_stoker(data, lambda stoker, _: routes.pause(lane, us(), stoker), embedded=embedded)
-    if as_json:
-        show_model(found)
-    else:
-        show(f"{lane} is paused")
+def _steer(verb: str, help_: str, ask: Ask, said: str) -> None:
+    """Add a command that asks something for one lane."""
+
+    def command(
+        lane: TheLane, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False
+    ) -> None:
+        found = with_stoker(data, lambda stoker, _: ask(lane, us(), stoker), embedded=embedded)
+        show_either(found, f"{lane} is {said}", as_json=as_json)
+
+    app.command(verb, help=help_)(command)
 
 
-@app.command()
-def resume(lane: TheLane, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
-    """End a pause."""
-    found = with_stoker(data, lambda stoker, _: routes.resume(lane, us(), stoker), embedded=embedded)
-    if as_json:
-        show_model(found)
-    else:
-        show(f"{lane} is resumed")
+_steer(
+    "pause",
+    "Let no worker begin a job of the lane; running ones go on. Changes are applied all the same.",
+    routes.pause,
+    "paused",
+)
+_steer("resume", "End a pause.", routes.resume, "resumed")
 
 
 @app.command("set")
@@ -65,7 +70,5 @@ def set_(
     found = with_stoker(
         data, lambda stoker, _: routes.set_slots(lane, asked, us(), stoker), embedded=embedded
     )
-    if as_json:
-        show_model(found)
-    else:
-        show(f"{lane}: {slots} slots in each worker" if slots else f"{lane}: as each worker's settings say")
+    said = f"{slots} slots in each worker" if slots else "as each worker's settings say"
+    show_either(found, f"{lane}: {said}", as_json=as_json)

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from jobs.errors import StokerError
 from jobs.stoker import Stoker
 from worker.api.access import Reader
-from worker.cli.display import show_json
+from worker.cli.display import show, show_json
 from worker.cli.servers import session
 from worker.operations.audit import local_actor
 from worker.settings import Role, WorkerSettings
@@ -46,6 +46,14 @@ def with_stoker(data: Path, work: Callable[[Stoker, WorkerSettings], Awaitable[T
 def show_model(found: BaseModel) -> None:
     """Print what was found for programs."""
     show_json(found.model_dump(mode="json"))
+
+
+def show_either(found: BaseModel, said: str, *, as_json: bool) -> None:
+    """Print what was done: for programs all of it, for people a sentence."""
+    if as_json:
+        show_model(found)
+    else:
+        show(said)
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
 import typer
 
+from jobs.stoker import Stoker
 from worker.api import schedule as routes
-from worker.cli.display import show, table
-from worker.cli.opened import Json, show_model, us, with_stoker
+from worker.api.access import Reader
+from worker.cli.display import table
+from worker.cli.opened import Json, show_either, show_model, us, with_stoker
 from worker.cli.servers import DATA, Data, Embedded
+from worker.settings import WorkerSettings
 
 app = typer.Typer(help="The schedule: list, run now, pause, resume.", no_args_is_help=True)
 
+Ask = Callable[[str, Reader, Stoker, WorkerSettings], Awaitable[Any]]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="As `schedule list` shows it.")]
 
 
@@ -34,37 +39,25 @@ def list_(data: Data = DATA, *, embedded: Embedded = False, as_json: Json = Fals
     table("schedule", [*columns, "last", "state", "late_s", "ran_s", "outcome"], rows)
 
 
-@app.command()
-def run(task: TaskName, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
-    """Run a task now, besides its times."""
-    found = with_stoker(
-        data, lambda stoker, settings: routes.run(task, us(), stoker, settings), embedded=embedded
-    )
-    if as_json:
-        show_model(found)
-    else:
-        show(f"{task} is enqueued as {found.job_id}")
+def _steer(verb: str, help_: str, ask: Ask, said: str) -> None:
+    """Add a command that asks something for one task."""
+
+    def command(
+        task: TaskName, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False
+    ) -> None:
+        found = with_stoker(
+            data, lambda stoker, settings: ask(task, us(), stoker, settings), embedded=embedded
+        )
+        show_either(found, said.format(task=task, found=found), as_json=as_json)
+
+    app.command(verb, help=help_)(command)
 
 
-@app.command()
-def pause(task: TaskName, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
-    """Let a task's slots pass until it is resumed; for every worker."""
-    found = with_stoker(
-        data, lambda stoker, settings: routes.pause(task, us(), stoker, settings), embedded=embedded
-    )
-    if as_json:
-        show_model(found)
-    else:
-        show(f"{task} is paused")
-
-
-@app.command()
-def resume(task: TaskName, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
-    """Run a task at its times again."""
-    found = with_stoker(
-        data, lambda stoker, settings: routes.resume(task, us(), stoker, settings), embedded=embedded
-    )
-    if as_json:
-        show_model(found)
-    else:
-        show(f"{task} is resumed")
+_steer("run", "Run a task now, besides its times.", routes.run, "{task} is enqueued as {found.job_id}")
+_steer(
+    "pause",
+    "Let a task's slots pass until it is resumed; for every worker.",
+    routes.pause,
+    "{task} is paused",
+)
+_steer("resume", "Run a task at its times again.", routes.resume, "{task} is resumed")
