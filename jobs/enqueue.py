@@ -21,9 +21,10 @@ from redis.asyncio import Redis
 
 from jobs import tracing
 from jobs.contracts import Contract, Lane, Relay
-from jobs.errors import QueueUnavailable, WrongServer
+from jobs.errors import WrongServer
 from jobs.queue import wire
 from jobs.queue.client import queue_client
+from jobs.queue.line import Line
 from jobs.queue.script import Argument, Script, answering
 from jobs.settings import QueueSettings
 
@@ -74,8 +75,9 @@ class Enqueued:
 class Queue:
     """The queue Redis as those who ask for work see it."""
 
-    def __init__(self, redis: Redis, settings: QueueSettings, *, url: str | None = None) -> None:
+    def __init__(self, url: str, settings: QueueSettings, redis: Redis) -> None:
         self.redis = redis
+        self.line = Line(url, settings)
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
         self._url = url
@@ -84,9 +86,9 @@ class Queue:
 
     @classmethod
     def from_url(cls, url: str, settings: QueueSettings) -> Self:
-        """A queue with a pool of its own, every call bounded by `settings.timeout_s`."""
+        """A queue with connections of its own, every call bounded by `settings.timeout_s`."""
         redis = queue_client(url, connections=settings.connections, wait_s=settings.timeout_s)
-        return cls(redis, settings, url=url)
+        return cls(url, settings, redis)
 
     async def enqueue(self, contract: Contract, *, delay: timedelta = timedelta(0)) -> Enqueued:
         """Write one job, or join the one of its coalesce key that waits."""
@@ -120,7 +122,7 @@ class Queue:
         """
         flag = wire.digest(contract)
         if flag:
-            await BEGIN(self.redis, self.settings, flag, job_id)
+            await self.line.call(BEGIN, flag, job_id)
 
     async def waits(self, lane: Lane) -> bool:
         """Whether a job of the lane is due and has not begun, by this process's clock."""
@@ -148,7 +150,7 @@ class Queue:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; requests that have joined it go with it."""
         asked = job_id.encode(errors="surrogateescape")
-        found = await CANCEL(self.redis, self.settings, asked, WISH_MS, TOKEN_MS, *Lane)
+        found = await self.line.call(CANCEL, asked, WISH_MS, TOKEN_MS, *Lane)
         return CancelAnswer(found.decode())
 
     async def set_concurrency(self, lane: Lane, slots: int) -> None:
@@ -180,6 +182,7 @@ class Queue:
 
     async def close(self) -> None:
         """Give every connection back."""
+        await self.line.close()
         await self.redis.aclose(close_connection_pool=True)
         if self._blocking is not None:
             self._blocking.close()
@@ -188,7 +191,7 @@ class Queue:
         self, contracts: Sequence[Contract], delay: timedelta, traces: Sequence[str | None] = ()
     ) -> list[Enqueued]:
         arguments = self._arguments(contracts, delay, traces)
-        found = await ENQUEUE(self.redis, self.settings, *arguments)
+        found = await self.line.call(ENQUEUE, *arguments)
         return [
             Enqueued(job_id.decode(), Answer(answer.decode()))
             for job_id, answer in zip(found[::2], found[1::2], strict=True)
@@ -205,8 +208,6 @@ class Queue:
         return arguments
 
     def _blocking_client(self) -> sync_redis.Redis:
-        if self._url is None:
-            raise QueueUnavailable("this queue was made from a client, not from a URL: threads cannot ring")
         with self._blocking_lock:
             if self._blocking is None:
                 self._blocking = sync_redis.Redis.from_url(

@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from jobs.enqueue import Queue
 from jobs.errors import QueueUnavailable
 
 logger = logging.getLogger(__name__)
+
+NAMED = 20
+"""Ids that the line about a failed ring names at most."""
 
 
 class Ringer:
@@ -23,26 +27,25 @@ class Ringer:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._ringing: asyncio.Task[None] | None = None
-        self._again = False
+        self._next: list[int] = []
         self._lock = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
-        self._thread_waits = False
+        self._thread_next: list[int] = []
 
-    def soon(self) -> None:
-        """Ring from the running event loop, without waiting for it."""
-        if self._ringing is not None and not self._ringing.done():
-            self._again = True  # the ring under way may have been answered before this commit
-            return
-        self._ringing = asyncio.get_running_loop().create_task(self._ring())
+    def soon(self, event_ids: Sequence[int]) -> None:
+        """Ring from the running event loop for events that are committed, without waiting for it."""
+        self._next += event_ids  # a ring under way may have been answered before this commit
+        if self._ringing is None or self._ringing.done():
+            self._ringing = asyncio.get_running_loop().create_task(self._ring())
 
-    def soon_from_thread(self) -> None:
+    def soon_from_thread(self, event_ids: Sequence[int]) -> None:
         """Ring for a synchronous session, from a thread of its own."""
         with self._lock:
-            if self._thread_waits:
-                return
+            self._thread_next += event_ids
+            if len(self._thread_next) > len(event_ids):
+                return  # a ring that has not begun will do
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stoker-ring")
-            self._thread_waits = True
             self._thread.submit(self._ring_in_thread)
 
     async def close(self) -> None:
@@ -54,19 +57,22 @@ class Ringer:
             await asyncio.to_thread(self._thread.shutdown)
 
     async def _ring(self) -> None:
-        while True:
-            self._again = False
+        while self._next:
+            event_ids, self._next = self._next, []
             try:
                 await self._queue.ring()
             except QueueUnavailable as error:
-                logger.warning("ring.failed", extra={"error": str(error)})
-            if not self._again:
-                return
+                _warn(event_ids, error)
 
     def _ring_in_thread(self) -> None:
         with self._lock:
-            self._thread_waits = False  # a commit from here on needs a ring of its own
+            event_ids, self._thread_next = self._thread_next, []  # a commit from here on needs its own ring
         try:
             self._queue.ring_from_thread()
         except QueueUnavailable as error:
-            logger.warning("ring.failed", extra={"error": str(error)})
+            _warn(event_ids, error)
+
+
+def _warn(event_ids: Sequence[int], error: QueueUnavailable) -> None:
+    extra = {"error": str(error), "events": len(event_ids), "event_ids": event_ids[:NAMED]}
+    logger.warning("ring.failed", extra=extra)

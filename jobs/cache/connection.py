@@ -59,10 +59,14 @@ class SharedConnection(asyncio.Protocol):
     """Sends calls of many callers over one transport.
 
     A reply that does not come within `timeout_s` ends the connection: everything behind it would wait too.
+    `name` says in errors which server it is: the queue's connection is of this class, too.
     """
 
-    def __init__(self, opened: AbstractConnection, server: ServerRun, timeout_s: float) -> None:
+    def __init__(
+        self, opened: AbstractConnection, server: ServerRun, timeout_s: float, name: str = "the cache Redis"
+    ) -> None:
         self.server = server
+        self._name = name
         self.lost = False
         self._opened = opened  # redis-py's, which did TLS, authentication and SELECT; closed with this one
         self._timeout_s = timeout_s
@@ -85,7 +89,7 @@ class SharedConnection(asyncio.Protocol):
         """Send `count` commands; the future gets their replies, errors among them as exceptions."""
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.lost:
-            future.set_exception(ConnectionLost("the connection to the cache Redis is closed"))
+            future.set_exception(ConnectionLost(f"the connection to {self._name} is closed"))
             return future
         deadline = self._loop.time() + self._timeout_s
         if not self._calls:
@@ -101,7 +105,7 @@ class SharedConnection(asyncio.Protocol):
 
     async def close(self) -> None:
         """Close; outstanding calls fail."""
-        self._end(ConnectionLost("the connection to the cache Redis is closed"))
+        self._end(ConnectionLost(f"the connection to {self._name} is closed"))
         await self._opened.disconnect(nowait=True)
 
     def data_received(self, data: bytes) -> None:
@@ -116,12 +120,12 @@ class SharedConnection(asyncio.Protocol):
                     if not call.future.done():
                         call.future.set_result(call.replies)
         except (hiredis.ProtocolError, IndexError) as error:
-            self._end(ConnectionLost(f"the cache Redis does not speak its protocol: {error}"))
+            self._end(ConnectionLost(f"{self._name} does not speak its protocol: {error}"))
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail everybody who still waits (asyncio's callback)."""
-        self._end(ConnectionLost(f"the connection to the cache Redis was lost: {exc or 'closed by it'}"))
+        self._end(ConnectionLost(f"the connection to {self._name} was lost: {exc or 'closed by it'}"))
 
     def _flush(self) -> None:
         packets, self._unsent = self._unsent, []
@@ -140,7 +144,7 @@ class SharedConnection(asyncio.Protocol):
             self._late = oldest
             self._watch = self._loop.call_later(LATE_LOOK_S, self._look)
         else:
-            self._end(CacheUnavailable(f"the cache Redis did not answer within {self._timeout_s:g} s"))
+            self._end(CacheUnavailable(f"{self._name} did not answer within {self._timeout_s:g} s"))
             self._transport.abort()
 
     def _end(self, error: CacheUnavailable) -> None:

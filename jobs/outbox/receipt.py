@@ -6,15 +6,12 @@ import asyncio
 import time
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.orm import registry
 
 from jobs.connections import database_errors
 from jobs.errors import StokerError
-from jobs.tables import cache_events
 
 FIRST_LOOK_S, LONGEST_LOOK_S, LOOK_GROWTH = 0.004, 0.1, 1.5
 """How a receipt looks whether its event is settled."""
@@ -31,24 +28,10 @@ class Applied(StrEnum):
     """Its transaction did not commit: nothing changed, nothing will be applied."""
 
 
-class CacheEvent:
-    """A row of `cache_events` that a session inserts."""
-
-    def __init__(self, kind: str, payload: Any, scopes: Any, trace: str | None) -> None:  # noqa: ANN401 - JSON
-        self.kind = kind
-        self.payload = payload
-        self.scopes = scopes
-        self.trace = trace
-
-
-registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)
-
-
 class Receipt:
     """What `record` returns: follows one event to the cache."""
 
-    def __init__(self, row: CacheEvent, engine: AsyncEngine) -> None:
-        self._row = row
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._event_id: int | None = None
         self._rolled_back = False
@@ -78,16 +61,12 @@ class Receipt:
             await asyncio.sleep(min(look_s, left))
             look_s = min(look_s * LOOK_GROWTH, LONGEST_LOOK_S)
 
-    def committed(self) -> None:
-        """Called after the outermost commit; a savepoint of this row may have been rolled back."""
-        identity = inspect(self._row).identity  # also of a row that its session has forgotten
-        if identity:
-            self._event_id = identity[0]
-        else:
-            self._rolled_back = True
+    def committed(self, event_id: int) -> None:
+        """Called after the outermost commit."""
+        self._event_id = event_id
 
     def rolled_back(self) -> None:
-        """Called when the outermost transaction ended without a commit."""
+        """Called when the transaction, or the savepoint of this event, ended without a commit."""
         self._rolled_back = True
 
 

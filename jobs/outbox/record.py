@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 
 from jobs import tracing
 from jobs.cache.view import Scope
 from jobs.domain import Domain, Event, Invalidation, Rule
 from jobs.errors import DeclarationError
-from jobs.outbox.receipt import CacheEvent, Receipt
+from jobs.outbox.pending import CacheEvent, Pending
+from jobs.outbox.receipt import Receipt
 from jobs.outbox.scopes import encode
 from jobs.ring import Ringer
-
-WAITING = "stoker.receipts"
-"""Key of a session's `info` under which its receipts wait for the commit."""
 
 
 class InvalidationRequested(Event):
@@ -63,10 +60,12 @@ class Outbox:
         scopes = encode(rule.invalidates(what), self._domain)
         with tracing.span(f"record {what.kind}", "producer") as trace:
             row = CacheEvent(what.kind, what.model_dump(mode="json"), scopes, trace)
-        sync = session.sync_session if isinstance(session, AsyncSession) else session
-        sync.add(row)
-        receipt = Receipt(row, self._engine)
-        self._follow(sync, from_thread=sync is session).append(receipt)
+        receipt = Receipt(self._engine)
+        if isinstance(session, AsyncSession):
+            sync, ring = session.sync_session, self._ringer.soon
+        else:
+            sync, ring = session, self._ringer.soon_from_thread
+        Pending.of(sync, ring).add(sync, row, receipt)
         return receipt
 
     def _rule(self, what: Event) -> Rule[Any]:
@@ -74,38 +73,3 @@ class Outbox:
         if rule is None:
             raise DeclarationError(f"no rule for event {what.kind!r}: declare which views it invalidates")
         return rule
-
-    def _follow(self, session: Session, *, from_thread: bool) -> list[Receipt]:
-        waiting: list[Receipt] | None = session.info.get(WAITING)
-        if waiting is None:
-            waiting = session.info[WAITING] = []
-            ring = self._ringer.soon_from_thread if from_thread else self._ringer.soon
-
-            def after_commit(session: Session) -> None:
-                # Also called when a savepoint is released: only the outermost commit rings (RACES 43).
-                if not waiting or session.in_nested_transaction():
-                    return
-                if not joins_another(session):
-                    for receipt in waiting:
-                        receipt.committed()
-                    ring()
-                waiting.clear()
-
-            def after_end(_session: Session, transaction: SessionTransaction) -> None:
-                # Rolled back, or closed without a commit, which has no event of its own.
-                if transaction.parent is None:
-                    for receipt in waiting:
-                        receipt.rolled_back()
-                    waiting.clear()
-
-            event.listen(session, "after_commit", after_commit)
-            event.listen(session, "after_transaction_end", after_end)
-        return waiting
-
-
-def joins_another(session: Session) -> bool:
-    """Whether the session only joined a transaction that its connection had begun.
-
-    What it commits is not committed yet, and nobody here will hear when it is; the sweeper finds its events.
-    """
-    return isinstance(session.bind, Connection) and session.bind.in_transaction()

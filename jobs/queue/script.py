@@ -13,7 +13,6 @@ from importlib.resources import files
 from typing import Any
 
 import redis as sync_redis
-from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -22,31 +21,22 @@ from jobs.errors import QueueUnavailable
 from jobs.settings import QueueSettings
 
 Argument = str | bytes | int
-REFUSALS = ("MISCONF", "MASTERDOWN", "NOREPLICAS")
+REFUSALS = ("MISCONF", "MASTERDOWN", "NOREPLICAS", "READONLY", "LOADING")
 """How answers begin of a Redis that cannot take a write now but may later."""
 
 
 class Script:
     """A script of one package's `lua` folder: EVALSHA, and EVAL where the server does not know it yet.
 
-    All arguments are ARGV, the prefix first: a queue is never a Cluster.
+    All arguments are ARGV, the prefix first: a queue is never a Cluster. See jobs/queue/line.py for the call.
     """
 
     def __init__(self, package: str, name: str) -> None:
         self.source = files(package).joinpath("lua", f"{name}.lua").read_bytes()
         self.sha = sha1(self.source, usedforsecurity=False).hexdigest()
 
-    async def __call__(self, redis: Redis, settings: QueueSettings, *arguments: Argument) -> Any:  # noqa: ANN401 - a reply
-        """Run it within `settings.timeout_s`; raises QueueUnavailable."""
-        client: Any = redis  # the driver's commands are untyped
-        async with answering(settings.timeout_s):
-            try:
-                return await client.execute_command("EVALSHA", self.sha, 0, settings.prefix, *arguments)
-            except NoScriptError:
-                return await client.execute_command("EVAL", self.source, 0, settings.prefix, *arguments)
-
     def in_thread(self, redis: sync_redis.Redis, settings: QueueSettings, *arguments: Argument) -> Any:  # noqa: ANN401 - a reply
-        """The same, blocking, within the client's own time limits."""
+        """Run it on a client that blocks, within that client's own time limits; raises QueueUnavailable."""
         client: Any = redis
         with translated():
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 
@@ -49,7 +50,7 @@ class Rings:
         for name in ("soon", "soon_from_thread"):
             monkeypatch.setattr(stoker._ringer, name, self._ring)
 
-    def _ring(self) -> None:
+    def _ring(self, _event_ids: Sequence[int]) -> None:
         self.count += 1
 
 

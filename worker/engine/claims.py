@@ -13,10 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from redis.asyncio import Redis
-
 from jobs.contracts import Lane
 from jobs.enqueue import CANCEL, TOKEN_MS, WISH_MS
+from jobs.queue.line import Line
 from jobs.queue.script import Argument, Script
 from jobs.settings import QueueSettings
 
@@ -107,7 +106,7 @@ class LaneNews:
 class Claims:
     """The claims of one process."""
 
-    redis: Redis
+    line: Line
     settings: QueueSettings
     life_s: float = 6
     """Seconds that a claim lasts unless renewed: a killed worker's jobs run again soon after."""
@@ -121,9 +120,8 @@ class Claims:
         All workers together take at most `rate_per_s` a second; zero: as many as there are.
         """
         kinds = f" {' '.join(sorted(parked_kinds))} " if parked_kinds else ""
-        found = await CLAIM(
-            self.redis,
-            self.settings,
+        found = await self.line.call(
+            CLAIM,
             lane,
             self.owner,
             slots,
@@ -164,7 +162,7 @@ class Claims:
                 end.state,
                 end.error,
             ]
-        return [bool(kept) for kept in await FINISH(self.redis, self.settings, *arguments)]
+        return [bool(kept) for kept in await self.line.call(FINISH, *arguments)]
 
     async def upkeep(self, held: Mapping[Lane, Sequence[str]], *, rescue: bool) -> dict[Lane, LaneNews]:
         """Renew what this process holds and, if asked, rescue expired claims of others."""
@@ -176,7 +174,7 @@ class Claims:
         ]
         for lane, ids in held.items():
             arguments += [lane, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
-        now_ms, *found = await UPKEEP(self.redis, self.settings, *arguments)
+        now_ms, *found = await self.line.call(UPKEEP, *arguments)
         return {
             lane: LaneNews(
                 next_due_s=_seconds_until(due, now_ms),
@@ -195,7 +193,7 @@ class Claims:
     async def cancel(self, job_id: str) -> None:
         """Remove a job that was rescued from a worker which died before it could cancel it."""
         asked = job_id.encode(errors="surrogateescape")
-        await CANCEL(self.redis, self.settings, asked, WISH_MS, TOKEN_MS, *Lane)
+        await self.line.call(CANCEL, asked, WISH_MS, TOKEN_MS, *Lane)
 
     @property
     def _lives(self) -> tuple[int, int]:

@@ -39,7 +39,7 @@ class LaneDepth:
 
 async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
     """All lanes, in one round trip."""
-    now_ms, *found = await DEPTH(queue.redis, queue.settings, *Lane)
+    now_ms, *found = await queue.line.call(DEPTH, *Lane)
     return {lane: _lane(now_ms, reply) for lane, reply in zip(Lane, found, strict=True)}
 
 

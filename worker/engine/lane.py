@@ -16,6 +16,7 @@ from typing import Any
 
 from arq.connections import ArqRedis
 from arq.worker import Function, Worker
+from redis.asyncio import Redis
 
 from jobs import tracing
 from jobs.contracts import Contract, Lane
@@ -48,6 +49,7 @@ LONGEST_BURIAL_DELAY = timedelta(seconds=5)
 class Parts:
     """What the lanes of one process share."""
 
+    redis: Redis
     claims: Claims
     finisher: Finisher
     letters: DeadLetters
@@ -69,7 +71,7 @@ class LaneWorker(Worker):
         self.parts = parts
         self._slots_freed = slots_freed
         redis = ArqRedis(
-            parts.claims.redis.connection_pool,
+            parts.redis.connection_pool,
             job_serializer=wire.serialize,
             job_deserializer=wire.deserialize,
         )

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobs.contracts import CONTRACTS, Contract, Lane
 from jobs.queue.client import queue_client
+from jobs.queue.line import Line
 from jobs.settings import QueueSettings
 from worker.engine.claims import Claims
 from worker.engine.dead_letters import DeadLetters
@@ -30,7 +31,7 @@ from worker.settings import LaneSettings
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 8
-"""The doorbell blocks one; each lane claims, ends are written and claims renewed on others."""
+"""The doorbell blocks one; claims, ends and renewals share the line."""
 FAREWELL_S = 2
 """Seconds past the deadline for the last ends to reach Redis."""
 
@@ -62,8 +63,10 @@ class Engine:
     ) -> None:
         self._settings = settings
         self._redis = queue_client(queue_url, connections=CONNECTIONS, wait_s=queue_settings.timeout_s)
-        self._claims = Claims(self._redis, queue_settings, settings.claim_life_s)
+        self._line = Line(queue_url, queue_settings)
+        self._claims = Claims(self._line, queue_settings, settings.claim_life_s)
         self._parts = Parts(
+            redis=self._redis,
             claims=self._claims,
             finisher=Finisher(self._claims),
             letters=DeadLetters(sql),
@@ -148,6 +151,7 @@ class Engine:
             _, pending = await asyncio.wait(pending, timeout=CANCEL_GRACE_S)
         for lane in self._lanes.values():
             await lane.close()
+        await self._line.close()
         await self._redis.aclose(close_connection_pool=True)
 
 

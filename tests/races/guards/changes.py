@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 import jobs.cache.store
+import jobs.outbox.pending
 import jobs.outbox.receipt
-import jobs.outbox.record
 import jobs.stoker
 import jobs.tasks.relay
 from jobs import Event, Invalidation, Refresh, Rule, Stoker
@@ -138,7 +138,7 @@ GUARDS: Mapping[str, Removal] = {
     "closing on what SQL says": replaced(Breaker, "_close_when_settled", _close_when_it_answers),
     "failing events not counting as a dead worker": replaced(jobs.stoker, "unsettled", _all_unsettled),
     "a rule's timeout being its own fault": replaced(jobs.tasks.relay, "was_canceled", lambda _: False),
-    "outer transactions noticed": replaced(jobs.outbox.record, "joins_another", lambda _: False),
+    "outer transactions noticed": replaced(jobs.outbox.pending, "joins_another", lambda _: False),
     "unlinks in groups": replaced(jobs.cache.store, "CHUNKS_PER_CALL", 10**9),
     "the age of the oldest event": replaced(Unsettled, "oldest_age_s", 0.0),
 }
