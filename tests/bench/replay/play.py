@@ -35,15 +35,18 @@ class Player:
         self._committed = Truth(teams)
         self.tally = Tally()
 
-    async def play(self, trace: Sequence[tuple[float, Act]], warm_up_s: float) -> Tally:
+    async def play(
+        self, trace: Sequence[tuple[float, Act]], warm_up_s: float, warmed_up: Callable[[], None]
+    ) -> Tally:
         """What was answered after the first seconds; raises what a read or a write raised unexpectedly."""
         started = time.perf_counter()
         tasks: list[asyncio.Task[None]] = []
         counted = self.tally
         self.tally = Tally()
         for at_s, act in trace:
-            if at_s >= warm_up_s:
+            if at_s >= warm_up_s and self.tally is not counted:
                 self.tally = counted
+                warmed_up()
             wait_s = started + at_s - time.perf_counter()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)

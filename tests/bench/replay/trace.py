@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-ZIPF = 1.1
+ZIPF = 1.3
 WRITES_PER_ARRIVAL = 1 / 18
 REFETCHES = 3
 """Reads around a write, besides those that come by chance: one write to 20 reads in all."""
