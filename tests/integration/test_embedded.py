@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -350,8 +351,7 @@ def test_a_normal_user_runs_the_servers(tmp_path: Path) -> None:
 def test_a_user_without_any_right_to_this_checkout_runs_the_servers() -> None:
     if not identity.can_run([sys.executable, "-c", "import worker.embedded"], Identity.NOBODY):
         pytest.skip("`nobody` cannot read this Python or this checkout")
-    folder = Path(f"/tmp/stoker-test-{os.getpid()}")  # noqa: S108  # pytest's own is closed to others
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="stoker-test-"))  # pytest's own is closed to others
     os.chown(folder, identity.UNPRIVILEGED, identity.UNPRIVILEGED)
     try:
         with owner_of(folder, *_launcher(Identity.NOBODY)) as owner:
