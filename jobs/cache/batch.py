@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 
 from jobs.cache.look import Asked
+from jobs.cache.plan import Plan
 from jobs.cache.read import Cache
 from jobs.cache.reading import Reading
-from jobs.cache.view import EntryKey, View
 from jobs.errors import CacheUnavailable, StokerError
 
 Answers = list[Reading | StokerError]
@@ -29,8 +29,8 @@ async def read_many(cache: Cache, asked: Sequence[Asked], *, reader: object = No
 
 async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
     wanted = [_permitted(cache, one, reader) for one in asked]
-    pairs = [one for one in wanted if not isinstance(one, StokerError)]
-    looks = await cache.look(pairs)
+    plans = [one for one in wanted if not isinstance(one, StokerError)]
+    looks = await cache.look(plans)
     missing = {key for look in looks for key in look.missing()}
     if missing:
         await cache.filler.fill_ahead(sorted(missing))
@@ -38,15 +38,15 @@ async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -
         # is a miss, though it is in the cache by now.
         looks = [
             again._replace(cause=look.found.miss) if look.missing() else again
-            for look, again in zip(looks, await cache.look(pairs), strict=True)
+            for look, again in zip(looks, await cache.look(plans), strict=True)
         ]
     answers = iter(await _answers(cache.conclude(look, reader) for look in looks))
     return [one if isinstance(one, StokerError) else next(answers) for one in wanted]
 
 
-def _permitted(cache: Cache, one: Asked, reader: object) -> tuple[View, EntryKey] | StokerError:
+def _permitted(cache: Cache, one: Asked, reader: object) -> Plan | StokerError:
     try:
-        return cache.declared(*one, reader=reader)
+        return cache.plan(*one, reader=reader)
     except StokerError as error:
         return error
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import NoScriptError, RedisError
@@ -21,8 +20,7 @@ BUSY_CALLS = 16
 """Outstanding calls on every connection from which on another one is opened."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Replies in the order of the commands; an error reply stands as its exception."""
 
     replies: list[Any]
@@ -76,13 +74,14 @@ class CacheClient:
         except ConnectionLost:
             return await self._attempt(commands)
 
-    async def mget(self, keys: Sequence[str]) -> Answer:
-        """`call` for the one command that every hit sends."""
-        connection = self._free() or await self._connect()
+    async def ask(self, packed: bytes) -> Answer:
+        """`call` for one command that was packed before."""
         try:
-            return Answer(await connection.send(pack((("MGET", *keys),)), 1), connection.server)
+            connection = self._free() or await self._connect()
+            return Answer(await connection.send(packed, 1), connection.server)
         except ConnectionLost:
-            return await self._attempt((("MGET", *keys),))
+            connection = self._free() or await self._connect()
+            return Answer(await connection.send(packed, 1), connection.server)
 
     async def close(self) -> None:
         """Close every connection; calls under way fail."""

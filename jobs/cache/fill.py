@@ -22,6 +22,7 @@ from jobs.cache.detached import Detached
 from jobs.cache.envelope import Envelope, etag_of, pack
 from jobs.cache.keys import EntryNames
 from jobs.cache.loads import Loads
+from jobs.cache.question import Question
 from jobs.cache.reading import Content
 from jobs.cache.store import Claim, Store
 from jobs.cache.view import EntryKey, View
@@ -97,7 +98,7 @@ class Filler:
         """
         names = {key: self.store.keys.entry(key, self.catalog.view(key.view).version) for key in keys}
         outcomes: dict[EntryKey, Outcome] = {}
-        found = await self.store.fetch(list(names.values()))
+        found = await self.store.fetch(Question(names.values()))
         for key, one in zip(names, found, strict=True):
             if one.miss is None and one.envelope and not one.envelope.eager(one.server.now_us()):
                 outcomes[key] = Outcome.FRESH
@@ -158,7 +159,7 @@ class Filler:
         return flight
 
     async def _built_elsewhere(self, names: EntryNames) -> Filled | None:
-        found = (await self.store.fetch([names]))[0]
+        found = (await self.store.fetch(Question([names])))[0]
         return None if found.miss is not None else Filled(found.content, Outcome.STORED)
 
     async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:

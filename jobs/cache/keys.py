@@ -7,7 +7,6 @@ are digested.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -30,7 +29,6 @@ class KeySpace:
 
     def __init__(self, prefix: str, installation: str) -> None:
         self.root = f"{prefix}.{installation}"
-        self.entry = lru_cache(maxsize=10_000)(self._entry)
 
     def stamp(self, scope: Scope, view: str) -> str:
         """The soft stamp of one view of a scope."""
@@ -40,7 +38,8 @@ class KeySpace:
         """The hard stamp of a scope."""
         return f"{self.root}:{{{scope.kind}:{scope.id}}}:stamp:hard"
 
-    def _entry(self, key: EntryKey, version: int = 1) -> EntryNames:
+    def entry(self, key: EntryKey, version: int = 1) -> EntryNames:
+        """The names of an entry of a version of its view."""
         # The envelope's format and the view's version are part of the name, so that two releases keep
         # separate entries instead of overwriting each other's.
         name = f"{self.root}:{{{key.scope.kind}:{key.scope.id}}}:{key.view}"

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from jobs.cache.plan import Plan
 from jobs.cache.reading import Miss
 from jobs.cache.store import Found
-from jobs.cache.view import EntryKey, View
+from jobs.cache.view import EntryKey
 
 Params = Mapping[str, Any] | BaseModel | None
 
@@ -25,17 +26,15 @@ class Asked(NamedTuple):
 class Look(NamedTuple):
     """What the cache held for an entry and for the access entry that guards it."""
 
-    view: View
-    key: EntryKey
-    guard: EntryKey | None
+    plan: Plan
     found: Found
-    found_guard: Found | None
+    found_guard: Found | None = None
     cause: Miss | None = None
     """Why the entry had to be built meanwhile, if it had."""
 
     def missing(self) -> list[EntryKey]:
         """The entries that must be built."""
-        missing = [self.key] if self.found.miss is not None else []
-        if self.guard is not None and self.found_guard is not None and self.found_guard.miss is not None:
-            missing.append(self.guard)
+        missing = [self.plan.key] if self.found.miss is not None else []
+        if self.plan.guard is not None and self.found_guard is not None and self.found_guard.miss is not None:
+            missing.append(self.plan.guard)
         return missing

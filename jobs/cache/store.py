@@ -19,6 +19,7 @@ from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import HEADER, Envelope, built_under, decode
 from jobs.cache.keys import EntryNames, KeySpace
 from jobs.cache.near import Near, NearCache
+from jobs.cache.question import Question
 from jobs.cache.reading import Content, Miss
 from jobs.cache.view import Scope
 from jobs.contracts import Outcome
@@ -78,36 +79,35 @@ class Store:
         self._store = client.script("store.lua")
         self._release = client.script("release.lua")
 
-    async def fetch(self, entries: Sequence[EntryNames]) -> list[Found]:
+    async def fetch(self, question: Question) -> list[Found]:
         """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
 
         A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
         """
-        kept = [self.near.get(names.entry) for names in entries]
-        found = await self._read(entries, kept)
+        kept = [self.near.get(names.entry) for names in question.names]
+        found = await self._read(question, kept)
         outdated = False
-        for names, near, one in zip(entries, kept, found, strict=True):
-            if near is None and one.miss is None and one.envelope and one.content:
-                self.near.put(names.entry, Near(one.envelope, one.content))
-            elif near is not None and one.miss is not None:
+        for names, near, one in zip(question.names, kept, found, strict=True):
+            if near is None:
+                if one.miss is None and one.envelope and one.content:
+                    self.near.put(names.entry, Near(one.envelope, one.content))
+            elif one.miss is not None:
                 self.near.drop(names.entry)
                 outdated = True
         # All of them again, in one look: access must not be older than what it guards (RACES 23).
-        return await self.fetch(entries) if outdated else found
+        return await self.fetch(question) if outdated else found
 
-    async def peek(self, entries: Sequence[EntryNames]) -> list[Found]:
+    async def peek(self, question: Question) -> list[Found]:
         """`fetch` past what is kept near: what Redis itself holds."""
-        return await self._read(entries, [None] * len(entries))
+        return await self._read(question, [None] * len(question.names))
 
-    async def _read(self, entries: Sequence[EntryNames], kept: Sequence[Near | None]) -> list[Found]:
-        keys: list[str] = []
-        for names, near in zip(entries, kept, strict=True):
-            keys += names[:2] if near else names[:3]
-        answer = await self.client.mget(keys)
-        values = iter(answer.first())
+    async def _read(self, question: Question, kept: Sequence[Near | None]) -> list[Found]:
+        command = question.command(kept)
+        answer = await self.client.ask(command.packed)
+        values, server = answer.first(), answer.server
         return [
-            _judge(names, (next(values), next(values), near or next(values)), answer.server)
-            for names, near in zip(entries, kept, strict=True)
+            _judge(names, (values[stamp], values[hard], near or values[entry]), server)
+            for names, near, (stamp, hard, entry) in zip(question.names, kept, command.places, strict=True)
         ]
 
     async def begin(self, entries: Sequence[EntryNames]) -> list[Claim | None]:

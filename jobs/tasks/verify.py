@@ -20,6 +20,7 @@ from pydantic_core import from_json
 from sqlalchemy import select
 
 from jobs.cache.accounting import recently_read
+from jobs.cache.question import Question
 from jobs.cache.store import Found
 from jobs.cache.verdicts import Verdict, publish
 from jobs.cache.view import EntryKey
@@ -106,7 +107,7 @@ async def _held(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, Foun
     """What Redis holds and would be served now."""
     store = stoker.cache.store
     names = [store.keys.entry(key, stoker.domain.view(key.view).version) for key in keys]
-    found = await store.peek(names)
+    found = await store.peek(Question(names))
     return {key: one for key, one in zip(keys, found, strict=True) if one.miss is None}
 
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import jobs.tasks.relay
 from jobs import EntryKey, Event, Reading, State, View
 from jobs.cache.fill import Filled, Filler
-from jobs.cache.keys import EntryNames
 from jobs.cache.near import Near
+from jobs.cache.plan import Plan
+from jobs.cache.question import Question
 from jobs.cache.read import Cache
 from jobs.cache.reading import Content, Miss
 from jobs.cache.store import Claim, Found, Store
@@ -101,28 +102,26 @@ async def _unlink_quietly(self: Store, stamps: Sequence[str]) -> None:
         return
 
 
-async def _after_miss_unasked(
-    self: Cache, _view: View, key: EntryKey, cause: Miss, _reader: object
-) -> Reading:
-    content = (await self.filler.fill(key)).content
+async def _after_miss_unasked(self: Cache, plan: Plan, cause: Miss, _reader: object) -> Reading:
+    content = (await self.filler.fill(plan.key)).content
     assert content is not None
     return Reading(content, State.MISS, cause=cause)
 
 
-async def _from_sql_asked_before(self: Cache, view: View, key: EntryKey, reader: object) -> Reading:
-    guard = self._guard(view, key)
-    role = await self._role_in_sql(guard, reader) if guard else None
-    body = (await self.filler.loads.load_without_stamp(view, key)).bodies[key]
+async def _from_sql_asked_before(self: Cache, plan: Plan, reader: object) -> Reading:
+    role = await self._role_in_sql(plan.guard, reader) if plan.guard else None
+    body = (await self.filler.loads.load_without_stamp(plan.view, plan.key)).bodies[plan.key]
     return Reading(Content.built(body), State.BYPASS, role=role)
 
 
-async def _only_outdated_again(self: Store, entries: Sequence[EntryNames]) -> list[Found]:
+async def _only_outdated_again(self: Store, question: Question) -> list[Found]:
+    entries = question.names
     kept = [self.near.get(names.entry) for names in entries]
-    found = await self._read(entries, kept)
+    found = await self._read(question, kept)
     outdated = [at for at, near in enumerate(kept) if near and found[at].miss is not None]
     for at in outdated:
         self.near.drop(entries[at].entry)
-    again = await self._read([entries[at] for at in outdated], [None] * len(outdated)) if outdated else []
+    again = await self.peek(Question(entries[at] for at in outdated)) if outdated else []
     for at, one in zip(outdated, again, strict=True):
         found[at] = one
     for names, near, one in zip(entries, kept, found, strict=True):
@@ -131,10 +130,10 @@ async def _only_outdated_again(self: Store, entries: Sequence[EntryNames]) -> li
     return found
 
 
-async def _near_unasked(self: Store, entries: Sequence[EntryNames]) -> list[Found]:
-    kept = [self.near.get(names.entry) for names in entries]
-    found = await self._read(entries, [None] * len(entries))
-    for names, near, one in zip(entries, kept, found, strict=True):
+async def _near_unasked(self: Store, question: Question) -> list[Found]:
+    kept = [self.near.get(names.entry) for names in question.names]
+    found = await self.peek(question)
+    for names, near, one in zip(question.names, kept, found, strict=True):
         if near is None and one.miss is None and one.envelope and one.content:
             self.near.put(names.entry, Near(one.envelope, one.content))
     return [

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from jobs import EntryKey, Forbidden, NotFound, Reading, State, StokerError
+from jobs.cache.question import Question
 from tests.explore.actors import Actors
 from tests.explore.ground import OBSERVER, Ground
 from tests.explore.promises import Read, Shown
@@ -109,7 +110,7 @@ class Play(Actors):
             if name != OBSERVER and not rest:
                 continue
             names = [process.store.keys.entry(key) for key in self.case.rest]
-            for key, one in zip(self.case.rest, _at_once(process.store.fetch(names)), strict=True):
+            for key, one in zip(self.case.rest, _at_once(process.store.fetch(Question(names))), strict=True):
                 if one.miss is None:
                     where = "the cache" if name == OBSERVER else name
                     self.watch.noted.append(f"{where} {key} {one.content.body!r}")

@@ -9,6 +9,7 @@ import pytest
 
 import jobs.projects.acknowledged
 from jobs import CommittedNotApplied, Invalidation, Refresh, State
+from jobs.cache.question import Question
 from jobs.errors import DatabaseUnavailable, Defer
 from jobs.projects.acknowledged import until_applied
 from tests.notes import MemberRemoved, NoteChanged, Poison, note, reader
@@ -119,7 +120,7 @@ async def test_a_removal_that_nobody_applied_is_not_called_done(
     except CommittedNotApplied:
         process.cache_link.mend()
         await until_applied(process.stoker, receipt, invalidations)
-    role = (await elsewhere.stoker.cache.store.fetch([world.names("access")]))[0]
+    role = (await elsewhere.stoker.cache.store.fetch(Question([world.names("access")])))[0]
     never("the removed member's right is still cached", happened=role.miss is None)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from jobs import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
 from jobs.cache.keys import EntryNames
+from jobs.cache.question import Question
 from jobs.cache.store import Found
 from jobs.contracts import Contract, Outcome
 from jobs.progress import Progress
@@ -241,7 +242,7 @@ class World:
     async def peek(self, view: str = "detail", note_id: int = 1, process: Process | None = None) -> Found:
         """What Redis holds for an entry, judged as a read would."""
         store = (process or self.first).stoker.cache.store
-        return (await store.peek([self.names(view, note_id)]))[0]
+        return (await store.peek(Question([self.names(view, note_id)])))[0]
 
     async def kept(
         self, view: str = "detail", note_id: int = 1, process: Process | None = None

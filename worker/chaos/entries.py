@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from jobs import EntryKey, Scope, Stoker
 from jobs.cache.accounting import recently_read
 from jobs.cache.keys import EntryNames
+from jobs.cache.question import Question
 from jobs.domain import ACTIVE
 from worker.chaos.scene import Scene
 
@@ -98,7 +99,7 @@ def _pattern(stoker: Stoker) -> re.Pattern[str]:
 async def _compare(
     stoker: Stoker, keys: Sequence[EntryKey], names: dict[EntryKey, EntryNames], found: Entries
 ) -> None:
-    held = await stoker.cache.store.fetch([names[key] for key in keys])
+    held = await stoker.cache.store.fetch(Question(names[key] for key in keys))
     valid = {key: one.content for key, one in zip(keys, held, strict=True) if one.miss is None}
     found.outdated += len(keys) - len(valid)
     for view in stoker.domain.views:

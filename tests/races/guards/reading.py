@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import jobs.cache.batch
 import jobs.cache.store
-from jobs import EntryKey, Forbidden, Reading, State, View
+from jobs import EntryKey, Forbidden, Reading, State
 from jobs.cache.batch import Answers
 from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import decode
 from jobs.cache.keys import EntryNames
 from jobs.cache.look import Asked
 from jobs.cache.near import Near
+from jobs.cache.plan import Plan
+from jobs.cache.question import Question
 from jobs.cache.read import Cache
 from jobs.cache.reading import Content, Miss
 from jobs.cache.store import Found, Store
@@ -57,9 +59,9 @@ def judging(
 def _near_unasked(patch: Patch) -> None:
     fetch = Store.fetch
 
-    async def fetched(self: Store, entries: Sequence[EntryNames]) -> list[Found]:
-        kept = [self.near.get(names.entry) for names in entries]
-        found = await fetch(self, entries)
+    async def fetched(self: Store, question: Question) -> list[Found]:
+        kept = [self.near.get(names.entry) for names in question.names]
+        found = await fetch(self, question)
         return [
             one if near is None else Found(*near, None, revivable=True, server=one.server)
             for near, one in zip(kept, found, strict=True)
@@ -68,33 +70,32 @@ def _near_unasked(patch: Patch) -> None:
     patch.setattr(Store, "fetch", fetched)
 
 
-async def _unchecked_after_miss(
-    self: Cache, _view: View, key: EntryKey, cause: Miss, _reader: object
-) -> Reading:
-    content = (await self.filler.fill(key)).content
+async def _unchecked_after_miss(self: Cache, plan: Plan, cause: Miss, _reader: object) -> Reading:
+    content = (await self.filler.fill(plan.key)).content
     assert content is not None
     return Reading(content, State.MISS, cause=cause)
 
 
-async def _unchecked_stale(self: Cache, _view: View, key: EntryKey, _reader: object) -> Reading | None:
-    (found,) = await self._fetch([key])
-    return self._answer(key, found, State.STALE, None) if found.revivable else None
+async def _unchecked_stale(self: Cache, plan: Plan, _reader: object) -> Reading | None:
+    found = (await self.store.fetch(plan.question))[0]
+    return self._answer(plan.key, found, State.STALE, None) if found.revivable else None
 
 
-async def _checked_before_sql(self: Cache, view: View, key: EntryKey, reader: object) -> Reading:
-    guard = self._guard(view, key)
-    role = await self._role_in_sql(guard, reader) if guard else None
-    body = (await self.filler.loads.load_without_stamp(view, key)).bodies[key]
+async def _checked_before_sql(self: Cache, plan: Plan, reader: object) -> Reading:
+    role = await self._role_in_sql(plan.guard, reader) if plan.guard else None
+    body = (await self.filler.loads.load_without_stamp(plan.view, plan.key)).bodies[plan.key]
     return Reading(Content.built(body), State.BYPASS, role=role)
 
 
-async def _fetched_one_by_one(self: Cache, keys: list[EntryKey]) -> list[Found]:
+def _fetched_one_by_one(patch: Patch) -> None:
     """The right first, then what it guards: two round trips with a removal between them."""
-    found = {}
-    for key in reversed(keys):
-        names = self.store.keys.entry(key, self.catalog.view(key.view).version)
-        found[key] = (await self.store.fetch([names]))[0]
-    return [found[key] for key in keys]
+    fetch = Store.fetch
+
+    async def fetched(self: Store, question: Question) -> list[Found]:
+        found = [(await fetch(self, Question([names])))[0] for names in reversed(question.names)]
+        return found[::-1]
+
+    patch.setattr(Store, "fetch", fetched)
 
 
 async def _refused_unasked(self: Cache, guard: EntryKey, found: Found, reader: object) -> str:
@@ -106,10 +107,10 @@ async def _refused_unasked(self: Cache, guard: EntryKey, found: Found, reader: o
 
 
 async def _incomplete_looked_at_again(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
-    pairs = [cache.declared(*one, reader=reader) for one in asked]
-    looks = await cache.look(pairs)
+    plans = [cache.plan(*one, reader=reader) for one in asked]
+    looks = await cache.look(plans)
     await cache.filler.fill_ahead(sorted({key for look in looks for key in look.missing()}))
-    filled = iter(await cache.look([pair for pair, look in zip(pairs, looks, strict=True) if look.missing()]))
+    filled = iter(await cache.look([look.plan for look in looks if look.missing()]))
     looks = [next(filled) if look.missing() else look for look in looks]
     return await jobs.cache.batch._answers(cache.conclude(look, reader) for look in looks)
 
@@ -129,6 +130,6 @@ GUARDS: Mapping[str, Removal] = {
     ),
     "access checked before a stale answer": replaced(Cache, "_stale", _unchecked_stale),
     "access checked after SQL": replaced(Cache, "_from_sql", _checked_before_sql),
-    "access read with what it guards": replaced(Cache, "_fetch", _fetched_one_by_one),
+    "access read with what it guards": _fetched_one_by_one,
     "refusals confirmed in SQL": replaced(Cache, "_role", _refused_unasked),
 }
