@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.explore.cases import BY_NAME, CASES
-from tests.explore.report import HEADING, explore
+from tests.explore.report import explore
+from tests.explore.summary import HEADING
 from tests.explore.valkey import Server
 from worker import embedded
 

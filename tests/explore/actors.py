@@ -179,8 +179,12 @@ class Actors:
         """SIGKILL to whoever runs an actor; a sweeper elsewhere goes on with what is left."""
 
         async def work() -> None:
-            touched = {f"life:{actor}": "w", "outbox": "w"}
-            await self.stage.ask(f"SIGKILL {actor}", touched, lambda: self.stage.kill(actor))
+            def perform() -> None:
+                held = self.rows.transactions[actor].claimed if actor in self.rows.transactions else []
+                self.stage.also_touched({one.name: "w" for one in held})
+                self.stage.kill(actor)
+
+            await self.stage.ask(f"SIGKILL {actor}", {f"life:{actor}": "w", "outbox": "w"}, perform)
             self.relays("sweeper")
 
         self.act("killer", "killer", work())

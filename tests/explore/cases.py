@@ -233,7 +233,11 @@ def lost_reply(process: str) -> Callable[[Play], None]:
         change(play)
         play.happens(
             "network",
-            (f"LOSE a reply to {process}", {"server": "w"}, lambda: play.server.losing.add(process)),
+            (
+                f"LOSE a reply to {process}",
+                {f"connection:{process}": "w"},
+                lambda: play.server.losing.add(process),
+            ),
         )
 
     return play_case
@@ -257,7 +261,7 @@ def full(play: Play) -> None:
 
 def fills_up(play: Play) -> None:
     two_in_one_process(play)
-    play.happens("server", ("MEMORY full", {"server": "w"}, lambda: setattr(play.server, "full", True)))
+    play.happens("server", ("MEMORY full", {"room": "w"}, lambda: setattr(play.server, "full", True)))
 
 
 def swept(play: Play) -> None:
@@ -340,6 +344,7 @@ CASES = (
         setup=warmed,
         processes=BROKEN,
         failing=frozenset({"broken", "broken-too"}),
+        at_most=2500,
     ),
     Case(
         "hard, one loader fails",
@@ -348,8 +353,8 @@ CASES = (
         processes=BROKEN,
         failing=frozenset({"broken"}),
     ),
-    Case("a stamp is evicted", evictions("stamp"), setup=warmed),
-    Case("a hard stamp is evicted", evictions("hard"), setup=warmed),
+    Case("a stamp is evicted", evictions("stamp"), setup=warmed, at_most=1200),
+    Case("a hard stamp is evicted", evictions("hard"), setup=warmed, at_most=1200),
     Case("a hard stamp is evicted under a build", evicted_under_a_build),
     Case("an entry is evicted", evictions("entry")),
     Case("a lease ends early", evictions("lease")),

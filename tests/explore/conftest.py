@@ -1,14 +1,12 @@
-"""The explorer's server, and its table at the end of a test run."""
+"""The explorer's server, and what a test run has explored so far."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.explore.report import HEADING, Explored
+from tests.explore.once import Once
 from tests.explore.valkey import Server
-
-EXPLORED: dict[str, Explored] = {}
-"""What this test run has explored, by case."""
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +18,7 @@ def server(cache_url: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def explored() -> dict[str, Explored]:
-    """The cases that were explored so far."""
-    return EXPLORED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print explored, pruned, and whether each case was exhausted."""
-    if not EXPLORED:
-        return
-    terminalreporter.section("interleavings explored")
-    terminalreporter.write_line(HEADING)
-    for one in EXPLORED.values():
-        terminalreporter.write_line(str(one))
-    total = sum(one.found.explored for one in EXPLORED.values())
-    pruned = sum(one.found.pruned for one in EXPLORED.values())
-    terminalreporter.write_line(f"{total} explored, {pruned} pruned because they commute with one of these")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """The cases that were explored so far, by any process of this test run."""
+    mine = tmp_path_factory.getbasetemp()
+    return Once((mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "explored")

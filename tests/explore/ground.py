@@ -68,7 +68,7 @@ class Case:
     rest: tuple[EntryKey, ...] = (EntryKey("page", Scope("note", "1")),)
     lease_wait_s: float = 0.005
     cap: int = 4
-    at_most: int = 400
+    at_most: int = 300
 
 
 @dataclass

@@ -39,7 +39,7 @@ class Play(Actors):
             self.stage.drain()
         return self.stage.pending()
 
-    def step(self, thread: Thread) -> None:
+    def step(self, thread: Thread) -> Footprint:
         """One step, from the tape while this run repeats the last one; raises the Violation it led to."""
         if not self._begun:
             self.pending()
@@ -48,11 +48,12 @@ class Play(Actors):
         if at < len(tape) and tape[at][0] != thread:
             del tape[at:]
         self.server.begin(tape[at][1] if at < len(tape) else None)
-        self.stage.step(thread)
+        touched = self.stage.step(thread)
         taped = self.server.end()
         if at == len(tape):
             tape.append((thread, taped))
         self._nothing_broken()
+        return touched
 
     def finish(self) -> None:
         """All actors are done, or stuck: look at what is kept, let a sweeper run, look and read again."""

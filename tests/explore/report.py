@@ -15,8 +15,6 @@ from tests.explore.search import Found, Search
 from tests.explore.trace import Trace
 from tests.explore.valkey import Server
 
-HEADING = f"{'case':55} {'explored':>8} {'pruned':>8} {'longest':>7}  exhausted  seconds"
-
 
 @dataclass(frozen=True)
 class Explored:

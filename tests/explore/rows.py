@@ -7,6 +7,7 @@ reads are steps.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -37,9 +38,13 @@ class LoaderError(Exception):
 
 @dataclass(eq=False)
 class Recorded:
-    """An event in the outbox. `version`: the one that its commit made; `applied_at`: a step, once it is."""
+    """An event in the outbox.
+
+    `name`: the same in every order; `version`: the one that its commit made; `applied_at`: a step, in time.
+    """
 
     row: Row
+    name: str
     version: int
     hard: bool
     recorded_at: int
@@ -59,6 +64,7 @@ class Rows:
         self.transactions: dict[str, Transaction] = {}
         self.failing: frozenset[str] = frozenset()
         self.watched = False
+        self._names: Counter[str] = Counter()
 
     @property
     def latest(self) -> State:
@@ -70,6 +76,7 @@ class Rows:
     ) -> None:
         """One transaction: rows and the event that says so. Either may be missing only where a guard is."""
         rule = DOMAIN.rules_by_kind[event.kind] if event is not None else None
+        name = self._next_name(STRAND.get().actor.name)
         scopes = to_json(encode(rule.invalidates(event), DOMAIN) if rule is not None else []).decode()
 
         def perform() -> str:
@@ -79,10 +86,13 @@ class Rows:
                 self.committed_at.append(now)
             if event is not None:
                 row = Row(len(self.events) + 1, event.kind, event.model_dump_json(), scopes, 0)
-                self.events.append(Recorded(row, len(self.versions) - 1, isinstance(event, HARD), now))
+                hard = isinstance(event, HARD)
+                self.events.append(Recorded(row, name, len(self.versions) - 1, hard, now))
             return f"version {len(self.versions) - 1}"
 
-        footprint = {touched: "w", "outbox": "a"} if event is not None else {touched: "w"}
+        footprint = {touched: "w"}
+        if event is not None:
+            footprint |= {"outbox": "a", name: "w"}
         if self.watched:
             footprint["applied"] = "r"
         await self.stage.ask(f"COMMIT {touched} {event!r}", footprint, perform)
@@ -96,16 +106,28 @@ class Rows:
 
         def perform() -> Unsettled:
             waiting = [one.recorded_at for one in self.events if not one.settled]
+            self.touched()
             at = EPOCH + timedelta(microseconds=len(self.stage.trace))
             return Unsettled(at, EPOCH + timedelta(microseconds=min(waiting)) if waiting else None)
 
-        return await self.stage.ask("SELECT unsettled", {"outbox": "r"}, perform)  # type: ignore[no-any-return]
+        return await self.stage.ask("SELECT unsettled", {"outbox": "w"}, perform)  # type: ignore[no-any-return]
+
+    def touched(self, taken: Sequence[Recorded] = ()) -> None:
+        """The step under way looked at the whole outbox and took these rows."""
+        self.stage.only_read("outbox")
+        self.stage.also_touched({one.name: "w" if one in taken else "r" for one in self.events})
 
     def mark(self, events: Sequence[Recorded]) -> None:
         """From this step on, no read may show what was before these events."""
-        for event in events:
-            if event.applied_at is None:
-                event.applied_at = len(self.stage.trace)
+        news = [event for event in events if event.applied_at is None]
+        for event in news:
+            event.applied_at = len(self.stage.trace)
+        if not news:
+            self.stage.untouched("applied")
+
+    def _next_name(self, actor: str) -> str:
+        self._names[actor] += 1
+        return f"event:{actor}:{self._names[actor]}"
 
 
 class Snapshot:
@@ -174,9 +196,10 @@ class Transaction:
     ) -> None:
         try:
             if isinstance(error, Exception):
-                await self.rows.stage.ask("ROLLBACK", {"outbox": "w"}, self.release)
+                await self.rows.stage.ask("ROLLBACK", self._held(), self.release)
             elif error is None and self.claimed:
-                await self.rows.stage.ask("COMMIT settled", {"outbox": "w", "applied": "a"}, self._commit)
+                footprint = {**self._held(), "applied": "a"}
+                await self.rows.stage.ask("COMMIT settled", footprint, self._commit)
         finally:
             self.release()  # killed: Postgres rolls back in the killer's own step
 
@@ -187,6 +210,7 @@ class Transaction:
             self.claimed = [one for one in self.rows.events if not one.settled and one.holder is None]
             for one in self.claimed:
                 one.holder = self
+            self.rows.touched(self.claimed)
             return [one.row for one in self.claimed]
 
         self.rows.transactions[STRAND.get().actor.name] = self
@@ -207,6 +231,9 @@ class Transaction:
         for one in self.claimed:
             if one.holder is self:
                 one.holder = None
+
+    def _held(self) -> dict[str, str]:
+        return {one.name: "w" for one in self.claimed}
 
     def _commit(self) -> str:
         done = [one for one in self.claimed if one.row.id in self._settled]

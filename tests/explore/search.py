@@ -15,7 +15,11 @@ from typing import Protocol
 Thread = tuple[str | int, ...]
 """Who does a step: stable over every order in which the steps of others may come."""
 Footprint = Mapping[str, str]
-"""What a step touches: resource -> `r` read, `w` write, `d` delete, `a` add."""
+"""What a step touches: resource -> `r` read, `w` write, `d` delete, `a` add.
+
+What it does must follow from what it reads or writes. Whether a write is only a read may be known once it is
+done, and must follow from the same; a delete and an add are always one.
+"""
 
 
 class Violation(AssertionError):
@@ -28,8 +32,11 @@ class Run(Protocol):
     def pending(self) -> dict[Thread, Footprint]:
         """The step that each thread would do next; the same object for as long as it is the same step."""
 
-    def step(self, thread: Thread) -> None:
-        """Do the thread's next step; raises Violation."""
+    def step(self, thread: Thread) -> Footprint:
+        """Do the thread's next step; what it did touch, which may be less than it might have.
+
+        Raises Violation.
+        """
 
     def finish(self) -> None:
         """Check what is left when nobody has anything to do; raises Violation."""
@@ -56,12 +63,19 @@ class Node:
     pending: dict[Thread, Footprint]
     before: dict[Thread, int]
     """Bit set of the earlier steps that happen before each pending step."""
-    sleep: set[Thread]
+    sleep: dict[Thread, Footprint]
+    """Whose step another branch has done already, and what that touched."""
     wanted: set[Thread] = field(default_factory=set)
-    done: set[Thread] = field(default_factory=set)
+    done: dict[Thread, Footprint] = field(default_factory=dict)
+    """Whose step was tried here, and what it touched."""
     chosen: Thread = ()
     happened: int = 0
     """Bit set of the steps that happen before the chosen one, itself included."""
+
+    @property
+    def touched(self) -> Footprint:
+        """What the chosen step touched."""
+        return self.done[self.chosen]
 
 
 def clash(one: Footprint, other: Footprint) -> bool:
@@ -106,7 +120,7 @@ class Search:
         if self._path:
             self._advance(run)
         else:
-            self._enter(run.pending(), {}, set())
+            self._enter(run.pending(), {}, {})
         while self._path[-1].pending:
             if not self._choose():
                 self.found.pruned += 1  # all that could come next is covered by other branches
@@ -120,13 +134,12 @@ class Search:
     def _advance(self, run: Run) -> None:
         """Do the chosen step of the last node and look at the state after it."""
         node, index = self._path[-1], len(self._path) - 1
-        mine = node.pending[node.chosen]
         before = run.pending()
-        run.step(node.chosen)
+        mine = run.step(node.chosen)
         after = run.pending()
         happened = node.before[node.chosen] | 1 << index
         for earlier in self._path[:-1]:
-            if clash(earlier.pending[earlier.chosen], mine):
+            if clash(earlier.touched, mine):
                 happened |= earlier.happened
         node.happened = happened
         hence = {
@@ -136,19 +149,22 @@ class Search:
             for thread, footprint in after.items()
         }
         asleep = {
-            thread
-            for thread in node.sleep | node.done
+            thread: touched
+            for thread, touched in (node.sleep | node.done).items()
             if after.get(thread) is not None
             and after[thread] is before.get(thread)
-            and not clash(after[thread], mine)
+            and not clash(touched, mine)
         }
+        node.done[node.chosen] = mine
         if self._reduce:
             self._find_races(index)
             # Whom this step has ended might have gone first.
             node.wanted |= before.keys() - after.keys() - {node.chosen}
-        self._enter(after, hence, asleep if self._reduce else set())
+        self._enter(after, hence, asleep if self._reduce else {})
 
-    def _enter(self, pending: dict[Thread, Footprint], before: dict[Thread, int], sleep: set[Thread]) -> None:
+    def _enter(
+        self, pending: dict[Thread, Footprint], before: dict[Thread, int], sleep: dict[Thread, Footprint]
+    ) -> None:
         node = Node(pending, before or dict.fromkeys(pending, 0), sleep)
         if not self._reduce:
             node.wanted = set(pending)
@@ -163,14 +179,13 @@ class Search:
     def _find_races(self, index: int) -> None:
         """Wherever the last step could have come before one that it clashes with, that order is wanted."""
         node = self._path[index]
-        mine = node.pending[node.chosen]
         ordered = node.before[node.chosen]  # steps that come before it in any case
         for at in range(index - 1, -1, -1):
             earlier = self._path[at]
-            if not ordered >> at & 1 and clash(earlier.pending[earlier.chosen], mine):
+            if not ordered >> at & 1 and clash(earlier.touched, node.touched):
                 ordered |= earlier.happened
                 initials = self._initials(at, index)
-                if not initials & (earlier.wanted | earlier.sleep):
+                if not initials & (earlier.wanted | earlier.sleep.keys()):
                     earlier.wanted.add(min(initials, key=str))
 
     def _initials(self, at: int, index: int) -> set[Thread]:
@@ -197,8 +212,7 @@ class Search:
         """Go back to the last state from which another order is wanted."""
         while self._path:
             node = self._path[-1]
-            node.done.add(node.chosen)
-            left = node.wanted - node.done - node.sleep
+            left = node.wanted - node.done.keys() - node.sleep.keys()
             if left:
                 node.chosen = self._pick([thread for thread in node.pending if thread in left])
                 return True

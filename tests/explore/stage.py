@@ -85,6 +85,7 @@ class Stage(asyncio.BaseEventLoop):
         self.errors: list[str] = []
         self._soon: deque[asyncio.Handle] = deque()
         self._waiting: dict[Thread, Op] = {}
+        self._touched: dict[str, str] = {}
         self._outer: asyncio.AbstractEventLoop | None = None
         self.tasks: list[tuple[Strand, asyncio.Task[Any]]] = []
         self._ended = False
@@ -95,10 +96,11 @@ class Stage(asyncio.BaseEventLoop):
         """Every thread that waits for a step, and what the step touches."""
         return {thread: op.footprint for thread, op in self._waiting.items()}
 
-    def step(self, thread: Thread) -> None:
-        """Do the step and let its thread run to the next one."""
+    def step(self, thread: Thread) -> Footprint:
+        """Do the step and let its thread run to the next one; what the step touched."""
         op = self._waiting.pop(thread)
         actor = op.strand.actor
+        self._touched = touched = dict(op.footprint)
         if actor.before is not None:
             actor.before()
         try:
@@ -119,6 +121,7 @@ class Stage(asyncio.BaseEventLoop):
         elif future is not None:
             _answer(future, result, error)
         self.drain()
+        return touched
 
     def drain(self) -> None:
         """Let everybody run until each waits for a step."""
@@ -175,6 +178,21 @@ class Stage(asyncio.BaseEventLoop):
         self.close()
 
     # What the actors' code does
+
+    def only_read(self, *resources: str) -> None:
+        """The step under way changed nothing of what it might have changed."""
+        for resource in resources:
+            if self._touched.get(resource) == "w":
+                self._touched[resource] = "r"
+
+    def also_touched(self, more: Footprint) -> None:
+        """What the step under way touched was not known before."""
+        self._touched |= more
+
+    def untouched(self, *resources: str) -> None:
+        """The step under way neither changed these nor depends on them."""
+        for resource in resources:
+            self._touched.pop(resource, None)
 
     async def ask(self, what: object, footprint: Footprint, perform: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Ask for a step and wait until it is done."""

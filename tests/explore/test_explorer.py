@@ -11,7 +11,8 @@ import pytest
 from tests.explore.cases import BY_NAME, CASES
 from tests.explore.ground import Case
 from tests.explore.guards import GUARDS
-from tests.explore.report import Explored, explore
+from tests.explore.once import Once
+from tests.explore.report import explore
 from tests.explore.valkey import Server
 
 AT_LEAST = 10_000
@@ -28,21 +29,15 @@ QUICK = (
 )
 
 
-def once(case: Case, server: Server, explored: dict[str, Explored]) -> Explored:
-    if case.name not in explored:
-        explored[case.name] = explore(case, server, at_most=case.at_most)
-    return explored[case.name]
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_no_order_breaks_a_promise(case: Case, server: Server, explored: dict[str, Explored]) -> None:
-    one = once(case, server, explored)
+def test_no_order_breaks_a_promise(case: Case, server: Server, once: Once) -> None:
+    one = once.explored(case, server)
     assert one.found.violation is None, str(one)
     assert one.found.exhausted or one.found.explored == case.at_most
 
 
-def test_ten_thousand_orders_are_explored(server: Server, explored: dict[str, Explored]) -> None:
-    assert sum(once(case, server, explored).found.explored for case in CASES) >= AT_LEAST
+def test_ten_thousand_orders_are_explored(server: Server, once: Once) -> None:
+    assert sum(once.explored(case, server).found.explored for case in CASES) >= AT_LEAST
 
 
 @pytest.mark.parametrize("name", GUARDS)

@@ -181,24 +181,29 @@ class SteppedConnection:
         return replies
 
     def _carry_out(self, command: Command) -> object:
-        server = self._server
+        server, keys = self._server, touches(command, self._server.scripts)
         if server.down or self.run_number != server.run_number:
+            self._stage.untouched(*keys)
             raise ConnectionLost("the server of this connection is gone")
         if server.full and command[0] == b"EVALSHA":
+            self._stage.untouched(*keys)
             return OutOfMemoryError(FULL)
         self.server = server.run
+        before = server.values
         [reply] = server.do(command)
+        self._stage.only_read(*(key for key in keys if _same(before, server.values, key)))
         named = self._process, server.script(command)
         if self._process in server.losing or named == server.losing_script:
             server.losing.discard(self._process)
             server.losing_script = None
             raise ReplyLost(reply)
+        self._stage.only_read(f"connection:{self._process}")
         return reply
 
     def _footprint(self, command: Command) -> Footprint:
         touched = touches(command, self._server.scripts)
         self._server.used.update(key.encode() for key in touched)
-        touched["server"] = "r"
+        touched["server"] = touched["room"] = "r"
         if self._process in self._server.lossy:
             touched[f"connection:{self._process}"] = "w"
         return touched
@@ -217,6 +222,10 @@ def touches(command: Command, scripts: Mapping[bytes, str]) -> dict[str, str]:
     # begin: soft stamp, hard stamp, lease, entry; store: soft stamp, hard stamp, entry, lease; release: lease
     modes = {"begin": "wwwr", "store": "rrww", "release": "w"}[scripts[command[1]]]
     return dict(zip(keys, modes, strict=True))
+
+
+def _same(before: Mapping[bytes, bytes], after: Mapping[bytes, bytes], key: str) -> bool:
+    return before.get(key.encode()) == after.get(key.encode())
 
 
 class SteppedClient(CacheClient):
