@@ -11,9 +11,12 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import URL, make_url
 
+from tests.databases import Clones, Databases
 from worker import embedded
+
+pytest_plugins = ["tests.explore.summary"]
 
 
 def migrate_template(url: str) -> None:
@@ -78,29 +81,34 @@ def prefix() -> str:
 
 
 @pytest.fixture(scope="session")
-def template_database(server_urls: embedded.Urls) -> Iterator[URL]:
+def databases(server_urls: embedded.Urls) -> Iterator[Databases]:
+    """Makes and drops databases beside the tests."""
+    databases = Databases(make_url(server_urls.database))
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(scope="session")
+def template_database(server_urls: embedded.Urls, databases: Databases) -> Iterator[URL]:
     """A migrated database that nobody connects to; tests get clones of it."""
-    url = make_url(server_urls.database)
-    name = f"template_{secrets.token_hex(4)}"
-    _administer(url, f'CREATE DATABASE "{name}" TEMPLATE template0')
-    migrate_template(url.set(database=name).render_as_string(hide_password=False))
-    yield url.set(database=name)
-    _administer(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    url = make_url(server_urls.database).set(database=f"template_{secrets.token_hex(4)}")
+    databases.now(f'CREATE DATABASE "{url.database}" TEMPLATE template0')
+    migrate_template(url.render_as_string(hide_password=False))
+    yield url
+    databases.drop(str(url.database))
+
+
+@pytest.fixture(scope="session")
+def clones(databases: Databases, template_database: URL) -> Iterator[Clones]:
+    """Clones of the template."""
+    clones = Clones(databases, str(template_database.database))
+    yield clones
+    clones.close()
 
 
 @pytest.fixture
-def database_url(server_urls: embedded.Urls, template_database: URL) -> Iterator[str]:
+def database_url(server_urls: embedded.Urls, databases: Databases, clones: Clones) -> Iterator[str]:
     """A migrated, empty database of the test's own, as SQLAlchemy (asyncpg) takes it."""
-    url = make_url(server_urls.database)
-    name = f"test_{secrets.token_hex(6)}"
-    _administer(url, f'CREATE DATABASE "{name}" TEMPLATE "{template_database.database}"')
-    yield url.set(database=name).render_as_string(hide_password=False)
-    _administer(url, f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _administer(url: URL, statement: str) -> None:
-    engine: Engine = create_engine(
-        url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", poolclass=NullPool
-    )
-    with engine.connect() as connection:
-        connection.execute(text(statement))
+    url = make_url(server_urls.database).set(database=clones.take())
+    yield url.render_as_string(hide_password=False)
+    databases.drop(str(url.database))

@@ -1,0 +1,91 @@
+"""A database of its own for every test: clones of a migrated template.
+
+The next clone is made, and the last one dropped, by a thread while the tests go on, over a connection that
+stays. Where that fails, because a test had killed Postgres meanwhile, it is done again when it is needed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import psycopg
+from sqlalchemy import URL
+
+Done = Future[None]
+
+
+class Databases:
+    """Makes and drops databases on one server."""
+
+    def __init__(self, maintenance: URL) -> None:
+        plain = maintenance.set(drivername="postgresql")
+        self._url = plain.render_as_string(hide_password=False)
+        self._thread = ThreadPoolExecutor(1, "databases")  # the connection is used nowhere else
+        self._connection: psycopg.Connection | None = None
+        self._dropped: list[tuple[str, Done]] = []
+
+    def create(self, template: str, name: str) -> Done:
+        """Begin to make a database."""
+        return self._thread.submit(self._do, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+
+    def drop(self, name: str) -> None:
+        """Begin to drop a database, whoever is connected to it."""
+        self._dropped.append((name, self._thread.submit(self._do, _drop(name))))
+
+    def now(self, statement: str) -> None:
+        """Carry out a statement."""
+        self._thread.submit(self._do, statement).result()
+
+    def close(self) -> None:
+        """Wait for what was begun; what could not be dropped is dropped now."""
+        for name, done in self._dropped:
+            if done.exception() is not None:
+                self.now(_drop(name))
+        self._thread.submit(self._forget).result()
+        self._thread.shutdown()
+
+    def _do(self, statement: str) -> None:
+        try:
+            if self._connection is None:
+                self._connection = psycopg.connect(self._url, autocommit=True)
+            self._connection.execute(statement.encode())
+        except psycopg.OperationalError:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+class Clones:
+    """Clones of one template, the next one made ahead."""
+
+    def __init__(self, databases: Databases, template: str) -> None:
+        self._databases = databases
+        self._template = template
+        self._next = self._begin()
+
+    def take(self) -> str:
+        """The name of a fresh clone."""
+        name, made = self._next
+        if made.exception() is not None:
+            self._databases.drop(name)  # half of it may be there
+            name, made = self._begin()
+            made.result()
+        self._next = self._begin()
+        return name
+
+    def close(self) -> None:
+        """Drop the one that nobody took."""
+        self._databases.drop(self._next[0])
+
+    def _begin(self) -> tuple[str, Done]:
+        name = f"test_{secrets.token_hex(6)}"
+        return name, self._databases.create(self._template, name)
+
+
+def _drop(name: str) -> str:
+    return f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
