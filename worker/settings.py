@@ -29,6 +29,7 @@ from jobs.contracts import Lane
 from jobs.settings import Settings, Table
 
 WARMING_VARIABLE = "ENABLE_BACKGROUND_WARMING"
+TOKEN_NAME = r"^[A-Za-z0-9._-]{1,40}$"  # noqa: S105 - what a name looks like
 
 
 class Role(StrEnum):
@@ -174,7 +175,7 @@ class ScheduleSettings(Table):
 class TokenSettings(Table):
     """A row of [[api.tokens]]."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,40}$")
+    name: str = Field(pattern=TOKEN_NAME)
     """Whose token it is; written to the audit log."""
     role: Role
     """viewer or operator."""

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from importlib.resources import files
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
+from sqlalchemy import text
 
-from jobs.contracts import Lane
+from jobs.contracts import Lane, Warm
 from jobs.domain import Invalidation
 from jobs.outbox.record import InvalidationRequested
 from jobs.tasks import relay
 from tests.browser.conftest import OPERATOR, VIEWER, Site, complaints, signed_in, window
 from tests.integration.test_history import row
 from tests.notes import SCHEMA, note
-from worker.engine.depth import depth
+from worker.engine.depth import LaneDepth, depth
 from worker.history.job_rows import JobHistory
 from worker.history.presence import Presence
 
-SECTIONS = ("overview", "jobs", "dead", "schedule", "cache?kind=note&id=7", "audit")
+SECTIONS = ("overview", "jobs", "dead", "schedule", "cache?kind=note&id=7", "audit", "tokens")
 LIGHTEST_PAGE_BYTES = 150_000
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text()
-ACTS = re.compile("^(pause|resume|run|retry|discard|invalidate|warm|refresh)", re.IGNORECASE)
+ACTS = re.compile(
+    "^(pause|resume|run|retry|discard|invalidate|warm|refresh|cancel|set|add|revoke)", re.IGNORECASE
+)
 PHONE = {"width": 400, "height": 850}
 
 expect.set_options(timeout=20_000)
@@ -174,6 +178,101 @@ async def test_a_dead_letter_appears_while_the_page_is_open_and_is_discarded(
         await page.get_by_role("button", name="Discard").click()
         await page.get_by_role("button", name="Discard 1 dead letter").click()
         await expect(page.get_by_text("No dead letters")).to_be_visible()
+
+
+async def test_a_waiting_job_is_cancelled_after_a_confirmation(browser: Browser, site: Site) -> None:
+    asked = await site.stoker.enqueue(Warm(), delay=timedelta(hours=1))
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR, "jobs?state=deferred")
+        button = page.get_by_role("button", name="Cancel job warm.v1")
+        await button.click()
+        await page.get_by_role("dialog").get_by_role("button", name="Keep it").click()
+        assert await site.stoker.queue.is_open(asked.job_id)
+        await button.focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+        await expect(page.get_by_text("The job is cancelled.")).to_be_visible()
+        await expect(page.get_by_text("No job is like that")).to_be_visible()
+    assert not await site.stoker.queue.is_open(asked.job_id)
+    assert await actions(site) == ["job.cancel"]
+
+
+async def test_an_opened_job_can_be_cancelled_too(browser: Browser, site: Site) -> None:
+    asked = await site.stoker.enqueue(Warm(), delay=timedelta(hours=1))
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR, "jobs?state=deferred")
+        await page.get_by_role("button", name="Open job warm.v1").click()
+        await page.locator(".panel").get_by_role("button", name="Cancel job warm.v1").click()
+        await page.get_by_role("button", name="Cancel the job").click()
+        await expect(page.get_by_text("The job is cancelled.")).to_be_visible()
+    assert not await site.stoker.queue.is_open(asked.job_id)
+
+
+async def test_a_lane_is_paused_resumed_and_given_slots(browser: Browser, site: Site) -> None:
+    async def lane() -> LaneDepth:
+        return (await depth(site.stoker.queue))[Lane.WARM]
+
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR)
+        await page.get_by_role("button", name="Pause lane warm").click()
+        assert not (await lane()).paused
+        await page.get_by_role("dialog").get_by_role("button", name="Pause it").click()
+        resume = page.get_by_role("button", name="Resume lane warm")
+        await expect(resume).to_be_visible()
+        assert (await lane()).paused
+        await resume.click()
+        await expect(page.get_by_role("button", name="Pause lane warm")).to_be_visible()
+        slots = page.get_by_role("button", name="Set the slots of lane warm")
+        await slots.click()
+        field = page.get_by_label("Jobs at once")
+        await field.fill("0")
+        await page.keyboard.press("Enter")
+        await expect(field).to_be_visible()  # none at all is a pause
+        await field.fill("7")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("Lane warm: 7 slots in each worker.")).to_be_visible()
+        assert (await lane()).slots == 7
+        await slots.click()
+        await field.fill("")
+        await page.get_by_role("dialog").get_by_role("button", name="Set").click()
+        await expect(page.get_by_text("Lane warm: as each worker's settings say.")).to_be_visible()
+        assert (await lane()).slots is None
+    assert await actions(site) == ["lane.pause", "lane.resume", "lane.set", "lane.set"]
+
+
+async def test_a_token_is_shown_once_and_ends_when_it_is_revoked(browser: Browser, site: Site) -> None:
+    async with window(browser) as context, window(browser) as another:
+        page = await signed_in(context, site, OPERATOR, "tokens")
+        await page.get_by_label("Whose").fill("ann")
+        await page.get_by_label("Role").select_option("operator")
+        await page.get_by_role("button", name="Add a token").click()
+        token = await page.get_by_label("The token of ann").input_value()
+        await page.get_by_role("button", name="Close").click()
+        await page.reload()
+        await expect(page.get_by_role("cell", name="ann", exact=True)).to_be_visible()
+        await expect(page.get_by_label("The token of ann")).to_have_count(0)
+
+        theirs = await signed_in(another, site, token)
+        await page.get_by_role("button", name="Revoke token ann").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Revoke ann").click()
+        await expect(page.get_by_text("ann is revoked.")).to_be_visible()
+        await expect(theirs.get_by_label("Token")).to_be_visible()
+    assert await actions(site) == ["token.add", "token.revoke"]
+
+
+async def test_viewers_have_no_section_of_tokens(browser: Browser, site: Site) -> None:
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER, "tokens")
+        await expect(page.locator(".verdict")).to_be_visible()  # the overview instead
+        await expect(page.get_by_role("link", name="Tokens")).to_have_count(0)
+        asked = """async () => (await fetch("/api/tokens")).status"""
+        assert await page.evaluate(asked) == 403
+
+
+async def actions(site: Site) -> list[str]:
+    """What the audit log says, in its order."""
+    async with site.stoker.engine.connect() as connection:
+        return list(await connection.scalars(text("SELECT action FROM audit_log ORDER BY id")))
 
 
 async def test_a_viewer_sees_everything_and_cannot_act(browser: Browser, site: Site) -> None:

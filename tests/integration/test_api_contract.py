@@ -49,6 +49,8 @@ OPEN = {"/healthz", "/readyz"}
 ANYBODY = OPEN | {"/api/session"}
 """Answer whoever asks: probes, and who is signed in."""
 LOOKS = {"GET"}
+OPERATORS_ONLY = {"/api/tokens"}
+"""Not even looked at by a viewer."""
 START_S = 30
 
 
@@ -158,6 +160,8 @@ BODIES = {
     "/api/jobs/dead/discard": {"all": True},
     "/api/jobs/lanes/{lane}/slots": {"slots": None},
     "/api/session": {"token": VIEWER},
+    "/api/tokens": {"name": "ann"},
+    "/api/tokens/revoke": {"name": "ann"},
 }
 QUERIES = {"/api/cache/scope": {"kind": "shelf", "id": "a"}, "/api/history": {"series": "lane:warm:ready"}}
 
@@ -180,7 +184,7 @@ def test_each_role_may_what_it_should_on_each_route(served: Served) -> None:
             assert answers["nobody"] == answers["operator"] == 200, told
             continue
         assert answers["nobody"] == answers["stranger"] == 401, told
-        acts = method not in LOOKS and path != "/api/session"
+        acts = (method not in LOOKS and path != "/api/session") or path in OPERATORS_ONLY
         assert (answers["viewer"] == 403) is acts, told
     assert tried > 100
 

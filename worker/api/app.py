@@ -8,7 +8,19 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from jobs.stoker import Stoker
-from worker.api import cache, dead, failures, jobs, lanes, operations, overview, page, schedule, session
+from worker.api import (
+    cache,
+    dead,
+    failures,
+    jobs,
+    lanes,
+    operations,
+    overview,
+    page,
+    schedule,
+    session,
+    tokens,
+)
 from worker.api.access import Access
 from worker.api.limits import BodyLimit
 from worker.console.live import Live
@@ -31,17 +43,17 @@ def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
     )
     app.state.stoker = stoker
     app.state.settings = settings
-    tokens = Tokens(settings.api.tokens, stoker.engine)
-    sessions = Sessions(stoker.engine, tokens, settings.api.session_s)
+    known = Tokens(settings.api.tokens, stoker.engine)
+    sessions = Sessions(stoker.engine, known, settings.api.session_s)
     # Cookies know no ports: the installation's id keeps two of them on one host apart.
-    app.state.access = Access(settings.api, tokens, sessions, f"stoker_{stoker.installation}")
+    app.state.access = Access(settings.api, known, sessions, f"stoker_{stoker.installation}")
     app.state.live = Live(lambda: _picture(stoker, settings))
     app.state.assets = page.load()
     app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes)
     app.add_middleware(page.StrictHeaders)
     failures.install(app)
     # `dead` goes before `jobs`, which takes whatever stands in that place for a job's id.
-    for module in (cache, lanes, dead, jobs, schedule, overview, session, operations, page):
+    for module in (cache, lanes, dead, jobs, schedule, overview, session, tokens, operations, page):
         app.include_router(module.router)
     return app
 

@@ -31,10 +31,8 @@ def add(
     """Make a token and print it, once: only its hash is kept."""
 
     async def make(stoker: Stoker, settings: WorkerSettings) -> str:
-        if name in {token.name for token in settings.api.tokens}:
-            raise typer.BadParameter("the settings have a token of this name", param_hint="NAME")
         try:
-            return await tokens.add(stoker, us().actor, name, role)
+            return await tokens.add(stoker, us().actor, name, role, settings.api.tokens)
         except ValidationError as error:
             raise typer.BadParameter("letters, digits, . _ - only, at most 40", param_hint="NAME") from error
 

@@ -84,6 +84,10 @@ class Tokens(Mapping[str, TokenSettings]):
             return
         self._loaded = True
 
+    def outdated(self) -> None:
+        """Look the table up when it is asked for next: it was just changed."""
+        self._reload_at = 0.0
+
     def find(self, given: str) -> TokenSettings | None:
         """The token that was given; None for one that nobody has."""
         digest = hashlib.sha256(given.encode()).hexdigest()
@@ -115,8 +119,12 @@ async def require_tokens(stoker: Stoker, settings: WorkerSettings) -> None:
         )
 
 
-async def add(stoker: Stoker, actor: Actor, name: str, role: Role) -> str:
-    """Make a token and return it: the only time that anybody sees it. Raises TokenTaken or BadRequest."""
+async def add(
+    stoker: Stoker, actor: Actor, name: str, role: Role, of_settings: Sequence[TokenSettings] = ()
+) -> str:
+    """Make a token and return it: the only time that anybody sees it. Raises TokenTaken."""
+    if name in {token.name for token in of_settings}:
+        raise TokenTaken(f"the settings have a token {name!r}: choose another name", field="name")
     given = secrets.token_urlsafe(TOKEN_BYTES)
     checked = TokenSettings(name=name, role=role, sha256=hashlib.sha256(given.encode()).hexdigest())
     row = insert(api_tokens).values(name=checked.name, role=role.value, sha256=checked.digest)

@@ -24,6 +24,10 @@ export function post(path, body) {
   return ask("POST", path, body);
 }
 
+export function put(path, body) {
+  return ask("PUT", path, body);
+}
+
 export function remove(path) {
   return ask("DELETE", path);
 }

@@ -5,7 +5,7 @@ import { fill, h } from "./dom.js";
 import { NONE, clock } from "./format.js";
 import { empty, field, listing, select, table } from "./parts.js";
 
-const ACTIONS = [["", "Everything"], ["cache", "Cache"], ["dead", "Dead letters"], ["schedule", "Schedule"], ["lane", "Lanes"]];
+const ACTIONS = [["", "Everything"], ["cache", "Cache"], ["dead", "Dead letters"], ["schedule", "Schedule"], ["lane", "Lanes"], ["job", "Jobs"], ["token", "Tokens"]];
 const LIMIT = 50;
 
 export function audit(main, context, filters) {

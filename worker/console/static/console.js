@@ -11,8 +11,10 @@ import { Live } from "./live.js";
 import { overview } from "./overview.js";
 import { failed, field } from "./parts.js";
 import { schedule } from "./schedule.js";
+import { tokens } from "./tokens.js";
 
-const SECTIONS = { overview: ["Overview", overview], jobs: ["Jobs", jobs], dead: ["Dead letters", dead], schedule: ["Schedule", schedule], cache: ["Cache", cache], audit: ["Audit", audit] };
+const SECTIONS = { overview: ["Overview", overview], jobs: ["Jobs", jobs], dead: ["Dead letters", dead], schedule: ["Schedule", schedule], cache: ["Cache", cache], audit: ["Audit", audit], tokens: ["Tokens", tokens] };
+const OPERATORS_ONLY = new Set(["tokens"]);
 
 const main = document.getElementById("main");
 const top = document.getElementById("top");
@@ -20,9 +22,14 @@ const banner = document.getElementById("banner");
 
 const page = { session: null, live: null, section: null, name: null, mark: null, due: 0, timer: null };
 
+/** The sections of whoever is signed in. */
+function sections() {
+  return Object.keys(SECTIONS).filter((name) => page.session?.role === "operator" || !OPERATORS_ONLY.has(name));
+}
+
 function route() {
   const [name, query] = location.hash.replace(/^#\/?/, "").split("?");
-  return { name: name in SECTIONS ? name : "overview", filters: Object.fromEntries(new URLSearchParams(query ?? "")) };
+  return { name: sections().includes(name) ? name : "overview", filters: Object.fromEntries(new URLSearchParams(query ?? "")) };
 }
 
 function go(name, filters = {}) {
@@ -109,8 +116,8 @@ function drawTop() {
   const { session } = page;
   fill(top,
     h("a", { class: "brand", href: "#/overview" }, h("img", { src: "/console/icon.svg", alt: "", width: 22, height: 22 }), "Stoker"),
-    session.signed_in && h("nav", { "aria-label": "Sections" }, Object.entries(SECTIONS).map(([name, [label]]) =>
-      h("a", { href: `#/${name}`, data: { name } }, label, name === "dead" && h("span", { class: "badge", hidden: true })))),
+    session.signed_in && h("nav", { "aria-label": "Sections" }, sections().map((name) =>
+      h("a", { href: `#/${name}`, data: { name } }, SECTIONS[name][0], name === "dead" && h("span", { class: "badge", hidden: true })))),
     session.signed_in && h("div", { class: "who" },
       h("span", { class: "status" }, h("i", { "aria-hidden": "true" }), h("span", {}, "Connecting")),
       h("span", { class: "name" }, session.name, h("span", { class: "role" }, session.role)),
@@ -186,8 +193,8 @@ document.addEventListener("keydown", (event) => {
       event.preventDefault();
       search.focus();
     }
-  } else if (event.key >= "1" && event.key <= "6") {
-    go(Object.keys(SECTIONS)[Number(event.key) - 1]);
+  } else if (sections()[Number(event.key) - 1]) {
+    go(sections()[Number(event.key) - 1]);
   }
 });
 

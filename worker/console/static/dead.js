@@ -29,7 +29,7 @@ function draw(group, context, reload) {
         h("p", { class: "muted" }, `${group.reason} in lane ${group.lane} · last ${ago(group.last_died_at)}`, group.letters > 1 && ` · first ${ago(group.first_died_at)}`))),
     h("p", { class: "error" }, group.error),
     h("div", { class: "actions" },
-      h("button", { type: "button", data: { key: `see-${group.fingerprint}` }, on: { click: () => letters(group) } }, group.letters === 1 ? "Show it" : "Show them"),
+      h("button", { type: "button", data: { key: `see-${group.fingerprint}` }, on: { click: () => letters(group, context) } }, group.letters === 1 ? "Show it" : "Show them"),
       context.operator && buttons({ fingerprint: group.fingerprint }, group.letters, `of ${group.kind}`, reload, group.fingerprint)));
 }
 
@@ -55,7 +55,7 @@ function buttons(which, number, what, reload, key) {
   ];
 }
 
-function letters(group) {
+function letters(group, context) {
   const opened = panel(group.kind, h("div"));
   const reload = listing(opened.room, () => get("/api/jobs/dead", { fingerprint: group.fingerprint, limit: 100 }), ({ dead: found }) =>
     found.length ? [
@@ -64,7 +64,7 @@ function letters(group) {
         { label: "Job", kind: "mono main", cell: (letter) => letter.job_id },
         { label: "Tries", kind: "number", cell: (letter) => count(letter.attempts) },
         { label: "Died", kind: "number", cell: (letter) => clock(letter.died_at) },
-      ], found, { key: (letter) => letter.id, open: (letter) => show(letter.job_id), openLabel: (letter) => `Open job ${letter.job_id}` }),
+      ], found, { key: (letter) => letter.id, open: (letter) => show(letter.job_id, context), openLabel: (letter) => `Open job ${letter.job_id}` }),
     ] : empty("None is left", "They were retried or discarded meanwhile."));
   reload();
 }

@@ -1,12 +1,13 @@
 // Jobs: what runs, what ended, and one of them in full. Filters live in the address, so a view can be shared.
 
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { fill, h } from "./dom.js";
 import { NONE, ago, clock, seconds } from "./format.js";
-import { empty, facts, failed, field, listing, loading, panel, select, state, table } from "./parts.js";
+import { act, confirm, empty, facts, failed, field, listing, loading, panel, select, state, table } from "./parts.js";
 
 const STATES = [["", "Running, ended"], ["ready", "Ready"], ["deferred", "Deferred"], ["running", "Running"], ["parked", "Parked"], ["done", "Done"], ["failed", "Failed, retried"], ["dead", "Dead"]];
 const LIMIT = 50;
+const SAID = { cancelled: "The job is cancelled.", cancelling: "The job is being ended.", not_found: "The job had ended by itself." };
 
 export function jobs(main, context, filters) {
   const room = h("div");
@@ -36,7 +37,7 @@ export function jobs(main, context, filters) {
     fill(pages,
       before !== null && h("button", { type: "button", data: { key: "newest" }, on: { click: () => turn(null) } }, "Newest"),
       more && h("button", { type: "button", data: { key: "older" }, on: { click: () => turn(found.ended.at(-1).id) } }, "Older"));
-    return draw(found, filters);
+    return draw(found, filters, context, reload);
   });
 
   function turn(to) {
@@ -49,28 +50,40 @@ export function jobs(main, context, filters) {
   return { changed: (last) => String(last.jobs), reload: () => before === null && reload(), everyMs: 2000 };
 }
 
-function draw(found, filters) {
+function draw(found, filters, context, reload) {
   if (!found.live.length && !found.ended.length) {
     const filtered = Object.values(filters).some(Boolean);
     return filtered
       ? empty("No job is like that", "Finished jobs are kept for a while, failures for thirty days.")
       : empty("No job yet", "Jobs appear here as soon as a worker runs them.");
   }
-  return [found.live.length > 0 && liveTable(found.live), found.ended.length > 0 && endedTable(found.ended)];
+  return [found.live.length > 0 && liveTable(found.live, context, reload), found.ended.length > 0 && endedTable(found.ended, context)];
 }
 
-function liveTable(rows) {
-  return table("In the queue", [
+function liveTable(rows, context, reload) {
+  const columns = [
     { label: "Contract", kind: "main", cell: (job) => job.kind },
     { label: "State", cell: (job) => state(job.state) },
     { label: "Lane", cell: (job) => job.lane },
     { label: "Scope", kind: "mono", cell: (job) => job.scope ?? NONE },
     { label: "Enqueued", kind: "number", cell: (job) => ago(job.enqueued_at) },
     { label: "Due", kind: "number", cell: (job) => (job.state === "running" ? NONE : ago(job.due_at)) },
-  ], rows, { key: (job) => `live-${job.job_id}`, open: (job) => show(job.job_id), openLabel: (job) => `Open job ${job.kind} ${job.job_id}` });
+  ];
+  if (context.operator) columns.push({ label: "Action", kind: "actions", cell: (job) => cancelButton(job, reload) });
+  return table("In the queue", columns, rows, { key: (job) => `live-${job.job_id}`, open: (job) => show(job.job_id, context, reload), openLabel: (job) => `Open job ${job.kind} ${job.job_id}` });
 }
 
-function endedTable(rows) {
+function cancelButton(job, after) {
+  return h("button", { type: "button", class: "small danger", data: { key: `cancel-${job.job_id}` }, "aria-label": `Cancel job ${job.kind} ${job.job_id}`, on: { click: async (event) => {
+    const button = event.currentTarget;
+    const fate = job.state === "running" ? "It runs: its worker ends it within a second, and it will not run again." : "It will not run. Requests that joined it go with it.";
+    if (!(await confirm({ title: `Cancel ${job.kind}?`, text: `${job.scope ? `About ${job.scope}. ` : ""}${fate}`, action: "Cancel the job", keep: "Keep it", danger: true }))) return;
+    await act(button, async () => SAID[(await post(`/api/jobs/${encodeURIComponent(job.job_id)}/cancel`)).answer]);
+    after?.();
+  } } }, "Cancel");
+}
+
+function endedTable(rows, context) {
   return table("Ended", [
     { label: "Contract", kind: "main", cell: (job) => job.kind },
     { label: "State", cell: (job) => [state(job.state, job.state === "done" ? job.outcome : job.state), job.attempt > 1 && h("span", { class: "muted" }, ` run ${job.attempt}`)] },
@@ -80,15 +93,18 @@ function endedTable(rows) {
     { label: "Waited", kind: "number", cell: (job) => seconds(job.waited_s) },
     { label: "Ran", kind: "number", cell: (job) => seconds(job.ran_s) },
     { label: "Ended", kind: "number", cell: (job) => h("time", { datetime: job.ended_at, title: job.ended_at }, clock(job.ended_at)) },
-  ], rows, { key: (job) => job.id, open: (job) => job.job_id && show(job.job_id), openLabel: (job) => `Open job ${job.kind}, ended ${clock(job.ended_at)}` });
+  ], rows, { key: (job) => job.id, open: (job) => job.job_id && show(job.job_id, context), openLabel: (job) => `Open job ${job.kind}, ended ${clock(job.ended_at)}` });
 }
 
 /** One job in full. */
-export async function show(id) {
+export async function show(id, context, after) {
   const opened = panel("Job", loading());
   async function load() {
     try {
-      fill(opened.room, drawOne(await get(`/api/jobs/${encodeURIComponent(id)}`)));
+      fill(opened.room, drawOne(await get(`/api/jobs/${encodeURIComponent(id)}`), context, () => {
+        load();
+        after?.();
+      }));
     } catch (error) {
       fill(opened.room, failed(error, load));
     }
@@ -96,7 +112,7 @@ export async function show(id) {
   await load();
 }
 
-function drawOne(job) {
+function drawOne(job, context, after) {
   const stands = job.live ? state(job.live.state) : job.dead ? state("dead") : job.runs.length ? state(job.runs[0].state, job.runs[0].outcome) : NONE;
   return [
     facts([
@@ -107,6 +123,7 @@ function drawOne(job) {
       ["Id", h("code", {}, job.job_id)],
       job.live && ["Enqueued", clock(job.live.enqueued_at)],
     ]),
+    job.live && context.operator && h("div", { class: "actions" }, cancelButton(job.live, after)),
     h("h3", {}, "Arguments"),
     job.arguments_hidden ? h("p", { class: "muted" }, "Only operators see arguments.") : h("pre", { tabindex: "0" }, JSON.stringify(job.arguments, null, 2) ?? NONE),
     h("h3", {}, "Timeline"),

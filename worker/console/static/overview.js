@@ -1,10 +1,10 @@
 // Is the cache right, is it warm, is the worker keeping up.
 
-import { get, post } from "./api.js";
+import { post, put } from "./api.js";
 import { fill, h, icon, say } from "./dom.js";
 import { NONE, count, percent, plural, rate, seconds } from "./format.js";
 import { history } from "./history.js";
-import { act, causes, empty, loading, table } from "./parts.js";
+import { act, ask, causes, confirm, empty, loading, table } from "./parts.js";
 
 const SIGNS = { well: "ok", untried: "wait", watch: "warn", wrong: "bad" };
 const PLACES = { right: "#/cache", warm: "#/cache", worker: "#/jobs", servers: "#/overview" };
@@ -143,12 +143,13 @@ function laneTable(lanes, context) {
     { label: "Deferred", kind: "number", cell: (lane) => count(lane.deferred) },
     { label: "Running", kind: "number", cell: (lane) => count(lane.running) },
     { label: "Dead", kind: "number", cell: (lane) => (lane.dead ? h("a", { class: "bad", href: "#/dead" }, count(lane.dead)) : "0") },
+    { label: "Slots", kind: "number", cell: (lane) => (lane.slots === null ? h("span", { class: "muted", title: "As each worker's settings say" }, "settings") : count(lane.slots)) },
     { label: "Oldest ready", kind: "number", cell: (lane) => (lane.oldest_ready_age_s ? seconds(lane.oldest_ready_age_s) : NONE) },
     { label: "A minute", kind: "number", cell: (lane) => rate(lane.done_per_minute) },
     { label: "Wait p50", kind: "number", cell: (lane) => seconds(lane.wait_p50_s) },
     { label: "Wait p99", kind: "number", cell: (lane) => seconds(lane.wait_p99_s) },
   ];
-  if (context.operator) columns.push({ label: "Action", kind: "actions", cell: (lane) => pauseButton(lane) });
+  if (context.operator) columns.push({ label: "Action", kind: "actions", cell: (lane) => h("span", { class: "actions" }, slotsButton(lane), pauseButton(lane)) });
   return table("Lanes", columns, found);
 }
 
@@ -156,11 +157,35 @@ function pauseButton(lane) {
   const verb = lane.paused ? "Resume" : "Pause";
   return h("button", {
     type: "button", class: "small", data: { key: `pause-${lane.name}` }, "aria-label": `${verb} lane ${lane.name}`,
-    on: { click: (event) => act(event.currentTarget, async () => {
-      await post(`/api/jobs/lanes/${lane.name}/${verb.toLowerCase()}`);
-      return `Lane ${lane.name} is ${lane.paused ? "running again" : "paused"}.`;
-    }) },
+    on: { click: async (event) => {
+      const button = event.currentTarget;
+      const text = "No worker begins one of its jobs until it is resumed; running ones go on. Recorded changes are applied all the same.";
+      if (!lane.paused && !(await confirm({ title: `Pause lane ${lane.name}?`, text, action: "Pause it" }))) return;
+      await act(button, async () => {
+        await post(`/api/jobs/lanes/${lane.name}/${verb.toLowerCase()}`);
+        return `Lane ${lane.name} is ${lane.paused ? "running again" : "paused"}.`;
+      });
+    } },
   }, verb);
+}
+
+function slotsButton(lane) {
+  return h("button", {
+    type: "button", class: "small", data: { key: `slots-${lane.name}` }, "aria-label": `Set the slots of lane ${lane.name}`,
+    on: { click: async (event) => {
+      const button = event.currentTarget;
+      const control = h("input", { type: "number", min: 1, max: 1000, step: 1, value: lane.slots ?? "", placeholder: "as the settings say" });
+      const given = await ask({
+        title: `Slots of lane ${lane.name}`, label: "Jobs at once", control, action: "Set",
+        text: "How many of its jobs run at once in each worker, within two seconds. Empty: as each worker's settings say.",
+      });
+      if (given === null) return;
+      await act(button, async () => {
+        await put(`/api/jobs/lanes/${lane.name}/slots`, { slots: given === "" ? null : Number(given) });
+        return given === "" ? `Lane ${lane.name}: as each worker's settings say.` : `Lane ${lane.name}: ${plural(Number(given), "slot")} in each worker.`;
+      });
+    } },
+  }, "Slots");
 }
 
 function viewTable(views) {

@@ -42,7 +42,7 @@ export function failed(error, retry) {
     retry && h("button", { type: "button", data: { key: "again" }, on: { click: retry } }, "Try again"));
 }
 
-const TONES = { done: "ok", valid: "ok", running: "live", ready: "live", failed: "warn", retried: "warn", deferred: "quiet", skipped: "quiet", claimed: "live", absent: "quiet", invalidated: "warn", expired: "quiet", dead: "bad", parked: "warn", lost: "warn" };
+const TONES = { done: "ok", valid: "ok", running: "live", ready: "live", failed: "warn", retried: "warn", deferred: "quiet", skipped: "quiet", claimed: "live", absent: "quiet", invalidated: "warn", expired: "quiet", dead: "bad", parked: "warn", lost: "warn", revoked: "quiet" };
 
 export function state(name, text = name) {
   return h("span", { class: `state ${TONES[name] ?? "ok"}` }, text.replaceAll("_", " "));
@@ -75,14 +75,14 @@ export function listing(room, load, draw) {
 }
 
 /** Ask before something that cannot be taken back. */
-export function confirm({ title, text, action, danger = false }) {
+export function confirm({ title, text, action, keep = "Cancel", danger = false }) {
   return new Promise((resolve) => {
     const dialog = h("dialog", { class: "ask", "aria-labelledby": "ask-title" },
       h("form", { method: "dialog" },
         h("h2", { id: "ask-title" }, title),
         h("p", {}, text),
         h("div", { class: "actions" },
-          h("button", { value: "no", autofocus: true }, "Cancel"),
+          h("button", { value: "no", autofocus: true }, keep),
           h("button", { value: "yes", class: danger ? "danger" : "primary" }, action))));
     dialog.addEventListener("close", () => {
       dialog.remove();
@@ -90,6 +90,33 @@ export function confirm({ title, text, action, danger = false }) {
     });
     document.body.append(dialog);
     dialog.showModal();
+  });
+}
+
+/** Ask for one value; null if nothing is to be done. `control` is made by `h` and holds it. */
+export function ask({ title, text, label, control, action }) {
+  return new Promise((resolve) => {
+    const dialog = h("dialog", { class: "ask", "aria-labelledby": "ask-title" },
+      h("form", { method: "dialog" },
+        h("h2", { id: "ask-title" }, title),
+        h("p", {}, text),
+        field(label, control),
+        h("div", { class: "actions" },
+          h("button", { value: "no", formnovalidate: true }, "Cancel"),
+          h("button", { value: "yes", class: "primary" }, action))));
+    // Enter in the field is the action, not the first button.
+    control.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      if (control.reportValidity()) dialog.close("yes");
+    });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes" ? control.value.trim() : null);
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+    control.focus();
   });
 }
 
