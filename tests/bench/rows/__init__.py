@@ -21,6 +21,7 @@ from tests.bench.rows import (
     invalidate_flat,
     invalidate_scan,
     job_start,
+    memory,
     record_cost,
     warm,
 )
@@ -39,6 +40,6 @@ class Row:
 MODULES = (
     *(hit_body, change_applied, burst),
     *(hit_decoded, hit_near, invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
-    *(job_start, record_cost, drain, idle),
+    *(job_start, record_cost, drain, memory, idle),
 )
 ROWS = tuple(Row(module.IDS, module.measure) for module in MODULES)
