@@ -68,6 +68,9 @@ class CacheSettings(Table):
     near_bytes: int = Field(default=32 * 1024 * 1024, ge=0)
     """Memory in bytes in which each process keeps entries it read, served only after their stamps were read;
     0 keeps none."""
+    near_unasked_ms: int = Field(default=0, ge=0, le=60_000)
+    """Milliseconds for which a kept entry that was found valid is served without asking Redis; 0 always asks.
+    For that long a process may show what a change has replaced. Never for entries that access guards."""
     timeout_s: PositiveFloat = 0.5
     """Seconds for one call to the cache Redis, after which the breaker opens."""
     connections: PositiveInt = 8

@@ -67,7 +67,7 @@ class Stoker:
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
-        self._outbox = Outbox(domain, engine, self._ringer)
+        self._outbox = Outbox(domain, engine, self._ringer, self.cache.store.unasked.ask_again)
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
             asyncio.create_task(self._flush_accounting(), name="accounting"),
@@ -157,6 +157,7 @@ class Stoker:
             views = one.views or self.domain.view_names_by_scope.get(one.scope.kind, frozenset())
             stamps |= store.stamps_of(one.scope, views, hard=one.hard)
         await store.unlink(stamps)
+        store.unasked.ask_again()
 
     def vitals(self) -> dict[str, float]:
         """What only this process knows of itself, by name, for its own metrics; costs nothing to ask.
@@ -191,7 +192,8 @@ class Stoker:
             limit=timedelta(seconds=settings.loaders.statement_timeout_s * 1.5),
         )
         near = NearCache(settings.cache.near_bytes)
-        store = Store(client, keys, timedelta(seconds=settings.cache.lease_s), near)
+        lease = timedelta(seconds=settings.cache.lease_s)
+        store = Store(client, keys, lease, near, settings.cache.near_unasked_ms)
         filler = Filler(self.domain, store, loads, settings, self.accounting, self._detached)
         breaker = Breaker(client, lambda: unsettled(self.engine), settings.cache)
         return Cache(filler, breaker, self._ask_refresh)

@@ -41,6 +41,11 @@ class Catalog:
         return {view.name: view for view in self.views}
 
     @cached_property
+    def access_views(self) -> frozenset[str]:
+        """The names of the views that say who may read others."""
+        return frozenset(view.access_view for view in self.views if view.access is Access.MEMBERS)
+
+    @cached_property
     def view_names_by_scope(self) -> Mapping[str, frozenset[str]]:
         """The names of the views of each scope kind."""
         return {

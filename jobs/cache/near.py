@@ -1,7 +1,7 @@
 """Entries kept in this process, so that a hit moves stamps instead of bodies.
 
-As fresh as Redis: an entry is served only after its stamps were read in this very request (RACES 20). What
-is dropped here costs a longer reply, nothing else.
+As fresh as Redis: an entry is served only after its stamps were read in this very request (RACES 20), unless
+`unasked` is on. What is dropped here costs a longer reply, nothing else.
 """
 
 from __future__ import annotations

@@ -22,12 +22,16 @@ class Command(NamedTuple):
 
 
 class Question:
-    """Entries to look at, all in one command: in full, or without the bytes that are kept near."""
+    """Entries to look at, all in one command: in full, or without the bytes that are kept near.
 
-    __slots__ = ("_commands", "names")
+    `may_go_unasked`: whether those that were found valid a moment ago may be served as they are.
+    """
 
-    def __init__(self, names: Iterable[EntryNames]) -> None:
+    __slots__ = ("_commands", "may_go_unasked", "names")
+
+    def __init__(self, names: Iterable[EntryNames], *, may_go_unasked: bool = False) -> None:
         self.names = tuple(names)
+        self.may_go_unasked = may_go_unasked
         self._commands: dict[tuple[bool, ...], Command] = {}
 
     def command(self, kept: Sequence[Near | None]) -> Command:

@@ -77,7 +77,10 @@ class Cache:
         """What the cache holds for these entries and for the access entries that guard them, at one time."""
         if len(plans) == 1:
             return [_look(plans[0], await self.store.fetch(plans[0].question))]
-        question = Question(dict.fromkeys(names for plan in plans for names in plan.question.names))
+        question = Question(
+            dict.fromkeys(names for plan in plans for names in plan.question.names),
+            may_go_unasked=all(plan.question.may_go_unasked for plan in plans),
+        )
         found = dict(zip(question.names, await self.store.fetch(question) if plans else [], strict=True))
         return [_look(plan, [found[names] for names in plan.question.names]) for plan in plans]
 
@@ -177,7 +180,10 @@ class Cache:
     def _plan(self, key: EntryKey) -> Plan:
         view = self.catalog.view(key.view)
         guard = self._guard(view, key)
-        return Plan(view, key, guard, Question(self._names(one) for one in (key, guard) if one is not None))
+        names = [self._names(one) for one in (key, guard) if one is not None]
+        # Who may read is never taken from before: neither the right to this entry, nor one read by itself.
+        rights = guard is not None or view.name in self.catalog.access_views
+        return Plan(view, key, guard, Question(names, may_go_unasked=self.store.unasked.on and not rights))
 
     def _names(self, key: EntryKey) -> EntryNames:
         return self.store.keys.entry(key, self.catalog.view(key.view).version)

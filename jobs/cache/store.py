@@ -21,6 +21,7 @@ from jobs.cache.keys import EntryNames, KeySpace
 from jobs.cache.near import Near, NearCache
 from jobs.cache.question import Question
 from jobs.cache.reading import Content, Miss
+from jobs.cache.unasked import Unasked
 from jobs.cache.view import Scope
 from jobs.contracts import Outcome
 from jobs.errors import CacheUnavailable
@@ -70,10 +71,13 @@ class Claim:
 class Store:
     """The protocol's steps on one server."""
 
-    def __init__(self, client: CacheClient, keys: KeySpace, lease: timedelta, near: NearCache) -> None:
+    def __init__(
+        self, client: CacheClient, keys: KeySpace, lease: timedelta, near: NearCache, unasked_ms: int = 0
+    ) -> None:
         self.client = client
         self.keys = keys
         self.near = near
+        self.unasked = Unasked(unasked_ms)
         self._lease_ms = _ms(lease)
         self._begin = client.script("begin.lua")
         self._store = client.script("store.lua")
@@ -85,15 +89,24 @@ class Store:
         A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
         """
         kept = [self.near.get(names.entry) for names in question.names]
+        if question.may_go_unasked and (servers := self.unasked.servers(question, kept)):
+            pairs = zip(kept, servers, strict=True)
+            return [Found(*near, None, revivable=True, server=server) for near, server in pairs if near]
+        asked_s = self.unasked.now_s() if question.may_go_unasked else 0.0
         found = await self._read(question, kept)
         outdated = False
-        for names, near, one in zip(question.names, kept, found, strict=True):
-            if near is None:
-                if one.miss is None and one.envelope and one.content:
-                    self.near.put(names.entry, Near(one.envelope, one.content))
-            elif one.miss is not None:
-                self.near.drop(names.entry)
-                outdated = True
+        for names, held, one in zip(question.names, kept, found, strict=True):
+            near = held
+            if one.miss is not None:
+                if held is not None:
+                    self.near.drop(names.entry)
+                    outdated = True
+                continue
+            if held is None and one.envelope and one.content:
+                near = Near(one.envelope, one.content)
+                self.near.put(names.entry, near)
+            if near is not None and question.may_go_unasked:
+                self.unasked.valid(names.entry, near, asked_s, one.server)
         # All of them again, in one look: access must not be older than what it guards (RACES 23).
         return await self.fetch(question) if outdated else found
 

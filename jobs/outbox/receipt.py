@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 
@@ -31,8 +32,9 @@ class Applied(StrEnum):
 class Receipt:
     """What `record` returns: follows one event to the cache."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, on_applied: Callable[[], None]) -> None:
         self._engine = engine
+        self._on_applied = on_applied
         self._event_id: int | None = None
         self._rolled_back = False
 
@@ -54,6 +56,7 @@ class Receipt:
             with database_errors():
                 async with self._engine.connect() as connection:
                     if await is_settled(connection, event_id):
+                        self._on_applied()
                         return Applied.APPLIED
             left = give_up - time.monotonic()
             if left <= 0:

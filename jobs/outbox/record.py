@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -46,8 +46,11 @@ REQUESTED: Rule[Any] = Rule(InvalidationRequested, InvalidationRequested.invalid
 class Outbox:
     """Records events and rings after their commit."""
 
-    def __init__(self, domain: Domain, engine: AsyncEngine, ringer: Ringer) -> None:
+    def __init__(
+        self, domain: Domain, engine: AsyncEngine, ringer: Ringer, on_applied: Callable[[], None]
+    ) -> None:
         self._domain = domain
+        self._on_applied = on_applied
         self._engine = engine
         self._ringer = ringer
 
@@ -60,7 +63,7 @@ class Outbox:
         scopes = encode(rule.invalidates(what), self._domain)
         with tracing.span(f"record {what.kind}", "producer") as trace:
             row = CacheEvent(what.kind, what.model_dump(mode="json"), scopes, trace)
-        receipt = Receipt(self._engine)
+        receipt = Receipt(self._engine, self._on_applied)
         if isinstance(session, AsyncSession):
             sync, ring = session.sync_session, self._ringer.soon
         else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.races.guards import changes, filling, reading, server
+from tests.races.guards import changes, filling, reading, server, unasked
 from tests.races.guards.away import Removal
 
 GUARDS: Mapping[str, Removal] = {
@@ -10,4 +10,5 @@ GUARDS: Mapping[str, Removal] = {
     **reading.GUARDS,
     **filling.GUARDS,
     **changes.GUARDS,
+    **unasked.GUARDS,
 }
