@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from worker.chaos import recovery
 from worker.chaos.bounds import Bounds
 from worker.chaos.faults import KINDS, plan
 
@@ -55,7 +56,6 @@ def perform(
     return done.returncode, facts
 
 
-@pytest.mark.long
 def test_nothing_is_lost_and_nothing_stale_in_twenty_seconds_of_chaos(tmp_path: Path) -> None:
     report = tmp_path / "chaos.json"
     done = call(
@@ -71,6 +71,9 @@ def test_nothing_is_lost_and_nothing_stale_in_twenty_seconds_of_chaos(tmp_path: 
     assert facts["events"]["recorded"] == facts["events"]["settled"] >= 50
     assert facts["reads"]["stale"] == 0
     assert facts["reads"]["of_changed"] >= 200
+    assert facts["reads"]["left"] >= 5
+    assert facts["revocations"] >= 3
+    assert facts["reads"]["refused"] >= 20
     assert facts["entries"]["compared"] >= 50
     assert jobs["enqueued"] == sum(jobs[name] for name in jobs.keys() - {"enqueued", "lost"}) >= 50
     assert "lost      0\neverything held\n" in done.stdout
@@ -98,6 +101,15 @@ def test_without_the_comparison_of_stamps_it_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_without_the_check_of_access_it_fails(tmp_path: Path) -> None:
+    code, facts = perform(
+        tmp_path, "tests.chaos.without_access", workload="worker.demo.chaos:workload", seconds=6
+    )
+    assert code == 1
+    assert any(failure.startswith("forbidden read") for failure in facts["failures"])
+
+
+@pytest.mark.long
 def test_without_the_sweeper_it_fails(tmp_path: Path) -> None:
     code, facts = perform(tmp_path, "tests.chaos.without_sweeper", rest_s=4)
     assert code == 1
@@ -117,6 +129,14 @@ def test_without_the_renewal_of_claims_it_fails(tmp_path: Path) -> None:
     )
     assert code == 1
     assert any("claims were lost without a fault" in failure for failure in facts["failures"])
+
+
+def test_a_recovery_that_takes_longer_than_promised_fails_the_run() -> None:
+    allowed_s = recovery.limits()
+    assert allowed_s["queue_restart"] < allowed_s["kill_worker"], "a rescue may take longer than a return"
+    assert recovery.late(allowed_s) == []
+    [told] = recovery.late({"queue_restart": allowed_s["queue_restart"] + 1, "kill_worker": 1})
+    assert told.startswith("recovery from queue_restart took")
 
 
 @pytest.mark.parametrize("seconds", [20, 120])

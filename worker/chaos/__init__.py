@@ -6,7 +6,7 @@ Never touches servers that it has not started itself.
 """
 
 from worker.chaos.options import ChaosOptions
-from worker.chaos.workload import Change, ChaosWorkload, Probe
+from worker.chaos.workload import Change, ChaosWorkload, Probe, Revocation
 
 
 def run(options: ChaosOptions) -> int:
@@ -17,4 +17,4 @@ def run(options: ChaosOptions) -> int:
     return perform(options)
 
 
-__all__ = ["Change", "ChaosOptions", "ChaosWorkload", "Probe", "run"]
+__all__ = ["Change", "ChaosOptions", "ChaosWorkload", "Probe", "Revocation", "run"]

@@ -21,6 +21,7 @@ from worker.chaos.audit import Ledger
 from worker.chaos.faults import Kind, Planned
 from worker.chaos.options import ChaosOptions
 from worker.chaos.report import Report, report
+from worker.chaos.revocations import Revocations
 from worker.chaos.scene import Scene
 from worker.chaos.slots import Slot
 from worker.chaos.stage import PREFIX, Stage, filled, staged
@@ -30,6 +31,7 @@ from worker.chaos.workload import ChaosWorkload, Probe, load_workload
 
 GOOD, BAD, INTERRUPTED = 0, 1, 130
 MISCHIEF_PER_S = 2.0
+REVOCATIONS_PER_S = 1.0
 RECOVERED_WITHIN_S = 20.0
 LOOK_S = 0.05
 LONG_RUN_S = 60
@@ -107,14 +109,16 @@ def _scene(
         ledger=Ledger(PREFIX),
         tally=tally,
         traffic=traffic,
+        revocations=Revocations(webapps, traffic.events, tally, Random(options.seed + 2)),  # noqa: S311 - the same
         poisoned_scope=f"{kind}:{probes[0].scope_id}",
     )
 
 
 @asynccontextmanager
 async def _processes(scene: Scene) -> AsyncIterator[None]:
-    """All processes, kept up, for as long as this lasts; the last worker is of the older release."""
-    scene.workers[-1].older = len(scene.workers) > 1
+    """All processes, kept up, for as long as this lasts; the last of each role is of the older release."""
+    for slots in (scene.workers, scene.webapps):
+        slots[-1].older = len(slots) > 1
     keeping = [asyncio.create_task(slot.keep_up()) for slot in scene.slots]
     try:
         for slot in scene.slots:
@@ -141,6 +145,8 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
     busy = [
         *(asyncio.create_task(traffic.read_on()) for _ in range(options.readers)),
         asyncio.create_task(traffic.write_on(options.changes_per_s)),
+        asyncio.create_task(scene.revocations.revoke_on(REVOCATIONS_PER_S)),
+        asyncio.create_task(scene.revocations.try_on()),
         asyncio.create_task(traffic.misbehave_on(MISCHIEF_PER_S, chosen)),
     ]
     try:
@@ -153,7 +159,7 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
             await asyncio.sleep(max(0.0, began + options.seconds - time.monotonic()))
         await _same_release(scene)
         await _recovered(scene)
-        await _end(busy[-2:])
+        await _end(busy[options.readers :])
         await _last_act(scene)
     finally:
         await _end([*busy, following])
@@ -180,8 +186,10 @@ async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None
 
 async def _same_release(scene: Scene) -> None:
     """From here on every process is of the newest release, and works."""
-    older = [number for number, slot in enumerate(scene.workers) if slot.older]
-    await asyncio.gather(*(_strike(scene, Planned(0, _kind("deploy"), 0, number)) for number in older))
+    roles = (("deploy", scene.workers), ("deploy_webapp", scene.webapps))
+    older = [(name, number) for name, slots in roles for number, slot in enumerate(slots) if slot.older]
+    deploys = (Planned(0, _kind(name), 0, number) for name, number in older)
+    await asyncio.gather(*(_strike(scene, deploy) for deploy in deploys))
     for slot in scene.slots:
         await slot.ready()
 

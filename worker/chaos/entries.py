@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from jobs.cache.accounting import recently_read
 from jobs.cache.keys import EntryNames
 from jobs.cache.question import Question
 from jobs.domain import ACTIVE
+from worker.chaos.keys import names as stored_names
 from worker.chaos.scene import Scene
 
 DAY_S = 86400.0
@@ -75,9 +76,9 @@ async def _names(scene: Scene, stoker: Stoker) -> dict[EntryKey, EntryNames]:
 
 def _plain(stored: set[str], stoker: Stoker) -> dict[EntryKey, EntryNames]:
     """Entries without parameters, whoever built them: their names say what they are."""
-    found = {}
+    found, pattern = {}, _pattern(stoker)
     for name in stored:
-        matched = _pattern(stoker).fullmatch(name)
+        matched = pattern.fullmatch(name)
         if matched is not None:
             key = EntryKey(matched["view"], Scope(matched["kind"], matched["id"]))
             found[key] = stoker.cache.store.keys.entry(key, stoker.domain.view(key.view).version)
@@ -86,7 +87,8 @@ def _plain(stored: set[str], stoker: Stoker) -> dict[EntryKey, EntryNames]:
 
 async def _stored(scene: Scene, stoker: Stoker) -> set[str]:
     """Names of entries in Redis."""
-    return {name for name in await scene.cache_keys() if _pattern(stoker).fullmatch(name)}
+    pattern, held = _pattern(stoker), await stored_names(scene.stage.servers.urls.cache)
+    return {name for name in held if pattern.fullmatch(name)}
 
 
 def _pattern(stoker: Stoker) -> re.Pattern[str]:
@@ -138,9 +140,3 @@ async def _ask_webapps(scene: Scene, found: Entries) -> None:
 def same(cached: bytes, current: bytes | None) -> bool:
     """Whether two bodies say the same."""
     return current is not None and (cached == current or from_json(cached) == from_json(current))
-
-
-def first(problems: Iterable[str], most: int = 3) -> str:
-    """The first few of many problems."""
-    listed = list(problems)
-    return "; ".join(listed[:most]) + (f"; and {len(listed) - most} more" if len(listed) > most else "")

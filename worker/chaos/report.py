@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs import Stoker
-from worker.chaos import entries, recovery, rest
+from worker.chaos import accounts, entries, keys, recovery, rescues, rest
 from worker.chaos.options import ChaosOptions
 from worker.chaos.scene import Scene
+from worker.chaos.words import first
 
 Facts = dict[str, Any]
 
@@ -43,7 +44,7 @@ class Report:
             "tasks": _listed(facts["mischief"]),
             "events": f"{events['recorded']} committed, {events['settled']} applied",
             "reads": f"{reads['checked']} checked, {reads['of_changed']} of what had changed, "
-            f"{reads['stale']} stale",
+            f"{reads['stale']} stale; {reads['left']} left unanswered, {reads['refused']} rightly refused",
             "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
             f"answers compared with SQL, {len(entries['wrong'])} wrong",
             "jobs": _listed(facts["jobs"]),
@@ -67,14 +68,15 @@ async def report(options: ChaosOptions, scene: Scene) -> Report:
     await scene.traffic.finish()
     await scene.traffic.follow()
     events = await rest.events(scene)
-    found = rest.jobs(scene)
-    dead, ended_wrong = await rest.ends(scene)
-    rescues, unexplained = rest.rescues(scene)
+    found = accounts.places(scene)
+    dead, ended_wrong = await accounts.ends(scene)
+    rescued, unexplained = rescues.rescues(scene)
     async with Stoker.opened(scene.stage.settings, scene.stage.domain) as stoker:
         compared = await entries.compare(scene, stoker)
-    keys = await rest.keys(scene)
+    await scene.revocations.at_rest()
+    stay = await keys.without_ttl(scene.stage.servers.urls, scene.ledger.prefix)
     tally = scene.tally
-    failures = [*left, *rest.accounted(scene, found), *ended_wrong, *unexplained, *keys]
+    failures = [*left, *accounts.accounted(scene, found), *ended_wrong, *unexplained, *stay.wrong]
     failures += rest.processes(scene)
     failures += _wrong_in_sum(scene, events, compared)
     failures += [f"{kind}: {count} times" for kind, count in tally.wrong.items()]
@@ -86,6 +88,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Report:
         "faults": dict(sorted(tally.faults.items())),
         "mischief": dict(sorted(tally.mischief.items())),
         "changes": {"acknowledged": tally.changes, "followed": tally.changes_followed},
+        "revocations": tally.revocations,
         "events": {**asdict(events), "lost": events.lost},
         "reads": {
             "by_state": dict(tally.reads),
@@ -94,15 +97,19 @@ async def report(options: ChaosOptions, scene: Scene) -> Report:
             "stale": tally.stale_reads,
             "outages": tally.outages,
             "unanswered": tally.unanswered,
+            "left": tally.left,
+            "refused": tally.refused,
             "refusals": dict(tally.refusals),
         },
         "entries": asdict(compared),
         "jobs": found,
         "dead_letters": dead,
-        "rescues": asdict(rescues),
+        "rescues": asdict(rescued),
+        "keys_without_ttl": stay.declared,
         "lost": events.lost + found["lost"],
         "slowest_recovery": recovery.slowest(scene),
         "recovery_s": recovery.by_fault(scene),
+        "recovery_limit_s": recovery.limits(),
         "processes_started": sum(len(slot.lives) for slot in scene.slots),
         "rest_s": round(rest_s, 2),
         "examples": tally.examples,
@@ -116,12 +123,10 @@ def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) 
     if events.missing:
         wrong.append(f"{events.missing} acknowledged events are not in the outbox")
     if compared.unknown:
-        wrong.append(f"entries that nobody probes could not be compared: {entries.first(compared.unknown)}")
+        wrong.append(f"entries that nobody probes could not be compared: {first(compared.unknown)}")
     if compared.wrong:
-        wrong.append(f"{len(compared.wrong)} entries differ from SQL: {entries.first(compared.wrong)}")
-    never = [one.fault for one in scene.tally.recoveries if one.seconds is None]
-    if never:
-        wrong.append(f"no change was in effect after: {', '.join(sorted(set(never)))}")
+        wrong.append(f"{len(compared.wrong)} entries differ from SQL: {first(compared.wrong)}")
+    wrong += [*recovery.never(scene), *recovery.late(recovery.by_fault(scene))]
     if not scene.tally.reads_of_changed:
         wrong.append("no read was of anything that had changed: the run proves nothing")
     return wrong

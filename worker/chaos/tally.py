@@ -45,6 +45,11 @@ class Tally:
     outages: int = 0
     """Requests answered with an outage of a server, as they should be during one."""
     unanswered: int = 0
+    left: int = 0
+    """Readers who went away before they were answered."""
+    revocations: int = 0
+    refused: int = 0
+    """Reads by those whose right was taken away, and that were refused."""
     refusals: Counter[str] = field(default_factory=Counter)
     changes: int = 0
     changes_followed: int = 0

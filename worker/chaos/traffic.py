@@ -35,6 +35,8 @@ POPULAR = 1.0
 """Exponent of popularity by rank: most reads go to few entries, which therefore are hits."""
 REVISITS = 0.5
 """Share of reads that go to what was changed last: where a stale answer would be."""
+LEAVING, STAYS_S = 0.05, 0.004
+"""Share of readers who go away before they are answered (RACES 24, 41), and after how long on average."""
 
 KILLER = "task_kills_its_worker"
 MISCHIEF: Mapping[str, tuple[float, str, dict[str, Any]]] = {
@@ -91,7 +93,8 @@ class Traffic:
         """One reader, until cancelled."""
         while True:
             at = self._next_probe()
-            await self.read(self._rng.choice(self._webapps), at)
+            leaves_after_s = self._rng.expovariate(1 / STAYS_S) if self._rng.random() < LEAVING else None
+            await self.read(self._rng.choice(self._webapps), at, leaves_after_s=leaves_after_s)
             await asyncio.sleep(self._rng.expovariate(1 / THINK_S))
 
     async def write_on(self, per_s: float) -> None:
@@ -113,10 +116,14 @@ class Traffic:
             await asyncio.sleep(LOOK_S)
             await self.follow()
 
-    async def read(self, webapp: Slot, at: int, *, bypass: bool = False) -> dict[str, Any] | None:
+    async def read(
+        self, webapp: Slot, at: int, *, bypass: bool = False, leaves_after_s: float | None = None
+    ) -> dict[str, Any] | None:
         """One read, judged; None unless it was answered with a value."""
         probe, began = self._probes[at], time.monotonic()
-        answer = await self._ask(webapp, "read", probe=asdict(probe), bypass=bypass)
+        answer = await self._ask(
+            webapp, "read", probe=asdict(probe), bypass=bypass, leaves_after_s=leaves_after_s
+        )
         if answer is None:
             return None
         self._tally.reads[answer["state"]] += 1
@@ -224,6 +231,8 @@ class Traffic:
             case "outage":
                 self._tally.outages += 1
                 await asyncio.sleep(AWAY_S)
+            case "left":
+                self._tally.left += 1
             case "refusal":
                 self._tally.refusals[answer["message"].partition(":")[0]] += 1
             case _:

@@ -10,12 +10,13 @@ import asyncio
 import json
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from jobs import Applied, Stoker, StokerError, Unavailable
+from jobs import Applied, Forbidden, Stoker, StokerError, Unavailable
 from jobs.contracts import parse
 from jobs.errors import CommittedNotApplied
 from worker.chaos.acts import Poison
@@ -43,6 +44,8 @@ class WebApp:
             return await doing(asked)
         except (Unavailable, CommittedNotApplied) as error:
             return {"error": "outage", "message": f"{type(error).__name__}: {error}"}
+        except Forbidden as error:
+            return {"error": "forbidden", "message": str(error)}
         except StokerError as error:
             return {"error": "refusal", "message": f"{type(error).__name__}: {error}"}
         except Exception:  # noqa: BLE001 - whatever it is, it is the finding
@@ -50,9 +53,19 @@ class WebApp:
 
     async def _read(self, asked: Asked) -> Answer:
         probe = Probe(**asked["probe"])
-        reading = await self._stoker.read(
-            probe.view, probe.scope_id, probe.params, reader=probe.reader, bypass=asked.get("bypass", False)
-        )
+        try:
+            async with asyncio.timeout(asked.get("leaves_after_s")) as patience:
+                reading = await self._stoker.read(
+                    probe.view,
+                    probe.scope_id,
+                    probe.params,
+                    reader=probe.reader,
+                    bypass=asked.get("bypass", False),
+                )
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            return {"error": "left", "message": "the reader went away"}
         shows = self._workload.shows(probe, reading.shared)
         return {"state": reading.state, "shows": dict(shows), "etag": reading.etag}
 
@@ -64,6 +77,15 @@ class WebApp:
         except Unavailable:
             applied = False  # committed all the same: the driver follows it
         return {"event": change.receipt.event_id, "shows": dict(change.shows), "applied": applied}
+
+    async def _revoke(self, asked: Asked) -> Answer:
+        revocation = await self._workload.revoke(self._stoker, asked["number"])
+        if revocation is None:
+            return {"event": None, "refused": []}
+        return {
+            "event": revocation.receipt.event_id,
+            "refused": [asdict(probe) for probe in revocation.refused],
+        }
 
     async def _poison(self, asked: Asked) -> Answer:
         async with self._stoker.session() as session, session.begin():

@@ -39,6 +39,14 @@ class Change:
     shows: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Revocation:
+    """A reader has lost a right for good: from now on, and for ever, these may not be shown to them."""
+
+    receipt: Receipt
+    refused: Sequence[Probe]
+
+
 class ChaosWorkload(Protocol):
     """A domain under chaos."""
 
@@ -53,6 +61,13 @@ class ChaosWorkload(Protocol):
 
     async def change(self, stoker: Stoker, rng: Random) -> Change:
         """Change something in one transaction, with its event. Called concurrently, in several processes."""
+
+    async def revoke(self, stoker: Stoker, number: int) -> Revocation | None:
+        """Give a reader a right, read with it, and take it away; nothing else ever gives it back.
+
+        Every number comes once. Returns when the revocation is in effect; None where everybody may read
+        everything. While it cannot be known to be in effect it raises, as the domain does.
+        """
 
     def shows(self, probe: Probe, value: Any) -> Mapping[str, int]:  # noqa: ANN401 - each view's own shape
         """Which subjects a value shows, at which revisions."""

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from jobs import Domain, Stoker
 from jobs.projects import domain
@@ -16,10 +17,12 @@ from jobs.projects.cached import CachedProjectService
 from jobs.projects.inputs import NewInteraction, NewPredicate, PredicateChanges, ProjectChanges
 from jobs.projects.scopes import Role
 from jobs.projects.writes import Result
-from worker.chaos import Change, Probe
+from worker.chaos import Change, Probe, Revocation
 
 USERS = 12
 PROJECTS_PROBED = 20
+GUESTS = 500
+"""Users who own nothing: each is let into a project once, and removed for good."""
 STATUSES = ("draft", "in_progress", "completed")
 PROJECT_VIEWS = ("dashboard", "detail", "export")
 WITH_ITEMS = ("list", "search")
@@ -37,12 +40,17 @@ class ProjectsWorkload:
 
     def __init__(self) -> None:
         self._projects: list[tuple[int, int]] = []
+        self._guests: list[int] = []
         self._numbers = itertools.count(1)
 
     async def prepare(self, database_url: str, seed: int) -> None:
         """A dozen users and what belongs to them."""
         assert domain.sample_data is not None  # noqa: S101 - the domain that ships has some
         await domain.sample_data.load(database_url, seed, USERS, lambda _done, _total: None)
+        engine = create_async_engine(database_url)
+        async with engine.begin() as connection:
+            await connection.execute(_INVITE, {"guests": GUESTS})
+        await engine.dispose()
 
     async def probes(self, stoker: Stoker) -> Sequence[Probe]:
         """The pages of some projects as their owners read them, and the lists of their owners."""
@@ -80,6 +88,19 @@ class ProjectsWorkload:
                 )
         written, receipt = result
         return Change(receipt, {f"{view} {project}": written.revision for view in written.shown_by})
+
+    async def revoke(self, stoker: Stoker, number: int) -> Revocation | None:
+        """A guest becomes a member of a project, looks at it, and is removed."""
+        guests = await self._invited(stoker)
+        project, owner = (await self._known(stoker))[number % PROJECTS_PROBED]
+        guest = guests[number // PROJECTS_PROBED % len(guests)]
+        service = CachedProjectService(stoker)
+        await service.add_member(owner, project, guest, Role.VIEWER)
+        pages = [Probe(view, project, None, guest) for view in PROJECT_VIEWS]
+        for page in pages:
+            await stoker.read(page.view, page.scope_id, reader=guest)
+        _, receipt = await service.remove_member(owner, project, guest)
+        return Revocation(receipt, pages)
 
     def shows(self, probe: Probe, value: Any) -> Mapping[str, int]:  # noqa: ANN401 - each view's own shape
         """The revision of a page, or of each item of a list; of figures, none."""
@@ -135,7 +156,18 @@ class ProjectsWorkload:
                 self._projects = [(row.id, row.owner_id) for row in await session.execute(_PROJECTS)]
         return self._projects
 
+    async def _invited(self, stoker: Stoker) -> list[int]:
+        if not self._guests:
+            async with stoker.session() as session:
+                self._guests = list(await session.scalars(_GUESTS))
+        return self._guests
 
+
+_INVITE = text("""
+INSERT INTO users (name, email)
+SELECT 'Guest ' || number, 'guest-' || number || '@example.org' FROM generate_series(1, :guests) number
+""")
+_GUESTS = text("SELECT id FROM users WHERE email LIKE 'guest-%' ORDER BY id")
 _MEMBER = text("SELECT role FROM project_members WHERE project_id = :project AND user_id = :user")
 
 workload = ProjectsWorkload()
