@@ -166,6 +166,14 @@ console_key = Table(
     comment="One row: what console sessions are signed with. Delete it to end every session.",
 )
 
+console_sessions_ended = Table(
+    "console_sessions_ended",
+    metadata,
+    Column("nonce", String(32), primary_key=True),
+    Column("until", DateTime(timezone=True), nullable=False),
+    comment="Console sessions signed out of, until they would have ended by themselves.",
+)
+
 api_tokens = Table(
     "api_tokens",
     metadata,

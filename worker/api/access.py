@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from jobs.enqueue import Queue
 from worker.api.failures import Refused
 from worker.api.rates import Rate
 from worker.console.sessions import Session, Sessions
@@ -42,13 +43,15 @@ class Reader:
 class Access:
     """The tokens, and the sessions that were begun with them."""
 
-    def __init__(self, settings: ApiSettings, tokens: Tokens, sessions: Sessions, cookie: str) -> None:
+    def __init__(
+        self, settings: ApiSettings, tokens: Tokens, sessions: Sessions, cookie: str, queue: Queue
+    ) -> None:
         self.tokens = tokens
         self._on_loopback = is_loopback(settings.host)
         self.sessions = sessions
         self.cookie = cookie
-        self.sign_ins = Rate(settings.sign_ins_per_minute)
-        self.actions = Rate(settings.actions_per_minute)
+        self.sign_ins = Rate(queue, "sign_in", settings.sign_ins_per_minute)
+        self.actions = Rate(queue, "action", settings.actions_per_minute)
 
     @property
     def open(self) -> bool:
@@ -139,13 +142,13 @@ async def steady_operator(
     reader: Annotated[Reader, Depends(operator)], access: Annotated[Access, Depends(the_access)]
 ) -> Reader:
     """An operator who does not ask too often for what costs work; raises Refused with 429."""
-    refuse_too_many(access.actions, reader.actor.name)
+    await refuse_too_many(access.actions, reader.actor.name)
     return reader
 
 
-def refuse_too_many(rate: Rate, caller: str) -> None:
+async def refuse_too_many(rate: Rate, caller: str) -> None:
     """Raise Refused with 429 if the caller asked too often."""
-    wait_s = rate.wait_s(caller)
+    wait_s = await rate.wait_s(caller)
     if wait_s:
         raise Refused(
             429, "too_many", f"too many requests: again in {wait_s} s", headers={"Retry-After": str(wait_s)}

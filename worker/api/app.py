@@ -46,7 +46,8 @@ def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
     known = Tokens(settings.api.tokens, stoker.engine)
     sessions = Sessions(stoker.engine, known, settings.api.session_s)
     # Cookies know no ports: the installation's id keeps two of them on one host apart.
-    app.state.access = Access(settings.api, known, sessions, f"stoker_{stoker.installation}")
+    cookie = f"stoker_{stoker.installation}"
+    app.state.access = Access(settings.api, known, sessions, cookie, stoker.queue)
     app.state.live = Live(lambda: _picture(stoker, settings))
     app.state.assets = page.load()
     app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes)

@@ -55,7 +55,7 @@ async def sign_in(asked: SignIn, request: Request, response: Response, access: T
     require_same_origin(request)
     if access.open:
         return await session(request, access)
-    refuse_too_many(access.sign_ins, request.client.host if request.client else "")
+    await refuse_too_many(access.sign_ins, request.client.host if request.client else "")
     token = access.tokens.find(asked.token.get_secret_value())
     if token is None:
         raise Refused(401, "unauthorized", "no such token")
@@ -80,9 +80,9 @@ async def sign_in(asked: SignIn, request: Request, response: Response, access: T
 
 @router.delete("")
 async def sign_out(reader: Viewer, response: Response, access: TheAccess) -> SignedIn:
-    """End the session."""
+    """End the session, in every process."""
     if reader.session is not None:
-        access.sessions.end(reader.session)
+        await access.sessions.end(reader.session)
     response.delete_cookie(access.cookie, httponly=True, samesite="strict")
     return SignedIn(signed_in=access.open, needs_token=not access.open)
 

@@ -2,8 +2,9 @@
 
 The cookie names a token, never holds it. It is signed with a key that lies in Postgres and with the token's
 hash, so a token that is removed or replaced ends its sessions, and neither the settings nor a dump of the
-database alone can forge one. Nothing is stored per session; while Postgres is away a process that knows the
-key goes on.
+database alone can forge one. Stored is only which sessions were signed out of, until they would have ended by
+themselves. While Postgres is away a process that knows the key goes on: whoever signed out elsewhere may look
+that long (not act: no action is done unaudited).
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ from worker.settings import TokenSettings
 RELOAD_S = 60
 """Seconds after which the key is looked up again: so long a deleted key goes on."""
 ENDED_KEPT = 10_000
+"""Sessions signed out of here that this process remembers, should Postgres be away."""
+AWAY_S = 5
+"""Seconds for which a Postgres that did not answer is not asked who signed out."""
 PARTS = 4
+FORGET = text("DELETE FROM console_sessions_ended WHERE until < clock_timestamp()")
+END = text(
+    "INSERT INTO console_sessions_ended (nonce, until) VALUES (:nonce, to_timestamp(:until))"
+    " ON CONFLICT (nonce) DO NOTHING"
+)
+ENDED = text("SELECT 1 FROM console_sessions_ended WHERE nonce = :nonce")
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Sessions:
         self._key: bytes | None = None
         self._reload_at = 0.0
         self._ended: dict[str, int] = {}
+        self._ask_again_at = 0.0
 
     async def begin(self, token: TokenSettings) -> tuple[str, int]:
         """A cookie's value for a token, and for how many seconds it holds."""
@@ -65,10 +76,31 @@ class Sessions:
             return None
         if not hmac.compare_digest(_sign(await self._current_key(), token, until, nonce), signature):
             return None
-        return Session(token, until, nonce)
+        return None if await self._ended_anywhere(nonce) else Session(token, until, nonce)
 
-    def end(self, session: Session) -> None:
-        """Sign out: this process takes the cookie no more."""
+    async def end(self, session: Session) -> None:
+        """Sign out: no process takes the cookie any more.
+
+        Raises DatabaseUnavailable if only this one knows of it.
+        """
+        self._end_here(session)
+        with database_errors():
+            async with self._engine.begin() as connection:
+                await connection.execute(FORGET)
+                await connection.execute(END, {"nonce": session.nonce, "until": session.until})
+
+    async def _ended_anywhere(self, nonce: str) -> bool:
+        if time.monotonic() < self._ask_again_at:
+            return False
+        try:
+            with database_errors():
+                async with self._engine.connect() as connection:
+                    return await connection.scalar(ENDED, {"nonce": nonce}) is not None
+        except DatabaseUnavailable:
+            self._ask_again_at = time.monotonic() + AWAY_S
+            return False
+
+    def _end_here(self, session: Session) -> None:
         now = time.time()
         if len(self._ended) >= ENDED_KEPT:
             self._ended = {nonce: until for nonce, until in self._ended.items() if until > now}

@@ -9,7 +9,7 @@ import { clock, count } from "./format.js";
 import { jobs } from "./jobs.js";
 import { Live } from "./live.js";
 import { overview } from "./overview.js";
-import { failed, field } from "./parts.js";
+import { failed, field, note } from "./parts.js";
 import { schedule } from "./schedule.js";
 import { tokens } from "./tokens.js";
 
@@ -135,6 +135,8 @@ function leave() {
 async function signOut() {
   try {
     await remove("/api/session");
+  } catch (error) {
+    note(`Not signed out everywhere: ${error.message}`, "bad");
   } finally {
     leave();
     await begin();

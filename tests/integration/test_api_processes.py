@@ -1,0 +1,148 @@
+"""Several API processes on one database and one queue: sessions end and rates count in all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jobs.errors import DatabaseUnavailable
+from jobs.settings import load_settings
+from jobs.stoker import Stoker
+from tests.notes import Notes
+from worker.api import create_app
+from worker.api.rates import Rate
+from worker.console.sessions import Session, Sessions
+from worker.operations.tokens import Tokens
+from worker.settings import WorkerSettings
+
+OPERATOR = "operator-token-0123456789"
+HOST = "console.example"
+FROM_PAGE = {"X-Stoker-Console": "1", "Origin": f"http://{HOST}"}
+NOWHERE = "redis://127.0.0.1:1"
+
+
+@pytest.fixture
+def settings(database_url: str, queue_url: str, cache_url: str, prefix: str) -> WorkerSettings:
+    return load_settings(
+        WorkerSettings,
+        database_url=database_url,
+        redis_url=queue_url,
+        cache_redis_url=cache_url,
+        queue={"prefix": prefix},
+        cache={"prefix": prefix},
+        api={
+            "actions_per_minute": 4,
+            "tokens": [{"name": "oscar", "role": "operator", "token": OPERATOR}],
+        },
+    )
+
+
+@asynccontextmanager
+async def process(settings: WorkerSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """The API with connections of its own, as another process has them."""
+    async with Stoker.opened(settings, Notes().domain) as stoker:
+        transport = httpx.ASGITransport(create_app(stoker, settings), client=("192.0.2.7", 40000))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as opened:
+            yield opened
+
+
+async def sign_in(page: httpx.AsyncClient, token: str = OPERATOR) -> httpx.Response:
+    return await page.post("/api/session", json={"token": token}, headers=FROM_PAGE)
+
+
+async def test_who_signs_out_in_one_process_is_signed_out_in_all(settings: WorkerSettings) -> None:
+    async with process(settings) as one, process(settings) as other:
+        await sign_in(one)
+        kept = {"Cookie": "; ".join(f"{name}={value}" for name, value in one.cookies.items())}
+        assert (await other.get("/api/overview", headers=kept)).status_code == 200
+        left = await one.delete("/api/session", headers=FROM_PAGE)
+        assert left.status_code == 200
+        assert (await other.get("/api/overview", headers=kept)).status_code == 401
+        async with process(settings) as later:
+            assert (await later.get("/api/overview", headers=kept)).status_code == 401
+        await sign_in(other)
+        assert (await other.get("/api/overview")).status_code == 200, "others go on"
+
+
+async def test_what_is_known_of_ended_sessions_is_forgotten_when_they_would_have_ended(
+    settings: WorkerSettings,
+) -> None:
+    async with Stoker.opened(settings, Notes().domain) as stoker:
+        sessions = Sessions(stoker.engine, Tokens(settings.api.tokens, stoker.engine), life_s=60)
+        token, soon = settings.api.tokens[0], int(time.time()) + 60
+        for number, until in enumerate((1, 1, soon, soon)):
+            await sessions.end(Session(token, until, str(number)))
+        async with stoker.engine.connect() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM console_sessions_ended")) == 2
+
+
+async def test_a_session_goes_on_while_postgres_is_away_and_ends_where_it_was_ended(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Stoker.opened(settings, Notes().domain) as stoker:
+        sessions = Sessions(stoker.engine, Tokens(settings.api.tokens, stoker.engine), life_s=60)
+        cookies = [(await sessions.begin(settings.api.tokens[0]))[0] for _ in range(2)]
+        monkeypatch.setattr(AsyncEngine, "connect", _away)
+        monkeypatch.setattr(AsyncEngine, "begin", _away)
+        first = await sessions.read(cookies[0])
+        assert first is not None
+        with pytest.raises(DatabaseUnavailable):
+            await sessions.end(first)
+        assert await sessions.read(cookies[0]) is None
+        assert await sessions.read(cookies[1]) is not None
+
+
+def _away(_: AsyncEngine) -> None:
+    raise ConnectionRefusedError("away")
+
+
+async def test_guessing_tokens_is_limited_over_all_processes_together(settings: WorkerSettings) -> None:
+    async with process(settings) as one, process(settings) as other:
+        answers = [await sign_in(page, "not-the-right-token") for page in (one, other, one, other, one)]
+        assert [answer.status_code for answer in answers] == [401] * 5
+        for page in (one, other):
+            refused = await sign_in(page)
+            assert refused.status_code == 429
+            assert 0 < int(refused.headers["retry-after"]) <= 6
+
+
+async def test_acting_is_limited_over_all_processes_together(settings: WorkerSettings) -> None:
+    body = {"kind": "note", "id": 7}
+    headers = {"Authorization": f"Bearer {OPERATOR}"}
+    async with process(settings) as one, process(settings) as other:
+        codes = [
+            (await page.post("/api/cache/invalidate", json=body, headers=headers)).status_code
+            for page in (one, other) * 4
+        ]
+    assert codes == [202] * 5 + [429] * 3
+
+
+async def test_one_rate_does_not_use_up_another_and_one_caller_not_anothers(settings: WorkerSettings) -> None:
+    async with Stoker.opened(settings, Notes().domain) as stoker:
+        signing, acting = (Rate(stoker.queue, what, 4) for what in ("sign_in", "action"))
+        for _ in range(5):
+            assert await signing.wait_s("a") == 0
+        assert await signing.wait_s("a") > 0
+        assert (await signing.wait_s("b"), await acting.wait_s("a")) == (0, 0)
+        lives_ms = [
+            await stoker.queue.redis.pttl(key)
+            async for key in stoker.queue.redis.scan_iter(f"{settings.queue.prefix}:rate:*")
+        ]
+        assert len(lives_ms) == 3
+        assert all(0 < life_ms <= 80_000 for life_ms in lives_ms), "nothing is kept past its use"
+
+
+async def test_while_the_queue_is_away_each_process_counts_by_itself(settings: WorkerSettings) -> None:
+    away = settings.model_copy(
+        update={"redis_url": load_settings(WorkerSettings, redis_url=NOWHERE).redis_url}
+    )
+    async with process(away) as one, process(away) as other:
+        for page in (one, other):
+            codes = [(await sign_in(page, "not-the-right-token")).status_code for _ in range(6)]
+            assert codes == [401] * 5 + [429]
