@@ -1,4 +1,4 @@
-"""Commands that stay: `up`, `run` and `api`."""
+"""Commands that stay and serve the API: `up` and `api`."""
 
 from __future__ import annotations
 
@@ -37,12 +37,6 @@ def up(
         note("stopping the servers" if opened.owned else "stopped")
 
 
-def run(data: Data = DATA, *, embedded: Embedded = False) -> None:
-    """Run the worker until SIGTERM or Ctrl-C; a second signal does not wait for running jobs."""
-    with session(embedded=embedded, data=data) as opened, telemetry("worker"):
-        asyncio.run(_run(opened.settings))
-
-
 def api(data: Data = DATA, host: Host = None, port: Port = None, *, embedded: Embedded = False) -> None:
     """Serve the operators' API."""
     with (
@@ -51,14 +45,6 @@ def api(data: Data = DATA, host: Host = None, port: Port = None, *, embedded: Em
         telemetry("api"),
     ):
         asyncio.run(_serve(opened.settings, taken))
-
-
-async def _run(settings: WorkerSettings) -> None:
-    domain = load_domain(settings.domain)
-    with stopped_by_signals() as stop:
-        await require_sound(settings, domain)
-        async with Stoker.opened(settings, domain) as stoker:
-            await run_worker(stoker, settings, stop.asked, stop.now)
 
 
 async def _serve(settings: WorkerSettings, taken: socket.socket) -> None:
