@@ -13,6 +13,7 @@ import psycopg
 from sqlalchemy import URL
 
 Done = Future[None]
+STRATEGIES_SINCE = 150000
 
 
 class Databases:
@@ -23,11 +24,12 @@ class Databases:
         self._url = plain.render_as_string(hide_password=False)
         self._thread = ThreadPoolExecutor(1, "databases")  # the connection is used nowhere else
         self._connection: psycopg.Connection | None = None
+        self._server_version: int | None = None
         self._dropped: list[tuple[str, Done]] = []
 
     def create(self, template: str, name: str) -> Done:
         """Begin to make a database."""
-        return self._thread.submit(self._do, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self._thread.submit(self._clone, template, name)
 
     def drop(self, name: str) -> None:
         """Begin to drop a database, whoever is connected to it."""
@@ -45,14 +47,27 @@ class Databases:
         self._thread.submit(self._forget).result()
         self._thread.shutdown()
 
+    def _clone(self, template: str, name: str) -> None:
+        # Copying files is faster than logging every page; before 15 there is nothing else.
+        how = " STRATEGY file_copy" if self._version() >= STRATEGIES_SINCE else ""
+        self._do(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{how}')
+
+    def _version(self) -> int:
+        if self._server_version is None:
+            self._server_version = self._connected().info.server_version
+        return self._server_version
+
     def _do(self, statement: str) -> None:
         try:
-            if self._connection is None:
-                self._connection = psycopg.connect(self._url, autocommit=True)
-            self._connection.execute(statement.encode())
+            self._connected().execute(statement.encode())
         except psycopg.OperationalError:
             self._forget()
             raise
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None:
+            self._connection = psycopg.connect(self._url, autocommit=True)
+        return self._connection
 
     def _forget(self) -> None:
         if self._connection is not None:
