@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -128,15 +128,68 @@ async def test_a_receipt_does_not_say_applied_before_an_outer_transaction_commit
 
 @race()
 async def test_a_receipt_survives_a_session_that_forgets_its_rows(world: World) -> None:
-    """Row 25. Emptying a session after a flush undoes nothing: the event is committed and applied."""
+    """Row 25. Emptying a session, before or after a flush, undoes nothing: both events are applied."""
     stoker = world.first.stoker
     async with stoker.session() as session:
-        receipt = stoker.record(session, NoteChanged(note_id=1))
+        flushed = stoker.record(session, NoteChanged(note_id=1))
         await session.flush()
+        waiting = stoker.record(session, NoteChanged(note_id=2))
         session.expunge_all()
         await session.commit()
+    assert await world.first.apply() == 2
+    assert await flushed.applied() is Applied.APPLIED
+    assert await waiting.applied() is Applied.APPLIED
+
+
+@race()
+async def test_an_event_that_is_only_flushed_is_not_lost_with_an_outer_commit(world: World) -> None:
+    """Row 43. Whoever commits the connection itself commits what the session has flushed."""
+    stoker = world.first.stoker
+    async with stoker.engine.begin() as connection:
+        session = AsyncSession(connection)
+        stoker.record(session, NoteChanged(note_id=1))
+        await session.flush()
+    await session.close()
     assert await world.first.apply() == 1
-    assert await receipt.applied() is Applied.APPLIED
+
+
+@race()
+async def test_events_of_a_flush_of_many_are_not_taken_for_each_other(world: World) -> None:
+    """Row 25. Each receipt has the id of its own row, also of one that was recorded during a flush."""
+    stoker = world.first.stoker
+    receipts: dict[int, Receipt] = {}
+    async with stoker.session() as session:
+
+        def record_more(*_: object) -> None:
+            if 4 not in receipts:
+                receipts[4] = stoker.record(session, NoteChanged(note_id=4))
+
+        event.listen(session.sync_session, "before_flush", record_more)
+        for note_id in (1, 2, 3):
+            receipts[note_id] = stoker.record(session, NoteChanged(note_id=note_id))
+        await session.flush()
+        await session.commit()
+    recorded = await world.sql("SELECT json_object_agg(id, payload->'note_id') FROM cache_events")
+    assert recorded == {str(receipt.event_id): note_id for note_id, receipt in receipts.items()}
+    assert await world.first.apply() == 4
+
+
+@race()
+async def test_a_savepoint_that_was_kept_is_not_said_to_be_applied_when_the_one_around_it_was_not(
+    world: World,
+) -> None:
+    """Row 43. A released savepoint belongs to what surrounds it."""
+    stoker = world.first.stoker
+    async with stoker.session() as session:
+        outer = await session.begin_nested()
+        async with session.begin_nested():
+            undone = stoker.record(session, NoteChanged(note_id=1))
+        await outer.rollback()
+        kept = stoker.record(session, NoteChanged(note_id=2))
+        await session.commit()
+    assert await undone.applied() is Applied.ROLLED_BACK
+    assert await world.first.apply() == 1
+    assert await kept.applied() is Applied.APPLIED
 
 
 @race()
