@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from worker.chaos import recovery
+from worker.chaos import lanes, recovery
 from worker.chaos.bounds import Bounds
 from worker.chaos.faults import KINDS, plan
 
@@ -73,6 +73,7 @@ def test_nothing_is_lost_and_nothing_stale_in_twenty_seconds_of_chaos(tmp_path: 
     assert facts["reads"]["of_changed"] >= 200
     assert facts["reads"]["left"] >= 5
     assert facts["revocations"] >= 3
+    assert facts["lanes_back"]["count"] >= 1
     assert facts["reads"]["refused"] >= 20
     assert facts["entries"]["compared"] >= 50
     assert jobs["enqueued"] == sum(jobs[name] for name in jobs.keys() - {"enqueued", "lost"}) >= 50
@@ -137,6 +138,13 @@ def test_a_recovery_that_takes_longer_than_promised_fails_the_run() -> None:
     assert recovery.late(allowed_s) == []
     [told] = recovery.late({"queue_restart": allowed_s["queue_restart"] + 1, "kill_worker": 1})
     assert told.startswith("recovery from queue_restart took")
+
+
+def test_lanes_that_come_back_later_than_promised_fail_the_run() -> None:
+    may_s = lanes.BACK_S + recovery.ROOM_S
+    assert lanes.late([("queue_restart", may_s)]) == []
+    [told] = lanes.late([("queue_restart", may_s + 0.1), ("queue_flush", 0.2)])
+    assert told.startswith("after queue_restart a job was done only")
 
 
 @pytest.mark.parametrize("seconds", [20, 120])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
@@ -14,7 +15,12 @@ from worker.embedded import Urls
 @pytest.fixture
 async def urls(server_urls: Urls) -> AsyncIterator[Urls]:
     """A database of each Redis that nobody else uses."""
-    own = Urls(server_urls.database, f"{server_urls.queue}?db=11", f"{server_urls.cache}?db=12")
+    queue, cache = urlsplit(server_urls.queue), urlsplit(server_urls.cache)
+    own = Urls(
+        server_urls.database,
+        queue._replace(query="db=11").geturl(),
+        cache._replace(query="db=12").geturl(),
+    )
     yield own
     for url in (own.queue, own.cache):
         async with Redis.from_url(url) as redis:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from jobs import Stoker, StokerError
-from worker.chaos import faults
+from worker.chaos import faults, lanes
 from worker.chaos.audit import Ledger
 from worker.chaos.faults import Kind, Planned
 from worker.chaos.options import ChaosOptions
@@ -182,6 +182,9 @@ async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None
             trouble.ended = time.time()
     scene.tally.faults[kind.name] += 1
     scene.tally.recoveries.append(Recovery(kind.name, time.time()))
+    if kind.target == "queue":
+        # Outside its lock: the next fault of the queue may come meanwhile.
+        await lanes.follow(scene, kind.name)
 
 
 async def _same_release(scene: Scene) -> None:

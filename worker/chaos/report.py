@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs import Stoker
-from worker.chaos import accounts, entries, keys, recovery, rescues, rest
+from worker.chaos import accounts, entries, keys, lanes, recovery, rescues, rest
 from worker.chaos.options import ChaosOptions
 from worker.chaos.scene import Scene
 from worker.chaos.words import first
@@ -50,7 +50,8 @@ class Report:
             "jobs": _listed(facts["jobs"]),
             "recovery": f"slowest {slowest['seconds']:.1f} s after {slowest['fault']} "
             f"({slowest['all_s']:.1f} s with times in which nothing could recover), "
-            f"slowest rescue {rescues['slowest_s']:.1f} s, at rest after {facts['rest_s']:.1f} s",
+            f"slowest rescue {rescues['slowest_s']:.1f} s, lanes back within "
+            f"{facts['lanes_back']['slowest_s']:.1f} s of the queue, at rest after {facts['rest_s']:.1f} s",
             "lost": str(facts["lost"]),
         }
         told = [f"{name:<9} {line}" for name, line in lines.items()]
@@ -71,12 +72,13 @@ async def report(options: ChaosOptions, scene: Scene) -> Report:
     found = accounts.places(scene)
     dead, ended_wrong = await accounts.ends(scene)
     rescued, unexplained = rescues.rescues(scene)
+    returned, late = lanes.judged(scene)
     async with Stoker.opened(scene.stage.settings, scene.stage.domain) as stoker:
         compared = await entries.compare(scene, stoker)
     await scene.revocations.at_rest()
     stay = await keys.without_ttl(scene.stage.servers.urls, scene.ledger.prefix)
     tally = scene.tally
-    failures = [*left, *accounts.accounted(scene, found), *ended_wrong, *unexplained, *stay.wrong]
+    failures = [*left, *accounts.accounted(scene, found), *ended_wrong, *unexplained, *late, *stay.wrong]
     failures += rest.processes(scene)
     failures += _wrong_in_sum(scene, events, compared)
     failures += [f"{kind}: {count} times" for kind, count in tally.wrong.items()]
@@ -105,6 +107,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Report:
         "jobs": found,
         "dead_letters": dead,
         "rescues": asdict(rescued),
+        "lanes_back": asdict(returned),
         "keys_without_ttl": stay.declared,
         "lost": events.lost + found["lost"],
         "slowest_recovery": recovery.slowest(scene),

@@ -30,6 +30,15 @@ class Trouble:
     ended: float = inf
 
 
+@dataclass(frozen=True)
+class Return:
+    """A job asked for after a fault of the queue (seconds since 1970), and when it was done, if it was."""
+
+    fault: str
+    asked: float
+    done: float | None
+
+
 @dataclass
 class Tally:
     """Counts of one run."""
@@ -57,6 +66,7 @@ class Tally:
     acknowledged: set[str] = field(default_factory=set)
     """Jobs that a caller was told are enqueued."""
     recoveries: list[Recovery] = field(default_factory=list)
+    returns: list[Return] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     wrong: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
