@@ -15,6 +15,7 @@ import pytest
 from worker.chaos import lanes, recovery
 from worker.chaos.bounds import Bounds
 from worker.chaos.faults import KINDS, plan
+from worker.chaos.faults.kind import BACK_S
 
 ROOT = Path(__file__).parents[2]
 LONGEST_S = 240
@@ -141,7 +142,7 @@ def test_a_recovery_that_takes_longer_than_promised_fails_the_run() -> None:
 
 
 def test_lanes_that_come_back_later_than_promised_fail_the_run() -> None:
-    may_s = lanes.BACK_S + recovery.ROOM_S
+    may_s = BACK_S + recovery.ROOM_S
     assert lanes.late([("queue_restart", may_s)]) == []
     [told] = lanes.late([("queue_restart", may_s + 0.1), ("queue_flush", 0.2)])
     assert told.startswith("after queue_restart a job was done only")
