@@ -20,6 +20,8 @@ from worker.engine.runner import Engine, EngineSettings
 from worker.settings import LaneSettings
 
 DEADLINE_S = 60
+DUE_S = 0.5
+"""Nobody tells that the time has come at which a job is due."""
 
 
 class Work(Contract):
@@ -142,24 +144,34 @@ class Stage:
 
 
 async def eventually(look: Callable[[], Coroutine[Any, Any, bool]], deadline_s: float = DEADLINE_S) -> None:
-    """Ask a server again and again until it says yes."""
+    """Ask again and again, where nobody tells when it is so: rows of another process, a clock."""
     async with asyncio.timeout(deadline_s):
-        while not await look():  # noqa: ASYNC110 - a server's state has no event
+        while not await look():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.01)
 
 
 async def settled(queue: Queue, lane: Lane, **wanted: int) -> LaneDepth:
     """Wait until the lane's depth, totals included, shows what is wanted."""
-    found: LaneDepth
+    async with asyncio.timeout(DEADLINE_S), changes(queue) as next_change:
+        while True:
+            found = (await depth(queue))[lane]
+            shown: dict[str, int] = {**vars(found), **found.totals}
+            if all(shown[name] == value for name, value in wanted.items()):
+                return found
+            await next_change()
 
-    async def look() -> bool:
-        nonlocal found
-        found = (await depth(queue))[lane]
-        shown: dict[str, int] = {**vars(found), **found.totals}
-        return all(shown[name] == value for name, value in wanted.items())
 
-    await eventually(look)
-    return found
+@asynccontextmanager
+async def changes(queue: Queue) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """What waits until somebody has changed something of the queue in Redis, or until jobs may be due."""
+    await queue.redis.config_set("notify-keyspace-events", "KA")
+    async with queue.redis.pubsub(ignore_subscribe_messages=True) as told:
+        await told.psubscribe(f"__keyspace@*__:{queue.settings.prefix}:*")
+
+        async def next_change() -> None:
+            await told.get_message(timeout=DUE_S)
+
+        yield next_change
 
 
 @dataclass
