@@ -176,7 +176,7 @@ async def test_who_follows_a_job_hears_how_it_ended(
     ids = {}
     for name in ("quick", "slow", "wrong"):
         ids[name] = (await queue.enqueue(Followed(name=name))).job_id
-        await progress.report(ids[name], 1, 2)  # before it begins: a report after its end would be the last word
+        await progress.report(ids[name], 1, 2)  # a report after its end would be the last word
     async with running(queue, queue_url, stage, sql):
         await settled(queue, Lane.WARM, done=1, dead=2)
     assert await state_of(queue, ids["quick"]) == (JobState.DONE, None)
