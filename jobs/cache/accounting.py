@@ -1,29 +1,26 @@
 """What happened to reads and builds in this process, summed up and flushed to the cache Redis.
 
 Counting is a dictionary increment; a flush is one round trip every few seconds. Losing a flush loses
-figures, never correctness. The last read of each entry goes to one bounded sorted set: the signal by which
-refresh and warming know what is hot.
+figures, never correctness.
 """
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from pydantic_core import from_json, to_json
-
 from jobs.cache.client import CacheClient
 from jobs.cache.keys import KeySpace
-from jobs.cache.view import EntryKey, Scope
+from jobs.cache.plan import Plan
+from jobs.cache.reads import noted
 
-READS_KEPT = 20_000
-"""Entries in the sorted set of recent reads; the longest unread are dropped."""
-READS_PENDING = 10_000
-"""Entries that one process remembers between two flushes."""
+READS_PENDING = 2_000
+"""Entries of which one flush tells; who reads more of them in that time tells of a sample."""
+HITS_PENDING = 2_000
+"""Plans whose hits are counted before they are summed up: nothing else may keep them."""
 COUNTERS_LIFE_MS = 90 * 86400 * 1000
 CHANGES = "#changes"
 """Stands where a view's name stands, for what is counted about changes: no view can be named like this."""
@@ -40,11 +37,27 @@ class Observed:
 
 
 class Accounting:
-    """Counters and read presence of one process."""
+    """Counters and reads of one process."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {}
-        self._reads: dict[EntryKey, float] = {}
+        self._hits: dict[Plan, int] = {}
+        self._reads: dict[bytes, int] = {}
+
+    def hit(self, plan: Plan) -> None:
+        """Count a hit of an entry and of its access entry: one increment, for it is on every hit's path."""
+        try:
+            self._hits[plan] += 1
+        except KeyError:
+            if len(self._hits) >= HITS_PENDING:
+                self._sum_up_hits()
+            self._hits[plan] = 1
+
+    def read(self, member: bytes, times: int = 1) -> None:
+        """Note reads of an entry, as `write_key` writes it, for the ranking; of hits, `hit` does."""
+        reads = self._reads
+        if member in reads or len(reads) < READS_PENDING:
+            reads[member] = reads.get(member, 0) + times
 
     def count(self, view: str, what: str, amount: int = 1) -> None:
         """Add to a counter of a view."""
@@ -64,24 +77,16 @@ class Accounting:
         self.count(view, f"{what}_us", us * times)
         self.count(view, f"{what}_le_{_bound(us / 1_000_000):g}", times)
 
-    def read(self, key: EntryKey) -> None:
-        """Note that an entry was read."""
-        if len(self._reads) < READS_PENDING or key in self._reads:
-            self._reads[key] = time.time()
-
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
         """Send what has been gathered; raises CacheUnavailable, and then keeps the counts."""
+        self._sum_up_hits()
         counts, self._counts = self._counts, {}
         reads, self._reads = self._reads, {}
-        commands: list[tuple[str | bytes | float, ...]] = []
+        commands: list[tuple[object, ...]] = []
         for view, counter in counts.items():
             commands += [("HINCRBY", keys.counters(view), what, n) for what, n in counter.items()]
             commands.append(("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS))
-        if reads:
-            pairs = [part for key, at in reads.items() for part in (f"{at:.3f}", write_key(key))]
-            commands.append(("ZADD", keys.reads, "GT", *pairs))
-            commands.append(("ZREMRANGEBYRANK", keys.reads, 0, -READS_KEPT - 1))
-            commands.append(("PEXPIRE", keys.reads, COUNTERS_LIFE_MS))
+        commands += noted(client, keys, reads)
         if not commands:
             return
         try:
@@ -91,6 +96,18 @@ class Accounting:
                 for what, n in counter.items():
                     self.count(view, what, n)
             raise
+
+    def _sum_up_hits(self) -> None:
+        hits, self._hits = self._hits, {}
+        views: dict[tuple[str, str], int] = {}
+        for plan, times in hits.items():
+            both = plan.view.name, plan.guard.view if plan.guard is not None else ""
+            views[both] = views.get(both, 0) + times
+            self.read(plan.member, times)
+        for (view, guard), times in views.items():
+            self.count(view, "hits", times)
+            if guard:
+                self.count(guard, "hits", times)
 
 
 async def read_counters(
@@ -114,47 +131,3 @@ def observed(counters: Mapping[str, int], what: str) -> Observed:
 def _bound(seconds: float) -> float:
     place = bisect_left(BOUNDS_S, seconds)
     return BOUNDS_S[place] if place < len(BOUNDS_S) else inf
-
-
-async def recently_read(
-    client: CacheClient, keys: KeySpace, within_s: float, limit: int
-) -> list[tuple[EntryKey, float]]:
-    """Entries read in the last seconds, the latest first, each with its last read (seconds since 1970)."""
-    answer = await client.call(
-        (
-            *("ZRANGE", keys.reads, "+inf", time.time() - within_s),
-            *("BYSCORE", "REV", "LIMIT", 0, limit, "WITHSCORES"),
-        )
-    )
-    members, scores = answer.first()[::2], answer.first()[1::2]
-    found = [(parse_key(member), float(score)) for member, score in zip(members, scores, strict=True)]
-    return [(key, at) for key, at in found if key is not None]
-
-
-async def last_reads(
-    client: CacheClient, keys: KeySpace, entries: list[EntryKey]
-) -> dict[EntryKey, float | None]:
-    """When entries were last read (seconds since 1970), None for those not remembered."""
-    if not entries:
-        return {}
-    answer = await client.call(("ZMSCORE", keys.reads, *map(write_key, entries)))
-    return {
-        key: None if score is None else float(score)
-        for key, score in zip(entries, answer.first(), strict=True)
-    }
-
-
-def write_key(key: EntryKey) -> bytes:
-    """An entry's key as a member of the sorted set."""
-    return to_json([key.view, key.scope.kind, key.scope.id, key.params])
-
-
-def parse_key(member: bytes) -> EntryKey | None:
-    """The inverse of `write_key`; None for what is not of this form."""
-    try:
-        view, kind, scope_id, params = from_json(member)
-    except (ValueError, TypeError):
-        return None
-    if not all(isinstance(part, str) for part in (view, kind, scope_id, params)):
-        return None
-    return EntryKey(view, Scope(kind, scope_id), params)

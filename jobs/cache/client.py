@@ -57,12 +57,14 @@ class CacheClient:
         self._open: list[SharedConnection] = []
         self._opening: asyncio.Task[SharedConnection] | None = None
         self._scripts: dict[str, Script] = {}
+        self._named: dict[str, Script] = {}
 
     def script(self, name: str) -> Script:
-        """Load a script of jobs/cache/lua."""
-        script = Script(name)
-        self._scripts[script.digest] = script
-        return script
+        """A script of jobs/cache/lua, loaded once."""
+        if name not in self._named:
+            script = self._named[name] = Script(name)
+            self._scripts[script.digest] = script
+        return self._named[name]
 
     async def call(self, *commands: tuple[Any, ...]) -> Answer:
         """Send commands in one packet and read their replies; raises CacheUnavailable.

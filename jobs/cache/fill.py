@@ -98,7 +98,8 @@ class Filler:
         """
         names = {key: self.store.keys.entry(key, self.catalog.view(key.view).version) for key in keys}
         outcomes: dict[EntryKey, Outcome] = {}
-        found = await self.store.fetch(Question(names.values()))
+        # What Redis holds: it may have evicted what is still kept near here.
+        found = await self.store.peek(Question(names.values()))
         for key, one in zip(names, found, strict=True):
             if one.miss is None and one.envelope and not one.envelope.eager(one.server.now_us()):
                 outcomes[key] = Outcome.FRESH

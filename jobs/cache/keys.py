@@ -67,3 +67,8 @@ class KeySpace:
     def reads(self) -> str:
         """The sorted set of recently read entries, scored by the time of their last read."""
         return f"{self.root}:reads"
+
+    @property
+    def heat(self) -> str:
+        """The sorted set of the entries that are read most; reads.lua says what its scores mean."""
+        return f"{self.root}:heat"

@@ -14,9 +14,13 @@ from jobs.cache.view import EntryKey, View
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """One request. `question` is of the entry and, if it is guarded, of the access entry behind it."""
+    """One request. `question` is of the entry and, if it is guarded, of the access entry behind it.
+
+    `member` is the key as the sets of what is read name it.
+    """
 
     view: View
     key: EntryKey
     guard: EntryKey | None
     question: Question
+    member: bytes

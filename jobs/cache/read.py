@@ -19,6 +19,7 @@ from jobs.cache.look import Look, Params
 from jobs.cache.plan import Plan
 from jobs.cache.question import Question
 from jobs.cache.reading import Content, Miss, Reading, State
+from jobs.cache.reads import write_key
 from jobs.cache.store import Found
 from jobs.cache.view import Access, EntryKey, View
 from jobs.errors import CacheUnavailable, Forbidden, NotFound
@@ -86,22 +87,22 @@ class Cache:
 
     async def conclude(self, look: Look, reader: object) -> Reading:
         """Check who reads, then answer from what was found, or build it; raises as `read` does."""
-        plan, found, found_guard, cause = look
-        view, key = plan.view, plan.key
+        plan, found, guard, cause = look
         role = None
-        guard_missed = False
-        if plan.guard is not None and found_guard is not None:
-            role = await self._role(plan.guard, found_guard, reader)
-            guard_missed = found_guard.miss is not None
-        self.accounting.read(key)
+        if plan.guard is not None and guard is not None:
+            role = await self._role(plan.guard, guard, reader)
+        guard_missed = guard is not None and guard.miss is not None
+        cause = found.miss or cause
+        if cause is None and not guard_missed:
+            self.accounting.hit(plan)
+            return self._answer(plan.key, found, State.HIT, role)
+        self.accounting.read(plan.member)
+        self.accounting.count(plan.view.name, f"miss_{cause or 'access'}")
+        if plan.guard is not None and not guard_missed:
+            self.accounting.count(plan.guard.view, "hits")
         if found.miss is not None:
-            self.accounting.count(view.name, f"miss_{found.miss}")
             return await self._after_miss(plan, found.miss, reader)
-        if cause is not None:
-            self.accounting.count(view.name, f"miss_{cause}")
-            return self._answer(key, found, State.MISS, role)
-        self.accounting.count(view.name, "miss_access" if guard_missed else "hits")
-        return self._answer(key, found, State.MISS if guard_missed else State.HIT, role)
+        return self._answer(plan.key, found, State.MISS, role)
 
     def _answer(self, key: EntryKey, found: Found, state: State, role: str | None) -> Reading:
         """A reading of what Redis held; `found` has an envelope."""
@@ -126,7 +127,10 @@ class Cache:
                 raise
             return stale
         # Time has passed: the reader may have been removed meanwhile (RACES 23).
-        role = await self._role_now(plan.guard, reader) if plan.guard else None
+        role = None
+        if plan.guard is not None:
+            [found] = await self.store.fetch(Question([self._names(plan.guard)]))
+            role = await self._role(plan.guard, found, reader)
         if filled.content is None:
             raise NotFound(f"{plan.key} does not exist")
         return Reading(filled.content, State.MISS, cause=cause, role=role)
@@ -152,16 +156,10 @@ class Cache:
             raise NotFound(f"{plan.key} does not exist")
         return Reading(Content.built(body), State.BYPASS, cause=Miss.BYPASS, role=role)
 
-    async def _role_now(self, guard: EntryKey, reader: object) -> str:
-        [found] = await self.store.fetch(Question([self._names(guard)]))
-        return await self._role(guard, found, reader)
-
     async def _role(self, guard: EntryKey, found: Found, reader: object) -> str:
         """The reader's role; an entry that refuses is confirmed in SQL, and refusals are not cached."""
-        if found.miss is None:
-            self.accounting.count(guard.view, "hits")
-            roles = found.content
-        else:
+        roles = found.content
+        if found.miss is not None:
             self.accounting.count(guard.view, f"miss_{found.miss}")
             roles = (await self.filler.fill(guard)).content
         role = roles.decoded.get(str(reader)) if roles is not None else None
@@ -183,7 +181,8 @@ class Cache:
         names = [self._names(one) for one in (key, guard) if one is not None]
         # Who may read is never taken from before: neither the right to this entry, nor one read by itself.
         rights = guard is not None or view.name in self.catalog.access_views
-        return Plan(view, key, guard, Question(names, may_go_unasked=self.store.unasked.on and not rights))
+        question = Question(names, may_go_unasked=self.store.unasked.on and not rights)
+        return Plan(view, key, guard, question, write_key(key))
 
     def _names(self, key: EntryKey) -> EntryNames:
         return self.store.keys.entry(key, self.catalog.view(key.view).version)

@@ -19,7 +19,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from jobs import tracing
-from jobs.cache.accounting import CHANGES, last_reads
+from jobs.cache.accounting import CHANGES
+from jobs.cache.reads import last_reads
 from jobs.cache.view import EntryKey, Scope
 from jobs.connections import database_errors, is_outage, was_canceled
 from jobs.contracts import Outcome, Refresh, Relay

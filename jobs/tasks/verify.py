@@ -19,8 +19,8 @@ from itertools import groupby
 from pydantic_core import from_json
 from sqlalchemy import select
 
-from jobs.cache.accounting import recently_read
 from jobs.cache.question import Question
+from jobs.cache.reads import recently_read
 from jobs.cache.store import Found
 from jobs.cache.verdicts import Verdict, publish
 from jobs.cache.view import EntryKey

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
-from jobs.cache.accounting import recently_read
+from jobs.cache.reads import hottest, last_reads
 from jobs.cache.view import EntryKey
 from jobs.connections import database_errors
 from jobs.contracts import KeepWarm, Lane, Outcome, Warm
@@ -25,7 +25,7 @@ BATCH = 50
 TURN = 5 * BATCH
 """Entries that a warming builds before it looks whether others wait."""
 HOT_KEPT_WARM = 2000
-"""Recently read entries that one run of keep-warm looks at."""
+"""Entries that one run of keep-warm looks at: those that are read most."""
 
 
 async def warm(context: TaskContext, job: Warm) -> Outcome:
@@ -49,10 +49,12 @@ async def keep_warm(context: TaskContext, _job: KeepWarm) -> Outcome:
     stoker = context.stoker
     store = stoker.cache.store
     ttl_s = {view.name: stoker.ttl(view.name).total_seconds() for view in stoker.domain.views}
-    recent = await recently_read(store.client, store.keys, max(ttl_s.values()), HOT_KEPT_WARM)
+    hot = [key for key, _ in await hottest(store.client, store.keys, HOT_KEPT_WARM)]
+    last = await last_reads(store.client, store.keys, hot)
     now = time.time()
-    # Read within its own TTL: what nobody read for that long may expire.
-    async for _ in _fill(context, [key for key, at in recent if now - at < ttl_s.get(key.view, 0)]):
+    # Read within its own TTL: what nobody read for that long may expire. The hottest first.
+    wanted = [key for key, at in last.items() if at is not None and now - at < ttl_s.get(key.view, 0)]
+    async for _ in _fill(context, wanted):
         pass
     return Outcome.DONE
 

@@ -63,6 +63,7 @@ class Link:
         self._thaw.set()
         self.connected = 0
         self._counted: list[Counted] = []
+        self._held: list[Held] = []
 
     @property
     def url(self) -> str:
@@ -97,6 +98,11 @@ class Link:
         self._is_cut = False
         self._thaw.set()
 
+    def let_go(self) -> None:
+        """Hold nothing any more: a test that ended early has left somebody waiting."""
+        for held in self._held:
+            held.release()
+
     def freeze(self) -> None:
         """Accept everything and answer nothing until `mend`."""
         self._thaw.clear()
@@ -128,6 +134,7 @@ class Link:
 
     def _trap(self, trap: Trap) -> Trap:
         self._traps.append(trap)
+        self._held.append(trap.held)
         return trap
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -17,7 +17,7 @@ from jobs import (
 from jobs.cache.look import Asked
 from tests.notes import note
 from tests.races.race import race
-from tests.races.world import World, never, patience
+from tests.races.world import Process, World, never, patience
 
 
 @race("nothing kept of what does not exist")
@@ -49,6 +49,27 @@ async def test_a_removed_member_does_not_get_the_cached_entry(world: World) -> N
     process = await world.warmed()
     await world.remove_member()
     await _is_refused(process.read())
+
+
+@race("access checked on every read")
+async def test_a_removed_member_is_not_told_that_nothing_has_changed(world: World) -> None:
+    """Row 23. A 304 is an answer: what a client knows is compared after the read, as docs/reading.md says."""
+    process = await world.warmed()
+    known = (await process.read()).etag
+    assert await _status(process, known) == 304
+    assert await _status(process, '"another"') == 200
+    await world.remove_member(body="v1")  # the entry stays valid, and its tag the same
+    status = await _status(process, known)
+    never(f"a removed member got a {status}", happened=status != 403)
+
+
+async def _status(process: Process, if_none_match: str) -> int:
+    """What a web app answers to a conditional request."""
+    try:
+        reading = await process.read()
+    except Forbidden:
+        return 403
+    return 304 if reading.etag == if_none_match else 200
 
 
 async def _is_refused(reading: Awaitable[Reading]) -> None:

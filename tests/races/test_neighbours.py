@@ -20,7 +20,7 @@ from tests.races.world import World, applies, never
 from worker.migrate import renew_installation
 
 
-@race()
+@race("unknown kinds applied from their scopes")
 async def test_a_view_that_only_another_release_knows_is_not_left_valid(world: World) -> None:
     """Row 30. An event of a newer release is applied from the scopes that it carries."""
     newer = Scope("note", "1")
@@ -37,7 +37,7 @@ async def test_a_view_that_only_another_release_knows_is_not_left_valid(world: W
     assert not await world.redis.exists(stamp)
 
 
-@race()
+@race("every view meaning those of this release too")
 async def test_a_view_that_an_older_release_did_not_know_is_not_left_valid(world: World) -> None:
     """Row 30. «Every view» of an older release means those that this one knows, too."""
     await world.warmed()
@@ -50,7 +50,7 @@ async def test_a_view_that_an_older_release_did_not_know_is_not_left_valid(world
     await world.must_show("v2")
 
 
-@race()
+@race("stamps without a version")
 async def test_two_releases_do_not_keep_each_others_stamps_alive(world: World) -> None:
     """Row 30. Stamp keys carry no version: whichever release applies a change, both see it."""
     newer = Notes()

@@ -129,8 +129,9 @@ class Process:
 
     async def close(self) -> None:
         """End the process in its orderly way."""
-        self.cache_link.mend()
-        self.queue_link.mend()
+        for link in (self.cache_link, self.queue_link):
+            link.mend()
+            link.let_go()
         await self.stoker.close()
         await self.cache_link.close()
         await self.queue_link.close()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, StringConstraints
 
 from jobs import EntryKey, InvalidParams, Scope, ScopeKind, View
-from jobs.cache.accounting import parse_key, write_key
 from jobs.cache.keys import KeySpace
+from jobs.cache.reads import parse_key, write_key
 from jobs.domain import Domain
 from jobs.errors import UnknownScope
 

@@ -244,7 +244,7 @@ async def entries(
     """Entries that stand out, among those read lately."""
     if by is Standing.SLOW:
         return Entries(entries=await lookup.slowest_built(stoker, limit, AMONG_ENTRIES))
-    return Entries(entries=await lookup.lately_read(stoker, limit, limit))
+    return Entries(entries=await lookup.most_read(stoker, limit))
 
 
 @router.get("/invalidated")

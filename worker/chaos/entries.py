@@ -11,9 +11,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from jobs import EntryKey, Scope, Stoker
-from jobs.cache.accounting import recently_read
 from jobs.cache.keys import EntryNames
 from jobs.cache.question import Question
+from jobs.cache.reads import recently_read
 from jobs.domain import ACTIVE
 from worker.chaos.keys import names as stored_names
 from worker.chaos.scene import Scene

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from jobs.cache.accounting import recently_read
 from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import FORMAT, HEADER, MAGIC, PACKED_AT, ZSTD, Envelope
 from jobs.cache.keys import EntryNames
+from jobs.cache.reads import hottest, last_reads, recently_read
 from jobs.cache.view import EntryKey, Scope
 from jobs.connections import database_errors
 from jobs.stoker import Stoker
@@ -54,6 +54,8 @@ class EntryFigures(BaseModel):
     compressed: bool | None = None
     build_ms: float | None = None
     read_at: datetime | None = None
+    reads: float | None = None
+    """Of the hottest: their reads, each of which counts half as much after every half hour."""
 
 
 class StampFigures(BaseModel):
@@ -144,6 +146,19 @@ async def lately_read(stoker: Stoker, limit: int, among: int) -> list[EntryFigur
     store = stoker.cache.store
     recent = await recently_read(store.client, store.keys, 90 * 86400, among)
     return (await entries(stoker, [key for key, _ in recent], dict(recent)))[:limit]
+
+
+async def most_read(stoker: Stoker, limit: int) -> list[EntryFigures]:
+    """The entries that are read most, the hottest first."""
+    store = stoker.cache.store
+    reads = dict(await hottest(store.client, store.keys, limit))
+    at = await last_reads(store.client, store.keys, list(reads))
+    found = await entries(stoker, list(reads), {key: one for key, one in at.items() if one is not None})
+    known = [number for key, number in reads.items() if key.view in stoker.domain.views_by_name]
+    return [
+        entry.model_copy(update={"reads": round(number, 1)})
+        for entry, number in zip(found, known, strict=True)
+    ]
 
 
 async def slowest_built(stoker: Stoker, limit: int, among: int) -> list[EntryFigures]:

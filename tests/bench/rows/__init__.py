@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.bench.figures import Figure
 from tests.bench.ground import Bench
 from tests.bench.rows import (
+    accounting,
     burst,
     bytes_,
     change_applied,
@@ -39,7 +40,7 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
+    *(hit_decoded, hit_near, accounting, invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(job_start, record_cost, drain, memory, idle),
 )
 ROWS = tuple(Row(module.IDS, module.measure) for module in MODULES)

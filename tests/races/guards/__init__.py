@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.races.guards import changes, filling, reading, server, unasked
+from tests.races.guards import changes, filling, reading, releases, server, unasked
 from tests.races.guards.away import Removal
 
 GUARDS: Mapping[str, Removal] = {
@@ -11,4 +11,5 @@ GUARDS: Mapping[str, Removal] = {
     **filling.GUARDS,
     **changes.GUARDS,
     **unasked.GUARDS,
+    **releases.GUARDS,
 }

@@ -1,0 +1,45 @@
+"""Guards between releases that run together: what each must do for the other (row 30)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic_core import from_json
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import jobs.tasks.relay
+from jobs import Domain, EntryKey, Invalidation, Scope
+from jobs.cache.catalog import Catalog
+from jobs.cache.keys import EntryNames, KeySpace
+from jobs.outbox.rows import Row
+from jobs.tasks.relay import Folded, fold
+from tests.races.guards.away import Patch, Removal, replaced
+
+
+async def _known_kinds_only(connection: AsyncConnection, domain: Domain, claimed: Sequence[Row]) -> Folded:
+    return await fold(connection, domain, [row for row in claimed if row.kind in domain.rules_by_kind])
+
+
+def _views_as_written(scopes: str, _catalog: Catalog) -> list[Invalidation]:
+    """What another release calls every view, and not what this one does."""
+    return [
+        Invalidation(Scope(kind, scope_id), frozenset(views), bool(hard))
+        for kind, scope_id, views, hard, _every in from_json(scopes)
+    ]
+
+
+def _versioned_stamps(patch: Patch) -> None:
+    entry = KeySpace.entry
+
+    def versioned(self: KeySpace, key: EntryKey, version: int = 1) -> EntryNames:
+        names = entry(self, key, version)
+        return names if version == 1 else names._replace(stamp=f"{names.stamp}.{version}")
+
+    patch.setattr(KeySpace, "entry", versioned)
+
+
+GUARDS: Mapping[str, Removal] = {
+    "unknown kinds applied from their scopes": replaced(jobs.tasks.relay, "fold", _known_kinds_only),
+    "every view meaning those of this release too": replaced(jobs.tasks.relay, "read", _views_as_written),
+    "stamps without a version": _versioned_stamps,
+}

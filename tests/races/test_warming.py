@@ -1,0 +1,56 @@
+"""Keeping warm what is read: the hottest first, and only while it is read."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import jobs.tasks.warm
+from jobs.contracts import KeepWarm
+from tests.races.world import World
+
+
+async def _read_then_evicted(world: World, **times: int) -> None:
+    """Notes read so often, told to Redis, and then evicted."""
+    stoker = world.first.stoker
+    store = stoker.cache.store
+    await world.sql("INSERT INTO notes VALUES (2, 'v1')")
+    await world.sql("INSERT INTO note_members VALUES (2, 1)")
+    for name, count in times.items():
+        for _ in range(count):
+            await world.first.read(int(name.removeprefix("note")))
+    await stoker.accounting.flush(store.client, store.keys)
+    for note_id in (1, 2):
+        await world.redis.delete(world.names(note_id=note_id).entry)
+
+
+async def test_the_hottest_entries_are_kept_warm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs.tasks.warm, "HOT_KEPT_WARM", 1)
+    await _read_then_evicted(world, note1=2, note2=5)
+    await world.first.task(KeepWarm())
+    assert await world.kept(note_id=2) is not None
+    assert await world.kept(note_id=1) is None
+
+
+async def test_what_nobody_has_read_for_a_life_is_left_to_expire(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _read_then_evicted(world, note1=2)
+    process = await world.process(cache={"ttl_s": {"detail": 100}})
+    monkeypatch.setattr(jobs.tasks.warm, "time", _Later(101))
+    await process.task(KeepWarm())
+    assert await world.kept() is None
+    monkeypatch.setattr(jobs.tasks.warm, "time", _Later(99))
+    await process.task(KeepWarm())
+    assert await world.kept() is not None
+
+
+class _Later:
+    """The wall clock, so many seconds on."""
+
+    def __init__(self, by_s: float) -> None:
+        self._by_s = by_s
+
+    def time(self) -> float:
+        return time.time() + self._by_s
