@@ -16,6 +16,7 @@ from tests.bench.rows import (
     earlier_layer,
     herd,
     hit_body,
+    hit_bounded,
     hit_decoded,
     hit_near,
     idle,
@@ -40,7 +41,8 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, accounting, invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
+    *(hit_decoded, hit_near, hit_bounded, accounting),
+    *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(job_start, record_cost, drain, memory, idle),
 )
 ROWS = tuple(Row(module.IDS, module.measure) for module in MODULES)
