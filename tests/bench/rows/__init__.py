@@ -12,6 +12,7 @@ from tests.bench.rows import (
     burst,
     bytes_,
     change_applied,
+    console,
     drain,
     earlier_layer,
     herd,
@@ -33,10 +34,11 @@ Measure = Callable[[Bench], Awaitable[list[Figure]]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement, and the ids of the rows that it gives."""
+    """One measurement, the ids of the rows that it gives, and what it is in a sentence."""
 
     ids: tuple[str, ...]
     measure: Measure
+    about: str
 
 
 MODULES = (
@@ -44,5 +46,6 @@ MODULES = (
     *(hit_decoded, hit_near, hit_bounded, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(job_start, record_cost, drain, memory, idle),
+    console,
 )
-ROWS = tuple(Row(module.IDS, module.measure) for module in MODULES)
+ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)
