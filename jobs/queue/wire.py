@@ -7,6 +7,8 @@ to the queue: it is read as JSON, never unpickled.
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -14,6 +16,11 @@ from typing import Any
 from jobs.contracts import Contract, Lane
 from jobs.errors import ContractError
 from jobs.settings import QueueSettings
+
+KIND = re.compile(r"[!-~]{1,64}")
+"""What the name of a contract may be: it becomes part of rows, of log lines and of metrics."""
+DEEPEST = 100
+"""Levels of arguments within arguments: more than any contract has, fewer than a recursion survives."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,15 @@ def serialize(job: dict[str, Any]) -> bytes:
 
 
 def deserialize(raw: bytes) -> dict[str, Any]:
-    """The `job_deserializer` for an arq client; raises ValueError on anything but a JSON object."""
-    found = json.loads(raw)
+    """The `job_deserializer` for an arq client; raises ValueError or TypeError on anything but a JSON object.
+
+    Numbers that JSON has no words for (NaN, Infinity, 1e400) are refused: no dead letter could hold them.
+    """
+    found = json.loads(raw, parse_constant=_finite, parse_float=_finite)
     if not isinstance(found, dict):
         raise TypeError("not a JSON object")
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _depth(found) > DEEPEST:
+        raise ValueError("nested too deep")
     return found
 
 
@@ -86,6 +98,27 @@ def decode(raw: bytes) -> Stored:
         raise ContractError(f"not arq's job as JSON: {type(error).__name__}") from None
     if not isinstance(kind, str) or not isinstance(positional, list) or not isinstance(named, dict):
         raise ContractError("not arq's job as JSON: f, a or k is of another type")
+    if KIND.fullmatch(kind) is None:
+        raise ContractError("f is no name of a contract: 1 to 64 visible ASCII characters")
     if len(positional) + bool(named) > 1:
         raise ContractError("a contract is one positional argument, or named ones")
     return Stored(kind, positional[0] if positional else named, first_try, enqueued_ms, flag, trace)
+
+
+def _finite(number: str) -> float:
+    found = float(number)
+    if not math.isfinite(found):
+        raise ValueError(f"{number} is no number of JSON")
+    return found
+
+
+def _depth(value: object) -> int:
+    """Levels of lists and objects; stops counting one beyond what is allowed."""
+    level, depth = [value], 0
+    while depth <= DEEPEST:
+        nested = [one for one in level if isinstance(one, dict | list)]
+        if not nested:
+            break
+        level = [part for one in nested for part in (one.values() if isinstance(one, dict) else one)]
+        depth += 1
+    return depth

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import pickle
 import secrets
+import time
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,6 +17,8 @@ from jobs.enqueue import Answer, Queue
 from jobs.queue import wire
 from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Keyed, Stage, Work, running, settled
+from worker.engine import lane
+from worker.engine.claims import FAR_MS
 from worker.engine.dead_letters import DeadLetters, Retried, Which
 
 POISON = {
@@ -24,6 +27,12 @@ POISON = {
     "no object": b"[1, 2]",
     "a key is missing": b'{"t":null,"f":"test.work.v1","a":[]}',
     "deep nesting": b"[" * 100_000,
+    "deep enough to read, too deep to write": b'{"t":null,"f":"f","a":[%s],"k":{},"et":1}'
+    % (b"[" * 900 + b"]" * 900),
+    "a number that is none": b'{"t":null,"f":"test.work.v1","a":[{"name":NaN}],"k":{},"et":1}',
+    "a number beyond all": b'{"t":null,"f":"test.work.v1","a":[{"name":1e400}],"k":{},"et":1}',
+    "a name that is half a character": b'{"t":null,"f":"\\ud800","a":[],"k":{},"et":1}',
+    "a long name": wire.serialize({"t": None, "f": "f" * 65, "a": [], "k": {}, "et": 1}),
     "a name that is a list": wire.serialize({"t": None, "f": [], "a": [], "k": {}, "et": 1}),
     "two arguments": wire.serialize({"t": None, "f": "test.work.v1", "a": [{}, {}], "k": {}, "et": 1}),
 }
@@ -103,6 +112,22 @@ async def test_a_contract_of_a_newer_release_is_parked_and_runs_after_the_upgrad
         await settled(queue, Lane.REFRESH, done=1, ready=0, deferred=0)
     assert stage.runs == [("new", 1)]
     assert await DeadLetters(sql).list(Which()) == []
+
+
+async def test_parked_jobs_hide_none_behind_them_however_many_they_are(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "OFFER_PARKED_S", 0)  # the second look without the pause before it
+    raw = wire.serialize({"t": None, "f": "nobody.knows.v1", "a": [], "k": {}, "et": 1})
+    known = await queue.enqueue(Work(name="behind them"))
+    ids = [*(f"unknown-{number:04}" for number in range(1_500)), known.job_id]
+    lane_name = wire.queue_name(queue.settings, Lane.WARM)
+    await queue.redis.mset({f"arq:job:{job_id}": raw for job_id in ids[:-1]})
+    await queue.redis.zadd(lane_name, dict.fromkeys(ids, time.time() * 1000 + FAR_MS))
+    await queue.redis.zadd(f"{lane_name}:parked", {job_id: place for place, job_id in enumerate(ids)})
+    async with running(queue, queue_url, stage, sql):
+        await settled(queue, Lane.WARM, done=1)
+    assert stage.runs == [("behind them", 1)]
 
 
 async def test_two_releases_together_run_what_only_the_newer_one_knows(

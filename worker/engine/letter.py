@@ -58,9 +58,9 @@ class Letter:
         if "\\u0000" in text or "\\ud" in text:
             payload, raw = None, text.encode()
         return {
-            "job_id": _name(self.job_id),
+            "job_id": stored_name(self.job_id),
             "lane": self.lane.value,
-            "kind": _name(self.kind),
+            "kind": stored_name(self.kind),
             "payload": payload,
             "raw": None if raw is None else base64.b64encode(raw).decode(),
             "reason": self.reason,
@@ -70,6 +70,13 @@ class Letter:
             "attempts": self.attempts,
             "enqueued_at": _moment(self.enqueued_ms),
         }
+
+
+def stored_name(name: str) -> str:
+    """A name as a column of 64 characters takes it."""
+    text = _text(name)
+    # A stock client may choose any id; two long ones must not become one.
+    return text if len(text) <= LONGEST_NAME else f"{text[:31]}-{fingerprint(name)}"
 
 
 def fingerprint(*parts: str) -> str:
@@ -85,12 +92,6 @@ def _innermost_frame(error: BaseException) -> str:
 
 def _text(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-
-def _name(name: str) -> str:
-    text = _text(name)
-    # A stock client may choose any id; two long ones must not become one.
-    return text if len(text) <= LONGEST_NAME else f"{text[:31]}-{fingerprint(name)}"
 
 
 def _moment(ms: int) -> datetime | None:

@@ -16,6 +16,7 @@ from jobs.contracts import Contract, Invalidate, Lane, Refresh, Warm
 from jobs.domain import Domain
 from jobs.errors import Defer
 from worker.engine.lane import Run
+from worker.engine.letter import stored_name
 from worker.history.job_rows import JobRow
 from worker.history.series import Sample, name, wait_bucket
 
@@ -118,7 +119,7 @@ class Recorder:
     def _row(self, note: Note, outcome: str, ran_s: float) -> JobRow:
         failed = outcome in FAILED
         return JobRow(
-            job_id=note.job_id,
+            job_id=None if note.job_id is None else stored_name(note.job_id),
             lane=note.lane.value,
             kind=note.kind,
             outcome=outcome,

@@ -79,6 +79,9 @@ if kinds ~= '' then
     if not read or string.find(kinds, ' ' .. tostring(job.f) .. ' ', 1, true) then
       redis.call('ZREM', queue .. ':parked', id)
       claim(id, now)
+    else
+      -- To the end: however many nobody knows, the next look sees the ones behind them.
+      redis.call('ZADD', queue .. ':parked', now, id)
     end
   end
 else
