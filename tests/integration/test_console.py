@@ -473,8 +473,11 @@ async def test_a_paused_task_lets_its_slots_pass_and_runs_by_hand(
         return False
 
     async def tick(task: Task, at: datetime) -> None:
+        async def clock() -> datetime:
+            return at
+
         ledger = Ledger(stoker.engine, "w")
-        await Schedule([task], ledger, enqueue, is_open, settings.schedule, lambda: at).tick()
+        await Schedule([task], ledger, enqueue, is_open, settings.schedule, clock).tick()
 
     assert (await operator.post("/api/schedule/prune/pause")).json() == {"task": "prune", "paused": True}
     await tick(task, clock)

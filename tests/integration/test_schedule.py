@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from jobs.contracts import Contract, Prune
@@ -34,7 +34,7 @@ class Clock:
     def __init__(self, now: datetime) -> None:
         self.now = now
 
-    def __call__(self) -> datetime:
+    async def __call__(self) -> datetime:
         return self.now
 
 
@@ -167,6 +167,20 @@ async def test_a_host_whose_clock_is_behind_begins_no_older_slot(engine: AsyncEn
     assert await Ledger(engine, "right").claim("hourly", NOON, HOUR)
     assert not await Ledger(engine, "behind").claim("hourly", NOON - HOUR, HOUR)
     assert (await Ledger(engine, "behind").state("hourly", NOON - HOUR)).settled
+
+
+async def test_a_slot_that_a_wrong_clock_claimed_ahead_of_time_keeps_no_other_from_running(
+    engine: AsyncEngine, enqueued: Jobs
+) -> None:
+    async with engine.connect() as connection:
+        now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    ahead = HOURLY.newest(now) + timedelta(days=30)
+    assert await Ledger(engine, "ahead").claim("hourly", ahead, HOUR)
+    one = Schedule([HOURLY], Ledger(engine, "a"), enqueued, enqueued.is_open, GRACE)
+    # By Postgres' clock, which it asks for itself: the host's own may be wrong.
+    due = await one.tick()
+    assert enqueued.jobs == [Prune()]
+    assert now < due <= now + 2 * HOUR
 
 
 async def test_without_the_queue_a_slot_is_given_back_and_tried_again(

@@ -42,6 +42,13 @@ class Ledger:
         self._engine = engine
         self._worker = worker
 
+    async def now(self) -> datetime:
+        """Postgres' clock, which every worker's schedule goes by."""
+        with database_errors():
+            async with self._engine.connect() as connection:
+                found: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+                return found
+
     async def claim(self, task: str, slot: datetime, lease: timedelta, *, begin_older: bool = False) -> bool:
         """Take a slot; false if it is another worker's, or done, or its task is paused.
 

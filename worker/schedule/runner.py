@@ -1,8 +1,8 @@
 """The schedule: enqueues contracts at their slots, once over any number of workers.
 
-The ledger says whose a slot is; running it means enqueueing its job, which its lane then carries out.
-Postgres away: nothing can be claimed, so the loop tries again until it can. Queue away: the slot is given
-back and tried again.
+The ledger says whose a slot is, and what time it is: hosts' clocks may differ, Postgres' is one. Running a
+slot means enqueueing its job, which its lane then carries out. Postgres away: nothing can be claimed, so the
+loop tries again until it can. Queue away: the slot is given back and tried again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jobs.contracts import Contract
 from jobs.enqueue import Enqueued
 from jobs.errors import DatabaseUnavailable, Unavailable
 from worker.schedule.ledger import Ledger
-from worker.schedule.tasks import DAY, Task, utc_now
+from worker.schedule.tasks import DAY, Task
 from worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ MOST_LATE = 100
 Enqueue = Callable[[Contract], Awaitable[object]]
 IsOpen = Callable[[str], Awaitable[bool]]
 """Whether a job waits or runs."""
-Clock = Callable[[], datetime]
+Clock = Callable[[], Awaitable[datetime]]
+"""The time by which slots are due; raises DatabaseUnavailable."""
 
 
 class Schedule:
@@ -41,7 +42,7 @@ class Schedule:
         enqueue: Enqueue,
         is_open: IsOpen,
         settings: ScheduleSettings,
-        clock: Clock = utc_now,
+        clock: Clock | None = None,
     ) -> None:
         self._tasks = tasks
         self._ledger = ledger
@@ -50,60 +51,63 @@ class Schedule:
         self._lease = timedelta(seconds=settings.lease_s)
         self._retry = timedelta(seconds=settings.retry_s)
         self._grace = timedelta(seconds=settings.grace_s)
-        self._clock = clock
+        self._clock = clock or ledger.now
         self._settled: dict[str, datetime] = {}
         """The newest slot of each task that needs no more asking."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Wait for slots and run them; outages of Postgres and of the queue only delay it."""
         while not stop.is_set():
+            asked = asyncio.get_running_loop().time()
             try:
-                due = await self.tick()
+                now = await self._clock()
+                wait = await self._look(now) - now
             except DatabaseUnavailable as error:
                 log.warning("schedule.database_unavailable", extra={"error": str(error)})
-                due = self._clock() + self._retry
+                wait = self._retry
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, (due - self._clock()).total_seconds())):
+                async with asyncio.timeout_at(asked + wait.total_seconds()):
                     await stop.wait()
 
     async def tick(self) -> datetime:
         """Run every slot that is due and free; returns when to look again."""
-        return min([await self._look_at(task) for task in self._tasks], default=self._clock() + DAY)
+        return await self._look(await self._clock())
 
-    async def _look_at(self, task: Task) -> datetime:
-        now = self._clock()
+    async def _look(self, now: datetime) -> datetime:
+        return min([await self._look_at(task, now) for task in self._tasks], default=now + DAY)
+
+    async def _look_at(self, task: Task, now: datetime) -> datetime:
         newest = task.newest(now)
         if self._settled.get(task.name) == newest:
             return task.following(now)
-        again = [await self._look_at_slot(task, slot) for slot in await self._due(task, newest)]
+        again = [await self._look_at_slot(task, slot, now) for slot in await self._due(task, newest, now)]
         waits = [at for at in again if at is not None]
         if not waits:
             self._settled[task.name] = newest
         return min([task.following(now), *waits])
 
-    async def _due(self, task: Task, newest: datetime) -> Sequence[datetime]:
+    async def _due(self, task: Task, newest: datetime, now: datetime) -> Sequence[datetime]:
         if task.late is LatePolicy.ALL:
             return await self._ledger.owed(task.name, newest, task.every, MOST_LATE)
-        if task.late is LatePolicy.SKIP and self._clock() - newest > self._grace:
+        if task.late is LatePolicy.SKIP and now - newest > self._grace:
             # Leaves alone what somebody claimed in time and did not finish.
             await self._ledger.skip(task.name, newest)
         return [newest]
 
-    async def _look_at_slot(self, task: Task, slot: datetime) -> datetime | None:
+    async def _look_at_slot(self, task: Task, slot: datetime, now: datetime) -> datetime | None:
         """Run it if it is free; returns when to look again, None if nothing is left to do for it."""
         every_one = task.late is LatePolicy.ALL
         if await self._ledger.claim(task.name, slot, self._lease, begin_older=every_one):
-            return await self._run(task, slot)
+            return await self._run(task, slot, now)
         if every_one:
             # Nobody's, and not to be had: its task is paused. Its slots pass, and are not owed afterwards.
             await self._ledger.skip(task.name, slot)
         state = await self._ledger.state(task.name, slot)
         if state.settled:
             return None
-        return self._clock() + (state.lease_left if state.lease_left > timedelta(0) else self._retry)
+        return now + (state.lease_left if state.lease_left > timedelta(0) else self._retry)
 
-    async def _run(self, task: Task, slot: datetime) -> datetime | None:
-        now = self._clock()
+    async def _run(self, task: Task, slot: datetime, now: datetime) -> datetime | None:
         fields = {"task": task.name, "slot": slot.isoformat(), "late_s": (now - slot).total_seconds()}
         try:
             if task.overlap is OverlapPolicy.SKIP and await self._overlaps(task):
