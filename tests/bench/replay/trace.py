@@ -42,6 +42,9 @@ EDITS = {
     Edit.REMOVE_MEMBER: 8,
 }
 
+ALONE = frozenset({Edit.PROJECT, Edit.PREDICATE, Edit.INTERACTION})
+"""Edits that need nobody beside the owner."""
+
 
 @dataclass(slots=True)
 class Team:
@@ -127,8 +130,11 @@ class _Recorder:
         if self._removed and self._rng.random() < 0.5:
             return self._of_project(view, *self._rng.choice(self._removed))
         project = self._popular(self._projects)
-        strangers = [user for user in self._users if user not in self._known[project]]
+        strangers = self._strangers(project) or self._teams[project].members
         return self._of_project(view, project, self._rng.choice(strangers))
+
+    def _strangers(self, project: int) -> list[int]:
+        return [user for user in self._users if user not in self._known[project]]
 
     def _of_project(self, view: str, project: int, reader: int) -> Read:
         format_ = self._rng.choice(("json", "json", "csv")) if view == "export" else ""
@@ -150,13 +156,12 @@ class _Recorder:
             user = self._rng.choice(others)
             team.members.remove(user)
             self._removed.append((project, user))
-        elif edit in (Edit.ADD_MEMBER, Edit.REMOVE_MEMBER):
-            edit = Edit.ADD_MEMBER  # nobody left who could go
-            user = self._rng.choice([one for one in self._users if one not in self._known[project]])
+        elif edit in (Edit.ADD_MEMBER, Edit.REMOVE_MEMBER) and (strangers := self._strangers(project)):
+            edit, user = Edit.ADD_MEMBER, self._rng.choice(strangers)
             team.members.append(user)
             self._known[project].add(user)  # who was removed never comes back
         else:
-            user = 0
+            edit, user = edit if edit in ALONE else Edit.PREDICATE, 0
         return Write(edit, project, team.owner, team.predicate, user)
 
     def _popular(self, ranked: Sequence[int]) -> int:

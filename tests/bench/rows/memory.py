@@ -1,4 +1,4 @@
-"""Resident memory of a worker process after tens of thousands of tiny jobs, and after three times as many."""
+"""Memory of a worker after 30,000 and 90,000 tiny jobs; with --full after 100,000, 300,000 and a million."""
 
 from __future__ import annotations
 
