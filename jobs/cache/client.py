@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
@@ -11,13 +13,18 @@ from typing import Any, NamedTuple
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import NoScriptError, RedisError
 
-from jobs.cache.connection import ConnectionLost, ServerRun, SharedConnection, open_connection, pack
+from jobs.cache.connection import ConnectionLost, ServerRun, pack
+from jobs.cache.primary import PrimaryConnection, open_connection
 from jobs.errors import CacheUnavailable
+
+logger = logging.getLogger(__name__)
 
 RUN = object()
 """Stands in a script's arguments for the run of the server that the script is sent to."""
 BUSY_CALLS = 16
 """Outstanding calls on every connection from which on another one is opened."""
+OPEN_AGAIN_S = 1.0
+"""For how long another one that could not be opened is not tried again: those that there are will do."""
 
 
 class Answer(NamedTuple):
@@ -54,8 +61,10 @@ class CacheClient:
         self._class: type[AbstractConnection] = self._options.pop("connection_class", Connection)
         self._timeout_s = timeout_s
         self._most = connections
-        self._open: list[SharedConnection] = []
-        self._opening: asyncio.Task[SharedConnection] | None = None
+        self._open: list[PrimaryConnection] = []
+        self._opening: asyncio.Task[PrimaryConnection] | None = None
+        self._adding: asyncio.Task[None] | None = None
+        self._add_after_s = 0.0
         self._scripts: dict[str, Script] = {}
         self._named: dict[str, Script] = {}
 
@@ -74,6 +83,7 @@ class CacheClient:
         try:
             return await self._attempt(commands)
         except ConnectionLost:
+            self._doubt()
             return await self._attempt(commands)
 
     async def ask(self, packed: bytes) -> Answer:
@@ -82,14 +92,16 @@ class CacheClient:
             connection = self._free() or await self._connect()
             return Answer(await connection.send(packed, 1), connection.server)
         except ConnectionLost:
+            self._doubt()
             connection = self._free() or await self._connect()
             return Answer(await connection.send(packed, 1), connection.server)
 
     async def close(self) -> None:
         """Close every connection; calls under way fail."""
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
+        for opening in (self._opening, self._adding):
+            if opening is not None:
+                opening.cancel()
+                await asyncio.gather(opening, return_exceptions=True)
         for connection in self._open:
             await connection.close()
         self._open.clear()
@@ -110,27 +122,61 @@ class CacheClient:
                 replies[index] = reply
         return Answer(replies, connection.server)
 
-    def _free(self) -> SharedConnection | None:
-        """The least loaded connection, unless another one should be opened."""
-        best: SharedConnection | None = None
+    def _free(self) -> PrimaryConnection | None:
+        """The least loaded connection, unless its server must be asked first whether it is the primary."""
+        best = self._least_loaded()
+        if best is None or not best.sure:
+            return None
+        if best.load >= BUSY_CALLS:
+            self._add()
+        return best
+
+    def _doubt(self) -> None:
+        """One connection is lost: what ended it may have ended the others' server as a primary."""
+        for connection in self._open:
+            connection.doubt()
+
+    def _least_loaded(self) -> PrimaryConnection | None:
+        best: PrimaryConnection | None = None
         for connection in self._open:
             if not connection.lost and (best is None or connection.load < best.load):
                 best = connection
-        if best is not None and (best.load < BUSY_CALLS or len(self._open) >= self._most):
-            return best
-        return None
+        return best
 
-    async def _connect(self) -> SharedConnection:
+    def _add(self) -> None:
+        """Open another connection, for whom comes later: nobody waits for it, and it may fail."""
+        adding = self._adding is not None and not self._adding.done()
+        if not adding and len(self._open) < self._most and time.monotonic() >= self._add_after_s:
+            self._adding = asyncio.create_task(self._open_another())
+
+    async def _connect(self) -> PrimaryConnection:
         # One attempt at a time; whoever needs a connection meanwhile waits for the same one.
         if self._opening is None or self._opening.done():
-            self._opening = asyncio.create_task(self._open_one())
+            self._opening = asyncio.create_task(self._confirm_or_open())
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._opening)
 
-    async def _open_one(self) -> SharedConnection:
+    async def _confirm_or_open(self) -> PrimaryConnection:
         for lost in [connection for connection in self._open if connection.lost]:
             self._open.remove(lost)
             await lost.close()
+        asked = await asyncio.gather(*(one.confirm() for one in self._open), return_exceptions=True)
+        best = self._least_loaded()
+        if best is not None:
+            return best
+        for error in asked:
+            if isinstance(error, CacheUnavailable) and not isinstance(error, ConnectionLost):
+                raise error  # it was silent: a new connection would be, and everybody would wait twice
+        return await self._open_one()
+
+    async def _open_another(self) -> None:
+        try:
+            await self._open_one()
+        except CacheUnavailable as error:
+            self._add_after_s = time.monotonic() + OPEN_AGAIN_S
+            logger.info("cache.connection_refused", extra={"error": str(error)})
+
+    async def _open_one(self) -> PrimaryConnection:
         connection = self._class(**self._options)
         try:
             async with asyncio.timeout(self._timeout_s):

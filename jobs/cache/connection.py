@@ -20,10 +20,11 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from jobs.errors import CacheUnavailable
 
-RUN_CHARACTERS = 16
 LATE_LOOK_S = 0.02
 """How long a late reply may still lie unread in a busy process."""
 _NOTHING = object()
+DEMOTED = ("READONLY", "MASTERDOWN")
+"""How a server refuses that has become a replica; before Redis 7, a script's reply has it further behind."""
 _ERRORS: dict[str, type[ResponseError]] = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError}
 
 
@@ -41,6 +42,10 @@ class ServerRun:
 
 class ConnectionLost(CacheUnavailable):
     """The connection broke while replies were outstanding."""
+
+
+class _Demoted(Exception):
+    """The server is a replica by now."""
 
 
 class _Call:
@@ -108,6 +113,11 @@ class SharedConnection(asyncio.Protocol):
         self._end(ConnectionLost(f"the connection to {self._name} is closed"))
         await self._opened.disconnect(nowait=True)
 
+    def end(self, error: CacheUnavailable) -> None:
+        """Close at once; outstanding calls fail with this error."""
+        self._end(error)
+        self._transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """Hand out what came in (asyncio's callback)."""
         self._parser.feed(data)
@@ -119,9 +129,11 @@ class SharedConnection(asyncio.Protocol):
                     self._calls.popleft()
                     if not call.future.done():
                         call.future.set_result(call.replies)
+        except _Demoted as error:
+            # REPLICAOF drops no client: whoever stays is refused for ever, though another is primary by now.
+            self.end(ConnectionLost(f"{self._name} refused: {error}"))
         except (hiredis.ProtocolError, IndexError) as error:
-            self._end(ConnectionLost(f"{self._name} does not speak its protocol: {error}"))
-            self._transport.abort()
+            self.end(ConnectionLost(f"{self._name} does not speak its protocol: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail everybody who still waits (asyncio's callback)."""
@@ -144,8 +156,7 @@ class SharedConnection(asyncio.Protocol):
             self._late = oldest
             self._watch = self._loop.call_later(LATE_LOOK_S, self._look)
         else:
-            self._end(CacheUnavailable(f"{self._name} did not answer within {self._timeout_s:g} s"))
-            self._transport.abort()
+            self.end(CacheUnavailable(f"{self._name} did not answer within {self._timeout_s:g} s"))
 
     def _end(self, error: CacheUnavailable) -> None:
         self.lost = True
@@ -157,37 +168,6 @@ class SharedConnection(asyncio.Protocol):
                 future.set_exception(error)
 
 
-async def open_connection(connection: AbstractConnection, timeout_s: float) -> SharedConnection:
-    """Connect with redis-py, learn the server's run and clock, and share the connection."""
-    await connection.connect()  # type: ignore[no-untyped-call]
-    try:
-        await connection.send_command("INFO", "server")
-        info: bytes = await connection.read_response()
-        await connection.send_command("INFO", "replication")
-        _refuse_replica(await connection.read_response())
-        await connection.send_command("TIME")
-        seconds, micros = await connection.read_response()
-        now_us = int(seconds) * 1_000_000 + int(micros)
-        server = ServerRun(_run_of(info), now_us - time.monotonic_ns() // 1000)
-        return SharedConnection(connection, server, timeout_s)
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-
-
-def _refuse_replica(info: bytes) -> None:
-    # A replica shows what its primary has invalidated until it hears of it: never read from one (RACES 5).
-    if b"role:master" not in info:
-        raise CacheUnavailable("the cache Redis is a replica; name the primary")
-
-
-def _run_of(info: bytes) -> bytes:
-    run = info.partition(b"run_id:")[2][:RUN_CHARACTERS]
-    if len(run) != RUN_CHARACTERS:
-        raise CacheUnavailable("INFO shows no run_id: stamps cannot be tied to the server's run")
-    return run
-
-
 def pack(commands: Sequence[tuple[Any, ...]]) -> bytes:
     """Commands as Redis reads them."""
     if len(commands) == 1:
@@ -197,4 +177,6 @@ def pack(commands: Sequence[tuple[Any, ...]]) -> bytes:
 
 
 def _error(message: str) -> ResponseError:
+    if message.startswith(DEMOTED) or "-READONLY" in message:
+        raise _Demoted(message)
     return _ERRORS.get(message.partition(" ")[0], ResponseError)(message)

@@ -17,7 +17,8 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from jobs.cache.client import CacheClient, Script
-from jobs.cache.connection import ConnectionLost, ServerRun, SharedConnection, _error
+from jobs.cache.connection import ConnectionLost, ServerRun, _error
+from jobs.cache.primary import PrimaryConnection
 from tests.explore.search import Footprint
 from tests.explore.stage import Stage
 
@@ -249,8 +250,8 @@ class SteppedClient(CacheClient):
             self._server.scripts[script.digest.encode()] = name
             self._server.do(("SCRIPT", "LOAD", script.source))
 
-    def _free(self) -> SharedConnection:
+    def _free(self) -> PrimaryConnection:
         assert self.stage is not None
         if self._connection is None or self._connection.run_number != self._server.run_number:
             self._connection = SteppedConnection(self._server, self.stage, self._process)
-        return cast("SharedConnection", self._connection)
+        return cast("PrimaryConnection", self._connection)

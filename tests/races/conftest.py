@@ -1,15 +1,20 @@
 """Fixtures of the races. `guard` comes before `world`: a guard is gone before any process is opened."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 
 from tests.notes import SCHEMA
 from tests.races.guards import GUARDS
+from tests.races.rewinding import Rewinding
 from tests.races.world import Urls, World
 from worker import embedded
+from worker.embedded.valkey import Valkey
 
 
 @pytest.fixture
@@ -55,3 +60,22 @@ async def world(guard: str | None, urls: Urls, prefix: str) -> AsyncIterator[Wor
         yield world
     finally:
         await world.close()
+
+
+@pytest.fixture
+async def rewinding(
+    guard: str | None,  # noqa: ARG001 - order
+    urls: Urls,
+    prefix: str,
+    tmp_path: Path,
+) -> AsyncIterator[Rewinding]:
+    """A world on a cache of its own, which keeps a snapshot."""
+    server = Valkey("rewound", tmp_path / "data", tmp_path, tmp_path / "log", ["--save", ""])
+    await asyncio.to_thread(server.start)
+    world = World(replace(urls, cache=server.url), prefix)
+    try:
+        await world.start()
+        yield Rewinding(world, server)
+    finally:
+        await world.close()
+        await asyncio.to_thread(server.kill)

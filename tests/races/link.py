@@ -87,6 +87,10 @@ class Link:
             self._server.close()
             await self._server.wait_closed()
 
+    def lead_to(self, url: str) -> None:
+        """Let new connections reach another server; those that there are stay where they are."""
+        self._url = urlsplit(url)
+
     def cut(self) -> None:
         """Drop every connection; refuse new ones until `mend`."""
         self._is_cut = True
@@ -106,6 +110,12 @@ class Link:
     def freeze(self) -> None:
         """Accept everything and answer nothing until `mend`."""
         self._thaw.clear()
+
+    def silence(self) -> None:
+        """Answer nothing more on the connections that there are; new ones are answered."""
+        self._thaw.clear()
+        self._thaw = asyncio.Event()
+        self._thaw.set()
 
     def hold_request(self, command: str | bytes, times: int = 1) -> Held:
         """Hold the next request with these bytes before the server sees it."""
@@ -173,6 +183,7 @@ class Link:
         back: asyncio.StreamWriter,
         sprung: list[Trap],
     ) -> None:
+        thaw = self._thaw
         while data := await reader.read(CHUNK_BYTES):
             for counted in self._counted:
                 counted.see(data)
@@ -184,7 +195,7 @@ class Link:
                 await trap.held.pass_by()
             elif trap is not None:
                 sprung.append(trap)
-            await self._thaw.wait()
+            await thaw.wait()
             if trap is not None and trap.breaks_after_first:
                 trap.held.reached.set()
                 writer.write(data[: data.index(b"\r\n*") + 2])

@@ -3,52 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-import pytest
 
 from jobs import State, Warm
 from tests.races.race import race
-from tests.races.world import Urls, World, never, patience
-from worker.embedded.valkey import Valkey
-
-
-@dataclass
-class Rewinding:
-    """A world whose cache can be taken back to an earlier time."""
-
-    world: World
-    server: Valkey
-
-    async def remember(self) -> None:
-        """Save what the server holds."""
-        await self.world.redis.save()
-
-    async def go_back(self) -> None:
-        """Kill the server; it comes back with what it saved."""
-        await asyncio.to_thread(self.server.kill)
-        await asyncio.to_thread(self.server.start)
-
-
-@pytest.fixture
-async def rewinding(
-    guard: str | None,  # noqa: ARG001 - order
-    urls: Urls,
-    prefix: str,
-    tmp_path: Path,
-) -> AsyncIterator[Rewinding]:
-    """A world on a cache of its own, which keeps a snapshot."""
-    server = Valkey("rewound", tmp_path / "data", tmp_path, tmp_path / "log", ["--save", ""])
-    await asyncio.to_thread(server.start)
-    world = World(replace(urls, cache=server.url), prefix)
-    try:
-        await world.start()
-        yield Rewinding(world, server)
-    finally:
-        await world.close()
-        await asyncio.to_thread(server.kill)
+from tests.races.rewinding import Rewinding
+from tests.races.world import World, never, patience
 
 
 @race("the run compared by the read")
