@@ -59,6 +59,9 @@ def main() -> None:
             except (NotThere, PeerError, TimeoutError) as reason:
                 why = str(reason) or f"it took over {LONGEST_ROW_S} s"
                 left_out.update(dict.fromkeys(row.ids, why))
+            except Exception as error:  # noqa: BLE001 - one row's mistake must not take the others' figures
+                console.print_exception()
+                left_out.update(dict.fromkeys(row.ids, f"{type(error).__name__}: {error}"))
             if options.json:
                 report.write(options.json, rows)
     report.show(console, rows, left_out)
