@@ -34,7 +34,8 @@ from worker.settings import WorkerSettings
 from worker.sweeper import Sweeper
 from worker.telemetry.endpoint import endpoint
 from worker.telemetry.log import said_of
-from worker.telemetry.metrics import JobMetrics
+from worker.telemetry.metrics import own_process
+from worker.telemetry.observed import JobTimes
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +44,14 @@ async def run_worker(
     stoker: Stoker, settings: WorkerSettings, stop: asyncio.Event, now: asyncio.Event | None = None
 ) -> None:
     """Work until `stop` is set; `now` cuts the deadline for running jobs short."""
-    metrics, recorder = JobMetrics(), Recorder(stoker.domain, identity())
+    times, recorder = JobTimes(), Recorder(stoker.domain, identity())
     engine = Engine(
         require(settings.redis_url, "REDIS_URL"),
         settings.queue,
         EngineSettings(lanes=settings.lanes.by_name(), stop_deadline_s=settings.worker.stop_deadline_s),
         run=recorder.around(runner(stoker)),
         sql=stoker.engine,
-        observer=Observers(metrics, recorder),
+        observer=Observers(times, recorder),
     )
     schedule = Schedule(
         tasks(settings.schedule),
@@ -64,11 +65,12 @@ async def run_worker(
     idle = asyncio.Event()
     slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
-    async with endpoint(metrics.registry, settings.worker), asyncio.TaskGroup() as group:
+    async with endpoint(own_process(), settings.worker), asyncio.TaskGroup() as group:
         group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
         group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
+        group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
         try:
             await engine.run(stop, now)
         finally:

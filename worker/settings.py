@@ -69,9 +69,9 @@ class ProcessSettings(Table):
     history_every_s: PositiveFloat = 10
     """Seconds between samples of the figures that the console's charts show."""
     metrics_host: str = "127.0.0.1"
-    """Address of the worker's own Prometheus endpoint."""
+    """Address of the worker's own endpoint: probes, and what its process uses."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port of the worker's own Prometheus endpoint; 0 turns it off (the API's /metrics covers the queue)."""
+    """Port of the worker's own endpoint; 0 turns it off (the API's /metrics covers all workers' jobs)."""
 
 
 class LaneSettings(Table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from sqlalchemy import text
 
 from jobs.contracts import Lane
 from jobs.domain import Domain, Invalidation
+from jobs.errors import QueueUnavailable
 from jobs.outbox.record import InvalidationRequested
 from jobs.settings import load_settings
 from jobs.stoker import Stoker
@@ -28,7 +30,8 @@ from worker.schedule.ledger import Ledger
 from worker.schedule.runner import Schedule
 from worker.schedule.tasks import tasks
 from worker.settings import WorkerSettings
-from worker.telemetry.metrics import DECLARED, JobMetrics, Source, exposition
+from worker.telemetry.metrics import DECLARED, exposition, own_process
+from worker.telemetry.observed import LIFE_MS, JobTimes, job_times
 
 TABLE = Path(__file__).parents[2] / "docs" / "operations" / "metrics.md"
 NOWHERE = "redis://127.0.0.1:1"
@@ -70,6 +73,10 @@ async def _use(stoker: Stoker, settings: WorkerSettings, library: Domain) -> Non
     await Schedule(
         tasks(settings.schedule), ledger, stoker.enqueue, stoker.queue.is_open, settings.schedule
     ).tick()
+    worker = JobTimes()
+    worker.job_started(Lane.WARM, "prune.v1", 0.02)
+    worker.job_ended(Lane.WARM, "prune.v1", "done", 1.5)
+    await worker.tell(stoker.queue)
     assert library.views
 
 
@@ -86,26 +93,74 @@ def own(found: dict[str, Metric]) -> dict[str, Metric]:
     }
 
 
-def worker_exposition() -> bytes:
-    metrics = JobMetrics()
-    metrics.job_started(Lane.WARM, "warm.v1", 0.02)
-    metrics.job_ended(Lane.WARM, "warm.v1", "done", 1.5)
-    return generate_latest(metrics.registry)
-
-
 async def test_what_is_declared_is_what_is_exported(used: Stoker, settings: WorkerSettings) -> None:
-    exported = {
-        Source.SHARED: families(await exposition(used, settings)),
-        Source.WORKER: families(worker_exposition()),
+    found = families(await exposition(used, settings))
+    declared = {one.name: one for one in DECLARED}
+    assert own(found).keys() == declared.keys()
+    assert any(name.startswith("process_") for name in found)
+    for name, one in declared.items():
+        assert (found[name].type, found[name].documentation) == (one.kind, one.meaning)
+        labels = {label for sample in found[name].samples for label in sample.labels}
+        assert labels - {"le"} == set(one.labels), name
+
+
+async def test_what_several_workers_saw_of_their_jobs_is_added_up(
+    used: Stoker, settings: WorkerSettings
+) -> None:
+    for waited_s, ran_s in ((0.02, 1.5), (0.004, 1.5), (5000, 0.5)):
+        worker = JobTimes()
+        worker.job_started(Lane.REFRESH, "refresh.v1", waited_s)
+        worker.job_ended(Lane.REFRESH, "refresh.v1", "done", ran_s)
+        worker.job_ended(Lane.REFRESH, "a name of somebody's own", "dead", 0)
+        await worker.tell(used.queue)
+        await worker.tell(used.queue)  # nothing new: nothing is added
+    found = families(await exposition(used, settings))
+    waits = of(found["stoker_job_wait_seconds"], lane="refresh")
+    assert (waits["count"], waits["sum"], waits["0.005"], waits["0.025"], waits["900"], waits["+Inf"]) == (
+        *(3, 5000.024, 1, 2, 2, 3),
+    )
+    runs = of(found["stoker_job_run_seconds"], lane="refresh", kind="refresh.v1", outcome="done")
+    assert (runs["count"], runs["sum"], runs["0.5"], runs["2.5"]) == (3, 3.5, 1, 3)
+    kinds = {sample.labels["kind"] for sample in found["stoker_job_run_seconds"].samples}
+    assert kinds == {"refresh.v1", "prune.v1", "other"}
+    assert 0 < await used.queue.redis.pttl(f"{settings.queue.prefix}:observed") <= LIFE_MS
+
+
+def of(family: Metric, **labels: str) -> dict[str, float]:
+    """A histogram's samples: by bound, and its sum and count."""
+    return {
+        sample.labels.get("le", sample.name.rpartition("_")[2]): sample.value
+        for sample in family.samples
+        if {name: value for name, value in sample.labels.items() if name != "le"} == labels
     }
-    for source, found in exported.items():
-        declared = {one.name: one for one in DECLARED if one.source is source}
-        assert own(found).keys() == declared.keys()
-        assert any(name.startswith("process_") for name in found)
-        for name, one in declared.items():
-            assert (found[name].type, found[name].documentation) == (one.kind, one.meaning)
-            labels = {label for sample in found[name].samples for label in sample.labels}
-            assert labels - {"le"} == set(one.labels), name
+
+
+async def test_what_could_not_be_told_is_told_later(settings: WorkerSettings) -> None:
+    away = settings.model_copy(
+        update={"redis_url": load_settings(WorkerSettings, redis_url=NOWHERE).redis_url}
+    )
+    worker, stop = JobTimes(), asyncio.Event()
+    worker.job_started(Lane.WARM, "warm.v1", 0.02)
+    stop.set()
+    async with Stoker.opened(away, domain) as stoker:
+        with pytest.raises(QueueUnavailable):
+            await worker.tell(stoker.queue)
+    async with Stoker.opened(settings, domain) as stoker:
+        await worker.tell(stoker.queue)
+        waits, _ = await job_times(stoker.queue)
+    assert sum(waits[("warm",)].buckets.values()) == 1
+
+
+async def test_the_last_jobs_of_a_worker_are_told_when_it_stops(settings: WorkerSettings) -> None:
+    worker, stop = JobTimes(), asyncio.Event()
+    async with Stoker.opened(settings, domain) as stoker:
+        telling = asyncio.create_task(worker.run(stoker.queue, stop))
+        worker.job_started(Lane.WARM, "warm.v1", 0.02)
+        await asyncio.sleep(0)  # it waits by now
+        stop.set()
+        await telling
+        waits, _ = await job_times(stoker.queue)
+    assert sum(waits[("warm",)].buckets.values()) == 1
 
 
 async def test_a_change_and_a_build_are_observed_where_every_process_can_see_it(
@@ -140,7 +195,7 @@ async def test_a_server_that_is_away_leaves_its_figures_out(settings: WorkerSett
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 async def test_promtool_has_nothing_to_say_against_the_names(used: Stoker, settings: WorkerSettings) -> None:
-    for exposed in (await exposition(used, settings), worker_exposition()):
+    for exposed in (await exposition(used, settings), generate_latest(own_process())):
         ran = subprocess.run(  # noqa: ASYNC221 - a moment
             ["promtool", "check", "metrics"],  # noqa: S607 - found above
             input=exposed,
@@ -166,11 +221,11 @@ async def test_a_web_app_exports_its_own_state_with_the_documented_code(
 
 
 def documented() -> str:
-    rows = ["| metric | type | labels | served by | meaning |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
     for one in DECLARED:
         name = one.name + ("_total" if one.kind == "counter" else "")
         labels = ", ".join(one.labels) or "-"
-        rows.append(f"| `{name}` | {one.kind} | {labels} | {one.source} | {one.meaning} |")
+        rows.append(f"| `{name}` | {one.kind} | {labels} | {one.meaning} |")
     return "\n".join(rows)
 
 

@@ -34,7 +34,7 @@ from worker.api import create_app
 from worker.migrate import migrate
 from worker.settings import ApiSettings, ProcessSettings, WorkerSettings
 from worker.telemetry.endpoint import endpoint
-from worker.telemetry.metrics import JobMetrics
+from worker.telemetry.metrics import own_process
 
 
 def unit(path: Path) -> configparser.RawConfigParser:
@@ -133,7 +133,7 @@ async def test_the_probes_answer_without_a_token(
             assert (await api.get("/metrics")).status_code == 401
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    async with endpoint(JobMetrics().registry, ProcessSettings(metrics_port=port)):
+    async with endpoint(own_process(), ProcessSettings(metrics_port=port)):
         answered = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/healthz")
         assert answered.text == "ok\n"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from jobs.contracts import Lane
 from tests.operations import (
     DASHBOARD,
     KUBERNETES,
@@ -23,6 +24,7 @@ from tests.operations import (
     run,
     settings_of,
 )
+from worker.chaos.keys import declared
 from worker.settings import WorkerSettings
 from worker.telemetry.metrics import DECLARED, Kind
 
@@ -134,4 +136,18 @@ def test_scrapes_carry_the_names_that_rules_ask_for() -> None:
         for job in yaml.safe_load((OPERATIONS / "prometheus.yml").read_text())["scrape_configs"]
     }
     asked = {name for _, text in expressions() for name in re.findall(r'job="([^"]+)"', text)}
-    assert asked == jobs == {"stoker-api", "stoker-worker"}
+    assert jobs == {"stoker-api", "stoker-worker"}
+    assert asked == {"stoker-api"}, "a worker need not be scraped"
+
+
+def test_every_key_of_the_queue_that_stays_is_in_the_table() -> None:
+    told = set(re.findall(r"^\| `(stoker:[^`]*)`", (OPERATIONS / "README.md").read_text(), re.MULTILINE))
+    staying = {
+        re.sub(rf":({'|'.join(Lane)})(?=:|$)", ":LANE", key)
+        for key in declared("stoker")
+        if ":chaos:" not in key
+    }
+    assert told - {"stoker:observed", "stoker:rate:*"} == staying
+    source = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.lua"))
+    assert "':observed'" in source
+    assert "':rate:'" in source

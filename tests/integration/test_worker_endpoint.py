@@ -9,11 +9,10 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from jobs.contracts import Lane
 from worker.settings import ProcessSettings
 from worker.telemetry import endpoint as endpoints
 from worker.telemetry.endpoint import EndpointRefused, endpoint
-from worker.telemetry.metrics import JobMetrics
+from worker.telemetry.metrics import own_process
 
 
 async def get(port: int, path: str, host: str = "127.0.0.1") -> httpx.Response:
@@ -26,16 +25,13 @@ def port() -> int:
         return int(free.getsockname()[1])
 
 
-async def test_what_jobs_waited_and_took_can_be_scraped_while_the_worker_runs(port: int) -> None:
-    metrics = JobMetrics()
-    metrics.job_started(Lane.WARM, "warm.v1", 0.02)
-    metrics.job_ended(Lane.WARM, "warm.v1", "done", 1.5)
-    async with endpoint(metrics.registry, ProcessSettings(metrics_port=port)):
+async def test_the_process_can_be_scraped_and_probed_while_the_worker_runs(port: int) -> None:
+    async with endpoint(own_process(), ProcessSettings(metrics_port=port)):
         text = (await get(port, "/metrics")).text
         assert (await get(port, "/healthz")).text == "ok\n"
         assert (await get(port, "/anything")).status_code == 404
-    assert 'stoker_job_wait_seconds_count{lane="warm"} 1.0' in text
-    assert 'stoker_job_run_seconds_sum{kind="warm.v1",lane="warm",outcome="done"} 1.5' in text
+    assert "process_resident_memory_bytes" in text
+    assert "stoker_" not in text, "what all workers share is the API's to tell, once"
 
 
 async def test_a_worker_whose_loop_does_not_turn_says_so(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def probes(stoker: Stoker) -> Mapping[str, Probe]:
         await stoker.queue.redis.ping()
 
     async def cache() -> None:
-        await stoker.cache.store.client.call(("PING",))
+        (await stoker.cache.store.client.call(("PING",))).first()
 
     return {"database": database, "queue": queue, "cache": cache}
 

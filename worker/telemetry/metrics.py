@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -23,19 +23,16 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from jobs.cache.accounting import CHANGES, Observed, observed
-from jobs.contracts import Lane
 from jobs.errors import Unavailable
 from jobs.stoker import Stoker
+from worker.history.presence import SILENT_S, silences
 from worker.operations import figures
 from worker.operations.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
 from worker.schedule.tasks import tasks
 from worker.settings import WorkerSettings
 from worker.telemetry.health import Health, examine, probes
+from worker.telemetry.observed import job_times
 
-WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
-"""Seconds: from a woken worker to a lane that is far behind."""
-RUN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
-"""Seconds: from a relay without events to a warming of everybody."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -47,15 +44,6 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-class Source(StrEnum):
-    """Who serves it."""
-
-    SHARED = "API"
-    """Any API process: one figure for the whole installation."""
-    WORKER = "worker"
-    """Each worker: its own."""
-
-
 @dataclass(frozen=True)
 class Declared:
     """A metric; a counter's samples end in `_total`."""
@@ -64,7 +52,6 @@ class Declared:
     kind: Kind
     meaning: str
     labels: tuple[str, ...] = ()
-    source: Source = Source.SHARED
 
     def family(self) -> Metric:
         """An empty family, to which samples are added."""
@@ -80,6 +67,7 @@ GAUGE, COUNTER, HISTOGRAM = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
 DECLARED = (
     Declared("stoker_server_up", GAUGE, "1 if the server answers, else 0.", ("server",)),
     Declared("stoker_server_probe_seconds", GAUGE, "How long the server took to answer.", ("server",)),
+    Declared("stoker_workers", GAUGE, "Worker processes that reported in the last 15 s."),
     Declared("stoker_events_unsettled", GAUGE, "Recorded events that are not applied."),
     Declared("stoker_events_failing", GAUGE, "Unsettled events that failed at least once."),
     Declared(
@@ -128,14 +116,12 @@ DECLARED = (
         HISTOGRAM,
         "From when a job was due to when it began.",
         ("lane",),
-        Source.WORKER,
     ),
     Declared(
         "stoker_job_run_seconds",
         HISTOGRAM,
         "How long a run took, by how it ended.",
         ("lane", "kind", "outcome"),
-        Source.WORKER,
     ),
 )
 """Beside these, every process shows the standard `process_*` metrics of its own."""
@@ -159,27 +145,11 @@ async def exposition(stoker: Stoker, settings: WorkerSettings) -> bytes:
     return generate_latest(registry)
 
 
-class JobMetrics:
-    """What one worker process saw of its own jobs: an observer of the engine."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._waits = self._histogram("stoker_job_wait_seconds", WAIT_BUCKETS)
-        self._runs = self._histogram("stoker_job_run_seconds", RUN_BUCKETS)
-        ProcessCollector(registry=self.registry)
-
-    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
-        """A job begins."""
-        del kind
-        self._waits.labels(lane).observe(waited_s)
-
-    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
-        """A job ended."""
-        self._runs.labels(lane, kind, outcome).observe(ran_s)
-
-    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
-        declared = BY_NAME[name]
-        return Histogram(name, declared.meaning, declared.labels, buckets=buckets, registry=self.registry)
+def own_process() -> CollectorRegistry:
+    """What a worker's own endpoint shows: this process, and nothing that all of them share."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
 
 
 class _Gathered(Collector):
@@ -278,6 +248,23 @@ async def _lanes(stoker: Stoker, _: WorkerSettings) -> _Families:
     return found
 
 
+async def _workers(stoker: Stoker, _: WorkerSettings) -> _Families:
+    silent_s = await silences(stoker.engine)
+    found = _Families()
+    found.add("stoker_workers", sum(seconds <= SILENT_S for seconds in silent_s.values()))
+    return found
+
+
+async def _jobs(stoker: Stoker, _: WorkerSettings) -> _Families:
+    waits, runs = await job_times(stoker.queue)
+    found = _Families()
+    for labels, waited in waits.items():
+        found.observe("stoker_job_wait_seconds", waited, *labels)
+    for labels, ran in runs.items():
+        found.observe("stoker_job_run_seconds", ran, *labels)
+    return found
+
+
 async def _schedule(stoker: Stoker, settings: WorkerSettings) -> _Families:
     planned = {task.name: task.every for task in tasks(settings.schedule)}
     found = _Families()
@@ -291,6 +278,8 @@ async def _schedule(stoker: Stoker, settings: WorkerSettings) -> _Families:
 _GATHER = (
     (frozenset({"database"}), _changes),
     (frozenset({"database"}), _schedule),
+    (frozenset({"database"}), _workers),
+    (frozenset({"queue"}), _jobs),
     (frozenset({"cache"}), _cache),
     (frozenset({"queue", "database"}), _lanes),
 )
