@@ -221,7 +221,7 @@ def test_status_is_watched_until_it_is_stopped(
             raise KeyboardInterrupt
 
     on_queue(environment, lambda queue: queue.enqueue(Relay()))
-    monkeypatch.setattr("worker.cli.operate.pause_between_looks", twice)
+    monkeypatch.setattr("worker.cli.status.pause_between_looks", twice)
     done = stoker("status", "--watch", "--every", "0.125", "--json")
     pictures = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, len(pictures)) == (130, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Protocol
@@ -71,7 +72,54 @@ def test_embedded_servers_and_a_url_at_once_are_refused(stoker: Stoker) -> None:
 
 def test_an_unknown_setting_is_named(stoker: Stoker) -> None:
     done = stoker("status", STOKER__CACHE__LEESE_S="3", **NOWHERE)
-    assert (done.returncode, done.stderr) == (2, "error: cache.leese_s: Extra inputs are not permitted\n")
+    said = "error: cache.leese_s: there is no such setting; did you mean lease_s?\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[cahce]\nlease_s = 3\n", "error: cahce: there is no such setting; did you mean cache?\n"),
+        ("[cache]\nqqqqq = 3\n", "error: cache.qqqqq: there is no such setting\n"),
+        (
+            '[[api.tokens]]\nname = "ann"\nrole = "viewer"\ntoken = "0123456789abcdef"\nroll = 1\n',
+            "error: api.tokens.0.roll: there is no such setting\n",
+        ),
+        ("[cache\n", "error: settings.toml: Expected ']' at the end of a table declaration"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_that_says_where(
+    stoker: Stoker, tmp_path: Path, written: str, said: str
+) -> None:
+    (tmp_path / "settings.toml").write_text(written)
+    done = stoker("status", **NOWHERE)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(said)
+
+
+@pytest.mark.parametrize("url", ["mysql://x", "nonsense"])
+def test_a_url_of_another_kind_is_refused_in_words(stoker: Stoker, url: str) -> None:
+    done = stoker("status", **{**NOWHERE, "DATABASE_URL": url})
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: DATABASE_URL: must begin with postgresql://")
+
+
+def test_a_database_that_does_not_exist_is_one_clear_line(stoker: Stoker, database_url: str) -> None:
+    other = {"DATABASE_URL": re.sub(r"/[^/?]*(\?|$)", r"/no_such_database\1", database_url, count=1)}
+    done = stoker("dead", "list", **{**NOWHERE, **other})
+    assert (done.returncode, done.stderr) == (
+        2,
+        'error: Postgres refuses DATABASE_URL: database "no_such_database" does not exist\n',
+    )
+
+
+def test_status_tells_what_still_answers_when_postgres_is_away(stoker: Stoker, queue_url: str) -> None:
+    done = stoker("status", **{**NOWHERE, "REDIS_URL": queue_url})
+    assert done.returncode == 1
+    states = {line.split("\t")[0]: line.split("\t")[1] for line in done.stdout.splitlines() if "\t" in line}
+    assert states == {"server": "state", "database": "DOWN", "queue": "ok", "cache": "ok"}
+    assert "Something is wrong." in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unreachable_postgres_is_one_clear_line(stoker: Stoker) -> None:

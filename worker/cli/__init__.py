@@ -12,6 +12,8 @@ from jobs.errors import BadRequest, DeclarationError, SettingsError, StokerError
 from worker.cli.app import app
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
+REFUSALS = ("28000", "28P01", "3D000")
+"""SQLSTATE of a user, a password or a database that Postgres does not know."""
 
 
 def main() -> None:
@@ -24,6 +26,20 @@ def main() -> None:
         _leave(error, FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        refused = _refused(error)
+        if refused is None:
+            raise
+        _leave(refused, WRONG)
+
+
+def _refused(error: BaseException | None) -> SettingsError | None:
+    """What Postgres says of a URL that it does not take; None if that is not what went wrong."""
+    while error is not None:
+        if getattr(error, "sqlstate", None) in REFUSALS:
+            return SettingsError(f"Postgres refuses DATABASE_URL: {str(error).splitlines()[0]}")
+        error = getattr(error, "orig", None) or error.__cause__
+    return None
 
 
 def _leave(error: StokerError, code: int) -> None:

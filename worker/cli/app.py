@@ -20,7 +20,7 @@ PLACES = {
     "migrate": "data:migrate",
     "sample-data": "data:sample_data",
     "check": "data:check",
-    "status": "operate:status",
+    "status": "status:status",
     "invalidate": "operate:invalidate",
     "warm": "operate:warm",
     "verify": "verify:verify",

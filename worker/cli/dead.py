@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.errors import NotFound
 from jobs.stoker import Stoker
 from worker.api import dead as routes
 from worker.api.access import Reader
@@ -67,7 +68,7 @@ def show_letter(
     async def look(stoker: Stoker, _: WorkerSettings) -> Job:
         kept = await DeadLetters(stoker.engine).list(Which(id=letter), limit=1)
         if not kept:
-            raise typer.BadParameter(f"there is no dead letter {letter}", param_hint="ID")
+            raise NotFound(f"there is no dead letter {letter}: `stoker dead list` shows those there are")
         return await job(kept[0].job_id, us(), stoker)
 
     found = with_stoker(data, look, embedded=embedded)

@@ -10,8 +10,8 @@ from jobs.contracts import Lane
 from jobs.enqueue import CancelAnswer
 from jobs.errors import StokerError
 from worker.api import jobs as routes
-from worker.cli.display import show, show_json, table
-from worker.cli.opened import Json, Limit, show_model, us, with_stoker
+from worker.cli.display import show, table
+from worker.cli.opened import Json, Limit, show_either, show_model, us, with_stoker
 from worker.cli.servers import DATA, Data, Embedded
 from worker.operations.listings import LiveState
 
@@ -81,9 +81,7 @@ def show_job(job_id: JobId, data: Data = DATA, *, embedded: Embedded = False, as
 def cancel(job_id: JobId, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
     """End a waiting or running job for good; exit 1 if it does neither."""
     found = with_stoker(data, lambda stoker, _: routes.cancel(job_id, us(), stoker), embedded=embedded)
-    if as_json:
-        show_json(found.model_dump(mode="json"))
-    else:
-        show(f"{job_id}: {found.answer}")
+    if as_json or found.answer is not CancelAnswer.NOT_FOUND:
+        show_either(found, f"{job_id}: {found.answer}", as_json=as_json)
     if found.answer is CancelAnswer.NOT_FOUND:
         raise NothingToCancel(f"{job_id} neither waits nor runs")

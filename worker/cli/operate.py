@@ -1,27 +1,23 @@
-"""Commands of an operator: `status`, `invalidate`, `warm`; audited like the same actions through the API."""
+"""Commands of an operator: `invalidate` and `warm`; audited like the same actions through the API."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
 from jobs.domain import ACTIVE
-from jobs.errors import StokerError, Unavailable
+from jobs.errors import StokerError
 from jobs.progress import JobState, Progress
 from jobs.stoker import Stoker
-from worker.cli.display import clear, note, progress, show, show_json, table
+from worker.cli.display import note, progress, show, show_json
 from worker.cli.servers import DATA, Data, Embedded, session
 from worker.operations import actions
 from worker.operations.audit import local_actor
-from worker.operations.figures import CacheFigures, LaneFigures, cache_figures, lane_figures
 from worker.settings import WorkerSettings
-from worker.telemetry.health import Health, examine, probes
 
 LOOK_S = 0.1
 UNATTENDED_S = 10
@@ -29,14 +25,6 @@ UNATTENDED_S = 10
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 ScopeId = Annotated[str | None, typer.Argument(help="The id of what to warm; none for `active`.")]
-
-
-class Status(BaseModel):
-    """What `status` shows; a part whose server is away is missing."""
-
-    health: Health
-    lanes: dict[str, LaneFigures] | None
-    cache: CacheFigures | None
 
 
 @dataclass(frozen=True)
@@ -51,21 +39,6 @@ class _Invalidation:
 
 class NotDone(StokerError):
     """What was asked for is on its way, but was not done in the time given to it."""
-
-
-def status(
-    data: Data = DATA,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 2,
-    *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until Ctrl-C.")] = False,
-    embedded: Embedded = False,
-    as_json: Json = False,
-) -> None:
-    """Show servers, lanes and cache; exit 1 if a server is down. With --json --watch: an object a line."""
-    with session(embedded=embedded, data=data) as opened:
-        ok = asyncio.run(_show_status(opened.settings, every if watch else None, as_json=as_json))
-    if not ok:
-        raise typer.Exit(1)
 
 
 def invalidate(  # noqa: PLR0913 - one for each option
@@ -99,69 +72,6 @@ def warm(
     """Build what is missing or ageing, and show how far it is."""
     with session(embedded=embedded, data=data) as opened:
         asyncio.run(_warm(opened.settings, target, scope_id, timeout, as_json=as_json))
-
-
-async def _show_status(settings: WorkerSettings, every_s: float | None, *, as_json: bool) -> bool:
-    async with Stoker.opened(settings) as stoker:
-        while True:
-            found = await _status(stoker, settings)
-            if as_json and every_s is not None:
-                show(found.model_dump_json())
-            elif as_json:
-                show_json(found.model_dump(mode="json"))
-            else:
-                if every_s is not None:
-                    clear()
-                _draw(found)
-            if every_s is None:
-                return found.health.ok
-            await pause_between_looks(every_s)
-
-
-async def pause_between_looks(seconds: float) -> None:
-    """Wait for the next look of --watch."""
-    await asyncio.sleep(seconds)
-
-
-async def _status(stoker: Stoker, settings: WorkerSettings) -> Status:
-    return Status(
-        health=await examine(probes(stoker), settings.api.probe_timeout_s),
-        lanes=await _unless_away(lane_figures(stoker)),
-        cache=await _unless_away(cache_figures(stoker)),
-    )
-
-
-async def _unless_away(figures: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever was asked
-    try:
-        return await figures
-    except Unavailable:
-        return None
-
-
-def _draw(found: Status) -> None:
-    servers = [
-        (name, "ok" if server.ok else "DOWN", server.ms, server.error or "")
-        for name, server in found.health.servers.items()
-    ]
-    table("servers", ["server", "state", "ms", "error"], servers)
-    if found.lanes is not None:
-        states = ["ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused", "slots"]
-        rows = [(name, *(getattr(lane, state) for state in states)) for name, lane in found.lanes.items()]
-        table("lanes", ["lane", *states], rows)
-    if found.cache is not None:
-        columns = ["reads", "hits", "hit_rate", "stale", "loads", "build_ms", "superseded"]
-        rows = [
-            (name, *(getattr(view, what) for what in columns)) for name, view in found.cache.views.items()
-        ]
-        table("views", ["view", *columns], rows)
-        changes = found.cache.changes
-        table("changes", ["unsettled", "failing", "oldest_age_s"], [_row(changes)])
-        verified = ["checked", "stale", "nines", "last_at"]
-        table("verified", verified, [[getattr(found.cache.verified, what) for what in verified]])
-
-
-def _row(changes: Any) -> tuple[object, ...]:  # noqa: ANN401 - figures of the outbox
-    return changes.unsettled, changes.failing, changes.oldest_age_s
 
 
 async def _invalidate(settings: WorkerSettings, asked: _Invalidation) -> None:

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { fill, h } from "./dom.js";
-import { NONE, ago, bytes, clock, count, seconds } from "./format.js";
+import { NONE, ago, bytes, clock, count, rate, seconds } from "./format.js";
 import { act, card, confirm, empty, facts, failed, field, listing, select, state, table } from "./parts.js";
 
 export function cache(main, context, filters) {
@@ -111,7 +111,7 @@ function outstanding(room, context) {
   };
   const label = (entry) => `Look up ${entry.scope}`;
   const parts = [
-    ["Hottest", () => get("/api/cache/entries", { by: "read", limit: 10 }), ({ entries }) => entryTable("Read last", "Read", (entry) => ago(entry.read_at), entries, look, label)],
+    ["Hottest", () => get("/api/cache/entries", { by: "read", limit: 10 }), ({ entries }) => entryTable("Each read counts half as much after half an hour", "Reads", (entry) => rate(entry.reads), entries, look, label)],
     ["Slowest to build", () => get("/api/cache/entries", { by: "slow", limit: 10 }), ({ entries }) => entryTable("Of those read lately", "Build", (entry) => seconds(entry.build_ms / 1000), entries, look, label)],
     ["Most invalidated", () => get("/api/cache/invalidated", { limit: 10 }), ({ scopes }) => (scopes.length ? table("By the latest changes", [
       { label: "Scope", kind: "main mono", cell: (one) => one.scope },
