@@ -7,8 +7,11 @@ is read at import: `load_settings()` does it, once, where a process starts.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Any, Self, TypeVar
 
 from pydantic import (
@@ -101,7 +104,10 @@ class DatabaseSettings(Table):
     connections: PositiveInt = 10
     """SQL connections per process, besides the loaders' own."""
     connect_timeout_s: PositiveFloat = 5
-    """Seconds to connect before Postgres counts as away."""
+    """Seconds to connect, or to answer on a connection that was kept, before Postgres counts as away."""
+    command_timeout_s: PositiveFloat = 30
+    """Seconds for one statement of services, outbox and worker, after which Postgres counts as away: it may
+    have gone without a word. For reports and exports that take longer use an engine of your own."""
 
 
 class QueueSettings(Table):
@@ -252,13 +258,31 @@ def load_settings(cls: type[S] = Settings, **overrides: Any) -> S:  # type: igno
     try:
         return cls(**overrides)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        ]
-        raise SettingsError("\n".join(lines)) from None
-    except ValueError as error:  # a TOML syntax error, or a nested variable that is no JSON
+        problems = error.errors(include_url=False, include_input=False)
+        raise SettingsError("\n".join(_told(cls, problem) for problem in problems)) from None
+    except TOMLDecodeError as error:
+        raise SettingsError(f"{os.environ.get(FILE_VARIABLE, DEFAULT_FILE)}: {error}") from None
+    except ValueError as error:  # a nested variable that is no JSON
         raise SettingsError(str(error)) from None
+
+
+def _told(cls: type[Settings], problem: Mapping[str, Any]) -> str:
+    """A problem in one line: the key, what is wrong with it, and for a misspelt one what was meant."""
+    *tables, name = problem["loc"] or ("settings",)
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        meant = get_close_matches(str(name), _fields(cls, tables), n=1)
+        said = "there is no such setting" + (f"; did you mean {meant[0]}?" if meant else "")
+    return f"{'.'.join(str(part) for part in (*tables, name))}: {said}"
+
+
+def _fields(model: Any, path: Sequence[object]) -> Mapping[str, Any]:  # noqa: ANN401 - a model, or a field's type
+    """The settings that a table has; none where the path leads into no table."""
+    for name in path:
+        field = getattr(model, "model_fields", {}).get(name)
+        model = getattr(field, "annotation", None)
+    fields: Mapping[str, Any] = getattr(model, "model_fields", {})
+    return fields
 
 
 def _refuse_unknown_tables(cls: type[Settings]) -> None:
