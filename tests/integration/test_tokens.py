@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobs.errors import DatabaseUnavailable
 from jobs.settings import load_settings
@@ -67,6 +72,128 @@ async def test_a_token_counts_while_it_is_there_and_no_longer(stoker: Stoker) ->
         other = await tokens.add(stoker, WHO, "bob", Role.OPERATOR)
         await tokens.revoke(stoker, WHO, "ann")
         assert (await status(api, given), await status(api, other)) == (401, 200)
+
+
+async def test_revoking_the_last_token_opens_nothing(stoker: Stoker) -> None:
+    """Guard: `none_ever` asks for revoked rows, too."""
+    given = await tokens.add(stoker, WHO, "ann", Role.OPERATOR)
+    async with client(stoker) as api, client(stoker) as later:
+        assert await status(api, given) == 200
+        await tokens.revoke(stoker, WHO, "ann")
+        for process in (api, later):
+            assert (await status(process), await status(process, given)) == (401, 401)
+            assert (await process.post("/api/jobs/lanes/warm/pause")).status_code == 401
+
+
+Found = dict[str, TokenSettings]
+Look = Callable[[AsyncEngine], Awaitable[Found]]
+
+
+class HeldLook:
+    """The look at the table of tokens, held before it begins; `number` of them began."""
+
+    def __init__(self, look: Look) -> None:
+        self.started, self.release, self.number = asyncio.Event(), asyncio.Event(), 0
+        self._look = look
+
+    async def __call__(self, engine: AsyncEngine) -> Found:
+        self.number += 1
+        self.started.set()
+        await self.release.wait()
+        return await self._look(engine)
+
+
+@pytest.fixture
+def look(monkeypatch: pytest.MonkeyPatch) -> HeldLook:
+    held = HeldLook(tokens._active)
+    monkeypatch.setattr(tokens, "_active", held)
+    monkeypatch.setattr(tokens, "RELOAD_S", 3600)
+    return held
+
+
+async def test_nobody_is_let_in_while_the_tokens_are_looked_up_for_another(
+    stoker: Stoker, look: HeldLook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five requests of a process that has just started: all wait for the one look that the first began.
+
+    Guard: `load` moves `_reload_at` on only when the look came back, and joins it until then.
+    """
+    await tokens.add(stoker, WHO, "ann", Role.OPERATOR)
+    came, load = 0, Tokens.load
+
+    async def counted(known: Tokens) -> None:
+        nonlocal came
+        came += 1
+        if came == 5:
+            look.release.set()  # the four before it are through, or wait
+        await load(known)
+
+    monkeypatch.setattr(Tokens, "load", counted)
+    async with client(stoker) as api:
+        assert await asyncio.gather(*(status(api) for _ in range(5))) == [401] * 5
+    assert look.number == 1
+
+
+async def test_a_client_that_goes_away_ends_the_look_for_nobody(stoker: Stoker, look: HeldLook) -> None:
+    """Guard: the look is a task of its own."""
+    given = await tokens.add(stoker, WHO, "ann", Role.VIEWER)
+    known = Tokens((), stoker.engine)
+    first = asyncio.create_task(known.load())
+    await look.started.wait()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    look.release.set()
+    await known.load()
+    assert known.find(given) is not None
+    assert (known.none_ever, look.number) == (False, 1)
+
+
+async def test_a_look_that_began_before_a_change_does_not_hide_it(stoker: Stoker, look: HeldLook) -> None:
+    """Guard: `outdated` parts from the look that is under way."""
+    known, read_before = Tokens((), stoker.engine), asyncio.Event()
+    held = look._look
+
+    async def late(engine: AsyncEngine) -> Found:
+        found = await held(engine)
+        await read_before.wait()
+        return found
+
+    look._look = late
+    look.release.set()
+    first = asyncio.create_task(known.load())
+    await look.started.wait()
+    given = await tokens.add(stoker, WHO, "ann", Role.VIEWER)
+    known.outdated()
+    look._look = held
+    await known.load()
+    read_before.set()
+    await first
+    await known.load()
+    assert known.find(given) is not None
+
+
+async def test_a_token_that_this_release_cannot_read_counts_for_nobody_and_hides_no_other(
+    stoker: Stoker, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = await tokens.add(stoker, WHO, "ann", Role.VIEWER)
+    later = await tokens.add(stoker, WHO, "zoe", Role.VIEWER)
+    async with stoker.engine.begin() as connection:
+        await connection.execute(text("UPDATE api_tokens SET role = 'auditor' WHERE name = 'zoe'"))
+    async with client(stoker) as api:
+        with caplog.at_level(logging.WARNING):
+            assert [await status(api, token) for token in (given, later, None)] == [200, 401, 401]
+        assert "tokens.unreadable" in caplog.messages
+        await tokens.revoke(stoker, WHO, "ann")
+        assert [await status(api, token) for token in (given, later, None)] == [401, 401, 401]
+
+
+@pytest.mark.parametrize("given", ["\ud800", "\0", "ann\udfff"])
+async def test_what_cannot_be_written_as_text_is_no_token(stoker: Stoker, given: str) -> None:
+    await tokens.add(stoker, WHO, "ann", Role.VIEWER)
+    async with client(stoker) as api:
+        body = json.dumps({"token": given})
+        answer = await api.post("/api/session", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 401
 
 
 async def test_its_console_session_ends_with_a_token(stoker: Stoker) -> None:

@@ -1,8 +1,8 @@
 """Who may do what: tokens with roles (worker/operations/tokens.py), in a header or behind a console session.
 
-Without tokens the API serves this machine only, and everybody there is an operator. A page of another site
-that reaches it through the operator's browser is refused: by its Host and Origin, and a session's cookie
-alone changes nothing.
+Until there is a first token the API serves this machine only, and everybody there is an operator; revoking
+the last one does not open it again. A page of another site that reaches it through the operator's browser is
+refused: by its Host and Origin, and a session's cookie alone changes nothing.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Access:
 
     @property
     def open(self) -> bool:
-        """Whether there are no tokens: this machine only, everybody an operator."""
-        return not self.tokens and self._on_loopback
+        """Whether there never was a token: this machine only, everybody an operator."""
+        return self.tokens.none_ever and self._on_loopback
 
     async def identify(self, request: Request) -> Reader:
         """Who sends this request; raises Refused with 401 or 403."""

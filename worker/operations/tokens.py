@@ -2,11 +2,13 @@
 
 Only hashes are stored, compared in constant time. Every process looks the table up again after `RELOAD_S`:
 so long may a revoked token go on. While Postgres is away the tokens that were known count; a process that
-never could look, and has none in its settings, knows nobody and raises DatabaseUnavailable.
+never could look, and has none in its settings, knows nobody and raises DatabaseUnavailable. Revoked tokens
+keep their rows: a table whose last token was revoked is not one that never had any.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -16,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel
-from sqlalchemy import func, null, or_, select, update
+from sqlalchemy import exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -30,6 +32,8 @@ from worker.settings import Role, TokenSettings, WorkerSettings, is_loopback
 log = logging.getLogger(__name__)
 
 RELOAD_S = 5
+LOOK_S = 5
+"""Seconds after which a look-up counts as unanswered: every request that needs it waits for it."""
 NOTED_S = 60
 """How exactly it is known when a token was last used: one write a minute, not one for each request."""
 TOKEN_BYTES = 32
@@ -57,7 +61,9 @@ class Tokens(Mapping[str, TokenSettings]):
         self._engine = engine
         self._known = dict(self._settings)
         self._loaded = bool(settings)
+        self._none_ever = False
         self._reload_at = 0.0
+        self._looking: asyncio.Task[None] | None = None
         self._noted: dict[str, float] = {}
 
     def __getitem__(self, name: str) -> TokenSettings:
@@ -69,28 +75,33 @@ class Tokens(Mapping[str, TokenSettings]):
     def __len__(self) -> int:
         return len(self._known)
 
+    @property
+    def none_ever(self) -> bool:
+        """Whether the table was read and never held a token, nor do the settings."""
+        return self._none_ever
+
     async def load(self) -> None:
-        """Look the table up if it is time; raises DatabaseUnavailable if nothing was ever known."""
+        """Look the table up if it is time; raises DatabaseUnavailable if nothing was ever known.
+
+        Who comes meanwhile waits for the same answer, and a caller who goes away ends it for nobody: a table
+        that is not read yet must not be taken for one without tokens.
+        """
         if time.monotonic() < self._reload_at:
             return
-        self._reload_at = time.monotonic() + RELOAD_S
-        try:
-            self._known = {**await _active(self._engine), **self._settings}
-        except DatabaseUnavailable as error:
-            if not self._loaded:
-                self._reload_at = 0.0
-                raise
-            log.info("tokens.not_loaded", extra={"error": str(error)})
-            return
-        self._loaded = True
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_up(), name="tokens")
+            self._looking.add_done_callback(_heard)
+        await asyncio.shield(self._looking)
 
     def outdated(self) -> None:
         """Look the table up when it is asked for next: it was just changed."""
         self._reload_at = 0.0
+        self._looking = None  # it may have read what was there before
 
     def find(self, given: str) -> TokenSettings | None:
         """The token that was given; None for one that nobody has."""
-        digest = hashlib.sha256(given.encode()).hexdigest()
+        # Whatever was given has a hash of its own; a lone surrogate is no token's.
+        digest = hashlib.sha256(given.encode(errors="surrogatepass")).hexdigest()
         found = None
         for token in self._known.values():  # all: the time taken must not tell which one was close
             if hmac.compare_digest(token.digest, digest):
@@ -107,6 +118,28 @@ class Tokens(Mapping[str, TokenSettings]):
             await _note_use(self._engine, token.name)
         except DatabaseUnavailable:
             del self._noted[token.name]
+
+    async def _look_up(self) -> None:
+        mine, began = asyncio.current_task(), time.monotonic()
+        try:
+            with database_errors():
+                async with asyncio.timeout(LOOK_S):
+                    active = await _active(self._engine)
+                    # In this order: a token that is added in between is seen by the second look.
+                    none_ever = not active and not self._settings and not await _any_ever(self._engine)
+        except DatabaseUnavailable as error:
+            if not self._loaded:
+                raise
+            log.info("tokens.not_loaded", extra={"error": str(error)})
+            if self._looking is mine:
+                self._reload_at = time.monotonic() + RELOAD_S
+        else:
+            if self._looking is mine:
+                self._known, self._none_ever, self._loaded = {**active, **self._settings}, none_ever, True
+                self._reload_at = began + RELOAD_S
+        finally:
+            if self._looking is mine:
+                self._looking = None
 
 
 async def require_tokens(stoker: Stoker, settings: WorkerSettings) -> None:
@@ -171,7 +204,24 @@ async def _active(engine: AsyncEngine) -> dict[str, TokenSettings]:
     with database_errors():
         async with engine.connect() as connection:
             rows = (await connection.execute(query)).all()
-    return {row.name: TokenSettings(name=row.name, role=Role(row.role), sha256=row.sha256) for row in rows}
+    found = {}
+    for row in rows:
+        try:
+            found[row.name] = TokenSettings(name=row.name, role=Role(row.role), sha256=row.sha256)
+        except ValueError:  # of a newer release: it counts for nobody here, and takes no other with it
+            log.warning("tokens.unreadable", extra={"token": row.name, "role": row.role})
+    return found
+
+
+async def _any_ever(engine: AsyncEngine) -> bool:
+    with database_errors():
+        async with engine.connect() as connection:
+            return bool(await connection.scalar(select(exists().select_from(api_tokens))))
+
+
+def _heard(looking: asyncio.Task[None]) -> None:
+    if not looking.cancelled():
+        looking.exception()  # all who waited may be gone; whoever comes next looks again
 
 
 async def _note_use(engine: AsyncEngine, name: str) -> None:
