@@ -1,23 +1,28 @@
 """SQL engines from settings, and the one place where drivers' errors become Stoker's.
 
 Loaders have a pool of their own, so that a herd of cache misses never starves the application's writes, and
-read in one snapshot: several statements of a dashboard see the same moment.
+read in one snapshot: several statements of a dashboard see the same moment. A server that went without a
+word (a host that lost power, a rule that drops packets) is noticed within seconds, not when the kernel is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from asyncpg.exceptions import (
     CannotConnectNowError,
     InterfaceError,
     PostgresConnectionError,
+    PostgresError,
     QueryCanceledError,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import AdaptedConnection, event
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs.errors import DatabaseUnavailable
 from jobs.settings import Settings, require
@@ -25,25 +30,31 @@ from jobs.settings import Settings, require
 OLDEST_POSTGRES = 14
 QUERY_CANCELED = "57014"
 """SQLSTATE of a statement that Postgres ended, for taking too long."""
+FRESH = "stoker.fresh"
+"""Key of a pooled connection's `info` while nobody has used it."""
+LOOK_S = 15.0
+"""For a short question, a connection that has to be replaced first included."""
 
 
 def application_engine(settings: Settings) -> AsyncEngine:
     """The engine of services, outbox and worker: READ COMMITTED."""
-    return create_async_engine(
+    engine = create_async_engine(
         require(settings.database_url, "DATABASE_URL"),
         pool_size=settings.database.connections,
         max_overflow=0,
         pool_timeout=settings.database.connect_timeout_s,
         hide_parameters=True,  # errors are logged
-        # A connection that died with a restarted Postgres is replaced before anyone's transaction is on it.
-        pool_pre_ping=True,
-        connect_args={"timeout": settings.database.connect_timeout_s},
+        connect_args={
+            "timeout": settings.database.connect_timeout_s,
+            "command_timeout": settings.database.command_timeout_s,
+        },
     )
+    return _asked_first(engine, settings.database.connect_timeout_s)
 
 
 def loader_engine(settings: Settings) -> AsyncEngine:
     """The loaders' engine: read-only, one snapshot for each load, statements bounded in time."""
-    return create_async_engine(
+    engine = create_async_engine(
         require(settings.database_url, "DATABASE_URL"),
         pool_size=settings.loaders.connections,
         max_overflow=0,
@@ -59,6 +70,35 @@ def loader_engine(settings: Settings) -> AsyncEngine:
             },
         },
     )
+    return _asked_first(engine, settings.database.connect_timeout_s)
+
+
+def _asked_first(engine: AsyncEngine, limit_s: float) -> AsyncEngine:
+    """Replace a pooled connection that died with its server before anyone's transaction is on it.
+
+    What SQLAlchemy's own ping does, in one round trip instead of three, and with a limit: a server that went
+    without a word answers nothing, and then none of the connections that were made before is trusted.
+    """
+
+    def ask(adapted: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if record.info.pop(FRESH, False):
+            return
+        try:
+            adapted.run_async(lambda driver: driver.execute("SELECT", timeout=limit_s))
+        except (OSError, PostgresError, InterfaceError) as error:
+            raise InvalidatePoolError(_first_line(error)) from error
+
+    event.listen(engine.sync_engine, "connect", lambda _, record: record.info.update({FRESH: True}))
+    event.listen(engine.sync_engine, "checkout", ask)
+    return engine
+
+
+@asynccontextmanager
+async def looking(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection for a short question; a silence raises DatabaseUnavailable after LOOK_S."""
+    with database_errors():
+        async with asyncio.timeout(LOOK_S), engine.connect() as connection:
+            yield connection
 
 
 @contextmanager

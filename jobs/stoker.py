@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Self
 
@@ -38,6 +38,7 @@ from jobs.contracts import Contract, Refresh
 from jobs.domain import Domain, Event, Invalidation, load_domain
 from jobs.enqueue import Enqueued, Queue
 from jobs.errors import CacheUnavailable, QueueUnavailable, StokerError, WrongServer
+from jobs.loop import repeat
 from jobs.outbox.receipt import Receipt
 from jobs.outbox.record import Outbox
 from jobs.outbox.rows import unsettled
@@ -70,7 +71,10 @@ class Stoker:
         self._outbox = Outbox(domain, engine, self._ringer, self.cache.store.unasked.ask_again)
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
-            asyncio.create_task(self._flush_accounting(), name="accounting"),
+            asyncio.create_task(
+                repeat("accounting", self._flush_accounting, lambda: settings.cache.stats_flush_s),
+                name="accounting",
+            ),
         ]
 
     @classmethod
@@ -214,12 +218,8 @@ class Stoker:
             self.accounting.count(key.view, "refresh_not_asked")  # the entry is still valid
 
     async def _flush_accounting(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.cache.stats_flush_s)
-            try:
-                await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
-            except CacheUnavailable:
-                continue  # kept, and sent with the next flush
+        with suppress(CacheUnavailable):  # kept, and sent with the next flush
+            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
 
 
 async def _installation(engine: AsyncEngine) -> str:

@@ -7,7 +7,6 @@ unsettled event is older than the moment Redis answered again (RACES 38).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from datetime import datetime
 
 from jobs.cache.client import CacheClient
 from jobs.errors import CacheUnavailable, DatabaseUnavailable
+from jobs.loop import repeat
 from jobs.settings import CacheSettings
 
 logger = logging.getLogger(__name__)
@@ -62,15 +62,16 @@ class Breaker:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        while True:
-            await asyncio.sleep(self._settings.breaker_retry_s if self.open else self._settings.watch_s)
-            await self.look()
+        settings = self._settings
+        await repeat(
+            "breaker", self.look, lambda: settings.breaker_retry_s if self.open else settings.watch_s
+        )
 
     async def look(self) -> None:
         """Look once: open for old events, close when Redis answers and SQL has nothing older."""
         try:
             if self.open:
-                await self._client.call(("PING",))
+                (await self._client.call(("PING",))).first()
             state = await self._unsettled()
         except CacheUnavailable as error:
             self.trip(str(error))
@@ -83,7 +84,7 @@ class Breaker:
             self._close_when_settled(state)
 
     def _close_when_settled(self, state: Unsettled) -> None:
-        if self._answered_at is None:
+        if self._answered_at is None or state.now < self._answered_at:  # or the clock went back
             self._answered_at = state.now
         if state.oldest is None or state.oldest >= self._answered_at:
             logger.warning("cache.breaker_closed", extra={"reason": self.reason})

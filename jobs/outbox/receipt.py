@@ -16,6 +16,8 @@ from jobs.errors import StokerError
 
 FIRST_LOOK_S, LONGEST_LOOK_S, LOOK_GROWTH = 0.004, 0.1, 1.5
 """How a receipt looks whether its event is settled."""
+SILENCE_S = 1.0
+"""For the last of its looks: a Postgres that went without a word must not hold a writer for longer."""
 
 
 class Applied(StrEnum):
@@ -46,18 +48,24 @@ class Receipt:
         return self._event_id
 
     async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
-        """Wait until the change is in effect for every reader (read your writes; RACES 25)."""
+        """Wait until the change is in effect for every reader (read your writes; RACES 25).
+
+        Raises DatabaseUnavailable where Postgres cannot say.
+        """
         if self._rolled_back:
             return Applied.ROLLED_BACK
         event_id = self.event_id
-        give_up = time.monotonic() + timeout.total_seconds()
+        with database_errors():
+            async with asyncio.timeout(timeout.total_seconds() + SILENCE_S):
+                return await self._follow(event_id, time.monotonic() + timeout.total_seconds())
+
+    async def _follow(self, event_id: int, give_up: float) -> Applied:
         look_s = FIRST_LOOK_S
         while True:
-            with database_errors():
-                async with self._engine.connect() as connection:
-                    if await is_settled(connection, event_id):
-                        self._on_applied()
-                        return Applied.APPLIED
+            async with self._engine.connect() as connection:
+                if await is_settled(connection, event_id):
+                    self._on_applied()
+                    return Applied.APPLIED
             left = give_up - time.monotonic()
             if left <= 0:
                 return Applied.PENDING

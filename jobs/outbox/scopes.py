@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic_core import from_json
@@ -36,11 +36,23 @@ def read(scopes: str | bytes, catalog: Catalog) -> list[Invalidation]:
 
 
 def decode(scopes: Any, catalog: Catalog) -> list[Invalidation]:  # noqa: ANN401 - JSON of any release
-    """The invalidations of a row, of this release or of another; raises ValueError or TypeError."""
-    found = []
-    for kind, scope_id, views, hard, every in scopes:
-        names = frozenset(views)
-        if every:
-            names |= catalog.view_names_by_scope.get(kind, frozenset())
-        found.append(Invalidation(Scope(str(kind), str(scope_id)), names, bool(hard)))
-    return found
+    """The invalidations of a row, of this release or of another; raises ValueError or TypeError.
+
+    What a newer release adds to a scope goes at its end and must not change what comes before (RACES 30).
+    """
+    return [_decode(one, catalog) for one in _list(scopes)]
+
+
+def _decode(stored: Any, catalog: Catalog) -> Invalidation:  # noqa: ANN401 - as above
+    kind, scope_id, views, hard, every, *_ = _list(stored)
+    names = [kind, *_list(views)]
+    if not all(isinstance(one, str) for one in names) or not isinstance(scope_id, str | int):
+        raise TypeError(f"not a scope and its views: {stored!r:.100}")
+    known = catalog.view_names_by_scope.get(kind, frozenset()) if every else frozenset()
+    return Invalidation(Scope(kind, str(scope_id)), known.union(views), bool(hard))
+
+
+def _list(stored: Any) -> Sequence[Any]:  # noqa: ANN401 - as above
+    if not isinstance(stored, list):  # a text or an object could be unpacked, too
+        raise TypeError(f"not a list: {stored!r:.100}")
+    return stored

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -27,7 +27,7 @@ from jobs.contracts import Outcome, Refresh, Relay
 from jobs.domain import Domain, Event, Invalidation, Rule
 from jobs.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailable
 from jobs.outbox import rows as outbox
-from jobs.outbox.rows import Row
+from jobs.outbox.rows import UNREADABLE, Row
 from jobs.outbox.scopes import read
 from jobs.stoker import Stoker
 from jobs.tasks.context import TaskContext
@@ -112,7 +112,7 @@ async def fold(connection: AsyncConnection, domain: Domain, rows: Sequence[Row])
                 invalidations.update(read(row.scopes, domain))
                 seen.add(row.scopes)
         except (ValueError, TypeError) as error:
-            failed[row.id] = (row.attempts, f"scopes cannot be read: {error}")
+            failed[row.id] = (row.attempts, f"{UNREADABLE}: {error}")
         else:
             by_kind.setdefault(row.kind, []).append(row)
     session = AsyncSession(bind=connection, join_transaction_mode="create_savepoint")
@@ -136,17 +136,40 @@ async def _audience(
     try:
         async with session.begin_nested():
             events = [_event(rule.event, payload) for payload in dict.fromkeys(row.payload for row in rows)]
-            invalidations.update(await rule.audience(session, events))  # type: ignore[misc]
+            invalidations.update(_checked(await rule.audience(session, events)))  # type: ignore[misc]
     except Exception as error:
         # A rule is the adopter's code and may raise anything: only its own row may suffer. Outages are
         # not the row's fault.
         if isinstance(error, DatabaseUnavailable) or _outage(error):
             raise
         if len(rows) == 1:
-            failed[rows[0].id] = (rows[0].attempts, f"{type(error).__name__}: {error}")
+            failed[rows[0].id] = (rows[0].attempts, _said(error))
             return
         for row in rows:
             await _audience(session, rule, [row], invalidations, failed)
+
+
+def _checked(answer: Iterable[Any]) -> list[Invalidation]:
+    """What a rule answered; raises TypeError, here where it is still one row's own fault (RACES 36)."""
+    found = list(answer)
+    for one in found:
+        if not (
+            isinstance(one, Invalidation)
+            and isinstance(one.scope, Scope)
+            and isinstance(one.views, frozenset)
+        ):
+            raise TypeError(
+                f"an audience is made of Invalidations, not of {type(one).__name__}: {one!r:.100}"
+            )
+    return found
+
+
+def _said(error: Exception) -> str:
+    """An error's text; that of an adopter's own may fail, too."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - as above: only its own row may suffer
+        return type(error).__name__
 
 
 def _event(kind: type[Event], payload: str) -> Event:

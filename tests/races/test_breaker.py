@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import timedelta
 
 import pytest
 
 import jobs.projects.acknowledged
 from jobs import CommittedNotApplied, Invalidation, Refresh, State
+from jobs.cache.breaker import Unsettled
 from jobs.cache.question import Question
 from jobs.errors import DatabaseUnavailable, Defer
+from jobs.outbox.rows import backlog
 from jobs.projects.acknowledged import until_applied
 from tests.notes import MemberRemoved, NoteChanged, Poison, note, reader
 from tests.races.race import race
 from tests.races.world import World, never, patience
+
+HALF_AN_HOUR_S = 1800
 
 
 @race("closing on what SQL says")
@@ -53,6 +58,38 @@ async def test_a_dead_worker_does_not_mean_stale_pages(world: World) -> None:
     await world.must_show("v2")
 
 
+@race("the age of the oldest event", "events of the future counting as old")
+async def test_a_clock_that_went_back_does_not_hide_a_dead_worker(world: World) -> None:
+    """Rows 17, 38. An unsettled event of the future was recorded before: it opens, and keeps it open."""
+    process = await world.warmed()
+    await world.write("v2")
+    await world.sql("UPDATE cache_events SET recorded_at = recorded_at + interval '1 hour'")
+    assert (await backlog(process.stoker.engine)).oldest_age_s > HALF_AN_HOUR_S
+    await process.stoker.cache.breaker.look()
+    shown = await process.body()
+    never(f"{shown} was shown, whatever its age", happened=shown != "v2")
+    await process.apply()
+    for _ in range(2):
+        await process.stoker.cache.breaker.look()
+    assert not process.stoker.cache.breaker.open
+
+
+@race("events of the future counting as old")
+async def test_a_clock_that_went_back_does_not_close_a_breaker_too_early(world: World) -> None:
+    """Rows 17, 38. An event recorded during the outage, before the clock went back by a little."""
+    process = await world.warmed()
+    breaker = process.stoker.cache.breaker
+    breaker.trip("an outage")
+    await breaker.look()
+    assert not breaker.open
+    breaker.trip("an outage")
+    await world.write("v2")
+    await world.sql("UPDATE cache_events SET recorded_at = clock_timestamp() + interval '10 seconds'")
+    await breaker.look()
+    shown = await process.body()
+    never(f"after v2 the reader was shown {shown}", happened=shown != "v2")
+
+
 @race("failing events not counting as a dead worker")
 async def test_one_poisonous_event_does_not_take_the_cache_from_everybody(world: World) -> None:
     """Rows 36, 38. An event that fails alone alarms; it neither opens the breaker nor keeps it open."""
@@ -66,6 +103,27 @@ async def test_one_poisonous_event_does_not_take_the_cache_from_everybody(world:
     for _ in range(2):
         await process.stoker.cache.breaker.look()
     never("the breaker stays open for one event", happened=process.stoker.cache.breaker.open)
+
+
+@race("loops that go on")
+async def test_an_answer_that_nobody_foresaw_does_not_end_the_watch(world: World) -> None:
+    """Row 38. A password that was rotated, a table that is being migrated: it looks again."""
+    process = await world.process(cache={"watch_s": 0.01})
+    breaker = process.stoker.cache.breaker
+    looks = itertools.count()
+    again = asyncio.Event()
+    unsettled = breaker._unsettled
+
+    async def refused_once() -> Unsettled:
+        if next(looks) == 0:
+            await world.sql("SELECT nothing FROM nowhere")
+        again.set()
+        return await unsettled()
+
+    breaker._unsettled = refused_once
+    watch = process.stoker._loops[0]
+    await world.either(watch, again.wait())
+    never("the watch has ended", happened=watch.done())
 
 
 @race()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from jobs import (
     DatabaseUnavailable,
     Invalidation,
 )
-from tests.notes import NoteChanged, note
+from tests.notes import NoteChanged, Poison, note
 from tests.races.race import race
 from tests.races.world import World, applies, never, patience
 
@@ -50,7 +51,7 @@ async def test_an_unlink_that_the_server_refused_is_not_taken_for_done(world: Wo
     """Row 7. An error reply is not an acknowledgement."""
     await world.warmed()
     await world.write("v2")
-    world.first.cache_link.answer(b"UNLINK", b"-READONLY You can't write against a read only replica.\r\n")
+    world.first.cache_link.answer(b"UNLINK", b"-NOPERM this user has no permissions\r\n")
     try:
         await world.first.apply()
     except CacheUnavailable:
@@ -73,6 +74,27 @@ async def test_an_event_that_commits_late_is_not_passed_by(world: World) -> None
         await late.commit()
     await world.first.apply()
     await world.must_show("v2")
+
+
+@race("a new event being due whatever the clock says")
+async def test_a_clock_that_goes_back_does_not_keep_events_waiting(world: World) -> None:
+    """Row 17. Recorded, then Postgres' clock (or that of its new host) is a minute behind."""
+    await world.warmed()
+    await world.write("v2")
+    await goes_back(world, timedelta(minutes=1))
+    never("the event waits for the clock to catch up", happened=await applies(world.first) != 1)
+    await world.must_show("v2")
+
+
+@race("backoffs that end though the clock went back")
+async def test_a_clock_that_goes_back_does_not_prolong_a_backoff(world: World) -> None:
+    """Rows 17, 36. A row that was postponed is tried again, at the latest after the longest backoff."""
+    await world.write("v2", event=Poison(note_id=1))
+    assert await world.first.apply() == 0
+    assert await world.first.apply() == 0, "it backs off"
+    await goes_back(world, timedelta(hours=1))
+    world.first.notes.rule_error = None
+    never("the event waits for the clock to catch up", happened=await applies(world.first) != 1)
 
 
 @race("settling last")
@@ -208,6 +230,12 @@ async def test_a_huge_invalidation_does_not_have_to_fit_into_one_deadline(world:
     object.__setattr__(process.stoker.cache.store.client, "call", counted)
     await process.stoker.invalidate_now([Invalidation(note(number)) for number in range(20_000)])
     never(f"{max(sent)} stamps in one call", happened=max(sent) > 10_000)
+
+
+async def goes_back(world: World, by: timedelta) -> None:
+    """What was recorded lies ahead of Postgres' clock."""
+    moved = "UPDATE cache_events SET recorded_at = recorded_at + :by, due_at = due_at + :by"
+    await world.sql(moved, by=by)
 
 
 async def unsettled(world: World) -> int:

@@ -15,7 +15,10 @@ from jobs import (
 )
 from tests.notes import Poison
 from tests.races.race import race
-from tests.races.world import World, applies
+from tests.races.world import World, applies, never
+
+NO_SCOPE: Any = "note:2"
+"""What a rule may call a scope where no type checker looks."""
 
 
 async def unsettled(world: World) -> int:
@@ -57,6 +60,33 @@ async def _not_sql(session: AsyncSession, _events: Sequence[Poison]) -> list[Inv
     return []
 
 
+@race("events of which nothing was applied")
+@pytest.mark.parametrize(
+    "scopes", ["{}", "[7]", '["note"]', '[["note", "1", "detail", 0, 0]]', '[{"note": 1}]']
+)
+async def test_an_event_that_cannot_be_read_does_not_leave_stale_pages(world: World, scopes: str) -> None:
+    """Rows 30, 36, 38. It is put off and alarms like another; but of this one nothing was applied."""
+    process = await world.warmed()
+    await world.write("v2")
+    await world.sql("UPDATE cache_events SET scopes = CAST(:scopes AS jsonb)", scopes=scopes)
+    await world.sql("UPDATE cache_events SET recorded_at = recorded_at - interval '1 hour'")
+    assert await applies(process) == 0
+    await process.stoker.cache.breaker.look()
+    shown = await process.body()
+    never(f"{shown} is shown after an hour", happened=shown != "v2")
+
+
+@race("additions of newer releases passed over")
+async def test_what_a_newer_release_adds_to_a_scope_does_not_keep_it_from_being_applied(world: World) -> None:
+    """Row 30. Rolled back, or mixed: the scope is read up to where this release knows it."""
+    await world.warmed()
+    await world.write("v2")
+    added = """UPDATE cache_events SET scopes = '[["note", "1", ["detail"], 0, 1, "of a newer release"]]'"""
+    await world.sql(added)
+    never("the event is not applied", happened=await applies(world.first) != 1)
+    await world.must_show("v2")
+
+
 @race("failing events alone")
 @pytest.mark.parametrize("rule", [_too_large, _too_slow, _not_sql])
 async def test_a_rule_that_fails_in_sql_does_not_keep_others_waiting(world: World, rule: Any) -> None:  # noqa: ANN401
@@ -68,6 +98,48 @@ async def test_a_rule_that_fails_in_sql_does_not_keep_others_waiting(world: Worl
 async def test_a_rule_that_takes_too_long_does_not_count_as_an_outage(world: World) -> None:
     """Row 36. A statement's timeout leaves the connection as it was."""
     await _applied_beside(world, _too_slow)
+
+
+class Unspeakable(Exception):
+    """An error that has no text."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise ValueError
+
+
+@race("errors that can be stored")
+@pytest.mark.parametrize("error", [RuntimeError("a NUL: \0"), RuntimeError("half a pair: \ud800")])
+async def test_an_error_that_postgres_refuses_does_not_keep_others_waiting(
+    world: World, error: Exception
+) -> None:
+    """Row 36. What the rule says of itself is written with the batch."""
+    world.first.notes.rule_error = error
+    await _applied_beside(world, world.first.notes._poisoned)
+
+
+@race("texts of errors as errors")
+async def test_an_error_without_a_text_does_not_keep_others_waiting(world: World) -> None:
+    """Row 36. Asking an adopter's error what it says may raise."""
+    world.first.notes.rule_error = Unspeakable()
+    await _applied_beside(world, world.first.notes._poisoned)
+
+
+@race("answers of rules checked")
+@pytest.mark.parametrize(
+    "answer",
+    [["note"], [("note:2",)], [Invalidation(NO_SCOPE)], [Invalidation(NO_SCOPE, frozenset({"detail"}))]],
+)
+async def test_a_rule_that_answers_something_else_does_not_keep_others_waiting(
+    world: World,
+    answer: Any,  # noqa: ANN401 - what no type checker has seen
+) -> None:
+    """Row 36. Texts, tuples, texts as scopes."""
+
+    async def answers(*_: object) -> Any:  # noqa: ANN401 - as above
+        return answer
+
+    await _applied_beside(world, answers)
 
 
 async def _applied_beside(world: World, rule: Any) -> None:  # noqa: ANN401 - a rule's audience

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import NullPool, create_engine, insert, text
+from sqlalchemy import NullPool, and_, create_engine, insert, or_, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
+import jobs.cache.breaker
 import jobs.cache.store
 import jobs.outbox.pending
 import jobs.outbox.receipt
+import jobs.outbox.scopes
 import jobs.stoker
 import jobs.tasks.relay
-from jobs import Event, Invalidation, Refresh, Rule, Stoker
+from jobs import Event, Invalidation, Refresh, Rule, Scope, Stoker
 from jobs.cache.breaker import Breaker, Unsettled
 from jobs.cache.catalog import Catalog
 from jobs.cache.store import Store
@@ -118,6 +121,37 @@ async def _all_unsettled(engine: AsyncEngine) -> Unsettled:
         return Unsettled(*found.one())
 
 
+def _due_without(patch: Patch, clause: int) -> None:
+    """Claim without one of the reasons for which a row is due."""
+    left = [one for number, one in enumerate(rows._DUE.clauses) if number != clause]
+    where = and_(cache_events.c.settled_at.is_(None), or_(*left))
+    patch.setattr(rows, "_CLAIM", rows._CLAIM.where(where))
+
+
+def _exactly_as_here(stored: Any, catalog: Catalog) -> Invalidation:  # noqa: ANN401 - JSON
+    kind, scope_id, views, hard, _every = stored
+    return Invalidation(Scope(kind, scope_id), catalog.view_names_by_scope[kind].union(views), bool(hard))
+
+
+async def _oldest_by_the_clock(engine: AsyncEngine) -> Unsettled:
+    async with engine.connect() as connection:
+        found = await connection.execute(
+            text(
+                "SELECT clock_timestamp(), (SELECT min(recorded_at) FROM cache_events"
+                " WHERE settled_at IS NULL AND attempts = 0)"
+            )
+        )
+        return Unsettled(*found.one())
+
+
+async def _until_it_fails(
+    _name: str, step: Callable[[], Awaitable[None]], every_s: Callable[[], float]
+) -> None:
+    while True:
+        await asyncio.sleep(every_s())
+        await step()
+
+
 async def _always_settled(*_: object) -> bool:
     return True
 
@@ -129,6 +163,15 @@ GUARDS: Mapping[str, Removal] = {
     "locked rows skipped": replaced(rows, "_CLAIM", rows._CLAIM.with_for_update(skip_locked=False)),
     "idle transactions ended": _frozen_for_ever,
     "settling last": replaced(jobs.tasks.relay, "apply_batch", _settled_first),
+    "a new event being due whatever the clock says": lambda patch: _due_without(patch, 0),
+    "backoffs that end though the clock went back": lambda patch: _due_without(patch, 2),
+    "events of the future counting as old": replaced(jobs.stoker, "unsettled", _oldest_by_the_clock),
+    "errors that can be stored": replaced(rows, "_storable", str),
+    "texts of errors as errors": replaced(jobs.tasks.relay, "_said", str),
+    "answers of rules checked": replaced(jobs.tasks.relay, "_checked", list),
+    "events of which nothing was applied": replaced(jobs.stoker, "unsettled", _oldest_by_the_clock),
+    "additions of newer releases passed over": replaced(jobs.outbox.scopes, "_decode", _exactly_as_here),
+    "loops that go on": replaced(jobs.cache.breaker, "repeat", _until_it_fails),
     "failing events alone": replaced(jobs.tasks.relay, "_audience", _all_or_nothing),
     "the audience of the moment": replaced(jobs.tasks.relay, "_audience", _no_audience),
     "the recorded audience": replaced(jobs.tasks.relay, "read", _scopes_of_notes),

@@ -1,0 +1,123 @@
+"""Postgres goes without a word: its host lost power, or something on the way drops packets (rows 7, 38, 39).
+
+What a pooled connection is asked is then never answered, while a new one reaches the server's successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import URL, make_url, text
+
+import jobs.connections
+import jobs.projects.acknowledged
+from jobs import DatabaseUnavailable, Invalidation
+from jobs.projects.acknowledged import until_applied
+from tests.notes import MemberRemoved, note
+from tests.races.link import Link
+from tests.races.race import race
+from tests.races.world import Process, World, never, patience
+
+QUICKLY_S = 0.2
+"""For an answer that never comes."""
+
+
+class Wired:
+    """A process whose way to Postgres is a link."""
+
+    def __init__(self, process: Process, link: Link) -> None:
+        self.process = process
+        self.link = link
+
+
+@pytest.fixture
+async def wired(world: World) -> AsyncIterator[Wired]:
+    """Beside the world's first process, whose way is direct."""
+    url = make_url(world.urls.database)
+    link = await Link(_server(url)).start()
+    _, _, port = link.url.removesuffix("/0").rpartition(":")
+    through = url.set(host="127.0.0.1", port=int(port), query={}).render_as_string(hide_password=False)
+    other = World(replace(world.urls, database=through), world.prefix)
+    wired = Wired(await other.process(database={"connect_timeout_s": 1}), link)
+    # Several connections, all of them idle.
+    await asyncio.gather(*(wired.process.apply() for _ in range(3)))
+    yield wired
+    link.cut()
+    await other.close()
+    await link.close()
+
+
+def _server(url: URL) -> str:
+    directory = url.query.get("host")
+    port = url.port or url.query.get("port") or 5432
+    return f"unix://{directory}/.s.PGSQL.{port}" if directory else f"tcp://{url.host}:{port}"
+
+
+@race()
+async def test_a_postgres_that_is_silent_does_not_keep_changes_waiting(world: World, wired: Wired) -> None:
+    """Row 38. The first connection that does not answer takes all others of its time with it."""
+    await world.warmed()
+    wired.link.silence()
+    await world.write("v2")
+    async with patience("the event was not applied"):
+        assert await wired.process.apply() == 1
+    await world.must_show("v2")
+    asked = wired.link.count(b"SELECT\0")
+    await asyncio.gather(*(wired.process.apply() for _ in range(3)))
+    never("silent connections are asked one by one", happened=asked.count > 1)
+
+
+@race()
+async def test_a_postgres_that_is_silent_does_not_hide_a_dead_worker(world: World, wired: Wired) -> None:
+    """Row 38. The breaker's question reaches the successor, and so finds the event."""
+    breaker = (await world.warmed(wired.process)).stoker.cache.breaker
+    await world.write("v2")
+    await world.sql("UPDATE cache_events SET recorded_at = recorded_at - interval '1 minute'")
+    wired.link.silence()
+    async with patience("the breaker did not look"):
+        await breaker.look()
+    never("it knows of no event", happened=not breaker.open)
+
+
+@race()
+async def test_a_postgres_that_is_silent_does_not_hold_a_removal(
+    world: World, wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 39. Its receipt cannot say whether it is applied; it is applied here."""
+    monkeypatch.setattr(jobs.projects.acknowledged, "PATIENCE", timedelta(0))
+    await world.warmed()
+    stoker = wired.process.stoker
+    async with stoker.session() as session:
+        await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
+        receipt = stoker.record(session, MemberRemoved(note_id=1, reader_id=2))
+        await session.commit()
+    wired.link.freeze()
+    async with patience("the writer waits for an answer"):
+        await until_applied(stoker, receipt, [Invalidation(note(1), hard=True)])
+    await world.must_show("v2")
+
+
+@race()
+async def test_a_postgres_that_is_silent_does_not_hold_the_watch(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 38. It looks again later, and lets in force what is."""
+    monkeypatch.setattr(jobs.connections, "LOOK_S", QUICKLY_S)
+    wired.link.freeze()
+    async with patience("the breaker waits for an answer"):
+        await wired.process.stoker.cache.breaker.look()
+    assert not wired.process.stoker.cache.breaker.open
+
+
+@race()
+async def test_a_statement_without_an_end_does_not_hold_its_caller(world: World) -> None:
+    """Row 38. Silent in the middle of a transaction: the statement's own limit."""
+    process = await world.process(database={"command_timeout_s": QUICKLY_S})
+    async with patience("the statement did not end"):
+        with pytest.raises(DatabaseUnavailable):
+            async with process.stoker.session() as session:
+                await session.execute(text("SELECT pg_sleep(60)"))
