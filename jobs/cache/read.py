@@ -22,6 +22,7 @@ from jobs.cache.reading import Content, Miss, Reading, State
 from jobs.cache.reads import write_key
 from jobs.cache.store import Found
 from jobs.cache.view import Access, EntryKey, View
+from jobs.contracts import Outcome
 from jobs.errors import CacheUnavailable, Forbidden, NotFound
 
 AskRefresh = Callable[[EntryKey], None]
@@ -70,7 +71,9 @@ class Cache:
         """What a request comes to; raises BadRequest, or Forbidden for another owner's scope."""
         key = self.catalog.key(view, scope_id, params)
         plan = self._kept_plan(key) if len(key.params) <= LONGEST_KEPT else self._plan(key)
-        if plan.view.access is Access.OWNER and str(reader) != key.scope.id:
+        # Nobody is nobody's namesake: a reader whose id is the text None is another.
+        nobody = reader is None and plan.view.access is not Access.ANYONE
+        if nobody or (plan.view.access is Access.OWNER and str(reader) != key.scope.id):
             raise Forbidden(f"{key} is not for this reader")
         return plan
 
@@ -136,7 +139,9 @@ class Cache:
         return Reading(filled.content, State.MISS, cause=cause, role=role)
 
     async def _stale(self, plan: Plan, reader: object) -> Reading | None:
-        """The last value while its hard stamp holds, looked at again now (RACES 22, 33)."""
+        """The last value while its hard stamp holds, looked at again now (RACES 22, 33); never of access."""
+        if plan.view.name in self.catalog.access_views:
+            return None
         [look] = await self.look((plan,))
         if not look.found.revivable:
             return None
@@ -161,8 +166,12 @@ class Cache:
         roles = found.content
         if found.miss is not None:
             self.accounting.count(guard.view, f"miss_{found.miss}")
-            roles = (await self.filler.fill(guard)).content
-        role = roles.decoded.get(str(reader)) if roles is not None else None
+            filled = await self.filler.fill(guard)
+            if filled.outcome is not Outcome.STORED:
+                # Overtaken, or not kept: what it says may be from before a removal that is done (RACES 23).
+                return await self._role_in_sql(guard, reader)
+            roles = filled.content
+        role = _named(roles, reader) if roles is not None else None
         return role if role is not None else await self._role_in_sql(guard, reader)
 
     async def _role_in_sql(self, guard: EntryKey, reader: object) -> str:
@@ -193,3 +202,11 @@ class Cache:
 
 def _look(plan: Plan, found: Sequence[Found]) -> Look:
     return Look(plan, found[0], found[1] if plan.guard is not None else None)
+
+
+def _named(roles: Content, reader: object) -> str | None:
+    try:
+        role: str | None = roles.decoded.get(str(reader))
+    except (ValueError, AttributeError):
+        return None  # forged, checksum and all: SQL knows
+    return role

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 
 import pytest
 from sqlalchemy import text
 
 from jobs import (
+    Access,
+    Domain,
+    EntryKey,
     Forbidden,
     Invalidation,
     NotFound,
     Reading,
+    ScopeKind,
+    Stoker,
+    View,
 )
 from jobs.cache.look import Asked
 from tests.notes import note
@@ -90,6 +96,34 @@ async def test_a_member_removed_while_waiting_does_not_get_the_build(world: Worl
     await world.remove_member()
     loader.release()
     await _is_refused(waiting)
+
+
+@race("rights loaded again when they were overtaken")
+async def test_a_member_removed_while_rights_were_loaded_does_not_get_the_cached_entry(world: World) -> None:
+    """Row 23. Rights whose load was overtaken say nothing: they are read again."""
+    process = await world.warmed()
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"access"}))])
+    loader = process.notes.hold_after("access")
+    waiting = world.begin(process.read())
+    await loader.reached.wait()
+    await world.remove_member()
+    loader.release()
+    await _is_refused(waiting)
+
+
+@race()
+async def test_nobody_does_not_read_as_somebody_whose_id_is_none(world: World) -> None:
+    """Row 23. A read without a reader is refused, whatever ids there are."""
+
+    async def load(_: object, keys: Sequence[EntryKey]) -> Mapping[EntryKey, str]:
+        return dict.fromkeys(keys, "a secret")
+
+    mail = View("mail", "user", load, access=Access.OWNER)
+    domain = Domain(name="mail", scopes=(ScopeKind("user", str),), views=(mail,), rules=())
+    async with Stoker.opened(world.first.stoker.settings, domain) as stoker:
+        assert (await stoker.read("mail", "None", reader="None")).value == "a secret"
+        await _is_refused(stoker.read("mail", "None"))
+    await _is_refused(world.first.stoker.read("detail", 1))
 
 
 @race("access checked before a stale answer")

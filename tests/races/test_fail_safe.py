@@ -6,10 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from jobs import (
-    State,
-)
-from tests.notes import NoteChanged, NoteDeleted
+from jobs import Invalidation, State
+from tests.notes import NoteChanged, NoteDeleted, note
 from tests.races.race import race
 from tests.races.world import World, never
 
@@ -56,3 +54,14 @@ async def test_a_failing_loader_does_not_hide_that_the_answer_is_old(world: Worl
     process.notes.failing["detail"] = RuntimeError("no SQL")
     stale = await process.read()
     assert (stale.value["body"], stale.state) == ("v1", State.STALE)
+
+
+@race("no fail-safe for access")
+async def test_rights_are_never_served_from_before(world: World) -> None:
+    """Row 22. Fail-safe never serves access, read by itself or not."""
+    process = await world.warmed()
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"access"}))])
+    process.notes.failing["access"] = RuntimeError("no SQL")
+    with suppress(RuntimeError):
+        shown = await process.read(view="access")
+        never(f"{shown.state} {shown.value} was served", happened=True)

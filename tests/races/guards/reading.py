@@ -8,6 +8,7 @@ import jobs.cache.batch
 import jobs.cache.store
 from jobs import EntryKey, Forbidden, Reading, State
 from jobs.cache.batch import Answers
+from jobs.cache.catalog import Catalog
 from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import decode
 from jobs.cache.keys import EntryNames
@@ -98,6 +99,16 @@ def _fetched_one_by_one(patch: Patch) -> None:
     patch.setattr(Store, "fetch", fetched)
 
 
+async def _overtaken_believed(self: Cache, guard: EntryKey, found: Found, reader: object) -> str:
+    content = found.content if found.miss is None else (await self.filler.fill(guard)).content
+    role = content.decoded.get(str(reader)) if content is not None else None
+    return str(role) if role is not None else await self._role_in_sql(guard, reader)
+
+
+def _access_revived(patch: Patch) -> None:
+    patch.setattr(Catalog, "access_views", frozenset())
+
+
 async def _refused_unasked(self: Cache, guard: EntryKey, found: Found, reader: object) -> str:
     content = found.content if found.miss is None else (await self.filler.fill(guard)).content
     role = content.decoded.get(str(reader)) if content is not None else None
@@ -131,5 +142,7 @@ GUARDS: Mapping[str, Removal] = {
     "access checked before a stale answer": replaced(Cache, "_stale", _unchecked_stale),
     "access checked after SQL": replaced(Cache, "_from_sql", _checked_before_sql),
     "access read with what it guards": _fetched_one_by_one,
+    "rights loaded again when they were overtaken": replaced(Cache, "_role", _overtaken_believed),
+    "no fail-safe for access": _access_revived,
     "refusals confirmed in SQL": replaced(Cache, "_role", _refused_unasked),
 }
