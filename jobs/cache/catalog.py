@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from jobs.cache.view import Access, EntryKey, Scope, ScopeKind, View
 from jobs.errors import DeclarationError, UnknownScope, UnknownView
@@ -78,6 +78,17 @@ class Catalog:
             return self._plain_key(view, scope_id)
         declared = self.view(view)
         return declared.key(self.scope(declared.scope, scope_id), params)
+
+    def takes(self, key: EntryKey) -> bool:
+        """Whether a key that was stored by some release is one of this: others know other parameters."""
+        view = self.views_by_name.get(key.view)
+        if view is None or view.scope != key.scope.kind or (view.params is None and key.params):
+            return False
+        try:
+            view.params_of(key)
+            return self.scope(*key.scope) == key.scope
+        except (ValidationError, UnknownScope):
+            return False
 
     @cached_property
     def _plain_key(self) -> Callable[[str, object], EntryKey]:

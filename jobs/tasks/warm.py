@@ -9,16 +9,21 @@ where it left off. So nobody's 5,000 entries delay somebody else's five.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
+from jobs.cache.fill import Filler
+from jobs.cache.loads import LoadTimeout
 from jobs.cache.reads import hottest, last_reads
 from jobs.cache.view import EntryKey
 from jobs.connections import database_errors
 from jobs.contracts import KeepWarm, Lane, Outcome, Warm
-from jobs.errors import Defer, QueueUnavailable
+from jobs.errors import Defer, QueueUnavailable, Unavailable
 from jobs.tasks.context import TaskContext
+
+logger = logging.getLogger(__name__)
 
 BATCH = 50
 """Entries built in one transaction: about the statements of one dashboard, a few milliseconds each."""
@@ -49,7 +54,8 @@ async def keep_warm(context: TaskContext, _job: KeepWarm) -> Outcome:
     stoker = context.stoker
     store = stoker.cache.store
     ttl_s = {view.name: stoker.ttl(view.name).total_seconds() for view in stoker.domain.views}
-    hot = [key for key, _ in await hottest(store.client, store.keys, HOT_KEPT_WARM)]
+    read = [key for key, _ in await hottest(store.client, store.keys, HOT_KEPT_WARM)]
+    hot = [key for key in read if stoker.domain.takes(key)]
     last = await last_reads(store.client, store.keys, hot)
     now = time.time()
     # Read within its own TTL: what nobody read for that long may expire. The hottest first.
@@ -60,13 +66,44 @@ async def keep_warm(context: TaskContext, _job: KeepWarm) -> Outcome:
 
 
 async def _fill(context: TaskContext, keys: Sequence[EntryKey], begin: int = 0) -> AsyncIterator[int]:
-    """Build entries from `begin` on; how far it is, after each batch."""
+    """Build entries from `begin` on; how far it is, after each batch. Raises only if none can be built."""
+    failed: dict[EntryKey, Exception] = {}
     await context.report(min(begin, len(keys)), len(keys))
     for start in range(begin, len(keys), BATCH):
-        await context.stoker.cache.filler.fill_many(keys[start : start + BATCH])
+        failed |= await _build(context.stoker.cache.filler, keys[start : start + BATCH])
         done = min(start + BATCH, len(keys))
         await context.report(done, len(keys))
         yield done
+    if failed and len(failed) == len(keys) - begin:
+        raise next(iter(failed.values()))  # nothing at all could be built: not an entry's fault
+
+
+async def _build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Exception]:
+    """Build entries at once, or else each by itself: one that cannot be built keeps nobody else cold.
+
+    Returns what was raised for those that cannot; raises Unavailable when a server does not answer.
+    """
+    if await _failure(filler, keys) is None:
+        return {}
+    failed: dict[EntryKey, Exception] = {}
+    for key in keys:
+        error = await _failure(filler, [key])
+        if error is not None:
+            failed[key] = error
+            logger.warning("warm.entry_failed", extra={"entry": str(key), "error": repr(error)[:200]})
+    return failed
+
+
+async def _failure(filler: Filler, keys: Sequence[EntryKey]) -> Exception | None:
+    try:
+        await filler.fill_many(keys)
+    except LoadTimeout as error:
+        return error
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a loader raises
+        return error
+    return None
 
 
 async def _left_off(context: TaskContext) -> int:

@@ -1,0 +1,64 @@
+"""Warming goes round what cannot be built (row 36)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from jobs import EntryKey, Refresh, Warm
+from jobs.contracts import KeepWarm, Outcome, Verify
+from tests.races.race import race
+from tests.races.world import Process, World, never
+
+
+def _break(process: Process, note_id: int) -> None:
+    """Let the loader fail whenever it is asked for this note."""
+    details = process.notes._details
+
+    async def load(session: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:
+        if any(key.scope.number == note_id for key in keys):
+            raise ValueError("cannot be built")
+        return await details(session, keys)
+
+    object.__setattr__(process.notes.domain.views_by_name["detail"], "load", load)
+
+
+@race()
+async def test_an_entry_that_cannot_be_built_does_not_keep_the_others_cold(world: World) -> None:
+    """Row 36. What fails together is built one by one; the rest of the plan is built, too."""
+    await world.sql("INSERT INTO notes SELECT id, 'x' FROM generate_series(2, 120) AS id")
+    _break(world.first, 30)
+    assert await world.first.task(Warm(target="active")) is Outcome.DONE
+    cold = [one for one in range(1, 121) if await world.kept(note_id=one) is None]
+    never(f"{len(cold)} of 120 are cold", happened=cold != [30])
+
+
+@race()
+async def test_a_loader_that_builds_nothing_at_all_does_not_look_like_success(world: World) -> None:
+    """Row 36. Then it is no entry's fault, and the job says so."""
+    world.first.notes.failing["detail"] = RuntimeError("broken")
+    with pytest.raises(RuntimeError, match="broken"):
+        await world.first.task(Warm(target="active"))
+
+
+@race()
+async def test_parameters_of_another_release_do_not_stop_keep_warm_and_the_verifier(world: World) -> None:
+    """Rows 30, 36. Keys that this release cannot have made are left to the one that did."""
+    process = world.first
+    store, accounting = process.stoker.cache.store, process.stoker.accounting
+    foreign = (
+        b'["detail","note","1","{\\"future\\":1}"]',
+        b'["detail","reader","1",""]',
+        b'["detail","note","x",""]',
+        b'["detail","note","1",""]',
+    )
+    for member in foreign:
+        accounting.read(member)
+    await accounting.flush(store.client, store.keys)
+    assert await process.task(KeepWarm()) is Outcome.DONE
+    assert await world.kept() is not None
+    assert await process.task(Verify(entries=100)) is Outcome.DONE
+    assert await process.task(Refresh(view="detail", scope_id="1", params='{"future":1}')) is Outcome.GONE
