@@ -78,24 +78,27 @@ class Accounting:
         self.count(view, f"{what}_le_{_bound(us / 1_000_000):g}", times)
 
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
-        """Send what has been gathered; raises CacheUnavailable, and then keeps the counts."""
+        """Send what has been gathered; raises CacheUnavailable. Counts that were refused are kept."""
         self._sum_up_hits()
         counts, self._counts = self._counts, {}
         reads, self._reads = self._reads, {}
-        commands: list[tuple[object, ...]] = []
-        for view, counter in counts.items():
-            commands += [("HINCRBY", keys.counters(view), what, n) for what, n in counter.items()]
-            commands.append(("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS))
+        counted = [(view, what, n) for view, counter in counts.items() for what, n in counter.items()]
+        commands: list[tuple[object, ...]] = [
+            ("HINCRBY", keys.counters(view), *rest) for view, *rest in counted
+        ]
+        commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
         commands += noted(client, keys, reads)
         if not commands:
             return
+        refused = counted
         try:
-            await client.call(*commands)
-        except BaseException:
-            for view, counter in counts.items():
-                for what, n in counter.items():
-                    self.count(view, what, n)
-            raise
+            replies = (await client.call(*commands)).replies
+            refused = [
+                one for one, reply in zip(counted, replies, strict=False) if isinstance(reply, Exception)
+            ]
+        finally:
+            for view, what, n in refused:  # full or still loading: sent with the next flush
+                self.count(view, what, n)
 
     def _sum_up_hits(self) -> None:
         hits, self._hits = self._hits, {}
@@ -113,12 +116,12 @@ class Accounting:
 async def read_counters(
     client: CacheClient, keys: KeySpace, views: Iterable[str]
 ) -> Mapping[str, dict[str, int]]:
-    """The counters of all processes, by view."""
+    """The counters of all processes, by view; raises CacheUnavailable."""
     names = list(views)
     answer = await client.call(*(("HGETALL", keys.counters(name)) for name in names))
     return {
         name: {what.decode(): int(n) for what, n in zip(reply[::2], reply[1::2], strict=True)}
-        for name, reply in zip(names, answer.replies, strict=True)
+        for name, reply in zip(names, answer.all(), strict=True)
     }
 
 

@@ -40,7 +40,11 @@ async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -
             again._replace(cause=look.found.miss) if look.missing() else again
             for look, again in zip(looks, await cache.look(plans), strict=True)
         ]
-    answers = iter(await _answers(cache.conclude(look, reader) for look in looks))
+    concluded = await _answers(cache.conclude(look, reader) for look in looks)
+    for one in concluded:
+        if isinstance(one, CacheUnavailable):
+            raise one  # it went away while some waited: no answer of an entry, and SQL has all of them
+    answers = iter(concluded)
     return [one if isinstance(one, StokerError) else next(answers) for one in wanted]
 
 

@@ -40,6 +40,13 @@ class Answer(NamedTuple):
             raise CacheUnavailable(f"the cache Redis refused: {reply}") from reply
         return reply
 
+    def all(self) -> list[Any]:
+        """Every reply; raises CacheUnavailable if one is an error."""
+        for reply in self.replies:
+            if isinstance(reply, Exception):
+                raise CacheUnavailable(f"the cache Redis refused: {reply}") from reply
+        return self.replies
+
 
 class Script:
     """A Lua script by its digest, sent whole only to a server that does not know it."""

@@ -102,10 +102,13 @@ def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:
 
 
 def unpack(codec: int, packed: bytes, body_bytes: int) -> bytes:
-    """The body again; raises ZstdError for what `pack` did not write."""
+    """The body again; raises ValueError for what `pack` did not write, though its checksum is right."""
     if codec == PLAIN:
         return packed
-    return _decompressor().decompress(packed, max_output_size=body_bytes)
+    try:
+        return _decompressor().decompress(packed, max_output_size=body_bytes)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"a body that was not packed here: {error}") from error
 
 
 def etag_of(body: bytes) -> bytes:

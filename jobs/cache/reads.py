@@ -71,8 +71,7 @@ async def last_reads(
         return {}
     members = [write_key(key) for key in entries]
     answer = await client.call(("ZMSCORE", keys.reads, *members), ("ZMSCORE", keys.heat, *members))
-    answer.first()
-    last, heats = answer.replies
+    last, heats = answer.all()
     ranked = sorted(zip(entries, last, heats, strict=True), key=lambda one: -float(one[2] or 0))
     return {key: None if at is None else float(at) for key, at, _ in ranked}
 

@@ -79,7 +79,7 @@ async def verified(client: CacheClient, keys: KeySpace) -> Verified:
     answer = await client.call(*(("HGETALL", keys.verdicts(_day(back))) for back in range(DAYS)))
     counts: Counter[Verdict] = Counter()
     stale_age_s, last = 0.0, 0.0
-    for reply in answer.replies:
+    for reply in answer.all():
         found = {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
         counts.update({verdict: int(found.get(verdict, 0)) for verdict in Verdict})
         stale_age_s = max(stale_age_s, float(found.get("stale_age_s", 0)))

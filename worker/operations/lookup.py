@@ -134,7 +134,7 @@ async def entries(
         commands += [("GETRANGE", one.entry, 0, PACKED_AT - 1), ("STRLEN", one.entry)]
         commands += [("PTTL", one.entry), ("MGET", one.stamp, one.hard)]
     answer = await store.client.call(*commands)
-    found = iter(answer.replies)
+    found = iter(answer.all())
     return [
         _entry(key, one, replies, answer.server, read_at.get(key))
         for key, one, replies in zip(known, names, zip(found, found, found, found, strict=True), strict=True)
