@@ -10,6 +10,9 @@ import pytest
 from tests.bench import report
 from tests.bench.blocks import Scale, alternate
 from tests.bench.figures import Figure, Summary, Wanted, percentile, quartiles
+from tests.bench.rows import ROWS
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
 
 def summary(ours: list[float], theirs: list[float], wanted: str) -> Summary:
@@ -103,3 +106,13 @@ def test_the_file_has_the_fields_that_are_promised(tmp_path: Path) -> None:
     promised = {"row", "ours", "against", "theirs", "unit", "ratio", "quartiles", "wanted", "holds"}
     assert promised <= row.keys()
     assert (row["ratio"], row["holds"]) == (0.5, True)
+
+
+def test_the_guide_names_every_row_and_no_other() -> None:
+    named = {
+        name
+        for line in GUIDE.read_text().splitlines()
+        if line.startswith("| ")
+        for name in line.split("|")[1].strip().split(", ")
+    }
+    assert named - {"row", "figure", "---"} == {name for row in ROWS for name in row.ids}
