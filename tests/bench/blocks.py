@@ -18,7 +18,7 @@ STEPS_PER_LOOK = 32
 class Scale:
     """How much is measured. `share` shrinks the work of a block; below 1 no figure is worth quoting."""
 
-    blocks: int = 8
+    blocks: int = 7
     share: float = 1.0
     full: bool = False
 
