@@ -104,7 +104,7 @@ class Filler:
             if one.miss is None and one.envelope and not one.envelope.eager(one.server.now_us()):
                 outcomes[key] = Outcome.FRESH
         wanted = [key for key in names if key not in outcomes]
-        claims = await self.store.begin([names[key] for key in wanted]) if wanted else []
+        claims = await self._claims([names[key] for key in wanted]) if wanted else []
         won: list[tuple[EntryKey, Claim]] = []
         for key, claim in zip(wanted, claims, strict=True):
             if claim is None:
@@ -138,10 +138,13 @@ class Filler:
             logger.info("fill.ahead_failed", extra={"error": repr(error)[:200]})
 
     async def _claim(self, names: EntryNames) -> Claim | None:
-        """Take the stamps and try the lease; a reader that goes away meanwhile gives it back (RACES 41)."""
-        taking = self._detached.start(self.store.begin([names]))
+        return (await self._claims([names]))[0]
+
+    async def _claims(self, names: Sequence[EntryNames]) -> list[Claim | None]:
+        """Take the stamps and try the leases; who goes away meanwhile gives them back (RACES 41)."""
+        taking = self._detached.start(self.store.begin(names))
         try:
-            return (await asyncio.shield(taking))[0]
+            return await asyncio.shield(taking)
         except asyncio.CancelledError:
             self._detached.start(self._give_back(taking))
             raise

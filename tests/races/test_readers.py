@@ -193,3 +193,21 @@ async def test_a_reader_that_goes_away_does_not_leave_a_lease_that_nobody_uses(w
     reading = world.begin(other.read())
     await world.either(reading, asked.reach(4))
     never("the reader waits for nobody", happened=not reading.done())
+
+
+@race("leases given back by who goes away")
+async def test_a_job_that_is_cancelled_does_not_leave_leases_that_nobody_uses(world: World) -> None:
+    """Row 41. Refreshing and warming give back what they were just taking, as a reader does."""
+    process, other = world.first, await world.process()
+    await other.read(view="access")
+    taking = process.cache_link.hold_reply(process.digest("begin"))
+    job = world.begin(process.stoker.cache.filler.fill_many([process.stoker.domain.key("detail", 1)]))
+    async with patience("the lease was not asked for"):
+        await taking.reached.wait()
+    job.cancel()
+    await asyncio.wait({job})
+    taking.release()
+    asked = other.cache_link.count(other.digest("begin"))
+    reading = world.begin(other.read())
+    await world.either(reading, asked.reach(4))
+    never("the reader waits for nobody", happened=not reading.done())

@@ -75,8 +75,8 @@ def _uncapped(patch: Patch) -> None:
     )
 
 
-async def _begun_in_the_request(self: Filler, names: EntryNames) -> Claim | None:
-    return (await self.store.begin([names]))[0]
+async def _begun_in_the_request(self: Filler, names: Sequence[EntryNames]) -> list[Claim | None]:
+    return await self.store.begin(names)
 
 
 def _one_view_after_another(patch: Patch) -> None:
@@ -113,7 +113,7 @@ GUARDS: Mapping[str, Removal] = {
     ),
     "nothing kept of what does not exist": _negative_entries,
     "the cap on loads": _uncapped,
-    "leases given back by who goes away": replaced(Filler, "_claim", _begun_in_the_request),
+    "leases given back by who goes away": replaced(Filler, "_claims", _begun_in_the_request),
     "leases of a whole batch given back": _one_view_after_another,
     "jitter": replaced(jobs.cache.fill, "random", SimpleNamespace(**{**vars(random), "random": lambda: 0.0})),
 }
