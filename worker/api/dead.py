@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from jobs.cache.view import LARGEST_ID
 from worker.api.access import Operator, Viewer
 from worker.api.context import OpenStoker
+from worker.api.texts import Text64
 from worker.engine.dead_letters import Which
 from worker.operations import listings, steering
 from worker.operations.figures import DeadJob, dead_list
@@ -37,7 +38,7 @@ class WhichDead(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
-    kind: str | None = Field(default=None, max_length=64)
+    kind: Text64 | None = None
     fingerprint: str | None = Field(default=None, pattern=FINGERPRINT)
     all: bool = False
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from jobs.errors import BadRequest, Forbidden, NotFound, StokerError, Unavailable
+from worker.api.texts import writable
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ def install(app: FastAPI) -> None:
 
 def answer(status: int, failure: Failure, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response of a failure."""
-    return JSONResponse(failure.model_dump(exclude_none=True), status, headers)
+    # A name that the caller chose may hold what UTF-8 has no bytes for.
+    said = failure.model_dump(exclude_none=True)
+    return JSONResponse({name: writable(value) for name, value in said.items()}, status, headers)
 
 
 async def _stoker(_: Request, error: Exception) -> JSONResponse:

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.cache.view import LARGEST_ID
@@ -19,6 +19,7 @@ from jobs.enqueue import CancelAnswer
 from jobs.errors import NotFound
 from worker.api.access import Operator, Reader, Viewer
 from worker.api.context import OpenStoker
+from worker.api.texts import JobId, Text64, Text128
 from worker.history.job_rows import Filter, JobHistory, KeptRow
 from worker.operations import listings, steering
 from worker.operations.listings import LiveJob, LiveState
@@ -110,9 +111,9 @@ class Choice(BaseModel):
     model_config = ConfigDict(extra="forbid")
     state: LiveState | Ended | None = None
     lane: Lane | None = None
-    kind: str | None = Field(default=None, max_length=64)
-    scope: str | None = Field(default=None, max_length=128)
-    error: str | None = Field(default=None, max_length=128)
+    kind: Text64 | None = None
+    scope: Text128 | None = None
+    error: Text128 | None = None
     limit: int = Field(default=50, ge=1, le=200)
     before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
 
@@ -157,9 +158,7 @@ async def jobs(_: Viewer, stoker: OpenStoker, asked: Annotated[Choice, Query()])
 
 
 @router.get("/{job_id}")
-async def job(
-    job_id: Annotated[str, Path(min_length=1, max_length=64)], reader: Viewer, stoker: OpenStoker
-) -> Job:
+async def job(job_id: JobId, reader: Viewer, stoker: OpenStoker) -> Job:
     """One job: where it stands, its runs, and why it died."""
     live = await listings.live_job(stoker, job_id)
     rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE)
@@ -194,9 +193,7 @@ async def job(
 
 
 @router.post("/{job_id}/cancel")
-async def cancel(
-    job_id: Annotated[str, Path(min_length=1, max_length=64)], operator: Operator, stoker: OpenStoker
-) -> Cancelled:
+async def cancel(job_id: JobId, operator: Operator, stoker: OpenStoker) -> Cancelled:
     """End a waiting or running job for good; one that has ended is `not_found`."""
     return Cancelled(job_id=job_id, answer=await steering.cancel(stoker, operator.actor, job_id))
 

@@ -13,6 +13,7 @@ from jobs.errors import Unavailable
 from worker.api.access import TheAccess, Viewer
 from worker.api.context import OpenStoker, TheSettings
 from worker.api.failures import Refused
+from worker.api.texts import Text64
 from worker.console.live import Live
 from worker.console.overview import overview as look
 from worker.console.picture import Overview
@@ -68,8 +69,8 @@ async def history(_: Viewer, stoker: OpenStoker, length: Length = Length.HOUR) -
 async def audit(
     _: Viewer,
     stoker: OpenStoker,
-    actor: Annotated[str | None, Query(max_length=64)] = None,
-    action: Annotated[str | None, Query(max_length=64)] = None,
+    actor: Text64 | None = None,
+    action: Text64 | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
 ) -> AuditList:

@@ -49,7 +49,7 @@ class WhichToken(BaseModel):
     """A token that was added."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str = Field(min_length=1, max_length=40)
+    name: str = Field(pattern=TOKEN_NAME)
 
 
 class TokenRevoked(BaseModel):

@@ -74,7 +74,9 @@ class Sessions:
         token = self._tokens.get(name)
         if token is None or until < time.time() or nonce in self._ended:
             return None
-        if not hmac.compare_digest(_sign(await self._current_key(), token, until, nonce), signature):
+        signed = _sign(await self._current_key(), token, until, nonce)
+        # As bytes: texts may only be compared if they are ASCII, and a cookie is whatever somebody sent.
+        if not hmac.compare_digest(signed.encode(), signature.encode(errors="replace")):
             return None
         return None if await self._ended_anywhere(nonce) else Session(token, until, nonce)
 

@@ -6,6 +6,7 @@ DatabaseUnavailable.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -213,14 +214,14 @@ def _live(
         lane=lane,
         kind=kind,
         state=state,
-        scope=scope,
+        scope=_writable(scope),
         due_at=None if state is LiveState.PARKED else _moment(score),
         enqueued_at=_moment(enqueued_ms),
     )
 
 
 def _arguments(payload: bytes | None) -> Any:  # noqa: ANN401 - whatever was enqueued
-    return next((stored.payload for stored in _stored(payload)), None)
+    return _writable(next((stored.payload for stored in _stored(payload)), None))
 
 
 def _stored(payload: bytes | None) -> Iterator[wire.Stored]:
@@ -230,6 +231,11 @@ def _stored(payload: bytes | None) -> Iterator[wire.Stored]:
         yield wire.decode(payload)
     except ContractError:
         return
+
+
+def _writable(value: Any) -> Any:  # noqa: ANN401 - whatever was enqueued
+    """The same as far as UTF-8 can hold it: a producer's JSON can spell lone surrogates."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def _moment(ms: float) -> datetime | None:
