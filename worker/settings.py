@@ -11,7 +11,7 @@ import os
 import re
 from datetime import time, timedelta
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -216,6 +216,9 @@ class ApiSettings(Table):
     """Port to listen on; 0 takes a free one."""
     body_limit_bytes: PositiveInt = 65536
     """Larger request bodies are answered with 413."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies before the API. What their X-Forwarded-For and -Proto say of
+    a caller is believed, nobody else's: for the audit log, the rate of signing in, the cookie's Secure."""
     session_s: PositiveInt = 43200
     """Seconds for which signing in to the console lasts."""
     sign_ins_per_minute: PositiveInt = 10
@@ -227,6 +230,17 @@ class ApiSettings(Table):
     tokens: tuple[TokenSettings, ...] = ()
     """Who may ask, beside the tokens of `stoker tokens add`. Without any of either, the API serves loopback
     only, and everybody there is an operator."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                msg = f"{proxy!r} is no address and no network (10.0.0.0/8)"
+                raise ValueError(msg) from None
+        return proxies
 
     @field_validator("tokens")
     @classmethod

@@ -26,6 +26,10 @@ from worker.settings import ApiSettings, Role, is_loopback
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+FORWARDED = frozenset(
+    {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
+)
+"""What proxies add to a request that they pass on."""
 CONSOLE_HEADER = "x-stoker-console"
 """Sent by the console's own page with whatever acts; another site's page cannot without our consent."""
 _documented = HTTPBearer(auto_error=False, description="A token of the settings, or of `stoker tokens add`.")
@@ -96,8 +100,9 @@ def _on_loopback(request: Request, address: str | None) -> Reader:
     hosts = [address or "", request.url.hostname or ""]
     if origin is not None:
         hosts.append(origin.hostname or "")
-    if not all(is_loopback(host) for host in hosts):
-        message = "without api.tokens only this machine is served, under its loopback name"
+    forwarded = not FORWARDED.isdisjoint(request.headers)  # the proxy is on this machine, not the caller
+    if forwarded or not all(is_loopback(host) for host in hosts):
+        message = "without tokens only this machine is served, under its loopback name and by no proxy"
         raise Refused(403, "forbidden", message)
     if request.method not in SAFE:
         require_same_origin(request)

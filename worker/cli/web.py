@@ -61,8 +61,12 @@ def address(taken: socket.socket) -> str:
 async def serve(stoker: Stoker, settings: WorkerSettings, taken: socket.socket, stop: asyncio.Event) -> None:
     """Answer requests until `stop` is set."""
     app = create_app(stoker, settings)
+    proxies = list(settings.api.trusted_proxies)
     config = uvicorn.Config(
         app,
+        # Left to itself, uvicorn believes whatever any client on this machine says of where it comes from.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
         log_config=None,
         log_level="warning",
         access_log=False,
