@@ -7,12 +7,14 @@ is read at import: `load_settings()` does it, once, where a process starts.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -39,6 +41,19 @@ DEFAULT_FILE = "settings.toml"
 FILE_VARIABLE = "STOKER_SETTINGS"
 """Environment variable that names another settings file."""
 ENV_PREFIX = "STOKER__"
+LONGEST_TTL_S = 4_000_000
+"""46 days. The header of an entry keeps its life as milliseconds in 32 bits."""
+REDIS_OPTIONS = frozenset({"db", "username", "password", "client_name"})
+TLS_OPTIONS = frozenset(
+    f"ssl_{name}"
+    for name in ("keyfile", "certfile", "cert_reqs", "ca_certs", "ca_data", "check_hostname", "ciphers")
+)
+"""What may follow the `?` of a Redis URL; limits of time and number are settings."""
+NO_REDIS_URL = (
+    "is not of the form redis://user:password@host:port/0; write what is special in a password "
+    "as %2F (/), %3F (?), %23 (#), %40 (@)"
+)
+Ttl = Annotated[float, Field(gt=0, le=LONGEST_TTL_S)]
 WORKER_TABLES = frozenset({"worker", "lanes", "schedule", "api", "log"})
 """Tables of settings.toml that only the worker reads (worker/settings.py)."""
 
@@ -46,7 +61,7 @@ WORKER_TABLES = frozenset({"worker", "lanes", "schedule", "api", "log"})
 class Table(BaseModel):
     """A table of settings.toml: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CacheSettings(Table):
@@ -54,11 +69,11 @@ class CacheSettings(Table):
 
     prefix: str = Field(default="stoker", pattern=r"^[a-z][a-z0-9-]{0,31}$")
     """First part of every key. Change it when two applications share a Redis."""
-    ttl_s: dict[str, PositiveFloat] = {}
+    ttl_s: dict[str, Ttl] = {}
     """Seconds until an entry of a view expires, by view name; views left out keep their declared TTL."""
     ttl_jitter: float = Field(default=0.1, ge=0, le=0.5)
     """Share by which TTLs are shortened at random, so that what was filled together expires apart."""
-    fail_safe_s: float = Field(default=600, ge=0)
+    fail_safe_s: float = Field(default=600, ge=0, le=LONGEST_TTL_S)
     """Seconds past its TTL for which an entry is kept to be served, marked stale, when its loader fails."""
     eager_refresh: float = Field(default=0.8, ge=0.1, le=1)
     """Share of its TTL after which an entry that is read asks for a refresh; 1 turns it off."""
@@ -146,7 +161,12 @@ class Settings(BaseSettings):
     """All that `jobs` needs; see settings.toml for the same with comments."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
     )
 
     domain: str = "jobs.projects"
@@ -161,7 +181,7 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
     """Postgres: the application's own database."""
-    default_ttl_s: PositiveFloat = Field(
+    default_ttl_s: Ttl = Field(
         default=3600, validation_alias=AliasChoices("CACHE_DEFAULT_TTL", "default_ttl_s")
     )
     """Seconds until entries of views that declare no TTL expire."""
@@ -193,13 +213,7 @@ class Settings(BaseSettings):
     def _one_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        scheme = value.get_secret_value().partition("://")[0]
-        if scheme not in {"redis", "rediss", "unix"}:
-            msg = (
-                "must begin with redis://, rediss:// or unix://; Sentinel and Cluster are not supported yet: "
-                "name the primary itself"
-            )
-            raise ValueError(msg)
+        _check_redis_url(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
@@ -228,6 +242,35 @@ class Settings(BaseSettings):
         if view in self.cache.ttl_s:
             return timedelta(seconds=self.cache.ttl_s[view])
         return declared if declared is not None else timedelta(seconds=self.default_ttl_s)
+
+
+def _check_redis_url(url: str) -> None:
+    """Raise ValueError for what no client could use; says nothing of what may be a password."""
+    if url.partition("://")[0] not in {"redis", "rediss", "unix"}:
+        msg = (
+            "must begin with redis://, rediss:// or unix://; Sentinel and Cluster are not supported yet: "
+            "name the primary itself"
+        )
+        raise ValueError(msg)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for what is none
+    except ValueError:
+        raise ValueError(NO_REDIS_URL) from None
+    # A special character in a password that was left as it is moves the rest of it behind the host.
+    behind = parts.query if parts.scheme == "unix" else parts.path + parts.query
+    database = parts.scheme == "unix" or re.fullmatch(r"/?\d*", parts.path)
+    if "@" in behind or parts.fragment or not database:
+        raise ValueError(NO_REDIS_URL)
+    _check_options(parts)
+
+
+def _check_options(parts: SplitResult) -> None:
+    known = REDIS_OPTIONS | (TLS_OPTIONS if parts.scheme == "rediss" else frozenset())
+    unknown = sorted(parse_qs(parts.query, keep_blank_values=True).keys() - known)
+    if unknown:
+        msg = f"takes no option {unknown[0]!r}: limits of time and number are settings of [queue] and [cache]"
+        raise ValueError(msg)
 
 
 class _File(TomlConfigSettingsSource):

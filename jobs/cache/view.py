@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.errors import DeclarationError, InvalidParams, UnknownScope
+from jobs.settings import LONGEST_TTL_S
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 RESERVED = frozenset({"hard", "stamp", "lease"})
@@ -124,6 +125,8 @@ class View:
         _check_name(self.name, "view")
         if self.name == self.access_view and self.access is Access.MEMBERS:
             raise DeclarationError(f"the view {self.name} cannot be guarded by itself: declare Access.ANYONE")
+        if self.ttl is not None and not 0 < self.ttl.total_seconds() <= LONGEST_TTL_S:
+            raise DeclarationError(f"the ttl of view {self.name} is not within 0 and {LONGEST_TTL_S} seconds")
 
     def key(self, scope: Scope, params: Mapping[str, Any] | BaseModel | None = None) -> EntryKey:
         """The key of this view's entry; raises InvalidParams naming the field."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs import EntryKey, View
 from jobs.cache.envelope import (
     HEADER,
     PACKED_AT,
@@ -17,6 +21,8 @@ from jobs.cache.envelope import (
     pack,
 )
 from jobs.cache.reading import Content
+from jobs.errors import DeclarationError
+from jobs.settings import LONGEST_TTL_S
 
 STAMP, HARD, CHECK = b"s" * STAMP_BYTES, b"h" * STAMP_BYTES, b"k" * 8
 
@@ -84,3 +90,17 @@ def test_a_header_tells_whether_somebody_built_the_entry_meanwhile() -> None:
     assert not built_under(header, STAMP, HARD, CHECK, 1_000_000)
     assert not built_under(b"", STAMP, HARD, CHECK, 10)
     assert HEADER.size < PACKED_AT
+
+
+def test_the_longest_life_that_may_be_set_can_be_stored() -> None:
+    longest = envelope(b"{}", ttl_ms=LONGEST_TTL_S * 1000)
+    assert decode(longest.encode()) == longest
+
+
+@pytest.mark.parametrize("ttl", [timedelta(0), timedelta(seconds=LONGEST_TTL_S + 1), timedelta.max])
+def test_a_life_that_cannot_be_stored_is_refused_where_it_is_declared(ttl: timedelta) -> None:
+    async def load(*_: object) -> dict[EntryKey, object]:
+        return {}
+
+    with pytest.raises(DeclarationError, match="ttl of view found"):
+        View("found", "shelf", load, ttl=ttl)

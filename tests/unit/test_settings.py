@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tomllib
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from redis.asyncio.connection import Connection, parse_url
 
 from jobs.contracts import Lane
 from jobs.errors import SettingsError
@@ -132,6 +134,46 @@ def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2/x@somewhere:6379/0",
+        "redis://:hunter2?x@somewhere",
+        "redis://user:hunter2#x@somewhere",
+        "rediss://:12/hunter2@somewhere",
+        "redis://:12?hunter2=@somewhere",
+        "redis://:12#hunter2@somewhere",
+        "redis://[hunter2@somewhere",
+        "redis://:hunter\N{ACCOUNT OF}2@somewhere",
+    ],
+)
+def test_a_password_with_special_characters_is_refused_unseen(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(SettingsError, match=r"REDIS_URL.*%2F") as refused:
+        load_settings(WorkerSettings)
+    told = "".join(traceback.format_exception(refused.value))
+    assert "hunter" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:a%2Fb%3Fc%23d%40e@somewhere:6380/1",
+        "rediss://somewhere?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=true&db=2",
+        "unix://user:word@/run/redis.sock?db=1",
+        "redis://[::1]:6379",
+    ],
+)
+def test_a_redis_url_that_its_client_takes_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    taken = load_settings(WorkerSettings).redis_url
+    assert taken is not None
+    options: Any = dict(parse_url(taken.get_secret_value()))
+    options.pop("connection_class", Connection)(**options)
+
+
+@pytest.mark.parametrize(
     ("text", "named"),
     [
         ("tll = 3\n", "tll"),
@@ -172,6 +214,14 @@ def test_an_unknown_variable_is_refused_by_name(
         ("CACHE_DEFAULT_TTL", "900000", "keep_settled_s"),
         ("ENABLE_BACKGROUND_WARMING", "perhaps", "enable_background_warming"),
         ("REDIS_URL", "http://somewhere", "REDIS_URL"),
+        ("REDIS_URL", "redis://somewhere/0?max_connections=20", "REDIS_URL.*max_connections"),
+        ("REDIS_URL", "redis://somewhere/0?ssl_ca_certs=ca.pem", "REDIS_URL.*ssl_ca_certs"),
+        ("REDIS_URL", "unix:///redis.sock?timeout=5", "REDIS_URL.*timeout"),
+        ("CACHE_DEFAULT_TTL", "5184000", "CACHE_DEFAULT_TTL"),
+        ("STOKER__CACHE__TTL_S", '{"detail": 5184000}', r"cache\.ttl_s\.detail"),
+        ("STOKER__CACHE__FAIL_SAFE_S", "inf", r"cache\.fail_safe_s"),
+        ("STOKER__CACHE__WATCH_S", "inf", r"cache\.watch_s"),
+        ("CACHE_DEFAULT_TTL", "nan", "CACHE_DEFAULT_TTL"),
         ("CACHE_REDIS_URL", "redis+sentinel://somewhere", "CACHE_REDIS_URL.*Sentinel"),
         ("DATABASE_URL", "sqlite:///x", "DATABASE_URL"),
         ("STOKER__LANES__REFRESH__CONCURRENCY", "0", "lanes.refresh.concurrency"),
