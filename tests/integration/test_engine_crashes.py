@@ -24,6 +24,7 @@ from worker import embedded
 from worker.engine.claims import SUSPECT_RESCUES
 from worker.engine.dead_letters import DeadLetters, Which
 from worker.engine.depth import depth
+from worker.engine.verdict import RESCUES_ALLOWED
 
 PROMISED_S = 10
 """From the kill until another worker runs the job, whatever the job's own timeout."""
@@ -169,6 +170,27 @@ async def test_a_suspects_neighbours_are_not_blamed_in_other_lanes_either(
         await settled(queue, Lane.REFRESH, done=1, rescued=1)
     (letter,) = await DeadLetters(sql).list(Which())
     assert (letter.job_id, letter.reason) == (suspect.job_id, "quarantined")
+
+
+async def test_jobs_of_living_processes_are_not_blamed_for_the_death_of_another(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    release = stage.hold("innocent")
+    async with running(queue, queue_url, stage, sql, claim_life_s=1.5, concurrency=1):
+        await queue.enqueue(Work(name="innocent"))
+        await stage.until(lambda: stage.runs == [("innocent", 1)])  # and its worker is full
+        killer = await queue.enqueue(Work(name="die"))
+        for _ in range(RESCUES_ALLOWED):
+            victim = await start_worker(claim_life_s="1.5")
+            async with asyncio.timeout(40):
+                await victim.inner.wait()
+        rescues = f"{queue.settings.prefix}:rescues"
+        await settled(queue, Lane.WARM, rescued=RESCUES_ALLOWED, running=1)
+        counted = [key.decode() async for key in queue.redis.scan_iter(f"{rescues}:*")]
+        assert counted == [f"{rescues}:{killer.job_id}"]
+        release.set()
+        await settled(queue, Lane.WARM, done=1, dead=1, running=0)
+    assert stage.runs == [("innocent", 1)]
 
 
 async def test_suspects_run_one_at_a_time_in_all_lanes_of_a_process(

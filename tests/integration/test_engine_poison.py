@@ -14,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobs.contracts import CONTRACTS, Lane
 from jobs.enqueue import Answer, Queue
+from jobs.errors import UnknownView
 from jobs.queue import wire
 from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Keyed, Stage, Work, running, settled
 from worker.engine import lane
 from worker.engine.claims import FAR_MS
 from worker.engine.dead_letters import DeadLetters, Retried, Which
+from worker.engine.verdict import PARKED_FOR_S
 
 POISON = {
     "pickle": pickle.dumps({"t": None, "f": "f", "a": (), "k": {}, "et": 1}),
@@ -112,6 +114,41 @@ async def test_a_contract_of_a_newer_release_is_parked_and_runs_after_the_upgrad
         await settled(queue, Lane.REFRESH, done=1, ready=0, deferred=0)
     assert stage.runs == [("new", 1)]
     assert await DeadLetters(sql).list(Which()) == []
+
+
+async def test_a_view_of_a_newer_release_is_parked_and_built_by_the_newer_worker(
+    queue: Queue, queue_url: str, sql: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # RACES 30. Both know the contract; what it is about only one of them knows.
+    monkeypatch.setattr(lane, "OFFER_PARKED_S", 0)
+    older, newer = Stage(), Stage()
+    older.acts["forecast"] = _unknown_view
+    await queue.enqueue(Keyed(name="forecast"))
+    async with running(queue, queue_url, older, sql, claim_life_s=1.5):
+        await older.until(lambda: older.ended.count((Keyed.kind, "parked")) > Keyed.retry.attempts)
+    async with running(queue, queue_url, newer, sql):
+        await settled(queue, Lane.REFRESH, done=1, ready=0, deferred=0)
+    assert newer.runs == [("forecast", 1)]
+    assert await DeadLetters(sql).list(Which()) == []
+
+
+async def test_a_view_that_nobody_has_known_for_an_hour_is_not_parked_for_ever(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
+) -> None:
+    stage.acts["forecast"] = _unknown_view
+    asked_ms = int((time.time() - PARKED_FOR_S - 1) * 1000)
+    await put(
+        queue,
+        wire.serialize({"t": None, "f": Work.kind, "a": [{"name": "forecast"}], "k": {}, "et": asked_ms}),
+    )
+    async with running(queue, queue_url, stage, sql):
+        await settled(queue, Lane.WARM, dead=1, running=0, ready=0)
+    (letter,) = await DeadLetters(sql).list(Which())
+    assert (letter.reason, letter.error) == ("failed", "UnknownView: no view 'forecast'")
+
+
+async def _unknown_view(_: int) -> str:
+    raise UnknownView("no view 'forecast'", field="view")
 
 
 async def test_parked_jobs_hide_none_behind_them_however_many_they_are(

@@ -73,6 +73,9 @@ async def bounded(work: asyncio.Task[str], timeout_s: float, halt: asyncio.Futur
         # Documented for those who extend asyncio: without it asyncio.run would wait for this task for ever,
         # and the process could only be killed.
         asyncio.tasks._unregister_task(work)  # noqa: SLF001
+        # Said below already; at the end of the process asyncio would say it once more, through a log that has
+        # been taken apart by then ("Logging error").
+        work._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
         work.add_done_callback(_left_behind.discard)
         logger.error("engine.task_ignores_cancellation", extra={"kind": work.get_name()})
     elif not work.cancelled() and work.exception() is None and not _is_cancelled(halt):

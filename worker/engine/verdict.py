@@ -6,18 +6,22 @@ parked or in a dead letter.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.contracts import Contract, Lane, RetryPolicy, parse
-from jobs.errors import ContractError
+from jobs.errors import ContractError, UnknownScope, UnknownView
 from jobs.progress import LONGEST_ERROR, JobState
 from jobs.queue import wire
 from worker.engine import retry
 from worker.engine.claims import Claim, Ending, Finish
 from worker.engine.letter import UNKNOWN, Letter, fingerprint
 
+PARKED_FOR_S = 3600
+"""For how long after its enqueueing a job about a view or scope kind that is unknown here waits for a release
+that knows it. After that it fails like any other."""
 RESCUES_ALLOWED = 3
 """A job that was running each time when its worker died, this often, is quarantined."""
 
@@ -88,6 +92,8 @@ def cancelled(job: Job) -> Verdict:
 
 def failed(job: Job, error: BaseException) -> Verdict:
     """The task raised."""
+    if _is_for_another_release(job, error):
+        return _verdict(job, "parked", Ending.PARK, totals=("parked",), state=JobState.QUEUED)
     policy: RetryPolicy = job.contract.retry
     match retry.decide(policy, error, job.attempt):
         case retry.Again(after):
@@ -110,6 +116,12 @@ def buried(job: Job, error: BaseException, reason: str) -> Verdict:
 def shown(error: str) -> str:
     """An error as it is written to a job's progress."""
     return error[:LONGEST_ERROR].encode(errors="replace").decode()
+
+
+def _is_for_another_release(job: Job, error: BaseException) -> bool:
+    # Of two releases that run together, the other one may know it (RACES 30). A wrong id is wrong in both.
+    unknown = isinstance(error, UnknownView | UnknownScope) and error.field != "id"
+    return unknown and time.time() - job.stored.enqueued_ms / 1000 < PARKED_FOR_S
 
 
 def _verdict(

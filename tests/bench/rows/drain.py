@@ -14,10 +14,12 @@ from tests.bench.ground import Bench, NotThere
 from tests.bench.peer import Peer, running
 
 IDS = ("drain",)
-JOBS, JOBS_OF_SHORT_RUN = 20_000, 3_000
+JOBS, JOBS_OF_SHORT_RUN = 20_000, 1_000
 LOOK_S = 0.01
 PATIENCE_S = 120.0
-ARQ = {"poll_s": 0.01, "max_jobs": 100}
+SLOTS = 100
+"""Jobs at once, on both sides."""
+ARQ = {"poll_s": 0.01, "max_jobs": SLOTS}
 
 
 async def measure(bench: Bench) -> list[Figure]:
@@ -33,12 +35,15 @@ async def measure(bench: Bench) -> list[Figure]:
             Invalidate(scope_kind="project", scope_id=str(number), views=("dashboard",))
             for number in range(count)
         ]
+        await stoker.queue.set_concurrency(Lane.CHANGES, SLOTS)
         ours, theirs = await alternate(
             bench.scale.blocks,
             lambda: _drained(stoker, jobs),
             lambda: _drained_by(client, worker, [f"plain:{number}" for number in range(count)]),
         )
-    note = f"{count:,} jobs lie in the queue before the lane is resumed, or arq's worker started"
+    note = (
+        f"{count:,} jobs in the queue before the lane is resumed, or arq's worker started; {SLOTS} slots each"
+    )
     return [Figure("drain", "stock arq at its best poll delay", "jobs/s", ">= 1.5", ours, theirs, note)]
 
 
