@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,13 +24,14 @@ from jobs.tasks import relay
 from tests.integration.test_history import row
 from tests.notes import SCHEMA, Notes, note
 from worker.api import create_app
+from worker.cli.web import listening
 from worker.console.live import Live
 from worker.history.charts import Length, charts
 from worker.history.job_rows import JobHistory
 from worker.schedule.ledger import Ledger
 from worker.schedule.runner import Schedule
 from worker.schedule.tasks import Task, tasks
-from worker.settings import WorkerSettings
+from worker.settings import ApiSettings, WorkerSettings
 
 VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"
 HOST = "console.example"
@@ -525,3 +527,24 @@ async def test_charts_are_aligned_and_leave_gaps_where_nothing_was_kept(stoker: 
     assert found.misses_per_minute["cold"][-2] == 10
     day = await charts(stoker.engine, Length.DAY, now)
     assert len(day.at) == 144
+
+
+# Speed
+
+
+async def test_answers_on_a_kept_connection_are_not_undelayed_by_nagles_algorithm() -> None:
+    accepted = asyncio.Event()
+    undelayed: list[int] = []
+
+    def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        undelayed.append(asked)
+        writer.close()
+        accepted.set()
+
+    with listening(ApiSettings(port=0)) as taken:
+        async with await asyncio.start_server(take, sock=taken):
+            _, writer = await asyncio.open_connection(*taken.getsockname())
+            await accepted.wait()
+            writer.close()
+    assert undelayed == [1]

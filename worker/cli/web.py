@@ -37,7 +37,8 @@ def listening(settings: ApiSettings) -> Iterator[socket.socket]:
     """The socket of the settings' address; raises AddressRefused."""
     host = settings.host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM)
+    # As TCP by name, else asyncio leaves Nagle's algorithm on: 40 ms more for answers on a kept connection.
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((host, settings.port))
