@@ -157,8 +157,8 @@ async def test_a_cancelled_job_whose_worker_dies_or_stops_does_not_run_again(
     async with running(queue, queue_url, stage, sql, stop_deadline_s=0) as engine:
         stopped = await queue.enqueue(Long(name="slow"))
         await stage.until(lambda: len(stage.runs) == 2)
-        engine.stop.set()
         await queue.redis.sadd(wishes, stopped.job_id)  # type: ignore[misc]
+        engine.stop.set()  # not before the wish: a job that was given back has nobody to cancel it
         await engine.task
         await settled(queue, Lane.WARM, cancelled=1, running=0, ready=0)
 
