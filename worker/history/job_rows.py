@@ -18,7 +18,7 @@ from jobs.connections import database_errors
 from jobs.tables import job_history
 
 WELL_KEPT = 2_000
-"""Runs of each kind that went well."""
+"""Runs of each kind that went well; kinds that this release does not know share one such number."""
 FAILURES_KEPT = 50_000
 FAILURES_KEPT_DAYS = 30
 
@@ -34,6 +34,11 @@ INSERT = text(
 FORGET_WELL = text(
     "DELETE FROM job_history WHERE kind = :kind AND NOT failed AND id <= ("
     "SELECT id FROM job_history WHERE kind = :kind AND NOT failed ORDER BY id DESC OFFSET :kept LIMIT 1)"
+)
+FORGET_STRANGE = text(
+    "DELETE FROM job_history WHERE kind <> ALL(:kinds) AND NOT failed AND id <= ("
+    "SELECT id FROM job_history WHERE kind <> ALL(:kinds) AND NOT failed"
+    " ORDER BY id DESC OFFSET :kept LIMIT 1)"
 )
 FORGET_FAILURES = text(
     "DELETE FROM job_history WHERE failed AND (ended_at < clock_timestamp() - make_interval(days => :days)"
@@ -103,11 +108,13 @@ class JobHistory:
                 await connection.execute(INSERT, {"rows": storable([asdict(row) for row in rows])})
 
     async def forget(self, kinds: Sequence[str]) -> None:
-        """Delete what is beyond the bounds."""
+        """Delete what is beyond the bounds; `kinds` are those that this release knows."""
         with database_errors():
             async with self._engine.begin() as connection:
                 for kind in kinds:
                     await connection.execute(FORGET_WELL, {"kind": kind, "kept": WELL_KEPT})
+                # Whoever can write to the queue can make up names, a new one for each job that is parked.
+                await connection.execute(FORGET_STRANGE, {"kinds": list(kinds), "kept": WELL_KEPT})
                 await connection.execute(FORGET_FAILURES, {"days": FAILURES_KEPT_DAYS, "kept": FAILURES_KEPT})
 
     async def list(self, which: Filter, *, limit: int, before: int | None = None) -> Sequence[KeptRow]:

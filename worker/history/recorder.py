@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from jobs.contracts import Contract, Invalidate, Lane, Refresh, Warm
+from jobs.contracts import CONTRACTS, Contract, Invalidate, Lane, Refresh, Warm
 from jobs.domain import Domain
 from jobs.errors import Defer
 from worker.engine.lane import Run
@@ -55,7 +55,9 @@ class Batch:
         if row.failed:
             self.failures.append(row)
         else:
-            self.well.setdefault(row.kind, deque(maxlen=WELL_KEPT)).append(row)
+            # Names that somebody made up share one place: they are without number.
+            kind = row.kind if row.kind in CONTRACTS else ""
+            self.well.setdefault(kind, deque(maxlen=WELL_KEPT)).append(row)
 
     def rows(self) -> list[JobRow]:
         """All of them, in the order in which they ended."""
