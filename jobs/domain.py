@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.cache.catalog import Catalog, refuse_doubles
 from jobs.cache.view import EntryKey, Scope
+from jobs.contracts import Contract, Invalidate, Refresh, Warm
 from jobs.errors import DeclarationError, UnknownScope
 
 ACTIVE = "active"
@@ -115,6 +116,17 @@ class Domain(Catalog):
     def rules_by_kind(self) -> Mapping[str, Rule[Any]]:
         """Every rule, by the kind of its event."""
         return {rule.event.kind: rule for rule in self.rules}
+
+    def subject_of(self, job: Contract | None) -> str | None:
+        """What a job is about, as `kind:id`; None for one that is about everything."""
+        if isinstance(job, Refresh):
+            view = self.views_by_name.get(job.view)
+            return None if view is None else f"{view.scope}:{job.scope_id}"
+        if isinstance(job, Invalidate):
+            return f"{job.scope_kind}:{job.scope_id}"
+        if isinstance(job, Warm) and job.scope_id is not None:
+            return f"{job.target}:{job.scope_id}"
+        return None
 
     def warm_plan(self, target: str) -> WarmPlan:
         """The plan for a target; raises UnknownScope."""

@@ -27,7 +27,10 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"jobs.stoker"}),
     frozenset({"jobs.projects", "jobs.tasks"}),
     frozenset({"worker.settings"}),
-    frozenset({"worker.engine", "worker.embedded"}),
+    frozenset({"worker.engine", "worker.embedded", "worker.schedule"}),
+    frozenset({"worker.operations"}),
+    frozenset({"worker.history"}),
+    frozenset({"worker.telemetry"}),
 )
 """Low to high; whatever is not named here is the worker's and above all of it."""
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from jobs.contracts import CONTRACTS, Contract, Invalidate, Lane, Refresh, Warm
+from jobs.contracts import CONTRACTS, Contract, Lane
 from jobs.domain import Domain
 from jobs.errors import Defer
 from worker.engine.lane import Run
@@ -127,7 +127,7 @@ class Recorder:
             outcome=outcome,
             failed=failed,
             attempt=note.attempt,
-            scope=scope_of(self._domain, note.job),
+            scope=self._domain.subject_of(note.job),
             arguments=None if note.job is None else note.job.model_dump(mode="json"),
             error=_said(note, ran_s) if failed else None,
             waited_s=note.waited_s,
@@ -135,18 +135,6 @@ class Recorder:
             ended_at=datetime.now(UTC),
             worker=self._worker,
         )
-
-
-def scope_of(domain: Domain, job: Contract | None) -> str | None:
-    """What a job is about, as `kind:id`; None for one that is about everything."""
-    if isinstance(job, Refresh):
-        view = domain.views_by_name.get(job.view)
-        return None if view is None else f"{view.scope}:{job.scope_id}"
-    if isinstance(job, Invalidate):
-        return f"{job.scope_kind}:{job.scope_id}"
-    if isinstance(job, Warm) and job.scope_id is not None:
-        return f"{job.target}:{job.scope_id}"
-    return None
 
 
 def _said(note: Note, ran_s: float) -> str:

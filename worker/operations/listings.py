@@ -24,7 +24,6 @@ from jobs.queue import wire
 from jobs.queue.script import answering
 from jobs.stoker import Stoker
 from worker.engine.dead_letters import DeadJob
-from worker.history.recorder import scope_of
 from worker.schedule.tasks import Task, utc_now
 
 SLOTS = text(files("worker.schedule").joinpath("task_slots.sql").read_text())
@@ -206,7 +205,7 @@ def _live(
     for stored in _stored(payload):
         kind, enqueued_ms = stored.kind, stored.enqueued_ms
         try:
-            scope = scope_of(stoker.domain, parse(stored.kind, stored.payload))
+            scope = stoker.domain.subject_of(parse(stored.kind, stored.payload))
         except ContractError:
             scope = None
     return LiveJob(
