@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from asyncpg.exceptions import (
     CannotConnectNowError,
     InterfaceError,
+    InternalClientError,
     PostgresConnectionError,
     PostgresError,
     QueryCanceledError,
@@ -85,7 +86,8 @@ def _asked_first(engine: AsyncEngine, limit_s: float) -> AsyncEngine:
             return
         try:
             adapted.run_async(lambda driver: driver.execute("SELECT", timeout=limit_s))
-        except (OSError, PostgresError, InterfaceError) as error:
+        except (OSError, PostgresError, InterfaceError, InternalClientError) as error:
+            # The last: an idle connection that has heard its server's last words, not yet that it is gone.
             raise InvalidatePoolError(_first_line(error)) from error
 
     event.listen(engine.sync_engine, "connect", lambda _, record: record.info.update({FRESH: True}))
