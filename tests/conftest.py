@@ -21,6 +21,7 @@ from tests.databases import Clones, Databases
 from worker import embedded
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - Linux's file system in memory; folders in it are made afresh
+OURS = "stoker-tests-"
 ROOM_BYTES = 2 * 1024**3
 pytest_plugins = ["tests.explore.summary"]
 
@@ -64,10 +65,18 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
         yield tmp_path_factory.mktemp("servers")
         return
-    with tempfile.TemporaryDirectory(
-        prefix="stoker-tests-", dir=MEMORY, ignore_cleanup_errors=True
-    ) as folder:
+    _forget_the_dead()
+    name = f"{OURS}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=name, dir=MEMORY, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def _forget_the_dead() -> None:
+    """Remove what test runs that were killed have left in memory."""
+    for folder in MEMORY.glob(f"{OURS}*"):
+        owner, _, _ = folder.name.removeprefix(OURS).partition("-")
+        if not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
