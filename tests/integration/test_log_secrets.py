@@ -101,7 +101,7 @@ def test_a_worker_under_trouble_writes_neither_secrets_nor_payloads(
     jobs = {
         "unknown": {"f": "later.v9", "a": [{"note": PAYLOAD}]},
         "wrong": {"f": "refresh.v1", "a": [{"view": PAYLOAD, "scope_id": PAYLOAD, "note": PAYLOAD}]},
-        "failing": {
+        "foreign": {
             "f": "refresh.v1",
             "a": [{"view": "search", "scope_id": "1", "params": json.dumps(PAYLOAD)}],
         },
@@ -111,14 +111,14 @@ def test_a_worker_under_trouble_writes_neither_secrets_nor_payloads(
         queue.set(f"arq:job:{prefix}-{job_id}", payload)
         queue.zadd(f"{prefix}:refresh", {f"{prefix}-{job_id}": 1})
     queue.close()
-    awaited = ("engine.job_dead", "engine.job_failed", "validation error")
+    awaited = ("engine.job_dead", "validation error")
     written = said_until(tmp_path, environment, awaited)
     assert SECRET not in written
     assert PAYLOAD not in written
     lines = [json.loads(line) for line in written.splitlines()]
     about_jobs = [line for line in lines if line["event"].startswith("engine.job_")]
     assert all(line["job_id"] for line in about_jobs)
-    assert {f"{prefix}-failing", f"{prefix}-wrong"} <= {line["job_id"] for line in about_jobs}
+    assert f"{prefix}-wrong" in {line["job_id"] for line in about_jobs}
 
 
 def test_the_commands_do_not_say_them_either(
