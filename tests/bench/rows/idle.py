@@ -12,7 +12,7 @@ from tests.bench.figures import Figure
 from tests.bench.ground import Bench
 
 IDS = ("idle",)
-BLOCK_S = 10.0
+BLOCK_S = 15.0
 """One sample of the worker's history; a shorter look sees none, or too much."""
 MOST_BLOCKS = 3
 SETTLE_S = 3.0

@@ -1,21 +1,29 @@
--- What lies in each lane, counted at one moment.
+-- What lies in each lane, counted at one moment; of empty lanes little is asked, as this runs while all is idle.
 --
 -- Keys    <p>:<lane> zset, :running zset, :parked zset, :totals hash, :paused; <p>:concurrency hash
 -- ARGV    prefix, then the lanes
 -- Result  now ms, then per lane {ready, all queued, running, parked, due ms of the oldest ready job or '',
 --         paused 0/1, slots set by an operator or '', {field, value, ...}}
+local prefix = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local reply = {now}
+local slots, pauses, reply = {}, {}, {now}
+local set = redis.call('HGETALL', prefix .. ':concurrency')
+for i = 1, #set, 2 do slots[set[i]] = set[i + 1] end
+for i = 2, #ARGV do pauses[i - 1] = prefix .. ':' .. ARGV[i] .. ':paused' end
+local paused = redis.call('MGET', unpack(pauses))
+
 for i = 2, #ARGV do
-  local queue = ARGV[1] .. ':' .. ARGV[i]
-  local ready = redis.call('ZCOUNT', queue, '-inf', now)
-  local oldest = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  local queue = prefix .. ':' .. ARGV[i]
+  local ready, parked, oldest = 0, 0, ''
+  local queued = redis.call('ZCARD', queue)
+  if queued > 0 then
+    ready, parked = redis.call('ZCOUNT', queue, '-inf', now), redis.call('ZCARD', queue .. ':parked')
+    if ready > 0 then oldest = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] end
+  end
   reply[i] = {
-    ready, redis.call('ZCARD', queue), redis.call('ZCARD', queue .. ':running'),
-    redis.call('ZCARD', queue .. ':parked'), ready > 0 and oldest[2] or '',
-    redis.call('EXISTS', queue .. ':paused'),
-    redis.call('HGET', ARGV[1] .. ':concurrency', ARGV[i]) or '', redis.call('HGETALL', queue .. ':totals'),
+    ready, queued, redis.call('ZCARD', queue .. ':running'), parked, oldest,
+    paused[i - 1] and 1 or 0, slots[ARGV[i]] or '', redis.call('HGETALL', queue .. ':totals'),
   }
 end
 return reply
