@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -44,6 +44,14 @@ SETTLE_LIMIT_S, SETTLE_LOOK_S = 5.0, 0.05
 """How long changes that SQL showed may take to be applied before a verdict is left open."""
 
 
+Report = Callable[[int, int], None]
+"""Called with what is done and the total."""
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """The verdicts of one run; `stale` names each entry that broke the promise, with its age."""
@@ -58,15 +66,22 @@ async def verify(context: TaskContext, job: Verify) -> Outcome:
     return Outcome.DONE
 
 
-async def verify_entries(stoker: Stoker, entries: int) -> Checked:
-    """Check up to so many entries, publish and heal; raises CacheUnavailable or DatabaseUnavailable."""
+async def verify_entries(stoker: Stoker, entries: int, report: Report = _nobody) -> Checked:
+    """Check up to so many entries, publish and heal; raises CacheUnavailable or DatabaseUnavailable.
+
+    `report` is told after each batch how many were checked, and of how many.
+    """
     counts: Counter[Verdict] = Counter()
     stale: dict[EntryKey, timedelta] = {}
     keys = sorted(await _sample(stoker, entries), key=lambda key: key.view)
+    done = 0
     for _, of_view in groupby(keys, key=lambda key: key.view):
         same = list(of_view)
         for start in range(0, len(same), BATCH):
-            await _check(stoker, same[start : start + BATCH], counts, stale)
+            batch = same[start : start + BATCH]
+            await _check(stoker, batch, counts, stale)
+            done += len(batch)
+            report(done, len(keys))
     store = stoker.cache.store
     for key, age in stale.items():
         logger.error("verify.stale", extra={"entry": str(key), "age_s": age.total_seconds()})

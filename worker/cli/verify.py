@@ -10,7 +10,7 @@ import typer
 from jobs.cache.verdicts import Verdict
 from jobs.stoker import Stoker
 from jobs.tasks.verify import Checked, verify_entries
-from worker.cli.display import note, show_json, table
+from worker.cli.display import Report, note, progress, show_json, table
 from worker.cli.servers import DATA, Data, Embedded, session
 from worker.settings import WorkerSettings
 
@@ -23,8 +23,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Compare cached entries with SQL; exit 1 if one is stale. A stale entry is invalidated."""
-    with session(embedded=embedded, data=data) as opened:
-        checked = asyncio.run(_verify(opened.settings, entries))
+    with session(embedded=embedded, data=data) as opened, progress("comparing with SQL") as report:
+        checked = asyncio.run(_verify(opened.settings, entries, report))
     counts = {str(verdict): checked.counts[verdict] for verdict in Verdict}
     stale = {str(key): round(age.total_seconds(), 3) for key, age in checked.stale.items()}
     if as_json:
@@ -37,6 +37,6 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _verify(settings: WorkerSettings, entries: int) -> Checked:
+async def _verify(settings: WorkerSettings, entries: int, report: Report) -> Checked:
     async with Stoker.opened(settings) as stoker:
-        return await verify_entries(stoker, entries)
+        return await verify_entries(stoker, entries, report)
