@@ -32,7 +32,11 @@ async def audit(session: AsyncSession, actor: Actor, action: str, arguments: Map
     """Add the row to the session's transaction."""
     await session.execute(
         insert(audit_log).values(
-            actor=actor.name[:64], address=actor.address, action=action, arguments=dict(arguments)
+            actor=actor.name[:64],
+            # Behind a trusted proxy it may be whatever a caller wrote.
+            address=None if actor.address is None else actor.address[:64],
+            action=action,
+            arguments=dict(arguments),
         )
     )
 
