@@ -80,7 +80,7 @@ def test_a_short_run_finds_nothing_wrong(tmp_path: Path) -> None:
 def test_without_the_stamp_comparison_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The worker would soon put a new value in the stale one's place: what is tested is the reader.
     monkeypatch.setenv("STOKER__CHANGES__REFRESH_HOT", "false")
-    code = run(short(tmp_path, seconds=6, webapp_command=(sys.executable, str(UNGUARDED))))
+    code = run(short(tmp_path, seconds=10, webapp_command=(sys.executable, str(UNGUARDED))))
     found = json.loads((tmp_path / "demo.json").read_text())
     assert code == 1
     assert found["stale_reads"] > 0
