@@ -87,7 +87,7 @@ async def _drive(
     began = time.monotonic()
     try:
         async with screen.following(tally, options.seconds):
-            await driver.run(options.seconds, options.rate, Edits(driver).one)
+            await driver.run(options.seconds, options.rate, Edits(driver).one, options.until)
         driven_s = time.monotonic() - began
         for process in children:
             process.require_alive()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from worker.demo.client import HttpClient, NoReply, Reply
@@ -40,12 +40,14 @@ class Driver:
         """What each user's browser keeps: entity tag and what that version showed."""
         self._reads_sent = 0
 
-    async def run(self, seconds: float, rate: float, write: Callable[[float], Any]) -> None:
-        """Send requests at a mean rate per second; returns when the last is answered."""
+    async def run(
+        self, seconds: float, rate: float, write: Callable[[float], Any], until: Sequence[str] = ()
+    ) -> None:
+        """Send requests at a mean rate per second, `until` see DemoOptions; returns when all are answered."""
         began = due = time.perf_counter()
         acts = {Act.READ: self._a_read, Act.INTRUDE: self._an_intrusion, Act.WRITE: write}
         async with asyncio.TaskGroup() as requests:
-            while (due := due + self.traffic.gap_s(rate)) < began + seconds:
+            while (due := due + self.traffic.gap_s(rate)) < began + seconds and not self.tally.shows(until):
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 self.tally.late_ms.append((time.perf_counter() - due) * 1000)
                 requests.create_task(acts[self.traffic.act()](due))
