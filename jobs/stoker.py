@@ -82,6 +82,7 @@ class Stoker:
         """Connect; raises SettingsError, DatabaseUnavailable or WrongServer with what to do."""
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
+        settings.require_views(domain.views_by_name)
         engine = application_engine(settings)
         try:
             return cls(settings, domain, await _installation(engine), engine)

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from jobs.connections import OLDEST_POSTGRES, database_errors
 from jobs.domain import Domain, load_domain
-from jobs.errors import DatabaseUnavailable, DeclarationError, StokerError
+from jobs.errors import DatabaseUnavailable, DeclarationError, SettingsError, StokerError
 from worker.migrate import MigrationsPending, pending
 from worker.settings import WorkerSettings
 
@@ -125,8 +125,10 @@ def _proportions(settings: WorkerSettings) -> Iterator[Finding]:
 
 def _lifetimes(settings: WorkerSettings, domain: Domain) -> Iterator[Finding]:
     lives = {view.name: settings.ttl(view.name, view.ttl).total_seconds() for view in domain.views}
-    for name in sorted(settings.cache.ttl_s.keys() - lives.keys()):
-        yield _error(f"cache.ttl_s names {name!r}, which is no view of {settings.domain}")
+    try:
+        settings.require_views(lives)
+    except SettingsError as problem:
+        yield _error(str(problem))
     if not lives:
         return
     view, shortest = min(lives.items(), key=lambda item: item[1])

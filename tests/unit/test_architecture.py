@@ -147,11 +147,11 @@ def test_a_domain_is_written_with_the_public_names_only() -> None:
 
 
 def test_only_the_domain_and_the_demo_name_projects() -> None:
-    # The setting `domain` has a default, and the glossary gives examples: jobs/settings.py, jobs/__init__.py.
+    # The setting `domain` has a default, and the glossary gives examples: jobs/settings, jobs/__init__.py.
     rooms = [
         path
         for path in (ROOT / "jobs").rglob("*")
-        if within_room(path, "jobs", {"projects", "settings.py", "__init__.py"})
+        if within_room(path, "jobs", {"projects", "settings", "__init__.py"})
     ]
     rooms += [path for path in (ROOT / "worker").rglob("*") if within_room(path, "worker", {"demo"})]
     wrong = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import traceback
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from redis.asyncio.connection import Connection, parse_url
 from jobs.contracts import Lane
 from jobs.errors import SettingsError
 from jobs.settings import Settings, load_settings
+from jobs.stoker import Stoker
+from worker.check import check
 from worker.settings import WorkerSettings
 
 SHIPPED = Path(__file__).parents[2] / "settings.toml"
@@ -244,6 +247,16 @@ def test_an_impossible_value_is_refused_by_name(
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=named):
         load_settings(WorkerSettings)
+
+
+async def test_a_life_for_a_view_that_does_not_exist_is_refused_where_a_process_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STOKER__CACHE__TTL_S", '{"dashbord": 60, "detail": 60}')
+    settings, wrong = load_settings(WorkerSettings), r"^cache\.ttl_s\.dashbord: .* did you mean dashboard\?$"
+    with pytest.raises(SettingsError, match=wrong):
+        await Stoker.open(settings)  # before any server is asked: none is named here
+    assert any(re.search(wrong, finding.message) for finding in await check(settings))
 
 
 def test_a_file_that_is_no_toml_is_refused() -> None:

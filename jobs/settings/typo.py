@@ -1,0 +1,12 @@
+"""What somebody who misspelt a name may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """The end of a message: the name most like it, or nothing where none is."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
