@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from tests.databases import Clones, Databases
+from tests.place import Place
 from worker import embedded
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - Linux's file system in memory; folders in it are made afresh
@@ -139,3 +140,9 @@ def database_url(server_urls: embedded.Urls, databases: Databases, clones: Clone
     url = make_url(server_urls.database).set(database=clones.take())
     yield url.render_as_string(hide_password=False)
     databases.drop(str(url.database))
+
+
+@pytest.fixture
+def place(database_url: str, queue_url: str, cache_url: str, prefix: str) -> Place:
+    """Where the test works, database and keys its own."""
+    return Place(database_url, queue_url, cache_url, prefix)

@@ -1,0 +1,162 @@
+"""The console as a browser meets it: the site, windows and pages, and something to see in every section."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from sqlalchemy import text
+
+from jobs.domain import Invalidation
+from jobs.outbox.record import InvalidationRequested
+from jobs.stoker import Stoker
+from jobs.tasks import relay
+from tests.integration.test_history import row
+from tests.notes import SCHEMA, note
+from worker.cli.web import address, listening, serve
+from worker.history.job_rows import JobHistory
+from worker.settings import ApiSettings, WorkerSettings
+
+ON_ONE_LOOP = pytest.mark.asyncio(loop_scope="package")
+"""For every test here: the browser that they share is on that loop."""
+SECTIONS = ("overview", "jobs", "dead", "schedule", "cache?kind=note&id=7", "audit", "tokens")
+PATIENCE_MS = 20_000
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@dataclass
+class Site:
+    """A served console: can be stopped and started again at the same address."""
+
+    stoker: Stoker
+    settings: WorkerSettings
+    url: str = ""
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen, on the port of before if there was one."""
+        port = int(self.url.rpartition(":")[2]) if self.url else 0
+        api = ApiSettings(**{**self.settings.api.model_dump(), "port": port})
+        self._stop = asyncio.Event()
+        ready = asyncio.Event()
+
+        async def answer() -> None:
+            with listening(api) as taken:
+                self.url = address(taken)
+                ready.set()
+                await serve(self.stoker, self.settings, taken, self._stop)
+
+        self._serving = asyncio.create_task(answer())
+        await ready.wait()
+
+    async def stop(self) -> None:
+        """Hang up on everybody."""
+        self._stop.set()
+        if self._serving is not None:
+            await self._serving
+
+    async def execute(self, statement: str, **values: object) -> None:
+        """Change the database behind everybody's back."""
+        async with self.stoker.engine.begin() as connection:
+            await connection.execute(text(statement), values)
+
+
+@asynccontextmanager
+async def window(browser: Browser, **options: object) -> AsyncIterator[BrowserContext]:
+    """A window of its own, with cookies of its own."""
+    context = await browser.new_context(locale="en-GB", reduced_motion="reduce", **options)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    try:
+        yield context
+    finally:
+        await context.close()
+
+
+async def signed_in(context: BrowserContext, site: Site, token: str, place: str = "overview") -> Page:
+    """A page of somebody who has just signed in by hand."""
+    page = await context.new_page()
+    await page.goto(f"{site.url}/#/{place}")
+    await page.get_by_label("Token").fill(token)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.locator(".status.live").wait_for()
+    return page
+
+
+@contextmanager
+def complaints(page: Page) -> Iterator[list[str]]:
+    """What the browser complains about meanwhile: scripts, policy, failed requests."""
+    found: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            found.append(message.text)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    yield found
+
+
+async def furnish(site: Site) -> None:
+    """Something to see in every section."""
+    for statement in (
+        *SCHEMA,
+        "INSERT INTO notes VALUES (7, 'seven')",
+        "INSERT INTO note_members VALUES (7, 1)",
+    ):
+        await site.execute(statement)
+    await site.stoker.read("detail", 7, reader=1)
+    await site.stoker.read("mine", 1, reader=1)
+    await change(site)
+    await bury(site, 3)
+    await JobHistory(site.stoker.engine).add(
+        [
+            row(job_id="good", kind="refresh.v1", scope="note:7"),
+            row(job_id="bad", failed=True, outcome="dead", error="ValueError: " + "long " * 60),
+            row(job_id="again", failed=True, outcome="retried", error="boom", attempt=2),
+        ]
+    )
+    await site.execute(
+        "INSERT INTO audit_log (actor, action, arguments)"
+        " VALUES ('oscar', 'cache.invalidate', '{\"scope\": \"note:7\", \"views\": []}')"
+    )
+    await site.execute(
+        "INSERT INTO figure_history SELECT 60, date_trunc('minute', now()) - n * interval '1 minute', series,"
+        " false, value * (n % 7 + 1) FROM generate_series(0, 50) n, (VALUES ('view:detail:hits', 90),"
+        " ('view:detail:miss_cold', 3), ('lane:warm:done', 5), ('lane:warm:wait:0.05', 5)) "
+        " AS s (series, value)"
+    )
+
+
+async def bury(site: Site, letters: int) -> None:
+    await site.execute(
+        "INSERT INTO dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
+        " SELECT 'dead' || n, 'warm', 'warm.v1', '{\"target\": \"active\"}', 'exhausted', 'KeyError: boom',"
+        " 'abc123', 5 FROM generate_series(1, :letters) n",
+        letters=letters,
+    )
+
+
+async def change(site: Site) -> None:
+    """A change as a web app makes one, applied as a worker applies it."""
+    async with site.stoker.session() as session, session.begin():
+        site.stoker.record(session, InvalidationRequested.of([Invalidation(note(7))]))
+    await relay.apply_all(site.stoker)
+
+
+async def actions(site: Site) -> list[str]:
+    """What the audit log says, in its order."""
+    async with site.stoker.engine.connect() as connection:
+        return list(await connection.scalars(text("SELECT action FROM audit_log ORDER BY id")))
+
+
+async def loaded(page: Page) -> None:
+    """Wait until the section has what it asked for."""
+    await page.locator(".status.live").wait_for()
+    await page.locator("main .loading").first.wait_for(state="hidden")
+    await page.locator("main [aria-busy]").first.wait_for(state="hidden")

@@ -1,0 +1,105 @@
+"""What an operator does in the console: each act is confirmed, done and audited."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from playwright.async_api import Browser, expect
+
+from jobs.contracts import Lane, Warm
+from tests.browser.site import ON_ONE_LOOP, Site, actions, bury, signed_in, window
+from tests.callers import OPERATOR
+from worker.engine.depth import LaneDepth, depth
+
+pytestmark = ON_ONE_LOOP
+
+
+async def test_dead_letters_are_retried_after_a_confirmation_that_says_how_many(
+    browser: Browser, site: Site
+) -> None:
+    await bury(site, 3)
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR, "dead")
+        await page.get_by_role("button", name="Retry 3").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text("Retry 3 jobs?")
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("button", name="Retry 3")).to_be_visible()
+        assert (await depth(site.stoker.queue))[Lane.WARM].ready == 0
+        await page.get_by_role("button", name="Retry 3").click()
+        await dialog.get_by_role("button", name="Retry 3 jobs").click()
+        await expect(page.get_by_text("3 jobs retried.")).to_be_visible()
+        await expect(page.get_by_text("No dead letters")).to_be_visible()
+    assert (await depth(site.stoker.queue))[Lane.WARM].ready == 3
+
+
+async def test_a_dead_letter_appears_while_the_page_is_open_and_is_discarded(
+    browser: Browser, site: Site
+) -> None:
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR, "dead")
+        await expect(page.get_by_text("No dead letters")).to_be_visible()
+        await bury(site, 1)
+        await page.get_by_role("button", name="Discard").click()
+        await page.get_by_role("button", name="Discard 1 dead letter").click()
+        await expect(page.get_by_text("No dead letters")).to_be_visible()
+
+
+async def test_a_waiting_job_is_cancelled_after_a_confirmation(browser: Browser, site: Site) -> None:
+    asked = await site.stoker.enqueue(Warm(), delay=timedelta(hours=1))
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR, "jobs?state=deferred")
+        button = page.get_by_role("button", name="Cancel job warm.v1")
+        await button.click()
+        await page.get_by_role("dialog").get_by_role("button", name="Keep it").click()
+        assert await site.stoker.queue.is_open(asked.job_id)
+        await button.focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+        await expect(page.get_by_text("The job is cancelled.")).to_be_visible()
+        await expect(page.get_by_text("No job is like that")).to_be_visible()
+    assert not await site.stoker.queue.is_open(asked.job_id)
+    assert await actions(site) == ["job.cancel"]
+
+
+async def test_an_opened_job_can_be_cancelled_too(browser: Browser, site: Site) -> None:
+    asked = await site.stoker.enqueue(Warm(), delay=timedelta(hours=1))
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR, "jobs?state=deferred")
+        await page.get_by_role("button", name="Open job warm.v1").click()
+        await page.locator(".panel").get_by_role("button", name="Cancel job warm.v1").click()
+        await page.get_by_role("button", name="Cancel the job").click()
+        await expect(page.get_by_text("The job is cancelled.")).to_be_visible()
+    assert not await site.stoker.queue.is_open(asked.job_id)
+
+
+async def test_a_lane_is_paused_resumed_and_given_slots(browser: Browser, site: Site) -> None:
+    async def lane() -> LaneDepth:
+        return (await depth(site.stoker.queue))[Lane.WARM]
+
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR)
+        await page.get_by_role("button", name="Pause lane warm").click()
+        assert not (await lane()).paused
+        await page.get_by_role("dialog").get_by_role("button", name="Pause it").click()
+        resume = page.get_by_role("button", name="Resume lane warm")
+        await expect(resume).to_be_visible()
+        assert (await lane()).paused
+        await resume.click()
+        await expect(page.get_by_role("button", name="Pause lane warm")).to_be_visible()
+        slots = page.get_by_role("button", name="Set the slots of lane warm")
+        await slots.click()
+        field = page.get_by_label("Jobs at once")
+        await field.fill("0")
+        await page.keyboard.press("Enter")
+        await expect(field).to_be_visible()  # none at all is a pause
+        await field.fill("7")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("Lane warm: 7 slots in each worker.")).to_be_visible()
+        assert (await lane()).slots == 7
+        await slots.click()
+        await field.fill("")
+        await page.get_by_role("dialog").get_by_role("button", name="Set").click()
+        await expect(page.get_by_text("Lane warm: as each worker's settings say.")).to_be_visible()
+        assert (await lane()).slots is None
+    assert await actions(site) == ["lane.pause", "lane.resume", "lane.set", "lane.set"]

@@ -1,0 +1,95 @@
+"""What the console shows by itself: changes, verdicts, charts, and that it has lost touch."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from playwright.async_api import Browser, Route, expect
+
+from jobs.domain import Invalidation
+from jobs.outbox.record import InvalidationRequested
+from jobs.tasks import relay
+from tests.browser.site import ON_ONE_LOOP, Site, change, furnish, signed_in, window
+from tests.callers import VIEWER
+from tests.notes import note
+from worker.history.presence import Presence
+
+pytestmark = ON_ONE_LOOP
+
+
+async def test_a_change_travels_live_to_the_page(browser: Browser, site: Site) -> None:
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+        applied = page.locator(".rows > div", has_text="Applied in the last minute").locator("dd")
+        await expect(applied).to_have_text("0")
+        await change(site)
+        await expect(applied).to_have_text("1")
+        async with site.stoker.session() as session, session.begin():
+            site.stoker.record(session, InvalidationRequested.of([Invalidation(note(8))]))
+        await expect(page.locator(".figure").first).to_have_text("1")  # recorded, and nobody applies it
+        await relay.apply_all(site.stoker)
+        await expect(page.locator(".figure").first).to_have_text("0")
+
+
+async def test_nothing_is_called_right_or_warm_before_it_was_compared_and_read(
+    browser: Browser, site: Site
+) -> None:
+    async with window(browser) as context:
+        await Presence(site.stoker.engine, "w1").seen()
+        page = await signed_in(context, site, VIEWER)
+        says = page.locator(".verdict-says")
+        await expect(says).to_have_text("Nothing was read or compared with SQL yet. The worker keeps up.")
+        await Presence(site.stoker.engine, "w1").left()
+        await expect(says).to_have_text("Something is wrong.")
+        await expect(page.locator(".verdict li")).to_contain_text("no worker reports")
+
+
+async def test_the_charts_tell_views_and_causes_apart(browser: Browser, site: Site) -> None:
+    await furnish(site)
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+        hits = page.locator(".chart", has_text="Hit rate")
+        await expect(hits.locator(".legend")).to_contain_text("detail")
+        await expect(hits.get_by_role("img")).to_have_attribute("aria-label", re.compile("detail 9"))
+        await expect(page.locator(".chart", has_text="Misses a minute").locator("li")).to_contain_text("cold")
+
+
+async def test_a_scope_that_is_looked_up_shows_its_next_invalidation_by_itself(
+    browser: Browser, site: Site
+) -> None:
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER, "cache?kind=note&id=7")
+        await expect(page.get_by_text("None among the latest events.")).to_be_visible()
+        await change(site)
+        await expect(page.locator(".scope .timeline li")).to_contain_text("stoker.invalidation_requested")
+
+
+async def test_the_disconnected_banner_appears_and_goes(browser: Browser, site: Site) -> None:
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+        banner = page.locator("#banner")
+        await expect(banner).to_be_hidden()
+        await site.stop()
+        await expect(banner).to_contain_text("Disconnected")
+        await expect(page.locator(".status")).to_have_text("Disconnected")
+        await expect(page.locator(".figure").first).to_be_visible()  # what was known stays
+        await site.start()
+        await expect(page.locator(".status")).to_have_text("Live")
+        await expect(banner).to_be_hidden()
+
+
+async def test_what_cannot_be_loaded_says_so_and_can_be_tried_again(browser: Browser, site: Site) -> None:
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+
+        async def refuse(route: Route) -> None:
+            body = json.dumps({"error": "database_unavailable", "message": "Postgres does not answer"})
+            await route.fulfill(status=503, body=body, content_type="application/json")
+
+        await page.route("**/api/audit*", refuse)
+        await page.goto(f"{site.url}/#/audit")
+        await expect(page.get_by_role("alert")).to_contain_text("Postgres does not answer")
+        await page.unroute("**/api/audit*")
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.get_by_text("Nobody has done anything")).to_be_visible()

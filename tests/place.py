@@ -1,0 +1,41 @@
+"""Where a test works: servers, a database and a prefix of its own; and settings that lead a Stoker there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.settings import load_settings
+from worker.settings import WorkerSettings
+
+
+@dataclass(frozen=True)
+class Place:
+    """One test's. The fixture `place` makes it."""
+
+    database_url: str
+    queue_url: str
+    cache_url: str
+    prefix: str
+
+    def settings(self, **tables: Any) -> WorkerSettings:  # noqa: ANN401 - tables of settings.toml
+        """Settings of this place; what is given of [cache] and [queue] comes beside the prefix."""
+        own = {name: {"prefix": self.prefix, **tables.pop(name, {})} for name in ("cache", "queue")}
+        return load_settings(
+            WorkerSettings,
+            database_url=self.database_url,
+            redis_url=self.queue_url,
+            cache_redis_url=self.cache_url,
+            **own,
+            **tables,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The same for a process."""
+        return {
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.queue_url,
+            "CACHE_REDIS_URL": self.cache_url,
+            "STOKER__QUEUE__PREFIX": self.prefix,
+            "STOKER__CACHE__PREFIX": self.prefix,
+        }
