@@ -68,6 +68,9 @@ def loader_engine(settings: Settings) -> AsyncEngine:
             "server_settings": {
                 "statement_timeout": str(round(settings.loaders.statement_timeout_s * 1000)),
                 "application_name": "stoker loader",
+                # The same few statements by ids, again and again: planning them anew each time took more of
+                # Postgres than running them. One that needs a plan of its own says SET LOCAL.
+                "plan_cache_mode": "force_generic_plan",
             },
         },
     )

@@ -46,6 +46,14 @@ class Catalog:
         return frozenset(view.access_view for view in self.views if view.access is Access.MEMBERS)
 
     @cached_property
+    def views_guarded_by(self) -> Mapping[str, Sequence[View]]:
+        """The views whose readers a view of access names, by the name of that view."""
+        return {
+            name: [one for one in self.views if one.access is Access.MEMBERS and one.access_view == name]
+            for name in self.access_views
+        }
+
+    @cached_property
     def view_names_by_scope(self) -> Mapping[str, frozenset[str]]:
         """The names of the views of each scope kind."""
         return {

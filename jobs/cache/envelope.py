@@ -81,15 +81,21 @@ def decode(stored: bytes) -> Envelope | None:
 
 def built_under(header: bytes, stamp: bytes, hard: bytes, check: bytes, now_us: int) -> bool:
     """Whether a header is that of an entry of this key, built under these stamps and not expired."""
+    envelope = read_header(header)
+    if envelope is None or envelope.expired(now_us):
+        return False
+    return (envelope.stamp, envelope.hard, envelope.check) == (stamp, hard, check)
+
+
+def read_header(header: bytes) -> Envelope | None:
+    """What an entry's first bytes say, without its body; None if they are not of this format.
+
+    Nothing vouches for it, the checksum covers the body too: for saving work, never for serving.
+    """
     if len(header) < HEADER.size:
-        return False
+        return None
     fields = HEADER.unpack_from(header)
-    if fields[:2] != (MAGIC, FORMAT):
-        return False
-    envelope = Envelope._make((*fields[2:], b""))
-    return (envelope.stamp, envelope.hard, envelope.check) == (stamp, hard, check) and not envelope.expired(
-        now_us
-    )
+    return Envelope._make((*fields[2:], b"")) if fields[:2] == (MAGIC, FORMAT) else None
 
 
 def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:

@@ -16,7 +16,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from jobs.cache.client import RUN, CacheClient
 from jobs.cache.connection import ServerRun
-from jobs.cache.envelope import HEADER, Envelope, built_under, decode
+from jobs.cache.envelope import HEADER, Envelope, built_under, decode, read_header
 from jobs.cache.keys import EntryNames, KeySpace
 from jobs.cache.near import Near, NearCache
 from jobs.cache.question import Question
@@ -169,6 +169,14 @@ class Store:
             )
         )
         return [_stored(reply) for reply in answer.replies]
+
+    async def built_at(self, entries: Sequence[EntryNames]) -> list[float | None]:
+        """When entries were built, in seconds since 1970; None for what is not there. Valid or not."""
+        if not entries:
+            return []
+        answer = await self.client.call(*(("GETRANGE", one.entry, 0, HEADER.size - 1) for one in entries))
+        headers = [read_header(reply) for reply in answer.all()]
+        return [None if header is None else header.created_us / 1e6 for header in headers]
 
     async def release(self, claims: Iterable[Claim]) -> None:
         """Give back leases of builds that stored nothing."""

@@ -10,18 +10,19 @@ where it left off. So nobody's 5,000 entries delay somebody else's five.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 
 from jobs.cache.fill import Filler
 from jobs.cache.loads import LoadTimeout
-from jobs.cache.reads import hottest, last_reads
-from jobs.cache.view import EntryKey
+from jobs.cache.reads import hottest
+from jobs.cache.view import Access, EntryKey
 from jobs.connections import database_errors
 from jobs.contracts import KeepWarm, Lane, Outcome, Warm
+from jobs.domain import Domain
 from jobs.errors import Defer, QueueUnavailable, Unavailable
 from jobs.tasks.context import TaskContext
+from jobs.tasks.demand import in_demand
 
 logger = logging.getLogger(__name__)
 
@@ -50,19 +51,22 @@ async def warm(context: TaskContext, job: Warm) -> Outcome:
 
 
 async def keep_warm(context: TaskContext, _job: KeepWarm) -> Outcome:
-    """Rebuild entries that are read and about to expire: a hot 5-minute dashboard is never cold."""
+    """Rebuild entries in demand that are about to expire: a hot 5-minute dashboard is never cold."""
     stoker = context.stoker
     store = stoker.cache.store
-    ttl_s = {view.name: stoker.ttl(view.name).total_seconds() for view in stoker.domain.views}
     read = [key for key, _ in await hottest(store.client, store.keys, HOT_KEPT_WARM)]
-    hot = [key for key in read if stoker.domain.takes(key)]
-    last = await last_reads(store.client, store.keys, hot)
-    now = time.time()
-    # Read within its own TTL: what nobody read for that long may expire. The hottest first.
-    wanted = [key for key, at in last.items() if at is not None and now - at < ttl_s.get(key.view, 0)]
-    async for _ in _fill(context, wanted):
+    hot = [one for key in read if stoker.domain.takes(key) for one in _with_guard(stoker.domain, key)]
+    async for _ in _fill(context, await in_demand(stoker, list(dict.fromkeys(hot)))):
         pass
     return Outcome.DONE
+
+
+def _with_guard(domain: Domain, key: EntryKey) -> Iterator[EntryKey]:
+    """An entry is a hit only together with the one that guards it."""
+    view = domain.view(key.view)
+    if view.access is Access.MEMBERS:
+        yield domain.view(view.access_view).key(key.scope)
+    yield key
 
 
 async def _fill(context: TaskContext, keys: Sequence[EntryKey], begin: int = 0) -> AsyncIterator[int]:

@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+import jobs.cache.reads
+import jobs.tasks.demand
 import jobs.tasks.warm
-from jobs.contracts import KeepWarm
+from jobs.contracts import KeepWarm, Lane
 from tests.races.world import World
 
 
@@ -38,12 +40,37 @@ async def test_what_nobody_has_read_for_a_life_is_left_to_expire(
 ) -> None:
     await _read_then_evicted(world, note1=2)
     process = await world.process(cache={"ttl_s": {"detail": 100}})
-    monkeypatch.setattr(jobs.tasks.warm, "time", _Later(101))
+    monkeypatch.setattr(jobs.tasks.demand, "time", _Later(101))
     await process.task(KeepWarm())
     assert await world.kept() is None
-    monkeypatch.setattr(jobs.tasks.warm, "time", _Later(99))
+    monkeypatch.setattr(jobs.tasks.demand, "time", _Later(99))
     await process.task(KeepWarm())
     assert await world.kept() is not None
+
+
+async def test_what_guards_an_entry_is_kept_warm_with_it(world: World) -> None:
+    await _read_then_evicted(world, note1=2)
+    await world.redis.delete(world.names("access").entry)
+    await world.first.task(KeepWarm())
+    assert await world.kept("access") is not None
+
+
+@pytest.mark.parametrize("noted_s", [-10, 0])
+async def test_what_nobody_has_read_since_it_was_built_is_not_built_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, noted_s: int
+) -> None:
+    """Reads are told of with the next flush: what is older than two of them was before the build."""
+    monkeypatch.setattr(jobs.cache.reads, "time", _Later(noted_s))
+    process = await world.process(cache={"stats_flush_s": 2})
+    await world.warmed(process)
+    await process.stoker.accounting.flush(process.stoker.cache.store.client, process.stoker.cache.store.keys)
+    await world.write()
+    await process.apply()
+    is_asked = await process.stoker.queue.waits(Lane.REFRESH)
+    await process.task(KeepWarm())
+    built_again = noted_s == 0
+    assert (await world.kept() is not None) == built_again
+    assert is_asked == built_again
 
 
 class _Later:
