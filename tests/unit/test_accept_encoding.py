@@ -1,0 +1,17 @@
+"""Which clients get a body compressed as it is stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.cache.reading import takes_zstd
+
+
+@pytest.mark.parametrize("header", ["zstd", "gzip, deflate, br, zstd", "ZSTD;q=0.5", " zstd ; q=0.001, gzip"])
+def test_who_names_zstd_gets_it(header: str) -> None:
+    assert takes_zstd(header)
+
+
+@pytest.mark.parametrize("header", ["", "gzip", "zstd;q=0", "gzip, zstd ; q=0.000", "x-zstd", "zstdish", "*"])
+def test_who_does_not_name_it_or_refuses_it_gets_the_plain_body(header: str) -> None:
+    assert not takes_zstd(header)
