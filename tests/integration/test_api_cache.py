@@ -21,13 +21,14 @@ from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from jobs.tables import audit_log, cache_events
 from jobs.tasks import relay
+from tests.callers import OPERATOR, OSCAR, VIEWER
+from tests.place import Place
 from worker.api import create_app
 from worker.embedded import Urls
 from worker.engine import depth
 from worker.migrate import migrate
 from worker.settings import WorkerSettings
 
-VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"
 NOWHERE = "redis://127.0.0.1:1"
 
 
@@ -56,22 +57,10 @@ def sha256(token: str) -> str:
 
 
 @pytest.fixture
-def settings(database_url: str, queue_url: str, cache_url: str, prefix: str) -> WorkerSettings:
-    return load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix},
-        api={
-            "probe_timeout_s": 30,  # on a busy machine a server that is well may take longer than 0.8 s
-            "tokens": [
-                {"name": "eve", "role": "viewer", "sha256": sha256(VIEWER)},
-                {"name": "oscar", "role": "operator", "token": OPERATOR},
-            ],
-        },
-    )
+def settings(place: Place) -> WorkerSettings:
+    hashed = {"name": "eve", "role": "viewer", "sha256": sha256(VIEWER)}
+    # On a busy machine a server that is well may take longer than 0.8 s.
+    return place.settings(api={"probe_timeout_s": 30, "tokens": [hashed, OSCAR]})
 
 
 @asynccontextmanager

@@ -29,16 +29,16 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from jobs.settings import load_settings
 from jobs.stoker import Stoker
+from tests.callers import OPERATOR, TOKENS, VIEWER, bearing
 from tests.library import domain
+from tests.place import Place
 from worker.cli.web import address, listening, serve
 from worker.migrate import migrate
-from worker.settings import WorkerSettings
 
 CASES = int(os.environ.get("STOKER_API_CASES", "3"))
-VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"
-TOKENS = {"viewer": VIEWER, "operator": OPERATOR}
+HOLDERS = {"viewer": VIEWER, "operator": OPERATOR}
+"""Token by role."""
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -65,8 +65,7 @@ class Served:
 
     def client(self, token: str | None) -> httpx.Client:
         """A client with a token, or without."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20, verify=AUTHORITIES)
+        return httpx.Client(base_url=self.url, headers=bearing(token), timeout=20, verify=AUTHORITIES)
 
     def operations(self) -> list[tuple[str, str]]:
         """Every method and path that is documented."""
@@ -76,27 +75,16 @@ class Served:
 
 
 @pytest.fixture
-def served(database_url: str, queue_url: str, cache_url: str, prefix: str) -> Iterator[Served]:
+def served(place: Place) -> Iterator[Served]:
     """The API with a viewer's and an operator's token, in a thread with an event loop of its own."""
-    configured = load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix},
-        api={
-            "port": 0,
-            "actions_per_minute": 10**6,
-            "sign_ins_per_minute": 10**6,
-            "tokens": [{"name": role, "role": role, "token": token} for role, token in TOKENS.items()],
-        },
+    configured = place.settings(
+        api={"port": 0, "actions_per_minute": 10**6, "sign_ins_per_minute": 10**6, "tokens": TOKENS}
     )
     ready, ends = threading.Event(), threading.Event()
     with listening(configured.api) as taken:
 
         async def main() -> None:
-            await migrate(database_url, domain)
+            await migrate(place.database_url, domain)
             async with Stoker.opened(configured, domain) as stoker:
                 stop = asyncio.Event()
                 serving = asyncio.create_task(serve(stoker, configured, taken, stop))
@@ -175,7 +163,7 @@ def test_each_role_may_what_it_should_on_each_route(served: Served) -> None:
         if path == ENDLESS:
             continue
         answers = {}
-        for role, token in {"nobody": None, "stranger": "x" * 32, **TOKENS}.items():
+        for role, token in {"nobody": None, "stranger": "x" * 32, **HOLDERS}.items():
             with served.client(token) as client:
                 asked = client.request(method, filled(path), json=BODIES.get(path), params=QUERIES.get(path))
                 answers[role] = asked.status_code

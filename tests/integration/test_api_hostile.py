@@ -11,37 +11,27 @@ import pytest
 
 from jobs.contracts import Lane
 from jobs.queue import wire
-from jobs.settings import load_settings
 from jobs.stoker import Stoker
+from tests.callers import OPERATOR, OSCAR, bearing
 from tests.integration.test_api_contract import BODIES, ENDLESS, QUERIES, filled
 from tests.library import domain
+from tests.place import Place
 from worker.api import create_app
 from worker.migrate import migrate
 from worker.settings import WorkerSettings
 
-OPERATOR = "operator-token-0123456789"
-BEARER = {"Authorization": f"Bearer {OPERATOR}"}
+BEARER = bearing(OPERATOR)
 JSON = {"Content-Type": "application/json"}
 HOSTILE = ["\0", "a\0b", "\ud800", "a\udfff", "\u202e", "\uffff", "'; --", "%", "\\"]
 IN_URLS = ["%00", "a%00b", "%ED%A0%80", "%FF", "%E2%80%AE", "%27;--", "%25", "%5C"]
 
 
 @pytest.fixture
-async def stoker(database_url: str, queue_url: str, cache_url: str, prefix: str) -> AsyncIterator[Stoker]:
-    settings = load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix},
-        api={
-            "actions_per_minute": 10**6,
-            "sign_ins_per_minute": 10**6,
-            "tokens": [{"name": "oscar", "role": "operator", "token": OPERATOR}],
-        },
+async def stoker(place: Place) -> AsyncIterator[Stoker]:
+    settings = place.settings(
+        api={"actions_per_minute": 10**6, "sign_ins_per_minute": 10**6, "tokens": [OSCAR]}
     )
-    await migrate(database_url, domain)
+    await migrate(place.database_url, domain)
     async with Stoker.opened(settings, domain) as opened:
         yield opened
 

@@ -14,46 +14,27 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from jobs.errors import DatabaseUnavailable
 from jobs.settings import load_settings
 from jobs.stoker import Stoker
+from tests.callers import FROM_PAGE, OPERATOR, OSCAR, client, sign_in
 from tests.notes import Notes
-from worker.api import create_app
+from tests.place import Place
 from worker.api.rates import Rate
 from worker.console.sessions import Session, Sessions
 from worker.operations.tokens import Tokens
 from worker.settings import WorkerSettings
 
-OPERATOR = "operator-token-0123456789"
-HOST = "console.example"
-FROM_PAGE = {"X-Stoker-Console": "1", "Origin": f"http://{HOST}"}
 NOWHERE = "redis://127.0.0.1:1"
 
 
 @pytest.fixture
-def settings(database_url: str, queue_url: str, cache_url: str, prefix: str) -> WorkerSettings:
-    return load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix},
-        api={
-            "actions_per_minute": 4,
-            "tokens": [{"name": "oscar", "role": "operator", "token": OPERATOR}],
-        },
-    )
+def settings(place: Place) -> WorkerSettings:
+    return place.settings(api={"actions_per_minute": 4, "tokens": [OSCAR]})
 
 
 @asynccontextmanager
 async def process(settings: WorkerSettings) -> AsyncIterator[httpx.AsyncClient]:
     """The API with connections of its own, as another process has them."""
-    async with Stoker.opened(settings, Notes().domain) as stoker:
-        transport = httpx.ASGITransport(create_app(stoker, settings), client=("192.0.2.7", 40000))
-        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as opened:
-            yield opened
-
-
-async def sign_in(page: httpx.AsyncClient, token: str = OPERATOR) -> httpx.Response:
-    return await page.post("/api/session", json={"token": token}, headers=FROM_PAGE)
+    async with Stoker.opened(settings, Notes().domain) as stoker, client(stoker, settings) as opened:
+        yield opened
 
 
 async def test_who_signs_out_in_one_process_is_signed_out_in_all(settings: WorkerSettings) -> None:

@@ -13,33 +13,22 @@ import pytest
 from jobs.errors import SettingsError
 from jobs.settings import load_settings
 from jobs.stoker import Stoker
+from tests.callers import OPERATOR, OSCAR
 from tests.library import domain
+from tests.place import Place
 from worker.cli.web import address, listening, serve
 from worker.migrate import migrate
 from worker.settings import WorkerSettings
 
-OPERATOR = "operator-token-0123456789"
-TOKENS = [{"name": "oscar", "role": "operator", "token": OPERATOR}]
 AT_ONCE = 5
 """Attempts of one address, by the lowest rate."""
 
 
-@pytest.fixture
-async def urls(database_url: str, queue_url: str, cache_url: str, prefix: str) -> dict[str, Any]:
-    await migrate(database_url, domain)
-    return {
-        "database_url": database_url,
-        "redis_url": queue_url,
-        "cache_redis_url": cache_url,
-        "queue": {"prefix": prefix},
-        "cache": {"prefix": prefix},
-    }
-
-
 @asynccontextmanager
-async def served(urls: dict[str, Any], **api: Any) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401 - settings
+async def served(place: Place, **api: Any) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401 - settings
     """The API as `stoker api` serves it, with its own sockets; requests come from this machine."""
-    settings = load_settings(WorkerSettings, **urls, api={"port": 0, "sign_ins_per_minute": 1, **api})
+    await migrate(place.database_url, domain)
+    settings = place.settings(api={"port": 0, "sign_ins_per_minute": 1, **api})
     stop = asyncio.Event()
     async with Stoker.opened(settings, domain) as stoker:
         with listening(settings.api) as taken:
@@ -62,24 +51,24 @@ async def sign_in(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
-async def test_nobody_guesses_faster_by_naming_other_addresses(urls: dict[str, Any], header: str) -> None:
+async def test_nobody_guesses_faster_by_naming_other_addresses(place: Place, header: str) -> None:
     """Guard: uvicorn's trust in this machine is off."""
     others = [f"192.0.2.{number}" for number in range(AT_ONCE + 3)]
-    async with served(urls, tokens=TOKENS) as client:
+    async with served(place, tokens=[OSCAR]) as client:
         assert await guesses(client, header, *others) == [401] * AT_ONCE + [429] * 3
 
 
-async def test_nobody_writes_another_address_into_the_audit_log(urls: dict[str, Any]) -> None:
+async def test_nobody_writes_another_address_into_the_audit_log(place: Place) -> None:
     headers = {"Authorization": f"Bearer {OPERATOR}", "X-Forwarded-For": "192.0.2.9"}
-    async with served(urls, tokens=TOKENS) as client:
+    async with served(place, tokens=[OSCAR]) as client:
         await client.post("/api/jobs/lanes/warm/pause", headers=headers)
         (entry,) = (await client.get("/api/audit", headers=headers)).json()["entries"]
         assert entry["address"] == "127.0.0.1"
         assert "Secure" not in (await sign_in(client, **{"X-Forwarded-Proto": "https"})).headers["set-cookie"]
 
 
-async def test_a_proxy_that_the_settings_name_is_believed_about_the_last_hop(urls: dict[str, Any]) -> None:
-    async with served(urls, tokens=TOKENS, trusted_proxies=["127.0.0.0/8"]) as client:
+async def test_a_proxy_that_the_settings_name_is_believed_about_the_last_hop(place: Place) -> None:
+    async with served(place, tokens=[OSCAR], trusted_proxies=["127.0.0.0/8"]) as client:
         others = [f"192.0.2.{number}" for number in range(AT_ONCE + 3)]
         assert await guesses(client, "X-Forwarded-For", *others) == [401] * len(others)
         forged = [f"{other}, 198.51.100.7" for other in others]
@@ -96,12 +85,12 @@ async def test_a_proxy_that_the_settings_name_is_believed_about_the_last_hop(url
 
 
 @pytest.mark.parametrize("trusted", [[], ["127.0.0.1"]])
-async def test_without_tokens_nobody_comes_through_a_proxy(urls: dict[str, Any], trusted: list[str]) -> None:
+async def test_without_tokens_nobody_comes_through_a_proxy(place: Place, trusted: list[str]) -> None:
     """A proxy on this machine that calls the API by its loopback name opens it to nobody.
 
     Guard: FORWARDED in worker/api/access.py.
     """
-    async with served(urls, trusted_proxies=trusted) as client:
+    async with served(place, trusted_proxies=trusted) as client:
         assert (await client.get("/api/overview")).status_code == 200, "this machine itself"
         for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "X-Forwarded-Proto"):
             for value in ("192.0.2.7", "127.0.0.1"):

@@ -18,6 +18,7 @@ from jobs.settings import QueueSettings, load_settings
 from jobs.stoker import Stoker
 from jobs.tables import audit_log
 from tests.integration.cli import Done, call
+from tests.place import Place
 from worker.cli.app import app
 from worker.engine.dead_letters import DeadLetters
 from worker.engine.letter import Letter
@@ -34,14 +35,8 @@ class Run(Protocol):
 
 
 @pytest.fixture
-def environment(database_url: str, queue_url: str, cache_url: str, prefix: str) -> dict[str, str]:
-    return {
-        "DATABASE_URL": database_url,
-        "REDIS_URL": queue_url,
-        "CACHE_REDIS_URL": cache_url,
-        "STOKER__QUEUE__PREFIX": prefix,
-        "STOKER__CACHE__PREFIX": prefix,
-    }
+def environment(place: Place) -> dict[str, str]:
+    return place.environment()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,12 +17,12 @@ from sqlalchemy import text
 from jobs.contracts import Refresh, Warm
 from jobs.domain import Invalidation
 from jobs.outbox.record import InvalidationRequested
-from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from jobs.tasks import relay
+from tests.callers import FROM_PAGE, HOST, OPERATOR, TOKENS, VIEWER, client, sign_in
 from tests.integration.test_history import row
 from tests.notes import SCHEMA, Notes, note
-from worker.api import create_app
+from tests.place import Place
 from worker.cli.web import listening
 from worker.console.live import Live
 from worker.history.charts import Length, charts
@@ -33,27 +32,10 @@ from worker.schedule.runner import Schedule
 from worker.schedule.tasks import Task, tasks
 from worker.settings import ApiSettings, WorkerSettings
 
-VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"
-HOST = "console.example"
-FROM_PAGE = {"X-Stoker-Console": "1", "Origin": f"http://{HOST}"}
-
 
 @pytest.fixture
-def settings(database_url: str, queue_url: str, cache_url: str, prefix: str) -> WorkerSettings:
-    return load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix, "timeout_s": 20},
-        cache={"prefix": prefix},
-        api={
-            "tokens": [
-                {"name": "eve", "role": "viewer", "token": VIEWER},
-                {"name": "oscar", "role": "operator", "token": OPERATOR},
-            ]
-        },
-    )
+def settings(place: Place) -> WorkerSettings:
+    return place.settings(queue={"timeout_s": 20}, api={"tokens": TOKENS})
 
 
 @pytest.fixture
@@ -62,24 +44,10 @@ async def stoker(settings: WorkerSettings) -> AsyncIterator[Stoker]:
         yield opened
 
 
-@asynccontextmanager
-async def client(
-    stoker: Stoker, settings: WorkerSettings, token: str | None = None
-) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(stoker, settings), client=("192.0.2.7", 40000))
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}", headers=headers) as opened:
-        yield opened
-
-
 @pytest.fixture
 async def operator(stoker: Stoker, settings: WorkerSettings) -> AsyncIterator[httpx.AsyncClient]:
     async with client(stoker, settings, OPERATOR) as opened:
         yield opened
-
-
-async def sign_in(page: httpx.AsyncClient, token: str) -> httpx.Response:
-    return await page.post("/api/session", json={"token": token}, headers=FROM_PAGE)
 
 
 # Sessions

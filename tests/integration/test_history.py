@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from jobs.contracts import KeepWarm, Lane, Refresh
 from jobs.errors import DatabaseUnavailable
-from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from tests.notes import Notes
+from tests.place import Place
 from worker.history import job_rows
 from worker.history.figures import FigureHistory
 from worker.history.job_rows import Filter, JobHistory, JobRow
@@ -23,22 +23,13 @@ from worker.history.presence import SILENT_S, Presence, silences
 from worker.history.recorder import Recorder
 from worker.history.sampler import Sampler
 from worker.history.series import WAIT_BOUNDS, Sample, quantile, wait_bucket
-from worker.settings import WorkerSettings
 
 NOW = timedelta(0)
 
 
 @pytest.fixture
-async def stoker(database_url: str, queue_url: str, cache_url: str, prefix: str) -> AsyncIterator[Stoker]:
-    settings = load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix},
-    )
-    async with Stoker.opened(settings, Notes().domain) as opened:
+async def stoker(place: Place) -> AsyncIterator[Stoker]:
+    async with Stoker.opened(place.settings(), Notes().domain) as opened:
         yield opened
 
 

@@ -25,6 +25,7 @@ from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from jobs.tasks import relay
 from tests.library import SHELF, domain
+from tests.place import Place
 from worker.migrate import migrate
 from worker.schedule.ledger import Ledger
 from worker.schedule.runner import Schedule
@@ -38,15 +39,8 @@ NOWHERE = "redis://127.0.0.1:1"
 
 
 @pytest.fixture
-def settings(database_url: str, queue_url: str, cache_url: str, prefix: str) -> WorkerSettings:
-    return load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix},
-    )
+def settings(place: Place) -> WorkerSettings:
+    return place.settings()
 
 
 @pytest.fixture

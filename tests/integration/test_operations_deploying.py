@@ -14,7 +14,6 @@ import httpx
 import pytest
 import yaml
 
-from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from tests.library import domain
 from tests.operations import (
@@ -30,6 +29,7 @@ from tests.operations import (
     run,
     settings_of,
 )
+from tests.place import Place
 from worker.api import create_app
 from worker.migrate import migrate
 from worker.settings import ApiSettings, ProcessSettings, WorkerSettings
@@ -111,19 +111,9 @@ def test_probes_and_ports_are_those_that_answer() -> None:
     assert f"EXPOSE {ApiSettings().port} 9464" in DOCKERFILE.read_text()
 
 
-async def test_the_probes_answer_without_a_token(
-    database_url: str, queue_url: str, cache_url: str, prefix: str
-) -> None:
-    settings = load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix},
-        api={"host": "0.0.0.0"},  # noqa: S104 - as in a container
-    )
-    await migrate(database_url, domain)
+async def test_the_probes_answer_without_a_token(place: Place) -> None:
+    settings = place.settings(api={"host": "0.0.0.0"})  # noqa: S104 - as in a container
+    await migrate(place.database_url, domain)
     async with Stoker.opened(settings, domain) as stoker:
         transport = httpx.ASGITransport(create_app(stoker, settings), client=("10.1.2.3", 4000))
         async with httpx.AsyncClient(transport=transport, base_url="http://10.1.2.4:8080") as api:

@@ -8,28 +8,19 @@ from typing import Any
 
 from sqlalchemy import text
 
-from jobs import Applied, Settings, State, Stoker
-from jobs.settings import CacheSettings, QueueSettings, load_settings
+from jobs import Applied, State, Stoker
 from jobs.tasks.relay import apply_all
+from tests.place import Place
 
 README = Path(__file__).parents[2] / "README.md"
 
 
-async def test_the_five_steps_of_the_readme_work(
-    database_url: str, queue_url: str, cache_url: str, prefix: str
-) -> None:
+async def test_the_five_steps_of_the_readme_work(place: Place) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) == 4
     shop: dict[str, Any] = {}
     exec("\n".join(blocks), shop)  # noqa: S102 - our own README
-    settings: Settings = load_settings(
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        database_url=database_url,
-        cache=CacheSettings(prefix=prefix),
-        queue=QueueSettings(prefix=prefix),
-    )
-    async with Stoker.opened(settings, shop["domain"]) as stoker:
+    async with Stoker.opened(place.settings(), shop["domain"]) as stoker:
         async with stoker.session() as session, session.begin():
             await session.execute(text("CREATE TABLE orders (id bigint PRIMARY KEY, total bigint NOT NULL)"))
             await session.execute(text("INSERT INTO orders VALUES (1, 10)"))

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs import Domain, EntryKey, Settings, State, Stoker, load_settings
-from jobs.settings import CacheSettings, QueueSettings
+from jobs import Domain, EntryKey, State, Stoker
 from jobs.tasks.relay import apply_all
 from tests.notes import SCHEMA, NoteChanged, Notes
+from tests.place import Place
 
 
 def next_release(domain: Domain) -> Domain:
@@ -29,16 +29,8 @@ def next_release(domain: Domain) -> Domain:
 
 
 @pytest.fixture
-async def releases(
-    database_url: str, queue_url: str, cache_url: str, prefix: str
-) -> AsyncIterator[tuple[Stoker, Stoker]]:
-    settings: Settings = load_settings(
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        database_url=database_url,
-        cache=CacheSettings(prefix=prefix, timeout_s=10),
-        queue=QueueSettings(prefix=prefix),
-    )
+async def releases(place: Place) -> AsyncIterator[tuple[Stoker, Stoker]]:
+    settings = place.settings(cache={"timeout_s": 10})
     domain = Notes().domain
     async with AsyncExitStack() as stack:
         old = await stack.enter_async_context(Stoker.opened(settings, domain))

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobs.errors import DatabaseUnavailable
-from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from tests.library import domain
+from tests.place import Place
 from worker.api import create_app
 from worker.migrate import migrate
 from worker.operations import tokens
@@ -28,20 +28,10 @@ OURS = "token-of-the-settings-0123"
 
 
 @pytest.fixture
-async def stoker(
-    database_url: str, queue_url: str, cache_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stoker]:
+async def stoker(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stoker]:
     monkeypatch.setattr(tokens, "RELOAD_S", 0)
-    settings = load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix},
-    )
-    await migrate(database_url, domain)
-    async with Stoker.opened(settings, domain) as opened:
+    await migrate(place.database_url, domain)
+    async with Stoker.opened(place.settings(), domain) as opened:
         yield opened
 
 

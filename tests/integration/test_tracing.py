@@ -19,10 +19,10 @@ from sqlalchemy import text
 from jobs import tracing
 from jobs.contracts import Refresh
 from jobs.queue import wire
-from jobs.settings import load_settings
 from jobs.stoker import Stoker
 from jobs.tables import cache_events
 from tests.library import ShelfRenamed, domain
+from tests.place import Place
 from worker.migrate import migrate
 from worker.process import run_worker
 from worker.settings import WorkerSettings
@@ -42,18 +42,13 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.fixture
-async def stoker(database_url: str, queue_url: str, cache_url: str, prefix: str) -> AsyncIterator[Stoker]:
-    settings = load_settings(
-        WorkerSettings,
-        database_url=database_url,
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        queue={"prefix": prefix},
-        cache={"prefix": prefix, "stats_flush_s": 0.05},
+async def stoker(place: Place) -> AsyncIterator[Stoker]:
+    settings = place.settings(
+        cache={"stats_flush_s": 0.05},
         schedule={"enable_background_warming": False},
         worker={"sweep_s": 600},
     )
-    await migrate(database_url, domain)
+    await migrate(place.database_url, domain)
     async with Stoker.opened(settings, domain) as opened:
         async with opened.session() as session, session.begin():
             await session.execute(text("INSERT INTO shelves (id, label) VALUES ('a', 'A')"))
