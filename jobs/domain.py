@@ -117,6 +117,11 @@ class Domain(Catalog):
         """Every rule, by the kind of its event."""
         return {rule.event.kind: rule for rule in self.rules}
 
+    @cached_property
+    def asking_kinds(self) -> frozenset[str]:
+        """Kinds of events whose rules ask the database, and need what the event says for it."""
+        return frozenset(kind for kind, rule in self.rules_by_kind.items() if rule.audience is not None)
+
     def subject_of(self, job: Contract | None) -> str | None:
         """What a job is about, as `kind:id`; None for one that is about everything."""
         if isinstance(job, Refresh):

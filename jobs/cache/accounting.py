@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -65,12 +65,6 @@ class Accounting:
         if counts is None:
             counts = self._counts[view] = Counter()
         counts[what] += amount
-
-    def observe_all(self, view: str, what: str, durations_us: Collection[int]) -> None:
-        """`observe` many durations."""
-        self.count(view, f"{what}_us", sum(durations_us))
-        for bound, times in Counter(_bound(us / 1_000_000) for us in durations_us).items():
-            self.count(view, f"{what}_le_{bound:g}", times)
 
     def observe(self, view: str, what: str, us: int, times: int = 1) -> None:
         """Add a duration in microseconds to a histogram of a view, `times` over."""

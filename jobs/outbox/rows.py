@@ -5,13 +5,15 @@ Rows are claimed, never read past by a cursor (RACES 9). Nothing here touches Re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.resources import files
 
-from sqlalchemy import Interval, Text, bindparam, func, or_, select, text, update
+from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from jobs.cache.accounting import BOUNDS_S
 from jobs.cache.breaker import Unsettled
 from jobs.connections import looking
 from jobs.settings import ChangesSettings
@@ -22,17 +24,30 @@ UNREADABLE = "scopes cannot be read"
 """How the error of a row begins of which nothing was applied."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A claimed event; `payload` and `scopes` are JSON."""
+CLAIM = text(files("jobs.outbox").joinpath("claim.sql").read_text())
+SETTLE = text(files("jobs.outbox").joinpath("settle.sql").read_text())
 
-    id: int
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Claimed events that say the same; `scopes` and `payload` are JSON."""
+
     kind: str
-    payload: str
     scopes: str
+    payload: str
+    """Empty where no rule asks for it."""
     attempts: int
-    trace: str | None = None
-    """Traceparent of the transaction that recorded it."""
+    trace: str | None
+    """Traceparent of the transaction that recorded them."""
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """So many events were on their way for about as long."""
+
+    events: int
+    seconds: float
 
 
 _UNSETTLED = text("""
@@ -42,57 +57,34 @@ _UNSETTLED = text("""
         WHERE settled_at IS NULL AND (attempts = 0 OR starts_with(error, :unreadable))
     ) AS waiting
 """)
-_DUE = or_(
-    # Only a row that was postponed waits, and if the clock went back, for no longer than that (RACES 17).
-    cache_events.c.attempts == 0,
-    cache_events.c.due_at <= func.clock_timestamp(),
-    cache_events.c.due_at > func.clock_timestamp() + bindparam("longest_backoff", type_=Interval),
-)
-_CLAIM = (
-    select(
-        cache_events.c.id,
-        cache_events.c.kind,
-        # As text: many events of a burst say the same, which is then read once.
-        cache_events.c.payload.cast(Text),
-        cache_events.c.scopes.cast(Text),
-        cache_events.c.attempts,
-        cache_events.c.trace,
-        # A relay that freezes after its claim loses it (RACES 35); set here to save a round trip.
-        func.set_config("idle_in_transaction_session_timeout", bindparam("idle_ms"), True),
-    )
-    .where(cache_events.c.settled_at.is_(None), _DUE)
-    .order_by(cache_events.c.recorded_at)
-    .limit(bindparam("batch"))
-    .with_for_update(skip_locked=True)
-)
 
 
-async def claim(connection: AsyncConnection, settings: ChangesSettings) -> Sequence[Row]:
-    """Lock unsettled rows that are due; rows that another relay holds are passed over (RACES 28)."""
+async def claim(
+    connection: AsyncConnection, settings: ChangesSettings, asking: Collection[str]
+) -> Sequence[Alike]:
+    """Lock unsettled events that are due; those that another relay holds are passed over (RACES 28).
+
+    `asking`: the kinds whose rules ask for the payload. Frozen after this, the claim is lost (RACES 35).
+    """
     found = await connection.execute(
-        _CLAIM,
+        CLAIM,
         {
-            "idle_ms": str(round(settings.idle_in_transaction_s * 1000)),
+            "asking": list(asking),
             "batch": settings.batch,
             "longest_backoff": timedelta(seconds=settings.longest_backoff_s),
+            "idle_ms": str(round(settings.idle_in_transaction_s * 1000)),
         },
     )
-    return [Row(*columns[:6]) for columns in found]
+    return [Alike(*columns) for columns in found]
 
 
-async def settle(connection: AsyncConnection, ids: Sequence[int]) -> list[float]:
-    """Mark rows as applied; the cache has acknowledged every one of their stamps.
+async def settle(connection: AsyncConnection, ids: Sequence[int]) -> list[Waited]:
+    """Mark events as applied; the cache has acknowledged every one of their stamps.
 
-    Returns how many seconds each was on its way, by the clock of Postgres.
+    Returns how long they were on their way, by the clock of Postgres.
     """
-    found = await connection.scalars(
-        text(
-            "UPDATE cache_events SET settled_at = clock_timestamp(), error = NULL WHERE id = ANY(:ids)"
-            " RETURNING extract(epoch FROM settled_at - recorded_at)::float8"
-        ),
-        {"ids": list(ids)},
-    )
-    return list(found)
+    found = await connection.execute(SETTLE, {"ids": list(ids), "bounds": list(BOUNDS_S)})
+    return [Waited(*columns) for columns in found]
 
 
 async def postpone(

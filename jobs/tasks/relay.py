@@ -11,8 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -20,32 +19,40 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from jobs import tracing
 from jobs.cache.accounting import CHANGES
-from jobs.cache.reads import last_reads
-from jobs.cache.view import EntryKey, Scope
+from jobs.cache.view import Scope
 from jobs.connections import database_errors, is_outage, was_canceled
-from jobs.contracts import Outcome, Refresh, Relay
+from jobs.contracts import Outcome, Relay
 from jobs.domain import Domain, Event, Invalidation, Rule
-from jobs.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailable
+from jobs.errors import DatabaseUnavailable
 from jobs.outbox import rows as outbox
-from jobs.outbox.rows import UNREADABLE, Row
+from jobs.outbox.rows import UNREADABLE, Alike
 from jobs.outbox.scopes import read
 from jobs.stoker import Stoker
 from jobs.tasks.context import TaskContext
+from jobs.tasks.hot import refresh_hot
 
 logger = logging.getLogger(__name__)
 
-HOT_LOOKED_AT = 5000
-"""Entries of one batch whose last read is looked up; a burst that changed more is left to the next reads."""
-HOT_PER_BATCH = 500
-"""Entries of one batch that are refreshed at most; the rest is built by the next read."""
+MANY_CHANGED = 5000
+"""Invalidations after which refreshes are asked for though there are more events to apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a batch of events invalidates, and which rows failed alone: id -> (attempts, error)."""
+    """What a batch of events invalidates, and which of them failed alone: id -> (attempts, error)."""
 
     invalidations: frozenset[Invalidation]
     failed: dict[int, tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of one batch: how many events were claimed and settled, what they invalidated."""
+
+    claimed: int = 0
+    settled: int = 0
+    invalidations: frozenset[Invalidation] = frozenset()
+    traces: Mapping[Scope, str] = field(default_factory=dict)
 
 
 async def relay(context: TaskContext, _job: Relay) -> Outcome:
@@ -57,38 +64,46 @@ async def relay(context: TaskContext, _job: Relay) -> Outcome:
 async def apply_all(stoker: Stoker) -> int:
     """Apply batches until none is left; returns how many events were settled."""
     settled = 0
+    changed: set[Invalidation] = set()
+    traces: dict[Scope, str] = {}
     while True:
-        claimed, done = await apply_batch(stoker)
-        settled += done
-        if claimed < stoker.settings.changes.batch:
+        batch = await apply_batch(stoker)
+        settled += batch.settled
+        changed |= batch.invalidations
+        traces |= batch.traces
+        is_last = batch.claimed < stoker.settings.changes.batch
+        # Not after every batch: what a burst changes again with the next one would be built for nobody.
+        if is_last or len(changed) >= MANY_CHANGED:
+            if changed and stoker.settings.changes.refresh_hot:
+                await refresh_hot(stoker, changed, traces)
+            changed, traces = set(), {}
+        if is_last:
             return settled
 
 
-async def apply_batch(stoker: Stoker) -> tuple[int, int]:
-    """Claim, fold, unlink, settle, commit: one batch. Returns how many were claimed and settled.
+async def apply_batch(stoker: Stoker) -> Batch:
+    """Claim, fold, unlink, settle, commit: one batch.
 
-    Raises CacheUnavailable or DatabaseUnavailable; the rows then stay as they were.
+    Raises CacheUnavailable or DatabaseUnavailable; the events then stay as they were.
     """
-    changes = stoker.settings.changes
+    changes, domain = stoker.settings.changes, stoker.domain
     started_ns = time.time_ns()
     with database_errors():
         async with stoker.engine.begin() as connection:
-            rows = await outbox.claim(connection, changes)
-            if not rows:
-                return 0, 0
-            folded = await fold(connection, stoker.domain, rows)
+            found = await outbox.claim(connection, changes, domain.asking_kinds)
+            if not found:
+                return Batch()
+            folded = await fold(connection, domain, found)
             await unlink(stoker, folded.invalidations)
-            done = [row.id for row in rows if row.id not in folded.failed]
-            waited_s = await outbox.settle(connection, done)
+            done = [one for same in found for one in same.ids if one not in folded.failed]
+            waits = await outbox.settle(connection, done)
             await outbox.postpone(connection, folded.failed, changes)
-    waited_us = [max(0, round(seconds * 1_000_000)) for seconds in waited_s]
-    stoker.accounting.observe_all(CHANGES, "applied", waited_us)
-    for row_id, (attempts, error) in folded.failed.items():
-        logger.error("event.failed", extra={"event_id": row_id, "attempts": attempts + 1, "error": error})
-    traces = _traced(rows, stoker.domain, started_ns)
-    if changes.refresh_hot:
-        await refresh_hot(stoker, folded.invalidations, traces)
-    return len(rows), len(done)
+    for waited in waits:
+        stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)
+    for event_id, (attempts, error) in folded.failed.items():
+        logger.error("event.failed", extra={"event_id": event_id, "attempts": attempts + 1, "error": error})
+    claimed = sum(len(same.ids) for same in found)
+    return Batch(claimed, len(done), folded.invalidations, _traced(found, domain, started_ns))
 
 
 async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:
@@ -100,27 +115,23 @@ async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None
     await store.unlink(stamps)
 
 
-async def fold(connection: AsyncConnection, domain: Domain, rows: Sequence[Row]) -> Folded:
-    """Everything that the rows invalidate: what they carry, and what their rules say now (RACES 32)."""
+async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:
+    """Everything that the events invalidate: what they carry, and what their rules say now (RACES 32)."""
     invalidations: set[Invalidation] = set()
     failed: dict[int, tuple[int, str]] = {}
-    by_kind: dict[str, list[Row]] = {}
-    seen: set[str] = set()
-    for row in rows:
+    by_kind: dict[str, list[Alike]] = {}
+    for same in claimed:
         try:
-            if row.scopes not in seen:
-                invalidations.update(read(row.scopes, domain))
-                seen.add(row.scopes)
+            invalidations.update(read(same.scopes, domain))
         except (ValueError, TypeError) as error:
-            failed[row.id] = (row.attempts, f"{UNREADABLE}: {error}")
+            failed.update(_each(same, f"{UNREADABLE}: {error}"))
         else:
-            by_kind.setdefault(row.kind, []).append(row)
+            by_kind.setdefault(same.kind, []).append(same)
     session = AsyncSession(bind=connection, join_transaction_mode="create_savepoint")
-    for kind, same in by_kind.items():
+    for kind, asked in by_kind.items():
         # A kind that this release does not know is applied from the scopes it carries (RACES 30).
-        rule = domain.rules_by_kind.get(kind)
-        if rule is not None and rule.audience is not None:
-            await _audience(session, rule, same, invalidations, failed)
+        if kind in domain.asking_kinds:
+            await _audience(session, domain.rules_by_kind[kind], asked, invalidations, failed)
     await session.close()
     return Folded(frozenset(_complete(one, domain) for one in invalidations), failed)
 
@@ -128,25 +139,29 @@ async def fold(connection: AsyncConnection, domain: Domain, rows: Sequence[Row])
 async def _audience(
     session: AsyncSession,
     rule: Rule[Any],
-    rows: Sequence[Row],
+    asked: Sequence[Alike],
     invalidations: set[Invalidation],
     failed: dict[int, tuple[int, str]],
 ) -> None:
     """Ask a rule about many events at once; when it fails, about each alone (RACES 36)."""
     try:
         async with session.begin_nested():
-            events = [_event(rule.event, payload) for payload in dict.fromkeys(row.payload for row in rows)]
+            events = [_event(rule.event, payload) for payload in dict.fromkeys(one.payload for one in asked)]
             invalidations.update(_checked(await rule.audience(session, events)))  # type: ignore[misc]
     except Exception as error:
-        # A rule is the adopter's code and may raise anything: only its own row may suffer. Outages are
-        # not the row's fault.
+        # A rule is the adopter's code and may raise anything: only its own event may suffer. Outages are
+        # not the event's fault.
         if isinstance(error, DatabaseUnavailable) or _outage(error):
             raise
-        if len(rows) == 1:
-            failed[rows[0].id] = (rows[0].attempts, _said(error))
+        if len(asked) == 1:
+            failed.update(_each(asked[0], _said(error)))
             return
-        for row in rows:
-            await _audience(session, rule, [row], invalidations, failed)
+        for one in asked:
+            await _audience(session, rule, [one], invalidations, failed)
+
+
+def _each(same: Alike, error: str) -> dict[int, tuple[int, str]]:
+    return dict.fromkeys(same.ids, (same.attempts, error))
 
 
 def _checked(answer: Iterable[Any]) -> list[Invalidation]:
@@ -189,46 +204,16 @@ def _outage(error: Exception) -> bool:
     return error.connection_invalidated or (is_outage(error.orig) and not was_canceled(error))
 
 
-def _traced(rows: Sequence[Row], domain: Domain, started_ns: int) -> dict[Scope, str]:
+def _traced(claimed: Sequence[Alike], domain: Domain, started_ns: int) -> dict[Scope, str]:
     """A span in the trace of each event that has one; by scope, so that what follows goes on in it."""
     traces: dict[Scope, str] = {}
-    for row in rows:
-        if row.trace is None:
+    for same in claimed:
+        if same.trace is None:
             continue
-        trace = tracing.recorded(f"apply {row.kind}", row.trace, started_ns, {"stoker.event_id": row.id})
-        if trace is not None:
-            with contextlib.suppress(ValueError, TypeError):  # its row was put off for the same reason
-                traces.update((one.scope, trace) for one in read(row.scopes, domain))
+        for event_id in same.ids:
+            about = {"stoker.event_id": event_id}
+            trace = tracing.recorded(f"apply {same.kind}", same.trace, started_ns, about)
+            if trace is not None:
+                with contextlib.suppress(ValueError, TypeError):  # it was put off for the same reason
+                    traces.update((one.scope, trace) for one in read(same.scopes, domain))
     return traces
-
-
-async def refresh_hot(
-    stoker: Stoker, invalidations: frozenset[Invalidation], traces: Mapping[Scope, str]
-) -> None:
-    """Ask for a refresh of entries that were read within their TTL. Best effort."""
-    try:
-        hot = await _hot_entries(stoker, invalidations)
-        if hot:
-            await stoker.queue.enqueue_many(
-                [Refresh(view=key.view, scope_id=key.scope.id, params=key.params) for key in hot],
-                traces=[traces.get(key.scope) for key in hot],
-            )
-    except (CacheUnavailable, QueueUnavailable) as error:
-        logger.warning("relay.refresh_not_asked", extra={"error": str(error)})
-
-
-async def _hot_entries(stoker: Stoker, invalidations: frozenset[Invalidation]) -> list[EntryKey]:
-    views = stoker.domain.views_by_name
-    candidates = {
-        key: None
-        for one in invalidations
-        for name in one.views & views.keys()
-        if views[name].scope == one.scope.kind and (key := views[name].default_key(one.scope)) is not None
-    }
-    cache = stoker.cache
-    looked_at = list(islice(candidates, HOT_LOOKED_AT))
-    reads = await last_reads(cache.store.client, cache.store.keys, looked_at)
-    now = time.time()
-    return [
-        key for key, at in reads.items() if at is not None and now - at < stoker.ttl(key.view).total_seconds()
-    ][:HOT_PER_BATCH]

@@ -74,11 +74,12 @@ async def _one_session(self: SteppedLoads, view: View, keys: Sequence[EntryKey])
 
 async def _settles_first(stoker: Stoker) -> int:
     async with stoker.engine.begin() as connection:
-        rows = await Outbox.claim(connection, stoker.settings.changes)  # type: ignore[arg-type]
-        folded = await jobs.tasks.relay.fold(connection, stoker.domain, rows)
-        await Outbox.settle(connection, [row.id for row in rows])  # type: ignore[arg-type]
+        claimed = await Outbox.claim(connection, stoker.settings.changes, ())  # type: ignore[arg-type]
+        folded = await jobs.tasks.relay.fold(connection, stoker.domain, claimed)
+        ids = [one for same in claimed for one in same.ids]
+        await Outbox.settle(connection, ids)  # type: ignore[arg-type]
     await jobs.tasks.relay.unlink(stoker, folded.invalidations)
-    return len(rows)
+    return len(ids)
 
 
 async def _asks_nobody(*_: object) -> None:

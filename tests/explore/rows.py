@@ -8,7 +8,7 @@ reads are steps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from jobs.cache.breaker import Unsettled
 from jobs.cache.detached import Detached
 from jobs.cache.loads import Loads
 from jobs.cache.view import View
-from jobs.outbox.rows import Row
+from jobs.outbox.rows import Alike, Waited
 from jobs.outbox.scopes import encode
 from jobs.settings import ChangesSettings
 from tests.explore.domain import DOMAIN, HARD, State, rows_of
@@ -43,7 +43,8 @@ class Recorded:
     `name`: the same in every order; `version`: the one that its commit made; `applied_at`: a step, in time.
     """
 
-    row: Row
+    row: Alike
+    """Each alone: folding by what they say is Postgres' own work."""
     name: str
     version: int
     hard: bool
@@ -85,7 +86,7 @@ class Rows:
                 self.versions.append(change(self.latest))
                 self.committed_at.append(now)
             if event is not None:
-                row = Row(len(self.events) + 1, event.kind, event.model_dump_json(), scopes, 0)
+                row = Alike(event.kind, scopes, event.model_dump_json(), 0, None, (len(self.events) + 1,))
                 hard = isinstance(event, HARD)
                 self.events.append(Recorded(row, name, len(self.versions) - 1, hard, now))
             return f"version {len(self.versions) - 1}"
@@ -203,10 +204,10 @@ class Transaction:
         finally:
             self.release()  # killed: Postgres rolls back in the killer's own step
 
-    async def claim(self) -> list[Row]:
+    async def claim(self) -> list[Alike]:
         """FOR UPDATE SKIP LOCKED."""
 
-        def perform() -> list[Row]:
+        def perform() -> list[Alike]:
             self.claimed = [one for one in self.rows.events if not one.settled and one.holder is None]
             for one in self.claimed:
                 one.holder = self
@@ -236,7 +237,7 @@ class Transaction:
         return {one.name: "w" for one in self.claimed}
 
     def _commit(self) -> str:
-        done = [one for one in self.claimed if one.row.id in self._settled]
+        done = [one for one in self.claimed if self._settled.issuperset(one.row.ids)]
         for one in done:
             one.settled = True
         self.rows.mark(done)
@@ -263,12 +264,14 @@ class Outbox:
     """Stands for jobs.outbox.rows as the relay uses it."""
 
     @staticmethod
-    async def claim(connection: Transaction, _settings: ChangesSettings) -> Sequence[Row]:
+    async def claim(
+        connection: Transaction, _settings: ChangesSettings, _asking: Collection[str]
+    ) -> Sequence[Alike]:
         """Lock what is due."""
         return await connection.claim()
 
     @staticmethod
-    async def settle(connection: Transaction, ids: Sequence[int]) -> list[float]:
+    async def settle(connection: Transaction, ids: Sequence[int]) -> list[Waited]:
         """Part of the transaction: seen when it commits."""
         connection.settle(ids)
         return []  # how long the events had waited: there is no time here

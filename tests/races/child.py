@@ -71,8 +71,8 @@ async def relay_up_to_settle(stoker: Stoker) -> None:
 async def relay_that_settles_first(stoker: Stoker) -> None:
     """Settle events, commit, and die before unlinking: what must not be."""
     async with stoker.engine.begin() as connection:
-        rows = await jobs.outbox.rows.claim(connection, stoker.settings.changes)
-        await jobs.outbox.rows.settle(connection, [row.id for row in rows])
+        claimed = await jobs.outbox.rows.claim(connection, stoker.settings.changes, ())
+        await jobs.outbox.rows.settle(connection, [one for same in claimed for one in same.ids])
     stop_at("claimed")
 
 

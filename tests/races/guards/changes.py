@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import NullPool, and_, create_engine, insert, or_, text
+from sqlalchemy import NullPool, create_engine, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -24,11 +25,11 @@ from jobs.cache.store import Store
 from jobs.errors import CacheUnavailable
 from jobs.outbox import rows
 from jobs.outbox.record import Outbox
-from jobs.outbox.rows import Row
+from jobs.outbox.rows import Alike
 from jobs.outbox.scopes import encode, read
 from jobs.settings import ChangesSettings
 from jobs.tables import cache_events
-from jobs.tasks.relay import fold, unlink
+from jobs.tasks.relay import Batch, fold, unlink
 from tests.races.guards.away import Patch, Removal, replaced
 
 
@@ -58,11 +59,14 @@ def _cursor(patch: Patch) -> None:
     claim = rows.claim
     read_up_to = 0
 
-    async def after_cursor(connection: AsyncConnection, settings: ChangesSettings) -> Sequence[Row]:
+    async def after_cursor(
+        connection: AsyncConnection, settings: ChangesSettings, asking: Collection[str]
+    ) -> Sequence[Alike]:
         nonlocal read_up_to
-        found = [row for row in await claim(connection, settings) if row.id > read_up_to]
-        read_up_to = max([read_up_to, *(row.id for row in found)])
-        return found
+        claimed = await claim(connection, settings, asking)
+        found = [replace(same, ids=[one for one in same.ids if one > read_up_to]) for same in claimed]
+        read_up_to = max([read_up_to, *(one for same in found for one in same.ids)])
+        return [same for same in found if same.ids]
 
     patch.setattr(rows, "claim", after_cursor)
 
@@ -70,25 +74,32 @@ def _cursor(patch: Patch) -> None:
 def _frozen_for_ever(patch: Patch) -> None:
     claim = rows.claim
 
-    async def patient(connection: AsyncConnection, settings: ChangesSettings) -> Sequence[Row]:
-        return await claim(connection, settings.model_copy(update={"idle_in_transaction_s": 3600}))
+    async def patient(
+        connection: AsyncConnection, settings: ChangesSettings, asking: Collection[str]
+    ) -> Sequence[Alike]:
+        return await claim(connection, settings.model_copy(update={"idle_in_transaction_s": 3600}), asking)
 
     patch.setattr(rows, "claim", patient)
 
 
-async def _settled_first(stoker: Stoker) -> tuple[int, int]:
+async def _settled_first(stoker: Stoker) -> Batch:
     async with stoker.engine.begin() as connection:
-        claimed = await rows.claim(connection, stoker.settings.changes)
+        claimed = await rows.claim(connection, stoker.settings.changes, stoker.domain.asking_kinds)
         folded = await fold(connection, stoker.domain, claimed)
-        await rows.settle(connection, [row.id for row in claimed])
+        ids = [one for same in claimed for one in same.ids]
+        await rows.settle(connection, ids)
     await unlink(stoker, folded.invalidations)
-    return len(claimed), len(claimed)
+    return Batch(len(ids), len(ids), folded.invalidations)
 
 
 async def _all_or_nothing(
-    session: AsyncSession, rule: Rule[Any], same: Sequence[Row], invalidations: set[Invalidation], _: object
+    session: AsyncSession,
+    rule: Rule[Any],
+    asked: Sequence[Alike],
+    invalidations: set[Invalidation],
+    _: object,
 ) -> None:
-    events = [rule.event.model_validate_json(row.payload) for row in same]
+    events = [rule.event.model_validate_json(one.payload) for one in asked]
     invalidations.update(await rule.audience(session, events))  # type: ignore[misc]
 
 
@@ -121,11 +132,14 @@ async def _all_unsettled(engine: AsyncEngine) -> Unsettled:
         return Unsettled(*found.one())
 
 
-def _due_without(patch: Patch, clause: int) -> None:
-    """Claim without one of the reasons for which a row is due."""
-    left = [one for number, one in enumerate(rows._DUE.clauses) if number != clause]
-    where = and_(cache_events.c.settled_at.is_(None), or_(*left))
-    patch.setattr(rows, "_CLAIM", rows._CLAIM.where(where))
+def _claim_without(guard: str, by: str = "") -> Removal:
+    """Claim by a statement that lacks something."""
+
+    def remove(patch: Patch) -> None:
+        assert guard in rows.CLAIM.text, f"claim.sql has changed: no {guard!r}"
+        patch.setattr(rows, "CLAIM", text(rows.CLAIM.text.replace(guard, by)))
+
+    return remove
 
 
 def _exactly_as_here(stored: Any, catalog: Catalog) -> Invalidation:  # noqa: ANN401 - JSON
@@ -160,11 +174,13 @@ GUARDS: Mapping[str, Removal] = {
     "events in the writer's transaction": replaced(Outbox, "record", _recorded_at_once),
     "errors of unlinks raised": _swallowed,
     "rows claimed, not passed by a cursor": _cursor,
-    "locked rows skipped": replaced(rows, "_CLAIM", rows._CLAIM.with_for_update(skip_locked=False)),
+    "locked rows skipped": _claim_without("SKIP LOCKED"),
     "idle transactions ended": _frozen_for_ever,
     "settling last": replaced(jobs.tasks.relay, "apply_batch", _settled_first),
-    "a new event being due whatever the clock says": lambda patch: _due_without(patch, 0),
-    "backoffs that end though the clock went back": lambda patch: _due_without(patch, 2),
+    "a new event being due whatever the clock says": _claim_without("attempts = 0", "false"),
+    "backoffs that end though the clock went back": _claim_without(
+        "OR due_at > clock_timestamp() + CAST(:longest_backoff AS interval)"
+    ),
     "events of the future counting as old": replaced(jobs.stoker, "unsettled", _oldest_by_the_clock),
     "errors that can be stored": replaced(rows, "_storable", str),
     "texts of errors as errors": replaced(jobs.tasks.relay, "_said", str),

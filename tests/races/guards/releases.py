@@ -11,13 +11,13 @@ import jobs.tasks.relay
 from jobs import Domain, EntryKey, Invalidation, Scope
 from jobs.cache.catalog import Catalog
 from jobs.cache.keys import EntryNames, KeySpace
-from jobs.outbox.rows import Row
+from jobs.outbox.rows import Alike
 from jobs.tasks.relay import Folded, fold
 from tests.races.guards.away import Patch, Removal, replaced
 
 
-async def _known_kinds_only(connection: AsyncConnection, domain: Domain, claimed: Sequence[Row]) -> Folded:
-    return await fold(connection, domain, [row for row in claimed if row.kind in domain.rules_by_kind])
+async def _known_kinds_only(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:
+    return await fold(connection, domain, [one for one in claimed if one.kind in domain.rules_by_kind])
 
 
 def _views_as_written(scopes: str, _catalog: Catalog) -> list[Invalidation]:
