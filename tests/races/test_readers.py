@@ -132,7 +132,7 @@ async def test_a_reader_after_the_change_does_not_join_a_load_from_before_it(wor
     await loader.reached.wait()
     del process.notes.after["detail"]
     await world.change("v2")
-    late = await process.read(seconds=2)
+    late = await process.read(without_s=2)
     never(f"it was shown {late.value}", happened=late.value["body"] != "v2")
     loader.release()
     await overtaken
@@ -148,7 +148,7 @@ async def test_a_reader_without_a_stamp_does_not_join_an_open_load(world: World)
     await loader.reached.wait()
     del process.notes.after["detail"]
     await world.sql("UPDATE notes SET body = 'v2'")
-    late = await process.read(seconds=2)
+    late = await process.read(without_s=2)
     assert late.value["body"] == "v2"
     loader.release()
     assert (await early).value["body"] == "v1"

@@ -120,7 +120,7 @@ async def test_a_call_that_is_sent_again_does_not_wait_for_its_own_lease(world: 
     process = world.first
     await process.read(view="access")
     process.cache_link.lose_reply(process.digest("begin"))
-    await process.read(seconds=2)
+    await process.read(without_s=2)
 
 
 @race("the place in the line")
