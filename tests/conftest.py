@@ -27,6 +27,11 @@ ROOM_BYTES = 2 * 1024**3
 pytest_plugins = ["tests.explore.summary"]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a test waits for servers and processes a third of its time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def migrate_template(url: str) -> None:
     """Bring the template database up to date: the one place where tests call the migrations.
 

@@ -24,7 +24,7 @@ from worker.settings import ApiSettings, WorkerSettings
 ON_ONE_LOOP = pytest.mark.asyncio(loop_scope="package")
 """For every test here: the browser that they share is on that loop."""
 SECTIONS = ("overview", "jobs", "dead", "schedule", "cache?kind=note&id=7", "audit", "tokens")
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 expect.set_options(timeout=PATIENCE_MS)
 

@@ -16,7 +16,7 @@ import pytest
 from worker.cli import main
 
 URLS = ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL")
-LONGEST_S = 60
+LONGEST_S = 180
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ ANYBODY = OPEN | {"/api/session"}
 LOOKS = {"GET"}
 OPERATORS_ONLY = {"/api/tokens"}
 """Not even looked at by a viewer."""
-START_S = 30
+START_S = 90
 AUTHORITIES = ssl.create_default_context()
 """Read once: each client would read them all again, though nobody here speaks TLS."""
 
@@ -65,7 +65,7 @@ class Served:
 
     def client(self, token: str | None) -> httpx.Client:
         """A client with a token, or without."""
-        return httpx.Client(base_url=self.url, headers=bearing(token), timeout=20, verify=AUTHORITIES)
+        return httpx.Client(base_url=self.url, headers=bearing(token), timeout=90, verify=AUTHORITIES)
 
     def operations(self) -> list[tuple[str, str]]:
         """Every method and path that is documented."""

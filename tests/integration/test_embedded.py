@@ -26,7 +26,7 @@ from worker.embedded.folder import Ownership, Places, State
 from worker.embedded.identity import Identity
 from worker.embedded.process import LAUNCHER, Identified, wait_until
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 OWNER = """

@@ -28,13 +28,13 @@ def known_builds(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_no_update_is_lost_while_workers_are_killed_at_random(
     queue: Queue, queue_url: str, database_url: str, sql: AsyncEngine
 ) -> None:
-    play = Play(changes=8_000, entries=100, kill_every_s=0.4, seed=random.randrange(1 << 32))
+    play = Play(changes=3_000, least_kills=3, entries=100, kill_every_s=0.4, seed=random.randrange(1 << 32))
     outcome = await run(Servers(queue_url, database_url), queue, sql, play)
     assert outcome.behind == {}, f"seed {play.seed}"
-    assert outcome.kills > 0
+    assert outcome.kills >= play.least_kills
     assert outcome.rescued > 0
-    assert sum(outcome.answers.values()) == play.changes
-    assert outcome.builds < play.changes
+    assert outcome.answers.total() >= play.changes
+    assert outcome.builds < outcome.answers.total()
 
 
 async def test_without_one_build_at_a_time_updates_are_lost(

@@ -28,7 +28,7 @@ from worker.process import run_worker
 from worker.settings import WorkerSettings
 from worker.telemetry.log import fields
 
-LONGEST_S = 20
+LONGEST_S = 90
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from worker.telemetry.metrics import own_process
 
 
 async def get(port: int, path: str, host: str = "127.0.0.1") -> httpx.Response:
-    return await asyncio.to_thread(httpx.get, f"http://{host}:{port}{path}", timeout=5)
+    return await asyncio.to_thread(httpx.get, f"http://{host}:{port}{path}", timeout=60)
 
 
 @pytest.fixture

@@ -29,11 +29,14 @@ class Play:
     """How much of what. Kills come after a random time around `kill_every_s`."""
 
     changes: int
+    """At least so many; more, until the kills have done what they are for."""
     entries: int = 200
     workers: int = 2
     kill_every_s: float = 0.8
     most_ready: int = 400
     """Ready jobs above which no more changes are made: the run lasts as long as its builds."""
+    least_kills: int = 1
+    """So many workers are killed before the changes end, and jobs of killed ones were rescued."""
     seed: int = 0
 
 
@@ -111,7 +114,7 @@ async def run(servers: Servers, queue: Queue, sql: AsyncEngine, play: Play) -> O
     began = time.monotonic()
     quarantined = 0
     async with _killed(Workers(servers, queue, play, chance)) as workers:
-        answers = await _change(entries, queue, play, chance)
+        answers = await _change(entries, queue, play, chance, workers)
         while True:
             await _rest(queue)
             retried = await letters.retry(Which(), queue)
@@ -142,11 +145,13 @@ async def _killed(workers: Workers) -> AsyncIterator[Workers]:
         await workers.end()
 
 
-async def _change(entries: Entries, queue: Queue, play: Play, chance: random.Random) -> Counter[Answer]:
+async def _change(
+    entries: Entries, queue: Queue, play: Play, chance: random.Random, workers: Workers
+) -> Counter[Answer]:
     answers: Counter[Answer] = Counter()
-    left = play.changes
-    while left:
-        batch = min(left, chance.randint(1, LONGEST_BATCH))
+    rescued = 0
+    while answers.total() < play.changes or workers.kills < play.least_kills or not rescued:
+        batch = chance.randint(1, LONGEST_BATCH)
         # Half of the changes hit a tenth of the entries: builds and changes of those overlap all the time.
         hot = max(1, play.entries // 10)
         chosen = [
@@ -154,9 +159,9 @@ async def _change(entries: Entries, queue: Queue, play: Play, chance: random.Ran
             for _ in range(batch)
         ]
         answers.update(await entries.change(chosen))
-        left -= batch
-        while (await _lane(queue)).ready > play.most_ready:  # noqa: ASYNC110 - a server's state has no event
+        while (lane := await _lane(queue)).ready > play.most_ready:  # noqa: ASYNC110 - a state has no event
             await asyncio.sleep(LOOK_S)
+        rescued = lane.totals["rescued"]
     return answers
 
 
