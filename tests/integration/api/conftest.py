@@ -1,0 +1,42 @@
+"""The API of the library, asked by an operator."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from jobs.stoker import Stoker
+from tests.callers import OPERATOR, OSCAR, VIEWER
+from tests.integration.api.library import served
+from tests.place import Place
+from worker.settings import WorkerSettings
+
+
+def sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@pytest.fixture
+def settings(place: Place) -> WorkerSettings:
+    hashed = {"name": "eve", "role": "viewer", "sha256": sha256(VIEWER)}
+    # On a busy machine a server that is well may take longer than 0.8 s.
+    return place.settings(api={"probe_timeout_s": 30, "tokens": [hashed, OSCAR]})
+
+
+@pytest.fixture
+async def opened(settings: WorkerSettings) -> AsyncIterator[tuple[httpx.AsyncClient, Stoker]]:
+    async with served(settings, OPERATOR) as both:
+        yield both
+
+
+@pytest.fixture
+def api(opened: tuple[httpx.AsyncClient, Stoker]) -> httpx.AsyncClient:
+    return opened[0]
+
+
+@pytest.fixture
+def stoker(opened: tuple[httpx.AsyncClient, Stoker]) -> Stoker:
+    return opened[1]

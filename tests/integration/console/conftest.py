@@ -1,0 +1,31 @@
+"""A Stoker with a viewer's and an operator's token, and what an operator asks it from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from jobs.stoker import Stoker
+from tests.callers import OPERATOR, TOKENS, client
+from tests.notes import Notes
+from tests.place import Place
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def settings(place: Place) -> WorkerSettings:
+    return place.settings(queue={"timeout_s": 20}, api={"tokens": TOKENS})
+
+
+@pytest.fixture
+async def stoker(settings: WorkerSettings) -> AsyncIterator[Stoker]:
+    async with Stoker.opened(settings, Notes().domain) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def operator(stoker: Stoker, settings: WorkerSettings) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(stoker, settings, OPERATOR) as opened:
+        yield opened

@@ -1,0 +1,206 @@
+"""What the console shows beside jobs: the overview, scopes, the schedule, charts, and all of it live."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from jobs.domain import Invalidation
+from jobs.outbox.record import InvalidationRequested
+from jobs.stoker import Stoker
+from jobs.tasks import relay
+from tests.integration.test_history import row
+from tests.notes import SCHEMA, note
+from worker.cli.web import listening
+from worker.console.live import Live
+from worker.history.charts import Length, charts
+from worker.history.job_rows import JobHistory
+from worker.schedule.ledger import Ledger
+from worker.schedule.runner import Schedule
+from worker.schedule.tasks import Task, tasks
+from worker.settings import ApiSettings, WorkerSettings
+
+
+async def test_the_overview_says_what_is_wrong_in_words(operator: httpx.AsyncClient, stoker: Stoker) -> None:
+    async with stoker.session() as session, session.begin():
+        stoker.record(session, InvalidationRequested.of([Invalidation(note(7))]))
+    async with stoker.engine.begin() as connection:
+        await connection.execute(text("UPDATE cache_events SET recorded_at = now() - interval '2 minutes'"))
+    found = (await operator.get("/api/overview")).json()
+    assert found["verdict"] == "wrong"
+    says = " ".join(concern["says"] for concern in found["concerns"])
+    assert "1 change not applied, the oldest for 2 min" in says
+    assert "no worker reports" in says
+    assert found["lanes"]["warm"]["wait_p99_s"] is None
+
+
+async def test_a_stream_tells_news_to_everybody_with_one_look_and_ends_when_closed() -> None:
+    looks = 0
+    twice = asyncio.Event()
+
+    async def look() -> str:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            twice.set()
+        return f"picture {looks}"
+
+    live = Live(look)
+
+    async def watch() -> list[str]:
+        return [picture async for picture in live.watch()]
+
+    watching = [asyncio.create_task(watch()) for _ in range(5)]
+    await twice.wait()
+    await live.close()
+    seen = await asyncio.gather(*watching)
+    assert all(pictures[0] == "picture 1" for pictures in seen)
+    assert looks <= 3
+
+
+async def test_a_scope_shows_its_entries_stamps_and_who_invalidated_it(
+    operator: httpx.AsyncClient, stoker: Stoker
+) -> None:
+    async with stoker.engine.begin() as connection:
+        for statement in (
+            *SCHEMA,
+            "INSERT INTO notes VALUES (7, 'x')",
+            "INSERT INTO note_members VALUES (7, 1)",
+        ):
+            await connection.execute(text(statement))
+    for view in ("detail", "summary"):
+        await stoker.read(view, 7, reader=1)
+    await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
+
+    async def shown() -> tuple[dict[str, str], dict[str, bool], Any]:
+        found = (await operator.get("/api/cache/scope", params={"kind": "note", "id": "7"})).json()
+        states = {entry["view"]: entry["state"] for entry in found["entries"]}
+        return states, {stamp["name"]: stamp["present"] for stamp in found["stamps"]}, found
+
+    states, stamps, found = await shown()
+    assert states == {"detail": "valid", "summary": "valid", "access": "valid"}
+    assert all(stamps.values())
+    detail = found["entries"][0]
+    assert 0 < detail["stored_bytes"] < 500
+    assert detail["build_ms"] >= 0
+    assert detail["read_at"] is not None
+    assert found["events"] == []
+
+    async with stoker.session() as session, session.begin():
+        stoker.record(session, InvalidationRequested.of([Invalidation(note(7), frozenset({"summary"}))]))
+    await relay.apply_all(stoker)
+    states, stamps, found = await shown()
+    assert (states["detail"], states["summary"]) == ("valid", "invalidated")
+    assert (stamps["detail"], stamps["summary"]) == (True, False)
+    (event,) = found["events"]
+    assert (event["by"], event["views"], event["hard"]) == (
+        "stoker.invalidation_requested",
+        ["summary"],
+        False,
+    )
+    assert event["applied_at"] is not None
+    assert "body" not in json.dumps(found).replace("body_bytes", "")
+
+    slow = (await operator.get("/api/cache/entries", params={"by": "slow"})).json()["entries"]
+    assert {entry["scope"] for entry in slow} == {"note:7"}
+    most = (await operator.get("/api/cache/invalidated")).json()["scopes"]
+    assert [(one["scope"], one["events"]) for one in most] == [("note:7", 1)]
+
+
+async def test_a_refresh_is_asked_for_by_scope(operator: httpx.AsyncClient) -> None:
+    asked = await operator.post("/api/cache/refresh", json={"kind": "note", "id": 7, "views": ["detail"]})
+    assert asked.status_code == 202
+    (job_id,) = asked.json()["job_ids"]
+    shown = (await operator.get(f"/api/jobs/{job_id}")).json()
+    assert (shown["kind"], shown["scope"]) == ("refresh.v1", "note:7")
+    wrong = await operator.post("/api/cache/refresh", json={"kind": "note", "id": 7, "views": ["x"]})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "views")
+
+
+async def test_a_paused_task_lets_its_slots_pass_and_runs_by_hand(
+    operator: httpx.AsyncClient, stoker: Stoker, settings: WorkerSettings
+) -> None:
+    task = next(task for task in tasks(settings.schedule) if task.name == "prune")
+    clock = task.following(datetime.now(UTC))
+    enqueued: list[object] = []
+
+    async def enqueue(job: object) -> None:
+        enqueued.append(job)
+
+    async def is_open(_job_id: str) -> bool:
+        return False
+
+    async def tick(task: Task, at: datetime) -> None:
+        async def clock() -> datetime:
+            return at
+
+        ledger = Ledger(stoker.engine, "w")
+        await Schedule([task], ledger, enqueue, is_open, settings.schedule, clock).tick()
+
+    assert (await operator.post("/api/schedule/prune/pause")).json() == {"task": "prune", "paused": True}
+    await tick(task, clock)
+    assert enqueued == []
+    asked = await operator.post("/api/schedule/prune/run")
+    assert asked.status_code == 202
+    shown = {one["name"]: one for one in (await operator.get("/api/schedule")).json()["tasks"]}["prune"]
+    assert (shown["paused_by"], shown["slots"][0]["asked_by"]) == ("oscar", "oscar")
+    assert shown["slots"][0]["job_id"] == asked.json()["job_id"]
+    await operator.post("/api/schedule/prune/resume")
+    await tick(task, clock)
+    assert len(enqueued) == 1
+    assert (await operator.post("/api/schedule/nothing/run")).status_code == 404
+
+
+async def test_a_run_of_a_task_shows_how_long_it_took(operator: httpx.AsyncClient, stoker: Stoker) -> None:
+    job_id = (await operator.post("/api/schedule/prune/run")).json()["job_id"]
+    await JobHistory(stoker.engine).add([row(job_id=job_id, kind="prune.v1", ran_s=2.5)])
+    shown = {one["name"]: one for one in (await operator.get("/api/schedule")).json()["tasks"]}["prune"]
+    assert (shown["slots"][0]["ran_s"], shown["slots"][0]["outcome"]) == (2.5, "done")
+
+
+async def test_charts_are_aligned_and_leave_gaps_where_nothing_was_kept(stoker: Stoker) -> None:
+    now = datetime.now(UTC).replace(second=30, microsecond=0)
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO figure_history SELECT 60, date_trunc('minute', CAST(:now AS timestamptz))"
+                " - n * interval '1 minute', series, series LIKE '%ready', value"
+                " FROM generate_series(0, 2) n, (VALUES ('view:detail:hits', 90),"
+                " ('view:detail:miss_cold', 10), ('lane:warm:done', 5), ('lane:warm:ready', 4),"
+                " ('lane:warm:wait:0.05', 5)) AS s (series, value)"
+            ),
+            {"now": now},
+        )
+    found = await charts(stoker.engine, Length.HOUR, now)
+    assert len(found.at) == len(found.hit_rate) == 60
+    assert found.hit_rate[-4:] == [None, 0.9, 0.9, 0.9]
+    assert found.lanes["warm"].done_per_minute[-3:] == [5, 5, 10]  # half of the last minute has passed
+    assert found.lanes["warm"].ready[-1] == 4
+    assert 0.025 < (found.lanes["warm"].wait_p99_s[-1] or 0) <= 0.05
+    assert found.misses_per_minute["cold"][-2] == 10
+    day = await charts(stoker.engine, Length.DAY, now)
+    assert len(day.at) == 144
+
+
+async def test_answers_on_a_kept_connection_are_not_undelayed_by_nagles_algorithm() -> None:
+    accepted = asyncio.Event()
+    undelayed: list[int] = []
+
+    def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        undelayed.append(asked)
+        writer.close()
+        accepted.set()
+
+    with listening(ApiSettings(port=0)) as taken:
+        async with await asyncio.start_server(take, sock=taken):
+            _, writer = await asyncio.open_connection(*taken.getsockname())
+            await accepted.wait()
+            writer.close()
+    assert undelayed == [1]
