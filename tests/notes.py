@@ -63,6 +63,15 @@ def reader(reader_id: int) -> Scope:
     return Scope("reader", str(reader_id))
 
 
+async def write_notes(session: AsyncSession, count: int, *, reader_id: int = 7) -> None:
+    """Tables, and notes from 1 on that say v1 and have one reader."""
+    for statement in SCHEMA:
+        await session.execute(text(statement))
+    await session.execute(text(f"INSERT INTO notes SELECT n, 'v1' FROM generate_series(1, {count}) n"))  # noqa: S608 - a number
+    members = f"INSERT INTO note_members SELECT n, {reader_id} FROM generate_series(1, {count}) n"  # noqa: S608 - the same
+    await session.execute(text(members))
+
+
 class Held:
     """A named point at which a test holds whoever passes: wait for `reached`, then `release`."""
 

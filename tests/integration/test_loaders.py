@@ -16,15 +16,13 @@ from jobs import (
     Forbidden,
     NotFound,
     Reading,
-    Settings,
     State,
     Stoker,
     StokerError,
-    load_settings,
 )
 from jobs.cache.reading import Miss
-from jobs.settings import CacheSettings, LoaderSettings, QueueSettings
-from tests.notes import SCHEMA, Notes, note
+from tests.notes import Notes, note, write_notes
+from tests.place import Place
 
 
 @pytest.fixture
@@ -33,23 +31,11 @@ def notes() -> Notes:
 
 
 @pytest.fixture
-async def stoker(
-    notes: Notes, database_url: str, queue_url: str, cache_url: str, prefix: str
-) -> AsyncIterator[Stoker]:
-    settings: Settings = load_settings(
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        database_url=database_url,
-        cache=CacheSettings(prefix=prefix, near_bytes=0, timeout_s=10),
-        queue=QueueSettings(prefix=prefix),
-        loaders=LoaderSettings(statement_timeout_s=0.2),
-    )
+async def stoker(notes: Notes, place: Place) -> AsyncIterator[Stoker]:
+    settings = place.settings(cache={"near_bytes": 0, "timeout_s": 10}, loaders={"statement_timeout_s": 0.2})
     async with Stoker.opened(settings, notes.domain) as stoker:
         async with stoker.session() as session, session.begin():
-            for statement in SCHEMA:
-                await session.execute(text(statement))
-            await session.execute(text("INSERT INTO notes SELECT n, 'v1' FROM generate_series(1, 5) n"))
-            await session.execute(text("INSERT INTO note_members SELECT n, 7 FROM generate_series(1, 5) n"))
+            await write_notes(session, 5)
         yield stoker
 
 

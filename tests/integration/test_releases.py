@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs import Domain, EntryKey, State, Stoker
 from jobs.tasks.relay import apply_all
-from tests.notes import SCHEMA, NoteChanged, Notes
+from tests.notes import NoteChanged, Notes, write_notes
 from tests.place import Place
 
 
@@ -36,10 +36,7 @@ async def releases(place: Place) -> AsyncIterator[tuple[Stoker, Stoker]]:
         old = await stack.enter_async_context(Stoker.opened(settings, domain))
         new = await stack.enter_async_context(Stoker.opened(settings, next_release(domain)))
         async with old.session() as session, session.begin():
-            for statement in SCHEMA:
-                await session.execute(text(statement))
-            await session.execute(text("INSERT INTO notes VALUES (1, 'v1')"))
-            await session.execute(text("INSERT INTO note_members VALUES (1, 7)"))
+            await write_notes(session, 1)
         yield old, new
 
 

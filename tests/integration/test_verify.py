@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from jobs import Settings, State, Stoker, load_settings
+from jobs import State, Stoker
 from jobs.cache.verdicts import Verdict, verified
-from jobs.settings import CacheSettings, QueueSettings
 from jobs.tasks.relay import apply_all
 from jobs.tasks.verify import verify_entries
-from tests.notes import SCHEMA, NoteChanged, Notes
+from tests.notes import NoteChanged, Notes, write_notes
+from tests.place import Place
 
 
 @pytest.fixture
@@ -22,22 +22,11 @@ def notes() -> Notes:
 
 
 @pytest.fixture
-async def stoker(
-    notes: Notes, database_url: str, queue_url: str, cache_url: str, prefix: str
-) -> AsyncIterator[Stoker]:
-    settings: Settings = load_settings(
-        redis_url=queue_url,
-        cache_redis_url=cache_url,
-        database_url=database_url,
-        cache=CacheSettings(prefix=prefix, near_bytes=0),
-        queue=QueueSettings(prefix=prefix),
-    )
+async def stoker(notes: Notes, place: Place) -> AsyncIterator[Stoker]:
+    settings = place.settings(cache={"near_bytes": 0})
     async with Stoker.opened(settings, notes.domain) as stoker:
         async with stoker.session() as session, session.begin():
-            for statement in SCHEMA:
-                await session.execute(text(statement))
-            await session.execute(text("INSERT INTO notes SELECT n, 'v1' FROM generate_series(1, 5) n"))
-            await session.execute(text("INSERT INTO note_members SELECT n, 7 FROM generate_series(1, 5) n"))
+            await write_notes(session, 5)
         for note_id in range(1, 6):
             await stoker.read("detail", note_id, reader=7)
         await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
