@@ -27,6 +27,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
+        # A refusal may be wrapped in anything that a driver or SQLAlchemy raises; all else goes on as it is.
         refused = _refused(error)
         if refused is None:
             raise

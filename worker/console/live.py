@@ -66,6 +66,7 @@ class Live:
             try:
                 latest = await self._look()
             except Exception:
+                # One look of many: whoever watches is told again by the next, and must not be hung up on.
                 log.exception("console.look_failed")
             else:
                 async with self._changed:

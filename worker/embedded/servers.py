@@ -91,7 +91,7 @@ def start(folder: Path, *, durable: bool = True) -> Embedded:
         run = _Run(places, taken)
         try:
             run.start(durable=durable)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nothing that was started is left behind
             run.stop()
             raise
         return Embedded(run.urls, os.getpid(), run)

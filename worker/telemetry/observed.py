@@ -57,7 +57,7 @@ class JobTimes:
         pairs = [part for pair in counts.items() for part in pair]
         try:
             await queue.line.call(OBSERVE, LIFE_MS, *pairs)
-        except BaseException:
+        except BaseException:  # a cancelled call, too, may not have been heard
             self._counts.update(counts)
             raise
 
