@@ -15,7 +15,7 @@ from jobs.projects.events import PredicateUpdated
 from tests.bench.blocks import alternate
 from tests.bench.changes import Change, changes, stamp
 from tests.bench.figures import Figure
-from tests.bench.ground import Bench, until_settled
+from tests.bench.ground import Bench, settled_at
 from tests.bench.peer import Peer, running
 
 IDS = ("burst", "burst-recording")
@@ -118,8 +118,8 @@ async def _applied(stoker: Stoker, wanted: Sequence[Change], count: int) -> floa
         for number in range(count):
             stoker.record(session, _event(wanted, number))
         await session.flush()
-        started = time.monotonic()  # what is left of the transaction is its commit
-    return count / (await until_settled(stoker, PATIENCE_S) - started)
+        started = time.time()  # what is left of the transaction is its commit
+    return count / (await settled_at(stoker, PATIENCE_S) - started)
 
 
 async def _recorded_and_applied(stoker: Stoker, wanted: Sequence[Change], count: int) -> float:
@@ -131,9 +131,9 @@ async def _recorded_and_applied(stoker: Stoker, wanted: Sequence[Change], count:
             async with stoker.session() as session, session.begin():
                 stoker.record(session, _event(wanted, number))
 
-    started = time.monotonic()
+    started = time.time()
     await asyncio.gather(*(writer() for _ in range(WRITERS)))
-    return count / (await until_settled(stoker, PATIENCE_S) - started)
+    return count / (await settled_at(stoker, PATIENCE_S) - started)
 
 
 def _event(wanted: Sequence[Change], number: int) -> PredicateUpdated:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any, cast
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from sqlalchemy import column, event, insert, literal_column, table, text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 
-from jobs import Event, Receipt, Stoker
-from jobs.outbox.scopes import encode
-from jobs.projects.inputs import ProjectChanges
-from jobs.projects.service import ProjectService
+from jobs import Stoker
 from tests.bench.blocks import alternate
 from tests.bench.changes import Change, changes
 from tests.bench.figures import Figure
 from tests.bench.ground import Bench
+from tests.bench.peer import OUR_PYTHON, running
 
 IDS = ("record-cost", "record-cost-insert")
 REQUESTS = 30
@@ -28,71 +25,74 @@ ROUNDS = 4
 BARE_TABLE = text(
     "CREATE TABLE IF NOT EXISTS bench_row (id bigserial PRIMARY KEY, kind text, payload jsonb, scopes jsonb)"
 )
-BARE = table("bench_row", column("kind"), column("payload", JSONB), column("scopes", JSONB))
-BARE_INSERT: Any = insert(BARE).returning(literal_column("id"))
-UNSAID = "bench.unsaid"
+EMPTY = text("TRUNCATE cache_events, bench_row")
+BODY = b'{"intended_use":"Measure."}'
+NOTE = (
+    "PATCH over HTTP, through a Unix socket, to the demonstration's web app: one request after the other on "
+    "a kept connection, one process of it for each side"
+)
 
 
-class Silent(Stoker):
-    """Records nothing and rings nobody."""
+class Site:
+    """A web app, and our connection to it."""
 
-    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
-        """Forget the event."""
-        return cast("Receipt", None)
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
 
+    async def update(self, one: Change) -> None:
+        """Change a project as its owner, and read the answer."""
+        self._writer.write(
+            b"PATCH /projects/%d HTTP/1.1\r\nHost: localhost\r\nX-User: %d\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (one.project, one.owner, len(BODY), BODY)
+        )
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        answer = await self._reader.readexactly(length)
+        if b" 200 " not in head.partition(b"\r\n")[0]:
+            raise ValueError(f"the web app answers {answer.decode()}")
 
-class Bare(Silent):
-    """Writes one row in the same transaction instead, as any audit log does."""
-
-    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
-        """Let the commit bring one bare INSERT of what our row says."""
-        sync = session.sync_session if isinstance(session, AsyncSession) else session
-        invalidations = self.domain.rules_by_kind[event.kind].invalidates(event)
-        sync.info[UNSAID] = {
-            "kind": event.kind,
-            "payload": event.model_dump(mode="json"),
-            "scopes": encode(invalidations, self.domain),
-        }
-        return cast("Receipt", None)
-
-
-def _insert(session: Session) -> None:
-    if UNSAID in session.info:
-        session.execute(BARE_INSERT, session.info.pop(UNSAID)).scalar_one()
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
 
 
 async def measure(bench: Bench) -> list[Figure]:
-    """Requests one after the other; no worker runs, so that only what the web app pays is seen."""
+    """No worker runs, so that only what the web app pays is seen."""
     count = bench.scale.count(REQUESTS, least=10)
-    event.listen(Session, "before_commit", _insert)
-    async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(bench.stoker())
-        silent = await stack.enter_async_context(Silent.opened(bench.settings()))
-        bare = await stack.enter_async_context(Bare.opened(bench.settings()))
-        async with ours.session() as session, session.begin():
+    async with bench.stoker() as stoker, AsyncExitStack() as stack:
+        async with stoker.session() as session, session.begin():
             await session.execute(BARE_TABLE)
-        wanted = await changes(ours, count)
+        ours, silent, bare = [await _opened(bench, stack, kind) for kind in ("ours", "silent", "bare")]
+        wanted = await changes(stoker, count)
         recording, nothing, inserting = await alternate(
             bench.scale.blocks * ROUNDS,
-            lambda: _updates(ours, wanted),
-            lambda: _updates(silent, wanted),
-            lambda: _updates(bare, wanted),
+            lambda: _updates(stoker, ours, wanted),
+            lambda: _updates(stoker, silent, wanted),
+            lambda: _updates(stoker, bare, wanted),
         )
-    event.remove(Session, "before_commit", _insert)
-    note = "the row says what ours says, its id is returned"
     return [
-        Figure("record-cost", "the same recording nothing", "us", "<= 1.2", recording, nothing),
+        Figure("record-cost", "the same recording nothing", "us", "<= 1.2", recording, nothing, NOTE),
         Figure(
-            "record-cost-insert", "the same with a bare INSERT", "us", "<= 1.05", recording, inserting, note
+            *("record-cost-insert", "the same with a bare INSERT", "us", "<= 1.05", recording, inserting),
+            "the row says what ours says, its id is returned",
         ),
     ]
 
 
-async def _updates(stoker: Stoker, wanted: Sequence[Change]) -> float:
+async def _opened(bench: Bench, stack: AsyncExitStack, kind: str) -> Site:
+    peer = await stack.enter_async_context(running("webapp", kind, python=OUR_PYTHON, env=bench.env))
+    path = str(Path(stack.enter_context(TemporaryDirectory(prefix="stoker-bench-"))) / "web")
+    await peer.ask("listen", path=path)
+    site = Site(*await asyncio.open_unix_connection(path))
+    stack.callback(site.close)
+    return site
+
+
+async def _updates(stoker: Stoker, site: Site, wanted: Sequence[Change]) -> float:
     async with stoker.session() as session, session.begin():
-        await session.execute(text("TRUNCATE cache_events, bench_row"))
-    service = ProjectService(stoker)
+        await session.execute(EMPTY)
     started = time.perf_counter()
     for one in wanted:
-        await service.update_project(one.owner, one.project, ProjectChanges(intended_use="Measure."))
+        await site.update(one)
     return (time.perf_counter() - started) / len(wanted) * 1e6
