@@ -1,4 +1,4 @@
-"""One connection to the queue Redis that all script calls of a process share.
+"""One connection to the queue Redis that all calls of a process share.
 
 A call costs a future instead of a connection of its own and a round of the event loop to look for unread
 bytes. When Redis does not answer, callers see QueueUnavailable; a call whose connection broke is not sent
@@ -38,15 +38,17 @@ class Line:
         """Run a script within `timeout_s`; raises QueueUnavailable."""
         sent = (0, self._prefix, *arguments)
         with translated():
-            try:
-                shared = self._shared
-                if shared is None or shared.lost:
-                    shared = await self._connect()
-                [reply] = await shared.send(pack((("EVALSHA", script.sha, *sent),)), 1)
-                if isinstance(reply, NoScriptError):
-                    [reply] = await shared.send(pack((("EVAL", script.source, *sent),)), 1)
-            except CacheUnavailable as error:  # how a shared connection says it, whatever server it is of
-                raise QueueUnavailable(str(error)) from error
+            reply = await self._ask("EVALSHA", script.sha, *sent)
+            if isinstance(reply, NoScriptError):
+                reply = await self._ask("EVAL", script.source, *sent)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+    async def command(self, *parts: Argument) -> Any:  # noqa: ANN401 - as above
+        """Send a plain command within `timeout_s`; raises QueueUnavailable."""
+        with translated():
+            reply = await self._ask(*parts)
             if isinstance(reply, Exception):
                 raise reply
             return reply
@@ -67,6 +69,16 @@ class Line:
             await asyncio.gather(self._opening, return_exceptions=True)
         if self._shared is not None:
             await self._shared.close()
+
+    async def _ask(self, *parts: Argument) -> Any:  # noqa: ANN401 - a reply, which may be an error
+        shared = self._shared
+        try:
+            if shared is None or shared.lost:
+                shared = await self._connect()
+            [reply] = await shared.send(pack((parts,)), 1)
+        except CacheUnavailable as error:  # how a shared connection says it, whatever server it is of
+            raise QueueUnavailable(str(error)) from error
+        return reply
 
     async def _connect(self) -> SharedConnection:
         # One attempt at a time; a caller that is cancelled cancels nobody else's.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from jobs.contracts import Lane
 from jobs.enqueue import CANCEL, TOKEN_MS, WISH_MS
+from jobs.queue import wire
 from jobs.queue.line import Line
 from jobs.queue.script import Argument, Script
 from jobs.settings import QueueSettings
@@ -102,6 +103,9 @@ class LaneNews:
     """Ids of this process that are to be cancelled, and rescued ones whose worker died before it could."""
 
 
+NO_NEWS = LaneNews(None, (), {}, 0, None, ())
+
+
 @dataclass(frozen=True)
 class Claims:
     """The claims of one process."""
@@ -166,6 +170,8 @@ class Claims:
 
     async def upkeep(self, held: Mapping[Lane, Sequence[str]], *, rescue: bool) -> dict[Lane, LaneNews]:
         """Renew what this process holds and, if asked, rescue expired claims of others."""
+        if not any(held.values()) and await self._is_idle(held):
+            return dict.fromkeys(held, NO_NEWS)
         arguments: list[Argument] = [
             self.owner,
             *self._lives,
@@ -189,6 +195,13 @@ class Claims:
             )
             for lane, (due, lost, rescued, parked, slots, cancel) in zip(held, found, strict=True)
         }
+
+    async def _is_idle(self, lanes: Iterable[Lane]) -> bool:
+        # One plain command: this is what an idle worker asks most.
+        names = [wire.queue_name(self.settings, lane) for lane in lanes]
+        running = [f"{name}:running" for name in names]
+        keys = (wire.concurrency_name(self.settings), *names, *running)
+        return not await self.line.command("EXISTS", *keys)
 
     async def cancel(self, job_id: str) -> None:
         """Remove a job that was rescued from a worker which died before it could cancel it."""

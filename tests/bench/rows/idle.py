@@ -12,9 +12,9 @@ from tests.bench.figures import Figure
 from tests.bench.ground import Bench
 
 IDS = ("idle",)
-BLOCK_S = 15.0
-"""One sample of the worker's history; a shorter look sees none, or too much."""
-MOST_BLOCKS = 3
+BLOCK_S = 60.0
+"""All that comes round: samples of the history, and the schedule's slots of a minute."""
+MOST_BLOCKS = 1
 SETTLE_S = 3.0
 BOUND = 3.0
 
@@ -32,7 +32,7 @@ async def measure(bench: Bench) -> list[Figure]:
         trips: list[float] = []
         for _ in range(bench.scale.blocks if bench.scale.full else min(bench.scale.blocks, MOST_BLOCKS)):
             before, started = await _counts(queue, cache), time.monotonic()
-            await asyncio.sleep(BLOCK_S)
+            await asyncio.sleep(bench.scale.seconds(BLOCK_S))
             after, took = await _counts(queue, cache), time.monotonic() - started
             asked = 2  # the second look counts the commands of the first
             commands.append((after[0] - before[0] - asked) / took)

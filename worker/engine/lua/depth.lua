@@ -7,22 +7,30 @@
 local prefix = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local slots, pauses, reply = {}, {}, {now}
+local slots, pauses, sets, reply = {}, {}, {}, {now}
 local set = redis.call('HGETALL', prefix .. ':concurrency')
 for i = 1, #set, 2 do slots[set[i]] = set[i + 1] end
-for i = 2, #ARGV do pauses[i - 1] = prefix .. ':' .. ARGV[i] .. ':paused' end
+for i = 2, #ARGV do
+  local queue = prefix .. ':' .. ARGV[i]
+  pauses[i - 1] = queue .. ':paused'
+  sets[#sets + 1] = queue
+  sets[#sets + 1] = queue .. ':running'
+end
 local paused = redis.call('MGET', unpack(pauses))
+local holding = redis.call('EXISTS', unpack(sets)) > 0
 
 for i = 2, #ARGV do
   local queue = prefix .. ':' .. ARGV[i]
-  local ready, parked, oldest = 0, 0, ''
-  local queued = redis.call('ZCARD', queue)
+  local ready, queued, running, parked, oldest = 0, 0, 0, 0, ''
+  if holding then
+    queued, running = redis.call('ZCARD', queue), redis.call('ZCARD', queue .. ':running')
+  end
   if queued > 0 then
     ready, parked = redis.call('ZCOUNT', queue, '-inf', now), redis.call('ZCARD', queue .. ':parked')
     if ready > 0 then oldest = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] end
   end
   reply[i] = {
-    ready, queued, redis.call('ZCARD', queue .. ':running'), parked, oldest,
+    ready, queued, running, parked, oldest,
     paused[i - 1] and 1 or 0, slots[ARGV[i]] or '', redis.call('HGETALL', queue .. ':totals'),
   }
 end

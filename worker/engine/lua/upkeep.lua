@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- One call per worker process every two seconds: renew its claims, rescue those of dead workers, and tell
--- when the next job of each lane is due (the fallback for a bell that nobody rang). Two commands when idle.
+-- when the next job of each lane is due (the fallback for a bell that nobody rang). Not called while idle.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
 --         <p>:cancelling set of ids
@@ -12,26 +12,18 @@
 local prefix, owner, life_ms, mark_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local rescue, count_ms = ARGV[5] == '1', ARGV[6]
 
-local lanes, keys = {}, {prefix .. ':concurrency'}
+local lanes = {}
 local at = 7
 while at <= #ARGV do
   local lane = {name = ARGV[at], queue = prefix .. ':' .. ARGV[at], ids = {}, cancel = {}}
   for i = 1, tonumber(ARGV[at + 1]) do lane.ids[i] = ARGV[at + 1 + i] end
   at = at + 2 + #lane.ids
   lanes[#lanes + 1] = lane
-  keys[#keys + 1] = lane.queue
-  keys[#keys + 1] = lane.queue .. ':running'
-end
-
-local reply = {0}
-if redis.call('EXISTS', unpack(keys)) == 0 then
-  for i = 1, #lanes do reply[i + 1] = {'', {}, {}, 0, '', {}} end
-  return reply
 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-reply[1] = now
+local reply = {now}
 local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
 
 local function look_for_wish(lane, id)

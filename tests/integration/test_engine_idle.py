@@ -1,0 +1,39 @@
+"""What a worker without work asks of the queue Redis, and what it hears all the same."""
+
+# ruff: noqa: F811 - fixtures are imported by name
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from jobs.contracts import Lane, Warm
+from jobs.enqueue import Queue
+from tests.engine_fixtures import queue  # noqa: F401
+from worker.engine.claims import NO_NEWS, Claims
+
+NOTHING: dict[Lane, list[str]] = {lane: [] for lane in Lane}
+
+
+async def _commands(queue: Queue) -> int:
+    found = await queue.redis.info("commandstats")
+    return sum(stats["calls"] for stats in found.values())
+
+
+async def test_upkeep_of_an_idle_worker_is_one_command(queue: Queue) -> None:
+    claims = Claims(queue.line, queue.settings)
+    await claims.upkeep(NOTHING, rescue=True)  # connects
+    before = await _commands(queue)
+    assert await claims.upkeep(NOTHING, rescue=True) == dict.fromkeys(Lane, NO_NEWS)
+    asked = await _commands(queue) - before
+    assert asked == 1 + 1  # the second look counts the first
+
+
+async def test_an_idle_worker_hears_of_slots_and_of_jobs_due_later(queue: Queue) -> None:
+    claims = Claims(queue.line, queue.settings)
+    await queue.set_concurrency(Lane.REFRESH, 3)
+    await queue.enqueue(Warm(target="active"), delay=timedelta(seconds=30))
+    news = await claims.upkeep(NOTHING, rescue=True)
+    assert news[Lane.REFRESH].slots == 3
+    due_s = news[Lane.WARM].next_due_s
+    assert due_s is not None
+    assert 20 < due_s <= 30
