@@ -21,8 +21,8 @@ from jobs.stoker import Stoker
 from jobs.tasks import relay
 from jobs.tasks.context import TaskContext
 from jobs.tasks.run import run
-from worker.engine.lane import Run
 from worker.engine.observer import Observer
+from worker.engine.parts import Run
 from worker.engine.runner import Engine, EngineSettings
 from worker.engine.supervisor import supervise
 from worker.history.keeper import Keeper

@@ -9,53 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from arq.connections import ArqRedis
-from arq.worker import Function, Worker
-from redis.asyncio import Redis
+from arq.worker import Worker
 
-from jobs import tracing
-from jobs.contracts import Contract, Lane
-from jobs.errors import Defer
+from jobs.contracts import Lane
 from jobs.queue import wire
-from worker.engine import verdict as verdicts
-from worker.engine.claims import Claim, Claims, LaneNews
-from worker.engine.dead_letters import DeadLetters
-from worker.engine.finisher import LINGER_S, Finisher
-from worker.engine.letter import Letter
-from worker.engine.observer import Observer
-from worker.engine.running import Halt, Halted, Running, bounded, contained
-from worker.engine.supervisor import supervise
-from worker.engine.verdict import Job, Verdict
+from worker.engine.alarm import Alarm
+from worker.engine.attempts import Attempts, function_of
+from worker.engine.burials import Burials
+from worker.engine.claims import Claim, LaneNews
+from worker.engine.finisher import LINGER_S
+from worker.engine.parts import Parts
+from worker.engine.running import Halt, Running
+from worker.engine.verdict import Verdict
 from worker.settings import LaneSettings
 
 logger = logging.getLogger(__name__)
 
-Run = Callable[[str, Contract, int], Coroutine[Any, Any, str]]
-"""Carries a contract out: job id, contract, number of the run (from 1) -> outcome."""
-
 OFFER_PARKED_S = 5
 """Seconds between looks for parked jobs whose contract this release knows."""
-BURIALS = 100
-"""Dead jobs waiting for Postgres above which a lane claims no more."""
-LONGEST_BURIAL_DELAY = timedelta(seconds=5)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the lanes of one process share."""
-
-    redis: Redis
-    claims: Claims
-    finisher: Finisher
-    letters: DeadLetters
-    run: Run
-    observer: Observer
-    contracts: Mapping[str, type[Contract]]
 
 
 class LaneWorker(Worker):
@@ -76,7 +50,7 @@ class LaneWorker(Worker):
             job_deserializer=wire.deserialize,
         )
         super().__init__(
-            functions=[self._function(contract) for contract in parts.contracts.values()],
+            functions=[function_of(contract, parts.run) for contract in parts.contracts.values()],
             queue_name=wire.queue_name(parts.claims.settings, lane),
             redis_pool=redis,
             handle_signals=False,
@@ -88,10 +62,11 @@ class LaneWorker(Worker):
         self._running: dict[str, Running] = {}
         self._wake = asyncio.Event()
         self._looked: asyncio.Future[None] = self.loop.create_future()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._wake, self.loop)
+        self._attempts = Attempts(lane, parts, self.functions, self.job_tasks)
+        self._burials = Burials(parts.letters, self._wake.set)
         self.hungry = False
         """The last claim filled every slot: there may be more."""
-        self._burials = 0
         self._parked = 0
         self._offer_at = 0.0
         self._claiming = 0
@@ -136,7 +111,7 @@ class LaneWorker(Worker):
             self._claiming -= 1
             self._cancelled_early.clear()
         self.hungry = len(found.claims) >= free
-        self._set_alarm(found.next_due_s)
+        self._alarm.set(found.next_due_s)
         if not self.hungry:
             self._slots_freed(self)
 
@@ -151,7 +126,7 @@ class LaneWorker(Worker):
             self._running[claim.job_id].end(Halt.STOPPED)
 
     def _free(self) -> int:
-        return 0 if self._burials >= BURIALS else max(0, self.max_jobs - self.job_counter)
+        return 0 if self._burials.too_many else max(0, self.max_jobs - self.job_counter)
 
     def has_slots(self) -> bool:
         """Whether the lane could take a job now."""
@@ -177,7 +152,7 @@ class LaneWorker(Worker):
 
     def hear(self, news: LaneNews) -> None:
         """What upkeep found: the fallback for bells, what operators ask, jobs that another worker has now."""
-        self._set_alarm(news.next_due_s)
+        self._alarm.set(news.next_due_s)
         self.set_slots(news.slots or self.concurrency)
         self._parked = news.parked
         if news.parked and time.monotonic() >= self._offer_at:
@@ -194,18 +169,6 @@ class LaneWorker(Worker):
     def held(self) -> list[str]:
         """Ids of every job whose claim must be kept alive."""
         return list(self._running)
-
-    def _set_alarm(self, due_s: float | None) -> None:
-        if due_s is None:
-            return
-        if due_s <= 0:
-            self._wake.set()
-            return
-        at = self.loop.time() + due_s
-        if self._alarm is None or self._alarm.when() > at or self._alarm.when() <= self.loop.time():
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = self.loop.call_at(at, self._wake.set)
 
     # Stopping
 
@@ -226,8 +189,7 @@ class LaneWorker(Worker):
 
     async def close(self) -> None:
         """Leave what is left: its claims expire, and another worker rescues it."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.cancel()
         left = [*self.tasks.values(), *self.job_tasks.values()]
         for task in left:
             task.cancel()
@@ -240,7 +202,7 @@ class LaneWorker(Worker):
         running = self._running[job_id]
         try:
             try:
-                verdict = await self._judge(running)
+                verdict = await self._attempts.judge(running)
             finally:
                 self._leave_slot()
             if verdict is not None:
@@ -259,84 +221,14 @@ class LaneWorker(Worker):
         if self.hungry:
             self._wake.set()
 
-    async def _judge(self, running: Running) -> Verdict | None:
-        """None: the claim was lost, another worker decides."""
-        job = verdicts.read(self.lane, running.claim, self.parts.contracts)
-        if isinstance(job, Verdict):
-            self._tell("job_ended", job.kind, job.outcome, 0.0)
-            return job
-        self._tell("job_started", job.stored.kind, running.claim.waited_s)
-        started = time.monotonic()
-        verdict = await self._run(job, running.halt)
-        self._tell(
-            "job_ended", job.stored.kind, verdict.outcome if verdict else "lost", time.monotonic() - started
-        )
-        return verdict
-
-    async def _run(self, job: Job, halt: asyncio.Future[Halt]) -> Verdict | None:
-        job_id, function = job.claim.job_id, self.functions[job.stored.kind]
-        context = {"job_id": job_id, "job_try": job.attempt}
-        with tracing.resumed(job.stored.trace):  # the task's context goes on in the trace of who asked
-            work = self.loop.create_task(function.coroutine(context, job.contract), name=job.stored.kind)
-        self.job_tasks[job_id] = work
-        try:
-            outcome = await bounded(work, function.timeout_s or 0, halt)
-        except Defer as wish:
-            return verdicts.deferred(job, wish.after.total_seconds())
-        except Halted as halted:
-            return _halted(job, halted.reason)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a task raises
-            extra = {"job_id": job_id, "kind": job.stored.kind, "attempt": job.attempt}
-            logger.info("engine.job_failed", extra={**extra, "error": repr(error)[:500]})
-            return verdicts.failed(job, error)
-        else:
-            return verdicts.succeeded(job, outcome)
-        finally:
-            if self.job_tasks.get(job_id) is work:
-                del self.job_tasks[job_id]
-
     async def _carry_out(self, verdict: Verdict) -> None:
         if verdict.letter is not None:
-            await self._bury(verdict.letter)
+            await self._burials.bury(verdict.letter)
         end = verdict.finish
         if not await self.parts.finisher.finish(end):
             logger.warning("engine.claim_lost", extra={"lane": self.lane, "job_id": end.job_id})
         elif end.delay_s:
-            self._set_alarm(end.delay_s)
+            self._alarm.set(end.delay_s)
         self.jobs_complete += "done" in end.totals
         self.jobs_failed += "dead" in end.totals
         self.jobs_retried += "retried" in end.totals
-
-    async def _bury(self, letter: Letter) -> None:
-        # Postgres away: the claim is kept and renewed until the letter has committed (RACES 40).
-        self._burials += 1
-        try:
-            await supervise("burial", lambda: self.parts.letters.bury(letter), longest=LONGEST_BURIAL_DELAY)
-        finally:
-            self._burials -= 1
-            self._wake.set()
-        extra = {"lane": self.lane, "job_id": letter.job_id, "kind": letter.kind, "reason": letter.reason}
-        logger.warning("engine.job_dead", extra=extra)
-
-    def _tell(self, what: str, *facts: str | float) -> None:
-        try:
-            getattr(self.parts.observer, what)(self.lane, *facts)
-        except Exception:
-            logger.exception("engine.observer_raised", extra={"lane": self.lane, "told": what})
-
-    def _function(self, contract: type[Contract]) -> Function:
-        async def carry_out(ctx: dict[Any, Any], *args: Any, **_: Any) -> str:  # noqa: ANN401 - arq's
-            return await contained(self.parts.run(ctx["job_id"], args[0], ctx["job_try"]))
-
-        timeout_s = contract.timeout.total_seconds()
-        return Function(contract.kind, carry_out, timeout_s, 0, None, contract.retry.attempts)
-
-
-def _halted(job: Job, reason: Halt) -> Verdict | None:
-    match reason:
-        case Halt.STOPPED:
-            return verdicts.returned(job)
-        case Halt.CANCELLED:
-            return verdicts.cancelled(job)
-        case Halt.LOST:
-            return None

@@ -21,8 +21,9 @@ from worker.engine.claims import Claims
 from worker.engine.dead_letters import DeadLetters
 from worker.engine.doorbell import Doorbell
 from worker.engine.finisher import Finisher
-from worker.engine.lane import LaneWorker, Parts, Run
+from worker.engine.lane import LaneWorker
 from worker.engine.observer import Observer, Silent
+from worker.engine.parts import Parts, Run
 from worker.engine.running import CANCEL_GRACE_S
 from worker.engine.supervisor import supervise
 from worker.engine.upkeep import Upkeep

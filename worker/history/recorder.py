@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from jobs.contracts import CONTRACTS, Contract, Lane
 from jobs.domain import Domain
 from jobs.errors import Defer
-from worker.engine.lane import Run
 from worker.engine.letter import stored_name
+from worker.engine.parts import Run
 from worker.history.job_rows import JobRow
 from worker.history.series import Sample, name, wait_bucket
 
