@@ -320,7 +320,7 @@ CASES = (
     Case("two readers of a warm page, a writer", two_readers, setup=warmed),
     Case("a reader who reads again, a writer", read_again, setup=warmed),
     Case("a cold reader who reads again, a writer", read_again),
-    Case("two readers in one process, a writer", two_in_one_process, shared=SHARED),
+    Case("two readers in one process, a writer", two_in_one_process, shared=SHARED, at_most=900),
     Case("two readers in one process, late replies", two_in_one_process, shared=SHARED, late=SHARED),
     Case(
         "two readers in one warm process, late replies",
