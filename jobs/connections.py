@@ -8,8 +8,10 @@ word (a host that lost power, a rule that drops packets) is noticed within secon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from types import MappingProxyType
+from typing import Any
 
 from asyncpg.exceptions import (
     CannotConnectNowError,
@@ -26,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs.errors import DatabaseUnavailable
-from jobs.settings import Settings, require
+from jobs.settings import Settings, for_driver, require
 
 OLDEST_POSTGRES = 14
 QUERY_CANCELED = "57014"
@@ -37,9 +39,20 @@ LOOK_S = 15.0
 """For a short question, a connection that has to be replaced first included."""
 
 
+def engine_of(
+    url: str,
+    *,
+    connect_args: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,  # noqa: ANN401 - SQLAlchemy's
+) -> AsyncEngine:
+    """An engine as SQLAlchemy makes it, of a URL with libpq's options in it; what the URL says wins."""
+    place, told = for_driver(url)
+    return create_async_engine(place, connect_args={**connect_args, **told}, **options)
+
+
 def application_engine(settings: Settings) -> AsyncEngine:
     """The engine of services, outbox and worker: READ COMMITTED."""
-    engine = create_async_engine(
+    engine = engine_of(
         require(settings.database_url, "DATABASE_URL"),
         pool_size=settings.database.connections,
         max_overflow=0,
@@ -55,7 +68,7 @@ def application_engine(settings: Settings) -> AsyncEngine:
 
 def loader_engine(settings: Settings) -> AsyncEngine:
     """The loaders' engine: read-only, one snapshot for each load, statements bounded in time."""
-    engine = create_async_engine(
+    engine = engine_of(
         require(settings.database_url, "DATABASE_URL"),
         pool_size=settings.loaders.connections,
         max_overflow=0,

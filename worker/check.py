@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.connections import OLDEST_POSTGRES, database_errors
+from jobs.connections import OLDEST_POSTGRES, database_errors, engine_of
 from jobs.domain import Domain, load_domain
 from jobs.errors import DatabaseUnavailable, DeclarationError, SettingsError, StokerError
 from worker.migrate import MigrationsPending, pending
@@ -148,7 +148,7 @@ async def _database(settings: WorkerSettings, domain: Domain | None) -> list[Fin
     if settings.database_url is None:
         return []
     url = settings.database_url.get_secret_value()
-    engine = create_async_engine(url, connect_args={"timeout": PATIENCE_S})
+    engine = engine_of(url, connect_args={"timeout": PATIENCE_S})
     try:
         with database_errors():
             async with engine.connect() as connection:

@@ -19,9 +19,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from sqlalchemy import Connection, delete, insert, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.connections import database_errors
+from jobs.connections import database_errors, engine_of
 from jobs.domain import Domain
 from jobs.errors import StokerError
 from jobs.tables import installation
@@ -141,7 +141,7 @@ async def _name_installation(connection: AsyncConnection) -> str:
 
 @asynccontextmanager
 async def _transaction(database_url: str) -> AsyncIterator[AsyncConnection]:
-    engine = create_async_engine(database_url)
+    engine = engine_of(database_url)
     try:
         with database_errors():
             async with engine.begin() as connection:

@@ -6,6 +6,7 @@ is read at import: `load_settings()` does it, once, where a process starts.
 
 from jobs.settings.file import settings_file
 from jobs.settings.load import load_settings
+from jobs.settings.postgres import for_driver
 from jobs.settings.tables import (
     LONGEST_TTL_S,
     CacheSettings,
@@ -27,6 +28,7 @@ __all__ = [
     "QueueSettings",
     "Settings",
     "Table",
+    "for_driver",
     "load_settings",
     "require",
     "settings_file",

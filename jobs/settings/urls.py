@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from pydantic import SecretStr
 
 from jobs.errors import SettingsError
+from jobs.settings.postgres import checked
 
 REDIS_OPTIONS = frozenset({"db", "username", "password", "client_name"})
 TLS_OPTIONS = frozenset(
@@ -30,7 +31,7 @@ def asyncpg_url(url: str) -> str:
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
         msg = "must begin with postgresql:// or postgresql+asyncpg://"
         raise ValueError(msg)
-    return f"postgresql+asyncpg://{rest}"
+    return checked(f"postgresql+asyncpg://{rest}")
 
 
 def check_redis_url(url: str) -> None:

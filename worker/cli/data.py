@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs.connections import database_errors
+from jobs.connections import database_errors, engine_of
 from jobs.domain import Domain, SampleData, load_domain
 from jobs.errors import StokerError
 from jobs.settings import load_settings
@@ -117,7 +117,7 @@ async def _fill(database_url: str, domain: Domain, users: int | None, seed: int)
 
 
 async def _is_empty(database_url: str, sample: SampleData) -> bool:
-    engine = create_async_engine(database_url)
+    engine = engine_of(database_url)
     try:
         with database_errors():
             async with AsyncSession(engine) as opened:

@@ -19,10 +19,9 @@ from pathlib import Path
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from jobs import Domain
-from jobs.connections import database_errors
+from jobs.connections import database_errors, engine_of
 from jobs.settings import load_settings, require
 from worker import embedded
 from worker.demo.options import DemoOptions
@@ -160,7 +159,7 @@ def _divided(schedule: ScheduleSettings, time_scale: float) -> dict[str, float |
 
 
 async def _administer(url: str, statement: str) -> None:
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    engine = engine_of(url, isolation_level="AUTOCOMMIT")
     try:
         with database_errors():
             async with engine.connect() as connection:

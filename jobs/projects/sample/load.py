@@ -18,6 +18,8 @@ from jobs.projects.tables import metadata, users
 ROWS_PER_COPY = 10_000
 """Rows sent before progress is reported again."""
 MOST_USERS = 1_000_000
+NOT_OF_A_DSN = ("connect_timeout", "statement_cache_size", "prepared_statement_cache_size")
+"""Options of a database's URL that asyncpg would take for settings of the server."""
 
 
 async def is_empty(session: AsyncSession) -> bool:
@@ -36,8 +38,8 @@ async def load(
     if not 1 <= size <= MOST_USERS:
         raise BadRequest(f"sample data needs 1 to {MOST_USERS:,} users, not {size}", field="users")
     sample = Sample(seed, size, datetime.now(UTC))
-    dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(dsn)
+    url = make_url(database_url).set(drivername="postgresql").difference_update_query(NOT_OF_A_DSN)
+    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
     try:
         async with connection.transaction():
             await _refuse_filled(connection)

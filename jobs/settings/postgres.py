@@ -1,0 +1,85 @@
+"""The Postgres URL: which of libpq's options may stand behind its `?`, and how the driver is told of them.
+
+URLs come from hosts' panels and work in psql; asyncpg reads such options only from a DSN, and SQLAlchemy
+hands it none. What the driver cannot keep is refused by its name, never dropped, and no value is shown: a
+part of a URL may be a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+PLACE = frozenset({"host", "port", "user", "password", "database", "prepared_statement_cache_size"})
+"""Options that SQLAlchemy hands to the driver as they are."""
+FILES = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
+LIBPQ = FILES | frozenset(
+    """
+    sslmode sslpassword sslnegotiation ssl_min_protocol_version ssl_max_protocol_version application_name
+    options dbname passfile service target_session_attrs krbsrvname gsslib
+    """.split()  # noqa: SIM905 - reads better than a column of quotes
+)
+"""Options of libpq that asyncpg knows too, if they reach it in a DSN."""
+NUMBERS = {"statement_cache_size": "statement_cache_size", "connect_timeout": "timeout"}
+"""Options in whole numbers, and what the driver calls them."""
+CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
+}
+NO_URL = (
+    "is not of the form postgresql://user:password@host:5432/database; write what is special in a password "
+    "as %2F (/), %3F (?), %23 (#), %40 (@)"
+)
+
+
+def checked(url: str) -> str:
+    """The URL in libpq's words; raises ValueError, in a line that names the option that cannot be."""
+    parsed = _parsed(url)
+    for name, value in _options(parsed).items():
+        if name in FILES and not os.access(value, os.R_OK):
+            raise ValueError(f"{name} is no file that can be read")
+        if name in NUMBERS and not value.isdecimal():
+            raise ValueError(f"{name} must be a whole number")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}")
+        if name not in PLACE | LIBPQ | NUMBERS.keys():
+            shown = repr(name) if re.fullmatch(r"[a-z_]{1,40}", name) else "so named"
+            raise ValueError(f"takes no option {shown}: Stoker's driver, asyncpg, cannot keep it")
+    return url if "ssl" not in parsed.query else _without_ssl(parsed)
+
+
+def for_driver(url: str) -> tuple[URL, dict[str, Any]]:
+    """The URL without what SQLAlchemy does not know, and the same as arguments of asyncpg's `connect`."""
+    parsed = make_url(url)
+    given = _options(parsed)
+    arguments: dict[str, Any] = {NUMBERS[name]: int(given[name]) for name in NUMBERS.keys() & given}
+    if not arguments.get("timeout", 1):
+        del arguments["timeout"]  # libpq's word for no limit: the setting's counts
+    libpq = {name: given[name] for name in LIBPQ & given.keys()}
+    if libpq:
+        arguments["dsn"] = f"postgresql://?{urlencode(libpq)}"
+    return parsed.difference_update_query([*parsed.query.keys() - PLACE]), arguments
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # it shows what it could not read
+        raise ValueError(NO_URL) from None
+
+
+def _without_ssl(url: URL) -> str:
+    """With `sslmode` for `ssl`, which only SQLAlchemy's users write: one word, wherever it is read."""
+    spelt = url.difference_update_query(["ssl"]).update_query_dict({"sslmode": _options(url)["sslmode"]})
+    return spelt.render_as_string(hide_password=False)
+
+
+def _options(url: URL) -> dict[str, str]:
+    """By libpq's names; of one that is there twice the last counts."""
+    found = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
+    return {"sslmode" if name == "ssl" else name: value for name, value in found.items()}
