@@ -19,6 +19,8 @@ from jobs.cache.reads import noted
 
 READS_PENDING = 2_000
 """Entries of which one flush tells; who reads more of them in that time tells of a sample."""
+LONGEST_MEMBER = 1_000
+"""Bytes of view, scope and parameters up to which an entry is ranked: the sets are bounded in number only."""
 HITS_PENDING = 2_000
 """Plans whose hits are counted before they are summed up: nothing else may keep them."""
 COUNTERS_LIFE_MS = 90 * 86400 * 1000
@@ -56,7 +58,7 @@ class Accounting:
     def read(self, member: bytes, times: int = 1) -> None:
         """Note reads of an entry, as `write_key` writes it, for the ranking; of hits, `hit` does."""
         reads = self._reads
-        if member in reads or len(reads) < READS_PENDING:
+        if len(member) <= LONGEST_MEMBER and (member in reads or len(reads) < READS_PENDING):
             reads[member] = reads.get(member, 0) + times
 
     def count(self, view: str, what: str, amount: int = 1) -> None:
@@ -73,6 +75,7 @@ class Accounting:
 
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
         """Send what has been gathered; raises CacheUnavailable. Counts that were refused are kept."""
+        now_us = (await client.server()).now_us()
         self._sum_up_hits()
         counts, self._counts = self._counts, {}
         reads, self._reads = self._reads, {}
@@ -81,7 +84,7 @@ class Accounting:
             ("HINCRBY", keys.counters(view), *rest) for view, *rest in counted
         ]
         commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
-        commands += noted(client, keys, reads)
+        commands += noted(client, keys, reads, now_us)
         if not commands:
             return
         refused = counted

@@ -16,6 +16,9 @@ from jobs.errors import CacheUnavailable, StokerError
 
 Answers = list[Reading | StokerError]
 
+AT_ONCE = 500
+"""Requests that are looked up, and built, in one go: what they come to must fit into one call's deadline."""
+
 
 async def read_many(cache: Cache, asked: Sequence[Asked], *, reader: object = None) -> Answers:
     """One answer for each request, in order; an error stands where `Cache.read` would raise it."""
@@ -24,10 +27,26 @@ async def read_many(cache: Cache, asked: Sequence[Asked], *, reader: object = No
             return await _through_cache(cache, asked, reader)
         except CacheUnavailable as error:
             cache.breaker.trip(str(error))
+    return await _permitted_still(cache, asked, await _past_cache(cache, asked, reader), reader)
+
+
+async def _past_cache(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
     return await _answers(cache.read(*one, reader=reader) for one in asked)
 
 
 async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
+    answers: Answers = []
+    waited = False
+    for start in range(0, len(asked), AT_ONCE):
+        waited |= start > 0
+        some, they_waited = await _group(cache, asked[start : start + AT_ONCE], reader)
+        answers += some
+        waited |= they_waited
+    return await _permitted_still(cache, asked, answers, reader) if waited else answers
+
+
+async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[Answers, bool]:
+    """Answers, and whether one of them had to wait while others were there."""
     wanted = [_permitted(cache, one, reader) for one in asked]
     plans = [one for one in wanted if not isinstance(one, StokerError)]
     looks = await cache.look(plans)
@@ -40,12 +59,26 @@ async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -
             again._replace(cause=look.found.miss) if look.missing() else again
             for look, again in zip(looks, await cache.look(plans), strict=True)
         ]
+    waits = not all(cache.is_at_hand(look, reader) for look in looks)
     concluded = await _answers(cache.conclude(look, reader) for look in looks)
     for one in concluded:
         if isinstance(one, CacheUnavailable):
             raise one  # it went away while some waited: no answer of an entry, and SQL has all of them
     answers = iter(concluded)
-    return [one if isinstance(one, StokerError) else next(answers) for one in wanted]
+    return [one if isinstance(one, StokerError) else next(answers) for one in wanted], waits
+
+
+async def _permitted_still(cache: Cache, asked: Sequence[Asked], answers: Answers, reader: object) -> Answers:
+    """The answers, without what the reader lost the right to while the last of them was built (RACES 23)."""
+    guards = [
+        cache.plan(*one, reader=reader).guard if isinstance(answer, Reading) else None
+        for one, answer in zip(asked, answers, strict=True)
+    ]
+    refused = await cache.rights.refusals([guard for guard in guards if guard is not None], reader)
+    return [
+        refused.get(guard, answer) if guard is not None else answer
+        for guard, answer in zip(guards, answers, strict=True)
+    ]
 
 
 def _permitted(cache: Cache, one: Asked, reader: object) -> Plan | StokerError:

@@ -103,6 +103,10 @@ class CacheClient:
             connection = self._free() or await self._connect()
             return Answer(await connection.send(packed, 1), connection.server)
 
+    async def server(self) -> ServerRun:
+        """The server that answers now, and its clock; raises CacheUnavailable."""
+        return (self._free() or await self._connect()).server
+
     async def close(self) -> None:
         """Close every connection; calls under way fail."""
         for opening in (self._opening, self._adding):

@@ -19,7 +19,7 @@ from itertools import groupby
 from jobs.cache.accounting import Accounting
 from jobs.cache.catalog import Catalog
 from jobs.cache.detached import Detached
-from jobs.cache.envelope import Envelope, etag_of, pack
+from jobs.cache.envelope import LARGEST_BODY_BYTES, Envelope, etag_of, pack
 from jobs.cache.keys import EntryNames
 from jobs.cache.loads import Loads
 from jobs.cache.question import Question
@@ -64,10 +64,14 @@ class Filler:
         self._detached = detached
         self._flights: dict[tuple[str, bytes, bytes], asyncio.Task[list[Filled]]] = {}
 
+    def names(self, key: EntryKey) -> EntryNames:
+        """The entry's keys in Redis."""
+        return self.store.keys.entry(key, self.catalog.view(key.view).version)
+
     async def fill(self, key: EntryKey) -> Filled:
         """The value of an entry for a reader that missed; raises CacheUnavailable or the loader's error."""
         view = self.catalog.view(key.view)
-        names = self.store.keys.entry(key, view.version)
+        names = self.names(key)
         give_up = time.monotonic() + self._settings.cache.lease_wait_s
         wait_s = FIRST_WAIT_S
         while True:
@@ -93,7 +97,7 @@ class Filler:
 
         Raises CacheUnavailable or the loader's error. Entries that others are building are left to them.
         """
-        names = {key: self.store.keys.entry(key, self.catalog.view(key.view).version) for key in keys}
+        names = {key: self.names(key) for key in keys}
         outcomes: dict[EntryKey, Outcome] = {}
         # What Redis holds: it may have evicted what is still kept near here.
         found = await self.store.peek(Question(names.values()))
@@ -181,6 +185,10 @@ class Filler:
             if body is None:  # gone, perhaps while this was queued: nothing is stored (RACES 29)
                 filled.append(Filled(None, Outcome.GONE))
                 continue
+            if len(body) > LARGEST_BODY_BYTES:  # no reader would take it for one of ours
+                logger.warning("fill.too_large", extra={"entry": str(key), "bytes": len(body)})
+                filled.append(Filled(Content.built(body), Outcome.NOT_KEPT))
+                continue
             envelope, life = self._envelope(view, claim, body, created_us, loaded.build_us)
             to_store.append((claim, envelope, life))
             filled.append(Filled(Content(body, envelope.etag, envelope), Outcome.STORED))
@@ -194,13 +202,19 @@ class Filler:
         to_store: list[tuple[Claim, Envelope, timedelta]],
     ) -> list[Filled]:
         await self._release(
-            [claim for (_, claim), one in zip(claims, filled, strict=True) if one.content is None]
+            [
+                claim
+                for (_, claim), one in zip(claims, filled, strict=True)
+                if one.outcome is not Outcome.STORED
+            ]
         )
         try:
             outcomes = iter(await self.store.store(to_store) if to_store else [])
         except CacheUnavailable:
             outcomes = iter([Outcome.NOT_KEPT] * len(to_store))  # its caller gets the value all the same
-        kept = [one if one.content is None else Filled(one.content, next(outcomes)) for one in filled]
+        kept = [
+            Filled(one.content, next(outcomes)) if one.outcome is Outcome.STORED else one for one in filled
+        ]
         for one in kept:
             self.accounting.count(view.name, one.outcome)
         stored_bytes = sum(len(envelope.packed) for _, envelope, _ in to_store)

@@ -10,19 +10,16 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 
-from pydantic_core import from_json
-
 from jobs.cache.breaker import Breaker
 from jobs.cache.fill import Filler
-from jobs.cache.keys import EntryNames
 from jobs.cache.look import Look, Params
 from jobs.cache.plan import Plan
 from jobs.cache.question import Question
 from jobs.cache.reading import Content, Miss, Reading, State
 from jobs.cache.reads import write_key
+from jobs.cache.rights import Rights, names
 from jobs.cache.store import Found
 from jobs.cache.view import Access, EntryKey, View
-from jobs.contracts import Outcome
 from jobs.errors import CacheUnavailable, Forbidden, NotFound
 
 AskRefresh = Callable[[EntryKey], None]
@@ -41,6 +38,7 @@ class Cache:
         self.catalog = filler.catalog
         self.store = filler.store
         self.accounting = filler.accounting
+        self.rights = Rights(filler, breaker)
         self._ask_refresh = ask_refresh
         self._kept_plan = lru_cache(maxsize=PLANS_KEPT)(self._plan)
 
@@ -93,7 +91,7 @@ class Cache:
         plan, found, guard, cause = look
         role = None
         if plan.guard is not None and guard is not None:
-            role = await self._role(plan.guard, guard, reader)
+            role = await self.rights.role(plan.guard, guard, reader)
         guard_missed = guard is not None and guard.miss is not None
         cause = found.miss or cause
         if cause is None and not guard_missed:
@@ -106,6 +104,12 @@ class Cache:
         if found.miss is not None:
             return await self._after_miss(plan, found.miss, reader)
         return self._answer(plan.key, found, State.MISS, role)
+
+    def is_at_hand(self, look: Look, reader: object) -> bool:
+        """Whether `conclude` answers from what was found, and waits for nothing."""
+        guard = look.found_guard
+        permitted = guard is None or names(guard, reader)
+        return look.found.miss is None and permitted
 
     def _answer(self, key: EntryKey, found: Found, state: State, role: str | None) -> Reading:
         """A reading of what Redis held; `found` has an envelope."""
@@ -132,8 +136,8 @@ class Cache:
         # Time has passed: the reader may have been removed meanwhile (RACES 23).
         role = None
         if plan.guard is not None:
-            [found] = await self.store.fetch(Question([self._names(plan.guard)]))
-            role = await self._role(plan.guard, found, reader)
+            [found] = await self.store.fetch(Question([self.filler.names(plan.guard)]))
+            role = await self.rights.role(plan.guard, found, reader)
         if filled.content is None:
             raise NotFound(f"{plan.key} does not exist")
         return Reading(filled.content, State.MISS, cause=cause, role=role)
@@ -147,7 +151,7 @@ class Cache:
             return None
         role = None
         if plan.guard is not None and look.found_guard is not None:
-            role = await self._role(plan.guard, look.found_guard, reader)
+            role = await self.rights.role(plan.guard, look.found_guard, reader)
         self.accounting.count(plan.view.name, "stale")
         return self._answer(plan.key, look.found, State.STALE, role)
 
@@ -155,46 +159,20 @@ class Cache:
         self.accounting.count(plan.view.name, f"miss_{Miss.BYPASS}")
         loaded = await self.filler.loads.load_without_stamp(plan.view, plan.key)
         # After the load, which may have waited: the reader may have been removed meanwhile (RACES 23).
-        role = await self._role_in_sql(plan.guard, reader) if plan.guard else None
+        role = await self.rights.role_in_sql(plan.guard, reader) if plan.guard else None
         body = loaded.bodies.get(plan.key)
         if body is None:
             raise NotFound(f"{plan.key} does not exist")
         return Reading(Content.built(body), State.BYPASS, cause=Miss.BYPASS, role=role)
 
-    async def _role(self, guard: EntryKey, found: Found, reader: object) -> str:
-        """The reader's role; an entry that refuses is confirmed in SQL, and refusals are not cached."""
-        roles = found.content
-        if found.miss is not None:
-            self.accounting.count(guard.view, f"miss_{found.miss}")
-            filled = await self.filler.fill(guard)
-            if filled.outcome is not Outcome.STORED:
-                # Overtaken, or not kept: what it says may be from before a removal that is done (RACES 23).
-                return await self._role_in_sql(guard, reader)
-            roles = filled.content
-        role = _named(roles, reader) if roles is not None else None
-        return role if role is not None else await self._role_in_sql(guard, reader)
-
-    async def _role_in_sql(self, guard: EntryKey, reader: object) -> str:
-        loaded = await self.filler.loads.load_without_stamp(self.catalog.view(guard.view), guard)
-        body = loaded.bodies.get(guard)
-        if body is None:
-            raise NotFound(f"{guard.scope} does not exist")
-        role = from_json(body).get(str(reader))
-        if role is None:
-            raise Forbidden(f"{guard.scope} is not for this reader")
-        return str(role)
-
     def _plan(self, key: EntryKey) -> Plan:
         view = self.catalog.view(key.view)
         guard = self._guard(view, key)
-        names = [self._names(one) for one in (key, guard) if one is not None]
+        names = [self.filler.names(one) for one in (key, guard) if one is not None]
         # Who may read is never taken from before: neither the right to this entry, nor one read by itself.
         rights = guard is not None or view.name in self.catalog.access_views
         question = Question(names, may_go_unasked=self.store.unasked.on and not rights)
         return Plan(view, key, guard, question, write_key(key))
-
-    def _names(self, key: EntryKey) -> EntryNames:
-        return self.store.keys.entry(key, self.catalog.view(key.view).version)
 
     def _guard(self, view: View, key: EntryKey) -> EntryKey | None:
         return EntryKey(view.access_view, key.scope) if view.access is Access.MEMBERS else None
@@ -202,11 +180,3 @@ class Cache:
 
 def _look(plan: Plan, found: Sequence[Found]) -> Look:
     return Look(plan, found[0], found[1] if plan.guard is not None else None)
-
-
-def _named(roles: Content, reader: object) -> str | None:
-    try:
-        role: str | None = roles.decoded.get(str(reader))
-    except (ValueError, AttributeError):
-        return None  # forged, checksum and all: SQL knows
-    return role

@@ -7,7 +7,6 @@ correctness. Everything here raises CacheUnavailable.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
@@ -26,10 +25,15 @@ ENTRIES_PER_CALL = 500
 """Entries in one run of the script: short enough not to hold up readers."""
 
 
-def noted(client: CacheClient, keys: KeySpace, reads: Mapping[bytes, int]) -> list[tuple[object, ...]]:
-    """The commands that note reads, given how often each member was read since the last time."""
+def noted(
+    client: CacheClient, keys: KeySpace, reads: Mapping[bytes, int], now_us: int
+) -> list[tuple[object, ...]]:
+    """The commands that note reads, given how often each member was read since the last time.
+
+    The time is the server's, as that of entries is: hosts' clocks differ.
+    """
     script, names = client.script("reads.lua"), (keys.reads, keys.heat)
-    shared = (f"{time.time():.3f}", HALF_LIFE_S, READS_KEPT, READS_LIFE_MS)
+    shared = (f"{now_us / 1e6:.3f}", HALF_LIFE_S, READS_KEPT, READS_LIFE_MS)
     pairs = iter(reads.items())
     commands = []
     while some := list(islice(pairs, ENTRIES_PER_CALL)):
@@ -44,7 +48,10 @@ async def hottest(client: CacheClient, keys: KeySpace, limit: int) -> list[tuple
     """
     answer = await client.call(("ZRANGE", keys.heat, 0, limit - 1, "REV", "WITHSCORES"))
     members, heats = answer.first()[::2], answer.first()[1::2]
-    found = [(parse_key(member), _reads(float(heat))) for member, heat in zip(members, heats, strict=True)]
+    now_s = answer.server.now_us() / 1e6
+    found = [
+        (parse_key(member), _reads(float(heat), now_s)) for member, heat in zip(members, heats, strict=True)
+    ]
     return [(key, reads) for key, reads in found if key is not None]
 
 
@@ -52,9 +59,10 @@ async def recently_read(
     client: CacheClient, keys: KeySpace, within_s: float, limit: int
 ) -> list[tuple[EntryKey, float]]:
     """Entries read in the last seconds, the latest first, each with its last read (seconds since 1970)."""
+    since = (await client.server()).now_us() / 1e6 - within_s
     answer = await client.call(
         (
-            *("ZRANGE", keys.reads, "+inf", time.time() - within_s),
+            *("ZRANGE", keys.reads, "+inf", since),
             *("BYSCORE", "REV", "LIMIT", 0, limit, "WITHSCORES"),
         )
     )
@@ -66,7 +74,10 @@ async def recently_read(
 async def last_reads(
     client: CacheClient, keys: KeySpace, entries: Sequence[EntryKey]
 ) -> dict[EntryKey, float | None]:
-    """When entries were last read (seconds since 1970), None for those not remembered; the hottest first."""
+    """When entries were last read, in the server's seconds since 1970; the hottest first.
+
+    None for those that are not remembered.
+    """
     if not entries:
         return {}
     members = [write_key(key) for key in entries]
@@ -92,5 +103,5 @@ def parse_key(member: bytes) -> EntryKey | None:
     return EntryKey(view, Scope(kind, scope_id), params)
 
 
-def _reads(heat: float) -> float:
-    return math.exp2(min(60.0, (heat - time.time()) / HALF_LIFE_S))
+def _reads(heat: float, now_s: float) -> float:
+    return math.exp2(min(60.0, (heat - now_s) / HALF_LIFE_S))

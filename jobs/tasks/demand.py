@@ -7,7 +7,6 @@ costs a build or a miss, never a wrong value.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from jobs.cache.reads import last_reads
@@ -20,11 +19,11 @@ async def in_demand(stoker: Stoker, keys: Sequence[EntryKey]) -> list[EntryKey]:
 
     The entry that guards others is in demand when one of these is: a hit needs both.
     """
-    store, domain = stoker.cache.store, stoker.domain
+    store = stoker.cache.store
     read_at = await _last_reads(stoker, keys)
-    now = time.time()
+    now = (await store.client.server()).now_us() / 1e6
     live = [key for key, at in read_at.items() if now - at < stoker.ttl(key.view).total_seconds()]
-    names = [store.keys.entry(key, domain.view(key.view).version) for key in live]
+    names = [stoker.cache.filler.names(key) for key in live]
     # Processes tell of reads with their next flush: what was built since the last but one may have been read.
     margin_s = 2 * stoker.settings.cache.stats_flush_s
     built_at = await store.built_at(names)

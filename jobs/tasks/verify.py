@@ -121,7 +121,7 @@ async def _check(
 async def _held(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, Found]:
     """What Redis holds and would be served now."""
     store = stoker.cache.store
-    names = [store.keys.entry(key, stoker.domain.view(key.view).version) for key in keys]
+    names = [stoker.cache.filler.names(key) for key in keys]
     found = await store.peek(Question(names))
     return {key: one for key, one in zip(keys, found, strict=True) if one.miss is None}
 

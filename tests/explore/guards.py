@@ -110,7 +110,7 @@ async def _after_miss_unasked(self: Cache, plan: Plan, cause: Miss, _reader: obj
 
 
 async def _from_sql_asked_before(self: Cache, plan: Plan, reader: object) -> Reading:
-    role = await self._role_in_sql(plan.guard, reader) if plan.guard else None
+    role = await self.rights.role_in_sql(plan.guard, reader) if plan.guard else None
     body = (await self.filler.loads.load_without_stamp(plan.view, plan.key)).bodies[plan.key]
     return Reading(Content.built(body), State.BYPASS, role=role)
 

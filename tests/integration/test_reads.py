@@ -11,6 +11,7 @@ import jobs.cache.reads
 from jobs import EntryKey, Scope
 from jobs.cache.accounting import Accounting, read_counters
 from jobs.cache.client import CacheClient
+from jobs.cache.connection import ServerRun
 from jobs.cache.keys import KeySpace
 from jobs.cache.plan import Plan
 from jobs.cache.question import Question
@@ -22,19 +23,16 @@ NOTES = Notes().domain
 
 
 class Clock:
-    """The wall clock of what is noted, put forward by the test."""
+    """The server's clock, put forward by the test."""
 
     def __init__(self) -> None:
         self.now_s = time.time()
-
-    def time(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(jobs.cache.reads, "time", clock)
+    monkeypatch.setattr(ServerRun, "now_us", lambda _: round(clock.now_s * 1e6))
     return clock
 
 

@@ -18,6 +18,7 @@ from jobs import (
     Reading,
     ScopeKind,
     Stoker,
+    StokerError,
     View,
 )
 from jobs.cache.look import Asked
@@ -186,3 +187,55 @@ async def test_a_member_removed_while_a_batch_is_built_does_not_get_what_was_cac
         answers = await batch
     shown = [answer.value for answer in answers if isinstance(answer, Reading)]
     never(f"a removed member was shown {shown}", happened=bool(shown))
+
+
+@race("access looked at again when all of a batch is built")
+async def test_who_loses_a_right_while_the_rest_of_a_batch_is_built_is_not_shown_the_entry(
+    world: World,
+) -> None:
+    """Row 23. What was there at once waits for what another process builds, and is looked at again then."""
+    process, other = await world.warmed(), await world.process()
+    await _another_note(world)
+    loader = other.notes.hold_before("summary")
+    world.begin(other.read(2, "summary"))
+    await loader.reached.wait()
+    batch = world.begin(process.stoker.read_many([Asked("detail", 1), Asked("summary", 2)], reader=1))
+    for _ in range(
+        2
+    ):  # before its second look it would see the removal there; it asks for the lease after both
+        asking = process.cache_link.hold_request(process.digest("begin"))
+        await asking.reached.wait()
+        asking.release()
+    await world.remove_member()
+    loader.release()
+    await _shows_the_other_alone(batch)
+
+
+@race("access looked at again when all of a batch is built")
+async def test_who_loses_a_right_while_the_rest_of_a_batch_comes_from_sql_is_not_shown_the_entry(
+    world: World,
+) -> None:
+    """Row 23. The same past the cache: what SQL said of one entry is old when the last one is there."""
+    process = world.first
+    await _another_note(world)
+    process.stoker.cache.breaker.trip("a test says so")
+    slow, right = process.notes.hold_before("summary"), process.notes.hold_after("access")
+    batch = world.begin(process.stoker.read_many([Asked("detail", 1), Asked("summary", 2)], reader=1))
+    await slow.reached.wait()
+    await right.reached.wait()
+    await world.sql("DELETE FROM note_members WHERE note_id = 1")
+    right.release()
+    slow.release()
+    await _shows_the_other_alone(batch)
+
+
+async def _another_note(world: World) -> None:
+    await world.sql("INSERT INTO notes VALUES (2, 'slow')")
+    await world.sql("INSERT INTO note_members VALUES (2, 1)")
+
+
+async def _shows_the_other_alone(batch: Awaitable[Sequence[Reading | StokerError]]) -> None:
+    async with patience("the batch was not answered"):
+        answers = await batch
+    shown = [answer.value for answer in answers if isinstance(answer, Reading)]
+    never(f"a removed member was shown {shown}", happened=len(shown) != 1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 import pytest
 
-import jobs.cache.reads
-import jobs.tasks.demand
 import jobs.tasks.warm
+from jobs.cache.connection import ServerRun
 from jobs.contracts import KeepWarm, Lane
 from tests.races.world import World
 
@@ -40,12 +39,11 @@ async def test_what_nobody_has_read_for_a_life_is_left_to_expire(
 ) -> None:
     await _read_then_evicted(world, note1=2)
     process = await world.process(cache={"ttl_s": {"detail": 100}})
-    monkeypatch.setattr(jobs.tasks.demand, "time", _Later(101))
-    await process.task(KeepWarm())
-    assert await world.kept() is None
-    monkeypatch.setattr(jobs.tasks.demand, "time", _Later(99))
-    await process.task(KeepWarm())
-    assert await world.kept() is not None
+    for seconds, is_built in ((101, False), (50, True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(ServerRun, "now_us", _later(seconds))
+            await process.task(KeepWarm())
+        assert (await world.kept() is not None) == is_built
 
 
 async def test_what_guards_an_entry_is_kept_warm_with_it(world: World) -> None:
@@ -60,10 +58,12 @@ async def test_what_nobody_has_read_since_it_was_built_is_not_built_again(
     world: World, monkeypatch: pytest.MonkeyPatch, noted_s: int
 ) -> None:
     """Reads are told of with the next flush: what is older than two of them was before the build."""
-    monkeypatch.setattr(jobs.cache.reads, "time", _Later(noted_s))
     process = await world.process(cache={"stats_flush_s": 2})
     await world.warmed(process)
-    await process.stoker.accounting.flush(process.stoker.cache.store.client, process.stoker.cache.store.keys)
+    store = process.stoker.cache.store
+    with monkeypatch.context() as patch:
+        patch.setattr(ServerRun, "now_us", _later(noted_s))
+        await process.stoker.accounting.flush(store.client, store.keys)
     await world.write()
     await process.apply()
     is_asked = await process.stoker.queue.waits(Lane.REFRESH)
@@ -73,11 +73,7 @@ async def test_what_nobody_has_read_since_it_was_built_is_not_built_again(
     assert is_asked == built_again
 
 
-class _Later:
-    """The wall clock, so many seconds on."""
-
-    def __init__(self, by_s: float) -> None:
-        self._by_s = by_s
-
-    def time(self) -> float:
-        return time.time() + self._by_s
+def _later(by_s: float) -> Callable[[ServerRun], int]:
+    """The server's clock, so many seconds on."""
+    now_us = ServerRun.now_us
+    return lambda server: now_us(server) + round(by_s * 1_000_000)

@@ -18,6 +18,7 @@ from jobs.cache.plan import Plan
 from jobs.cache.question import Question
 from jobs.cache.read import Cache
 from jobs.cache.reading import Content, Miss
+from jobs.cache.rights import Rights
 from jobs.cache.store import Found, Store
 from tests.races.guards.away import Patch, Removal, both, replaced
 from tests.races.guards.server import COMPARED_BY_STORE
@@ -83,7 +84,7 @@ async def _unchecked_stale(self: Cache, plan: Plan, _reader: object) -> Reading 
 
 
 async def _checked_before_sql(self: Cache, plan: Plan, reader: object) -> Reading:
-    role = await self._role_in_sql(plan.guard, reader) if plan.guard else None
+    role = await self.rights.role_in_sql(plan.guard, reader) if plan.guard else None
     body = (await self.filler.loads.load_without_stamp(plan.view, plan.key)).bodies[plan.key]
     return Reading(Content.built(body), State.BYPASS, role=role)
 
@@ -99,17 +100,17 @@ def _fetched_one_by_one(patch: Patch) -> None:
     patch.setattr(Store, "fetch", fetched)
 
 
-async def _overtaken_believed(self: Cache, guard: EntryKey, found: Found, reader: object) -> str:
+async def _overtaken_believed(self: Rights, guard: EntryKey, found: Found, reader: object) -> str:
     content = found.content if found.miss is None else (await self.filler.fill(guard)).content
     role = content.decoded.get(str(reader)) if content is not None else None
-    return str(role) if role is not None else await self._role_in_sql(guard, reader)
+    return str(role) if role is not None else await self.role_in_sql(guard, reader)
 
 
 def _access_revived(patch: Patch) -> None:
     patch.setattr(Catalog, "access_views", frozenset())
 
 
-async def _refused_unasked(self: Cache, guard: EntryKey, found: Found, reader: object) -> str:
+async def _refused_unasked(self: Rights, guard: EntryKey, found: Found, reader: object) -> str:
     content = found.content if found.miss is None else (await self.filler.fill(guard)).content
     role = content.decoded.get(str(reader)) if content is not None else None
     if role is None:
@@ -126,6 +127,10 @@ async def _incomplete_looked_at_again(cache: Cache, asked: Sequence[Asked], read
     return await jobs.cache.batch._answers(cache.conclude(look, reader) for look in looks)
 
 
+async def _all_as_they_came(_: Cache, _asked: object, answers: Answers, _reader: object) -> Answers:
+    return answers
+
+
 GUARDS: Mapping[str, Removal] = {
     "stamps compared by the read": judging(stamps=False),
     "stamps": both(COMPARED_BY_STORE, judging(stamps=False)),
@@ -136,13 +141,16 @@ GUARDS: Mapping[str, Removal] = {
     "stamps read before a near entry is served": _near_unasked,
     "access checked on every read": replaced(Cache, "_guard", lambda *_: None),
     "access checked after a wait": replaced(Cache, "_after_miss", _unchecked_after_miss),
+    "access looked at again when all of a batch is built": replaced(
+        jobs.cache.batch, "_permitted_still", _all_as_they_came
+    ),
     "access looked at again after a batch has waited": replaced(
         jobs.cache.batch, "_through_cache", _incomplete_looked_at_again
     ),
     "access checked before a stale answer": replaced(Cache, "_stale", _unchecked_stale),
     "access checked after SQL": replaced(Cache, "_from_sql", _checked_before_sql),
     "access read with what it guards": _fetched_one_by_one,
-    "rights loaded again when they were overtaken": replaced(Cache, "_role", _overtaken_believed),
+    "rights loaded again when they were overtaken": replaced(Rights, "role", _overtaken_believed),
     "no fail-safe for access": _access_revived,
-    "refusals confirmed in SQL": replaced(Cache, "_role", _refused_unasked),
+    "refusals confirmed in SQL": replaced(Rights, "role", _refused_unasked),
 }
