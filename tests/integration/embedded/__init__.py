@@ -1,0 +1,1 @@
+"""The servers that Stoker runs itself."""
