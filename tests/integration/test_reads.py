@@ -9,7 +9,7 @@ import pytest
 
 import jobs.cache.reads
 from jobs import EntryKey, Scope
-from jobs.cache.accounting import Accounting, read_counters
+from jobs.cache.accounting import LONGEST_MEMBER, Accounting, read_counters
 from jobs.cache.client import CacheClient
 from jobs.cache.connection import ServerRun
 from jobs.cache.keys import KeySpace
@@ -109,6 +109,14 @@ async def test_no_more_than_the_hottest_are_kept(
     monkeypatch.setattr(jobs.cache.reads, "ENTRIES_PER_CALL", 2)
     await read(client, keys, note1=1, note2=2, note3=3, note4=4, note5=5)
     assert await ranked(client, keys) == [("5", 5.0), ("4", 4.0)]
+
+
+async def test_what_takes_too_much_room_is_not_ranked(client: CacheClient, keys: KeySpace) -> None:
+    accounting = Accounting()
+    accounting.read(write_key(key(1)))
+    accounting.read(write_key(key(2)._replace(params="x" * LONGEST_MEMBER)))
+    await accounting.flush(client, keys)
+    assert await ranked(client, keys) == [("1", 1.0)]
 
 
 async def test_last_reads_come_hottest_first(client: CacheClient, keys: KeySpace, clock: Clock) -> None:
