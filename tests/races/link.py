@@ -56,6 +56,7 @@ class Link:
         self._url = urlsplit(url)
         self._traps: list[Trap] = []
         self._writers: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._is_cut = False
@@ -101,6 +102,11 @@ class Link:
         """Let connections through again."""
         self._is_cut = False
         self._thaw.set()
+
+    def say(self, data: bytes) -> None:
+        """Let every client hear what it has not asked for."""
+        for client in self._clients:
+            client.write(data)
 
     def let_go(self) -> None:
         """Hold nothing any more: a test that ended early has left somebody waiting."""
@@ -154,6 +160,7 @@ class Link:
         self.connected += 1
         server_reader, server_writer = await self._connect()
         self._writers |= {writer, server_writer}
+        self._clients.add(writer)
         sprung: list[Trap] = []
         up = asyncio.create_task(self._requests(reader, server_writer, writer, sprung))
         down = asyncio.create_task(self._replies(server_reader, writer, sprung))
@@ -166,6 +173,7 @@ class Link:
             await asyncio.gather(up, down, return_exceptions=True)
             self._pumps -= {up, down}
             self._writers -= {writer, server_writer}
+            self._clients.discard(writer)
             for each in (writer, server_writer):
                 each.transport.abort()
 

@@ -24,6 +24,9 @@ from tests.races.world import Process, World, never, patience
 
 QUICKLY_S = 0.2
 """For an answer that never comes."""
+_REASON = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+LAST_WORDS = b"E" + (len(_REASON) + 4).to_bytes(4) + _REASON
+"""An ErrorResponse of Postgres' protocol."""
 
 
 class Wired:
@@ -121,3 +124,16 @@ async def test_a_statement_without_an_end_does_not_hold_its_caller(world: World)
         with pytest.raises(DatabaseUnavailable):
             async with process.stoker.session() as session:
                 await session.execute(text("SELECT pg_sleep(60)"))
+
+
+@race()
+async def test_a_postgres_that_has_said_its_last_words_does_not_fail_who_asks_next(
+    world: World, wired: Wired
+) -> None:
+    """Row 27. An idle connection has heard that its server goes, and not yet that it is gone."""
+    await world.warmed()
+    await world.write("v2")
+    wired.link.say(LAST_WORDS)
+    await world.must_show("v1")  # round trips: the words have arrived by then
+    assert await wired.process.apply() == 1
+    await world.must_show("v2")
