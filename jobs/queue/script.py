@@ -1,11 +1,12 @@
 """Lua scripts by their digest, and the one place where errors of the queue Redis are translated.
 
-When Redis does not answer, is full, read-only or still loading, callers see QueueUnavailable.
+When Redis does not answer, or answers that it cannot or may not do it, callers see QueueUnavailable.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha1
@@ -14,15 +15,24 @@ from typing import Any
 
 import redis as sync_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.errors import QueueUnavailable
 from jobs.settings import QueueSettings
 
 Argument = str | bytes | int
-REFUSALS = ("MISCONF", "MASTERDOWN", "NOREPLICAS", "READONLY", "LOADING")
-"""How answers begin of a Redis that cannot take a write now but may later."""
+REFUSAL = re.compile(
+    # A Redis before 7 wraps what a command inside a script was told.
+    r"(?:^|: -)(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|READONLY|TRYAGAIN) "
+)
+"""In answers of a Redis that cannot do it now, or may not: the call itself is right."""
 
 
 class Script:
@@ -55,7 +65,7 @@ async def answering(within_s: float) -> AsyncIterator[None]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Translate the driver's errors of a Redis that is away or refuses writes into QueueUnavailable."""
+    """Translate the driver's errors of a Redis that is away or refuses into QueueUnavailable."""
     try:
         yield
     except OutOfMemoryError as error:
@@ -65,6 +75,7 @@ def translated() -> Iterator[None]:
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:  # TimeoutError is an OSError
         raise QueueUnavailable(f"the queue Redis does not answer: {type(error).__name__}: {error}") from error
     except ResponseError as error:
-        if isinstance(error, ReadOnlyError) or str(error).startswith(REFUSALS):
-            raise QueueUnavailable(f"the queue Redis takes no writes now: {error}") from error
+        # Of these two the driver has taken the first word away.
+        if isinstance(error, ReadOnlyError | NoPermissionError) or REFUSAL.search(str(error)):
+            raise QueueUnavailable(f"the queue Redis refuses: {error}") from error
         raise

@@ -1,0 +1,77 @@
+"""A queue Redis that answers, but will not: to those who ask for work it is away, as one that is down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from jobs.contracts import Lane, Relay
+from jobs.enqueue import Queue
+from jobs.errors import QueueUnavailable
+from jobs.ring import Ringer
+from jobs.settings import QueueSettings
+from worker.api.rates import Rate
+from worker.embedded.valkey import Valkey
+
+SPIN = "while true do end"
+BUSY = "BUSY"
+NO_SCRIPTS = ("ACL", "SETUSER", "limited", "on", ">word", "~*", "&*", "+@all", "-eval", "-evalsha", "-set")
+
+
+@pytest.fixture
+async def refusing(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> AsyncIterator[Queue]:
+    """A queue on a server of its own that runs somebody's endless script, or allows its user no scripts."""
+    server = Valkey("refusing", tmp_path / "data", tmp_path, tmp_path / "log", ["--save", ""])
+    await asyncio.to_thread(server.start)
+    operator = Redis.from_url(server.url)
+    url, spinning = server.url, None
+    if request.param == BUSY:
+        await operator.config_set("busy-reply-threshold", 1)
+        spinning = asyncio.create_task(operator.execute_command("EVAL", SPIN, 0))
+        await _refused(server.url)
+    else:
+        await operator.execute_command(*NO_SCRIPTS)
+        url += f"{'&' if '?' in url else '?'}username=limited&password=word"
+    queue = Queue.from_url(url, QueueSettings(prefix=prefix))
+    yield queue
+    await queue.close()
+    await asyncio.to_thread(server.kill)
+    if spinning is not None:
+        await asyncio.gather(spinning, return_exceptions=True)
+    await operator.aclose()
+
+
+async def _refused(url: str) -> None:
+    async with asyncio.timeout(30), Redis.from_url(url) as client:
+        while True:
+            try:
+                await client.ping()
+            except ResponseError:
+                return
+
+
+@pytest.mark.parametrize("refusing", [BUSY, "NOPERM"], indirect=True)
+async def test_a_queue_that_refuses_is_unavailable_to_everybody_who_asks_it(
+    refusing: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(QueueUnavailable, match=r"refuses: .*(busy|permission)"):
+        await refusing.enqueue(Relay())
+    with pytest.raises(QueueUnavailable, match="refuses"):
+        await refusing.pause(Lane.WARM)
+    with pytest.raises(QueueUnavailable, match="refuses"):
+        await asyncio.to_thread(refusing.ring_from_thread)
+    assert await Rate(refusing, "action", 10).wait_s("somebody") == 0, "it counts by itself"
+
+    ringer = Ringer(refusing)
+    with caplog.at_level(logging.WARNING):
+        ringer.soon([17])
+        ringer.soon_from_thread([18])
+        await ringer.close()
+    failed = [record for record in caplog.records if record.getMessage() == "ring.failed"]
+    assert sorted(vars(record)["event_ids"] for record in failed) == [[17], [18]]
