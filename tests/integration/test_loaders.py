@@ -191,7 +191,7 @@ async def test_a_statement_that_takes_too_long_is_not_tried_again(
     hasty: Stoker, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Postgres ends the statement; on a busy machine the limit of the whole load could come first.
-    monkeypatch.setattr(hasty.cache.filler._loads, "_limit_s", 60)
+    monkeypatch.setattr(hasty.cache.filler.loads, "_limit_s", 60)
     async with hasty.session() as session, session.begin():
         await session.execute(text("ALTER TABLE notes RENAME TO slow_notes"))
         await session.execute(text("CREATE VIEW notes AS SELECT id, body FROM slow_notes, pg_sleep(60)"))
