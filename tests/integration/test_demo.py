@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
-from worker.demo import DemoOptions, run
+from worker.demo import DemoOptions, edits, run
 from worker.embedded import Urls
 
 UNGUARDED = Path(__file__).parents[1] / "webapp_without_stamps.py"
@@ -80,7 +80,8 @@ def test_a_short_run_finds_nothing_wrong(tmp_path: Path) -> None:
 def test_without_the_stamp_comparison_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The worker would soon put a new value in the stale one's place: what is tested is the reader.
     monkeypatch.setenv("STOKER__CHANGES__REFRESH_HOT", "false")
-    # Members are removed now and then; the run is over when a forbidden read was served, whenever that is.
+    # Every second write removes a member; the run is over when both were shown, whenever that is.
+    monkeypatch.setitem(edits.SHARES, "remove_member", sum(edits.SHARES.values()))
     wanted = ("stale_reads", "forbidden_reads_served")
     code = run(short(tmp_path, seconds=90, until=wanted, webapp_command=(sys.executable, str(UNGUARDED))))
     found = json.loads((tmp_path / "demo.json").read_text())
