@@ -21,7 +21,7 @@ from asyncpg.exceptions import (
     PostgresError,
     QueryCanceledError,
 )
-from sqlalchemy import AdaptedConnection, event
+from sqlalchemy import AdaptedConnection, ExceptionContext, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -33,6 +33,8 @@ from jobs.settings import Settings, for_driver, require
 OLDEST_POSTGRES = 14
 QUERY_CANCELED = "57014"
 """SQLSTATE of a statement that Postgres ended, for taking too long."""
+READ_ONLY = "25006"
+"""SQLSTATE of a write to a server that takes none: a standby, or one that was told so."""
 FRESH = "stoker.fresh"
 """Key of a pooled connection's `info` while nobody has used it."""
 LOOK_S = 15.0
@@ -63,6 +65,7 @@ def application_engine(settings: Settings) -> AsyncEngine:
             "command_timeout": settings.database.command_timeout_s,
         },
     )
+    event.listen(engine.sync_engine, "handle_error", _leave_read_only)
     return _asked_first(engine, settings.database.connect_timeout_s)
 
 
@@ -88,6 +91,13 @@ def loader_engine(settings: Settings) -> AsyncEngine:
         },
     )
     return _asked_first(engine, settings.database.connect_timeout_s)
+
+
+def _leave_read_only(failed: ExceptionContext) -> None:
+    # After a failover the same address leads to the new primary, but connections that were kept lead to the
+    # old one for as long as it lives: none of them is trusted.
+    if _is_read_only(failed.original_exception):
+        failed.is_disconnect = True
 
 
 def _asked_first(engine: AsyncEngine, limit_s: float) -> AsyncEngine:
@@ -127,6 +137,8 @@ def database_errors() -> Iterator[None]:
     except PoolTimeoutError as error:
         raise DatabaseUnavailable("no SQL connection became free in time") from error
     except DBAPIError as error:
+        if _is_read_only(error.orig):
+            raise DatabaseUnavailable(f"Postgres takes no writes: {_first_line(error.orig)}") from error
         if error.connection_invalidated or is_outage(error.orig):
             raise DatabaseUnavailable(f"Postgres does not answer: {_first_line(error.orig)}") from error
         raise
@@ -135,7 +147,7 @@ def database_errors() -> Iterator[None]:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Whether a driver's error means that the server is away, starting, stopping or too slow."""
+    """Whether a driver's error means that the server is away, starting, stopping, too slow or read-only."""
     while error is not None:
         if isinstance(
             error,
@@ -144,7 +156,7 @@ def is_outage(error: BaseException | None) -> bool:
             return True
         # SQLSTATE classes: 08 connection, 57P shutdown and start-up, 53300 too many connections.
         state = getattr(error, "sqlstate", None) or ""
-        if state.startswith(("08", "57P")) or state == "53300":
+        if state.startswith(("08", "57P")) or state in {"53300", READ_ONLY}:
             return True
         error = error.__cause__
     return False
@@ -157,6 +169,10 @@ def was_canceled(error: BaseException | None) -> bool:
             return True
         error = getattr(error, "orig", None) or error.__cause__
     return False
+
+
+def _is_read_only(error: BaseException | None) -> bool:
+    return getattr(error, "sqlstate", None) == READ_ONLY
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -12,7 +12,7 @@ StokerError                      catch this to catch all
 ├── Unavailable                  a server does not answer; try again later, answer 503
 │   ├── CacheUnavailable         the cache Redis; reads go to SQL by themselves
 │   ├── QueueUnavailable         the queue Redis; recorded events are applied all the same
-│   └── DatabaseUnavailable      Postgres
+│   └── DatabaseUnavailable      Postgres, or it takes no writes
 ├── WrongServer                  a server answers, but it is not one Stoker can trust
 ├── ContractError                a payload that is not of its contract
 │   └── UnknownContract          a kind that this release does not know; parked, never destroyed
@@ -82,7 +82,7 @@ class QueueUnavailable(Unavailable):
 
 
 class DatabaseUnavailable(Unavailable):
-    """Postgres does not answer."""
+    """Postgres does not answer, or takes no writes."""
 
 
 class WrongServer(StokerError):

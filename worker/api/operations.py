@@ -1,7 +1,8 @@
 """What machines ask: Prometheus' /metrics, and the probes of whatever runs this process.
 
 The probes need no token and say nothing but whether: /healthz that this process answers, /readyz that it can
-serve, which needs Postgres alone (a Redis that is away is shown, not a reason to restart anything).
+serve, which needs a Postgres that takes writes, and nothing else (a Redis that is away is shown, not a reason
+to restart anything).
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ async def alive() -> Response:
     response_class=Response,
     responses={
         200: {"description": "It can.", **PLAIN},
-        503: {"description": "Postgres does not answer.", "model": None, **PLAIN},
+        503: {"description": "Postgres does not answer, or takes no writes.", "model": None, **PLAIN},
     },
 )
 async def ready(stoker: OpenStoker, settings: TheSettings) -> Response:
-    """Whether this process can serve: Postgres answers."""
+    """Whether this process can serve: Postgres answers, and takes writes."""
     asked = {"database": probes(stoker)["database"]}
     found = await examine(asked, settings.api.probe_timeout_s)
     return PlainTextResponse("ok\n" if found.ok else "not ready\n", 200 if found.ok else 503)

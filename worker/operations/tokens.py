@@ -36,6 +36,8 @@ LOOK_S = 5
 """Seconds after which a look-up counts as unanswered: every request that needs it waits for it."""
 NOTED_S = 60
 """How exactly it is known when a token was last used: one write a minute, not one for each request."""
+NOTE_AGAIN_S = 5
+"""Seconds until it is tried again where Postgres did not take it: no request waits for it meanwhile."""
 TOKEN_BYTES = 32
 
 
@@ -117,7 +119,7 @@ class Tokens(Mapping[str, TokenSettings]):
         try:
             await _note_use(self._engine, token.name)
         except DatabaseUnavailable:
-            del self._noted[token.name]
+            self._noted[token.name] = now - NOTED_S + NOTE_AGAIN_S
 
     async def _look_up(self) -> None:
         mine, began = asyncio.current_task(), time.monotonic()

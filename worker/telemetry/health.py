@@ -1,4 +1,4 @@
-"""Whether each server answers, and how fast; never waits longer than its time limit.
+"""Whether each server does its work, and how fast; never waits longer than its time limit.
 
 A probe that hangs is left behind, not waited for: an operator asks because something is wrong.
 """
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from jobs.errors import StokerError
+from jobs.errors import DatabaseUnavailable, StokerError
 from jobs.stoker import Stoker
 
 Probe = Callable[[], Awaitable[object]]
@@ -38,7 +38,8 @@ def probes(stoker: Stoker) -> Mapping[str, Probe]:
 
     async def database() -> None:
         async with stoker.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+            if await connection.scalar(text("SELECT current_setting('transaction_read_only') = 'on'")):
+                raise DatabaseUnavailable("Postgres takes no writes: it is a standby, or was made read-only")
 
     async def queue() -> None:
         await stoker.queue.redis.ping()
