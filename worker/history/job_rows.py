@@ -105,7 +105,8 @@ class JobHistory:
             return
         with database_errors():
             async with self._engine.begin() as connection:
-                await connection.execute(INSERT, {"rows": storable([asdict(row) for row in rows])})
+                # Not asdict, which copies what is inside: 10 ms for a hundred rows, in which no job begins.
+                await connection.execute(INSERT, {"rows": storable([vars(row) for row in rows])})
 
     async def forget(self, kinds: Sequence[str]) -> None:
         """Delete what is beyond the bounds; `kinds` are those that this release knows."""
