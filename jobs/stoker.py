@@ -37,8 +37,9 @@ from jobs.connections import OLDEST_POSTGRES, application_engine, database_error
 from jobs.contracts import Contract, Refresh
 from jobs.domain import Domain, Event, Invalidation, load_domain
 from jobs.enqueue import Enqueued, Queue
-from jobs.errors import CacheUnavailable, QueueUnavailable, StokerError, WrongServer
+from jobs.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable, WrongServer
 from jobs.loop import repeat
+from jobs.outbox.home import Home
 from jobs.outbox.receipt import Receipt
 from jobs.outbox.record import Outbox
 from jobs.outbox.rows import unsettled
@@ -85,10 +86,13 @@ class Stoker:
         settings.require_views(domain.views_by_name)
         engine = application_engine(settings)
         try:
-            return cls(settings, domain, await _installation(engine), engine)
+            stoker = cls(settings, domain, await _installation(engine), engine)
         except BaseException:
             await engine.dispose()
             raise
+        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
+            await stoker.cache.breaker.compare()
+        return stoker
 
     @classmethod
     @asynccontextmanager
@@ -200,7 +204,8 @@ class Stoker:
         lease = timedelta(seconds=settings.cache.lease_s)
         store = Store(client, keys, lease, near, settings.cache.near_unasked_ms)
         filler = Filler(self.domain, store, loads, settings, self.accounting, self._detached)
-        breaker = Breaker(client, lambda: unsettled(self.engine), settings.cache)
+        self.home = Home(self.engine, client, keys.root, timedelta(seconds=settings.changes.keep_settled_s))
+        breaker = Breaker(client, lambda: unsettled(self.engine), settings.cache, self.home.apart)
         return Cache(filler, breaker, self._ask_refresh)
 
     def _ask_refresh(self, key: EntryKey) -> None:

@@ -186,3 +186,17 @@ api_tokens = Table(
     UniqueConstraint("sha256", name="api_tokens_sha256"),
     comment="Who may ask, beside the tokens of the settings. Only hashes are stored.",
 )
+
+cache_homes = Table(
+    "cache_homes",
+    metadata,
+    Column("root", String(64), primary_key=True),
+    Column("mark", String(32), primary_key=True),
+    Column("noted_at", DateTime(timezone=True), nullable=False),
+    Column(
+        "apart_since",
+        DateTime(timezone=True),
+        comment="From when on changes went to another; null: none did.",
+    ),
+    comment="Caches that recorded events were applied to (docs/decisions/0011).",
+)

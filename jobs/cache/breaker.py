@@ -1,8 +1,9 @@
 """Whether the cache may be asked at all.
 
-Open means: reads go to SQL and do not touch Redis. It opens when a call fails, and when the oldest
-unsettled event is too old (a dead worker must not mean stale pages). It closes on what SQL says: no
-unsettled event is older than the moment Redis answered again (RACES 38).
+Open means: reads go to SQL and do not touch Redis. It opens when a call fails, when the oldest unsettled
+event is too old (a dead worker must not mean stale pages), and when changes are applied to another cache than
+this process reads. It closes on what SQL says: no unsettled event is older than the moment Redis
+answered again (RACES 38).
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class Unsettled:
         return max(0.0, (self.now - self.oldest).total_seconds()) if self.oldest else 0.0
 
 
+async def _together() -> str | None:
+    return None
+
+
 class Breaker:
     """Decides for one process. `run` is its supervised loop; `trip` may be called from any read."""
 
@@ -41,8 +46,11 @@ class Breaker:
         client: CacheClient,
         unsettled: Callable[[], Awaitable[Unsettled]],
         settings: CacheSettings,
+        apart: Callable[[], Awaitable[str | None]] = _together,
     ) -> None:
+        """`apart` tells why changes do not reach this process's cache, if they do not."""
         self._client = client
+        self._apart = apart
         self._unsettled = unsettled
         self._settings = settings
         self._answered_at: datetime | None = None
@@ -67,11 +75,23 @@ class Breaker:
             "breaker", self.look, lambda: settings.breaker_retry_s if self.open else settings.watch_s
         )
 
+    async def compare(self) -> bool:
+        """Open if changes do not reach this process's cache; raises CacheUnavailable, DatabaseUnavailable."""
+        apart = await self._apart()
+        if apart is None:
+            return False
+        if self.reason != apart:
+            logger.error("cache.apart", extra={"reason": apart})
+        self.trip(apart)
+        return True
+
     async def look(self) -> None:
         """Look once: open for old events, close when Redis answers and SQL has nothing older."""
         try:
             if self.open:
                 (await self._client.call(("PING",))).first()
+            if await self.compare():
+                return
             state = await self._unsettled()
         except CacheUnavailable as error:
             self.trip(str(error))

@@ -67,6 +67,7 @@ async def apply_all(stoker: Stoker) -> int:
     changed: set[Invalidation] = set()
     traces: dict[Scope, str] = {}
     while True:
+        await stoker.home.note()  # before anything is settled: readers of another cache must know
         batch = await apply_batch(stoker)
         settled += batch.settled
         changed |= batch.invalidations

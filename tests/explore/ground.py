@@ -118,6 +118,10 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
         yield Ground(case, server, engine, settings, stores)
 
 
+async def _nothing() -> None:
+    """There is but one cache here: nobody notes which."""
+
+
 def _token(size_bytes: int) -> str:
     """As long as a secret one and as unlike others, but the same in every run."""
     actor = STRAND.get().actor
@@ -141,6 +145,7 @@ class Process:
         breaker = Breaker(self.store.client, rows.unsettled, ground.settings.cache)
         self.cache = Cache(filler, breaker, ask_refresh)
         hands: Any = SimpleNamespace(
+            home=SimpleNamespace(note=_nothing),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,

@@ -20,7 +20,7 @@ from jobs.tables import metadata
 from worker.embedded import Urls
 from worker.migrate import MigrationsPending, migrate, pending, renew_installation, require_migrated
 
-REVISIONS = ["stoker: 0001", "stoker: 0002", "stoker: 0003", "stoker: 0004"]
+REVISIONS = ["stoker: 0001", "stoker: 0002", "stoker: 0003", "stoker: 0004", "stoker: 0005"]
 FIRST_OF_A_DOMAIN = """
 import sqlalchemy as sa
 from alembic import op
@@ -118,7 +118,7 @@ async def test_a_failing_revision_leaves_nothing_behind(empty_database: str, lib
 async def test_starting_on_an_old_database_says_what_to_run(empty_database: str) -> None:
     with pytest.raises(
         MigrationsPending,
-        match=r"stoker: 0001, stoker: 0002, stoker: 0003, stoker: 0004.*run: stoker migrate",
+        match=r"stoker: 0001, stoker: 0002, stoker: 0003, stoker: 0004, stoker: 0005.*run: stoker migrate",
     ):
         await require_migrated(empty_database, None)
     await migrate(empty_database, None)
