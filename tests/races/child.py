@@ -1,6 +1,6 @@
 """A process that a crash test kills: it does one thing and stops, for ever, at the point that it names.
 
-Run as `python -m tests.races.child <what> <database> <queue> <cache> <prefix>`.
+Run as `python -m tests.races.child <what> <database> <queue> <cache> <prefix> [<guard that is missing>]`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ import asyncio
 import sys
 from typing import Any, NoReturn
 
+import pytest
 from sqlalchemy import text
 
-import jobs.outbox.rows
 import jobs.tasks.relay
-from jobs import Invalidation, Stoker, load_settings
+from jobs import Stoker, load_settings
 from jobs.settings import CacheSettings, QueueSettings, Settings
 from jobs.tasks.relay import apply_all
-from tests.notes import NoteChanged, Notes, note
+from tests.notes import NoteChanged, Notes
+from tests.races.guards import GUARDS
 
 
 def stop_at(point: str) -> NoReturn:
@@ -27,8 +28,10 @@ def stop_at(point: str) -> NoReturn:
     raise SystemExit("nobody killed me")
 
 
-async def main(what: str, database: str, queue: str, cache: str, prefix: str) -> None:
+async def main(what: str, database: str, queue: str, cache: str, prefix: str, missing: str = "") -> None:
     """Open a Stoker on the test's servers and do what is asked."""
+    if missing:
+        GUARDS[missing](pytest.MonkeyPatch())
     settings: Settings = load_settings(
         database_url=database,
         redis_url=queue,
@@ -49,15 +52,6 @@ async def record_and_commit(stoker: Stoker) -> None:
         await session.commit()
 
 
-async def commit_and_invalidate(stoker: Stoker) -> None:
-    """What applications do without an outbox: commit, then invalidate; dies in between."""
-    async with stoker.session() as session:
-        await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
-        await session.commit()
-    stop_at("committed")
-    await stoker.invalidate_now([Invalidation(note(1))])
-
-
 async def relay_up_to_unlink(stoker: Stoker) -> None:
     """Claim events and die before unlinking."""
     await _relay(stoker, jobs.tasks.relay, "unlink", "claimed", first=False)
@@ -66,14 +60,6 @@ async def relay_up_to_unlink(stoker: Stoker) -> None:
 async def relay_up_to_settle(stoker: Stoker) -> None:
     """Claim events, unlink, and die before settling."""
     await _relay(stoker, jobs.tasks.relay, "unlink", "unlinked", first=True)
-
-
-async def relay_that_settles_first(stoker: Stoker) -> None:
-    """Settle events, commit, and die before unlinking: what must not be."""
-    async with stoker.engine.begin() as connection:
-        claimed = await jobs.outbox.rows.claim(connection, stoker.settings.changes, ())
-        await jobs.outbox.rows.settle(connection, [one for same in claimed for one in same.ids])
-    stop_at("claimed")
 
 
 async def _relay(stoker: Stoker, module: Any, name: str, point: str, *, first: bool) -> None:  # noqa: ANN401
@@ -92,10 +78,8 @@ DEEDS = {
     one.__name__: one
     for one in (
         record_and_commit,
-        commit_and_invalidate,
         relay_up_to_unlink,
         relay_up_to_settle,
-        relay_that_settles_first,
     )
 }
 

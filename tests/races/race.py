@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.races.world import GUARDED, Fault
+from tests.races.world import MISSING, Fault
 
 LONGEST_S = 120
 """A race that is not over by then hangs."""
@@ -19,7 +19,7 @@ Scenario = Callable[..., Awaitable[None]]
 def race(*guards: str) -> Callable[[Scenario], Any]:
     """Run the scenario as it is, and once without each guard, expecting a Fault.
 
-    A guard is a name in tests/races/guards.py. Ids read `[guarded]` and `[without <guard>]`.
+    A guard is a name in tests/races/guards. Ids read `[guarded]` and `[without <guard>]`.
     """
 
     def decorate(scenario: Scenario) -> Any:  # noqa: ANN401 - what pytest's decorators return
@@ -29,7 +29,7 @@ def race(*guards: str) -> Callable[[Scenario], Any]:
                 if guard is None:
                     await scenario(**fixtures)
                     return
-                GUARDED.set(False)
+                MISSING.set(guard)
                 with pytest.raises(Fault):
                     await scenario(**fixtures)
 

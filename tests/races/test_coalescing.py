@@ -8,6 +8,7 @@ import asyncio
 import random
 from datetime import timedelta
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobs.contracts import Lane, Relay
@@ -15,29 +16,37 @@ from jobs.enqueue import Answer, Enqueued, Queue
 from jobs.errors import Defer, Unavailable
 from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Keyed, Stage, Work, running, settled
+from tests.races.race import race
+from tests.races.world import never
 
 
-async def test_row_10_a_request_while_the_same_job_runs_is_not_dropped(
+@race("no ids that are taken", "flags cleared when their jobs begin")
+async def test_a_request_while_the_same_job_runs_is_not_dropped(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
+    """Row 10. What runs may have read before the change that asks; arq's own ids would drop the request."""
     release = stage.hold(Relay.kind)
     async with running(queue, queue_url, stage, sql):
         first = await queue.enqueue(Relay())
         await stage.until(lambda: len(stage.runs) == 1)
         second = await queue.enqueue(Relay())
-        assert (first.answer, second.answer) == (Answer.ENQUEUED, Answer.WILL_RERUN)
-        assert first.job_id != second.job_id
         release.set()
-        await settled(queue, Lane.CHANGES, done=2)
+        await settled(queue, Lane.CHANGES, ready=0, running=0, deferred=0)
+    never("the request was dropped", happened=len(stage.runs) == 1)
+    assert (first.answer, second.answer) == (Answer.ENQUEUED, Answer.WILL_RERUN)
+    assert (len(stage.runs), first.job_id != second.job_id) == (2, True)
 
 
-async def test_row_10_a_request_right_after_the_same_job_ended_is_not_dropped(
+@race("no ids that are taken")
+async def test_a_request_right_after_the_same_job_ended_is_not_dropped(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
+    """Row 10. A result that is kept must not stand for work that is to be done again."""
     async with running(queue, queue_url, stage, sql):
         for number in range(1, 6):
-            assert (await queue.enqueue(Relay())).answer is Answer.ENQUEUED
-            await settled(queue, Lane.CHANGES, done=number)
+            await queue.enqueue(Relay())
+            await settled(queue, Lane.CHANGES, ready=0, running=0, deferred=0)
+            never(f"request {number} was dropped", happened=len(stage.runs) != number)
 
 
 async def test_requests_join_the_job_that_waits(queue: Queue) -> None:
@@ -48,30 +57,39 @@ async def test_requests_join_the_job_that_waits(queue: Queue) -> None:
     assert [one.answer for one in many] == ["coalesced", "enqueued", "coalesced", "enqueued", "enqueued"]
 
 
-async def test_row_26_a_change_during_a_build_always_causes_one_more_build_and_never_two_at_once(
+@race("flags cleared when their jobs begin", "one build of an entry at a time")
+async def test_a_change_during_a_build_is_not_left_to_it_and_does_not_cause_two_at_once(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
+    """Row 26. One more build, always, and after this one."""
     release = stage.hold("entry")
     async with running(queue, queue_url, stage, sql):
         await queue.enqueue(Keyed(name="entry"))
         await stage.until(lambda: len(stage.runs) == 1)
         rerun = await queue.enqueue(Keyed(name="entry"))
-        assert rerun.answer is Answer.WILL_RERUN
-        assert await queue.enqueue(Keyed(name="entry")) == Enqueued(rerun.job_id, Answer.COALESCED)
+        joined = await queue.enqueue(Keyed(name="entry"))
         # Another job of the lane has begun after it, so it was looked at, and held back.
         await queue.enqueue(Keyed(name="other"))
         await stage.until(lambda: ("other", 1) in stage.runs)
         await queue.enqueue(Keyed(name="third"))
         await stage.until(lambda: ("third", 1) in stage.runs)
-        assert [name for name, _ in stage.runs].count("entry") == 1
+        never("two builds of one entry at once", happened=_builds(stage) != 1)
         release.set()
-        await stage.until(lambda: [name for name, _ in stage.runs].count("entry") == 2, 3)
-        await settled(queue, Lane.REFRESH, done=4, ready=0, deferred=0)
+        await settled(queue, Lane.REFRESH, ready=0, running=0, deferred=0)
+    never("the change was left to the build under way", happened=_builds(stage) == 1)
+    assert (rerun.answer, joined) == (Answer.WILL_RERUN, Enqueued(rerun.job_id, Answer.COALESCED))
+    assert _builds(stage) == 2
 
 
-async def test_row_26_the_flag_is_cleared_before_the_task_begins(
+def _builds(stage: Stage) -> int:
+    return [name for name, _ in stage.runs].count("entry")
+
+
+@race("flags cleared when their jobs begin")
+async def test_a_change_seen_by_the_task_itself_does_not_join_it(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
+    """Row 26. The flag is cleared before the task begins, not somewhere in it."""
     answers: list[Answer] = []
 
     async def ask_for_itself(_: int) -> str:
@@ -82,17 +100,23 @@ async def test_row_26_the_flag_is_cleared_before_the_task_begins(
     stage.acts["self"] = ask_for_itself
     async with running(queue, queue_url, stage, sql):
         await queue.enqueue(Keyed(name="self"))
-        await settled(queue, Lane.REFRESH, done=2)
-    assert answers == [Answer.WILL_RERUN]
+        await settled(queue, Lane.REFRESH, ready=0, running=0, deferred=0)
+    never("the change was left to the task that asked", happened=len(stage.runs) == 1)
+    assert (answers, len(stage.runs)) == ([Answer.WILL_RERUN], 2)
 
 
-async def test_row_40_a_flag_whose_job_is_gone_holds_nobody_back(queue: Queue) -> None:
+@race("flags counting only while their jobs are queued")
+@pytest.mark.parametrize("lost", ["its place in the queue", "its payload"])
+async def test_a_flag_whose_job_is_gone_does_not_hold_anybody_back(queue: Queue, lost: str) -> None:
+    """Row 40. The flag holds a job's id, and counts only while that job can run."""
     first = await queue.enqueue(Keyed(name="a"))
-    await queue.redis.zrem(f"{queue.settings.prefix}:{Lane.REFRESH}", first.job_id)
+    if lost == "its payload":
+        await queue.redis.delete(f"arq:job:{first.job_id}")
+    else:
+        await queue.redis.zrem(f"{queue.settings.prefix}:{Lane.REFRESH}", first.job_id)
     second = await queue.enqueue(Keyed(name="a"))
+    never("it joined a job that nobody will run", happened=second.answer is Answer.COALESCED)
     assert second.answer is Answer.ENQUEUED
-    await queue.redis.delete(f"arq:job:{second.job_id}")
-    assert (await queue.enqueue(Keyed(name="a"))).answer is Answer.ENQUEUED
 
 
 async def test_a_begun_job_is_joined_by_nobody(queue: Queue) -> None:

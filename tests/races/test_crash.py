@@ -6,13 +6,13 @@ import asyncio
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
-
-import pytest
 
 from jobs import State
 from tests.races.race import race
-from tests.races.world import World, never, patience
+from tests.races.world import MISSING, World, never, patience
+from worker.sweeper import Sweeper
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ async def killed_at(point: str, what: str, world: World) -> None:
     urls = world.urls
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.races.child"),
-        *(what, urls.database, urls.queue, urls.cache, world.prefix),
+        *(what, urls.database, urls.queue, urls.cache, world.prefix, MISSING.get() or ""),
         cwd=CHECKOUT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -36,50 +36,42 @@ async def killed_at(point: str, what: str, world: World) -> None:
         await child.wait()
 
 
-@pytest.mark.parametrize("what", ["record_and_commit", "commit_and_invalidate"])
-@race()
-async def test_a_change_is_not_lost_with_the_process_that_made_it(world: World, what: str) -> None:
-    """Row 6. The event is a row that was committed with the change; the sweeper needs nobody to ring.
-
-    Without that guard, by the usual «commit, then invalidate», the fault shows.
-    """
+@race("events as rows", "the sweeper")
+async def test_a_change_is_not_lost_with_the_process_that_made_it(world: World) -> None:
+    """Row 6. The event is a row that was committed with the change; the sweeper needs nobody to ring."""
     await world.warmed()
-    await killed_at("committed", what, world)
-    applied = await world.first.apply()
-    shown = await world.first.body()
-    if what == "commit_and_invalidate":
-        assert (applied, shown) == (0, "v1"), "without an outbox, the old value would stay"
-        return
-    assert applied == 1
+    await killed_at("committed", "record_and_commit", world)
+    stop = asyncio.Event()
+    stop.set()
+    await Sweeper(world.first.apply, timedelta(hours=1)).run(stop)
     await world.must_show("v2")
 
 
-@pytest.mark.parametrize(
-    ("what", "point"),
-    [
-        ("relay_up_to_unlink", "claimed"),
-        ("relay_up_to_settle", "unlinked"),
-        ("relay_that_settles_first", "claimed"),
-    ],
-)
-@race()
-async def test_a_claimed_event_is_not_lost_with_the_worker(world: World, what: str, point: str) -> None:
-    """Row 27. A claim ends with its transaction; applying again does no harm.
-
-    Without that guard, by settling before unlinking, the fault shows.
-    """
+@race("settling last", "claims that end with their transaction")
+async def test_a_claimed_event_is_not_lost_with_the_worker(world: World) -> None:
+    """Row 27. Nothing is settled that is not unlinked, and a claim ends with its transaction."""
     await world.warmed()
     await world.write("v2")
-    await killed_at(point, what, world)
-    async with patience("the dead worker's rows stay locked"):
-        await world.sql("SELECT id FROM cache_events FOR UPDATE")
-    if what == "relay_up_to_settle":
-        built_meanwhile = await world.first.read()
-        assert (built_meanwhile.value["body"], built_meanwhile.state) == ("v2", State.MISS)
+    await killed_at("claimed", "relay_up_to_unlink", world)
+    await _unlocked(world)
+    await world.first.apply()
+    await world.must_show("v2")
+
+
+@race("claims that end with their transaction")
+async def test_an_unlinked_event_does_not_stay_unsettled_with_the_death_of_its_worker(world: World) -> None:
+    """Row 27. Applying again does no harm: what was built meanwhile is built once more."""
+    await world.warmed()
+    await world.write("v2")
+    await killed_at("unlinked", "relay_up_to_settle", world)
+    await _unlocked(world)
+    built_meanwhile = await world.first.read()
+    assert (built_meanwhile.value["body"], built_meanwhile.state) == ("v2", State.MISS)
     applied = await world.first.apply()
-    if what == "relay_that_settles_first":
-        assert applied == 0
-        assert await world.first.body() == "v1", "settled first, the old value would stay"
-        return
     never("the event was not applied again", happened=applied != 1)
     await world.must_show("v2")
+
+
+async def _unlocked(world: World) -> None:
+    async with patience("the dead worker's rows stay locked"):
+        await world.sql("SELECT id FROM cache_events FOR UPDATE")

@@ -22,6 +22,7 @@ from jobs.cache.keys import EntryNames
 from jobs.cache.question import Question
 from jobs.cache.store import Found
 from jobs.contracts import Contract, Outcome
+from jobs.errors import Defer
 from jobs.progress import Progress
 from jobs.settings import (
     CacheSettings,
@@ -42,8 +43,8 @@ NEVER_S = 3600
 """For what a test does itself when it wants it done."""
 PATIENCE_S = 30.0
 """A wait longer than this is a fault, however busy the machine."""
-GUARDED: ContextVar[bool] = ContextVar("guarded", default=True)
-"""False in the run that shows what happens without a guard."""
+MISSING: ContextVar[str | None] = ContextVar("missing", default=None)
+"""The guard that is gone in the run that shows what happens without it."""
 
 
 class Fault(AssertionError):
@@ -63,7 +64,7 @@ async def patience(what: str, without_s: float = PATIENCE_S) -> AsyncIterator[No
     `without_s`: how long to wait where the guard is gone and the wait is in vain.
     """
     try:
-        async with asyncio.timeout(PATIENCE_S if GUARDED.get() else without_s):
+        async with asyncio.timeout(PATIENCE_S if MISSING.get() is None else without_s):
             yield
     except TimeoutError as error:
         raise Fault(what) from error
@@ -75,6 +76,15 @@ async def applies(process: Process) -> int:
         return await process.apply()
     except Exception as error:
         raise Fault(f"applying failed: {error!r}") from error
+
+
+async def deferred(task: Awaitable[Outcome]) -> bool:
+    """Whether a task asks to run again later."""
+    try:
+        await task
+    except Defer:
+        return True
+    return False
 
 
 async def turns() -> None:

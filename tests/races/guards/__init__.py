@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.races.guards import changes, filling, reading, releases, server, unasked
+from tests.races.guards import changes, filling, queue, reading, releases, server, unasked
 from tests.races.guards.away import Removal
 
 GUARDS: Mapping[str, Removal] = {
@@ -12,4 +12,5 @@ GUARDS: Mapping[str, Removal] = {
     **changes.GUARDS,
     **unasked.GUARDS,
     **releases.GUARDS,
+    **queue.GUARDS,
 }

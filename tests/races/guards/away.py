@@ -11,6 +11,7 @@ from hashlib import sha1
 import pytest
 
 from jobs.cache.client import Script
+from jobs.queue.script import Script as QueueScript
 
 Patch = pytest.MonkeyPatch
 Removal = Callable[[Patch], None]
@@ -30,6 +31,19 @@ def script(name: str, old: str, new: str) -> Removal:
                 self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
         patch.setattr(Script, "__init__", edited)
+
+    return remove
+
+
+def queue_script(script: QueueScript, old: str, new: str) -> Removal:
+    """The same for a script of the queue, which all processes of a test share."""
+
+    def remove(patch: Patch) -> None:
+        source = script.source.decode()
+        assert old in source, f"a script of the queue has changed: no {old!r}"
+        edited = source.replace(old, new).encode()
+        patch.setattr(script, "source", edited)
+        patch.setattr(script, "sha", sha1(edited, usedforsecurity=False).hexdigest())
 
     return remove
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import NullPool, create_engine, insert, text
+from sqlalchemy import NullPool, create_engine, event, func, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -22,6 +23,7 @@ from jobs import Event, Invalidation, Refresh, Rule, Scope, Stoker
 from jobs.cache.breaker import Breaker, Unsettled
 from jobs.cache.catalog import Catalog
 from jobs.cache.store import Store
+from jobs.contracts import Invalidate
 from jobs.errors import CacheUnavailable
 from jobs.outbox import rows
 from jobs.outbox.record import Outbox
@@ -29,8 +31,9 @@ from jobs.outbox.rows import Alike
 from jobs.outbox.scopes import encode, read
 from jobs.settings import ChangesSettings
 from jobs.tables import cache_events
-from jobs.tasks.relay import Batch, fold, unlink
+from jobs.tasks.relay import Batch, fold
 from tests.races.guards.away import Patch, Removal, replaced
+from worker.sweeper import Sweeper
 
 
 def _recorded_at_once(self: Outbox, _session: AsyncSession | Session, what: Event) -> None:
@@ -41,6 +44,48 @@ def _recorded_at_once(self: Outbox, _session: AsyncSession | Session, what: Even
         connection.execute(
             insert(cache_events).values(kind=what.kind, payload=what.model_dump(mode="json"), scopes=scopes)
         )
+
+
+_asking: set[asyncio.Task[Any]] = set()
+
+
+def _asked_after_the_commit(self: Outbox, session: AsyncSession | Session, what: Event) -> None:
+    """Jobs instead of rows: what a process has to ask for when its transaction has committed."""
+    sync = session.sync_session if isinstance(session, AsyncSession) else session
+    wanted = [
+        Invalidate(scope_kind=one.scope.kind, scope_id=one.scope.id, views=tuple(one.views), hard=one.hard)
+        for one in self._rule(what).invalidates(what)
+    ]
+
+    def ask(_: Session) -> None:
+        self._ringer.soon([])
+        _asking.add(asyncio.ensure_future(self._ringer._queue.enqueue_many(wanted)))
+
+    event.listen(sync, "after_commit", ask, once=True)
+
+
+def _marked(patch: Patch) -> None:
+    """A claim is a mark that stays for a time, as in a queue that hides what it hands out."""
+    claim = rows.claim
+
+    async def marked(
+        connection: AsyncConnection, settings: ChangesSettings, asking: Collection[str]
+    ) -> Sequence[Alike]:
+        async with connection.engine.begin() as own:
+            claimed = await claim(own, settings, asking)
+            ids = [one for same in claimed for one in same.ids]
+            hidden = {
+                "attempts": 1,
+                "due_at": func.clock_timestamp() + timedelta(seconds=settings.longest_backoff_s / 2),
+            }
+            await own.execute(update(cache_events).where(cache_events.c.id.in_(ids)).values(hidden))
+        return claimed
+
+    patch.setattr(rows, "claim", marked)
+
+
+async def _unswept(_: Sweeper) -> None:
+    """Nothing is applied that nobody has rung for."""
 
 
 def _swallowed(patch: Patch) -> None:
@@ -88,7 +133,7 @@ async def _settled_first(stoker: Stoker) -> Batch:
         folded = await fold(connection, stoker.domain, claimed)
         ids = [one for same in claimed for one in same.ids]
         await rows.settle(connection, ids)
-    await unlink(stoker, folded.invalidations)
+    await jobs.tasks.relay.unlink(stoker, folded.invalidations)
     return Batch(len(ids), len(ids), folded.invalidations)
 
 
@@ -171,6 +216,9 @@ async def _always_settled(*_: object) -> bool:
 
 
 GUARDS: Mapping[str, Removal] = {
+    "events as rows": replaced(Outbox, "record", _asked_after_the_commit),
+    "the sweeper": replaced(Sweeper, "sweep", _unswept),
+    "claims that end with their transaction": _marked,
     "events in the writer's transaction": replaced(Outbox, "record", _recorded_at_once),
     "errors of unlinks raised": _swallowed,
     "rows claimed, not passed by a cursor": _cursor,

@@ -1,0 +1,105 @@
+"""Guards of the queue and the worker: coalescing, parking, dead letters, the ledger (rows 10, 26, 30, 40)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+import jobs.tasks.run
+import worker.schedule.ledger
+from jobs.contracts import Contract, Lane, Outcome, Refresh
+from jobs.enqueue import ENQUEUE
+from jobs.errors import Defer
+from jobs.tasks.context import TaskContext
+from jobs.tasks.refresh import refresh
+from tests.races.guards.away import Patch, Removal, both, queue_script, replaced
+from worker.engine import verdict
+from worker.engine.claims import CLAIM, Claim, Ending
+from worker.engine.lane import LaneWorker
+from worker.engine.verdict import Job, Verdict
+from worker.schedule.ledger import Ledger
+
+LOOK = "if digest ~= '' then waiting, due = waiting_job(queue, digest) end"
+AS_AN_ID = """
+    local taken = prefix .. ':asked:' .. digest
+    if digest ~= '' and not redis.call('SET', taken, id, 'NX', 'PX', life_ms) then
+      waiting, due = redis.call('GET', taken), now
+    end"""
+"""What arq does with an id of its caller's: it is taken while its job or its job's result is kept."""
+WITH_ITS_JOB = "if not id or redis.call('EXISTS', 'arq:job:' .. id) == 0 then return nil end"
+ALWAYS = "if not id then return nil end if id then return id, 0 end"
+OUTLIVING = queue_script(ENQUEUE, WITH_ITS_JOB, ALWAYS)
+
+
+async def _overtaken_is_done(context: TaskContext, job: Refresh) -> Outcome:
+    try:
+        return await refresh(context, job)
+    except Defer:
+        return Outcome.ALREADY_BUILDING
+
+
+def _refreshed_once(patch: Patch) -> None:
+    tasks: dict[Any, Any] = jobs.tasks.run.TASKS
+    patch.setitem(tasks, Refresh, _overtaken_is_done)
+
+
+def _unknown_destroyed(patch: Patch) -> None:
+    """What arq does with a job whose function it does not know."""
+    read = verdict.read
+
+    def destroying(lane: Lane, claim: Claim, contracts: Mapping[str, type[Contract]]) -> Job | Verdict:
+        found = read(lane, claim, contracts)
+        if isinstance(found, Job) or found.outcome != "parked":
+            return found
+        return replace(found, finish=replace(found.finish, ending=Ending.REMOVE))
+
+    patch.setattr(verdict, "read", destroying)
+
+
+async def _out_of_redis_first(self: LaneWorker, found: Verdict) -> None:
+    await self.parts.finisher.finish(found.finish)
+    if found.letter is not None:
+        await self._burials.bury(found.letter)
+
+
+def _done_when_claimed(patch: Patch) -> None:
+    claim = Ledger.claim
+
+    async def claimed(
+        self: Ledger, task: str, slot: datetime, lease: timedelta, *, begin_older: bool = False
+    ) -> bool:
+        is_ours = await claim(self, task, slot, lease, begin_older=begin_older)
+        if is_ours:
+            await self.done(task, slot)
+        return is_ours
+
+    patch.setattr(Ledger, "claim", claimed)
+
+
+def _claimed_for_ever(patch: Patch) -> None:
+    guard = "state IN ('claimed', 'failed')"
+    source = worker.schedule.ledger.CLAIM.text
+    assert guard in source, f"claim_slot.sql has changed: no {guard!r}"
+    patch.setattr(worker.schedule.ledger, "CLAIM", text(source.replace(guard, "state IN ('failed')")))
+
+
+GUARDS: Mapping[str, Removal] = {
+    "no ids that are taken": queue_script(ENQUEUE, LOOK, AS_AN_ID),
+    "flags cleared when their jobs begin": both(
+        OUTLIVING, queue_script(CLAIM, "redis.call('DEL', prefix .. ':waiting:' .. digest)", "")
+    ),
+    "flags counting only while their jobs are queued": OUTLIVING,
+    "one build of an entry at a time": queue_script(
+        CLAIM, "if alone == '1' and taken_by_another(id, digest) then", "if false then"
+    ),
+    "overtaken refreshes deferred": _refreshed_once,
+    "unknown contracts parked": _unknown_destroyed,
+    "jobs about unknown views parked": replaced(verdict, "_is_for_another_release", lambda *_: False),
+    "letters before the end in Redis": replaced(LaneWorker, "_carry_out", _out_of_redis_first),
+    "slots claimed, then done": _done_when_claimed,
+    "slots of the dead taken over": _claimed_for_ever,
+}
