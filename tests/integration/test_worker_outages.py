@@ -25,7 +25,7 @@ def test_it_goes_on_applying_changes_after_a_server_was_killed_and_restarted(
         server: embedded.Server = getattr(servers, name)
         server.kill()
         server.start()
-        done = call(tmp_path, environment, "invalidate", "project", "1", "--wait", "30", capture=capsys)
+        done = call(tmp_path, environment, "invalidate", "project", "1", "--wait", "120", capture=capsys)
         assert (done.returncode, done.stdout) == (0, "project:1 is invalidated\n")
         assert worker.poll() is None
         worker.send_signal(signal.SIGTERM)
