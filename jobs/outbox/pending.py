@@ -72,6 +72,7 @@ class Pending:
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self._events: list[_Recorded] = []
+        self._commit_begun = False
 
     @classmethod
     def of(cls, session: Session, ring: Ring) -> Pending:
@@ -104,6 +105,10 @@ class Pending:
         for one, event_id in zip(new, ids, strict=True):
             one.id, one.within = event_id, innermost(session)
 
+    def begin_commit(self) -> None:
+        """The COMMIT is about to be sent: that the transaction ends no longer says how."""
+        self._commit_begun = True
+
     def rise(self, released: SessionTransaction | None) -> None:
         """A savepoint was released: its events belong to what it was in (RACES 43)."""
         for one in self._events:
@@ -114,7 +119,9 @@ class Pending:
         """A transaction or savepoint ended: what still belongs to it did not commit."""
         left = []
         for one in self._events:
-            if one.within is ended or ended.parent is None:
+            if ended.parent is None and self._commit_begun and one.id is not None:
+                one.receipt.unanswered(one.id)
+            elif one.within is ended or ended.parent is None:
                 one.receipt.rolled_back()
             else:
                 left.append(one)
@@ -152,6 +159,14 @@ def _write(session: Session, *_: object) -> None:
         pending.write(session)
 
 
+def _before_commit(session: Session) -> None:
+    pending: Pending | None = session.info.get(PENDING)
+    if pending is not None:
+        pending.write(session)
+        if not session.in_nested_transaction():
+            pending.begin_commit()
+
+
 def _after_commit(session: Session) -> None:
     if PENDING not in session.info:
         return
@@ -170,6 +185,6 @@ def _after_transaction_end(session: Session, ended: SessionTransaction) -> None:
 
 
 event.listen(Session, "before_flush", _write)
-event.listen(Session, "before_commit", _write)
+event.listen(Session, "before_commit", _before_commit)
 event.listen(Session, "after_commit", _after_commit)
 event.listen(Session, "after_transaction_end", _after_transaction_end)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jobs.connections import database_errors
@@ -18,6 +19,12 @@ FIRST_LOOK_S, LONGEST_LOOK_S, LOOK_GROWTH = 0.004, 0.1, 1.5
 """How a receipt looks whether its event is settled."""
 SILENCE_S = 1.0
 """For the last of its looks: a Postgres that went without a word must not hold a writer for longer."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""SQLSTATE of a statement that waited for another transaction for as long as it may."""
+_WAIT = text("SELECT set_config('lock_timeout', :ms, true)")
+_TAKE = text(
+    "INSERT INTO cache_events (id, kind, payload, scopes) VALUES (:id, '', '{}', '[]') ON CONFLICT DO NOTHING"
+)
 
 
 class Applied(StrEnum):
@@ -29,6 +36,9 @@ class Applied(StrEnum):
     """Committed, but not applied within the timeout; the worker will."""
     ROLLED_BACK = "rolled_back"
     """Its transaction did not commit: nothing changed, nothing will be applied."""
+    UNKNOWN = "unknown"
+    """The answer to its COMMIT was lost, and Postgres has not ended the transaction yet: ask again. What was
+    asked for may be done, so it must not be done a second time."""
 
 
 class Receipt:
@@ -38,6 +48,7 @@ class Receipt:
         self._engine = engine
         self._on_applied = on_applied
         self._event_id: int | None = None
+        self._unanswered: int | None = None
         self._rolled_back = False
 
     @property
@@ -50,14 +61,32 @@ class Receipt:
     async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
         """Wait until the change is in effect for every reader (read your writes; RACES 25).
 
-        Raises DatabaseUnavailable where Postgres cannot say.
+        After a commit that raised, it tells whether there was one. Raises DatabaseUnavailable where Postgres
+        cannot say.
         """
-        if self._rolled_back:
-            return Applied.ROLLED_BACK
-        event_id = self.event_id
+        limit_s = timeout.total_seconds()
+        give_up = time.monotonic() + limit_s
         with database_errors():
-            async with asyncio.timeout(timeout.total_seconds() + SILENCE_S):
-                return await self._follow(event_id, time.monotonic() + timeout.total_seconds())
+            async with asyncio.timeout(limit_s + SILENCE_S):
+                if self._unanswered is not None and not await self._decide(self._unanswered, limit_s):
+                    return Applied.UNKNOWN
+                if self._rolled_back:
+                    return Applied.ROLLED_BACK
+                return await self._follow(self.event_id, give_up)
+
+    async def _decide(self, event_id: int, within_s: float) -> bool:
+        try:
+            committed = await was_committed(self._engine, event_id, within_s)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+                return False
+            raise
+        self._unanswered = None
+        if committed:
+            self.committed(event_id)
+        else:
+            self.rolled_back()
+        return True
 
     async def _follow(self, event_id: int, give_up: float) -> Applied:
         look_s = FIRST_LOOK_S
@@ -80,6 +109,10 @@ class Receipt:
         """Called when the transaction, or the savepoint of this event, ended without a commit."""
         self._rolled_back = True
 
+    def unanswered(self, event_id: int) -> None:
+        """Called when the transaction ended after its COMMIT had been asked for, and no answer came."""
+        self._unanswered = event_id
+
 
 async def is_settled(connection: AsyncConnection, event_id: int) -> bool:
     """Whether an event is applied; one that was pruned is."""
@@ -87,3 +120,14 @@ async def is_settled(connection: AsyncConnection, event_id: int) -> bool:
         text("SELECT settled_at IS NOT NULL FROM cache_events WHERE id = :id"), {"id": event_id}
     )
     return bool(found.scalar_one_or_none() in (True, None))
+
+
+async def was_committed(engine: AsyncEngine, event_id: int, within_s: float) -> bool:
+    """Whether the writer of an event has committed; asked after its connection was lost.
+
+    Its row is asked for by an INSERT under the same id, rolled back at once: that waits for a transaction
+    which Postgres still has open or is about to commit, where a SELECT would call the row missing.
+    """
+    async with engine.connect() as connection:
+        await connection.execute(_WAIT, {"ms": str(max(1, round(within_s * 1000)))})
+        return (await connection.execute(_TAKE, {"id": event_id})).rowcount == 0

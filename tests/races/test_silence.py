@@ -15,9 +15,9 @@ from sqlalchemy import URL, make_url, text
 
 import jobs.connections
 import jobs.projects.acknowledged
-from jobs import DatabaseUnavailable, Invalidation
+from jobs import Applied, DatabaseUnavailable, Invalidation, Receipt
 from jobs.projects.acknowledged import until_applied
-from tests.notes import MemberRemoved, note
+from tests.notes import MemberRemoved, NoteChanged, note
 from tests.races.link import Link
 from tests.races.race import race
 from tests.races.world import Process, World, never, patience
@@ -137,3 +137,68 @@ async def test_a_postgres_that_has_said_its_last_words_does_not_fail_who_asks_ne
     await world.must_show("v1")  # round trips: the words have arrived by then
     assert await wired.process.apply() == 1
     await world.must_show("v2")
+
+
+COMMIT = b"COMMIT"
+
+
+async def _write_through(process: Process) -> tuple[Receipt, BaseException | None]:
+    """A change whose commit may raise; what its writer has then."""
+    try:
+        async with process.stoker.session() as session:
+            await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
+            receipt = process.stoker.record(session, NoteChanged(note_id=1))
+            await session.commit()
+    except (DatabaseUnavailable, asyncio.CancelledError) as error:
+        return receipt, error
+    return receipt, None
+
+
+@race("asking what became of a commit")
+async def test_a_commit_whose_answer_was_lost_is_not_said_to_be_rolled_back(
+    world: World, wired: Wired
+) -> None:
+    """Row 25. The event is in the table: its receipt looks there."""
+    wired.link.lose_reply(COMMIT)
+    receipt, error = await _write_through(wired.process)
+    assert isinstance(error, DatabaseUnavailable)
+    said = await receipt.applied(timedelta(0))
+    never("what is committed is said to be rolled back", happened=said is Applied.ROLLED_BACK)
+    assert said is Applied.PENDING
+    await wired.process.apply()
+    assert await receipt.applied() is Applied.APPLIED
+    assert receipt.event_id > 0
+    await world.must_show("v2")
+
+
+@race()
+async def test_a_commit_that_never_arrived_is_not_said_to_be_pending(world: World, wired: Wired) -> None:
+    """Row 25. As above, and nothing is there: Postgres has given the transaction up."""
+    held = wired.link.hold_request(COMMIT)
+    writing = world.begin(_write_through(wired.process))
+    await held.reached.wait()
+    wired.link.cut()
+    receipt, error = await writing
+    assert isinstance(error, DatabaseUnavailable)
+    wired.link.mend()
+    assert await receipt.applied() is Applied.ROLLED_BACK
+    assert await world.first.apply() == 0
+
+
+@race()
+async def test_a_commit_that_is_still_on_its_way_is_not_called_one_or_the_other(
+    world: World, wired: Wired
+) -> None:
+    """Row 25. Its writer was cancelled, and its transaction is open: a look alone would find no row."""
+    held = wired.link.hold_request(COMMIT)
+    writing = world.begin(_write_through(wired.process))
+    await held.reached.wait()
+    writing.cancel()
+    receipt, error = await writing
+    assert isinstance(error, asyncio.CancelledError)
+    assert await receipt.applied(timedelta(0)) is Applied.UNKNOWN
+    held.release()
+    async with patience("nobody can tell"):
+        while (said := await receipt.applied(timedelta(0))) is Applied.UNKNOWN:
+            pass
+    assert said is Applied.PENDING

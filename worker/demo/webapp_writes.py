@@ -40,7 +40,10 @@ class Writer:
     wait: bool
 
     async def answer(self, write: Awaitable[Result]) -> Answer:
-        """What was written. `applied` is `applied`, `pending`, or null for who did not wait."""
+        """What was written. `applied` is `applied`, `pending`, or null for who did not wait.
+
+        A commit whose answer was lost is a 503 like any outage: the client reads before it tries again.
+        """
         written, receipt = await write
         return {
             "id": written.id,

@@ -26,6 +26,7 @@ from jobs.cache.store import Store
 from jobs.contracts import Invalidate
 from jobs.errors import CacheUnavailable
 from jobs.outbox import rows
+from jobs.outbox.pending import Pending
 from jobs.outbox.record import Outbox
 from jobs.outbox.rows import Alike
 from jobs.outbox.scopes import encode, read
@@ -245,6 +246,7 @@ GUARDS: Mapping[str, Removal] = {
     "closing on what SQL says": replaced(Breaker, "_close_when_settled", _close_when_it_answers),
     "failing events not counting as a dead worker": replaced(jobs.stoker, "unsettled", _all_unsettled),
     "a rule's timeout being its own fault": replaced(jobs.tasks.relay, "was_canceled", lambda _: False),
+    "asking what became of a commit": replaced(Pending, "begin_commit", lambda _: None),
     "outer transactions noticed": replaced(jobs.outbox.pending, "joins_another", lambda _: False),
     "unlinks in groups": replaced(jobs.cache.store, "CHUNKS_PER_CALL", 10**9),
     "the age of the oldest event": replaced(Unsettled, "oldest_age_s", 0.0),
