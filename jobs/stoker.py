@@ -43,6 +43,7 @@ from jobs.outbox.home import Home
 from jobs.outbox.receipt import Receipt
 from jobs.outbox.record import Outbox
 from jobs.outbox.rows import unsettled
+from jobs.queue import owner
 from jobs.ring import Ringer
 from jobs.settings import Settings, load_settings, require
 
@@ -92,6 +93,7 @@ class Stoker:
             raise
         with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
             await stoker.cache.breaker.compare()
+        stoker._detached.start(stoker._compare_queue())
         return stoker
 
     @classmethod
@@ -222,6 +224,14 @@ class Stoker:
             await self.queue.enqueue(Refresh(view=key.view, scope_id=key.scope.id, params=key.params))
         except QueueUnavailable:
             self.accounting.count(key.view, "refresh_not_asked")  # the entry is still valid
+
+    async def _compare_queue(self) -> None:
+        # Said, not raised: reads and writes are right all the same, and changes are applied by the sweeper.
+        with suppress(QueueUnavailable):
+            theirs = await owner.owner(self.queue.line, self.queue.settings)
+            if theirs not in (None, self.installation):
+                said = owner.refused(self.queue.settings, str(theirs), self.installation)
+                logger.error("queue.of_another_installation", extra={"error": said})
 
     async def _flush_accounting(self) -> None:
         with suppress(CacheUnavailable):  # kept, and sent with the next flush

@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.connections import OLDEST_POSTGRES, database_errors, engine_of
 from jobs.domain import Domain, load_domain
-from jobs.errors import DatabaseUnavailable, DeclarationError, SettingsError, StokerError
+from jobs.errors import DatabaseUnavailable, DeclarationError, SettingsError, StokerError, Unavailable
+from worker.agreement import another_cache, another_queue
 from worker.migrate import MigrationsPending, pending
 from worker.settings import WorkerSettings
 
@@ -67,6 +68,8 @@ async def check(settings: WorkerSettings, domain: Domain | None = None) -> list[
         _database(settings, domain), _redis(settings, "queue"), _redis(settings, "cache")
     ):
         found += findings
+    if not any(finding.level is Level.ERROR for finding in found):  # else one of them cannot be asked
+        found += await _agreements(settings)
     return sorted(found, key=lambda finding: finding.level is not Level.ERROR)
 
 
@@ -198,6 +201,18 @@ async def _information(url: SecretStr) -> AsyncIterator[Callable[[str], Awaitabl
         yield redis.info
     finally:
         await redis.aclose()
+
+
+async def _agreements(settings: WorkerSettings) -> list[Finding]:
+    """What all processes of an installation must agree on."""
+    try:
+        return [
+            # It passes when the old workers are gone: no reason not to start the new ones.
+            *(_outage(message) for message in [await another_cache(settings)] if message),
+            *(_error(message) for message in [await another_queue(settings)] if message),
+        ]
+    except Unavailable as problem:
+        return [_outage(str(problem))]
 
 
 def _any_redis(role: str, found: dict[str, Any]) -> Iterator[Finding]:

@@ -105,6 +105,12 @@ async def require_migrated(database_url: str, domain: Domain | None) -> None:
         raise MigrationsPending(missing)
 
 
+async def installation_of(database_url: str) -> str | None:
+    """The id of a migrated database."""
+    async with _transaction(database_url) as connection:
+        return await connection.scalar(select(installation.c.id))
+
+
 async def renew_installation(database_url: str) -> str:
     """Give the database a new id after a restore: it must not meet an old cache entry (RACES 42)."""
     async with _transaction(database_url) as connection:

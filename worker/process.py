@@ -7,6 +7,7 @@ running jobs finish within the deadline, what is recorded by then is applied if 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -14,8 +15,9 @@ from datetime import timedelta
 
 from jobs import tracing
 from jobs.contracts import Contract, Lane
-from jobs.errors import Defer
+from jobs.errors import Defer, QueueUnavailable, WrongServer
 from jobs.progress import Progress
+from jobs.queue import owner
 from jobs.settings import require
 from jobs.stoker import Stoker
 from jobs.tasks import relay
@@ -38,6 +40,9 @@ from worker.telemetry.metrics import own_process
 from worker.telemetry.observed import JobTimes
 
 log = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 0.5
+"""Between two attempts to reach a queue that is away at the start."""
 
 
 async def run_worker(
@@ -66,17 +71,38 @@ async def run_worker(
     slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
     async with endpoint(own_process(), settings.worker), asyncio.TaskGroup() as group:
-        group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
         group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
         group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
         try:
-            await engine.run(stop, now)
+            refusal = await _refusal(stoker, stop)
+            if refusal is None:
+                group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
+                await engine.run(stop, now)
         finally:
             stop.set()
             idle.set()
+    if refusal is not None:
+        raise WrongServer(refusal)
     log.info("worker.stopped")
+
+
+async def _refusal(stoker: Stoker, stop: asyncio.Event) -> str | None:
+    """Why the queue is not ours, once it answers: nothing of another installation's may be run here."""
+    settings = stoker.queue.settings
+    while not stop.is_set():
+        try:
+            theirs = await owner.claimed(stoker.queue.line, settings, stoker.installation)
+        except QueueUnavailable as error:
+            log.info("worker.waits_for_queue", extra={"error": str(error)})
+        else:
+            ours = theirs in (None, stoker.installation)
+            return None if ours else owner.refused(settings, str(theirs), stoker.installation)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ASK_AGAIN_S):
+                await stop.wait()
+    return None
 
 
 class Observers:

@@ -79,7 +79,7 @@ class Home:
         self._note_at_s = began_s + NOTE_S
 
     async def apart(self) -> str | None:
-        """Why changes do not reach the cache of this process; None if they do, or nobody applies any."""
+        """Why changes do not reach the cache of this process; None if they do, or nobody knows better."""
         noted = await noted_by(self._engine)
         if not noted or _reaches(noted, self._root, self._seen):
             return None
@@ -120,6 +120,14 @@ class Home:
             made: tuple[Any, ...] = ("SET", name, secrets.token_hex(8), "NX", "EX", MARK_LIFE_S)
             found = (await self._client.call(made, ("GET", name))).replies[1]
         return found.decode() if isinstance(found, bytes) else ""
+
+    async def elsewhere(self) -> str | None:
+        """The same for somebody who looks once while a worker runs: a lost mark counts as another."""
+        now = await self._clock()
+        noted = [one for one in await noted_by(self._engine) if one.noted_at > now - LEFT]
+        if not noted or _reaches(noted, self._root, await self._mark()):
+            return None
+        return _told(max(noted, key=lambda one: one.noted_at), self._root)
 
     async def _clock(self) -> datetime:
         async with looking(self._engine) as connection:

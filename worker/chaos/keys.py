@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from jobs.contracts import Lane
+from jobs.queue.owner import owner_name
 from jobs.queue.wire import concurrency_name, queue_name
 from jobs.settings import QueueSettings
 from worker.chaos.words import first
@@ -29,7 +30,14 @@ def declared(prefix: str) -> frozenset[str]:
     """Keys of the queue that stay; the cache has none."""
     settings = QueueSettings(prefix=prefix)
     lanes = (f"{queue_name(settings, lane)}{part}" for lane in Lane for part in OF_A_LANE)
-    return frozenset([*lanes, concurrency_name(settings), *(f"{prefix}:chaos:{one}" for one in OF_THE_AUDIT)])
+    return frozenset(
+        [
+            *lanes,
+            concurrency_name(settings),
+            owner_name(settings),
+            *(f"{prefix}:chaos:{one}" for one in OF_THE_AUDIT),
+        ]
+    )
 
 
 async def without_ttl(urls: Urls, prefix: str) -> Staying:

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from jobs.connections import database_errors, engine_of
 from jobs.domain import Domain, SampleData, load_domain
 from jobs.errors import StokerError
-from jobs.settings import load_settings
+from jobs.settings import load_settings, require
+from worker import agreement
 from worker import check as checks
 from worker import migrate as migrations
 from worker.cli.display import note, progress, show, show_json
@@ -45,15 +46,18 @@ def migrate(
         bool,
         typer.Option("--new-installation", help="After restoring a backup: meet no old cache entry."),
     ] = False,
+    take_queue: Annotated[
+        bool, typer.Option("--take-queue", help="Run what another installation, now gone, left in the queue.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Bring the database up to date. Safe to run twice, or from two hosts at once."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
         domain = None if only is Part.STOKER else load_domain(opened.settings.domain)
         applied = asyncio.run(migrations.migrate(opened.database_url, domain, only))
-        renewed = (
-            asyncio.run(migrations.renew_installation(opened.database_url)) if new_installation else None
-        )
+        renewed = asyncio.run(_renew(opened.settings)) if new_installation else None
+        if take_queue:
+            asyncio.run(agreement.take_queue(opened.settings))
         if as_json:
             show_json({"applied": applied, "installation": renewed})
             return
@@ -95,6 +99,18 @@ def check(
     settings = load_settings(WorkerSettings)
     log.configure(settings.log)
     _check(settings, as_json=as_json)
+
+
+async def _renew(settings: WorkerSettings) -> str:
+    """A new id; the queue comes with it, if there is one: it is the same application."""
+    url = require(settings.database_url, "DATABASE_URL")
+    former = await migrations.installation_of(url)
+    renewed = await migrations.renew_installation(url)
+    if settings.redis_url is None:
+        note("REDIS_URL is not set: workers will refuse a queue of the former id; give --take-queue with it")
+    elif not await agreement.take_queue(settings, of=former):
+        note("the queue stays another installation's: give --take-queue if that one is gone")
+    return renewed
 
 
 async def fill_if_empty(database_url: str, domain: Domain) -> None:
