@@ -75,8 +75,10 @@ class Accounting:
 
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
         """Send what has been gathered; raises CacheUnavailable. Counts that were refused are kept."""
-        now_us = (await client.server()).now_us()
         self._sum_up_hits()
+        if not self._counts and not self._reads:
+            return  # before the clock is asked for: an idle process would ask the server every time who it is
+        now_us = (await client.server()).now_us()
         counts, self._counts = self._counts, {}
         reads, self._reads = self._reads, {}
         counted = [(view, what, n) for view, counter in counts.items() for what, n in counter.items()]
@@ -85,8 +87,6 @@ class Accounting:
         ]
         commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
         commands += noted(client, keys, reads, now_us)
-        if not commands:
-            return
         refused = counted
         try:
             replies = (await client.call(*commands)).replies
