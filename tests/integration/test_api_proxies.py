@@ -99,6 +99,21 @@ async def test_without_tokens_nobody_comes_through_a_proxy(place: Place, trusted
                     assert answer.status_code == 403, (header, value, path)
 
 
+async def test_without_tokens_a_proxy_that_says_nothing_of_itself_is_refused(place: Place) -> None:
+    """As nginx's `proxy_pass` asks unless it is told otherwise. Guard: the version of HTTP."""
+    async with served(place) as client:
+        port = client.base_url.port
+        for version, status in (("1.1", 200), ("1.0", 403)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            asked = (
+                f"GET /api/jobs/queues HTTP/{version}\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+            )
+            writer.write(asked.encode())
+            answer = await reader.read()
+            writer.close()
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode()), version
+
+
 @pytest.mark.parametrize("proxy", ["*", "proxy.example", "10.0.0.0/33", "10.1.2.3/8", ""])
 def test_what_is_no_address_is_refused_as_a_proxy(proxy: str) -> None:
     with pytest.raises(SettingsError, match="trusted_proxies"):

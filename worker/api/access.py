@@ -24,6 +24,8 @@ from worker.operations.tokens import Tokens
 from worker.settings import ApiSettings, Role, is_loopback
 
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
+HOST = re.compile(r"(localhost|[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+"""What a loopback's name looks like in a Host header."""
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 FORWARDED = frozenset(
@@ -97,16 +99,28 @@ def require_same_origin(request: Request) -> None:
 
 def _on_loopback(request: Request, address: str | None) -> Reader:
     origin = _origin(request)
-    hosts = [address or "", request.url.hostname or ""]
+    hosts = [address or "", _host(request)]
     if origin is not None:
         hosts.append(origin.hostname or "")
-    forwarded = not FORWARDED.isdisjoint(request.headers)  # the proxy is on this machine, not the caller
+    # A proxy is on this machine, its caller need not be. One that says nothing of itself speaks HTTP/1.0, as
+    # nginx does unless it is told otherwise; no browser or client of today does.
+    forwarded = not FORWARDED.isdisjoint(request.headers) or request.scope["http_version"] == "1.0"
     if forwarded or not all(is_loopback(host) for host in hosts):
         message = "without tokens only this machine is served, under its loopback name and by no proxy"
         raise Refused(403, "forbidden", message)
     if request.method not in SAFE:
         require_same_origin(request)
     return Reader(Actor("loopback", address), Role.OPERATOR)
+
+
+def _host(request: Request) -> str:
+    """The host by whose name the API is called; empty for none, several or one that cannot be read.
+
+    Not `request.url`, which for a malformed header names the socket's address instead.
+    """
+    given = request.headers.getlist("host")
+    match = HOST.fullmatch(given[0]) if len(given) == 1 else None
+    return match[1] if match else ""
 
 
 def _origin(request: Request) -> SplitResult | None:

@@ -44,7 +44,7 @@ def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
     app.state.stoker = stoker
     app.state.settings = settings
     known = Tokens(settings.api.tokens, stoker.engine)
-    sessions = Sessions(stoker.engine, known, settings.api.session_s)
+    sessions = Sessions(stoker.engine, stoker.queue, known, settings.api.session_s)
     # Cookies know no ports: the installation's id keeps two of them on one host apart.
     cookie = f"stoker_{stoker.installation}"
     app.state.access = Access(settings.api, known, sessions, cookie, stoker.queue)

@@ -1,10 +1,10 @@
 """Console sessions: a signed cookie instead of a token in the browser.
 
-The cookie names a token, never holds it. It is signed with a key that lies in Postgres and with the token's
-hash, so a token that is removed or replaced ends its sessions, and neither the settings nor a dump of the
-database alone can forge one. Stored is only which sessions were signed out of, until they would have ended by
-themselves. While Postgres is away a process that knows the key goes on: whoever signed out elsewhere may look
-that long (not act: no action is done unaudited).
+The cookie names a token, never holds it. It is signed with a key that lies in the queue Redis and with the
+token's hash: a token that is removed or replaced ends its sessions, and neither a dump of the database, which
+holds those hashes, nor the queue Redis alone forges one. Postgres only stores which sessions were
+signed out of, until they would have ended by themselves. While either is away a process that knows the key goes on:
+whoever signed out elsewhere may look that long (not act: no action is done unaudited).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jobs.connections import database_errors
-from jobs.errors import DatabaseUnavailable
+from jobs.enqueue import Queue
+from jobs.errors import DatabaseUnavailable, QueueUnavailable
 from worker.settings import TokenSettings
 
 RELOAD_S = 60
@@ -48,10 +49,13 @@ class Session:
 
 
 class Sessions:
-    """Makes and reads the cookies of one process; another process with the same database reads them too."""
+    """Makes and reads the cookies of one process; another process with the same servers reads them too."""
 
-    def __init__(self, engine: AsyncEngine, tokens: Mapping[str, TokenSettings], life_s: int) -> None:
+    def __init__(
+        self, engine: AsyncEngine, queue: Queue, tokens: Mapping[str, TokenSettings], life_s: int
+    ) -> None:
         self._engine = engine
+        self._queue = queue
         self._tokens = tokens
         self._life_s = life_s
         self._key: bytes | None = None
@@ -112,23 +116,19 @@ class Sessions:
         if self._key is None or time.monotonic() >= self._reload_at:
             try:
                 self._key = await self._load_key()
-            except DatabaseUnavailable:
+            except QueueUnavailable:
                 if self._key is None:
                     raise
             self._reload_at = time.monotonic() + RELOAD_S
         return self._key
 
     async def _load_key(self) -> bytes:
-        with database_errors():
-            async with self._engine.begin() as connection:
-                await connection.execute(
-                    text(
-                        "INSERT INTO console_key (id, secret) VALUES (1, :secret) ON CONFLICT (id) DO NOTHING"
-                    ),
-                    {"secret": secrets.token_hex(32)},
-                )
-                found = await connection.execute(text("SELECT secret FROM console_key WHERE id = 1"))
-                return str(found.scalar_one()).encode()
+        name = f"{self._queue.settings.prefix}:console_key"
+        await self._queue.line.command("SET", name, secrets.token_hex(32), "NX")
+        found: bytes | None = await self._queue.line.command("GET", name)
+        if not found:
+            raise QueueUnavailable("the queue Redis does not keep the key of console sessions")
+        return found
 
 
 def _sign(key: bytes, token: TokenSettings, until: int, nonce: str) -> str:

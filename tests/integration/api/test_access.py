@@ -14,6 +14,24 @@ from worker.settings import WorkerSettings
 ACTIONS = ["/api/cache/invalidate", "/api/cache/warm"]
 LOOKS = ["/api/cache/stats", "/api/cache/health", "/api/jobs/queues", "/api/jobs/dead", "/metrics"]
 
+FOREIGN = [
+    "evil.example",
+    "a{b.evil.example:18766",
+    "a`b.evil.example",
+    'a"b.evil.example',
+    "evil.example:",
+    "127.0.0.1:x",
+    "127.0.0.1, evil.example",
+    "127.0.0.1@evil.example",
+    "evil.example/127.0.0.1",
+    "[::1",
+    "::1",
+    "999.0.0.1",
+    "",
+    " ",
+]
+"""Hosts that are not this machine, some as a resolver takes them and a parser of URLs does not."""
+
 
 @pytest.mark.parametrize(
     "header",
@@ -58,8 +76,11 @@ async def test_without_tokens_only_this_machine_is_served(settings: WorkerSettin
         evil = {"Origin": "https://evil.example"}
         body = {"kind": "shelf", "id": 7}
         assert (await api.post("/api/cache/invalidate", json=body, headers=evil)).status_code == 403
-        rebound = {"Host": "evil.example"}
-        assert (await api.get("/api/jobs/queues", headers=rebound)).status_code == 403
+        for host in FOREIGN:
+            answer = await api.get("/api/jobs/queues", headers={"Host": host})
+            assert answer.status_code == 403, host
+        for host in ("localhost", "localhost:8080", "127.0.0.1", "127.0.0.2:1", "[::1]", "[::1]:8080"):
+            assert (await api.get("/api/jobs/queues", headers={"Host": host})).status_code == 200, host
         transport = httpx.ASGITransport(create_app(stoker, alone), client=("192.0.2.1", 40000))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as stranger:
             assert (await stranger.get("/api/jobs/queues")).status_code == 403

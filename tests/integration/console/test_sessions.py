@@ -6,6 +6,7 @@ import json
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from jobs.stoker import Stoker
 from tests.callers import FROM_PAGE, HOST, OPERATOR, VIEWER, client, sign_in
@@ -91,6 +92,21 @@ async def test_a_cookie_that_was_changed_ended_or_outlived_its_token_is_refused(
     async with client(stoker, settings) as again, client(stoker, rotated) as after:
         assert (await again.get("/api/overview", headers=kept)).status_code == 200  # another process
         assert (await after.get("/api/overview", headers=kept)).status_code == 401
+
+
+async def test_a_dump_of_the_database_forges_no_session(stoker: Stoker, settings: WorkerSettings) -> None:
+    """Names and hashes of tokens are in it: what signs the cookie must not be."""
+    async with client(stoker, settings) as page:
+        await sign_in(page, OPERATOR)
+        (value,) = page.cookies.values()
+        async with stoker.engine.connect() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM console_key")) == 0
+        await stoker.queue.redis.delete(f"{stoker.queue.settings.prefix}:console_key")
+    async with client(stoker, settings) as later:  # another process: this one has kept the key for a minute
+        cookie = {"Cookie": f"stoker_{stoker.installation}={value}"}
+        assert (await later.get("/api/overview", headers=cookie)).status_code == 401
+        await sign_in(later, OPERATOR)
+        assert (await later.get("/api/overview")).status_code == 200
 
 
 async def test_signing_in_is_limited_and_says_when_again(stoker: Stoker, settings: WorkerSettings) -> None:
