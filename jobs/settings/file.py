@@ -14,7 +14,7 @@ DEFAULT_FILE = "settings.toml"
 FILE_VARIABLE = "STOKER_SETTINGS"
 """Environment variable that names another settings file."""
 WORKER_TABLES = frozenset({"worker", "lanes", "schedule", "api", "log"})
-"""Tables of settings.toml that only the worker reads (worker/settings.py)."""
+"""Tables of settings.toml that only the worker reads (worker/settings)."""
 
 
 class File(TomlConfigSettingsSource):

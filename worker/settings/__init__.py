@@ -1,0 +1,34 @@
+"""Settings that only the worker, API and CLI read; a class per table of settings.toml.
+
+They add to what `jobs.settings` holds: the same file, the same rules. A web app that imports `jobs` alone
+never meets these tables.
+"""
+
+from worker.settings.api import TOKEN_NAME, ApiSettings, Role, TokenSettings, is_loopback
+from worker.settings.process import LaneSettings, LanesSettings, LogSettings, ProcessSettings
+from worker.settings.schedule import (
+    LatePolicy,
+    LateSettings,
+    OverlapPolicy,
+    OverlapSettings,
+    ScheduleSettings,
+)
+from worker.settings.whole import WorkerSettings
+
+__all__ = [
+    "TOKEN_NAME",
+    "ApiSettings",
+    "LaneSettings",
+    "LanesSettings",
+    "LatePolicy",
+    "LateSettings",
+    "LogSettings",
+    "OverlapPolicy",
+    "OverlapSettings",
+    "ProcessSettings",
+    "Role",
+    "ScheduleSettings",
+    "TokenSettings",
+    "WorkerSettings",
+    "is_loopback",
+]
