@@ -17,7 +17,7 @@ class ProcessSettings(Table):
     """Seconds that running jobs get to finish after SIGTERM. Below the grace period of what stops it."""
     sweep_s: PositiveFloat = 1
     """Seconds between sweeps of unsettled events: the latency of a change when the queue Redis is away."""
-    history_every_s: PositiveFloat = 20
+    history_every_s: PositiveFloat = 30
     """Seconds between samples of the figures that the console's charts show."""
     metrics_host: str = "127.0.0.1"
     """Address of the worker's own endpoint: probes, and what its process uses."""
