@@ -70,7 +70,7 @@ async def run_worker(
     idle = asyncio.Event()
     slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
-    async with endpoint(own_process(), settings.worker), asyncio.TaskGroup() as group:
+    async with endpoint(own_process(), settings.worker, engine.stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
         group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")

@@ -21,6 +21,7 @@ from worker.engine.attempts import Attempts, function_of
 from worker.engine.burials import Burials
 from worker.engine.claims import Claim, LaneNews
 from worker.engine.finisher import LINGER_S
+from worker.engine.looks import Looks
 from worker.engine.parts import Parts
 from worker.engine.running import Halt, Running
 from worker.engine.verdict import Verdict
@@ -62,6 +63,7 @@ class LaneWorker(Worker):
         self._running: dict[str, Running] = {}
         self._wake = asyncio.Event()
         self._looked: asyncio.Future[None] = self.loop.create_future()
+        self._looks = Looks()
         self._alarm = Alarm(self._wake, self.loop)
         self._attempts = Attempts(lane, parts, self.functions, self.job_tasks)
         self._burials = Burials(parts.letters, self._wake.set)
@@ -82,6 +84,7 @@ class LaneWorker(Worker):
             try:
                 await self._poll_iteration()
             finally:
+                self._looks.ended()
                 looked, self._looked = self._looked, self.loop.create_future()
                 looked.set_result(None)
             await self._wake.wait()
@@ -132,6 +135,10 @@ class LaneWorker(Worker):
         """Whether the lane could take a job now."""
         return self.allow_pick_jobs and self._free() > 0
 
+    def stuck(self) -> bool:
+        """Whether the lane has due jobs and free slots, and yet does not ask for work; from any thread."""
+        return self.has_slots() and self._looks.stuck()
+
     def wake(self) -> asyncio.Future[None]:
         """Look for work; the future is done when it has looked."""
         self._wake.set()
@@ -152,6 +159,7 @@ class LaneWorker(Worker):
 
     def hear(self, news: LaneNews) -> None:
         """What upkeep found: the fallback for bells, what operators ask, jobs that another worker has now."""
+        self._looks.has_cause(whether=news.next_due_s is not None and news.next_due_s <= 0)
         self._alarm.set(news.next_due_s)
         self.set_slots(news.slots or self.concurrency)
         self._parked = news.parked

@@ -78,6 +78,7 @@ class Engine:
         self._lane_settings = dict(settings.lanes)
         self._lanes: dict[Lane, LaneWorker] = {}
         self._upkeep: Upkeep | None = None
+        self._stopping = False
 
     @property
     def owner(self) -> str:
@@ -88,6 +89,16 @@ class Engine:
     def silent_s(self) -> float | None:
         """Seconds since the queue Redis last answered; None before `run`."""
         return None if self._upkeep is None else self._upkeep.silent_s
+
+    def stuck(self) -> list[str]:
+        """Parts that do not go on though they could; empty before `run` and once it stops.
+
+        Callable from any thread. No server is to blame: only a restart helps them.
+        """
+        if self._upkeep is None or self._stopping:
+            return []
+        lanes = [f"lane {lane}" for lane, worker in self._lanes.items() if worker.stuck()]
+        return [*lanes, *(["upkeep"] if self._upkeep.looks.stuck() else [])]
 
     def set_concurrency(self, lane: Lane, concurrency: int) -> None:
         """Change this process's slots of a lane while it runs; what `Queue.set_concurrency` says wins."""
@@ -112,6 +123,7 @@ class Engine:
         ]
         try:
             await stop.wait()
+            self._stopping = True
             listening.cancel()
             await self._stop_lanes(claiming, now or asyncio.Event())
         finally:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from jobs.contracts import Lane
 from worker.engine.claims import Claims
 from worker.engine.lane import LaneWorker
+from worker.engine.looks import Looks
 
 
 class Upkeep:
@@ -24,10 +25,12 @@ class Upkeep:
         self._every_s = claims.life_s / 3
         self._grace_s = self._every_s
         self._last = time.monotonic()
+        self.looks = Looks()
+        self.looks.has_cause(whether=True)
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the queue Redis last answered: what health is judged by."""
+        """Seconds since the queue Redis last answered."""
         return time.monotonic() - self._last
 
     async def run(self) -> None:
@@ -35,11 +38,17 @@ class Upkeep:
         rescue_from = time.monotonic() + self._grace_s
         self._grace_s = self._claims.life_s
         while True:
-            held = {name: lane.held() for name, lane in self._lanes.items()}
-            news = await self._claims.upkeep(held, rescue=time.monotonic() >= rescue_from)
-            self._last = time.monotonic()
-            for name, lane in self._lanes.items():
-                lane.hear(news[name])
-                for job_id in news[name].rescued.keys() & set(news[name].cancel):
-                    await self._claims.cancel(job_id)
+            try:
+                await self._look(rescue=time.monotonic() >= rescue_from)
+            finally:
+                self.looks.ended()
             await asyncio.sleep(self._every_s)
+
+    async def _look(self, *, rescue: bool) -> None:
+        held = {name: lane.held() for name, lane in self._lanes.items()}
+        news = await self._claims.upkeep(held, rescue=rescue)
+        self._last = time.monotonic()
+        for name, lane in self._lanes.items():
+            lane.hear(news[name])
+            for job_id in news[name].rescued.keys() & set(news[name].cancel):
+                await self._claims.cancel(job_id)

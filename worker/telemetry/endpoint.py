@@ -1,7 +1,8 @@
 """The worker's own HTTP endpoint, for machines: /metrics for Prometheus, /healthz for what restarts it.
 
 Served from threads, so that it answers whatever the event loop does: /healthz is 503 once the loop has not
-come round for `STUCK_S`. It needs no token and must not be reachable from outside (worker.metrics_host).
+come round for `STUCK_S`, or a part of the worker does not go on though it could. It needs no token and must
+not be reachable from outside (worker.metrics_host).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from threading import Thread
 from typing import Any
@@ -22,6 +23,8 @@ from jobs.errors import StokerError
 from worker.settings import ProcessSettings
 
 Application = Callable[..., Iterable[bytes]]
+Stuck = Callable[[], Sequence[str]]
+"""Names the parts of the worker that do not go on; called from threads."""
 BEAT_S = 1
 POLL_S = 0.1
 """How long stopping the endpoint may take."""
@@ -52,7 +55,9 @@ class Pulse:
 
 
 @asynccontextmanager
-async def endpoint(registry: CollectorRegistry, settings: ProcessSettings) -> AsyncIterator[None]:
+async def endpoint(
+    registry: CollectorRegistry, settings: ProcessSettings, stuck: Stuck = tuple
+) -> AsyncIterator[None]:
     """Serve while this lasts, unless worker.metrics_port is 0; raises EndpointRefused."""
     if not settings.metrics_port:
         yield
@@ -62,7 +67,7 @@ async def endpoint(registry: CollectorRegistry, settings: ProcessSettings) -> As
         server = make_server(
             settings.metrics_host,
             settings.metrics_port,
-            application(registry, pulse),
+            application(registry, pulse, stuck),
             _Server6 if ":" in settings.metrics_host else _Server,
             handler_class=_Silent,
         )
@@ -83,7 +88,7 @@ async def endpoint(registry: CollectorRegistry, settings: ProcessSettings) -> As
         await asyncio.to_thread(thread.join)
 
 
-def application(registry: CollectorRegistry, pulse: Pulse) -> Application:
+def application(registry: CollectorRegistry, pulse: Pulse, stuck: Stuck) -> Application:
     """The WSGI application: two paths, and 404 for the rest."""
     metrics: Application = make_wsgi_app(registry)
 
@@ -93,10 +98,10 @@ def application(registry: CollectorRegistry, pulse: Pulse) -> Application:
             return metrics(environ, start_response)
         status, body = "404 Not Found", b"/metrics and /healthz are here\n"
         if path == "/healthz":
-            alive = pulse.alive()
-            status, body = (
-                ("200 OK", b"ok\n") if alive else ("503 Service Unavailable", b"the event loop is stuck\n")
-            )
+            parts = stuck() if pulse.alive() else ["the event loop"]
+            status, body = "200 OK", b"ok\n"
+            if parts:
+                status, body = "503 Service Unavailable", f"stuck: {', '.join(parts)}\n".encode()
         start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
 
