@@ -7,8 +7,8 @@ function proves the guard and, with the guard removed, the fault.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -70,12 +70,19 @@ async def patience(what: str, without_s: float = PATIENCE_S) -> AsyncIterator[No
         raise Fault(what) from error
 
 
+@contextmanager
+def no_error() -> Iterator[None]:
+    """A Fault if the block raises anything."""
+    try:
+        yield
+    except Exception as error:
+        raise Fault(f"it failed: {error!r}") from error
+
+
 async def applies(process: Process) -> int:
     """Apply what is recorded; whatever is raised is a fault."""
-    try:
+    with no_error():
         return await process.apply()
-    except Exception as error:
-        raise Fault(f"applying failed: {error!r}") from error
 
 
 async def deferred(task: Awaitable[Outcome]) -> bool:

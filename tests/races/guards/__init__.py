@@ -2,7 +2,18 @@
 
 from collections.abc import Mapping
 
-from tests.races.guards import changes, filling, queue, reading, releases, server, unasked
+from tests.races.guards import (
+    answers,
+    changes,
+    filling,
+    queue,
+    reading,
+    releases,
+    server,
+    silence,
+    unasked,
+    warming,
+)
 from tests.races.guards.away import Removal
 
 GUARDS: Mapping[str, Removal] = {
@@ -13,4 +24,7 @@ GUARDS: Mapping[str, Removal] = {
     **unasked.GUARDS,
     **releases.GUARDS,
     **queue.GUARDS,
+    **silence.GUARDS,
+    **answers.GUARDS,
+    **warming.GUARDS,
 }

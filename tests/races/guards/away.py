@@ -15,6 +15,12 @@ from jobs.queue.script import Script as QueueScript
 
 Patch = pytest.MonkeyPatch
 Removal = Callable[[Patch], None]
+NEVER_S = 3600
+"""For a limit that is none."""
+
+
+class Unheard(Exception):
+    """What nobody raises: whoever catches this catches nothing."""
 
 
 def script(name: str, old: str, new: str) -> Removal:

@@ -1,0 +1,62 @@
+"""Guards of answers: what is one, and what is made of a cache that gives none (rows 7, 24, 38)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic_core import from_json
+
+import jobs.cache.batch
+import jobs.cache.rights
+import jobs.tasks.verify
+from jobs.cache.accounting import Accounting
+from jobs.cache.client import BUSY_CALLS, Answer, CacheClient
+from jobs.cache.keys import KeySpace
+from jobs.cache.primary import PrimaryConnection
+from jobs.cache.reading import Content
+from jobs.cache.store import Found
+from tests.races.guards.away import Patch, Removal, Unheard, both, replaced
+
+
+def _free_or_another(self: CacheClient) -> PrimaryConnection | None:
+    best = self._least_loaded()
+    if best is None or not best.sure or (best.load >= BUSY_CALLS and len(self._open) < self._most):
+        return None
+    return best
+
+
+def _refused_forgotten(patch: Patch) -> None:
+    flush = Accounting.flush
+
+    async def flushed(self: Accounting, client: CacheClient, keys: KeySpace) -> None:
+        await flush(self, client, keys)
+        self._counts.clear()
+
+    patch.setattr(Accounting, "flush", flushed)
+
+
+def _role_unpacked(roles: Content | None, reader: object) -> str | None:
+    role: str | None = None if roles is None else roles.decoded.get(str(reader))
+    return role
+
+
+def _equal_unpacked(found: Found, body: bytes | None) -> bool:
+    assert found.content is not None
+    assert body is not None
+    return bool(from_json(found.content.body) == from_json(body))
+
+
+GUARDS: Mapping[str, Removal] = {
+    "outages told from errors of one entry": replaced(jobs.cache.batch, "CacheUnavailable", Unheard),
+    "nobody waiting for another connection": both(
+        replaced(CacheClient, "_free", _free_or_another),
+        replaced(CacheClient, "_connect", CacheClient._open_one),
+    ),
+    "error replies being no answers": both(
+        replaced(Answer, "first", lambda self: self.replies[0]),
+        replaced(Answer, "all", lambda self: self.replies),
+    ),
+    "refused counts kept": _refused_forgotten,
+    "forged rights looked up in SQL": replaced(jobs.cache.rights, "_role_named", _role_unpacked),
+    "forged entries being stale": replaced(jobs.tasks.verify, "_equal", _equal_unpacked),
+}

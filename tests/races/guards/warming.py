@@ -1,0 +1,33 @@
+"""Guards of warming: what cannot be built keeps nothing else cold (rows 30, 36)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+
+import jobs.tasks.warm
+from jobs import Domain, EntryKey
+from jobs.cache.fill import Filler
+from jobs.tasks.context import TaskContext
+from jobs.tasks.warm import _failure, _fill
+from tests.races.guards.away import Removal, replaced
+
+
+async def _together(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Exception]:
+    error = await _failure(filler, keys)
+    return dict.fromkeys(keys, error) if error is not None else {}
+
+
+async def _whatever_fails(
+    context: TaskContext, keys: Sequence[EntryKey], begin: int = 0
+) -> AsyncIterator[int]:
+    with suppress(RuntimeError):
+        async for done in _fill(context, keys, begin):
+            yield done
+
+
+GUARDS: Mapping[str, Removal] = {
+    "what fails together built one by one": replaced(jobs.tasks.warm, "_build", _together),
+    "a warming of nothing failing": replaced(jobs.tasks.warm, "_fill", _whatever_fails),
+    "keys of other releases left to them": replaced(Domain, "takes", lambda *_: True),
+}
