@@ -1,0 +1,47 @@
+"""Rings of one process: how many leave for how many commits, and what becomes of one that waits."""
+
+# ruff: noqa: F811 - fixtures are imported by name
+
+from __future__ import annotations
+
+import pytest
+
+import jobs.ring
+from jobs.enqueue import Queue
+from jobs.ring import Ringer
+from tests.engine_fixtures import queue  # noqa: F401
+
+NEVER_S = 3600
+
+
+async def _rung(queue: Queue) -> int:
+    """Scripts that were called on the queue: nothing but rings calls any here."""
+    found = await queue.redis.info("commandstats")
+    return sum(found.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+
+
+@pytest.fixture
+async def ringer(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Ringer:
+    """One that has just rung, and by itself would not again within this test."""
+    monkeypatch.setattr(jobs.ring, "GAP_S", NEVER_S)
+    await queue.ring()  # connects, and makes the script known
+    ringer = Ringer(queue)
+    ringer.soon([1])
+    await ringer.close()
+    return ringer
+
+
+async def test_commits_that_come_soon_after_a_ring_share_the_next(queue: Queue, ringer: Ringer) -> None:
+    before = await _rung(queue)
+    for event_id in (2, 3, 4):
+        ringer.soon([event_id])
+    await ringer.close()
+    assert await _rung(queue) == before + 1
+
+
+async def test_a_ring_that_waits_leaves_when_its_process_ends(queue: Queue, ringer: Ringer) -> None:
+    before = await _rung(queue)
+    ringer.soon([2])
+    assert await _rung(queue) == before
+    await ringer.close()
+    assert await _rung(queue) == before + 1
