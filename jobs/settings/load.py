@@ -27,6 +27,8 @@ def load_settings(cls: type[S] = Settings, **overrides: Any) -> S:  # type: igno
         raise SettingsError("\n".join(_told(cls, problem) for problem in problems)) from None
     except TOMLDecodeError as error:
         raise SettingsError(f"{os.environ.get(FILE_VARIABLE, DEFAULT_FILE)}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{os.environ.get(FILE_VARIABLE, DEFAULT_FILE)} is not UTF-8: {error}") from None
     except ValueError as error:  # a nested variable that is no JSON
         raise SettingsError(str(error)) from None
 

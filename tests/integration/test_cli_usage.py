@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -168,3 +171,42 @@ def test_check_warns_about_a_rate_that_holds_changes_back_and_about_no_other(sto
     assert "warning: lanes.changes.rate_per_s (2.5) holds changes back" in told
     assert told.count("rate_per_s") == 1
     assert "rate_per_s" not in stoker("check", **NOWHERE).stdout
+
+
+@pytest.mark.parametrize("where", ["full", "closed", "unread"])
+def test_a_result_that_cannot_be_written_is_one_line(tmp_path: Path, where: str) -> None:
+    """`stoker check` writes its findings to a full disk, to no stdout at all, to a pipe that nobody reads."""
+    environment = {name: value for name, value in os.environ.items() if name not in URLS}
+    command = shlex.join([sys.executable, "-m", "worker", "check"])
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(  # noqa: S602 - our own program, and a shell that can close what it starts with
+        command + {"full": " >/dev/full", "closed": " >&-", "unread": ""}[where],
+        shell=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(Path.cwd())},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    os.close(writing)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "stdout" in line
+
+
+def test_a_settings_file_that_is_not_utf8_is_named(stoker: Stoker, tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'domain = "caf\xe9"\n')
+    done = stoker("check", STOKER_SETTINGS="latin.toml")
+    assert done.returncode == 2
+    assert "latin.toml is not UTF-8" in done.stderr
+
+
+def test_a_fault_that_chaos_does_not_know_is_refused(stoker: Stoker) -> None:
+    done = stoker("chaos", "--fault", "nope")
+    assert done.returncode == 2
+    assert "nope" in done.stderr
+    assert "kill_worker" in done.stderr

@@ -21,7 +21,7 @@ from worker.api.rates import Rate
 from worker.console.sessions import Session, Sessions
 from worker.operations.audit import Actor
 from worker.operations.tokens import Tokens
-from worker.settings import ApiSettings, Role, is_loopback
+from worker.settings import NOBODY, ApiSettings, Role, is_loopback
 
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
 HOST = re.compile(r"(localhost|[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
@@ -110,7 +110,7 @@ def _on_loopback(request: Request, address: str | None) -> Reader:
         raise Refused(403, "forbidden", message)
     if request.method not in SAFE:
         require_same_origin(request)
-    return Reader(Actor("loopback", address), Role.OPERATOR)
+    return Reader(Actor(NOBODY, address), Role.OPERATOR)
 
 
 def _host(request: Request) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.cache.view import LARGEST_ID
 from jobs.contracts import Lane
 from jobs.enqueue import CancelAnswer
-from jobs.errors import NotFound
+from jobs.errors import BadRequest, NotFound
 from worker.api.access import Operator, Reader, Viewer
 from worker.api.context import OpenStoker
 from worker.api.texts import JobId, Text64, Text128
@@ -28,6 +28,8 @@ from worker.settings import Role
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 RUNS_OF_ONE = 50
+AMONG = 2_000
+"""How many jobs of each lane and state are looked through for those of a contract or a scope."""
 
 
 class Ended(StrEnum):
@@ -105,8 +107,12 @@ class Job(BaseModel):
     arguments_hidden: bool
 
 
+class WrongChoice(BadRequest):
+    """A choice that no job can meet."""
+
+
 class Choice(BaseModel):
-    """Which jobs; `error` is a part of the message. Empty is the same as absent."""
+    """Which jobs; `error` is a part of a run's message, so not of what waits. Empty is the same as absent."""
 
     model_config = ConfigDict(extra="forbid")
     state: LiveState | Ended | None = None
@@ -116,6 +122,11 @@ class Choice(BaseModel):
     error: Text128 | None = None
     limit: int = Field(default=50, ge=1, le=200)
     before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+
+    @property
+    def among(self) -> int:
+        """How many jobs of each lane and state to look at in the queue."""
+        return AMONG if self.kind or self.scope else self.limit
 
     def fits(self, job: LiveJob) -> bool:
         """Whether a job in the queue is one of them."""
@@ -143,12 +154,19 @@ class Cancelled(BaseModel):
 
 @router.get("")
 async def jobs(_: Viewer, stoker: OpenStoker, asked: Annotated[Choice, Query()]) -> JobList:
-    """Jobs by any of these. Without a state: what runs now, and what ended."""
+    """Jobs by any of these. Without a state: what runs now, and what ended; with an error, only the latter.
+
+    By contract or scope, the first 2,000 of each lane are looked through for those in the queue.
+    """
+    if asked.error and isinstance(asked.state, LiveState):
+        raise WrongChoice(
+            f"a job that is {asked.state} has no error yet: leave one of them out", field="error"
+        )
     found = JobList(live=[], ended=[])
     if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
         states = [LiveState.RUNNING] if asked.state is None else [asked.state]
         lanes = [asked.lane] if asked.lane else list(Lane)
-        live = await listings.live_jobs(stoker, lanes, states, asked.limit)
+        live = await listings.live_jobs(stoker, lanes, states, asked.among)
         found.live = [job for job in live if asked.fits(job)][: asked.limit]
     if not isinstance(asked.state, LiveState):
         history = JobHistory(stoker.engine)

@@ -37,15 +37,17 @@ async def overview(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Over
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events named `overview`."}},
 )
-async def live(_: Viewer, request: Request, access: TheAccess) -> StreamingResponse:
+async def live(viewer: Viewer, request: Request, access: TheAccess) -> StreamingResponse:
     """The overview as server-sent events, every second."""
     pictures: Live = request.app.state.live
-    if pictures.full:
-        raise Refused(503, "too_many_streams", "as many pages watch as one process serves")
+    who = viewer.actor.name
+    if pictures.full(who):
+        message = "as many pages watch as one process serves to a token, or to all of them: close some"
+        raise Refused(503, "too_many_streams", message)
 
     async def stream() -> AsyncIterator[str]:
         yield f"retry: {RETRY_MS}\n\n"
-        async for picture in pictures.watch():
+        async for picture in pictures.watch(who):
             try:
                 await access.tokens.load()
                 await access.identify(request)

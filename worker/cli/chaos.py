@@ -26,6 +26,11 @@ def chaos(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Break processes and servers of its own at random; exit 0 only if nothing was lost and nothing stale."""
     from worker.chaos import ChaosOptions, run  # noqa: PLC0415 - needs what only chaos needs
+    from worker.chaos.faults import KINDS  # noqa: PLC0415 - the same
+
+    known = [kind.name for kind in KINDS]
+    for unknown in sorted(set(fault or ()) - set(known)):
+        raise typer.BadParameter(f"no fault {unknown!r}; there are {', '.join(known)}", param_hint="--fault")
 
     given: dict[str, Any] = {
         "seed": seed,

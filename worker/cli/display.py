@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from jobs.errors import StokerError
 
 Report = Callable[[int, int], None]
 """Called with what is done and the total; the total may be 0 while it is unknown."""
@@ -22,10 +26,30 @@ def note(message: str) -> None:
     sys.stderr.write(f"{message}\n")
 
 
+class NotShown(StokerError):
+    """Nobody can read the result."""
+
+
 def show(message: str) -> None:
-    """Print a result."""
-    sys.stdout.write(f"{message}\n")
-    sys.stdout.flush()
+    """Print a result; raises NotShown where it cannot be written."""
+    with written():
+        sys.stdout.write(f"{message}\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Raise NotShown for a stdout that is closed, full or not read to its end."""
+    if sys.stdout is None:  # how Python starts without one
+        raise NotShown("stdout is closed: the result is lost")
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: it was closed meanwhile
+        # What lies in its buffer would fail again when the interpreter ends.
+        with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        reason = getattr(error, "strerror", None) or str(error)
+        raise NotShown(f"the result cannot be written to stdout: {reason}") from error
 
 
 def show_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON takes
@@ -47,7 +71,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         drawn.add_column(column, justify="right" if number else "left")
     for row in cells:
         drawn.add_row(*row)
-    console.print(drawn)
+    with written():
+        console.print(drawn)
 
 
 def clear() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 log = logging.getLogger(__name__)
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 EVERY_S = 1.0
 MOST = 200
 """Pages that one process serves."""
+MOST_OF_ONE = 20
+"""Of them, those of one token: nobody's open pages keep the others from looking."""
 
 Look = Callable[[], Awaitable[str]]
 
@@ -23,20 +26,19 @@ class Live:
 
     def __init__(self, look: Look) -> None:
         self._look = look
-        self._watching = 0
+        self._watching: Counter[str] = Counter()
         self._latest: str | None = None
         self._changed = asyncio.Condition()
         self._loop: asyncio.Task[None] | None = None
         self._closed = False
 
-    @property
-    def full(self) -> bool:
-        """Whether nobody else can watch."""
-        return self._watching >= MOST
+    def full(self, who: str) -> bool:
+        """Whether no other page of a token can watch."""
+        return self._watching[who] >= MOST_OF_ONE or self._watching.total() >= MOST
 
-    async def watch(self) -> AsyncIterator[str]:
-        """The latest picture now, and each new one, until `close`."""
-        self._watching += 1
+    async def watch(self, who: str) -> AsyncIterator[str]:
+        """The latest picture now, and each new one, until `close`, for a page of a token."""
+        self._watching[who] += 1
         seen: str | None = None
         try:
             if self._loop is None or self._loop.done():
@@ -50,7 +52,9 @@ class Live:
                 if seen is not None and not self._closed:
                     yield seen
         finally:
-            self._watching -= 1
+            self._watching[who] -= 1
+            if not self._watching[who]:
+                del self._watching[who]
 
     async def close(self) -> None:
         """End every stream: the process stops."""
@@ -62,7 +66,7 @@ class Live:
             await asyncio.gather(self._loop, return_exceptions=True)
 
     async def _run(self) -> None:
-        while self._watching and not self._closed:
+        while self._watching.total() and not self._closed:
             try:
                 latest = await self._look()
             except Exception:

@@ -2,8 +2,8 @@
 
 The cookie names a token, never holds it. It is signed with a key that lies in the queue Redis and with the
 token's hash: a token that is removed or replaced ends its sessions, and neither a dump of the database, which
-holds those hashes, nor the queue Redis alone forges one. Postgres only stores which sessions were
-signed out of, until they would have ended by themselves. While either is away a process that knows the key goes on:
+holds those hashes, nor the queue Redis alone forges one. Postgres only stores which sessions were signed out
+of, until they would have ended by themselves. While either is away a process that knows the key goes on:
 whoever signed out elsewhere may look that long (not act: no action is done unaudited).
 """
 

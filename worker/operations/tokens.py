@@ -27,7 +27,7 @@ from jobs.errors import BadRequest, DatabaseUnavailable, NotFound, SettingsError
 from jobs.stoker import Stoker
 from jobs.tables import api_tokens
 from worker.operations.audit import Actor, audit
-from worker.settings import Role, TokenSettings, WorkerSettings, is_loopback
+from worker.settings import NOBODY, Role, TokenSettings, WorkerSettings, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +158,8 @@ async def add(
     stoker: Stoker, actor: Actor, name: str, role: Role, of_settings: Sequence[TokenSettings] = ()
 ) -> str:
     """Make a token and return it: the only time that anybody sees it. Raises TokenTaken."""
+    if name == NOBODY:
+        raise TokenTaken(f"{name!r} is whom the audit log names without tokens: choose another", field="name")
     if name in {token.name for token in of_settings}:
         raise TokenTaken(f"the settings have a token {name!r}: choose another name", field="name")
     given = secrets.token_urlsafe(TOKEN_BYTES)

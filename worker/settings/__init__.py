@@ -4,7 +4,7 @@ They add to what `jobs.settings` holds: the same file, the same rules. A web app
 never meets these tables.
 """
 
-from worker.settings.api import TOKEN_NAME, ApiSettings, Role, TokenSettings, is_loopback
+from worker.settings.api import NOBODY, TOKEN_NAME, ApiSettings, Role, TokenSettings, is_loopback
 from worker.settings.process import LaneSettings, LanesSettings, LogSettings, ProcessSettings
 from worker.settings.schedule import (
     LatePolicy,
@@ -16,6 +16,7 @@ from worker.settings.schedule import (
 from worker.settings.whole import WorkerSettings
 
 __all__ = [
+    "NOBODY",
     "TOKEN_NAME",
     "ApiSettings",
     "LaneSettings",

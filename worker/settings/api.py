@@ -11,6 +11,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validat
 
 from jobs.settings import Table
 
+NOBODY = "loopback"
+"""Whom the audit log names while there are no tokens: no token may be named so."""
 TOKEN_NAME = r"^[A-Za-z0-9._-]{1,40}$"  # noqa: S105 - what a name looks like
 
 
@@ -98,5 +100,8 @@ class ApiSettings(Table):
         doubles = sorted({name for name in names if names.count(name) > 1})
         if doubles:
             msg = f"two tokens are named {doubles[0]!r}"
+            raise ValueError(msg)
+        if NOBODY in names:
+            msg = f"no token may be named {NOBODY!r}: so the audit log names callers without one"
             raise ValueError(msg)
         return tokens

@@ -58,6 +58,11 @@ async def test_jobs_are_found_by_state_lane_contract_scope_and_error(
     assert await found(state="deferred") == ["warm.v1"]
     assert await found(state="deferred", lane="refresh") == []
     assert await found(state="ready", scope="note:7") == ["refresh.v1"]
+    for number in range(300, 500):
+        await stoker.enqueue(Refresh(view="detail", scope_id=str(number)))
+    assert await found(state="ready", scope="note:499") == ["refresh.v1"], "behind the others"
+    mixed = await operator.get("/api/jobs", params={"state": "ready", "error": "boom"})
+    assert (mixed.status_code, mixed.json()["field"]) == (422, "error")
     assert await found(state="failed") == ["again"]
     assert await found(state="dead") == ["dead"]
     assert await found(lane="refresh") == ["good"]

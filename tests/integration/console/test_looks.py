@@ -18,7 +18,7 @@ from jobs.tasks import relay
 from tests.integration.test_history import row
 from tests.notes import SCHEMA, note
 from worker.cli.web import listening
-from worker.console.live import Live
+from worker.console.live import MOST_OF_ONE, Live
 from worker.history.charts import Length, charts
 from worker.history.job_rows import JobHistory
 from worker.schedule.ledger import Ledger
@@ -54,7 +54,7 @@ async def test_a_stream_tells_news_to_everybody_with_one_look_and_ends_when_clos
     live = Live(look)
 
     async def watch() -> list[str]:
-        return [picture async for picture in live.watch()]
+        return [picture async for picture in live.watch("ann")]
 
     watching = [asyncio.create_task(watch()) for _ in range(5)]
     await twice.wait()
@@ -62,6 +62,22 @@ async def test_a_stream_tells_news_to_everybody_with_one_look_and_ends_when_clos
     seen = await asyncio.gather(*watching)
     assert all(pictures[0] == "picture 1" for pictures in seen)
     assert looks <= 3
+
+
+async def test_pages_of_one_token_leave_room_for_those_of_others() -> None:
+    async def look() -> str:
+        return "picture"
+
+    live = Live(look)
+    pages = [live.watch("eve") for _ in range(MOST_OF_ONE)]
+    assert not live.full("eve")
+    for page in pages:
+        await anext(page)
+    assert live.full("eve")
+    assert not live.full("oscar")
+    await pages[0].aclose()  # type: ignore[attr-defined]
+    assert not live.full("eve")
+    await live.close()
 
 
 async def test_a_scope_shows_its_entries_stamps_and_who_invalidated_it(

@@ -8,8 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from jobs.errors import SettingsError
+from jobs.settings import load_settings
 from jobs.stoker import Stoker
-from tests.callers import FROM_PAGE, HOST, OPERATOR, VIEWER, client, sign_in
+from tests.callers import FROM_PAGE, HOST, OPERATOR, OSCAR, VIEWER, client, sign_in
 from worker.settings import WorkerSettings
 
 
@@ -174,3 +176,7 @@ async def test_a_name_in_use_is_not_given_to_another_token(operator: httpx.Async
         assert (refused.status_code, refused.json()["field"]) == (422, "name")
     assert (await operator.post("/api/tokens/revoke", json={"name": "eve"})).status_code == 404
     assert (await operator.post("/api/tokens", json={"name": "no spaces"})).status_code == 422
+    nobody = await operator.post("/api/tokens", json={"name": "loopback"})  # what no token's caller is called
+    assert (nobody.status_code, nobody.json()["field"]) == (422, "name")
+    with pytest.raises(SettingsError, match="loopback"):
+        load_settings(WorkerSettings, api={"tokens": [{**OSCAR, "name": "loopback"}]})
