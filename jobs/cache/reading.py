@@ -111,8 +111,12 @@ class Reading(NamedTuple):
 
     @property
     def etag(self) -> str:
-        """A strong HTTP entity tag of the body, in quotes."""
-        return f'"{self.content.etag.hex()}"'
+        """A strong HTTP entity tag of `body`, in quotes."""
+        return self.etag_in(None)
+
+    def etag_in(self, coding: str | None) -> str:
+        """That of what `encoded` gives: other bytes need another tag (RFC 9110, 8.8.3.3)."""
+        return f'"{self.content.etag.hex()}{f"-{coding}" if coding else ""}"'
 
     def encoded(self, accept_encoding: str) -> tuple[bytes, str | None]:
         """Bytes for an HTTP response and their Content-Encoding.

@@ -24,7 +24,8 @@ class CacheSettings(Table):
     """Table [cache]."""
 
     prefix: str = Field(default="stoker", pattern=r"^[a-z][a-z0-9-]{0,31}$")
-    """First part of every key. Change it when two applications share a Redis."""
+    """First part of every key, another for each application on a Redis. Worker and web apps must agree: what
+    the one invalidates under another prefix, the others would go on showing; their breakers open."""
     ttl_s: dict[str, Ttl] = {}
     """Seconds until an entry of a view expires, by view name; views left out keep their declared TTL."""
     ttl_jitter: float = Field(default=0.1, ge=0, le=0.5)

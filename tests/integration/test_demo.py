@@ -5,6 +5,7 @@ Floors are absolute, so a short run misses them and exits with 1; what counts he
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
-from worker.demo import DemoOptions, edits, run
+from worker.demo import DemoOptions, edits, run, stage
 from worker.embedded import Urls
 
 UNGUARDED = Path(__file__).parents[1] / "webapp_without_stamps.py"
@@ -127,3 +128,29 @@ def test_a_worker_that_does_not_start_is_named_with_its_last_words(
 def children_of(pid: int) -> list[int]:
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in found.split()]
+
+
+async def test_what_broke_a_demonstration_is_not_hidden_by_its_cleaning_up(
+    server_urls: Urls, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guard: `cleaning`. The database is gone already, as if its server were."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    async def broken() -> None:
+        async with stage.database_of_its_own(server_urls, keep=False) as url:
+            await stage._administer(server_urls.database, f'DROP DATABASE "{make_url(url).database}"')
+            raise full
+
+    with pytest.raises(OSError, match="No space left") as raised:
+        await broken()
+    assert raised.value is full
+    assert "demo.left_behind" in caplog.messages
+
+
+def test_a_demonstration_without_room_says_so_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert run(DemoOptions(data_dir=tmp_path / "file" / "data")) == 1
+    said = capsys.readouterr()
+    assert "the demonstration could not run" in said.out + said.err

@@ -40,18 +40,20 @@ STRICT = {
 
 @dataclass(frozen=True)
 class Asset:
-    """One file: its bytes, plain and packed, and their entity tag."""
+    """One file: its bytes, plain and packed, and an entity tag of each."""
 
     media_type: str
     body: bytes
     packed: bytes
     etag: str
+    packed_etag: str
 
     @classmethod
     def of(cls, name: str, body: bytes) -> Asset:
         """The asset of a file."""
-        etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
-        return cls(TYPES[name.rpartition(".")[2]], body, gzip.compress(body, mtime=0), etag)
+        tag = blake2b(body, digest_size=12).hexdigest()
+        packed = gzip.compress(body, mtime=0)
+        return cls(TYPES[name.rpartition(".")[2]], body, packed, f'"{tag}"', f'"{tag}-gzip"')
 
 
 def load() -> dict[str, Asset]:
@@ -81,10 +83,12 @@ def _answer(request: Request, name: str) -> Response:
     found = assets.get(name)
     if found is None:
         raise NotFound(f"the console has no file {name[:40]!r}")
-    headers = {"ETag": found.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-    if found.etag in request.headers.get("if-none-match", ""):
+    packed = "gzip" in request.headers.get("accept-encoding", "")
+    etag = found.packed_etag if packed else found.etag
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if packed:
         headers["Content-Encoding"] = "gzip"
         return Response(found.packed, media_type=found.media_type, headers=headers)
     return Response(found.body, media_type=found.media_type, headers=headers)

@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from jobs import Lane, Stoker, StokerError
 from jobs.domain import load_domain
 from worker.demo import processes, verify
@@ -18,7 +20,7 @@ from worker.demo.options import DemoOptions
 from worker.demo.processes import Child, child
 from worker.demo.report import Report, Servers, report
 from worker.demo.screen import Screen
-from worker.demo.stage import Stage, folder_and_servers, settings_of_this_process, staged
+from worker.demo.stage import Stage, first_line, folder_and_servers, settings_of_this_process, staged
 from worker.demo.tally import Tally
 from worker.demo.traffic import Traffic
 from worker.demo.world import read_world
@@ -43,6 +45,9 @@ def demonstrate(options: DemoOptions) -> int:
         return INTERRUPTED
     except StokerError as error:
         screen.say(f"the demonstration could not run: {error}")
+        return BAD
+    except (OSError, SQLAlchemyError) as error:  # a full disk, before any server can say so
+        screen.say(f"the demonstration could not run: {first_line(error)}")
         return BAD
 
 

@@ -7,6 +7,7 @@ removed at the end. Without, servers of the run's own start in its folder and go
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -18,10 +19,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import Domain
 from jobs.connections import database_errors, engine_of
+from jobs.errors import StokerError
 from jobs.settings import load_settings, require
 from worker import embedded
 from worker.demo.options import DemoOptions
@@ -29,6 +33,8 @@ from worker.demo.screen import Screen
 from worker.embedded import Urls
 from worker.migrate import migrate
 from worker.settings import ScheduleSettings, WorkerSettings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,8 @@ async def database_of_its_own(urls: Urls, *, keep: bool) -> AsyncIterator[str]:
         yield make_url(urls.database).set(database=name).render_as_string(hide_password=False)
     finally:
         if not keep:
-            await _administer(urls.database, f'DROP DATABASE "{name}" WITH (FORCE)')
+            with cleaning("database"):
+                await _administer(urls.database, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @asynccontextmanager
@@ -100,10 +107,25 @@ async def keys_of_its_own(urls: Urls, *, keep: bool) -> AsyncIterator[str]:
         yield prefix
     finally:
         if not keep:
-            for url in {urls.queue, urls.cache}:
-                async with Redis.from_url(url) as redis:
-                    async for key in redis.scan_iter(match=f"{prefix}*", count=1000):
-                        await redis.unlink(key)
+            with cleaning("keys"):
+                for url in {urls.queue, urls.cache}:
+                    async with Redis.from_url(url) as redis:
+                        async for key in redis.scan_iter(match=f"{prefix}*", count=1000):
+                            await redis.unlink(key)
+
+
+@contextmanager
+def cleaning(what: str) -> Iterator[None]:
+    """Say what could not be removed, and go on: whatever broke before it is what is to be heard of."""
+    try:
+        yield
+    except (StokerError, SQLAlchemyError, RedisError, OSError) as error:
+        log.warning("demo.left_behind", extra={"what": what, "error": first_line(error)})
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, in a line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def scaled(

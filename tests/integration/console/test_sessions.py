@@ -142,6 +142,9 @@ async def test_every_answer_is_strict_and_the_page_is_not_kept_past_a_change(
         assert answer.headers["x-content-type-options"] == "nosniff"
     again = await operator.get("/", headers={"If-None-Match": page.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    plain = await operator.get("/", headers={"Accept-Encoding": "identity"})
+    assert plain.content == page.content
+    assert plain.headers["etag"] != page.headers["etag"], "other bytes on the wire, another strong tag"
     assert (await operator.get("/console/../app.py")).status_code == 404
     assert "<script>" not in page.text
     assert "style=" not in page.text
