@@ -3,7 +3,7 @@
 -- when the next job of each lane is due (the fallback for a bell that nobody rang). Not called while idle.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
---         <p>:cancelling set of ids
+--         <p>:cancelling set of ids; <p>:clock ms, this server's time when upkeep last ran
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
 --         then per lane: its name, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
@@ -11,6 +11,8 @@
 --         {ids held or rescued that are to be cancelled}}
 local prefix, owner, life_ms, mark_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local rescue, count_ms = ARGV[5] == '1', ARGV[6]
+
+local CLOCK_SLACK_MS = 1000
 
 local lanes = {}
 local at = 7
@@ -25,6 +27,21 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local reply = {now}
 local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
+
+local function mind_the_clock()
+  -- Scores are moments of this server's clock. Where it was set back, what is due would wait for it to catch up,
+  -- dead workers' claims would not expire, and a lane's rate would be spent: all move back with it.
+  local back_ms = tonumber(redis.call('GET', prefix .. ':clock') or 0) - now
+  redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', mark_ms)
+  if back_ms <= CLOCK_SLACK_MS then return end
+  for _, lane in ipairs(lanes) do
+    for _, set in ipairs({lane.queue, lane.queue .. ':running'}) do
+      local found = redis.call('ZRANGE', set, 0, -1, 'WITHSCORES')
+      for i = 1, #found, 2 do redis.call('ZADD', set, found[i + 1] - back_ms, found[i]) end
+    end
+    redis.call('DEL', lane.queue .. ':rate')
+  end
+end
 
 local function look_for_wish(lane, id)
   if cancelling and redis.call('SISMEMBER', prefix .. ':cancelling', id) == 1 then
@@ -91,6 +108,7 @@ local function rescue_expired(lane)
   return rescued
 end
 
+mind_the_clock()
 for i, lane in ipairs(lanes) do
   local lost = renew(lane)
   local rescued = {}
