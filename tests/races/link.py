@@ -6,6 +6,7 @@ Real bytes to a real server: what a link does to a call is what a network does t
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -50,10 +51,11 @@ class Counted:
 
 
 class Link:
-    """Listens on a TCP port of its own and forwards to the server of `url`."""
+    """Listens on a TCP port of its own, with TLS or without, and forwards to the server of `url`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self._url = urlsplit(url)
+        self._tls = tls
         self._traps: list[Trap] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._clients: set[asyncio.StreamWriter] = set()
@@ -70,11 +72,14 @@ class Link:
     def url(self) -> str:
         """Where a process connects to."""
         assert self._server is not None
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        scheme = "redis" if self._tls is None else "rediss"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
 
     async def start(self) -> Self:
         """Listen."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=CHUNK_BYTES)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", 0, limit=CHUNK_BYTES, ssl=self._tls
+        )
         return self
 
     async def close(self) -> None:
