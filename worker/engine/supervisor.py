@@ -17,8 +17,11 @@ from jobs.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 FIRST = timedelta(milliseconds=50)
-LONGEST = timedelta(seconds=1)
-"""Short, so that lanes are back within two seconds of their server's return."""
+LONGEST = timedelta(milliseconds=500)
+"""Short: with the longest attempt to connect, lanes are back 1.5 s after their server's return, of the two
+seconds that are promised."""
+TOLD_FIRST, TOLD_EACH = 5, 20
+"""Crashes in a row that are logged: the first ones, and then each twentieth."""
 CALM = timedelta(seconds=5)
 """Whatever ran for this long before it broke starts again with the first delay."""
 
@@ -32,7 +35,7 @@ async def supervise(
 ) -> None:
     """Run `make()` until it returns; start it again after every error.
 
-    A server that is away is logged in one line, anything else with its traceback.
+    A server that is away is logged in one line, anything else with its traceback; of many in a row, a few.
     """
     crashes = 0
     while True:
@@ -51,11 +54,8 @@ async def supervise(
             return
         crashes = 1 if time.monotonic() - started >= CALM.total_seconds() else crashes + 1
         delay_s = delay_after(crashes, first, longest)
-        logger.warning(
-            "engine.part_broke",
-            extra={"part": name, "error": repr(failure)[:500], "again_in_s": round(delay_s, 3)},
-            exc_info=None if isinstance(failure, Unavailable) else failure,
-        )
+        if crashes <= TOLD_FIRST or crashes % TOLD_EACH == 0:
+            _tell(name, failure, crashes, delay_s)
         await asyncio.sleep(delay_s)
 
 
@@ -63,6 +63,12 @@ def delay_after(crashes: int, first: timedelta = FIRST, longest: timedelta = LON
     """Seconds to wait after the n-th crash in a row: doubling, bounded, half of it by chance."""
     bound = min(longest.total_seconds(), first.total_seconds() * (1 << min(crashes - 1, 20)))
     return bound * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
+
+
+def _tell(name: str, failure: BaseException, crashes: int, delay_s: float) -> None:
+    about = {"part": name, "error": repr(failure)[:500], "crashes": crashes, "again_in_s": round(delay_s, 3)}
+    trace = None if isinstance(failure, Unavailable) else failure
+    logger.warning("engine.part_broke", extra=about, exc_info=trace)
 
 
 def _cancelled_from_outside() -> bool:
