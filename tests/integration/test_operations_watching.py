@@ -94,7 +94,12 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
             assert settings_of(WorkerSettings, name.split(".")), name
 
 
-LOG_LINES = {"schedule.not_enqueued", "schedule.database_unavailable", "cache.breaker_opened"}
+LOG_LINES = {
+    "schedule.not_enqueued",
+    "schedule.database_unavailable",
+    "cache.breaker_opened",
+    "cache.apart",
+}
 
 
 def test_every_log_line_that_is_named_is_logged() -> None:

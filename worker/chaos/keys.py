@@ -11,6 +11,7 @@ from jobs.queue.owner import owner_name
 from jobs.queue.wire import concurrency_name, queue_name
 from jobs.settings import QueueSettings
 from worker.chaos.words import first
+from worker.console.sessions import console_key_name
 from worker.embedded import Urls
 
 NO_TTL = -1
@@ -35,6 +36,7 @@ def declared(prefix: str) -> frozenset[str]:
             *lanes,
             concurrency_name(settings),
             owner_name(settings),
+            console_key_name(settings),
             *(f"{prefix}:chaos:{one}" for one in OF_THE_AUDIT),
         ]
     )

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from jobs.connections import database_errors
 from jobs.enqueue import Queue
 from jobs.errors import DatabaseUnavailable, QueueUnavailable
+from jobs.settings import QueueSettings
 from worker.settings import TokenSettings
 
 RELOAD_S = 60
@@ -123,12 +124,17 @@ class Sessions:
         return self._key
 
     async def _load_key(self) -> bytes:
-        name = f"{self._queue.settings.prefix}:console_key"
+        name = console_key_name(self._queue.settings)
         await self._queue.line.command("SET", name, secrets.token_hex(32), "NX")
         found: bytes | None = await self._queue.line.command("GET", name)
         if not found:
             raise QueueUnavailable("the queue Redis does not keep the key of console sessions")
         return found
+
+
+def console_key_name(settings: QueueSettings) -> str:
+    """The key of the queue Redis that holds what sessions are signed with; it stays."""
+    return f"{settings.prefix}:console_key"
 
 
 def _sign(key: bytes, token: TokenSettings, until: int, nonce: str) -> str:
