@@ -35,13 +35,13 @@ async def test_a_change_is_not_lost_while_the_cache_is_away(world: World) -> Non
     await world.must_show("v2", reader)
 
 
-@race()
+@race("calls sent once more")
 async def test_an_unlink_whose_reply_was_lost_is_not_taken_for_failed_for_ever(world: World) -> None:
     """Rows 7, 27. Unlinked, and the connection lost before the reply: sent again, settled."""
     await world.warmed()
     await world.write("v2")
     lost = world.first.cache_link.lose_reply(b"UNLINK")
-    assert await world.first.apply() == 1
+    assert await applies(world.first) == 1
     assert lost.reached.is_set()
     await world.must_show("v2")
 

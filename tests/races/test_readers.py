@@ -138,7 +138,7 @@ async def test_a_reader_after_the_change_does_not_join_a_load_from_before_it(wor
     await overtaken
 
 
-@race()
+@race("no load joined that has begun")
 async def test_a_reader_without_a_stamp_does_not_join_an_open_load(world: World) -> None:
     """Row 31. With the breaker open, no load is joined whose transaction may be open."""
     process = world.first

@@ -89,6 +89,13 @@ def _one_view_after_another(patch: Patch) -> None:
     patch.setattr(Filler, "_release", released)
 
 
+async def _joined_to_the_end(self: Loads, view: View, key: EntryKey) -> Loaded:
+    try:
+        return await self.load(view, [key])
+    finally:
+        del self._waiting[key]
+
+
 REPLICA = ""
 """Where a replica is that lags; a test sets it."""
 
@@ -108,6 +115,7 @@ GUARDS: Mapping[str, Removal] = {
     "loaders on the primary": _loaders_on_a_replica,
     "one future per process": replaced(Filler, "_join", lambda *_: None),
     "flights joined only under one's own stamp": replaced(Filler, "_join", _join_by_entry),
+    "no load joined that has begun": replaced(Loads, "_load_waiting", _joined_to_the_end),
     "detached loads": replaced(
         jobs.cache.fill, "asyncio", SimpleNamespace(**{**vars(asyncio), "shield": lambda flight: flight})
     ),

@@ -8,11 +8,12 @@ import jobs.cache.batch
 import jobs.cache.store
 from jobs import EntryKey, Forbidden, Reading, State
 from jobs.cache.batch import Answers
+from jobs.cache.breaker import Breaker
 from jobs.cache.catalog import Catalog
 from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import decode
 from jobs.cache.keys import EntryNames
-from jobs.cache.look import Asked
+from jobs.cache.look import Asked, Params
 from jobs.cache.near import Near
 from jobs.cache.plan import Plan
 from jobs.cache.question import Question
@@ -20,6 +21,7 @@ from jobs.cache.read import Cache
 from jobs.cache.reading import Content, Miss
 from jobs.cache.rights import Rights
 from jobs.cache.store import Found, Store
+from jobs.cache.view import Access
 from tests.races.guards.away import Patch, Removal, both, replaced
 from tests.races.guards.server import COMPARED_BY_STORE
 
@@ -131,7 +133,23 @@ async def _all_as_they_came(_: Cache, _asked: object, answers: Answers, _reader:
     return answers
 
 
+async def _nothing_stale(*_: object) -> None:
+    return None
+
+
+def _anybody_by_name(
+    self: Cache, view: str, scope_id: object, params: Params = None, *, reader: object
+) -> Plan:
+    plan = self._plan(self.catalog.key(view, scope_id, params))
+    if plan.view.access is Access.OWNER and str(reader) != plan.key.scope.id:
+        raise Forbidden("not for this reader")
+    return plan
+
+
 GUARDS: Mapping[str, Removal] = {
+    "fail-safe": replaced(Cache, "_stale", _nothing_stale),
+    "nobody being nobody's namesake": replaced(Cache, "plan", _anybody_by_name),
+    "an open breaker keeping reads away": replaced(Breaker, "open", property(lambda _: False)),
     "stamps compared by the read": judging(stamps=False),
     "stamps": both(COMPARED_BY_STORE, judging(stamps=False)),
     "the run compared by the read": judging(runs=False),
