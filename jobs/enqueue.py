@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -22,7 +23,7 @@ from redis.asyncio import Redis
 
 from jobs import tracing
 from jobs.contracts import Contract, Lane, Relay
-from jobs.errors import WrongServer
+from jobs.errors import QueueUnavailable, WrongServer
 from jobs.queue import wire
 from jobs.queue.client import queue_client
 from jobs.queue.line import Line
@@ -146,11 +147,13 @@ class Queue:
             await self.redis.set(f"{wire.queue_name(self.settings, lane)}:paused", "1")
 
     async def resume(self, lane: Lane) -> None:
-        """End a pause; workers notice at once."""
+        """End a pause; workers notice at once, or within two seconds where the queue is full."""
         name = wire.queue_name(self.settings, lane)
         async with answering(self.settings.timeout_s):
             await self.redis.delete(f"{name}:paused")
-            await self._commands.lpush(f"{name}:bell", "1")
+        with suppress(QueueUnavailable):  # the pause is over: a bell that cannot be rung costs latency only
+            async with answering(self.settings.timeout_s):
+                await self._commands.lpush(f"{name}:bell", "1")
 
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; requests that have joined it go with it."""

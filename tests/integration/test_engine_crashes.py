@@ -27,7 +27,7 @@ from worker.engine.depth import depth
 from worker.engine.verdict import RESCUES_ALLOWED
 
 BACK_WITHIN_S = 2
-"""From a server's return until lanes work again: a part's longest wait, and the longest attempt to connect."""
+"""From a server's return until lanes work again: a part's longest wait, and the longest try to connect."""
 MARGIN_S = 0.4
 CRASHES_TO_LONGEST = 5
 """From the fifth in a row on, a part waits as long as it ever will."""
@@ -352,11 +352,13 @@ async def test_a_full_queue_takes_nothing_new_and_still_drains(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
     await queue.enqueue_many([Work(name=str(number)) for number in range(50)])
+    await queue.pause(Lane.WARM)
     await queue.redis.config_set("maxmemory", 1)
     try:
         with pytest.raises(QueueUnavailable, match="full"):
             await queue.ring()
         async with running(queue, queue_url, stage, sql):
+            await queue.resume(Lane.WARM)  # it is, though the bell cannot be rung
             await settled(queue, Lane.WARM, done=50, running=0)
     finally:
         await queue.redis.config_set("maxmemory", 0)
