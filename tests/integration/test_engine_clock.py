@@ -21,7 +21,6 @@ from worker.engine.depth import depth
 __all__ = ["known_contracts", "queue", "sql", "stage"]
 
 BACK_MS = 3_600_000
-NOTHING: dict[Lane, list[str]] = {lane: [] for lane in Lane}
 
 
 @pytest.fixture
@@ -52,7 +51,6 @@ async def test_what_was_due_runs_and_what_was_running_is_rescued(
     assert claim.job_id == asked.job_id
     await queue.enqueue(Work(name="waiting"))
     await queue.enqueue(Elsewhere(name="later"), delay=timedelta(hours=2))
-    await claims.upkeep(NOTHING, rescue=False)  # notes the time
     await set_back(queue)
     async with running(queue, queue_url, stage, sql, rate_per_s=100):
         found = await settled(queue, Lane.WARM, done=2, rescued=1, running=0)

@@ -1,7 +1,8 @@
 -- Write jobs, each unless one of its coalesce key already waits (RACES 10, 26, 40).
 --
 -- Keys    <p>:<lane> zset id -> due ms; <p>:<lane>:running zset id -> claim's deadline ms;
---         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; <p>:held:<digest> id; arq:job:<id>
+--         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; <p>:held:<digest> id; arq:job:<id>;
+--         <p>:clock ms
 -- ARGV    prefix, life of a payload past its due time in ms,
 --         then per job: lane, id, payload, delay ms, digest ('' = never coalesces)
 -- Result  per job: id of the job that will do the work, answer
@@ -9,10 +10,19 @@ local prefix, life_ms = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+local CLOCK_MS = 86400000
+
 local function ring(queue)
   -- One token is enough: whoever takes it claims all it can, and rings again if work is left.
   if redis.call('EXISTS', queue .. ':bell') == 0 then
     redis.call('LPUSH', queue .. ':bell', '1')
+  end
+end
+
+local function note_the_time()
+  -- Upkeep learns by it that the clock was set back, and takes it back; nobody else does.
+  if tonumber(redis.call('GET', prefix .. ':clock') or 0) < now then
+    redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', CLOCK_MS)
   end
 end
 
@@ -32,7 +42,7 @@ local function waiting_job(queue, digest)
   return nil
 end
 
-local replies = {}
+local replies, written = {}, false
 for i = 3, #ARGV, 5 do
   local queue, id, payload = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest = tonumber(ARGV[i + 3]), ARGV[i + 4]
@@ -57,8 +67,10 @@ for i = 3, #ARGV, 5 do
       if begun and redis.call('ZSCORE', queue .. ':running', begun) then answer = 'will_rerun' end
     end
     write(queue, id, payload, delay)
+    written = true
   end
   replies[#replies + 1] = id
   replies[#replies + 1] = answer
 end
+if written then note_the_time() end
 return replies

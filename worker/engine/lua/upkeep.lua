@@ -3,7 +3,7 @@
 -- when the next job of each lane is due (the fallback for a bell that nobody rang). Not called while idle.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
---         <p>:cancelling set of ids; <p>:clock ms, this server's time when upkeep last ran
+--         <p>:cancelling set of ids; <p>:clock ms, the latest time at which a score was written
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
 --         then per lane: its name, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
