@@ -1,8 +1,4 @@
-"""Processes that disagree on which cache it is: who reads another than is invalidated reads SQL.
-
-Guards: `Home.note` before anything is settled, `Home.apart` in the breaker's look and at the start; `AGAIN`
-in home.sql for a cache that is returned to. Each test fails without the one that it names.
-"""
+"""Processes that disagree on which cache it is: who reads another than is invalidated reads SQL (row 45)."""
 
 from __future__ import annotations
 
@@ -13,7 +9,8 @@ import pytest
 
 from jobs import Forbidden, State
 from jobs.outbox import home
-from tests.races.world import Process, World
+from tests.races.race import race
+from tests.races.world import Process, World, never
 
 
 async def noted(process: Process) -> None:
@@ -34,58 +31,71 @@ async def looked(process: Process) -> str | None:
     return process.stoker.cache.breaker.reason
 
 
-async def test_a_web_app_under_another_prefix_reads_sql(
+@race("the cache noted before anything is applied", "the cache compared by the breaker")
+async def test_a_web_app_under_another_prefix_does_not_show_what_nobody_invalidates(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Guard: the comparison of prefix and installation, at the first look after the worker's note."""
+    """Row 45. Its prefix is compared at the first look after the worker's note."""
     await unknown(world)
     web = await world.warmed(await world.process(cache={"prefix": f"{world.prefix}-old"}))
     await world.change("v2")
-    assert "keys begin with" in (await looked(web) or "")
-    assert await web.body() == "v2"
+    reason = await looked(web)
+    await _shows(web, "v2")
+    assert "keys begin with" in (reason or "")
     await world.remove_member(1)
     with pytest.raises(Forbidden):
         await web.read()
     assert [one.levelno for one in caplog.records if one.message == "cache.apart"] == [logging.ERROR]
 
 
-async def test_a_web_app_that_starts_under_another_prefix_serves_nothing_kept(world: World) -> None:
-    """Guard: the comparison at the start; the breaker's loop looks seconds later."""
+@race("the cache noted before anything is applied", "the cache compared by the breaker")
+async def test_a_web_app_that_starts_under_another_prefix_does_not_show_what_was_kept(world: World) -> None:
+    """Row 45. It compares at its start; the breaker's loop looks seconds later."""
     await unknown(world)
     old = {"prefix": f"{world.prefix}-old"}
     await world.warmed(await world.process(cache=old))
     await world.change("v2")
-    assert (await (await world.process(cache=old)).read()).value["body"] == "v2"
+    await _shows(await world.process(cache=old), "v2")
 
 
-async def test_a_web_app_on_another_server_reads_sql(world: World) -> None:
-    """Guard: the mark, which lies in the cache that the worker notes and not in the other."""
+@race("the mark in the cache", "the cache compared by the breaker")
+async def test_a_web_app_on_another_server_does_not_show_what_nobody_invalidates(world: World) -> None:
+    """Row 45. The mark lies in the cache that the worker notes, and not in the other."""
     await unknown(world)
     world.urls = replace(world.urls, cache=world.urls.queue)
     web = await world.warmed(await world.process())
     await world.change("v2")
     assert await looked(web) is None, "it might have lost its mark"
     await noted(world.first)
-    assert "CACHE_REDIS_URL" in (await looked(web) or "")
-    assert await web.body() == "v2"
+    reason = await looked(web)
+    await _shows(web, "v2")
+    assert "CACHE_REDIS_URL" in (reason or "")
 
 
-async def test_a_cache_that_lost_its_mark_opens_no_breaker(world: World) -> None:
-    """A restart, a flush or an eviction. Guard: only a note that began after the mark was seen counts."""
+@race("a lost mark being known to the next note")
+async def test_a_cache_that_lost_its_mark_does_not_open_a_breaker(world: World) -> None:
+    """Row 45. After a restart, a flush or an eviction: only a note from after the mark was seen counts."""
     web = await world.process()
     await world.change("v2")
     await world.warmed(web)
     for _ in range(2):
         await world.redis.delete(f"{world.first.stoker.cache.store.keys.root}:mark")
-        assert await looked(web) is None
-        assert await looked(web) is None
+        started = await world.process()
+        reasons = [await looked(web), await looked(started)]
         await noted(world.first)
-        assert await looked(web) is None
+        reasons.append(await looked(web))
+        never(f"opened: {reasons}", happened=any(reasons))
     assert (await web.read()).state is State.HIT
 
 
-async def test_a_cache_that_is_returned_to_shows_nothing_that_changed_meanwhile(world: World) -> None:
-    """A release with another prefix is rolled back. Guard: what went to the other is applied again."""
+async def _shows(process: Process, body: str) -> None:
+    shown = await process.body()
+    never(f"{shown!r} is shown, not {body!r}", happened=shown != body)
+
+
+@race("what went to the other cache applied again")
+async def test_a_cache_that_is_returned_to_does_not_show_what_was_before_it_was_left(world: World) -> None:
+    """Row 45. A release with another prefix is rolled back: what went to the other is applied again."""
     web = await world.process()
     await noted(world.first)
     await world.warmed(web)
