@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jobs.cache.client import CacheClient
 from jobs.connections import database_errors, looking
+from jobs.errors import CacheUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +62,32 @@ class Home:
         self._root = root
         self._keep = keep
         self._note_at_s = 0.0
+        self._unnoted: str | None = None
         self._seen: str | None = None
         self._seen_at = datetime.max.replace(tzinfo=UTC)
 
     async def note(self) -> None:
-        """Say that events are about to be applied here; at most every NOTE_S there is anything to do."""
+        """Say that events are about to be applied here; at most every NOTE_S there is anything to do.
+
+        While the cache is away nothing is noted: `require` tells those who would unlink in it.
+        """
         if time.monotonic() < self._note_at_s:
             return
         began_s = time.monotonic()
+        try:
+            await self._note()
+        except CacheUnavailable as error:
+            self._unnoted = str(error)
+        else:
+            self._unnoted = None
+            self._note_at_s = began_s + NOTE_S
+
+    def require(self) -> None:
+        """Raise CacheUnavailable if the last note failed: nothing is settled that readers cannot know of."""
+        if self._unnoted is not None:
+            raise CacheUnavailable(self._unnoted)
+
+    async def _note(self) -> None:
         with database_errors():
             async with self._engine.begin() as connection:
                 # Before the mark is read: whoever saw another mark here by then reads another cache.
@@ -76,7 +95,6 @@ class Home:
                 here = {"root": self._root, "mark": await self._mark(), "at": at}
                 if (await connection.execute(STAY, here)).first() is None:
                     await self._move(connection)
-        self._note_at_s = began_s + NOTE_S
 
     async def apart(self) -> str | None:
         """Why changes do not reach the cache of this process; None if they do, or nobody knows better."""

@@ -113,6 +113,8 @@ async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None
     stamps: set[str] = set()
     for one in invalidations:
         stamps |= store.stamps_of(one.scope, one.views, hard=one.hard)
+    if stamps:
+        stoker.home.require()
     await store.unlink(stamps)
 
 

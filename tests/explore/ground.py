@@ -145,7 +145,7 @@ class Process:
         breaker = Breaker(self.store.client, rows.unsettled, ground.settings.cache)
         self.cache = Cache(filler, breaker, ask_refresh)
         hands: Any = SimpleNamespace(
-            home=SimpleNamespace(note=_nothing),
+            home=SimpleNamespace(note=_nothing, require=lambda: None),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,
