@@ -6,18 +6,17 @@ library alike: what it starts later, or does more slowly, counts.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from redis.asyncio import Redis
 
-from jobs import Invalidate
-from tests.bench.blocks import alternate, at_rate
-from tests.bench.changes import Change, changes
+from tests.bench.blocks import alternate
+from tests.bench.changes import changes
 from tests.bench.figures import Figure, percentile
 from tests.bench.ground import Bench
 from tests.bench.peer import OUR_PYTHON, Peer, running
+from tests.bench.starts import enqueued
 
 IDS = ("job-start-p50", "job-start-p99")
 PER_SECOND = 100
@@ -46,22 +45,10 @@ async def measure(bench: Bench) -> list[Figure]:
         ) -> float:
             await cache.mset(dict.fromkeys(keys, b"1"))
             await watcher.ask("forget")
-            enqueued = await enqueue()
+            begun = await enqueue()
             gone = await watcher.ask("seen", count=count, timeout_s=PATIENCE_S)
-            blocks.append([(gone[key] - at) / 1e6 for key, at in enqueued.items()])
+            blocks.append([(gone[key] - at) / 1e6 for key, at in begun.items()])
             return percentile(blocks[-1], 0.5)
-
-        async def enqueue_all() -> Mapping[str, int]:
-            enqueued: dict[str, int] = {}
-
-            async def one(change: Change) -> None:
-                enqueued[change.stamp] = time.time_ns()
-                await stoker.enqueue(
-                    Invalidate(scope_kind="project", scope_id=str(change.project), views=("dashboard",))
-                )
-
-            await at_rate(PER_SECOND, [partial(one, change) for change in wanted])
-            return enqueued
 
         async def saq() -> float:
             await worker.ask("work", count=count, max_jobs=10)
@@ -69,7 +56,9 @@ async def measure(bench: Bench) -> list[Figure]:
             await worker.ask("rest")
             return figure
 
-        await alternate(bench.scale.blocks, lambda: watched(ours, enqueue_all), saq)
+        await alternate(
+            bench.scale.blocks, lambda: watched(ours, partial(enqueued, stoker, wanted, PER_SECOND)), saq
+        )
     return [
         Figure(
             row,
