@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 TURNS = 4
 """Turns of the event loop for which a ring gives way to the request that has committed: its answer is on its
 way after three. A worker hears of the change a fraction of a millisecond later."""
-GAP_S = 0.005
-"""Between two rings of a process: above 200 commits a second, one ring and its relay serve several."""
+GAP_S = 0.002
+"""Between two rings of a process: above 500 commits a second, one ring and its relay serve several."""
 NAMED = 20
 """Ids that the line about a failed ring names at most."""
 

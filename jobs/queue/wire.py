@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -65,6 +66,7 @@ def deserialize(raw: bytes) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=16)
 def digest(contract: Contract) -> str:
     """The part of a waiting flag's name that stands for the coalesce key; empty: never coalesces."""
     key = contract.coalesce_key()
@@ -77,13 +79,17 @@ def encode(contract: Contract, now_ms: int, trace: str | None = None) -> bytes:
     `flag` and `alone` come first: the scripts read them with an anchored pattern, so that nothing which a
     caller put into the arguments can pass for them. arq ignores them.
     """
+    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
+    return b'%b,"et":%d%b}' % (_lasting(contract), now_ms, asked_in)
+
+
+@lru_cache(maxsize=16)  # a ring is the same each time, and stands in every request that writes
+def _lasting(contract: Contract) -> bytes:
+    """What a payload says at any time, without the brace that ends it."""
     flag = digest(contract)
     marks = {"flag": flag, "alone": int(contract.one_at_a_time)} if flag else {}
-    asked_in = {"trace": trace} if trace else {}
     arguments = contract.model_dump(mode="json")
-    return serialize(
-        {**marks, "t": None, "f": contract.kind, "a": [arguments], "k": {}, "et": now_ms, **asked_in}
-    )
+    return serialize({**marks, "t": None, "f": contract.kind, "a": [arguments], "k": {}})[:-1]
 
 
 def decode(raw: bytes) -> Stored:
