@@ -75,6 +75,9 @@ async def window(browser: Browser, **options: object) -> AsyncIterator[BrowserCo
     try:
         yield context
     finally:
+        # A handler of requests that is still at work would fail whichever test runs then.
+        for page in context.pages:
+            await page.unroute_all(behavior="ignoreErrors")
         await context.close()
 
 
