@@ -97,7 +97,11 @@ class Queue:
         return (await self._enqueue([contract], delay))[0]
 
     async def enqueue_many(
-        self, contracts: Sequence[Contract], *, traces: Sequence[str | None] = ()
+        self,
+        contracts: Sequence[Contract],
+        *,
+        traces: Sequence[str | None] = (),
+        delay: timedelta = timedelta(0),
     ) -> list[Enqueued]:
         """Write many jobs, in their order, in one round trip for each 500.
 
@@ -106,7 +110,7 @@ class Queue:
         answers: list[Enqueued] = []
         for start in range(0, len(contracts), JOBS_PER_CALL):
             end = start + JOBS_PER_CALL
-            answers += await self._enqueue(contracts[start:end], timedelta(0), traces[start:end])
+            answers += await self._enqueue(contracts[start:end], delay, traces[start:end])
         return answers
 
     async def ring(self) -> None:

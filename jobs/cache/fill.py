@@ -32,7 +32,7 @@ from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.005, 0.1, 1.4
+FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.003, 0.1, 1.4
 """How a reader asks again whether another process's build is there: by the next claim, in one round trip."""
 
 

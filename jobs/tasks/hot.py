@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from itertools import islice
 
 from jobs.cache.view import EntryKey, Scope
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 LOOKED_AT = 5000
 """Entries of one batch whose demand is looked up; a burst that changed more is left to the next reads."""
+READERS_FIRST = timedelta(milliseconds=50)
+"""Whoever asks in the moment of a change builds the entry, sooner than they would have it from a worker that
+builds for all at once; its refresh then finds it there."""
 REFRESHED = 500
 """Entries of one batch that are refreshed at most."""
 
@@ -35,6 +39,7 @@ async def refresh_hot(
             await stoker.queue.enqueue_many(
                 [Refresh(view=key.view, scope_id=key.scope.id, params=key.params) for key in hot],
                 traces=[traces.get(key.scope) for key in hot],
+                delay=READERS_FIRST,
             )
     except (CacheUnavailable, QueueUnavailable) as error:
         logger.warning("relay.refresh_not_asked", extra={"error": str(error)})
