@@ -45,19 +45,24 @@ from jobs.projects.scopes import PROJECT, USER
 ACCESS = frozenset({"access"})
 CONTENTS = frozenset({"dashboard", "export"})
 LISTS = frozenset({"list", "stats", "search"})
-NAMING = frozenset({"detail", "dashboard", "export"})
-"""The views of a project that show its owner's name."""
+PAGES = frozenset({"detail", "dashboard", "export"})
+"""The views of a project that show its row, and its owner's name."""
 NAMING_LISTS = frozenset({"list", "search"})
 """The views of a user that show the owners of projects."""
 
 
-def project_changed(event: ProjectEvent) -> list[Invalidation]:
+def project_updated(event: ProjectEvent) -> list[Invalidation]:
+    """All that its readers see of the project, and their lists; its row does not say who they are (ADR 12)."""
+    return [Invalidation(PROJECT.scope(event.project_id), PAGES), *_lists(event.audience, hard=False)]
+
+
+def project_created(event: ProjectEvent) -> list[Invalidation]:
     """Every view of the project, and the lists of everyone who can see it."""
     return [Invalidation(PROJECT.scope(event.project_id)), *_lists(event.audience, hard=False)]
 
 
 def project_revoked(event: ProjectEvent) -> list[Invalidation]:
-    """The same for a change after which old bytes must never be served, not even marked stale (RACES 22)."""
+    """Every view and list: old bytes must never be served after it, not even marked stale (RACES 22)."""
     return [
         Invalidation(PROJECT.scope(event.project_id), hard=True),
         *_lists(event.audience, hard=True),
@@ -109,7 +114,7 @@ async def shows_the_name(session: AsyncSession, events: Sequence[UserRenamed]) -
     """The projects that the users own now, and the lists of everyone who sees those."""
     rows = await session.execute(_OWNED_AND_SEEN, {"ids": sorted({event.user_id for event in events})})
     return [
-        Invalidation(PROJECT.scope(number), NAMING)
+        Invalidation(PROJECT.scope(number), PAGES)
         if kind == PROJECT.name
         else Invalidation(USER.scope(number), NAMING_LISTS)
         for kind, number in rows
@@ -137,7 +142,8 @@ UNION SELECT 'user', m.user_id FROM owned JOIN project_members m ON m.project_id
 """)
 
 RULES: tuple[Rule[Any], ...] = (
-    *(Rule(event, project_changed, viewers_now) for event in (ProjectCreated, ProjectUpdated)),
+    Rule(ProjectCreated, project_created, viewers_now),
+    Rule(ProjectUpdated, project_updated, viewers_now),
     *(Rule(event, project_revoked, viewers_now_hard) for event in (ProjectDeleted, OwnerChanged)),
     *(
         Rule(event, contents_changed)
