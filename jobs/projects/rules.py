@@ -52,7 +52,7 @@ NAMING_LISTS = frozenset({"list", "search"})
 
 
 def project_updated(event: ProjectEvent) -> list[Invalidation]:
-    """All that its readers see of the project, and their lists; its row does not say who they are (ADR 12)."""
+    """All that its readers see of the project, and their lists; its row does not name them (ADR 12)."""
     return [Invalidation(PROJECT.scope(event.project_id), PAGES), *_lists(event.audience, hard=False)]
 
 
