@@ -23,6 +23,7 @@ from jobs import (
     StokerError,
 )
 from jobs.cache.reading import Miss
+from jobs.connections import loader_engine
 from tests.notes import Notes, note, write_notes
 from tests.place import Place
 
@@ -148,6 +149,19 @@ async def test_many_misses_of_a_view_are_one_load(stoker: Stoker, notes: Notes) 
     answers = await stoker.read_many([Asked("detail", n) for n in range(1, 6)], reader=7)
     assert all(isinstance(answer, Reading) and answer.state is State.MISS for answer in answers)
     assert (notes.loads["detail"], notes.loads["access"]) == (1, 1)
+
+
+async def test_a_loaders_connection_plans_a_statement_once(stoker: Stoker) -> None:
+    engine = loader_engine(stoker.settings)
+    ids = text("SELECT id FROM notes WHERE id = ANY(CAST(:ids AS bigint[]))")
+    plans = text(
+        "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'SELECT id FROM notes%'"
+    )
+    async with engine.connect() as connection:
+        for number in range(4):
+            await connection.execute(ids, {"ids": [number]})
+        assert [tuple(row) for row in await connection.execute(plans)] == [(4, 0)]
+    await engine.dispose()
 
 
 async def test_very_many_reads_are_looked_up_in_groups(

@@ -145,6 +145,18 @@ async def test_contents_invalidate_dashboard_and_export_of_their_project_and_not
         ]
 
 
+async def test_an_update_of_a_project_leaves_who_may_read_it(world: World) -> None:
+    await WRITES["project_updated"][0](world)
+    invalidated = await world.invalidated_by((await world.events())[-1])
+    scope = PROJECT.scope(world.alpha)
+    covered = {
+        view
+        for view in domain.view_names_by_scope[PROJECT.name]
+        if covers(invalidated, EntryKey(view, scope))
+    }
+    assert covered == {"dashboard", "detail", "export"}
+
+
 async def test_nothing_changes_by_itself(world: World) -> None:
     assert await world.snapshot() == await world.snapshot()
 
