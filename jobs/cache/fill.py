@@ -92,6 +92,10 @@ class Filler:
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * WAIT_GROWTH, LONGEST_WAIT_S)
 
+    def start_fill(self, key: EntryKey) -> asyncio.Task[Filled]:
+        """`fill` beside what its caller does meanwhile; it ends by itself though nobody waits for it."""
+        return self._detached.start(self.fill(key))
+
     async def fill_many(self, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
         """Build what is missing or ageing among entries, in as few statements as there are views.
 

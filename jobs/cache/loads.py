@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -88,10 +89,9 @@ class Loads:
     async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
         try:
             # The limit stands outside: its TimeoutError is an OSError too, and no outage.
-            async with asyncio.timeout(self._limit_s):
+            async with asyncio.timeout(self._limit_s), self._session() as session:
                 with database_errors():
-                    async with AsyncSession(self._engine) as session:
-                        values = await view.load(session, keys)
+                    values = await view.load(session, keys)
         except TimeoutError as error:
             raise LoadTimeout(f"building {view.name} took over {self._limit_s:g} s") from error
         except DatabaseUnavailable as error:
@@ -103,3 +103,12 @@ class Loads:
             for key, value in values.items()
             if value is not None
         }
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncSession]:
+        session = AsyncSession(self._engine)
+        try:
+            yield session
+        finally:
+            # It only read: no reader needs to wait until its connection is free for the next.
+            self._detached.start(session.close())

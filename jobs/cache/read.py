@@ -6,12 +6,13 @@ breaker opens and reads go to SQL; nothing here raises because the cache is away
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 
 from jobs.cache.breaker import Breaker
-from jobs.cache.fill import Filler
+from jobs.cache.fill import Filled, Filler
 from jobs.cache.look import Look, Params
 from jobs.cache.plan import Plan
 from jobs.cache.question import Question
@@ -89,10 +90,11 @@ class Cache:
     async def conclude(self, look: Look, reader: object) -> Reading:
         """Check who reads, then answer from what was found, or build it; raises as `read` does."""
         plan, found, guard, cause = look
-        role = None
-        if plan.guard is not None and guard is not None:
-            role = await self.rights.role(plan.guard, guard, reader)
         guard_missed = guard is not None and guard.miss is not None
+        # Beside the right, not after it: who is refused has filled an entry for others. Not if it was tried.
+        both_missed = guard_missed and found.miss is not None and cause is None
+        beside = self.filler.start_fill(plan.key) if both_missed else None
+        role = await self._role(look, reader, beside)
         cause = found.miss or cause
         if cause is None and not guard_missed:
             self.accounting.hit(plan)
@@ -102,7 +104,7 @@ class Cache:
         if plan.guard is not None and not guard_missed:
             self.accounting.count(plan.guard.view, "hits")
         if found.miss is not None:
-            return await self._after_miss(plan, found.miss, reader)
+            return await self._after_miss(plan, found.miss, beside, reader)
         return self._answer(plan.key, found, State.MISS, role)
 
     def is_at_hand(self, look: Look, reader: object) -> bool:
@@ -122,9 +124,21 @@ class Cache:
         age = timedelta(microseconds=max(0, now_us - envelope.created_us))
         return Reading(content, state, age, found.miss, role)
 
-    async def _after_miss(self, plan: Plan, cause: Miss, reader: object) -> Reading:
+    async def _role(self, look: Look, reader: object, beside: asyncio.Task[Filled] | None) -> str | None:
+        if look.plan.guard is None or look.found_guard is None:
+            return None
         try:
-            filled = await self.filler.fill(plan.key)
+            return await self.rights.role(look.plan.guard, look.found_guard, reader)
+        except (NotFound, Forbidden):
+            if beside is not None:
+                await asyncio.wait((beside,))  # or a later read would join what began before it
+            raise
+
+    async def _after_miss(
+        self, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, reader: object
+    ) -> Reading:
+        try:
+            filled = await (asyncio.shield(beside) if beside else self.filler.fill(plan.key))
         except CacheUnavailable:
             raise
         except Exception:

@@ -103,8 +103,10 @@ async def _unlink_quietly(self: Store, stamps: Sequence[str]) -> None:
         return
 
 
-async def _after_miss_unasked(self: Cache, plan: Plan, cause: Miss, _reader: object) -> Reading:
-    content = (await self.filler.fill(plan.key)).content
+async def _after_miss_unasked(
+    self: Cache, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, _reader: object
+) -> Reading:
+    content = (await (beside or self.filler.fill(plan.key))).content
     assert content is not None
     return Reading(content, State.MISS, cause=cause)
 

@@ -23,7 +23,7 @@ from jobs import (
     StokerError,
 )
 from jobs.cache.reading import Miss
-from jobs.connections import loader_engine
+from jobs.connections import application_engine, loader_engine
 from tests.notes import Notes, note, write_notes
 from tests.place import Place
 
@@ -151,12 +151,60 @@ async def test_many_misses_of_a_view_are_one_load(stoker: Stoker, notes: Notes) 
     assert (notes.loads["detail"], notes.loads["access"]) == (1, 1)
 
 
+async def test_a_page_and_the_right_to_it_are_built_side_by_side(stoker: Stoker, notes: Notes) -> None:
+    held = notes.hold_before("access")
+    page = notes.hold_before("detail")
+    reading = asyncio.create_task(stoker.read("detail", 1, reader=7))
+    await asyncio.gather(held.reached.wait(), page.reached.wait())
+    page.release()
+    done, _ = await asyncio.wait((reading,), timeout=0.1)
+    assert not done, "nothing is answered before the right is known"
+    held.release()
+    assert (await reading).value["body"] == "v1"
+
+
+async def test_what_is_filled_for_a_stranger_ends_before_they_are_refused(
+    stoker: Stoker, notes: Notes
+) -> None:
+    page = notes.hold_before("detail")
+    reading = asyncio.create_task(stoker.read("detail", 1, reader="a stranger"))
+    await page.reached.wait()
+    done, _ = await asyncio.wait((reading,), timeout=0.1)
+    assert not done, "a read that follows could join what began before it"
+    page.release()
+    with pytest.raises(Forbidden):
+        await reading
+
+
+async def test_a_loads_connection_is_free_again_and_in_no_transaction(stoker: Stoker) -> None:
+    busy = text("""
+        SELECT count(*) FROM pg_stat_activity
+         WHERE application_name = 'stoker loader' AND datname = current_database() AND state <> 'idle'
+    """)
+    await stoker.read("detail", 1, reader=7)
+    async with asyncio.timeout(10), stoker.session() as session:
+        while await session.scalar(busy):
+            await session.rollback()
+
+
+async def test_the_connection_that_came_back_last_goes_out_first(stoker: Stoker) -> None:
+    backend = text("SELECT pg_backend_pid()")
+    for engine in (loader_engine(stoker.settings), application_engine(stoker.settings)):
+        async with engine.connect() as first, engine.connect():
+            last = await first.scalar(backend)
+        for _ in range(3):
+            async with engine.connect() as connection:
+                assert await connection.scalar(backend) == last
+        await engine.dispose()
+
+
 async def test_a_loaders_connection_plans_a_statement_once(stoker: Stoker) -> None:
     engine = loader_engine(stoker.settings)
     ids = text("SELECT id FROM notes WHERE id = ANY(CAST(:ids AS bigint[]))")
-    plans = text(
-        "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'SELECT id FROM notes%'"
-    )
+    plans = text("""
+        SELECT generic_plans, custom_plans
+          FROM pg_prepared_statements WHERE statement LIKE 'SELECT id FROM notes%'
+    """)
     async with engine.connect() as connection:
         for number in range(4):
             await connection.execute(ids, {"ids": [number]})

@@ -90,7 +90,8 @@ async def _is_refused(reading: Awaitable[Reading]) -> None:
 @race("access checked after a wait")
 async def test_a_member_removed_while_waiting_does_not_get_the_build(world: World) -> None:
     """Row 23. After any wait, access is checked again."""
-    process = world.first
+    process = await world.warmed()
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail"}))])
     loader = process.notes.hold_before("detail")
     waiting = world.begin(process.read())
     await loader.reached.wait()

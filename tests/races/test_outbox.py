@@ -219,7 +219,7 @@ async def test_an_outage_of_sql_before_settling_does_not_lose_the_event(world: W
 @race("unlinks in groups")
 async def test_a_huge_invalidation_does_not_have_to_fit_into_one_deadline(world: World) -> None:
     """Row 7. Unlinks go out in groups, each with a deadline of its own."""
-    process = await world.process(cache={"timeout_s": 0.25})
+    process = await world.process(cache={"timeout_s": 2})
     sent: list[int] = []
     call = process.stoker.cache.store.client.call
 
@@ -229,7 +229,7 @@ async def test_a_huge_invalidation_does_not_have_to_fit_into_one_deadline(world:
 
     object.__setattr__(process.stoker.cache.store.client, "call", counted)
     await process.stoker.invalidate_now([Invalidation(note(number)) for number in range(20_000)])
-    never(f"{max(sent)} stamps in one call", happened=max(sent) > 10_000)
+    never(f"{max(sent)} stamps in one call", happened=max(sent) > 5_000)
 
 
 async def goes_back(world: World, by: timedelta) -> None:

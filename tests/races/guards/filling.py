@@ -37,6 +37,7 @@ async def _load_then_stamp(self: Filler, key: EntryKey) -> Filled:
 def _old_snapshot(patch: Patch) -> None:
     """Load in one session for all, as a request's own session would be."""
     sessions: dict[int, AsyncSession] = {}
+    alone = asyncio.Lock()
     close = Stoker.close
 
     async def closing(self: Stoker) -> None:
@@ -46,7 +47,8 @@ def _old_snapshot(patch: Patch) -> None:
 
     async def load(self: Loads, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
         session = sessions.setdefault(id(self), AsyncSession(self._engine))
-        return {key: to_json(one) for key, one in (await view.load(session, keys)).items()}
+        async with alone:
+            return {key: to_json(one) for key, one in (await view.load(session, keys)).items()}
 
     patch.setattr(Stoker, "close", closing)
     patch.setattr(Loads, "_in_snapshot", load)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import jobs.cache.batch
@@ -12,6 +13,7 @@ from jobs.cache.breaker import Breaker
 from jobs.cache.catalog import Catalog
 from jobs.cache.connection import ServerRun
 from jobs.cache.envelope import decode
+from jobs.cache.fill import Filled
 from jobs.cache.keys import EntryNames
 from jobs.cache.look import Asked, Params
 from jobs.cache.near import Near
@@ -74,8 +76,10 @@ def _near_unasked(patch: Patch) -> None:
     patch.setattr(Store, "fetch", fetched)
 
 
-async def _unchecked_after_miss(self: Cache, plan: Plan, cause: Miss, _reader: object) -> Reading:
-    content = (await self.filler.fill(plan.key)).content
+async def _unchecked_after_miss(
+    self: Cache, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, _reader: object
+) -> Reading:
+    content = (await (beside or self.filler.fill(plan.key))).content
     assert content is not None
     return Reading(content, State.MISS, cause=cause)
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,8 +27,18 @@ def _statements_without_end(patch: Patch) -> None:
     patch.setattr(jobs.connections, "engine_of", made)
 
 
+def _asked_nothing(engine: AsyncEngine, question: str, _limit_s: float) -> None:
+    """Whoever takes a connection begins with what they want; a loader has no other beginning."""
+    if question is not jobs.connections.PING:
+        event.listen(
+            engine.sync_engine,
+            "checkout",
+            lambda adapted, *_: adapted.run_async(lambda driver: driver.execute(question)),
+        )
+
+
 GUARDS: Mapping[str, Removal] = {
-    "pooled connections asked first": replaced(jobs.connections, "_asked_first", lambda engine, _: engine),
+    "pooled connections asked first": replaced(jobs.connections, "_ask_first", _asked_nothing),
     "no connection of a dead server's time trusted": replaced(
         jobs.connections, "InvalidatePoolError", DisconnectionError
     ),
