@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import count, repeat
 from threading import Lock
 from typing import Any, Self
@@ -27,6 +28,7 @@ from jobs.errors import QueueUnavailable, WrongServer
 from jobs.queue import wire
 from jobs.queue.client import queue_client
 from jobs.queue.line import Line
+from jobs.queue.ringing import Ringing
 from jobs.queue.script import Argument, Script, answering
 from jobs.settings import QueueSettings
 
@@ -85,6 +87,7 @@ class Queue:
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
+        self._ringing = Ringing(self._pack_ring)
 
     @classmethod
     def from_url(cls, url: str, settings: QueueSettings) -> Self:
@@ -119,7 +122,9 @@ class Queue:
 
     def post_ring(self) -> asyncio.Future[list[Any]] | None:
         """The same at the least cost for a request that has just committed; see Line.post."""
-        return self.line.post(ENQUEUE, *self._arguments([Relay()], timedelta(0)))
+        now_ms, trace = _now_ms(), tracing.current()
+        pack = self._ringing.packed if trace is None else partial(self._pack_ring, trace=trace)
+        return self.line.post(pack(_job_id(now_ms), now_ms))
 
     def ring_from_thread(self) -> None:
         """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
@@ -213,11 +218,14 @@ class Queue:
         self, contracts: Sequence[Contract], delay: timedelta, traces: Sequence[str | None] = ()
     ) -> list[Argument]:
         arguments: list[Argument] = [self.settings.expires_s * 1000]
-        now_ms, delay_ms = int(time.time() * 1000), max(0, round(delay.total_seconds() * 1000))
+        now_ms, delay_ms = _now_ms(), max(0, round(delay.total_seconds() * 1000))
         for contract, trace in zip(contracts, traces or repeat(tracing.current()), strict=False):
-            payload = wire.encode(contract, now_ms, trace)
-            arguments += [contract.lane, _job_id(now_ms), payload, delay_ms, wire.digest(contract)]
+            arguments += _job(contract, _job_id(now_ms), now_ms, delay_ms, trace)
         return arguments
+
+    def _pack_ring(self, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
+        job = _job(Relay(), job_id, now_ms, 0, trace)
+        return self.line.packed(ENQUEUE, self.settings.expires_s * 1000, *job)
 
     def _blocking_client(self) -> sync_redis.Redis:
         with self._blocking_lock:
@@ -226,6 +234,18 @@ class Queue:
                     self._url, socket_timeout=THREAD_TIMEOUT_S, socket_connect_timeout=THREAD_TIMEOUT_S
                 )
             return self._blocking
+
+
+def _job(
+    contract: Contract, job_id: str, now_ms: int, delay_ms: int, trace: str | None
+) -> tuple[Argument, ...]:
+    """One job as the script takes it."""
+    payload = wire.encode(contract, now_ms, trace)
+    return contract.lane, job_id, payload, delay_ms, wire.digest(contract)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _job_id(now_ms: int) -> str:

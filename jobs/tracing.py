@@ -8,6 +8,7 @@ here decides anything: a damaged or missing traceparent begins a trace of its ow
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,12 +22,15 @@ except ImportError:  # the extra `otel` is not installed
 
 NAME = "stoker"
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+ASK_AGAIN_S = 1.0
+"""For how long a process that records no spans is not asked whether it does by now."""
+_untraced_until_s = 0.0
 Attributes = Mapping[str, str | int | float]
 
 
 def current() -> str | None:
     """The traceparent of the span that is active here; None without one that is recorded."""
-    return None if trace is None else _written(trace.get_current_span())
+    return None if trace is None or _nobody_records() else _written(trace.get_current_span())
 
 
 def trace_id() -> str | None:
@@ -57,8 +61,7 @@ def span(name: str, kind: str = "internal", attributes: Attributes | None = None
 
     `kind` as OpenTelemetry names it: internal, producer, consumer.
     """
-    # Asking the API for a span that nobody records costs more than an event's row takes to make.
-    if trace is None or type(trace.get_tracer_provider()) is trace.ProxyTracerProvider:
+    if trace is None or _nobody_records():
         yield None
         return
     tracer = trace.get_tracer(NAME)
@@ -87,6 +90,18 @@ def recorded(
     )
     done.end()
     return _written(done)
+
+
+def _nobody_records() -> bool:
+    # Asking the API costs as much as noting an event: while nothing records, it is asked once a second.
+    global _untraced_until_s  # noqa: PLW0603 - of the process, as the provider is
+    now_s = time.monotonic()
+    if now_s < _untraced_until_s:
+        return True
+    untraced = type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
+    if untraced:
+        _untraced_until_s = now_s + ASK_AGAIN_S
+    return untraced
 
 
 def _written(found: Any) -> str | None:  # noqa: ANN401 - a span

@@ -1,14 +1,15 @@
 """A session's events from their recording to the end of its transaction: inserted, followed, rung for.
 
-Rows are added to the session, so that whatever flushes it writes them; but where Stoker is asked first they
-are taken out again and written by an INSERT of their own, at a third of the unit of work's price. The
+They are written by an INSERT of their own before the commit, at a fraction of the unit of work's price: the
+application may have no other use for mapped rows in that request. Only where a commit might not ask Stoker
+(see `_must_be_flushed`) does a row go into the session, so that whatever flushes it writes them. The
 listeners are on the class: adding some to each session costs more than the row. Touches no Redis.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, event, insert, inspect, text
@@ -19,51 +20,56 @@ from jobs.tables import cache_events
 
 PENDING = "stoker.pending"
 """Key of a session's `info` under which its events wait for the commit."""
+COMMITTING = "stoker.committing"
+"""Key of a session's `info` while it commits."""
 Ring = Callable[[Sequence[int]], None]
 """Told the ids of events that are committed."""
 _INSERT_ONE = text(
     # As text: a request records one event, and half of what a built INSERT costs is its building.
     "INSERT INTO cache_events (kind, payload, scopes, trace)"
     " VALUES (:kind, CAST(:payload AS jsonb), CAST(:scopes AS jsonb), :trace) RETURNING id"
-)
+).columns(cache_events.c.id)
 _INSERT_MANY = insert(cache_events).returning(cache_events.c.id, sort_by_parameter_order=True)
 
 
 class CacheEvent:
-    """A row of `cache_events` that a session inserts."""
+    """A row of `cache_events` that makes a session flush."""
 
-    def __init__(self, kind: str, payload: Any, scopes: Any, trace: str | None) -> None:  # noqa: ANN401 - JSON
-        self.kind = kind
-        self.payload = payload
-        self.scopes = scopes
-        self.trace = trace
+    kind: str
+    payload: Any
+    scopes: Any
+    trace: str | None
 
 
 registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)
-_MAPPER = inspect(CacheEvent)
 
 
-class _Recorded:
-    """One event; `within` is the transaction or savepoint whose end without a commit takes it away."""
+class Recorded:
+    """One event.
 
-    __slots__ = ("id", "receipt", "row", "within")
+    A transaction or savepoint that ends without a commit takes away what was recorded `within` it, and the
+    rows that were `written_in` it: of what was recorded before it, those are written again.
+    """
 
-    def __init__(self, row: CacheEvent, receipt: Receipt, session: Session) -> None:
-        self.row = row
+    __slots__ = ("id", "receipt", "row", "said", "within", "written_in")
+
+    def __init__(self, said: Mapping[str, Any], receipt: Receipt, within: SessionTransaction | None) -> None:
+        self.said = said
         self.receipt = receipt
-        self.within = innermost(session)
+        self.within = within
+        self.written_in: SessionTransaction | None = None
+        self.row: CacheEvent | None = None
         self.id: int | None = None
 
     def written_as(self) -> int | None:
         """Its id in the table, be it by the unit of work: recorded while the session was flushing."""
-        if self.id is None and (identity := inspect(self.row).identity):
+        if self.id is None and self.row is not None and (identity := inspect(self.row).identity):
             self.id = identity[0]
         return self.id
 
-    def parameters(self) -> dict[str, Any]:
-        """The row as parameters of its INSERT."""
-        row = self.row
-        return {"kind": row.kind, "payload": row.payload, "scopes": row.scopes, "trace": row.trace}
+    def unwrite(self) -> None:
+        """Its row is gone: it must be written again."""
+        self.id = self.written_in = None
 
 
 class Pending:
@@ -71,7 +77,7 @@ class Pending:
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
-        self._events: list[_Recorded] = []
+        self._events: list[Recorded] = []
         self._commit_begun = False
 
     @classmethod
@@ -82,10 +88,16 @@ class Pending:
             found = session.info[PENDING] = cls(ring)
         return found
 
-    def add(self, session: Session, row: CacheEvent, receipt: Receipt) -> None:
-        """Let the session's next flush insert a row."""
-        session.add(row)
-        self._events.append(_Recorded(row, receipt, session))
+    def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
+        """Insert a row before the session's commit: kind, payload and scopes as JSON, trace."""
+        one = Recorded(said, receipt, innermost(session))
+        if _must_be_flushed(session):
+            one.row = row = CacheEvent()
+            row.kind, row.payload, row.scopes = said["kind"], said["payload"], said["scopes"]
+            row.trace = said["trace"]
+            session.add(row)
+            one.within = innermost(session)
+        self._events.append(one)
 
     def write(self, session: Session) -> None:
         """Insert what is not in the table yet. What fails stays, so that a commit after it fails too."""
@@ -93,17 +105,17 @@ class Pending:
         if not new:
             return
         for one in new:
-            if one.row in session:  # a session may have been told to forget it: the event counts all the same
+            if one.row is not None and one.row in session:
                 session.expunge(one.row)
-        connection = session.connection(bind_arguments={"mapper": _MAPPER})
-        rows = [one.parameters() for one in new]
-        if len(rows) == 1:
-            written = {name: json.dumps(rows[0][name]) for name in ("payload", "scopes")}
-            ids = [connection.execute(_INSERT_ONE, {**rows[0], **written}).scalar_one()]
+        connection = session.connection(bind_arguments={"clause": cache_events})
+        if len(new) == 1:
+            said = new[0].said
+            written = {name: json.dumps(said[name]) for name in ("payload", "scopes")}
+            ids = [connection.execute(_INSERT_ONE, {**said, **written}).scalar_one()]
         else:
-            ids = list(connection.scalars(_INSERT_MANY, rows))
+            ids = list(connection.scalars(_INSERT_MANY, [one.said for one in new]))
         for one, event_id in zip(new, ids, strict=True):
-            one.id, one.within = event_id, innermost(session)
+            one.id, one.written_in = event_id, innermost(session)
 
     def begin_commit(self) -> None:
         """The COMMIT is about to be sent: that the transaction ends no longer says how."""
@@ -111,9 +123,13 @@ class Pending:
 
     def rise(self, released: SessionTransaction | None) -> None:
         """A savepoint was released: its events belong to what it was in (RACES 43)."""
+        if released is None:
+            return
         for one in self._events:
-            if released is not None and one.within is released:
+            if one.within is released:
                 one.within = released.parent
+            if one.written_in is released:
+                one.written_in = released.parent
 
     def drop(self, ended: SessionTransaction) -> None:
         """A transaction or savepoint ended: what still belongs to it did not commit."""
@@ -124,6 +140,8 @@ class Pending:
             elif one.within is ended or ended.parent is None:
                 one.receipt.rolled_back()
             else:
+                if one.written_in is ended:
+                    one.unwrite()
                 left.append(one)
         self._events = left
 
@@ -153,6 +171,16 @@ def joins_another(session: Session) -> bool:
     return isinstance(session.bind, Connection) and session.bind.in_transaction()
 
 
+def _must_be_flushed(session: Session) -> bool:
+    """Whether a commit might not write what is only noted here.
+
+    Without a transaction yet, the session begins one as it does for any row, or says why not. Of a session on
+    a connection of its caller's, the caller may commit after a flush. And whoever records from a listener
+    while a commit is under way comes after ours.
+    """
+    return COMMITTING in session.info or not session.in_transaction() or isinstance(session.bind, Connection)
+
+
 def _write(session: Session, *_: object) -> None:
     pending: Pending | None = session.info.get(PENDING)
     if pending is not None:
@@ -160,6 +188,7 @@ def _write(session: Session, *_: object) -> None:
 
 
 def _before_commit(session: Session) -> None:
+    session.info[COMMITTING] = True
     pending: Pending | None = session.info.get(PENDING)
     if pending is not None:
         pending.write(session)
@@ -178,6 +207,7 @@ def _after_commit(session: Session) -> None:
 
 
 def _after_transaction_end(session: Session, ended: SessionTransaction) -> None:
+    session.info.pop(COMMITTING, None)
     if PENDING in session.info and (ended.nested or ended.parent is None):
         session.info[PENDING].drop(ended)
         if ended.parent is None:

@@ -12,7 +12,7 @@ from jobs import tracing
 from jobs.cache.view import Scope
 from jobs.domain import Domain, Event, Invalidation, Rule
 from jobs.errors import DeclarationError
-from jobs.outbox.pending import CacheEvent, Pending
+from jobs.outbox.pending import Pending
 from jobs.outbox.receipt import Receipt
 from jobs.outbox.scopes import encode
 from jobs.ring import Ringer
@@ -62,13 +62,14 @@ class Outbox:
         rule = REQUESTED if isinstance(what, InvalidationRequested) else self._rule(what)
         scopes = encode(rule.invalidates(what), self._domain)
         with tracing.span(f"record {what.kind}", "producer") as trace:
-            row = CacheEvent(what.kind, what.model_dump(mode="json"), scopes, trace)
+            payload = what.model_dump(mode="json")
+        said = {"kind": what.kind, "payload": payload, "scopes": scopes, "trace": trace}
         receipt = Receipt(self._engine, self._on_applied)
         if isinstance(session, AsyncSession):
             sync, ring = session.sync_session, self._ringer.soon
         else:
             sync, ring = session, self._ringer.soon_from_thread
-        Pending.of(sync, ring).add(sync, row, receipt)
+        Pending.of(sync, ring).add(sync, said, receipt)
         return receipt
 
     def _rule(self, what: Event) -> Rule[Any]:

@@ -53,14 +53,18 @@ class Line:
                 raise reply
             return reply
 
-    def post(self, script: Script, *arguments: Argument) -> asyncio.Future[list[Any]] | None:
-        """Send a script's call without a task; None while there is no connection.
+    def packed(self, script: Script, *arguments: Argument) -> bytes:
+        """A script's call, for `post`."""
+        return pack((("EVALSHA", script.sha, 0, self._prefix, *arguments),))
+
+    def post(self, packed: bytes) -> asyncio.Future[list[Any]] | None:
+        """Send a packed call without a task; None while there is no connection.
 
         The future gets one reply, which may be an error, or CacheUnavailable: then use `call`.
         """
         if self._shared is None or self._shared.lost:
             return None
-        return self._shared.send(pack((("EVALSHA", script.sha, 0, self._prefix, *arguments),)), 1)
+        return self._shared.send(packed, 1)
 
     async def close(self) -> None:
         """Close it; calls under way fail."""

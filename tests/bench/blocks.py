@@ -1,4 +1,4 @@
-"""Interleaved blocks: A B A B ..., so that what else the machine does meets both sides alike."""
+"""Interleaved blocks: A B, B A, ..., so that what else the machine does meets both sides alike."""
 
 from __future__ import annotations
 
@@ -36,14 +36,18 @@ FULL = Scale(blocks=24, full=True)
 
 
 async def alternate(blocks: int, *sides: Block) -> list[list[float]]:
-    """Run each side `blocks` times in turn; the figures of each side. The first round is not counted."""
+    """Run each side `blocks` times in turn; the figures of each side. The first round is not counted.
+
+    Each round begins with another side: what one leaves behind is not always the next one's.
+    """
     figures: list[list[float]] = [[] for _ in sides]
     for round_ in range(blocks + 1):
-        for side, found in zip(sides, figures, strict=True):
+        for turn in range(len(sides)):
+            at = (round_ + turn) % len(sides)
             gc.collect()
-            figure = await side()
+            figure = await sides[at]()
             if round_ > 0:
-                found.append(figure)
+                figures[at].append(figure)
     return figures
 
 

@@ -371,7 +371,7 @@ CASES = (
         setup=detail_outdated,
         guarded=True,
         rest=GUARDED,
-        at_most=600,
+        at_most=800,
     ),
     Case(
         "a removal, then a secret, past the cache", removal_then_secret_bypassed, guarded=True, rest=GUARDED

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from jobs import (
     Receipt,
     Stoker,
 )
+from jobs.outbox.pending import CacheEvent
 from tests.notes import MemberRemoved, NoteChanged
 from tests.races.race import race
 from tests.races.world import World, never, patience
@@ -79,8 +81,8 @@ async def test_an_event_of_a_savepoint_that_was_rolled_back_is_not_applied(
     async with stoker.session() as session:
         kept = stoker.record(session, NoteChanged(note_id=1))
         savepoint = await session.begin_nested()
-        undone = stoker.record(session, NoteChanged(note_id=2))
-        await session.flush()
+        async with session.begin_nested():  # its release writes the row
+            undone = stoker.record(session, NoteChanged(note_id=2))
         await savepoint.rollback()
         await session.commit()
     assert rings.count == 1
@@ -99,8 +101,8 @@ async def test_an_event_that_was_never_committed_is_not_said_to_be_applied(
     rings = Rings(stoker, monkeypatch)
     with suppress(ZeroDivisionError):
         async with stoker.session() as session:
-            receipt = stoker.record(session, NoteChanged(note_id=1))
-            await session.flush()
+            async with session.begin_nested():  # its release writes the row
+                receipt = stoker.record(session, NoteChanged(note_id=1))
             if ending == "rollback":
                 await session.rollback()
             assert ending != "error" or 1 / 0
@@ -190,6 +192,66 @@ async def test_a_savepoint_that_was_kept_is_not_said_to_be_applied_when_the_one_
     assert await undone.applied() is Applied.ROLLED_BACK
     assert await world.first.apply() == 1
     assert await kept.applied() is Applied.APPLIED
+
+
+@race("what a savepoint took away written again")
+async def test_an_event_is_not_lost_with_a_savepoint_that_began_after_it(world: World) -> None:
+    """Row 43. Its row was written when an inner savepoint was released, and went with the one around."""
+    stoker = world.first.stoker
+    async with stoker.session() as session:
+        await session.execute(text("SELECT 1"))
+        receipt = stoker.record(session, NoteChanged(note_id=1))
+        around = await session.begin_nested()
+        async with session.begin_nested():
+            pass
+        await around.rollback()
+        await session.commit()
+    never("the event is lost", happened=await world.first.apply() != 1)
+    assert await receipt.applied() is Applied.APPLIED
+
+
+def _row() -> CacheEvent:
+    """Something of the application's that a commit must flush."""
+    row = CacheEvent()
+    row.kind, row.payload = "note.changed", {"note_id": 2}
+    row.scopes = []
+    return row
+
+
+@race("rows flushed where the commit has begun")
+@pytest.mark.parametrize("moment", ["before_commit", "after_flush"])
+async def test_an_event_that_is_recorded_while_a_session_commits_is_not_lost(
+    world: World, moment: str
+) -> None:
+    """Row 43. By a listener of the application's, which is asked after ours."""
+    stoker = world.first.stoker
+    async with stoker.session() as session:
+        await session.execute(text("SELECT 1"))
+        receipts: list[Receipt] = []
+
+        def record_once(*_: object) -> None:
+            if not receipts:
+                receipts.append(stoker.record(session, NoteChanged(note_id=1)))
+
+        event.listen(session.sync_session, moment, record_once)
+        if moment == "after_flush":
+            session.add(_row())
+        await session.commit()
+    applied = await world.first.apply()
+    never("the event is lost", happened=applied != len(receipts) + (moment == "after_flush"))
+
+
+@race()
+async def test_an_event_that_is_recorded_outside_a_transaction_begins_one(world: World) -> None:
+    """Row 43. As adding a row would; a session that begins none by itself says so."""
+    stoker = world.first.stoker
+    async with AsyncSession(stoker.engine) as session:
+        stoker.record(session, NoteChanged(note_id=1))
+        await session.commit()
+    assert await world.first.apply() == 1
+    async with AsyncSession(stoker.engine, autobegin=False) as session:
+        with pytest.raises(InvalidRequestError, match=r"[Aa]utobegin"):
+            stoker.record(session, NoteChanged(note_id=1))
 
 
 @race()

@@ -146,8 +146,8 @@ async def test_a_change_is_not_applied_before_its_commit(world: World) -> None:
     stoker = world.first.stoker
     async with stoker.session() as session:
         await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
-        stoker.record(session, NoteChanged(note_id=1))
-        await session.flush()
+        async with session.begin_nested():  # its release writes the row
+            stoker.record(session, NoteChanged(note_id=1))
         await world.first.apply()
         assert await world.first.body() == "v1"
         await session.commit()

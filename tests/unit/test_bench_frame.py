@@ -91,8 +91,8 @@ async def test_blocks_alternate_and_the_first_round_is_not_counted() -> None:
         return len(ran)
 
     figures = await alternate(2, ours, theirs)
-    assert ran == ["A", "B"] * 3
-    assert figures == [[3, 5], [4, 6]]
+    assert ran == ["A", "B", "B", "A", "A", "B"]
+    assert figures == [[4, 5], [3, 6]]
 
 
 def test_a_shrunken_block_still_does_something() -> None:

@@ -19,8 +19,8 @@ from tests.bench.ground import Bench
 from tests.bench.peer import OUR_PYTHON, running
 
 IDS = ("record-cost", "record-cost-insert")
-REQUESTS = 10
-ROUNDS = 12
+REQUESTS = 20
+ROUNDS = 10
 """Rounds to a block of other rows; a commit's cost changes by the second, so rounds are short."""
 BARE_TABLE = text(
     "CREATE TABLE IF NOT EXISTS bench_row (id bigserial PRIMARY KEY, kind text, payload jsonb, scopes jsonb)"

@@ -26,7 +26,7 @@ from jobs.cache.store import Store
 from jobs.contracts import Invalidate
 from jobs.errors import CacheUnavailable
 from jobs.outbox import rows
-from jobs.outbox.pending import Pending
+from jobs.outbox.pending import Pending, Recorded
 from jobs.outbox.record import Outbox
 from jobs.outbox.rows import Alike
 from jobs.outbox.scopes import encode, read
@@ -247,6 +247,10 @@ GUARDS: Mapping[str, Removal] = {
     "failing events not counting as a dead worker": replaced(jobs.stoker, "unsettled", _all_unsettled),
     "a rule's timeout being its own fault": replaced(jobs.tasks.relay, "was_canceled", lambda _: False),
     "asking what became of a commit": replaced(Pending, "begin_commit", lambda _: None),
+    "what a savepoint took away written again": replaced(Recorded, "unwrite", lambda _: None),
+    "rows flushed where the commit has begun": replaced(
+        jobs.outbox.pending, "_must_be_flushed", lambda session: not session.in_transaction()
+    ),
     "outer transactions noticed": replaced(jobs.outbox.pending, "joins_another", lambda _: False),
     "unlinks in groups": replaced(jobs.cache.store, "CHUNKS_PER_CALL", 10**9),
     "the age of the oldest event": replaced(Unsettled, "oldest_age_s", 0.0),
