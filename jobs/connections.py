@@ -113,8 +113,13 @@ def _in_one_snapshot(engine: AsyncEngine, limit_s: float) -> None:
     """
 
     def end(adapted: AdaptedConnection, _record: object, state: PoolResetState) -> None:
-        if not state.terminate_only:
+        if state.terminate_only:
+            return
+        try:
             _run(adapted, "ROLLBACK", limit_s)
+        except (OSError, PostgresError, InterfaceError, InternalClientError):
+            # It died, or went silent, under its load: whoever is next finds it closed, and gets another.
+            adapted.driver_connection.terminate()
 
     _ask_first(engine, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", limit_s)
     event.listen(engine.sync_engine, "reset", end)

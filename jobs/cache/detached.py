@@ -26,10 +26,11 @@ class Detached:
         return task
 
     async def close(self) -> None:
-        """Cancel what still runs and wait for its end."""
+        """Cancel what still runs, and wait for its end and for what it leaves to be done."""
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -91,10 +91,10 @@ class Cache:
         """Check who reads, then answer from what was found, or build it; raises as `read` does."""
         plan, found, guard, cause = look
         guard_missed = guard is not None and guard.miss is not None
-        # Beside the right, not after it: who is refused has filled an entry for others. Not if it was tried.
-        both_missed = guard_missed and found.miss is not None and cause is None
-        beside = self.filler.start_fill(plan.key) if both_missed else None
-        role = await self._role(look, reader, beside)
+        beside = self._begun_beside_the_right(look)
+        role = None
+        if plan.guard is not None and guard is not None:
+            role = await self.rights.role(plan.guard, guard, reader)
         cause = found.miss or cause
         if cause is None and not guard_missed:
             self.accounting.hit(plan)
@@ -124,15 +124,17 @@ class Cache:
         age = timedelta(microseconds=max(0, now_us - envelope.created_us))
         return Reading(content, state, age, found.miss, role)
 
-    async def _role(self, look: Look, reader: object, beside: asyncio.Task[Filled] | None) -> str | None:
-        if look.plan.guard is None or look.found_guard is None:
-            return None
-        try:
-            return await self.rights.role(look.plan.guard, look.found_guard, reader)
-        except (NotFound, Forbidden):
-            if beside is not None:
-                await asyncio.wait((beside,))  # or a later read would join what began before it
-            raise
+    def _begun_beside_the_right(self, look: Look) -> asyncio.Task[Filled] | None:
+        """The entry's fill, where both it and the right to it are outdated; who is refused sees nothing.
+
+        Where no right was kept, a stranger may be guessing ids: for them nothing is built. A batch that has
+        tried to fill both (`cause`) does not try again.
+        """
+        guard = look.found_guard
+        outdated = guard is not None and guard.miss in (Miss.INVALIDATED, Miss.EXPIRED)
+        if outdated and look.found.miss is not None and look.cause is None:
+            return self.filler.start_fill(look.plan.key)
+        return None
 
     async def _after_miss(
         self, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, reader: object

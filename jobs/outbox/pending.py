@@ -9,6 +9,7 @@ listeners are on the class: adding some to each session costs more than the row.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from sqlalchemy.orm import Session, SessionTransaction, registry
 
 from jobs.outbox.receipt import Receipt
 from jobs.tables import cache_events
+
+logger = logging.getLogger(__name__)
 
 PENDING = "stoker.pending"
 """Key of a session's `info` under which its events wait for the commit."""
@@ -42,6 +45,8 @@ class CacheEvent:
 
 
 registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)
+_BIND: dict[str, Any] = {"mapper": inspect(CacheEvent), "clause": _INSERT_MANY}
+"""What a session of several engines chooses one by."""
 
 
 class Recorded:
@@ -78,7 +83,7 @@ class Pending:
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self._events: list[Recorded] = []
-        self._commit_begun = False
+        self._commits = 0
 
     @classmethod
     def of(cls, session: Session, ring: Ring) -> Pending:
@@ -107,7 +112,7 @@ class Pending:
         for one in new:
             if one.row is not None and one.row in session:
                 session.expunge(one.row)
-        connection = session.connection(bind_arguments={"clause": cache_events})
+        connection = session.connection(bind_arguments=_BIND)
         if len(new) == 1:
             said = new[0].said
             written = {name: json.dumps(said[name]) for name in ("payload", "scopes")}
@@ -118,11 +123,12 @@ class Pending:
             one.id, one.written_in = event_id, innermost(session)
 
     def begin_commit(self) -> None:
-        """The COMMIT is about to be sent: that the transaction ends no longer says how."""
-        self._commit_begun = True
+        """A COMMIT or RELEASE is about to be sent: that the transaction ends no longer says how."""
+        self._commits += 1
 
     def rise(self, released: SessionTransaction | None) -> None:
         """A savepoint was released: its events belong to what it was in (RACES 43)."""
+        self._commits -= 1
         if released is None:
             return
         for one in self._events:
@@ -135,7 +141,7 @@ class Pending:
         """A transaction or savepoint ended: what still belongs to it did not commit."""
         left = []
         for one in self._events:
-            if ended.parent is None and self._commit_begun and one.id is not None:
+            if ended.parent is None and self._commits > 0 and one.id is not None:
                 one.receipt.unanswered(one.id)
             elif one.within is ended or ended.parent is None:
                 one.receipt.rolled_back()
@@ -151,9 +157,11 @@ class Pending:
             return
         ids = []
         for one in self._events:
-            if (event_id := one.written_as()) is not None:
-                one.receipt.committed(event_id)
-                ids.append(event_id)
+            if (event_id := one.written_as()) is None:
+                logger.error("outbox.not_written", extra={"event": one.said["kind"]})
+                continue
+            one.receipt.committed(event_id)
+            ids.append(event_id)
         if ids:
             self._ring(ids)
 
@@ -161,6 +169,11 @@ class Pending:
 def innermost(session: Session) -> SessionTransaction | None:
     """The savepoint that the session is in, or else its transaction."""
     return session.get_nested_transaction() or session.get_transaction()
+
+
+def _is_outermost(transaction: SessionTransaction) -> bool:
+    """Not a savepoint's, and not one of a flush."""
+    return transaction.parent is None
 
 
 def joins_another(session: Session) -> bool:
@@ -176,9 +189,13 @@ def _must_be_flushed(session: Session) -> bool:
 
     Without a transaction yet, the session begins one as it does for any row, or says why not. Of a session on
     a connection of its caller's, the caller may commit after a flush. And whoever records from a listener
-    while a commit is under way comes after ours.
+    while a commit is under way comes after ours; so it may, for all that is known, after a savepoint's.
     """
-    return COMMITTING in session.info or not session.in_transaction() or isinstance(session.bind, Connection)
+    return (
+        COMMITTING in session.info
+        or not session.in_transaction()
+        or isinstance(session.get_bind(**_BIND), Connection)
+    )
 
 
 def _write(session: Session, *_: object) -> None:
@@ -192,8 +209,7 @@ def _before_commit(session: Session) -> None:
     pending: Pending | None = session.info.get(PENDING)
     if pending is not None:
         pending.write(session)
-        if not session.in_nested_transaction():
-            pending.begin_commit()
+        pending.begin_commit()
 
 
 def _after_commit(session: Session) -> None:
@@ -207,7 +223,8 @@ def _after_commit(session: Session) -> None:
 
 
 def _after_transaction_end(session: Session, ended: SessionTransaction) -> None:
-    session.info.pop(COMMITTING, None)
+    if _is_outermost(ended):
+        session.info.pop(COMMITTING, None)
     if PENDING in session.info and (ended.nested or ended.parent is None):
         session.info[PENDING].drop(ended)
         if ended.parent is None:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-ANY_ID = "i" * 32
-"""In the place of a job's id, which has as many characters."""
+ANY_ID = "\0" * 32
+"""In the place of a job's id, which has as many characters; no prefix has these."""
 ANY_MS = 10**13 - 1
-"""In the place of the time in milliseconds: of 13 digits until the year 2286."""
+"""In the place of the time in milliseconds: of 13 digits from 2001 to 2286."""
 
 
 class Ringing:
     """What is sent for a ring, given what packs one of a job id and a time."""
 
     def __init__(self, packed: Callable[[str, int], bytes]) -> None:
+        self._pack = packed
         self._before, _, rest = packed(ANY_ID, ANY_MS).partition(ANY_ID.encode())
         self._between, _, self._after = rest.partition(b"%d" % ANY_MS)
 
     def packed(self, job_id: str, now_ms: int) -> bytes:
         """The bytes of the ring that becomes this job."""
+        if not ANY_MS // 10 < now_ms <= ANY_MS:  # a clock that is far off
+            return self._pack(job_id, now_ms)
         return b"%b%b%b%d%b" % (self._before, job_id.encode(), self._between, now_ms, self._after)

@@ -16,6 +16,7 @@ from jobs import (
     DatabaseUnavailable,
     EntryKey,
     Forbidden,
+    Invalidation,
     NotFound,
     Reading,
     State,
@@ -151,29 +152,26 @@ async def test_many_misses_of_a_view_are_one_load(stoker: Stoker, notes: Notes) 
     assert (notes.loads["detail"], notes.loads["access"]) == (1, 1)
 
 
-async def test_a_page_and_the_right_to_it_are_built_side_by_side(stoker: Stoker, notes: Notes) -> None:
-    held = notes.hold_before("access")
-    page = notes.hold_before("detail")
+async def test_a_page_and_the_right_to_it_are_built_side_by_side_when_both_are_outdated(
+    stoker: Stoker, notes: Notes
+) -> None:
+    await stoker.read("detail", 1, reader=7)
+    await stoker.invalidate_now([Invalidation(note(1), frozenset({"detail", "access"}))])
+    right, page = notes.hold_before("access"), notes.hold_before("detail")
     reading = asyncio.create_task(stoker.read("detail", 1, reader=7))
-    await asyncio.gather(held.reached.wait(), page.reached.wait())
+    await asyncio.gather(right.reached.wait(), page.reached.wait())
     page.release()
     done, _ = await asyncio.wait((reading,), timeout=0.1)
     assert not done, "nothing is answered before the right is known"
-    held.release()
+    right.release()
     assert (await reading).value["body"] == "v1"
 
 
-async def test_what_is_filled_for_a_stranger_ends_before_they_are_refused(
-    stoker: Stoker, notes: Notes
-) -> None:
-    page = notes.hold_before("detail")
-    reading = asyncio.create_task(stoker.read("detail", 1, reader="a stranger"))
-    await page.reached.wait()
-    done, _ = await asyncio.wait((reading,), timeout=0.1)
-    assert not done, "a read that follows could join what began before it"
-    page.release()
-    with pytest.raises(Forbidden):
-        await reading
+async def test_nothing_is_built_for_a_stranger_who_guesses_ids(stoker: Stoker, notes: Notes) -> None:
+    for note_id in (1, 99):
+        with pytest.raises((Forbidden, NotFound)):
+            await stoker.read("detail", note_id, reader="a stranger")
+    assert "detail" not in notes.loads
 
 
 async def test_a_loads_connection_is_free_again_and_in_no_transaction(stoker: Stoker) -> None:

@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -19,6 +19,7 @@ from jobs import (
     Stoker,
 )
 from jobs.outbox.pending import CacheEvent
+from jobs.tables import cache_events
 from tests.notes import MemberRemoved, NoteChanged
 from tests.races.race import race
 from tests.races.world import World, never, patience
@@ -239,6 +240,43 @@ async def test_an_event_that_is_recorded_while_a_session_commits_is_not_lost(
         await session.commit()
     applied = await world.first.apply()
     never("the event is lost", happened=applied != len(receipts) + (moment == "after_flush"))
+
+
+@race("rows flushed until the commit has ended")
+@pytest.mark.parametrize("before", ["flush", "savepoint"])
+async def test_an_event_that_is_recorded_late_in_a_commit_is_not_lost(world: World, before: str) -> None:
+    """Row 43. The application's listener flushes, or uses a savepoint, before it records."""
+    stoker = world.first.stoker
+    async with stoker.session() as session:
+        await session.execute(text("SELECT 1"))
+
+        def record_late(sync: Session) -> None:
+            if sync.in_nested_transaction():
+                return
+            sync.add(_row())
+            with sync.begin_nested() if before == "savepoint" else nullcontext():
+                sync.flush()
+            stoker.record(session, NoteChanged(note_id=1))
+
+        event.listen(session.sync_session, "before_commit", record_late)
+        await session.commit()
+    never("the event is lost", happened=await world.first.apply() != 2)
+
+
+@race("the session's own choice of a connection asked for")
+async def test_an_event_is_not_lost_whatever_connects_its_session(world: World) -> None:
+    """Row 43. A session that finds its caller's connection by itself, and is only flushed."""
+    stoker = world.first.stoker
+    async with stoker.engine.begin() as connection:
+
+        def write(sync: Connection) -> None:
+            session = Session(binds={CacheEvent: sync, cache_events: sync})
+            session.execute(text("SELECT 1"), bind_arguments={"bind": sync})
+            stoker.record(session, NoteChanged(note_id=1))
+            session.flush()
+
+        await connection.run_sync(write)
+    never("the event is lost", happened=await world.first.apply() != 1)
 
 
 @race()

@@ -15,7 +15,7 @@ from jobs.enqueue import Queue
 from jobs.settings import QueueSettings
 
 
-@given(now_ms=st.integers(10**12, 10**13 - 1), prefix=st.from_regex(r"[a-z]{1,20}", fullmatch=True))
+@given(now_ms=st.integers(0, 2 * 10**13), prefix=st.from_regex(r"[a-z]{1,20}", fullmatch=True))
 def test_what_is_packed_before_is_what_would_be_packed_now(now_ms: int, prefix: str) -> None:
     queue = Queue("redis://localhost", QueueSettings(prefix=prefix), Redis())
     job_id = jobs.enqueue._job_id(now_ms)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import NullPool, create_engine, event, func, insert, text, update
+from sqlalchemy import Connection, NullPool, create_engine, event, func, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -250,6 +250,10 @@ GUARDS: Mapping[str, Removal] = {
     "what a savepoint took away written again": replaced(Recorded, "unwrite", lambda _: None),
     "rows flushed where the commit has begun": replaced(
         jobs.outbox.pending, "_must_be_flushed", lambda session: not session.in_transaction()
+    ),
+    "rows flushed until the commit has ended": replaced(jobs.outbox.pending, "_is_outermost", lambda _: True),
+    "the session's own choice of a connection asked for": replaced(
+        jobs.outbox.pending, "_must_be_flushed", lambda session: isinstance(session.bind, Connection)
     ),
     "outer transactions noticed": replaced(jobs.outbox.pending, "joins_another", lambda _: False),
     "unlinks in groups": replaced(jobs.cache.store, "CHUNKS_PER_CALL", 10**9),
