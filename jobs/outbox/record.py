@@ -57,8 +57,8 @@ class Outbox:
     def record(self, session: AsyncSession | Session, what: Event) -> Receipt:
         """Record an event in the session's transaction: it becomes true with its commit, or not at all.
 
-        Works with async and sync sessions. The scopes that the event's rule names are stored with it. The row is
-        written right before the session commits: its connection is not to be committed past the session.
+        Works with async and sync sessions. The scopes that the event's rule names are stored with it. The row
+        is written right before the session commits: do not commit its connection past the session.
         """
         rule = REQUESTED if isinstance(what, InvalidationRequested) else self._rule(what)
         scopes = encode(rule.invalidates(what), self._domain)
