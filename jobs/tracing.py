@@ -30,7 +30,7 @@ Attributes = Mapping[str, str | int | float]
 
 def current() -> str | None:
     """The traceparent of the span that is active here; None without one that is recorded."""
-    return None if trace is None else _written(trace.get_current_span())
+    return None if trace is None or not contexts.get_current() else _written(trace.get_current_span())
 
 
 def trace_id() -> str | None:

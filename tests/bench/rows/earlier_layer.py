@@ -30,7 +30,7 @@ PACE = 60
 """Seconds of life in one second of the replay."""
 USERS = 25
 """With 250 projects: more, and warming at this pace would keep two cores busy by itself, on both sides."""
-REPLAY_S, WARM_UP_S = 34.0, 8.0
+REPLAY_S, WARM_UP_S = 32.5, 8.0
 PER_SECOND = 75
 TEAMS = text("""
 SELECT p.id, p.owner_id, min(d.id), array_agg(DISTINCT m.user_id)
