@@ -128,7 +128,7 @@ class Pending:
 
     def rise(self, released: SessionTransaction | None) -> None:
         """A savepoint was released: its events belong to what it was in (RACES 43)."""
-        self._commits -= 1
+        self._commits = max(0, self._commits - 1)  # the first event may have come after the RELEASE was begun
         if released is None:
             return
         for one in self._events:
@@ -181,7 +181,8 @@ def joins_another(session: Session) -> bool:
 
     What it commits is not committed yet, and nobody here will hear when it is; the sweeper finds its events.
     """
-    return isinstance(session.bind, Connection) and session.bind.in_transaction()
+    bind = session.get_bind(**_BIND)
+    return isinstance(bind, Connection) and bind.in_transaction()
 
 
 def _must_be_flushed(session: Session) -> bool:

@@ -159,7 +159,8 @@ async def test_a_page_and_the_right_to_it_are_built_side_by_side_when_both_are_o
     await stoker.invalidate_now([Invalidation(note(1), frozenset({"detail", "access"}))])
     right, page = notes.hold_before("access"), notes.hold_before("detail")
     reading = asyncio.create_task(stoker.read("detail", 1, reader=7))
-    await asyncio.gather(right.reached.wait(), page.reached.wait())
+    async with asyncio.timeout(10):
+        await asyncio.gather(right.reached.wait(), page.reached.wait())
     page.release()
     done, _ = await asyncio.wait((reading,), timeout=0.1)
     assert not done, "nothing is answered before the right is known"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, event, text
@@ -113,12 +114,18 @@ async def test_an_event_that_was_never_committed_is_not_said_to_be_applied(
 
 
 @race("outer transactions noticed")
-async def test_a_receipt_does_not_say_applied_before_an_outer_transaction_commits(world: World) -> None:
+@pytest.mark.parametrize("bound", ["itself", "by table"])
+async def test_a_receipt_does_not_say_applied_before_an_outer_transaction_commits(
+    world: World, bound: str
+) -> None:
     """Rows 25, 43. A session that joined a connection's transaction commits only its own savepoint."""
     stoker = world.first.stoker
     async with stoker.engine.connect() as connection:
         outer = await connection.begin()
-        async with AsyncSession(connection, join_transaction_mode="create_savepoint") as session:
+        binds: dict[str, Any] = {"bind": connection}
+        if bound == "by table":
+            binds = {"binds": dict.fromkeys((CacheEvent, cache_events), connection)}
+        async with AsyncSession(**binds, join_transaction_mode="create_savepoint") as session:
             receipt = stoker.record(session, NoteChanged(note_id=1))
             await session.commit()
         try:
