@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from jobs import (
     Asked,
@@ -173,6 +174,20 @@ async def test_nothing_is_built_for_a_stranger_who_guesses_ids(stoker: Stoker, n
         with pytest.raises((Forbidden, NotFound)):
             await stoker.read("detail", note_id, reader="a stranger")
     assert "detail" not in notes.loads
+
+
+async def test_a_loader_reads_one_snapshot_and_writes_nothing(stoker: Stoker) -> None:
+    engine = loader_engine(stoker.settings)
+    bodies = text("SELECT body FROM notes WHERE id = 1")
+    for _ in range(2):  # a connection that is new, and one that was used before
+        async with engine.connect() as connection:
+            before = await connection.scalar(bodies)
+            async with stoker.session() as session, session.begin():
+                await session.execute(text("UPDATE notes SET body = body || '+' WHERE id = 1"))
+            assert await connection.scalar(bodies) == before
+            with pytest.raises(DBAPIError, match="read-only transaction"):
+                await connection.execute(text("DELETE FROM notes"))
+    await engine.dispose()
 
 
 async def test_a_loads_connection_is_free_again_and_in_no_transaction(stoker: Stoker) -> None:
