@@ -37,11 +37,11 @@ format: $(STAMP)
 
 bench: $(STAMP) ## how Stoker compares, within 15 minutes; makes .bench-venv for its peers
 	mkdir -p build
-	$(BIN)/python -m tests.bench --json build/bench.json
+	$(BIN)/python -m bench --json build/bench.json
 
 bench-full: $(STAMP) ## the same with more and longer blocks, without a limit of time
 	mkdir -p build
-	$(BIN)/python -m tests.bench --full --json build/bench.json
+	$(BIN)/python -m bench --full --json build/bench.json
 
 lock: ## after changing a dependency; needs uv on PATH
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
@@ -50,9 +50,9 @@ lock: ## after changing a dependency; needs uv on PATH
 	  --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet \
 	  --constraints requirements.lock --output-file docs/operations/docker/requirements.lock
 
-bench-lock: ## after changing tests/bench/peers.in; needs uv on PATH
-	uv pip compile tests/bench/peers.in --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --quiet --output-file tests/bench/peers.lock
+bench-lock: ## after changing bench/peers.in; needs uv on PATH
+	uv pip compile bench/peers.in --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --quiet --output-file bench/peers.lock
 
 clean:
 	rm -rf .venv .bench-venv build .data

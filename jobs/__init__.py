@@ -1,90 +1,28 @@
-"""Stoker for web apps: cached views, recorded changes, and work asked of the worker.
+"""The domain that ships with Stoker: medical-device projects on their way to market.
 
-The words, one for each idea:
-
-view          a cached read model: `detail`, `dashboard`, `access`
-scope         the thing whose change makes entries wrong: `project:42`, `user:7`
-stamp         a token per (scope, view), and one hard stamp per scope; an entry is valid only under the
-              stamps it was built with
-entry         one stored value of a view, in its envelope
-event         a fact about the database: `ProjectUpdated`
-rule          which views of which scopes an event invalidates; declared beside the domain
-outbox        the table in which events are recorded in the writer's own transaction
-relay         the job that applies recorded events to the cache
-contract      the typed, versioned arguments of a job (`refresh.v1`)
-task          the code that carries out a contract
-lane          a queue with its own workers: `changes`, `refresh`, `warm`
-lease         the right to build one entry; it saves work, only the stamp gives correctness
-outcome       the closed set of things that a task can end with
-fail-safe     the last value, marked stale, when a loader fails
-soft, hard    an invalidation after which fail-safe may, or may not, serve what was before
-eager refresh an entry past a share of its TTL that is read asks for its refresh, and is served meanwhile
-jitter        the random part of a TTL or a delay, so that what began together does not end together
-
-A web app makes one `Stoker`, declares a `Domain`, and uses `Stoker.read`, `record` and `enqueue`.
+Written as an adopter writes one: only public names of `jobs` are used. Replace this package by your own and
+name it in the setting `domain`; nothing else changes.
 """
 
-from jobs.cache.look import Asked
-from jobs.cache.reading import Reading, State
-from jobs.cache.view import Access, EntryKey, Scope, ScopeKind, View
-from jobs.contracts import Invalidate, Lane, Outcome, Refresh, Relay, Warm
-from jobs.domain import Domain, Event, Invalidation, Rule, SampleData, WarmPlan, load_domain
-from jobs.enqueue import Answer, Enqueued
-from jobs.errors import (
-    BadRequest,
-    CacheUnavailable,
-    CommittedNotApplied,
-    DatabaseUnavailable,
-    Forbidden,
-    InvalidParams,
-    NotFound,
-    QueueUnavailable,
-    SettingsError,
-    StokerError,
-    Unavailable,
-)
-from jobs.outbox.receipt import Applied, Receipt
-from jobs.settings import Settings, load_settings
-from jobs.stoker import Stoker
+from __future__ import annotations
 
-__all__ = [
-    "Access",
-    "Answer",
-    "Applied",
-    "Asked",
-    "BadRequest",
-    "CacheUnavailable",
-    "CommittedNotApplied",
-    "DatabaseUnavailable",
-    "Domain",
-    "Enqueued",
-    "EntryKey",
-    "Event",
-    "Forbidden",
-    "InvalidParams",
-    "Invalidate",
-    "Invalidation",
-    "Lane",
-    "NotFound",
-    "Outcome",
-    "QueueUnavailable",
-    "Reading",
-    "Receipt",
-    "Refresh",
-    "Relay",
-    "Rule",
-    "SampleData",
-    "Scope",
-    "ScopeKind",
-    "Settings",
-    "SettingsError",
-    "State",
-    "Stoker",
-    "StokerError",
-    "Unavailable",
-    "View",
-    "Warm",
-    "WarmPlan",
-    "load_domain",
-    "load_settings",
-]
+from pathlib import Path
+
+from jobs.rules import RULES
+from jobs.sample import is_empty, load
+from jobs.scopes import PROJECT, USER
+from jobs.views import VIEWS
+from jobs.warming import WARM_PLANS
+from stoker import Domain, SampleData
+
+domain = Domain(
+    name="projects",
+    scopes=(PROJECT, USER),
+    views=VIEWS,
+    rules=RULES,
+    warm_plans=WARM_PLANS,
+    migrations=Path(__file__).with_name("migrations"),
+    sample_data=SampleData(load=load, is_empty=is_empty),
+)
+
+__all__ = ["domain"]

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from jobs.stoker import Stoker
-from worker.api import create_app
-from worker.settings import WorkerSettings
+from stoker.api import create_app
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 
 VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"
 EVE = {"name": "eve", "role": "viewer", "token": VIEWER}

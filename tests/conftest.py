@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, make_url
 
+from stoker import embedded
 from tests.databases import Clones, Databases
 from tests.place import Place
-from worker import embedded
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - Linux's file system in memory; folders in it are made afresh
 OURS = "stoker-tests-"
@@ -37,13 +37,13 @@ def migrate_template(url: str) -> None:
 
     The domain's tables join Stoker's as soon as its package can be imported.
     """
-    if importlib.util.find_spec("worker.migrations") is None:
+    if importlib.util.find_spec("stoker.migrations") is None:
         return
-    from jobs.domain import load_domain  # noqa: PLC0415  # only when there is something to migrate
-    from worker.migrate import migrate  # noqa: PLC0415  # the same
+    from stoker.domain import load_domain  # noqa: PLC0415  # only when there is something to migrate
+    from stoker.migrate import migrate  # noqa: PLC0415  # the same
 
-    written = importlib.util.find_spec("jobs.projects")
-    domain = load_domain("jobs.projects") if written and written.origin else None
+    written = importlib.util.find_spec("jobs")
+    domain = load_domain("jobs") if written and written.origin else None
     asyncio.run(migrate(url, domain))
 
 

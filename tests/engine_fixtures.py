@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from jobs.contracts import CONTRACTS
-from jobs.enqueue import Queue
-from tests.engine_stage import TEST_CONTRACTS, Stage, settings_of
+from stoker.jobs import JOBS
+from stoker.queue.enqueue import Queue
+from tests.engine_stage import TEST_JOBS, Stage, settings_of
 
 
 @pytest.fixture(autouse=True)
-def known_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process knows the contracts of the tests."""
-    for kind, contract in TEST_CONTRACTS.items():
-        monkeypatch.setitem(CONTRACTS, kind, contract)
+def known_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process knows the jobs of the tests."""
+    for kind, job in TEST_JOBS.items():
+        monkeypatch.setitem(JOBS, kind, job)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 A job named `hang...` never ends, `slow...` takes a while, `die` kills its process, `die-late` does so once
 another one hangs in it; a line on stdout tells of every start. `without` makes it an older release, which
-does not know that contract.
+does not know that job.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import sys
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs.contracts import CONTRACTS, Contract, Lane
-from tests.engine_stage import TEST_CONTRACTS, settings_of
-from worker.engine.runner import Engine, EngineSettings
-from worker.settings import LaneSettings
+from stoker.jobs import JOBS, Job, Lane
+from stoker.worker.engine.runner import Engine, EngineSettings
+from stoker.worker.settings import LaneSettings
+from tests.engine_stage import TEST_JOBS, settings_of
 
 hanging = asyncio.Event()
 
 
-async def run(job_id: str, contract: Contract, attempt: int) -> str:
+async def run(job_id: str, job: Job, attempt: int) -> str:
     """Do what the job's name says."""
-    name: str = getattr(contract, "name", contract.kind)
+    name: str = getattr(job, "name", job.kind)
     sys.stdout.write(f"{name} {attempt} {job_id}\n")
     sys.stdout.flush()
     if name == "die-late":
@@ -42,8 +42,8 @@ async def run(job_id: str, contract: Contract, attempt: int) -> str:
 
 async def main(options: dict[str, str]) -> None:
     """Run until SIGTERM."""
-    CONTRACTS.update(TEST_CONTRACTS)
-    CONTRACTS.pop(options.get("without", ""), None)
+    JOBS.update(TEST_JOBS)
+    JOBS.pop(options.get("without", ""), None)
     concurrency = int(options.get("concurrency", "4"))
     life_s = float(options.get("claim_life_s", "6"))
     sql = create_async_engine(options["database"], pool_pre_ping=True)

@@ -1,4 +1,4 @@
-"""A stage for the engine: contracts of its own, tasks that do what a test says, and a look at Redis."""
+"""A stage for the engine: job_types of its own, tasks that do what a test says, and a look at Redis."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import CONTRACTS, Contract, Lane, RetryPolicy
-from jobs.enqueue import Queue
-from jobs.errors import Unavailable
-from jobs.settings import QueueSettings
-from worker.engine.depth import LaneDepth, depth
-from worker.engine.runner import Engine, EngineSettings
-from worker.settings import LaneSettings
+from stoker.errors import Unavailable
+from stoker.jobs import JOBS, Job, Lane, RetryPolicy
+from stoker.queue.enqueue import Queue
+from stoker.settings import QueueSettings
+from stoker.worker.engine.depth import LaneDepth, depth
+from stoker.worker.engine.runner import Engine, EngineSettings
+from stoker.worker.settings import LaneSettings
 
 DEADLINE_S = 60
 DUE_S = 0.5
 """Nobody tells that the time has come at which a job is due."""
 
 
-class Work(Contract):
+class Work(Job):
     """A job that does what the stage has for its name."""
 
     kind = "test.work.v1"
@@ -87,8 +87,8 @@ class Keyed(Work):
         return f"{self.kind}|{self.name}"
 
 
-TEST_CONTRACTS: dict[str, type[Contract]] = {
-    contract.kind: contract for contract in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed)
+TEST_JOBS: dict[str, type[Job]] = {
+    job.kind: job for job in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed)
 }
 
 Act = Callable[[int], Awaitable[str]]
@@ -107,9 +107,9 @@ class Stage:
     """Kind and outcome of every end."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, job_id: str, contract: Contract, attempt: int) -> str:
+    async def run(self, job_id: str, job: Job, attempt: int) -> str:
         """The engine's `run`."""
-        name = getattr(contract, "name", contract.kind)
+        name = getattr(job, "name", job.kind)
         self.runs.append((name, attempt))
         self._changed.set()
         act = self.acts.get(name)
@@ -200,7 +200,7 @@ async def running(  # noqa: PLR0913 - a test's choices
     stop_deadline_s: float = 0.2,
     claim_life_s: float = 6,
     rate_per_s: float = 0,
-    contracts: Mapping[str, type[Contract]] = CONTRACTS,
+    job_types: Mapping[str, type[Job]] = JOBS,
 ) -> AsyncIterator[Running]:
     """An engine with three lanes, stopped at the end."""
     engine = Engine(
@@ -214,7 +214,7 @@ async def running(  # noqa: PLR0913 - a test's choices
         run=stage.run,
         sql=sql,
         observer=stage,
-        contracts=contracts,
+        job_types=job_types,
     )
     stop, now = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(engine.run(stop, now))

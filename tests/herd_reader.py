@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from jobs import Stoker, load_settings
+from stoker import Stoker, load_settings
 from tests.notes import Notes
 
 

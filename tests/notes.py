@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View, WarmPlan
+from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View, WarmPlan
 
 SCHEMA = (
     "CREATE TABLE notes (id bigint PRIMARY KEY, body text NOT NULL)",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.settings import load_settings
-from worker.settings import WorkerSettings
+from stoker.settings import load_settings
+from stoker.worker.settings import WorkerSettings
 
 
 @dataclass(frozen=True)

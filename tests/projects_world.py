@@ -13,9 +13,8 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from jobs import EntryKey, Event, Invalidation, Settings, Stoker
-from jobs.projects import domain
-from jobs.projects.inputs import (
+from jobs import domain
+from jobs.inputs import (
     NewClassification,
     NewDocument,
     NewInteraction,
@@ -23,11 +22,12 @@ from jobs.projects.inputs import (
     NewProject,
     NewUser,
 )
-from jobs.projects.scopes import PROJECT, USER, Role
-from jobs.projects.service import ProjectService
-from jobs.settings import CacheSettings
-from jobs.tables import cache_events
-from worker.embedded import Urls
+from jobs.scopes import PROJECT, USER, Role
+from jobs.service import ProjectService
+from stoker import EntryKey, Event, Invalidation, Settings, Stoker
+from stoker.embedded import Urls
+from stoker.settings import CacheSettings
+from stoker.tables import cache_events
 
 CLASSIFICATION = NewClassification(
     device_class="II", product_code="DQA", regulation_number="870.2700", confidence=0.91

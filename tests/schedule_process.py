@@ -15,25 +15,25 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs.contracts import CONTRACTS, Contract
-from jobs.enqueue import Enqueued, Queue
-from tests.engine_stage import TEST_CONTRACTS, Work, settings_of
-from worker.schedule.ledger import Ledger
-from worker.schedule.runner import Schedule
-from worker.schedule.tasks import Task
-from worker.settings import OverlapPolicy, ScheduleSettings
+from stoker.jobs import JOBS, Job
+from stoker.queue.enqueue import Enqueued, Queue
+from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.runner import Schedule
+from stoker.worker.schedule.tasks import Task
+from stoker.worker.settings import OverlapPolicy, ScheduleSettings
+from tests.engine_stage import TEST_JOBS, Work, settings_of
 
 
 async def main(options: dict[str, str]) -> None:
     """Run until SIGTERM."""
-    CONTRACTS.update(TEST_CONTRACTS)
+    JOBS.update(TEST_JOBS)
     sql = create_async_engine(options["database"])
     queue = Queue.from_url(options["queue"], settings_of(options["prefix"]))
 
-    async def enqueue(contract: Contract) -> Enqueued:
+    async def enqueue(job: Job) -> Enqueued:
         if options.get("die"):
             os.kill(os.getpid(), signal.SIGKILL)
-        return await queue.enqueue(contract)
+        return await queue.enqueue(job)
 
     every = timedelta(seconds=float(options["every_s"]))
     task = Task("task", Work(name="slot"), every, overlap=OverlapPolicy.ALLOW)

@@ -11,9 +11,9 @@ from typing import Any
 
 import uvicorn
 
-from jobs.cache import store
-from jobs.cache.reading import Miss
-from jobs.cache.store import Found
+from stoker.cache import store
+from stoker.cache.reading import Miss
+from stoker.cache.store import Found
 
 judge: Callable[..., Found] = store._judge
 

@@ -1,6 +1,6 @@
 """`python -m worker`: the same as `stoker`."""
 
-from worker.cli import main
+from stoker.cli import main
 
 if __name__ == "__main__":
     main()

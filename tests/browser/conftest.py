@@ -13,12 +13,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from jobs.stoker import Stoker
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.browser.site import Site
 from tests.callers import TOKENS
 from tests.notes import Notes
 from tests.place import Place
-from worker.settings import WorkerSettings
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = (

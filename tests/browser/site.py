@@ -11,15 +11,15 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 from sqlalchemy import text
 
-from jobs.domain import Invalidation
-from jobs.outbox.record import InvalidationRequested
-from jobs.stoker import Stoker
-from jobs.tasks import relay
+from stoker.cli.web import address, listening, serve
+from stoker.domain import Invalidation
+from stoker.handlers import relay
+from stoker.history.job_rows import JobHistory
+from stoker.outbox.record import InvalidationRequested
+from stoker.stoker import Stoker
+from stoker.worker.settings import ApiSettings, WorkerSettings
 from tests.integration.test_history import row
 from tests.notes import SCHEMA, note
-from worker.cli.web import address, listening, serve
-from worker.history.job_rows import JobHistory
-from worker.settings import ApiSettings, WorkerSettings
 
 ON_ONE_LOOP = pytest.mark.asyncio(loop_scope="package")
 """For every test here: the browser that they share is on that loop."""
@@ -125,11 +125,11 @@ async def furnish(site: Site) -> None:
         ]
     )
     await site.execute(
-        "INSERT INTO audit_log (actor, action, arguments)"
+        "INSERT INTO stoker.audit_log (actor, action, arguments)"
         " VALUES ('oscar', 'cache.invalidate', '{\"scope\": \"note:7\", \"views\": []}')"
     )
     await site.execute(
-        "INSERT INTO figure_history SELECT 60, date_trunc('minute', now()) - n * interval '1 minute', series,"
+        "INSERT INTO stoker.figure_history SELECT 60, date_trunc('minute', now()) - n * interval '1 minute', series,"
         " false, value * (n % 7 + 1) FROM generate_series(0, 50) n, (VALUES ('view:detail:hits', 90),"
         " ('view:detail:miss_cold', 3), ('lane:warm:done', 5), ('lane:warm:wait:0.05', 5)) "
         " AS s (series, value)"
@@ -138,7 +138,7 @@ async def furnish(site: Site) -> None:
 
 async def bury(site: Site, letters: int) -> None:
     await site.execute(
-        "INSERT INTO dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
+        "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
         " SELECT 'dead' || n, 'warm', 'warm.v1', '{\"target\": \"active\"}', 'exhausted', 'KeyError: boom',"
         " 'abc123', 5 FROM generate_series(1, :letters) n",
         letters=letters,
@@ -155,7 +155,7 @@ async def change(site: Site) -> None:
 async def actions(site: Site) -> list[str]:
     """What the audit log says, in its order."""
     async with site.stoker.engine.connect() as connection:
-        return list(await connection.scalars(text("SELECT action FROM audit_log ORDER BY id")))
+        return list(await connection.scalars(text("SELECT action FROM stoker.audit_log ORDER BY id")))
 
 
 async def loaded(page: Page) -> None:

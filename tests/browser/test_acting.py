@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from playwright.async_api import Browser, expect
 
-from jobs.contracts import Lane, Warm
+from stoker.jobs import Lane, Warm
+from stoker.worker.engine.depth import LaneDepth, depth
 from tests.browser.site import ON_ONE_LOOP, Site, actions, bury, signed_in, window
 from tests.callers import OPERATOR
-from worker.engine.depth import LaneDepth, depth
 
 pytestmark = ON_ONE_LOOP
 

@@ -7,13 +7,13 @@ import re
 
 from playwright.async_api import Browser, Route, expect
 
-from jobs.domain import Invalidation
-from jobs.outbox.record import InvalidationRequested
-from jobs.tasks import relay
+from stoker.domain import Invalidation
+from stoker.handlers import relay
+from stoker.history.presence import Presence
+from stoker.outbox.record import InvalidationRequested
 from tests.browser.site import ON_ONE_LOOP, Site, change, furnish, signed_in, window
 from tests.callers import VIEWER
 from tests.notes import note
-from worker.history.presence import Presence
 
 pytestmark = ON_ONE_LOOP
 

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from jobs import Domain, EntryKey, Scope, Stoker, WarmPlan
+from stoker import Domain, EntryKey, Scope, Stoker, WarmPlan
+from stoker.chaos import Change, Probe
 from tests.library import LABEL, SHELF, BookAdded, ShelfRenamed
-from worker.chaos import Change, Probe
 
 SHELVES = [f"S-{number}" for number in range(8)]
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker.chaos import ChaosOptions, run
+from stoker.chaos import ChaosOptions, run
 
 
 def main(given: dict[str, Any]) -> int:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from worker.chaos import lanes, recovery
-from worker.chaos.bounds import Bounds
-from worker.chaos.faults import KINDS, plan
-from worker.chaos.faults.kind import BACK_S
+from stoker.chaos import lanes, recovery
+from stoker.chaos.bounds import Bounds
+from stoker.chaos.faults import KINDS, plan
+from stoker.chaos.faults.kind import BACK_S
 
 ROOT = Path(__file__).parents[2]
 LONGEST_S = 240
@@ -37,7 +37,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def perform(
     tmp_path: Path,
-    launcher: str = "worker.chaos.process",
+    launcher: str = "stoker.chaos.process",
     **options: Any,  # noqa: ANN401 - of ChaosOptions
 ) -> tuple[int, dict[str, Any]]:
     """A small run; its exit code and its report."""

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
-from worker.chaos.keys import without_ttl
-from worker.embedded import Urls
+from stoker.chaos.keys import without_ttl
+from stoker.embedded import Urls
 
 
 @pytest.fixture

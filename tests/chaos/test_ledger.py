@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from jobs.queue.script import Script
-from worker.chaos.audit import Ledger, audited
+from stoker.chaos.audit import Ledger, audited
+from stoker.queue.script import Script
 
 PAYLOAD = b'{"t":null,"f":"chaos.act.v1","a":[{"what":"work"}],"k":{},"et":1}'
 
@@ -77,6 +77,6 @@ async def test_a_script_notes_births_ends_and_rescues_in_the_same_step(redis: Re
 
 
 def test_the_flags_of_a_script_stay_its_first_line() -> None:
-    claim = Script("worker.engine", "claim").source.decode()
+    claim = Script("stoker.worker.engine", "claim").source.decode()
     assert claim.startswith("#!lua")
     assert audited(claim, "claim").splitlines()[0] == claim.splitlines()[0]

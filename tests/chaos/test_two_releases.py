@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.contracts import Contract, Invalidate, Refresh, Warm
-from jobs.errors import StokerError, UnknownScope, UnknownView
-from worker.engine.retry import Again, decide
+from stoker.errors import StokerError, UnknownScope, UnknownView
+from stoker.jobs import Invalidate, Job, Refresh, Warm
+from stoker.worker.engine.retry import Again, decide
 
 
 @pytest.mark.parametrize(
-    ("contract", "error"),
+    ("job", "error"),
     [
         (Refresh, UnknownView("no view 'forecast'", field="view")),
         (Warm, UnknownScope("nothing to warm for 'team'", field="target")),
@@ -18,6 +18,6 @@ from worker.engine.retry import Again, decide
     ],
 )
 def test_a_job_for_what_only_a_newer_release_has_is_not_dead_at_once(
-    contract: type[Contract], error: StokerError
+    job: type[Job], error: StokerError
 ) -> None:
-    assert isinstance(decide(contract.retry, error, 1), Again)
+    assert isinstance(decide(job.retry, error, 1), Again)

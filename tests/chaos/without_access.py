@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.cache.read import Cache
-from worker.chaos.process import main
+from stoker.cache.read import Cache
+from stoker.chaos.process import main
 
 
 def install() -> None:

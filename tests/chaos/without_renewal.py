@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jobs.contracts import Lane
-from worker.chaos.process import main
-from worker.engine.claims import Claims, LaneNews
+from stoker.chaos.process import main
+from stoker.jobs import Lane
+from stoker.worker.engine.claims import Claims, LaneNews
 
 UPKEEP = Claims.upkeep
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hashlib import sha1
 
-from jobs.cache import client, store
-from jobs.cache.connection import ServerRun
-from jobs.cache.keys import EntryNames
-from jobs.cache.near import Near
-from jobs.cache.reading import Miss
-from worker.chaos.process import main
+from stoker.cache import client, store
+from stoker.cache.connection import ServerRun
+from stoker.cache.keys import EntryNames
+from stoker.cache.near import Near
+from stoker.cache.reading import Miss
+from stoker.chaos.process import main
 
 COMPARED = "if redis.call('GET', KEYS[1])"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker.chaos.process import main
-from worker.sweeper import Sweeper
+from stoker.chaos.process import main
+from stoker.worker.sweeper import Sweeper
 
 
 async def rest(self: Sweeper) -> None:

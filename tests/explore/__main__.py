@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stoker import embedded
 from tests.explore.cases import BY_NAME, CASES
 from tests.explore.report import explore
 from tests.explore.summary import HEADING
 from tests.explore.valkey import Server
-from worker import embedded
 
 
 def main() -> int:

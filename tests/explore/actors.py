@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import jobs.tasks.relay
-from jobs import Asked, EntryKey, Event, Forbidden, NotFound, Reading, Refresh
-from jobs.cache.batch import read_many
-from jobs.errors import CacheUnavailable, Defer
-from jobs.tasks.refresh import refresh
+import stoker.handlers.relay
+from stoker import Asked, EntryKey, Event, Forbidden, NotFound, Reading, Refresh
+from stoker.cache.batch import read_many
+from stoker.errors import CacheUnavailable, Defer
+from stoker.handlers.refresh import refresh
 from tests.explore.domain import DOMAIN, State
 from tests.explore.ground import Ground, Process
 from tests.explore.promises import Read, Shown
@@ -115,7 +115,7 @@ class Actors:
 
     async def apply(self) -> None:
         """What a relay does."""
-        await jobs.tasks.relay.apply_all(self.processes["worker"].stoker)
+        await stoker.handlers.relay.apply_all(self.processes["worker"].stoker)
 
     def relays(self, name: str, *, mortal: bool = False) -> None:
         """A relay."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from jobs import EntryKey
+from stoker import EntryKey
 from tests.explore.domain import Changed, MembersChanged, Redacted, note, reader
 from tests.explore.ground import Case
 from tests.explore.play import Play

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View
+from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,20 @@ import pytest
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-import jobs.cache.fill
-import jobs.cache.store
-import jobs.tasks.relay
-from jobs import EntryKey, Scope, Settings, Stoker, load_settings
-from jobs.cache.accounting import Accounting
-from jobs.cache.breaker import Breaker
-from jobs.cache.detached import Detached
-from jobs.cache.fill import Filler
-from jobs.cache.keys import KeySpace
-from jobs.cache.near import Near, NearCache
-from jobs.cache.read import AskRefresh, Cache
-from jobs.cache.store import Store
-from jobs.settings import CacheSettings, ChangesSettings
-from jobs.tasks.context import TaskContext
+import stoker.cache.fill
+import stoker.cache.store
+import stoker.handlers.relay
+from stoker import EntryKey, Scope, Settings, Stoker, load_settings
+from stoker.cache.accounting import Accounting
+from stoker.cache.breaker import Breaker
+from stoker.cache.detached import Detached
+from stoker.cache.fill import Filler
+from stoker.cache.keys import KeySpace
+from stoker.cache.near import Near, NearCache
+from stoker.cache.read import AskRefresh, Cache
+from stoker.cache.store import Store
+from stoker.handlers.context import JobContext
+from stoker.settings import CacheSettings, ChangesSettings
 from tests.explore.domain import DOMAIN, FIRST, State
 from tests.explore.rows import Engine, Outbox, RelaySession, Rows, SteppedLoads
 from tests.explore.search import Thread
@@ -111,10 +111,12 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
     engine = create_async_engine("postgresql+asyncpg://nowhere", poolclass=NullPool)
     server.reset({})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs.cache.fill, "time", SimpleNamespace(monotonic=lambda: STRAND.get().actor.clock_s))
-        patch.setattr(jobs.cache.store, "secrets", SimpleNamespace(token_urlsafe=_token))
-        patch.setattr(jobs.tasks.relay, "outbox", Outbox)
-        patch.setattr(jobs.tasks.relay, "AsyncSession", RelaySession)
+        patch.setattr(
+            stoker.cache.fill, "time", SimpleNamespace(monotonic=lambda: STRAND.get().actor.clock_s)
+        )
+        patch.setattr(stoker.cache.store, "secrets", SimpleNamespace(token_urlsafe=_token))
+        patch.setattr(stoker.handlers.relay, "outbox", Outbox)
+        patch.setattr(stoker.handlers.relay, "AsyncSession", RelaySession)
         yield Ground(case, server, engine, settings, stores)
 
 
@@ -145,7 +147,7 @@ class Process:
         breaker = Breaker(self.store.client, rows.unsettled, ground.settings.cache)
         self.cache = Cache(filler, breaker, ask_refresh)
         hands: Any = SimpleNamespace(
-            home=SimpleNamespace(note=_nothing, require=lambda: None),
+            cache_identity=SimpleNamespace(note=_nothing, require=lambda: None),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,
@@ -153,4 +155,4 @@ class Process:
             accounting=accounting,
         )
         self.stoker: Stoker = hands
-        self.context = TaskContext(self.stoker, cast("Any", None), "job")
+        self.context = JobContext(self.stoker, cast("Any", None), "job")

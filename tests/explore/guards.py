@@ -10,18 +10,18 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jobs.tasks.relay
-from jobs import EntryKey, Event, Reading, State, View
-from jobs.cache.fill import Filled, Filler
-from jobs.cache.near import Near
-from jobs.cache.plan import Plan
-from jobs.cache.question import Question
-from jobs.cache.read import Cache
-from jobs.cache.reading import Content, Miss
-from jobs.cache.store import Claim, Found, Store
-from jobs.contracts import Outcome
-from jobs.errors import CacheUnavailable
-from jobs.stoker import Stoker
+import stoker.handlers.relay
+from stoker import EntryKey, Event, Reading, State, View
+from stoker.cache.fill import Filled, Filler
+from stoker.cache.near import Near
+from stoker.cache.plan import Plan
+from stoker.cache.question import Question
+from stoker.cache.read import Cache
+from stoker.cache.reading import Content, Miss
+from stoker.cache.store import Claim, Found, Store
+from stoker.errors import CacheUnavailable
+from stoker.jobs import Outcome
+from stoker.stoker import Stoker
 from tests.explore.domain import State as RowState
 from tests.explore.rows import Outbox, Rows, Snapshot, SteppedLoads
 from tests.races.guards.away import Removal, replaced, script
@@ -75,10 +75,10 @@ async def _one_session(self: SteppedLoads, view: View, keys: Sequence[EntryKey])
 async def _settles_first(stoker: Stoker) -> int:
     async with stoker.engine.begin() as connection:
         claimed = await Outbox.claim(connection, stoker.settings.changes, ())  # type: ignore[arg-type]
-        folded = await jobs.tasks.relay.fold(connection, stoker.domain, claimed)
+        folded = await stoker.handlers.relay.fold(connection, stoker.domain, claimed)
         ids = [one for same in claimed for one in same.ids]
         await Outbox.settle(connection, ids)  # type: ignore[arg-type]
-    await jobs.tasks.relay.unlink(stoker, folded.invalidations)
+    await stoker.handlers.relay.unlink(stoker, folded.invalidations)
     return len(ids)
 
 
@@ -186,11 +186,11 @@ GUARDS: Mapping[str, Guard] = {
         replaced(Store, "fetch", _near_unasked), "two readers of a warm page, a writer"
     ),
     "unlinked before settled": Guard(
-        replaced(jobs.tasks.relay, "apply_all", _settles_first), "two readers of a warm page, a writer"
+        replaced(stoker.handlers.relay, "apply_all", _settles_first), "two readers of a warm page, a writer"
     ),
     "errors of unlinking raised": Guard(replaced(Store, "unlink", _unlink_quietly), "the server is away"),
     "the audience when it is applied": Guard(
-        replaced(jobs.tasks.relay, "_audience", _asks_nobody), "an audience grows"
+        replaced(stoker.handlers.relay, "_audience", _asks_nobody), "an audience grows"
     ),
     "events in the writer's transaction": Guard(
         replaced(Rows, "commit", _event_first), "a sweeper at any time"

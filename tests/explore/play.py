@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from jobs import EntryKey, Forbidden, NotFound, Reading, State, StokerError
-from jobs.cache.question import Question
+from stoker import EntryKey, Forbidden, NotFound, Reading, State, StokerError
+from stoker.cache.question import Question
 from tests.explore.actors import Actors
 from tests.explore.ground import OBSERVER, Ground
 from tests.explore.promises import Read, Shown

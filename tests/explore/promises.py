@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs import EntryKey, State
+from stoker import EntryKey, State
 from tests.explore.domain import value
 from tests.explore.rows import Rows
 from tests.explore.search import Violation

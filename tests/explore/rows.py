@@ -18,14 +18,14 @@ from typing import Any, Self
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs import EntryKey, Event
-from jobs.cache.breaker import Unsettled
-from jobs.cache.detached import Detached
-from jobs.cache.loads import Loads
-from jobs.cache.view import View
-from jobs.outbox.rows import Alike, Waited
-from jobs.outbox.scopes import encode
-from jobs.settings import ChangesSettings
+from stoker import EntryKey, Event
+from stoker.cache.breaker import Unsettled
+from stoker.cache.detached import Detached
+from stoker.cache.loads import Loads
+from stoker.cache.view import View
+from stoker.outbox.rows import Alike, Waited
+from stoker.outbox.scopes import encode
+from stoker.settings import ChangesSettings
 from tests.explore.domain import DOMAIN, HARD, State, rows_of
 from tests.explore.stage import STRAND, Stage
 
@@ -261,7 +261,7 @@ class RelaySession:
 
 
 class Outbox:
-    """Stands for jobs.outbox.rows as the relay uses it."""
+    """Stands for stoker.outbox.rows as the relay uses it."""
 
     @staticmethod
     async def claim(

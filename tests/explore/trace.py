@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from jobs.cache.envelope import STAMP_BYTES, decode
+from stoker.cache.envelope import STAMP_BYTES, decode
 from tests.explore.stage import Done
 from tests.explore.valkey import Server
 

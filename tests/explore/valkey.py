@@ -16,9 +16,9 @@ import hiredis
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from jobs.cache.client import CacheClient, Script
-from jobs.cache.connection import ConnectionLost, ServerRun, _error
-from jobs.cache.primary import PrimaryConnection
+from stoker.cache.client import CacheClient, Script
+from stoker.cache.connection import ConnectionLost, ServerRun, _error
+from stoker.cache.primary import PrimaryConnection
 from tests.explore.search import Footprint
 from tests.explore.stage import Stage
 

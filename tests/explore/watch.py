@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from jobs import Access, EntryKey
+from stoker import Access, EntryKey
 from tests.explore.domain import DOMAIN
 from tests.explore.promises import Promises, Read, Shown
 from tests.explore.rows import Rows

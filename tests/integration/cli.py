@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import main
+from stoker.cli import main
 
 URLS = ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL")
 LONGEST_S = 180

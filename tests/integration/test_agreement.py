@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from jobs.domain import load_domain
-from jobs.errors import WrongServer
-from jobs.queue import owner
-from jobs.stoker import Stoker
+from stoker.domain import load_domain
+from stoker.errors import WrongServer
+from stoker.queue import owner
+from stoker.stoker import Stoker
+from stoker.worker.check import CheckFailed, Level, check, require_sound
+from stoker.worker.process import run_worker
+from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import call
 from tests.notes import Notes
 from tests.place import Place
-from worker.check import CheckFailed, Level, check, require_sound
-from worker.process import run_worker
-from worker.settings import WorkerSettings
 
 OTHER = "other00000"
 
@@ -37,7 +37,7 @@ async def test_check_finds_a_cache_that_running_workers_do_not_invalidate(
     place: Place, settings: WorkerSettings
 ) -> None:
     async with Stoker.opened(settings, Notes().domain) as worker:
-        await worker.home.note()
+        await worker.cache_identity.note()
         assert await errors(settings) == []
         (prefix,) = await errors(place.settings(cache={"prefix": "another"}))
         assert "keys begin with another" in prefix.replace("those of this process with", "keys begin with")
@@ -45,8 +45,10 @@ async def test_check_finds_a_cache_that_running_workers_do_not_invalidate(
         assert "CACHE_REDIS_URL" in server
         # New workers may start all the same: the old ones are about to go.
         await require_sound(place.settings(cache={"prefix": "another"}), load_domain(settings.domain))
-        async with worker.engine.begin() as connection:
-            await connection.execute(text("UPDATE cache_homes SET noted_at = now() - interval '1 hour'"))
+        async with stoker.worker.engine.begin() as connection:
+            await connection.execute(
+                text("UPDATE stoker.cache_identities SET noted_at = now() - interval '1 hour'")
+            )
         assert await errors(place.settings(cache={"prefix": "another"})) == []
 
 
@@ -57,8 +59,8 @@ async def test_a_worker_refuses_the_queue_of_another_installation(
         stop = asyncio.Event()
         stop.set()
         await run_worker(stoker, settings, stop)
-        assert await owner.owner(stoker.queue.line, settings.queue) is None
-        await owner.take(stoker.queue.line, settings.queue, OTHER)
+        assert await owner.owner(stoker.queue.connection, settings.queue) is None
+        await owner.take(stoker.queue.connection, settings.queue, OTHER)
         with pytest.raises(WrongServer, match=r"a queue\.prefix of its own"):
             await run_worker(stoker, settings, asyncio.Event())
         (said,) = await errors(settings)
@@ -68,13 +70,13 @@ async def test_a_worker_refuses_the_queue_of_another_installation(
         with caplog.at_level(logging.ERROR):
             async with Stoker.opened(settings, Notes().domain) as web, asyncio.timeout(30):
                 while "queue.of_another_installation" not in caplog.messages:
-                    await web.queue.line.command("PING")  # it is told, and works
+                    await web.queue.connection.command("PING")  # it is told, and works
 
 
 async def test_a_worker_makes_the_queue_its_own(settings: WorkerSettings) -> None:
     async with Stoker.opened(settings, Notes().domain) as stoker:
-        assert await owner.claimed(stoker.queue.line, settings.queue, stoker.installation)
-        assert await owner.claimed(stoker.queue.line, settings.queue, OTHER) == stoker.installation
+        assert await owner.claimed(stoker.queue.connection, settings.queue, stoker.installation)
+        assert await owner.claimed(stoker.queue.connection, settings.queue, OTHER) == stoker.installation
         assert await errors(settings) == []
 
 
@@ -88,7 +90,7 @@ def test_a_restored_database_keeps_its_queue_and_a_new_one_takes_it_when_told_to
     async def belongs_to(installation: str) -> None:
         async with Stoker.opened(place.settings(), Notes().domain) as stoker:
             given = installation or stoker.installation
-            await owner.take(stoker.queue.line, stoker.queue.settings, given)
+            await owner.take(stoker.queue.connection, stoker.queue.settings, given)
 
     asyncio.run(belongs_to(""))
     assert said("migrate", "--new-installation")[0] == 0

@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
-from jobs import Applied, Settings, State, Stoker, load_settings
+from stoker import Applied, Settings, State, Stoker, load_settings
+from stoker.api import create_app
+from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import Done, call, running
 from tests.library import BookAdded, ShelfRenamed, domain
-from worker.api import create_app
-from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 WORKER_READY = "worker.started"

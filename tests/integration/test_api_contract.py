@@ -29,12 +29,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from jobs.stoker import Stoker
+from stoker.cli.web import address, listening, serve
+from stoker.migrate import migrate
+from stoker.stoker import Stoker
 from tests.callers import OPERATOR, TOKENS, VIEWER, bearing
 from tests.library import domain
 from tests.place import Place
-from worker.cli.web import address, listening, serve
-from worker.migrate import migrate
 
 CASES = int(os.environ.get("STOKER_API_CASES", "3"))
 HOLDERS = {"viewer": VIEWER, "operator": OPERATOR}

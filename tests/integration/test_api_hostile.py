@@ -9,16 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.contracts import Lane
-from jobs.queue import wire
-from jobs.stoker import Stoker
+from stoker.api import create_app
+from stoker.jobs import Lane
+from stoker.migrate import migrate
+from stoker.queue import wire
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.callers import OPERATOR, OSCAR, bearing
 from tests.integration.test_api_contract import BODIES, ENDLESS, QUERIES, filled
 from tests.library import domain
 from tests.place import Place
-from worker.api import create_app
-from worker.migrate import migrate
-from worker.settings import WorkerSettings
 
 BEARER = bearing(OPERATOR)
 JSON = {"Content-Type": "application/json"}

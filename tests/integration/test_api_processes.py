@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.errors import DatabaseUnavailable
-from jobs.settings import load_settings
-from jobs.stoker import Stoker
+from stoker.api.rates import Rate
+from stoker.console.sessions import Session, Sessions
+from stoker.errors import DatabaseUnavailable
+from stoker.operations.tokens import Tokens
+from stoker.settings import load_settings
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.callers import FROM_PAGE, OPERATOR, OSCAR, client, sign_in
 from tests.notes import Notes
 from tests.place import Place
-from worker.api.rates import Rate
-from worker.console.sessions import Session, Sessions
-from worker.operations.tokens import Tokens
-from worker.settings import WorkerSettings
 
 NOWHERE = "redis://127.0.0.1:1"
 
@@ -60,7 +60,7 @@ async def test_what_is_known_of_ended_sessions_is_forgotten_when_they_would_have
         for number, until in enumerate((1, 1, soon, soon)):
             await sessions.end(Session(token, until, str(number)))
         async with stoker.engine.connect() as connection:
-            assert await connection.scalar(text("SELECT count(*) FROM console_sessions_ended")) == 2
+            assert await connection.scalar(text("SELECT count(*) FROM stoker.console_sessions_ended")) == 2
 
 
 async def test_a_session_goes_on_while_postgres_is_away_and_ends_where_it_was_ended(

@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.errors import SettingsError
-from jobs.settings import load_settings
-from jobs.stoker import Stoker
+from stoker.cli.web import address, listening, serve
+from stoker.errors import SettingsError
+from stoker.migrate import migrate
+from stoker.settings import load_settings
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.callers import OPERATOR, OSCAR
 from tests.library import domain
 from tests.place import Place
-from worker.cli.web import address, listening, serve
-from worker.migrate import migrate
-from worker.settings import WorkerSettings
 
 AT_ONCE = 5
 """Attempts of one address, by the lowest rate."""
@@ -88,7 +88,7 @@ async def test_a_proxy_that_the_settings_name_is_believed_about_the_last_hop(pla
 async def test_without_tokens_nobody_comes_through_a_proxy(place: Place, trusted: list[str]) -> None:
     """A proxy on this machine that calls the API by its loopback name opens it to nobody.
 
-    Guard: FORWARDED in worker/api/access.py.
+    Guard: FORWARDED in stoker/api/access.py.
     """
     async with served(place, trusted_proxies=trusted) as client:
         assert (await client.get("/api/overview")).status_code == 200, "this machine itself"

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from jobs import Invalidation, Scope, Stoker
-from jobs.outbox import rows
-from jobs.outbox.record import InvalidationRequested
-from jobs.tasks.relay import apply_all
+from stoker import Invalidation, Scope, Stoker
+from stoker.handlers.relay import apply_all
+from stoker.outbox import rows
+from stoker.outbox.record import InvalidationRequested
 from tests.notes import NoteChanged, Notes
 from tests.place import Place
 
@@ -51,7 +51,7 @@ async def test_a_burst_that_was_never_analyzed_is_not_sorted_for_each_batch(stok
         await connection.execute(text("ANALYZE cache_events"))
         await connection.execute(
             text(
-                "INSERT INTO cache_events (kind, payload, scopes) SELECT 'note.changed', '{}', '[]'"
+                "INSERT INTO stoker.cache_events (kind, payload, scopes) SELECT 'note.changed', '{}', '[]'"
                 " FROM generate_series(1, :count)"
             ),
             {"count": A_BURST},

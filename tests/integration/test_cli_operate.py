@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from stoker import embedded
 from tests.integration.cli import LONGEST_S, call, running, spawn
-from worker import embedded
 
 WORKER_READY, UP_READY = "worker.started", "Ctrl-C stops everything"
 
@@ -46,7 +46,9 @@ def test_a_recorded_invalidation_is_applied_by_a_worker_that_stops_in_order(
     assert "worker.stopped" in said
     engine = create_engine(make_url(environment["DATABASE_URL"]).set(drivername="postgresql+psycopg"))
     with engine.connect() as connection:
-        ((actor, arguments),) = connection.execute(text("SELECT actor, arguments FROM audit_log")).all()
+        ((actor, arguments),) = connection.execute(
+            text("SELECT actor, arguments FROM stoker.audit_log")
+        ).all()
     engine.dispose()
     assert actor.startswith("cli")
     assert arguments == {"scope": f"{kind}:1", "views": [], "hard": True}

@@ -12,17 +12,17 @@ import pytest
 import typer
 from typer.main import get_command
 
-from jobs.contracts import Lane, Refresh, Relay, Warm
-from jobs.enqueue import Queue
-from jobs.settings import QueueSettings, load_settings
-from jobs.stoker import Stoker
-from jobs.tables import audit_log
+from stoker.cli.app import app
+from stoker.jobs import Lane, Refresh, Relay, Warm
+from stoker.queue.enqueue import Queue
+from stoker.settings import QueueSettings, load_settings
+from stoker.stoker import Stoker
+from stoker.tables import audit_log
+from stoker.worker.engine.dead_letters import DeadLetters
+from stoker.worker.engine.letter import Letter
+from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import Done, call
 from tests.place import Place
-from worker.cli.app import app
-from worker.engine.dead_letters import DeadLetters
-from worker.engine.letter import Letter
-from worker.settings import WorkerSettings
 
 T = TypeVar("T")
 KIND = "project"
@@ -211,12 +211,12 @@ def test_status_is_watched_until_it_is_stopped(
     looks: list[float] = []
 
     async def twice(seconds: float) -> None:
-        looks.append(seconds)
+        watchdog.append(seconds)
         if len([one for one in looks if one == 0.125]) == 2:
             raise KeyboardInterrupt
 
     on_queue(environment, lambda queue: queue.enqueue(Relay()))
-    monkeypatch.setattr("worker.cli.status.pause_between_looks", twice)
+    monkeypatch.setattr("stoker.cli.status.pause_between_looks", twice)
     done = stoker("status", "--watch", "--every", "0.125", "--json")
     pictures = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, len(pictures)) == (130, 2)

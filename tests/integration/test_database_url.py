@@ -9,13 +9,13 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.connections import application_engine, loader_engine, looking
-from jobs.errors import DatabaseUnavailable, SettingsError
-from jobs.settings import Settings, load_settings
+from stoker.errors import DatabaseUnavailable, SettingsError
+from stoker.migrate import pending
+from stoker.postgres import application_engine, loader_engine, looking
+from stoker.settings import Settings, load_settings
+from stoker.worker.check import check
+from stoker.worker.settings import WorkerSettings
 from tests.tls_front import OPENSSL, certificate, front
-from worker.check import check
-from worker.migrate import pending
-from worker.settings import WorkerSettings
 
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="nothing makes certificates here")
 

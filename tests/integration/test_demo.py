@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
+from stoker.embedded import Urls
 from worker.demo import DemoOptions, edits, run, stage
-from worker.embedded import Urls
 
 UNGUARDED = Path(__file__).parents[1] / "webapp_without_stamps.py"
 KEYS = """

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from stoker.embedded import Urls
 from tests.projects_world import World, opened_world, settings
 from worker.demo.webapp import app
-from worker.embedded import Urls
 
 EDGE = 2**63
 

@@ -13,13 +13,13 @@ from arq.jobs import Job, JobStatus
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import Lane, Relay
-from jobs.enqueue import Queue
-from jobs.errors import Defer, QueueUnavailable, Unavailable, WrongServer
-from jobs.progress import JobState, Progress
-from jobs.queue import wire
-from jobs.settings import QueueSettings
-from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from stoker.errors import Defer, QueueUnavailable, Unavailable, WrongServer
+from stoker.jobs import Lane, Relay
+from stoker.queue import wire
+from stoker.queue.enqueue import Queue
+from stoker.queue.progress import JobState, Progress
+from stoker.settings import QueueSettings
+from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Hasty, Stage, Work, running, settled
 
 

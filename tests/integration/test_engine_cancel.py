@@ -9,13 +9,13 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import CONTRACTS, Lane
-from jobs.enqueue import Answer, CancelAnswer, Queue
-from jobs.errors import Defer
-from jobs.progress import JobState, Progress
-from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from stoker.errors import Defer
+from stoker.jobs import JOBS, Lane
+from stoker.queue.enqueue import Answer, CancelAnswer, Queue
+from stoker.queue.progress import JobState, Progress
+from stoker.worker.engine.dead_letters import DeadLetters, Which
+from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Followed, FollowedLong, Keyed, Long, Stage, Work, running, settled
-from worker.engine.dead_letters import DeadLetters, Which
 
 
 async def leftovers(queue: Queue, job_id: str) -> list[bytes]:
@@ -52,8 +52,8 @@ async def test_a_waiting_job_is_cancelled_at_once_and_leaves_nothing_behind(
 async def test_a_parked_job_is_cancelled_too(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
-    older = {kind: contract for kind, contract in CONTRACTS.items() if kind != Work.kind}
-    async with running(queue, queue_url, stage, sql, contracts=older):
+    older = {kind: job for kind, job in JOBS.items() if kind != Work.kind}
+    async with running(queue, queue_url, stage, sql, job_types=older):
         asked = await queue.enqueue(Work())
         await settled(queue, Lane.WARM, running=0, ready=0, deferred=0, parked=1)
         assert await queue.cancel(asked.job_id) is CancelAnswer.CANCELLED

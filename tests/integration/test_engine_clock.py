@@ -10,15 +10,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import Lane
-from jobs.enqueue import Queue
-from jobs.queue.wire import queue_name
-from tests.engine_fixtures import known_contracts, queue, sql, stage
+from stoker.jobs import Lane
+from stoker.queue.enqueue import Queue
+from stoker.queue.wire import queue_name
+from stoker.worker.engine.claims import Claims
+from stoker.worker.engine.depth import depth
+from tests.engine_fixtures import known_jobs, queue, sql, stage
 from tests.engine_stage import Elsewhere, Stage, Work, running, settled
-from worker.engine.claims import Claims
-from worker.engine.depth import depth
 
-__all__ = ["known_contracts", "queue", "sql", "stage"]
+__all__ = ["known_jobs", "queue", "sql", "stage"]
 
 BACK_MS = 3_600_000
 
@@ -26,7 +26,7 @@ BACK_MS = 3_600_000
 @pytest.fixture
 def claims(queue: Queue) -> Claims:
     """Of a worker that dies in the middle of its job."""
-    return Claims(queue.line, queue.settings)
+    return Claims(queue.connection, queue.settings)
 
 
 async def set_back(queue: Queue) -> None:

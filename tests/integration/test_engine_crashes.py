@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from jobs.contracts import Lane
-from jobs.enqueue import Answer, Queue
-from jobs.errors import QueueUnavailable
-from jobs.queue.client import LONGEST_CONNECT_S
-from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from stoker import embedded
+from stoker.errors import QueueUnavailable
+from stoker.jobs import Lane
+from stoker.queue.client import LONGEST_CONNECT_S
+from stoker.queue.enqueue import Answer, Queue
+from stoker.worker.engine.claims import SUSPECT_RESCUES
+from stoker.worker.engine.dead_letters import DeadLetters, Which
+from stoker.worker.engine.depth import depth
+from stoker.worker.engine.verdict import RESCUES_ALLOWED
+from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Elsewhere, Keyed, Long, Stage, Work, eventually, running, settled
-from worker import embedded
-from worker.engine.claims import SUSPECT_RESCUES
-from worker.engine.dead_letters import DeadLetters, Which
-from worker.engine.depth import depth
-from worker.engine.verdict import RESCUES_ALLOWED
 
 BACK_WITHIN_S = 2
 """From a server's return until lanes work again: a part's longest wait, and the longest try to connect."""
@@ -202,8 +202,8 @@ async def test_suspects_run_one_at_a_time_in_all_lanes_of_a_process(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
     release = stage.hold("suspect")
-    for contract in (Work, Work, Elsewhere, Elsewhere):
-        asked = await queue.enqueue(contract(name="suspect"))
+    for job in (Work, Work, Elsewhere, Elsewhere):
+        asked = await queue.enqueue(job(name="suspect"))
         await queue.redis.set(f"{queue.settings.prefix}:rescues:{asked.job_id}", SUSPECT_RESCUES)
     async with running(queue, queue_url, stage, sql):
         await queue.enqueue_many([Work(name="fence"), Elsewhere(name="fence")])

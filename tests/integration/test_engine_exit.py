@@ -10,9 +10,9 @@ PROCESS = """
 import asyncio
 from contextlib import suppress
 
-from worker.engine.running import Halt, Halted, bounded
-from worker.settings import LogSettings
-from worker.telemetry import log
+from stoker.worker.engine.running import Halt, Halted, bounded
+from stoker.worker.settings import LogSettings
+from stoker.telemetry import log
 
 
 async def deaf():

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from jobs.contracts import Lane, Warm
-from jobs.enqueue import Queue
+from stoker.jobs import Lane, Warm
+from stoker.queue.enqueue import Queue
+from stoker.worker.engine.claims import NO_NEWS, Claims
 from tests.engine_fixtures import queue  # noqa: F401
-from worker.engine.claims import NO_NEWS, Claims
 
 NOTHING: dict[Lane, list[str]] = {lane: [] for lane in Lane}
 
@@ -20,7 +20,7 @@ async def _commands(queue: Queue) -> int:
 
 
 async def test_upkeep_of_an_idle_worker_is_one_command(queue: Queue) -> None:
-    claims = Claims(queue.line, queue.settings)
+    claims = Claims(queue.connection, queue.settings)
     await claims.upkeep(NOTHING, rescue=True)  # connects
     before = await _commands(queue)
     assert await claims.upkeep(NOTHING, rescue=True) == dict.fromkeys(Lane, NO_NEWS)
@@ -29,7 +29,7 @@ async def test_upkeep_of_an_idle_worker_is_one_command(queue: Queue) -> None:
 
 
 async def test_an_idle_worker_hears_of_slots_and_of_jobs_due_later(queue: Queue) -> None:
-    claims = Claims(queue.line, queue.settings)
+    claims = Claims(queue.connection, queue.settings)
     await queue.set_concurrency(Lane.REFRESH, 3)
     await queue.enqueue(Warm(target="active"), delay=timedelta(seconds=30))
     news = await claims.upkeep(NOTHING, rescue=True)

@@ -10,11 +10,11 @@ import time
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import Lane
-from jobs.enqueue import Queue
-from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from stoker.jobs import Lane
+from stoker.queue.enqueue import Queue
+from stoker.worker.engine.depth import depth
+from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Stage, Work, running, settled
-from worker.engine.depth import depth
 
 
 async def test_slots_set_from_outside_count_in_every_worker_until_they_are_cleared(

@@ -11,16 +11,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import Lane
-from jobs.enqueue import Queue
-from tests.engine_fixtures import known_contracts, queue, sql, stage
+from stoker.jobs import Lane
+from stoker.queue.enqueue import Queue
+from stoker.telemetry.endpoint import endpoint
+from stoker.worker.engine import watchdog
+from stoker.worker.engine.watchdog import Watchdog
+from stoker.worker.settings import ProcessSettings
+from tests.engine_fixtures import known_jobs, queue, sql, stage
 from tests.engine_stage import Elsewhere, Running, Stage, Work, eventually, running, settled
-from worker.engine import looks
-from worker.engine.looks import Looks
-from worker.settings import ProcessSettings
-from worker.telemetry.endpoint import endpoint
 
-__all__ = ["known_contracts", "queue", "sql", "stage"]
+__all__ = ["known_jobs", "queue", "sql", "stage"]
 
 
 class Clock:
@@ -57,7 +57,7 @@ async def is_heard(one: Running, lane: Lane) -> None:
     """Wait until upkeep has told the lane of its due job."""
 
     async def heard() -> bool:
-        return one.engine._lanes[lane]._looks._cause_at is not None
+        return one.engine._lanes[lane]._watchdog._cause_at is not None
 
     await eventually(heard)
 
@@ -87,7 +87,7 @@ async def test_a_lane_that_asks_for_no_work_though_it_has_some_is_named(
         await settled(queue, Lane.REFRESH, done=1)
         await is_heard(one, Lane.WARM)
         assert (await healthz(one)).status_code == 200, "not at once"
-        clock.ahead_s += looks.STUCK_S + 1
+        clock.ahead_s += watchdog.STUCK_S + 1
         await becomes(one, "lane warm")
         answer = await healthz(one)
         assert (answer.status_code, answer.text) == (503, "stuck: lane warm\n")
@@ -106,7 +106,7 @@ async def test_a_lane_that_may_not_or_cannot_begin_a_job_is_not_stuck(
         for lane in (Lane.WARM, Lane.REFRESH):
             await is_heard(one, lane)
         for _ in range(3):
-            clock.ahead_s += looks.STUCK_S + 1
+            clock.ahead_s += watchdog.STUCK_S + 1
             await becomes(one)
         release.set()
 
@@ -117,24 +117,24 @@ async def test_without_a_queue_nobody_is_stuck_and_without_upkeep_somebody_is(
     async with running(queue, "redis://127.0.0.1:1", stage, sql, claim_life_s=0.5) as one:
         await is_up(one)
         for _ in range(3):
-            clock.ahead_s += looks.STUCK_S + 1
+            clock.ahead_s += watchdog.STUCK_S + 1
             await becomes(one)
         end_task("upkeep")
-        clock.ahead_s += looks.STUCK_S + 1
+        clock.ahead_s += watchdog.STUCK_S + 1
         await becomes(one, "upkeep")
 
 
 def test_a_cause_counts_from_when_it_came(clock: Clock) -> None:
-    one = Looks()
-    clock.ahead_s += looks.STUCK_S + 1
+    one = Watchdog()
+    clock.ahead_s += watchdog.STUCK_S + 1
     assert not one.stuck(), "there is nothing to look for"
     one.has_cause(whether=True)
     assert not one.stuck()
-    clock.ahead_s += looks.STUCK_S + 1
+    clock.ahead_s += watchdog.STUCK_S + 1
     one.has_cause(whether=True)
     assert one.stuck()
     one.ended()
     assert not one.stuck()
-    clock.ahead_s += looks.STUCK_S + 1
+    clock.ahead_s += watchdog.STUCK_S + 1
     one.has_cause(whether=False)
     assert not one.stuck()

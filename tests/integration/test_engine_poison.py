@@ -12,16 +12,16 @@ import time
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import CONTRACTS, Lane
-from jobs.enqueue import Answer, Queue
-from jobs.errors import UnknownView
-from jobs.queue import wire
-from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from stoker.errors import UnknownView
+from stoker.jobs import JOBS, Lane
+from stoker.queue import wire
+from stoker.queue.enqueue import Answer, Queue
+from stoker.worker.engine import lane
+from stoker.worker.engine.claims import FAR_MS
+from stoker.worker.engine.dead_letters import DeadLetters, Retried, Which
+from stoker.worker.engine.verdict import PARKED_FOR_S
+from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Keyed, Stage, Work, running, settled
-from worker.engine import lane
-from worker.engine.claims import FAR_MS
-from worker.engine.dead_letters import DeadLetters, Retried, Which
-from worker.engine.verdict import PARKED_FOR_S
 
 POISON = {
     "pickle": pickle.dumps({"t": None, "f": "f", "a": (), "k": {}, "et": 1}),
@@ -103,9 +103,9 @@ async def test_a_contract_of_a_newer_release_is_parked_and_runs_after_the_upgrad
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
     # RACES 30.
-    older = {kind: contract for kind, contract in CONTRACTS.items() if kind != Keyed.kind}
+    older = {kind: job for kind, job in JOBS.items() if kind != Keyed.kind}
     first = await queue.enqueue(Keyed(name="new"))
-    async with running(queue, queue_url, stage, sql, contracts=older):
+    async with running(queue, queue_url, stage, sql, job_types=older):
         await settled(queue, Lane.REFRESH, parked=1, running=0, ready=0, deferred=0)
         # What is parked still waits: requests of its key join it.
         again = await queue.enqueue(Keyed(name="new"))
@@ -119,7 +119,7 @@ async def test_a_contract_of_a_newer_release_is_parked_and_runs_after_the_upgrad
 async def test_a_view_of_a_newer_release_is_parked_and_built_by_the_newer_worker(
     queue: Queue, queue_url: str, sql: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # RACES 30. Both know the contract; what it is about only one of them knows.
+    # RACES 30. Both know the job; what it is about only one of them knows.
     monkeypatch.setattr(lane, "OFFER_PARKED_S", 0)
     older, newer = Stage(), Stage()
     older.acts["forecast"] = _unknown_view
@@ -170,8 +170,8 @@ async def test_parked_jobs_hide_none_behind_them_however_many_they_are(
 async def test_two_releases_together_run_what_only_the_newer_one_knows(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
-    older = {kind: contract for kind, contract in CONTRACTS.items() if kind != Work.kind}
-    async with running(queue, queue_url, Stage(), sql, contracts=older):
+    older = {kind: job for kind, job in JOBS.items() if kind != Work.kind}
+    async with running(queue, queue_url, Stage(), sql, job_types=older):
         await queue.enqueue_many([Work(name=str(number)) for number in range(10)])
         await settled(queue, Lane.WARM, ready=0, running=0, deferred=0)
         async with running(queue, queue_url, stage, sql, concurrency=10):

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from jobs.contracts import KeepWarm, Lane, Refresh
-from jobs.errors import DatabaseUnavailable
-from jobs.stoker import Stoker
+from stoker.errors import DatabaseUnavailable
+from stoker.history import job_rows
+from stoker.history.figures import FigureHistory
+from stoker.history.job_rows import Filter, JobHistory, JobRow
+from stoker.history.keeper import Keeper
+from stoker.history.presence import SILENT_S, Presence, silences
+from stoker.history.recorder import Recorder
+from stoker.history.sampler import Sampler
+from stoker.history.series import WAIT_BOUNDS, Sample, quantile, wait_bucket
+from stoker.jobs import KeepWarm, Lane, Refresh
+from stoker.stoker import Stoker
 from tests.notes import Notes
 from tests.place import Place
-from worker.history import job_rows
-from worker.history.figures import FigureHistory
-from worker.history.job_rows import Filter, JobHistory, JobRow
-from worker.history.keeper import Keeper
-from worker.history.presence import SILENT_S, Presence, silences
-from worker.history.recorder import Recorder
-from worker.history.sampler import Sampler
-from worker.history.series import WAIT_BOUNDS, Sample, quantile, wait_bucket
 
 NOW = timedelta(0)
 
@@ -53,7 +53,9 @@ def row(**changes: object) -> JobRow:
 
 
 async def kept(stoker: Stoker, span_s: int = 60) -> dict[str, float]:
-    query = text("SELECT series, sum(value) FROM figure_history WHERE span_s = :span_s GROUP BY series")
+    query = text(
+        "SELECT series, sum(value) FROM stoker.figure_history WHERE span_s = :span_s GROUP BY series"
+    )
     async with stoker.engine.connect() as connection:
         rows = await connection.execute(query, {"span_s": span_s})
         return {one.series: one[1] for one in rows}
@@ -90,7 +92,7 @@ async def test_what_happened_while_nobody_watched_makes_no_spike(stoker: Stoker)
     sampler = Sampler(stoker, FigureHistory(stoker.engine), NOW)
     await sampler.sample()
     async with stoker.engine.begin() as connection:
-        await connection.execute(text("UPDATE figure_marks SET at = at - interval '1 hour'"))
+        await connection.execute(text("UPDATE stoker.figure_marks SET at = at - interval '1 hour'"))
     store = stoker.cache.store
     stoker.accounting.count("detail", "hits", 1000)
     await stoker.accounting.flush(store.client, store.keys)
@@ -109,7 +111,7 @@ async def test_minutes_become_hours_and_days_and_rolling_up_twice_changes_nothin
     async with stoker.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO figure_history SELECT 60,"
+                "INSERT INTO stoker.figure_history SELECT 60,"
                 " date_trunc('day', now(), 'UTC') + n * interval '1 minute', series, gauge, n"
                 " FROM generate_series(0, 119) n,"
                 " (VALUES ('view:a:hits', false), ('lane:b:ready', true)) AS s (series, gauge)"
@@ -127,7 +129,7 @@ async def test_old_figures_are_forgotten_and_their_hours_stay(stoker: Stoker) ->
     async with stoker.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO figure_history VALUES (60, now() - interval '27 hours', 's:a:hits', false, 1),"
+                "INSERT INTO stoker.figure_history VALUES (60, now() - interval '27 hours', 's:a:hits', false, 1),"
                 " (3600, now() - interval '27 hours', 's:a:hits', false, 1),"
                 " (3600, now() - interval '33 days', 's:a:hits', false, 1)"
             )
@@ -283,4 +285,4 @@ async def test_a_worker_that_says_nothing_is_seen_to_be_silent_and_then_forgotte
 
 async def age_marks(stoker: Stoker, by: str) -> None:
     async with stoker.engine.begin() as connection:
-        await connection.execute(text(f"UPDATE figure_marks SET at = at - interval '{by}'"))  # noqa: S608 - ours
+        await connection.execute(text(f"UPDATE stoker.figure_marks SET at = at - interval '{by}'"))  # noqa: S608 - ours

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from jobs import (
+from stoker import (
     Asked,
     DatabaseUnavailable,
     EntryKey,
@@ -24,8 +24,8 @@ from jobs import (
     Stoker,
     StokerError,
 )
-from jobs.cache.reading import Miss
-from jobs.connections import application_engine, loader_engine
+from stoker.cache.reading import Miss
+from stoker.postgres import application_engine, loader_engine
 from tests.notes import Notes, note, write_notes
 from tests.place import Place
 
@@ -229,7 +229,7 @@ async def test_a_loaders_connection_plans_a_statement_once(stoker: Stoker) -> No
 async def test_very_many_reads_are_looked_up_in_groups(
     stoker: Stoker, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.cache.batch.AT_ONCE", 2)
+    monkeypatch.setattr("stoker.cache.batch.AT_ONCE", 2)
     asked = [Asked("detail", n) for n in (1, 2, 99, 3, 4)]
     answers = await stoker.read_many(asked, reader=7)
     assert [type(answer).__name__ for answer in answers] == [
@@ -245,7 +245,7 @@ async def test_very_many_reads_are_looked_up_in_groups(
 async def test_a_body_that_is_too_large_to_be_read_again_is_not_kept(
     stoker: Stoker, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.cache.fill.LARGEST_BODY_BYTES", 5)
+    monkeypatch.setattr("stoker.cache.fill.LARGEST_BODY_BYTES", 5)
     for _ in range(2):
         reading = await stoker.read("detail", 1, reader=7)
         assert (reading.state, "body" in reading.value) == (State.MISS, True)

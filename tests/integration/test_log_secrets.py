@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.engine import Engine
 
-from jobs.queue import wire
+from stoker.queue import wire
 from tests.integration.cli import LONGEST_S, call
 
 SECRET = "canary-secret-5d41402a"  # noqa: S105 - a canary
@@ -92,7 +92,7 @@ def test_a_worker_under_trouble_writes_neither_secrets_nor_payloads(
     with engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO cache_events (kind, payload, scopes)"
+                "INSERT INTO stoker.cache_events (kind, payload, scopes)"
                 " VALUES (:kind, CAST(:payload AS jsonb), CAST(:scopes AS jsonb))"
             ),
             broken,

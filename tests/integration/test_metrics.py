@@ -17,22 +17,22 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from jobs.contracts import Lane
-from jobs.domain import Domain, Invalidation
-from jobs.errors import QueueUnavailable
-from jobs.outbox.record import InvalidationRequested
-from jobs.settings import load_settings
-from jobs.stoker import Stoker
-from jobs.tasks import relay
+from stoker.domain import Domain, Invalidation
+from stoker.errors import QueueUnavailable
+from stoker.handlers import relay
+from stoker.jobs import Lane
+from stoker.migrate import migrate
+from stoker.outbox.record import InvalidationRequested
+from stoker.settings import load_settings
+from stoker.stoker import Stoker
+from stoker.telemetry.metrics import DECLARED, exposition, own_process
+from stoker.telemetry.observed import LIFE_MS, JobTimes, job_times
+from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.runner import Schedule
+from stoker.worker.schedule.tasks import tasks
+from stoker.worker.settings import WorkerSettings
 from tests.library import SHELF, domain
 from tests.place import Place
-from worker.migrate import migrate
-from worker.schedule.ledger import Ledger
-from worker.schedule.runner import Schedule
-from worker.schedule.tasks import tasks
-from worker.settings import WorkerSettings
-from worker.telemetry.metrics import DECLARED, exposition, own_process
-from worker.telemetry.observed import LIFE_MS, JobTimes, job_times
 
 TABLE = Path(__file__).parents[2] / "docs" / "operations" / "metrics.md"
 NOWHERE = "redis://127.0.0.1:1"

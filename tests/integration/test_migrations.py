@@ -14,11 +14,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs.domain import Domain
-from jobs.errors import DatabaseUnavailable
-from jobs.tables import metadata
-from worker.embedded import Urls
-from worker.migrate import MigrationsPending, migrate, pending, renew_installation, require_migrated
+from stoker.domain import Domain
+from stoker.embedded import Urls
+from stoker.errors import DatabaseUnavailable
+from stoker.migrate import MigrationsPending, migrate, pending, renew_installation, require_migrated
+from stoker.tables import metadata
 
 REVISIONS = ["stoker: 0001", "stoker: 0002", "stoker: 0003", "stoker: 0004", "stoker: 0005"]
 FIRST_OF_A_DOMAIN = """

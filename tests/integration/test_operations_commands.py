@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from stoker.cli.app import app
 from tests.operations import (
     COMPOSE,
     KUBERNETES,
@@ -19,7 +20,6 @@ from tests.operations import (
     UNITS,
     pods,
 )
-from worker.cli.app import app
 
 
 def refuse_unknown(arguments: list[str]) -> None:

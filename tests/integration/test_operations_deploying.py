@@ -14,7 +14,12 @@ import httpx
 import pytest
 import yaml
 
-from jobs.stoker import Stoker
+from stoker.api import create_app
+from stoker.migrate import migrate
+from stoker.stoker import Stoker
+from stoker.telemetry.endpoint import endpoint
+from stoker.telemetry.metrics import own_process
+from stoker.worker.settings import ApiSettings, ProcessSettings, WorkerSettings
 from tests.library import domain
 from tests.operations import (
     COMPOSE,
@@ -30,11 +35,6 @@ from tests.operations import (
     settings_of,
 )
 from tests.place import Place
-from worker.api import create_app
-from worker.migrate import migrate
-from worker.settings import ApiSettings, ProcessSettings, WorkerSettings
-from worker.telemetry.endpoint import endpoint
-from worker.telemetry.metrics import own_process
 
 
 def unit(path: Path) -> configparser.RawConfigParser:

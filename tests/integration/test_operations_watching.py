@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.contracts import Lane
+from stoker.chaos.keys import declared
+from stoker.jobs import Lane
+from stoker.telemetry.metrics import DECLARED, Kind
+from stoker.worker.settings import WorkerSettings
 from tests.operations import (
     DASHBOARD,
     KUBERNETES,
@@ -24,9 +27,6 @@ from tests.operations import (
     run,
     settings_of,
 )
-from worker.chaos.keys import declared
-from worker.settings import WorkerSettings
-from worker.telemetry.metrics import DECLARED, Kind
 
 
 def exported() -> set[str]:

@@ -5,7 +5,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs.projects.tables import metadata
+from jobs.tables import metadata
 
 
 async def test_the_migrations_make_what_the_tables_declare(database_url: str) -> None:

@@ -7,9 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from jobs import EntryKey, Invalidation
-from jobs.projects import domain
-from jobs.projects.inputs import (
+from jobs import domain
+from jobs.inputs import (
     ClassificationChanges,
     NewPredicate,
     NewProject,
@@ -17,7 +16,9 @@ from jobs.projects.inputs import (
     ProjectChanges,
     UserName,
 )
-from jobs.projects.scopes import PROJECT, Role, Status
+from jobs.scopes import PROJECT, Role, Status
+from stoker import EntryKey, Invalidation
+from stoker.embedded import Urls
 from tests.projects_world import (
     CLASSIFICATION,
     DOCUMENT,
@@ -26,7 +27,6 @@ from tests.projects_world import (
     opened_world,
     settings,
 )
-from worker.embedded import Urls
 
 Write = Callable[[World], Awaitable[object]]
 
@@ -118,7 +118,7 @@ def test_every_event_is_tried() -> None:
 @pytest.mark.parametrize("kind", sorted(WRITES))
 async def test_what_changes_is_invalidated(world: World, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # No worker runs: do not wait for it.
-    monkeypatch.setattr("jobs.projects.acknowledged.PATIENCE", timedelta(0))
+    monkeypatch.setattr("jobs.acknowledged.PATIENCE", timedelta(0))
     write, expected = WRITES[kind]
     before = await world.snapshot()
     await write(world)

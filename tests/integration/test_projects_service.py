@@ -10,7 +10,14 @@ import pytest
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.orm import Session
 
-from jobs import (
+from jobs.cached import CachedProjectService
+from jobs.events import ProjectUpdated
+from jobs.inputs import NewProject, NewUser, PredicateChanges, ProjectChanges
+from jobs.params import ExportParams, ListParams, SearchParams
+from jobs.scopes import Role
+from jobs.service import ProjectService
+from jobs.tables import projects
+from stoker import (
     Applied,
     BadRequest,
     CacheUnavailable,
@@ -21,13 +28,7 @@ from jobs import (
     State,
     Stoker,
 )
-from jobs.projects.cached import CachedProjectService
-from jobs.projects.events import ProjectUpdated
-from jobs.projects.inputs import NewProject, NewUser, PredicateChanges, ProjectChanges
-from jobs.projects.params import ExportParams, ListParams, SearchParams
-from jobs.projects.scopes import Role
-from jobs.projects.service import ProjectService
-from jobs.projects.tables import projects
+from stoker.embedded import Urls
 from tests.projects_world import (
     CLASSIFICATION,
     DOCUMENT,
@@ -37,7 +38,6 @@ from tests.projects_world import (
     opened_world,
     settings,
 )
-from worker.embedded import Urls
 
 Attempt = Callable[[ProjectService, World, int, int], Awaitable[object]]
 
@@ -196,7 +196,7 @@ async def test_search_ranks_the_place_where_it_found(world: World) -> None:
 
 
 async def test_a_deactivated_user_has_nothing_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.projects.acknowledged.PATIENCE", timedelta(0))
+    monkeypatch.setattr("jobs.acknowledged.PATIENCE", timedelta(0))
     await world.service.deactivate_user(world.ben)
     for attempt in (
         world.service.list_projects(world.ben),
@@ -217,7 +217,7 @@ async def test_a_removed_member_is_refused_the_cached_page_without_a_worker(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # RACES 23: no worker runs, so the removal unlinks inline.
-    monkeypatch.setattr("jobs.projects.acknowledged.PATIENCE", timedelta(0))
+    monkeypatch.setattr("jobs.acknowledged.PATIENCE", timedelta(0))
     cached = CachedProjectService(world.stoker)
     await cached.dashboard(world.cid, world.alpha)
     assert (await cached.dashboard(world.cid, world.alpha)).state is State.HIT
@@ -233,7 +233,7 @@ async def test_a_removal_that_nobody_acknowledges_does_not_pretend(
     async def away(_stoker: Stoker, _invalidations: list[Invalidation]) -> None:
         raise CacheUnavailable("the cache does not answer")
 
-    monkeypatch.setattr("jobs.projects.acknowledged.PATIENCE", timedelta(0))
+    monkeypatch.setattr("jobs.acknowledged.PATIENCE", timedelta(0))
     monkeypatch.setattr(Stoker, "invalidate_now", away)
     with pytest.raises(CommittedNotApplied) as told:
         await world.service.remove_member(world.ann, world.alpha, world.cid)

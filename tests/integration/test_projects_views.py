@@ -13,12 +13,12 @@ import zstandard
 from sqlalchemy import Engine, event, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from jobs import BadRequest
-from jobs.projects import domain
-from jobs.projects.sample import is_empty, load
-from jobs.projects.sample.generate import Sample
-from jobs.projects.tables import metadata, projects
-from jobs.projects.views import ACCESS, DASHBOARD, EXPORT
+from jobs import domain
+from jobs.sample import is_empty, load
+from jobs.sample.generate import Sample
+from jobs.tables import metadata, projects
+from jobs.views import ACCESS, DASHBOARD, EXPORT
+from stoker import BadRequest
 
 USERS = 20
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

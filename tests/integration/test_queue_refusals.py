@@ -11,13 +11,13 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from jobs.contracts import Lane, Relay
-from jobs.enqueue import Queue
-from jobs.errors import QueueUnavailable
-from jobs.ring import Ringer
-from jobs.settings import QueueSettings
-from worker.api.rates import Rate
-from worker.embedded.valkey import Valkey
+from stoker.api.rates import Rate
+from stoker.embedded.valkey import Valkey
+from stoker.errors import QueueUnavailable
+from stoker.jobs import Lane, Relay
+from stoker.queue.enqueue import Queue
+from stoker.queue.ring import Ringer
+from stoker.settings import QueueSettings
 
 SPIN = "while true do end"
 BUSY = "BUSY"

@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from jobs.errors import DatabaseUnavailable
-from jobs.outbox.record import InvalidationRequested
-from jobs.stoker import Stoker
+from stoker.errors import DatabaseUnavailable
+from stoker.migrate import migrate
+from stoker.operations import tokens
+from stoker.operations.audit import Actor
+from stoker.outbox.record import InvalidationRequested
+from stoker.stoker import Stoker
+from stoker.worker.settings import Role
 from tests.databases import Databases
 from tests.integration.test_tokens import client, status
 from tests.library import domain
 from tests.place import Place
-from worker.migrate import migrate
-from worker.operations import tokens
-from worker.operations.audit import Actor
-from worker.settings import Role
 
 
 class Standby:

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from jobs import Applied, State, Stoker
-from jobs.tasks.relay import apply_all
+from stoker import Applied, State, Stoker
+from stoker.handlers.relay import apply_all
 from tests.place import Place
 
 README = Path(__file__).parents[2] / "README.md"

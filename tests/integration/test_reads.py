@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-import jobs.cache.reads
-from jobs import EntryKey, Scope
-from jobs.cache.accounting import LONGEST_MEMBER, Accounting, read_counters
-from jobs.cache.client import CacheClient
-from jobs.cache.connection import ServerRun
-from jobs.cache.keys import KeySpace
-from jobs.cache.plan import Plan
-from jobs.cache.question import Question
-from jobs.cache.reads import HALF_LIFE_S, hottest, last_reads, recently_read, write_key
-from jobs.errors import CacheUnavailable
+import stoker.cache.reads
+from stoker import EntryKey, Scope
+from stoker.cache.accounting import LONGEST_MEMBER, Accounting, read_counters
+from stoker.cache.client import CacheClient
+from stoker.cache.connection import ServerRun
+from stoker.cache.keys import KeySpace
+from stoker.cache.plan import Plan
+from stoker.cache.question import Question
+from stoker.cache.reads import HALF_LIFE_S, hottest, last_reads, recently_read, write_key
+from stoker.errors import CacheUnavailable
 from tests.notes import Notes
 
 NOTES = Notes().domain
@@ -105,8 +105,8 @@ async def test_reads_of_several_processes_add_up(client: CacheClient, keys: KeyS
 async def test_no_more_than_the_hottest_are_kept(
     client: CacheClient, keys: KeySpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs.cache.reads, "READS_KEPT", 2)
-    monkeypatch.setattr(jobs.cache.reads, "ENTRIES_PER_CALL", 2)
+    monkeypatch.setattr(stoker.cache.reads, "READS_KEPT", 2)
+    monkeypatch.setattr(stoker.cache.reads, "ENTRIES_PER_CALL", 2)
     await read(client, keys, note1=1, note2=2, note3=3, note4=4, note5=5)
     assert await ranked(client, keys) == [("5", 5.0), ("4", 4.0)]
 
@@ -145,7 +145,7 @@ async def test_a_hit_counts_for_the_entry_and_for_its_access(client: CacheClient
 async def test_hits_of_very_many_entries_are_all_counted(
     client: CacheClient, keys: KeySpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.cache.accounting.HITS_PENDING", 2)
+    monkeypatch.setattr("stoker.cache.accounting.HITS_PENDING", 2)
     accounting = Accounting()
     for number in range(7):
         accounting.hit(plan(number))

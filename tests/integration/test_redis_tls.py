@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs import CacheUnavailable, State, Stoker
-from jobs.cache.client import CacheClient
-from jobs.contracts import Relay
-from jobs.enqueue import Queue
-from jobs.errors import QueueUnavailable
-from jobs.tasks.relay import apply_all
+from stoker import CacheUnavailable, State, Stoker
+from stoker.cache.client import CacheClient
+from stoker.errors import QueueUnavailable
+from stoker.handlers.relay import apply_all
+from stoker.jobs import Relay
+from stoker.queue.enqueue import Queue
 from tests.engine_stage import settings_of
 from tests.notes import NoteChanged, Notes, write_notes
 from tests.place import Place

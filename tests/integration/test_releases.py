@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs import Domain, EntryKey, State, Stoker
-from jobs.tasks.relay import apply_all
+from stoker import Domain, EntryKey, State, Stoker
+from stoker.handlers.relay import apply_all
 from tests.notes import NoteChanged, Notes, write_notes
 from tests.place import Place
 
@@ -75,8 +75,8 @@ async def test_another_envelope_format_lives_beside_the_older_one(
     await old.read("detail", 1, reader=7)
     assert (await old.read("detail", 1, reader=7)).state is State.HIT
     with monkeypatch.context() as newer:
-        newer.setattr("jobs.cache.keys.FORMAT", 2)
-        newer.setattr("jobs.cache.envelope.FORMAT", 2)
+        newer.setattr("stoker.cache.keys.FORMAT", 2)
+        newer.setattr("stoker.cache.envelope.FORMAT", 2)
         async with Stoker.opened(old.settings, old.domain) as new:
             assert (await new.read("detail", 1, reader=7)).state is State.MISS
             assert (await new.read("detail", 1, reader=7)).state is State.HIT

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-import jobs.ring
-from jobs.enqueue import Queue
-from jobs.ring import Ringer
+import stoker.queue.ring
+from stoker.queue.enqueue import Queue
+from stoker.queue.ring import Ringer
 from tests.engine_fixtures import queue  # noqa: F401
 
 NEVER_S = 3600
@@ -23,7 +23,7 @@ async def _rung(queue: Queue) -> int:
 @pytest.fixture
 async def ringer(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Ringer:
     """One that has just rung, and by itself would not again within this test."""
-    monkeypatch.setattr(jobs.ring, "GAP_S", NEVER_S)
+    monkeypatch.setattr(stoker.queue.ring, "GAP_S", NEVER_S)
     await queue.ring()  # connects, and makes the script known
     ringer = Ringer(queue)
     ringer.soon([1])

@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from jobs.contracts import Contract, Prune
-from jobs.enqueue import Answer, Enqueued
-from jobs.errors import DatabaseUnavailable, QueueUnavailable
-from jobs.tables import schedule_pauses, schedule_slots
-from worker.migrate import migrate
-from worker.schedule.ledger import Ledger
-from worker.schedule.runner import Schedule
-from worker.schedule.tasks import Task
-from worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
+from stoker.errors import DatabaseUnavailable, QueueUnavailable
+from stoker.jobs import Job, Prune
+from stoker.migrate import migrate
+from stoker.queue.enqueue import Answer, Enqueued
+from stoker.tables import schedule_pauses, schedule_slots
+from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.runner import Schedule
+from stoker.worker.schedule.tasks import Task
+from stoker.worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -42,14 +42,14 @@ class Jobs:
     """Where jobs go; can be told to fail. A job ends at once unless it is held open."""
 
     def __init__(self) -> None:
-        self.jobs: list[Contract] = []
+        self.jobs: list[Job] = []
         self.error: Exception | None = None
         self.stay_open = False
 
-    async def __call__(self, contract: Contract) -> Enqueued:
+    async def __call__(self, job: Job) -> Enqueued:
         if self.error is not None:
             raise self.error
-        self.jobs.append(contract)
+        self.jobs.append(job)
         return Enqueued(str(len(self.jobs)), Answer.ENQUEUED)
 
     async def is_open(self, job_id: str) -> bool:
@@ -94,7 +94,7 @@ async def ledger(engine: AsyncEngine) -> list[tuple[datetime, str]]:
 
 async def expire_leases(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.execute(text("UPDATE schedule_slots SET lease_until = clock_timestamp()"))
+        await connection.execute(text("UPDATE stoker.schedule_slots SET lease_until = clock_timestamp()"))
 
 
 async def test_a_slot_runs_once_over_many_workers(engine: AsyncEngine, enqueued: Jobs, clock: Clock) -> None:
@@ -303,9 +303,9 @@ async def test_postgres_away_only_delays_the_schedule(
 
     stop = asyncio.Event()
 
-    async def enqueue_and_stop(contract: Contract) -> Enqueued:
+    async def enqueue_and_stop(job: Job) -> Enqueued:
         stop.set()
-        return await enqueued(contract)
+        return await enqueued(job)
 
     settings = ScheduleSettings(retry_s=0.01)
     one = Schedule([HOURLY], AwayOnce(engine, "a"), enqueue_and_stop, enqueued.is_open, settings, clock)

@@ -16,12 +16,12 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import Lane
-from jobs.enqueue import Queue
-from jobs.tables import schedule_slots as slots
+from stoker.jobs import Lane
+from stoker.queue.enqueue import Queue
+from stoker.tables import schedule_slots as slots
+from stoker.worker.engine.depth import depth
 from tests.engine_fixtures import queue, sql  # noqa: F401
 from tests.engine_stage import eventually
-from worker.engine.depth import depth
 
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 HOUR_S = "3600"

@@ -9,8 +9,8 @@ import random
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import CONTRACTS, Lane
-from jobs.enqueue import Queue
+from stoker.jobs import JOBS, Lane
+from stoker.queue.enqueue import Queue
 from tests.engine_fixtures import queue, sql  # noqa: F401
 from tests.engine_stage import Stage, running, settled
 from tests.stress import builds
@@ -20,9 +20,9 @@ from tests.stress.run import Play, Servers, run
 
 @pytest.fixture(autouse=True)
 def known_builds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process knows the contracts of the stress test."""
-    for kind, contract in builds.CONTRACTS.items():
-        monkeypatch.setitem(CONTRACTS, kind, contract)
+    """This process knows the jobs of the stress test."""
+    for kind, job in builds.JOBS.items():
+        monkeypatch.setitem(JOBS, kind, job)
 
 
 async def test_no_update_is_lost_while_workers_are_killed_at_random(

@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.errors import DatabaseUnavailable
-from jobs.stoker import Stoker
+from stoker.api import create_app
+from stoker.errors import DatabaseUnavailable
+from stoker.migrate import migrate
+from stoker.operations import tokens
+from stoker.operations.audit import Actor
+from stoker.operations.tokens import Tokens
+from stoker.stoker import Stoker
+from stoker.worker.settings import Role, TokenSettings, WorkerSettings
 from tests.library import domain
 from tests.place import Place
-from worker.api import create_app
-from worker.migrate import migrate
-from worker.operations import tokens
-from worker.operations.audit import Actor
-from worker.operations.tokens import Tokens
-from worker.settings import Role, TokenSettings, WorkerSettings
 
 WHO = Actor("test")
 OURS = "token-of-the-settings-0123"
@@ -168,7 +168,7 @@ async def test_a_token_that_this_release_cannot_read_counts_for_nobody_and_hides
     given = await tokens.add(stoker, WHO, "ann", Role.VIEWER)
     later = await tokens.add(stoker, WHO, "zoe", Role.VIEWER)
     async with stoker.engine.begin() as connection:
-        await connection.execute(text("UPDATE api_tokens SET role = 'auditor' WHERE name = 'zoe'"))
+        await connection.execute(text("UPDATE stoker.api_tokens SET role = 'auditor' WHERE name = 'zoe'"))
     async with client(stoker) as api:
         with caplog.at_level(logging.WARNING):
             assert [await status(api, token) for token in (given, later, None)] == [200, 401, 401]

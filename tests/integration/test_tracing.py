@@ -16,17 +16,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
 
-from jobs import tracing
-from jobs.contracts import Refresh
-from jobs.queue import wire
-from jobs.stoker import Stoker
-from jobs.tables import cache_events
+from stoker import tracing
+from stoker.jobs import Refresh
+from stoker.migrate import migrate
+from stoker.queue import wire
+from stoker.stoker import Stoker
+from stoker.tables import cache_events
+from stoker.telemetry.log import fields
+from stoker.worker.process import run_worker
+from stoker.worker.settings import WorkerSettings
 from tests.library import ShelfRenamed, domain
 from tests.place import Place
-from worker.migrate import migrate
-from worker.process import run_worker
-from worker.settings import WorkerSettings
-from worker.telemetry.log import fields
 
 LONGEST_S = 90
 
@@ -143,7 +143,7 @@ def test_without_opentelemetry_everything_works_the_same() -> None:
 import sys
 sys.modules["opentelemetry"] = None
 import jobs
-from jobs import tracing
+from stoker import tracing
 with tracing.resumed("x"), tracing.span("run") as traceparent:
     assert traceparent is tracing.current() is tracing.trace_id() is None
 assert tracing.recorded("apply", "x", 0) is None

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from jobs import State, Stoker
-from jobs.cache.verdicts import Verdict, verified
-from jobs.tasks.relay import apply_all
-from jobs.tasks.verify import verify_entries
+from stoker import State, Stoker
+from stoker.cache.verdicts import Verdict, verified
+from stoker.handlers.relay import apply_all
+from stoker.handlers.verify import verify_entries
 from tests.notes import NoteChanged, Notes, write_notes
 from tests.place import Place
 
@@ -71,7 +71,7 @@ async def test_a_change_that_is_applied_meanwhile_is_not_stale(stoker: Stoker, n
 async def test_a_change_that_waits_in_the_outbox_is_left_undecided(
     stoker: Stoker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.tasks.verify.SETTLE_LIMIT_S", 0.0)
+    monkeypatch.setattr("stoker.handlers.verify.SETTLE_LIMIT_S", 0.0)
     async with stoker.session() as session, session.begin():
         await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 2"))
         stoker.record(session, NoteChanged(note_id=2))

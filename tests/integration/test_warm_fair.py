@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from jobs import EntryKey, Scope, Stoker, Warm, WarmPlan, load_settings
-from jobs.contracts import CONTRACTS, Contract, Lane
-from jobs.enqueue import Queue
-from jobs.progress import JobState, Progress
-from jobs.settings import CacheSettings, Settings
-from jobs.tasks.warm import TURN
+from stoker import EntryKey, Scope, Stoker, Warm, WarmPlan, load_settings
+from stoker.handlers.warm import TURN
+from stoker.jobs import JOBS, Job, Lane
+from stoker.queue.enqueue import Queue
+from stoker.queue.progress import JobState, Progress
+from stoker.settings import CacheSettings, Settings
+from stoker.worker.process import runner
 from tests.engine_fixtures import queue, sql  # noqa: F401
 from tests.engine_stage import Stage, running, settled
 from tests.notes import SCHEMA, Notes, note
-from worker.process import runner
 
 MANY, FEW = 5_000, 5
 
@@ -73,10 +73,10 @@ class Order(Stage):
         self.turns: list[str] = []
         self.done: list[str] = []
 
-    async def run(self, job_id: str, contract: Contract, attempt: int) -> str:
+    async def run(self, job_id: str, job: Job, attempt: int) -> str:
         """The engine's `run`."""
         self.turns.append(job_id)
-        outcome = await self.carry_out(job_id, contract, attempt)
+        outcome = await self.carry_out(job_id, job, attempt)
         self.done.append(job_id)
         return outcome
 
@@ -90,7 +90,7 @@ async def test_five_thousand_entries_of_one_user_do_not_delay_the_others(
     others = await queue.enqueue_many(
         [Warm(target="reader", scope_id=str(number + 1)) for number in range(10)]
     )
-    async with running(queue, queue_url, order, sql, concurrency=1, contracts=CONTRACTS):
+    async with running(queue, queue_url, order, sql, concurrency=1, job_types=JOBS):
         await settled(queue, Lane.WARM, done=11, failed=0)
     assert order.done == [*(one.job_id for one in others), big.job_id]
     # One turn, then all the others, then the rest: with nobody waiting it does not give way again.
@@ -113,7 +113,7 @@ async def test_two_long_warmings_take_turns_and_begin_no_entry_twice(
 
     monkeypatch.setattr(stoker.cache.filler, "fill_many", counted)
     one, other = await queue.enqueue_many([Warm(target="reader", scope_id="0")] * 2)
-    async with running(queue, queue_url, order, sql, concurrency=1, contracts=CONTRACTS):
+    async with running(queue, queue_url, order, sql, concurrency=1, job_types=JOBS):
         await settled(queue, Lane.WARM, done=2, failed=0)
     turns = MANY // TURN
     assert order.turns[: 2 * turns - 2] == [one.job_id, other.job_id] * (turns - 1)

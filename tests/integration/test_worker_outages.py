@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from stoker import embedded
 from tests.integration.cli import LONGEST_S, call, running
 from tests.integration.test_cli_operate import WORKER_READY
 from tests.integration.test_cli_operate import environment as environment  # noqa: PLC0414 - a fixture
-from worker import embedded
 
 
 @pytest.mark.parametrize("name", ["queue", "cache", "postgres"])

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View, WarmPlan
+from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View, WarmPlan
 
 SHELF = ScopeKind("shelf", str)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 
+from stoker import embedded
+from stoker.embedded.valkey import Valkey
 from tests.notes import SCHEMA
 from tests.races.guards import GUARDS
 from tests.races.rewinding import Rewinding
 from tests.races.world import Urls, World
-from worker import embedded
-from worker.embedded.valkey import Valkey
 
 
 @pytest.fixture

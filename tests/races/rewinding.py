@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from stoker.embedded.valkey import Valkey
 from tests.races.world import World
-from worker.embedded.valkey import Valkey
 
 
 @dataclass

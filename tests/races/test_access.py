@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import text
 
-from jobs import (
+from stoker import (
     Access,
     Domain,
     EntryKey,
@@ -21,7 +21,7 @@ from jobs import (
     StokerError,
     View,
 )
-from jobs.cache.look import Asked
+from stoker.cache.look import Asked
 from tests.notes import note
 from tests.races.race import race
 from tests.races.world import Process, World, never, patience

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs import EntryKey, Reading, State
-from jobs.cache.accounting import read_counters
-from jobs.cache.envelope import ZSTD, decode
-from jobs.cache.look import Asked
-from jobs.cache.verdicts import Verdict
-from jobs.errors import CacheUnavailable
-from jobs.tasks.verify import verify_entries
+from stoker import EntryKey, Reading, State
+from stoker.cache.accounting import read_counters
+from stoker.cache.envelope import ZSTD, decode
+from stoker.cache.look import Asked
+from stoker.cache.verdicts import Verdict
+from stoker.errors import CacheUnavailable
+from stoker.handlers.verify import verify_entries
 from tests.notes import note
 from tests.races.race import race
 from tests.races.rewinding import Rewinding

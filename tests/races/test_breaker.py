@@ -8,13 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-import jobs.projects.acknowledged
-from jobs import CommittedNotApplied, Invalidation, Refresh, State
-from jobs.cache.breaker import Unsettled
-from jobs.cache.question import Question
-from jobs.errors import DatabaseUnavailable
-from jobs.outbox.rows import backlog
-from jobs.projects.acknowledged import until_applied
+import jobs.acknowledged
+from jobs.acknowledged import until_applied
+from stoker import CommittedNotApplied, Invalidation, Refresh, State
+from stoker.cache.breaker import Unsettled
+from stoker.cache.question import Question
+from stoker.errors import DatabaseUnavailable
+from stoker.outbox.rows import backlog
 from tests.notes import MemberRemoved, NoteChanged, Poison, note, reader
 from tests.races.race import race
 from tests.races.world import World, deferred, never, patience
@@ -47,7 +47,7 @@ async def test_a_dead_worker_does_not_mean_stale_pages(world: World) -> None:
     """Row 38. An unsettled event that is too old opens the breaker, though Redis answers."""
     process = await world.warmed()
     await world.write("v2")
-    await world.sql("UPDATE cache_events SET recorded_at = recorded_at - interval '1 minute'")
+    await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 minute'")
     await process.stoker.cache.breaker.look()
     shown = await process.body()
     never(f"{shown} was shown after a minute", happened=shown != "v2")
@@ -63,7 +63,7 @@ async def test_a_clock_that_went_back_does_not_hide_a_dead_worker(world: World) 
     """Rows 17, 38. An unsettled event of the future was recorded before: it opens, and keeps it open."""
     process = await world.warmed()
     await world.write("v2")
-    await world.sql("UPDATE cache_events SET recorded_at = recorded_at + interval '1 hour'")
+    await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at + interval '1 hour'")
     assert (await backlog(process.stoker.engine)).oldest_age_s > HALF_AN_HOUR_S
     await process.stoker.cache.breaker.look()
     shown = await process.body()
@@ -84,7 +84,7 @@ async def test_a_clock_that_went_back_does_not_close_a_breaker_too_early(world: 
     assert not breaker.open
     breaker.trip("an outage")
     await world.write("v2")
-    await world.sql("UPDATE cache_events SET recorded_at = clock_timestamp() + interval '10 seconds'")
+    await world.sql("UPDATE stoker.cache_events SET recorded_at = clock_timestamp() + interval '10 seconds'")
     await breaker.look()
     shown = await process.body()
     never(f"after v2 the reader was shown {shown}", happened=shown != "v2")
@@ -96,7 +96,7 @@ async def test_one_poisonous_event_does_not_take_the_cache_from_everybody(world:
     process = await world.warmed()
     await world.write("v1", event=Poison(note_id=2))
     await process.apply()
-    await world.sql("UPDATE cache_events SET recorded_at = recorded_at - interval '1 minute'")
+    await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 minute'")
     await process.stoker.cache.breaker.look()
     never("the breaker is open for one event", happened=process.stoker.cache.breaker.open)
     process.stoker.cache.breaker.trip("an outage")
@@ -166,7 +166,7 @@ async def test_a_removal_that_nobody_applied_is_not_called_done(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 39. Worker and cache unreachable: CommittedNotApplied; nothing pretends."""
-    monkeypatch.setattr(jobs.projects.acknowledged, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(jobs.acknowledged, "PATIENCE", timedelta(0))
     elsewhere = await world.warmed(await world.process())
     process = world.first
     await world.sql("DELETE FROM note_members WHERE reader_id = 1")

@@ -12,17 +12,17 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from jobs.contracts import CONTRACTS, Lane
-from jobs.enqueue import Queue
-from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from stoker.jobs import JOBS, Lane
+from stoker.queue.enqueue import Queue
+from stoker.worker.engine.dead_letters import DeadLetters, Which
+from stoker.worker.engine.runner import Engine, EngineSettings
+from stoker.worker.settings import LaneSettings
+from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Stage, Work, running, settled
 from tests.races.link import Link
 from tests.races.postgres_link import link_to, through
 from tests.races.race import race
 from tests.races.world import never
-from worker.engine.dead_letters import DeadLetters, Which
-from worker.engine.runner import Engine, EngineSettings
-from worker.settings import LaneSettings
 
 CLAIM_LIFE_S = 0.6
 """Short, so that the dead worker's job is soon another's."""
@@ -40,7 +40,7 @@ async def link(database_url: str) -> AsyncIterator[Link]:
 async def _dying(queue: Queue, url: str, stage: Stage, sql: AsyncEngine) -> AsyncIterator[None]:
     """A worker that ends at the end of the block, wherever it stands, and says goodbye to nobody."""
     settings = EngineSettings({Lane.WARM: LaneSettings(concurrency=1)}, claim_life_s=CLAIM_LIFE_S)
-    engine = Engine(url, queue.settings, settings, run=stage.run, sql=sql, contracts=CONTRACTS)
+    engine = Engine(url, queue.settings, settings, run=stage.run, sql=sql, job_types=JOBS)
     task = asyncio.create_task(engine.run(asyncio.Event()))
     try:
         yield

@@ -11,10 +11,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import Lane, Relay
-from jobs.enqueue import Answer, Enqueued, Queue
-from jobs.errors import Defer, Unavailable
-from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from stoker.errors import Defer, Unavailable
+from stoker.jobs import Lane, Relay
+from stoker.queue.enqueue import Answer, Enqueued, Queue
+from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Keyed, Stage, Work, running, settled
 from tests.races.race import race
 from tests.races.world import never

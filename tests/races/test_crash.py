@@ -9,10 +9,10 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from jobs import State
+from stoker import State
+from stoker.worker.sweeper import Sweeper
 from tests.races.race import race
 from tests.races.world import MISSING, World, never, patience
-from worker.sweeper import Sweeper
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -74,4 +74,4 @@ async def test_an_unlinked_event_does_not_stay_unsettled_with_the_death_of_its_w
 
 async def _unlocked(world: World) -> None:
     async with patience("the dead worker's rows stay locked"):
-        await world.sql("SELECT id FROM cache_events FOR UPDATE")
+        await world.sql("SELECT id FROM stoker.cache_events FOR UPDATE")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from jobs import State
-from jobs.contracts import Refresh
-from jobs.enqueue import Queue
-from jobs.errors import QueueUnavailable
-from jobs.settings import QueueSettings
+from stoker import State
+from stoker.errors import QueueUnavailable
+from stoker.jobs import Refresh
+from stoker.queue.enqueue import Queue
+from stoker.settings import QueueSettings
 from tests.races.link import Link
 from tests.races.race import race
 from tests.races.rewinding import Rewinding

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from jobs import Invalidation, State
+from stoker import Invalidation, State
 from tests.notes import NoteChanged, NoteDeleted, note
 from tests.races.race import race
 from tests.races.world import World, never, no_error

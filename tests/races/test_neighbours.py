@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from jobs import (
+from stoker import (
     Invalidation,
     Scope,
     State,
 )
-from jobs.outbox.record import InvalidationRequested
+from stoker.migrate import renew_installation
+from stoker.outbox.record import InvalidationRequested
 from tests.notes import Notes, note
 from tests.races.race import race
 from tests.races.world import World, applies, never
-from worker.migrate import renew_installation
 
 
 @race("unknown kinds applied from their scopes")
@@ -29,7 +29,7 @@ async def test_a_view_that_only_another_release_knows_is_not_left_valid(world: W
     await world.warmed()
     await world.sql("UPDATE notes SET body = 'v2'")
     await world.sql(
-        "INSERT INTO cache_events (kind, payload, scopes) VALUES ('note.renamed_by_a_newer_release',"
+        "INSERT INTO stoker.cache_events (kind, payload, scopes) VALUES ('note.renamed_by_a_newer_release',"
         """ '{"anything": 1}', '[["note", "1", ["detail", "newer_view"], 0, 0]]')"""
     )
     await world.first.apply()
@@ -43,7 +43,7 @@ async def test_a_view_that_an_older_release_did_not_know_is_not_left_valid(world
     await world.warmed()
     await world.sql("UPDATE notes SET body = 'v2'")
     await world.sql(
-        "INSERT INTO cache_events (kind, payload, scopes) VALUES ('note.changed',"
+        "INSERT INTO stoker.cache_events (kind, payload, scopes) VALUES ('note.changed',"
         """ '{"note_id": 1}', '[["note", "1", ["an_older_view"], 0, 1]]')"""
     )
     await world.first.apply()

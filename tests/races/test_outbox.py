@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-import jobs.cache.store
-from jobs import (
+import stoker.cache.store
+from stoker import (
     Applied,
     CacheUnavailable,
     DatabaseUnavailable,
@@ -102,7 +102,7 @@ async def test_a_connection_that_dies_among_many_scopes_does_not_lose_the_rest(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 15. Unlinks are idempotent and sent again; settling comes last."""
-    monkeypatch.setattr(jobs.cache.store, "UNLINK_CHUNK", 1)
+    monkeypatch.setattr(stoker.cache.store, "UNLINK_CHUNK", 1)
     entries = [("detail", 1), ("summary", 1), ("access", 1)]
     for view, note_id in entries:
         await world.first.read(note_id, view)
@@ -188,7 +188,7 @@ async def test_a_frozen_relay_does_not_keep_its_rows(world: World) -> None:
     relay = world.begin(frozen.apply())
     await held.reached.wait()
     async with patience("the frozen relay keeps its rows", 2):
-        await world.sql("SELECT id FROM cache_events FOR UPDATE")
+        await world.sql("SELECT id FROM stoker.cache_events FOR UPDATE")
     assert await world.first.apply() == 1
     held.release()
     with pytest.raises(DatabaseUnavailable):
@@ -234,10 +234,10 @@ async def test_a_huge_invalidation_does_not_have_to_fit_into_one_deadline(world:
 
 async def goes_back(world: World, by: timedelta) -> None:
     """What was recorded lies ahead of Postgres' clock."""
-    moved = "UPDATE cache_events SET recorded_at = recorded_at + :by, due_at = due_at + :by"
+    moved = "UPDATE stoker.cache_events SET recorded_at = recorded_at + :by, due_at = due_at + :by"
     await world.sql(moved, by=by)
 
 
 async def unsettled(world: World) -> int:
     """How many events wait."""
-    return int(await world.sql("SELECT count(*) FROM cache_events WHERE settled_at IS NULL"))
+    return int(await world.sql("SELECT count(*) FROM stoker.cache_events WHERE settled_at IS NULL"))

@@ -6,23 +6,23 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import CONTRACTS, Lane
-from jobs.enqueue import Answer, Queue
-from jobs.errors import UnknownView
-from tests.engine_fixtures import known_contracts, queue, sql, stage  # noqa: F401
+from stoker.errors import UnknownView
+from stoker.jobs import JOBS, Lane
+from stoker.queue.enqueue import Answer, Queue
+from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.engine_stage import Keyed, Stage, running, settled
 from tests.races.race import race
 from tests.races.world import never
 
 
-@race("unknown contracts parked")
+@race("unknown job_types parked")
 async def test_a_contract_of_a_newer_release_is_not_destroyed_by_an_older_one(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
     """Row 30. It is parked, requests of its key join it, and the newer release runs it."""
-    older = {kind: contract for kind, contract in CONTRACTS.items() if kind != Keyed.kind}
+    older = {kind: job for kind, job in JOBS.items() if kind != Keyed.kind}
     first = await queue.enqueue(Keyed(name="new"))
-    async with running(queue, queue_url, Stage(), sql, contracts=older):
+    async with running(queue, queue_url, Stage(), sql, job_types=older):
         await settled(queue, Lane.REFRESH, ready=0, running=0)
     never("the older release destroyed it", happened=not await queue.is_open(first.job_id))
     again = await queue.enqueue(Keyed(name="new"))
@@ -36,7 +36,7 @@ async def test_a_contract_of_a_newer_release_is_not_destroyed_by_an_older_one(
 async def test_a_view_of_a_newer_release_does_not_cost_its_job_the_life(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
-    """Row 30. Both know the contract; what it is about only one of them knows."""
+    """Row 30. Both know the job; what it is about only one of them knows."""
     older = Stage()
     older.acts["forecast"] = _unknown_view
     asked = await queue.enqueue(Keyed(name="forecast"))

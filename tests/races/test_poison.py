@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs import (
+from stoker import (
     DatabaseUnavailable,
     Invalidation,
 )
@@ -23,7 +23,7 @@ NO_SCOPE: Any = "note:2"
 
 async def unsettled(world: World) -> int:
     """How many events wait."""
-    return int(await world.sql("SELECT count(*) FROM cache_events WHERE settled_at IS NULL"))
+    return int(await world.sql("SELECT count(*) FROM stoker.cache_events WHERE settled_at IS NULL"))
 
 
 @race("failing events alone")
@@ -35,11 +35,13 @@ async def test_a_poisonous_event_does_not_keep_the_others_from_being_applied(wor
     await world.write("v2", event=Poison(note_id=3))
     assert await applies(world.first) == 1
     await world.must_show("v2")
-    rows = await world.sql("SELECT count(*) FROM cache_events WHERE attempts = 1 AND error LIKE '%poison%'")
+    rows = await world.sql(
+        "SELECT count(*) FROM stoker.cache_events WHERE attempts = 1 AND error LIKE '%poison%'"
+    )
     assert rows == 2
     assert await world.first.apply() == 0, "they back off"
     world.first.notes.rule_error = None
-    await world.sql("UPDATE cache_events SET due_at = clock_timestamp()")
+    await world.sql("UPDATE stoker.cache_events SET due_at = clock_timestamp()")
     assert await world.first.apply() == 2
     assert await unsettled(world) == 0
 
@@ -68,8 +70,8 @@ async def test_an_event_that_cannot_be_read_does_not_leave_stale_pages(world: Wo
     """Rows 30, 36, 38. It is put off and alarms like another; but of this one nothing was applied."""
     process = await world.warmed()
     await world.write("v2")
-    await world.sql("UPDATE cache_events SET scopes = CAST(:scopes AS jsonb)", scopes=scopes)
-    await world.sql("UPDATE cache_events SET recorded_at = recorded_at - interval '1 hour'")
+    await world.sql("UPDATE stoker.cache_events SET scopes = CAST(:scopes AS jsonb)", scopes=scopes)
+    await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 hour'")
     assert await applies(process) == 0
     await process.stoker.cache.breaker.look()
     shown = await process.body()
@@ -81,7 +83,7 @@ async def test_what_a_newer_release_adds_to_a_scope_does_not_keep_it_from_being_
     """Row 30. Rolled back, or mixed: the scope is read up to where this release knows it."""
     await world.warmed()
     await world.write("v2")
-    added = """UPDATE cache_events SET scopes = '[["note", "1", ["detail"], 0, 1, "of a newer release"]]'"""
+    added = """UPDATE stoker.cache_events SET scopes = '[["note", "1", ["detail"], 0, 1, "of a newer release"]]'"""
     await world.sql(added)
     never("the event is not applied", happened=await applies(world.first) != 1)
     await world.must_show("v2")
@@ -169,4 +171,4 @@ async def test_an_outage_of_sql_in_a_rule_is_not_the_events_fault(world: World) 
     await world.write("v2", event=Poison(note_id=1))
     with pytest.raises(DatabaseUnavailable):
         await process.apply()
-    assert await world.sql("SELECT count(*) FROM cache_events WHERE attempts = 0") == 1
+    assert await world.sql("SELECT count(*) FROM stoker.cache_events WHERE attempts = 0") == 1

@@ -14,13 +14,13 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from jobs import (
+from stoker import (
     Applied,
     Receipt,
     Stoker,
 )
-from jobs.outbox.pending import CacheEvent
-from jobs.tables import cache_events
+from stoker.outbox.pending import CacheEvent
+from stoker.tables import cache_events
 from tests.notes import MemberRemoved, NoteChanged
 from tests.races.race import race
 from tests.races.world import World, never, patience
@@ -179,7 +179,7 @@ async def test_events_of_a_flush_of_many_are_not_taken_for_each_other(world: Wor
             receipts[note_id] = stoker.record(session, NoteChanged(note_id=note_id))
         await session.flush()
         await session.commit()
-    recorded = await world.sql("SELECT json_object_agg(id, payload->'note_id') FROM cache_events")
+    recorded = await world.sql("SELECT json_object_agg(id, payload->'note_id') FROM stoker.cache_events")
     assert recorded == {str(receipt.event_id): note_id for note_id, receipt in receipts.items()}
     assert await world.first.apply() == 4
 
@@ -330,5 +330,5 @@ async def test_a_removal_is_not_forgotten_when_its_row_is_pruned(world: World) -
     """Row 25. A settled event that was pruned counts as applied."""
     receipt = await world.write("v2", event=MemberRemoved(note_id=1, reader_id=1))
     await world.first.apply()
-    await world.sql("DELETE FROM cache_events")
+    await world.sql("DELETE FROM stoker.cache_events")
     assert await receipt.applied() is Applied.APPLIED

@@ -20,14 +20,14 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 
-import jobs.outbox.pending
-from jobs import Receipt
-from jobs.outbox.record import Outbox
+import stoker.outbox.pending
+from stoker import Receipt
+from stoker.outbox.record import Outbox
 from tests.notes import NoteChanged, Notes
 from tests.races import test_state_machine  # noqa: F401 - registers the profiles
 
 DEEPEST = 4
-STATEMENTS = ("SELECT 1", "INSERT INTO audit_log (actor, action, arguments) VALUES ('a', 'b', '{}')")
+STATEMENTS = ("SELECT 1", "INSERT INTO stoker.audit_log (actor, action, arguments) VALUES ('a', 'b', '{}')")
 LATE = st.sampled_from(("record", "flush", "savepoint"))
 
 
@@ -128,7 +128,7 @@ class Machine(RuleBasedStateMachine):
             self.record()
 
     def _compare(self) -> None:
-        of_mine = text("SELECT CAST(payload->>'note_id' AS int) FROM cache_events ORDER BY 1")
+        of_mine = text("SELECT CAST(payload->>'note_id' AS int) FROM stoker.cache_events ORDER BY 1")
         with self.engine.connect() as connection:
             found = [number for number in connection.scalars(of_mine) if number in self.receipts]
         assert found == sorted(self.committed), "what is recorded is not what committed"
@@ -152,7 +152,7 @@ def test_events_are_recorded_exactly_with_what_commits(machine: type[Machine]) -
 
 def test_an_event_that_is_lost_is_found(machine: type[Machine], monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine can fail: without this guard it does."""
-    monkeypatch.setattr(jobs.outbox.pending, "_is_outermost", lambda _: True)
+    monkeypatch.setattr(stoker.outbox.pending, "_is_outermost", lambda _: True)
     quick = settings(settings.get_profile("short"), phases=[Phase.generate], print_blob=False)
     with pytest.raises(AssertionError, match="is not what committed"):
         run_state_machine_as_test(machine, settings=settings(quick, max_examples=500))

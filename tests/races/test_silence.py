@@ -14,10 +14,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import make_url, text
 
-import jobs.connections
-import jobs.projects.acknowledged
-from jobs import Applied, DatabaseUnavailable, Invalidation, Receipt
-from jobs.projects.acknowledged import until_applied
+import jobs.acknowledged
+import stoker.postgres
+from jobs.acknowledged import until_applied
+from stoker import Applied, DatabaseUnavailable, Invalidation, Receipt
 from tests.notes import MemberRemoved, NoteChanged, note
 from tests.races.link import Link
 from tests.races.postgres_link import link_to, through
@@ -99,7 +99,7 @@ async def test_a_postgres_that_is_silent_does_not_hide_a_dead_worker(world: Worl
     """Row 38. The breaker's question reaches the successor, and so finds the event."""
     breaker = (await world.warmed(wired.process)).stoker.cache.breaker
     await world.write("v2")
-    await world.sql("UPDATE cache_events SET recorded_at = recorded_at - interval '1 minute'")
+    await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 minute'")
     wired.link.silence()
     async with patience("the breaker did not look", IN_VAIN_S):
         await breaker.look()
@@ -111,7 +111,7 @@ async def test_a_postgres_that_is_silent_does_not_hold_a_removal(
     world: World, patient: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 39. Its receipt cannot say whether it is applied; it is applied here."""
-    monkeypatch.setattr(jobs.projects.acknowledged, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(jobs.acknowledged, "PATIENCE", timedelta(0))
     await world.warmed()
     stoker = patient.process.stoker
     async with stoker.session() as session:
@@ -130,7 +130,7 @@ async def test_a_postgres_that_is_silent_does_not_hold_the_watch(
     patient: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 38. It looks again later, and lets in force what is."""
-    monkeypatch.setattr(jobs.connections, "LOOK_S", QUICKLY_S)
+    monkeypatch.setattr(stoker.postgres, "LOOK_S", QUICKLY_S)
     patient.link.freeze()
     async with patience("the breaker waits for an answer", IN_VAIN_S):
         await patient.process.stoker.cache.breaker.look()

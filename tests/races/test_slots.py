@@ -10,19 +10,19 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import Contract, Lane
-from jobs.enqueue import Queue
-from jobs.tables import schedule_slots
-from tests.engine_fixtures import known_contracts, queue, sql  # noqa: F401
+from stoker.jobs import Job, Lane
+from stoker.queue.enqueue import Queue
+from stoker.tables import schedule_slots
+from stoker.worker.engine.depth import depth
+from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.runner import Enqueue, Schedule
+from stoker.worker.schedule.tasks import Task
+from stoker.worker.settings import ScheduleSettings
+from tests.engine_fixtures import known_jobs, queue, sql  # noqa: F401
 from tests.engine_stage import Work
 from tests.notes import Held
 from tests.races.race import race
 from tests.races.world import never
-from worker.engine.depth import depth
-from worker.schedule.ledger import Ledger
-from worker.schedule.runner import Enqueue, Schedule
-from worker.schedule.tasks import Task
-from worker.settings import ScheduleSettings
 
 HOURLY = Task("hourly", Work(name="slot"), timedelta(hours=1))
 
@@ -42,7 +42,7 @@ async def test_a_slot_is_not_lost_with_a_worker_that_died_before_its_job_was_que
     """Row 40. It is done when its job is queued, not when it is taken; whoever comes later takes it over."""
     held = Held()
 
-    async def never_enqueued(_: Contract) -> None:
+    async def never_enqueued(_: Job) -> None:
         await held.pass_by()
 
     dying = asyncio.create_task(_schedule(sql, queue, "dying", never_enqueued).tick())

@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 
-from jobs import NotFound, Refresh, State, Warm
-from jobs.cache.envelope import decode
-from jobs.errors import Defer
+from stoker import NotFound, Refresh, State, Warm
+from stoker.cache.envelope import decode
+from stoker.errors import Defer
 from tests.notes import SCHEMA, NoteChanged
 from tests.races.guards import filling
 from tests.races.race import race

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs import State, Warm
+from stoker import State, Warm
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import World, never, patience

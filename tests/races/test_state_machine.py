@@ -27,16 +27,16 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from jobs import EntryKey, Event, Forbidden, Refresh, Settings, State, Stoker, Warm, load_settings
-from jobs.errors import Defer
-from jobs.progress import Progress
-from jobs.settings import CacheSettings, QueueSettings
-from jobs.tasks.context import TaskContext
-from jobs.tasks.relay import apply_all
-from jobs.tasks.run import run
+from stoker import EntryKey, Event, Forbidden, Refresh, Settings, State, Stoker, Warm, load_settings
+from stoker.embedded import Embedded
+from stoker.errors import Defer
+from stoker.handlers.context import JobContext
+from stoker.handlers.relay import apply_all
+from stoker.handlers.run import run
+from stoker.queue.progress import Progress
+from stoker.settings import CacheSettings, QueueSettings
 from tests.notes import SCHEMA, MemberRemoved, NoteChanged, NoteDeleted, Notes, note
 from tests.races.guards.reading import judging
-from worker.embedded import Embedded
 
 T = TypeVar("T")
 NEVER_S = 3600
@@ -271,10 +271,10 @@ class Machine(RuleBasedStateMachine):
     def _since_applied(self, what: str, number: int) -> list[frozenset[int]]:
         return self.versions[what, number][self.applied[what, number] :]
 
-    def _task(self, contract: Refresh | Warm) -> None:
+    def _task(self, job: Refresh | Warm) -> None:
         stoker = self.ground.stokers[1]
-        context = TaskContext(stoker, Progress(stoker.queue.redis, stoker.settings.queue), "job")
-        self.ground.wait(run(context, contract))
+        context = JobContext(stoker, Progress(stoker.queue.redis, stoker.settings.queue), "job")
+        self.ground.wait(run(context, job))
 
 
 @pytest.fixture

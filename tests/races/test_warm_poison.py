@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs import EntryKey, Refresh, Warm
-from jobs.contracts import KeepWarm, Outcome, Verify
+from stoker import EntryKey, Refresh, Warm
+from stoker.jobs import KeepWarm, Outcome, Verify
 from tests.races.race import race
 from tests.races.world import Process, World, never
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-import jobs.tasks.warm
-from jobs.cache.connection import ServerRun
-from jobs.contracts import KeepWarm, Lane
-from jobs.queue.wire import queue_name
-from jobs.tasks.hot import READERS_FIRST
+import stoker.handlers.warm
+from stoker.cache.connection import ServerRun
+from stoker.handlers.hot import READERS_FIRST
+from stoker.jobs import KeepWarm, Lane
+from stoker.queue.wire import queue_name
 from tests.races.world import World
 
 READERS_FIRST_MS = READERS_FIRST.total_seconds() * 1000
@@ -31,7 +31,7 @@ async def _read_then_evicted(world: World, **times: int) -> None:
 
 
 async def test_the_hottest_entries_are_kept_warm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs.tasks.warm, "HOT_KEPT_WARM", 1)
+    monkeypatch.setattr(stoker.handlers.warm, "HOT_KEPT_WARM", 1)
     await _read_then_evicted(world, note1=2, note2=5)
     await world.first.task(KeepWarm())
     assert await world.kept(note_id=2) is not None

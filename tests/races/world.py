@@ -17,14 +17,17 @@ from redis.asyncio import Redis
 from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
-from jobs.cache.keys import EntryNames
-from jobs.cache.question import Question
-from jobs.cache.store import Found
-from jobs.contracts import Contract, Outcome
-from jobs.errors import Defer
-from jobs.progress import Progress
-from jobs.settings import (
+from stoker import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
+from stoker.cache.keys import EntryNames
+from stoker.cache.question import Question
+from stoker.cache.store import Found
+from stoker.errors import Defer
+from stoker.handlers.context import JobContext
+from stoker.handlers.relay import apply_all
+from stoker.handlers.run import run
+from stoker.jobs import Job, Outcome
+from stoker.queue.progress import Progress
+from stoker.settings import (
     CacheSettings,
     ChangesSettings,
     DatabaseSettings,
@@ -32,9 +35,6 @@ from jobs.settings import (
     QueueSettings,
     Settings,
 )
-from jobs.tasks.context import TaskContext
-from jobs.tasks.relay import apply_all
-from jobs.tasks.run import run
 from tests.notes import MemberRemoved, NoteChanged, Notes
 from tests.races.link import Link
 
@@ -140,11 +140,11 @@ class Process:
         async with patience("recorded events were not applied"):
             return await apply_all(self.stoker)
 
-    async def task(self, contract: Contract) -> Outcome:
+    async def task(self, job: Job) -> Outcome:
         """Carry out a job in this process."""
-        async with patience(f"{contract.kind} did not end"):
+        async with patience(f"{job.kind} did not end"):
             progress = Progress(self.stoker.queue.redis, self.stoker.settings.queue)
-            return await run(TaskContext(self.stoker, progress, "job"), contract)
+            return await run(JobContext(self.stoker, progress, "job"), job)
 
     def digest(self, script: str) -> str:
         """What a request that runs one of the cache's scripts contains: `begin`, `store`, `release`."""
@@ -180,11 +180,11 @@ class World:
         """Empty the tables; make the first process, the first note and its member."""
         engine = create_async_engine(self.urls.database, poolclass=NullPool)
         async with engine.begin() as connection:
-            await connection.execute(text("TRUNCATE notes, note_members, cache_events, cache_homes"))
+            await connection.execute(text("TRUNCATE notes, note_members, cache_events, cache_identities"))
         await self.process()
         await self.sql("INSERT INTO notes VALUES (1, 'v1')")
         await self.sql("INSERT INTO note_members VALUES (1, 1)")
-        await self.first.stoker.home.note()  # as whoever applies has done long ago
+        await self.first.stoker.cache_identity.note()  # as whoever applies has done long ago
 
     async def close(self) -> None:
         """End what the test began."""

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs.contracts import CONTRACTS
-from jobs.enqueue import Queue
+from stoker import embedded
+from stoker.jobs import JOBS
+from stoker.migrate import migrate
+from stoker.queue.enqueue import Queue
 from tests.engine_stage import settings_of
 from tests.stress import builds
 from tests.stress.run import Play, Servers, run
-from worker import embedded
-from worker.migrate import migrate
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     given.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
     asked = given.parse_args()
     play = Play(asked.changes, asked.entries, asked.workers, asked.kill_every, seed=asked.seed)
-    CONTRACTS.update(builds.CONTRACTS)
+    JOBS.update(builds.JOBS)
     with tempfile.TemporaryDirectory() as folder, embedded.start(Path(folder), durable=False) as servers:
         sys.exit(asyncio.run(_run(servers.urls, play)))
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from jobs.contracts import Contract, Lane
-from jobs.enqueue import Answer, Queue
+from stoker.jobs import Job, Lane
+from stoker.queue.enqueue import Answer, Queue
 
 
-class Build(Contract):
+class Build(Job):
     """Build one entry."""
 
     kind = "stress.build.v1"
@@ -37,16 +37,16 @@ class LooseBuild(Build):
     one_at_a_time = False
 
 
-CONTRACTS: dict[str, type[Contract]] = {contract.kind: contract for contract in (Build, LooseBuild)}
+JOBS: dict[str, type[Job]] = {job.kind: job for job in (Build, LooseBuild)}
 
 
 class Entries:
     """How often each entry has changed, and what its last build saw; in the queue Redis."""
 
-    def __init__(self, queue: Queue, contract: type[Build] = Build, longest_build_s: float = 0.004) -> None:
+    def __init__(self, queue: Queue, job: type[Build] = Build, longest_build_s: float = 0.004) -> None:
         self._queue = queue
         self._longest_build_s = longest_build_s
-        self._contract = contract
+        self._job_type = job
         self._redis: Any = queue.redis
         self._changed = f"{queue.settings.prefix}:stress:changed"
         self._built = f"{queue.settings.prefix}:stress:built"
@@ -57,12 +57,12 @@ class Entries:
             for entry in entries:
                 pipe.hincrby(self._changed, entry, 1)
             await pipe.execute()
-        asked = await self._queue.enqueue_many([self._contract(entry=entry) for entry in entries])
+        asked = await self._queue.enqueue_many([self._job_type(entry=entry) for entry in entries])
         return [one.answer for one in asked]
 
-    async def build(self, job_id: str, contract: Contract, attempt: int) -> str:
+    async def build(self, job_id: str, job: Job, attempt: int) -> str:
         """The engine's `run`."""
-        entry = contract.model_dump()["entry"]
+        entry = job.model_dump()["entry"]
         seen = await self._redis.hget(self._changed, entry)
         await asyncio.sleep(random.random() * self._longest_build_s)
         await self._redis.hset(self._built, entry, seen)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.contracts import Lane
-from jobs.enqueue import Answer, Queue
+from stoker.jobs import Lane
+from stoker.queue.enqueue import Answer, Queue
+from stoker.worker.engine.dead_letters import DeadLetters, Which
+from stoker.worker.engine.depth import LaneDepth, depth
 from tests.stress.builds import Entries
-from worker.engine.dead_letters import DeadLetters, Which
-from worker.engine.depth import LaneDepth, depth
 
 LONGEST_BATCH = 24
 LOOK_S = 0.02

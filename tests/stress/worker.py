@@ -8,12 +8,12 @@ import sys
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs.contracts import CONTRACTS, Lane
-from jobs.enqueue import Queue
+from stoker.jobs import JOBS, Lane
+from stoker.queue.enqueue import Queue
+from stoker.worker.engine.runner import Engine, EngineSettings
+from stoker.worker.settings import LaneSettings
 from tests.engine_stage import settings_of
 from tests.stress import builds
-from worker.engine.runner import Engine, EngineSettings
-from worker.settings import LaneSettings
 
 SLOTS = 6
 CLAIM_LIFE_S = 1.5
@@ -22,7 +22,7 @@ CLAIM_LIFE_S = 1.5
 
 async def main(options: dict[str, str]) -> None:
     """Run until killed."""
-    CONTRACTS.update(builds.CONTRACTS)
+    JOBS.update(builds.JOBS)
     settings = settings_of(options["prefix"])
     queue = Queue.from_url(options["queue"], settings)
     engine = Engine(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.cache.reading import Content, Reading, State, takes_zstd
+from stoker.cache.reading import Content, Reading, State, takes_zstd
 
 
 @pytest.mark.parametrize("header", ["zstd", "gzip, deflate, br, zstd", "ZSTD;q=0.5", " zstd ; q=0.001, gzip"])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import report
-from tests.bench.blocks import Scale, alternate
-from tests.bench.figures import Figure, Summary, Wanted, percentile, quartiles
-from tests.bench.rows import ROWS
+from bench import report
+from bench.blocks import Scale, alternate
+from bench.figures import Figure, Summary, Wanted, percentile, quartiles
+from bench.rows import ROWS
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.replay.judge import Tally, Truth
-from tests.bench.replay.trace import AFTER_S, BEFORE_S, Edit, Read, Team, Write, record
+from bench.replay.judge import Tally, Truth
+from bench.replay.trace import AFTER_S, BEFORE_S, Edit, Read, Team, Write, record
 
 OWNER, MEMBER, STRANGER = 1, 2, 3
 BY_CONTENTS = frozenset({"dashboard", "export"})

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.contracts import Contract, KeepWarm, Lane, Refresh, Relay, RetryPolicy
-from jobs.errors import ContractError, QueueUnavailable, Unavailable
-from jobs.queue import wire
-from worker.engine import retry
-from worker.engine.letter import Letter, fingerprint
-from worker.engine.running import Halt, Halted, bounded
-from worker.engine.supervisor import LONGEST, delay_after, supervise
+from stoker.errors import InvalidJob, QueueUnavailable, Unavailable
+from stoker.jobs import Job, KeepWarm, Lane, Refresh, Relay, RetryPolicy
+from stoker.queue import wire
+from stoker.worker.engine import retry
+from stoker.worker.engine.letter import Letter, fingerprint
+from stoker.worker.engine.running import Halt, Halted, bounded
+from stoker.worker.engine.supervisor import LONGEST, delay_after, supervise
 
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 86_400))
@@ -100,7 +100,7 @@ def test_a_contract_says_whether_one_job_of_a_key_runs_at_a_time() -> None:
     assert b'"alone":0' in wire.encode(Relay(), 0)
     assert b'"alone":1' in wire.encode(KeepWarm(), 0)
 
-    class Free(Contract):
+    class Free(Job):
         kind = "free"
         lane = Lane.WARM
 
@@ -109,7 +109,7 @@ def test_a_contract_says_whether_one_job_of_a_key_runs_at_a_time() -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_job_or_a_contract_error(raw: bytes) -> None:
-    with suppress(ContractError):
+    with suppress(InvalidJob):
         wire.decode(raw)
 
 

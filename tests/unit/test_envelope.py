@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import EntryKey, View
-from jobs.cache.envelope import (
+from stoker import EntryKey, View
+from stoker.cache.envelope import (
     HEADER,
     PACKED_AT,
     STAMP_BYTES,
@@ -20,9 +20,9 @@ from jobs.cache.envelope import (
     etag_of,
     pack,
 )
-from jobs.cache.reading import Content
-from jobs.errors import DeclarationError
-from jobs.settings import LONGEST_TTL_S
+from stoker.cache.reading import Content
+from stoker.errors import DeclarationError
+from stoker.settings import LONGEST_TTL_S
 
 STAMP, HARD, CHECK = b"s" * STAMP_BYTES, b"h" * STAMP_BYTES, b"k" * 8
 

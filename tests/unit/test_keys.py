@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, StringConstraints
 
-from jobs import EntryKey, InvalidParams, Scope, ScopeKind, View
-from jobs.cache.keys import KeySpace
-from jobs.cache.reads import parse_key, write_key
-from jobs.domain import Domain
-from jobs.errors import UnknownScope
+from stoker import EntryKey, InvalidParams, Scope, ScopeKind, View
+from stoker.cache.keys import KeySpace
+from stoker.cache.reads import parse_key, write_key
+from stoker.domain import Domain
+from stoker.errors import UnknownScope
 
 NUMBERED, NAMED = ScopeKind("order"), ScopeKind("shelf", str)
 SAFE = re.compile(rb"[\x21-\x7e]+")

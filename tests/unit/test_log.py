@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.settings import LogSettings
-from worker.telemetry.log import configure
+from stoker.telemetry.log import configure
+from stoker.worker.settings import LogSettings
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def stream() -> Iterator[io.StringIO]:
 
 def test_json_lines_hold_the_event_and_its_fields(stream: io.StringIO) -> None:
     configure(LogSettings(format="json"), stream)
-    logging.getLogger("worker.schedule.runner").info(
+    logging.getLogger("stoker.worker.schedule.runner").info(
         "schedule.enqueued", extra={"task": "prune", "late_s": 0.5}
     )
     line = json.loads(stream.getvalue())
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "level": "info",
-        "logger": "worker.schedule.runner",
+        "logger": "stoker.worker.schedule.runner",
         "event": "schedule.enqueued",
         "task": "prune",
         "late_s": 0.5,

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from jobs.loop import repeat
+from stoker.loop import repeat
 
 
 async def test_what_goes_on_failing_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

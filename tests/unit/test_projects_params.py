@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from jobs import InvalidParams
-from jobs.projects import domain
-from jobs.projects.inputs import (
+from jobs import domain
+from jobs.inputs import (
     ClassificationChanges,
     NewClassification,
     NewDocument,
@@ -17,9 +16,10 @@ from jobs.projects.inputs import (
     PredicateChanges,
     ProjectChanges,
 )
-from jobs.projects.queries.dashboard import progress
-from jobs.projects.queries.export import as_csv
-from jobs.projects.queries.statement import like
+from jobs.queries.dashboard import progress
+from jobs.queries.export import as_csv
+from jobs.queries.statement import like
+from stoker import InvalidParams
 
 
 @pytest.mark.parametrize(

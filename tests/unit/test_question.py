@@ -8,12 +8,12 @@ import hiredis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import EntryKey, Scope
-from jobs.cache.envelope import STAMP_BYTES, Envelope, etag_of
-from jobs.cache.keys import EntryNames, KeySpace
-from jobs.cache.near import Near
-from jobs.cache.question import Command, Question
-from jobs.cache.reading import Content
+from stoker import EntryKey, Scope
+from stoker.cache.envelope import STAMP_BYTES, Envelope, etag_of
+from stoker.cache.keys import EntryNames, KeySpace
+from stoker.cache.near import Near
+from stoker.cache.question import Command, Question
+from stoker.cache.reading import Content
 
 KEYS = KeySpace("stoker", "unit")
 STAMP = b"s" * STAMP_BYTES

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.contracts import KeepWarm, Prune, Verify, Warm
-from worker.schedule.tasks import EPOCH, Task, tasks, utc_now
-from worker.settings import ScheduleSettings
+from stoker.jobs import KeepWarm, Prune, Verify, Warm
+from stoker.worker.schedule.tasks import EPOCH, Task, tasks, utc_now
+from stoker.worker.settings import ScheduleSettings
 
 MOMENTS = st.datetimes(
     min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
@@ -45,7 +45,7 @@ def test_pruning_happens_at_its_time_of_day() -> None:
 
 
 def test_by_default_warming_verifying_and_pruning_are_scheduled() -> None:
-    assert [task.contract for task in tasks(ScheduleSettings())] == [
+    assert [task.job for task in tasks(ScheduleSettings())] == [
         Warm(target="active"),
         KeepWarm(),
         Verify(entries=100),

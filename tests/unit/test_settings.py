@@ -14,12 +14,12 @@ import pytest
 from pydantic import BaseModel
 from redis.asyncio.connection import Connection, parse_url
 
-from jobs.contracts import Lane
-from jobs.errors import SettingsError
-from jobs.settings import Settings, load_settings
-from jobs.stoker import Stoker
-from worker.check import check
-from worker.settings import WorkerSettings
+from stoker.errors import SettingsError
+from stoker.jobs import Lane
+from stoker.settings import Settings, load_settings
+from stoker.stoker import Stoker
+from stoker.worker.check import check
+from stoker.worker.settings import WorkerSettings
 
 SHIPPED = Path(__file__).parents[2] / "settings.toml"
 OWN_NAMES = ("REDIS_URL", "CACHE_REDIS_URL", "DATABASE_URL", "CACHE_DEFAULT_TTL", "ENABLE_BACKGROUND_WARMING")

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.errors import CacheUnavailable
-from worker.sweeper import Sweeper
+from stoker.errors import CacheUnavailable
+from stoker.worker.sweeper import Sweeper
 
 OFTEN = timedelta(milliseconds=1)
 
@@ -41,7 +41,7 @@ async def sweep(outbox: Outbox, every: timedelta = OFTEN) -> None:
 
 
 async def test_an_outage_is_said_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="worker.sweeper")
+    caplog.set_level(logging.INFO, logger="stoker.worker.sweeper")
     await sweep(Outbox(failures=3, calls=6))
     assert [record.getMessage() for record in caplog.records] == ["sweeper.waits", "sweeper.resumes"]
 

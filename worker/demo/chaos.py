@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jobs import Domain, Stoker
-from jobs.projects import domain
-from jobs.projects.cached import CachedProjectService
-from jobs.projects.inputs import NewInteraction, NewPredicate, PredicateChanges, ProjectChanges
-from jobs.projects.scopes import Role
-from jobs.projects.writes import Result
-from worker.chaos import Change, Probe, Revocation
+from jobs import domain
+from jobs.cached import CachedProjectService
+from jobs.inputs import NewInteraction, NewPredicate, PredicateChanges, ProjectChanges
+from jobs.scopes import Role
+from jobs.writes import Result
+from stoker import Domain, Stoker
+from stoker.chaos import Change, Probe, Revocation
 
 USERS = 12
 PROJECTS_PROBED = 20
@@ -36,7 +36,7 @@ _PREDICATE = text("SELECT id FROM predicate_devices WHERE project_id = :project 
 class ProjectsWorkload:
     """Edits of projects and of what is in them, members who come and go; every view is read."""
 
-    domain = "jobs.projects"
+    domain = "jobs"
 
     def __init__(self) -> None:
         self._projects: list[tuple[int, int]] = []

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import Lane, Stoker, StokerError
-from jobs.domain import load_domain
+from stoker import Lane, Stoker, StokerError
+from stoker.domain import load_domain
+from stoker.embedded import Urls
+from stoker.worker.settings import WorkerSettings
 from worker.demo import processes, verify
 from worker.demo.client import HttpClient
 from worker.demo.driver import Driver
@@ -24,10 +26,8 @@ from worker.demo.stage import Stage, first_line, folder_and_servers, settings_of
 from worker.demo.tally import Tally
 from worker.demo.traffic import Traffic
 from worker.demo.world import read_world
-from worker.embedded import Urls
-from worker.settings import WorkerSettings
 
-DOMAIN = "jobs.projects"
+DOMAIN = "jobs"
 GOOD, BAD, INTERRUPTED = 0, 1, 130
 WEBAPP_ARGUMENTS = ("--host", "127.0.0.1", "--port", "0", "--no-access-log", "--timeout-keep-alive", "75")
 

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from jobs.errors import StokerError
-from worker.embedded.process import LAUNCHER, last_lines
+from stoker.embedded.process import LAUNCHER, last_lines
+from stoker.errors import StokerError
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0

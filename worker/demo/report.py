@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import text
 
-from jobs import Stoker
-from jobs.cache.verdicts import Verdict, verified
-from jobs.connections import database_errors
+from stoker import Stoker
+from stoker.cache.verdicts import Verdict, verified
+from stoker.operations import figures
+from stoker.postgres import database_errors
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
 from worker.demo.tally import Tally, percentile
-from worker.operations import figures
 
 FLOORS = {"reads": 2000, "writes": 100, "entries_verified": 200, "forbidden_reads_attempted": 100}
 """What a run must have done to prove anything. Absolute: a short run misses them."""
@@ -27,10 +27,10 @@ SELECT count(*),
        count(settled_at),
        percentile_disc(0.5) WITHIN GROUP (ORDER BY settled_at - recorded_at),
        percentile_disc(0.99) WITHIN GROUP (ORDER BY settled_at - recorded_at)
-  FROM cache_events
+  FROM stoker.cache_events
 """)
 _SLOTS = text(
-    "SELECT task, count(*) AS count FROM schedule_slots WHERE state = 'done' GROUP BY task ORDER BY task"
+    "SELECT task, count(*) AS count FROM stoker.schedule_slots WHERE state = 'done' GROUP BY task ORDER BY task"
 )
 
 DRAIN_S = 2.0

@@ -23,16 +23,15 @@ from redis.exceptions import RedisError
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import Domain
-from jobs.connections import database_errors, engine_of
-from jobs.errors import StokerError
-from jobs.settings import load_settings, require
-from worker import embedded
+from stoker import Domain, embedded
+from stoker.embedded import Urls
+from stoker.errors import StokerError
+from stoker.migrate import migrate
+from stoker.postgres import database_errors, engine_of
+from stoker.settings import load_settings, require
+from stoker.worker.settings import ScheduleSettings, WorkerSettings
 from worker.demo.options import DemoOptions
 from worker.demo.screen import Screen
-from worker.embedded import Urls
-from worker.migrate import migrate
-from worker.settings import ScheduleSettings, WorkerSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 
-from jobs import Lane, Stoker
+from stoker import Lane, Stoker
+from stoker.operations import figures
 from worker.demo.driver import OK, Driver
 from worker.demo.reads import PROJECT_VIEWS, Read
 from worker.demo.world import World
-from worker.operations import figures
 
 QUIET_WITHIN_S = 20.0
 LOOK_S = 0.05

@@ -16,7 +16,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse
 
-from jobs import (
+from stoker import (
     BadRequest,
     CommittedNotApplied,
     Forbidden,

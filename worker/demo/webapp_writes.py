@@ -12,9 +12,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
 
-from jobs import Applied, Receipt, Unavailable
-from jobs.projects.cached import CachedProjectService
-from jobs.projects.inputs import (
+from jobs.cached import CachedProjectService
+from jobs.inputs import (
     ClassificationChanges,
     NewClassification,
     NewDocument,
@@ -24,8 +23,9 @@ from jobs.projects.inputs import (
     PredicateChanges,
     ProjectChanges,
 )
-from jobs.projects.scopes import Role
-from jobs.projects.writes import Result
+from jobs.scopes import Role
+from jobs.writes import Result
+from stoker import Applied, Receipt, Unavailable
 
 router = APIRouter()
 Answer = dict[str, object]

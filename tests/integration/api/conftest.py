@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from jobs.stoker import Stoker
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.callers import OPERATOR, OSCAR, VIEWER
 from tests.integration.api.library import served
 from tests.place import Place
-from worker.settings import WorkerSettings
 
 
 def sha256(token: str) -> str:

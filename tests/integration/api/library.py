@@ -10,12 +10,12 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs.cache.view import Access, EntryKey, Scope, ScopeKind, View
-from jobs.domain import Domain, WarmPlan
-from jobs.stoker import Stoker
-from jobs.tables import audit_log
+from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
+from stoker.domain import Domain, WarmPlan
+from stoker.stoker import Stoker
+from stoker.tables import audit_log
+from stoker.worker.settings import WorkerSettings
 from tests.callers import client
-from worker.settings import WorkerSettings
 
 
 async def load(_: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:

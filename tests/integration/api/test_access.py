@@ -5,11 +5,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from jobs.settings import load_settings
+from stoker.api import create_app
+from stoker.settings import load_settings
+from stoker.worker.settings import WorkerSettings
 from tests.callers import OPERATOR, VIEWER
 from tests.integration.api.library import audited, served
-from worker.api import create_app
-from worker.settings import WorkerSettings
 
 ACTIONS = ["/api/cache/invalidate", "/api/cache/warm"]
 LOOKS = ["/api/cache/stats", "/api/cache/health", "/api/jobs/queues", "/api/jobs/dead", "/metrics"]

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from jobs.contracts import Lane
-from jobs.progress import JobState, Progress
-from jobs.stoker import Stoker
-from jobs.tables import cache_events
-from jobs.tasks import relay
+from stoker.handlers import relay
+from stoker.jobs import Lane
+from stoker.queue.progress import JobState, Progress
+from stoker.stoker import Stoker
+from stoker.tables import cache_events
+from stoker.worker.engine import depth
 from tests.integration.api.library import audited
-from worker.engine import depth
 
 
 async def test_an_invalidation_is_recorded_followed_and_applied(

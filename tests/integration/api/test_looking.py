@@ -9,12 +9,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from jobs.settings import load_settings
-from jobs.stoker import Stoker
+from stoker.embedded import Urls
+from stoker.settings import load_settings
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.callers import OPERATOR
 from tests.integration.api.library import served
-from worker.embedded import Urls
-from worker.settings import WorkerSettings
 
 NOWHERE = "redis://127.0.0.1:1"
 
@@ -59,7 +59,7 @@ async def test_queues_and_dead_jobs_are_listed_without_payloads(
     async with stoker.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
+                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
                 " SELECT 'job' || n, 'warm', 'warm.v1', '{\"secret\": 1}', 'failed', 'boom', 'f', 5"
                 " FROM generate_series(1, 3) n"
             )

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from jobs.stoker import Stoker
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.callers import OPERATOR, TOKENS, client
 from tests.notes import Notes
 from tests.place import Place
-from worker.settings import WorkerSettings
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from jobs.contracts import Refresh, Warm
-from jobs.stoker import Stoker
+from stoker.history.job_rows import JobHistory
+from stoker.jobs import Refresh, Warm
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.callers import OPERATOR, VIEWER, client
 from tests.integration.test_history import row
-from worker.history.job_rows import JobHistory
-from worker.settings import WorkerSettings
 
 
 async def test_viewers_see_no_arguments_and_no_tracebacks(stoker: Stoker, settings: WorkerSettings) -> None:
@@ -23,7 +23,7 @@ async def test_viewers_see_no_arguments_and_no_tracebacks(stoker: Stoker, settin
     async with stoker.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO dead_jobs (job_id, lane, kind, payload, reason, error, traceback, fingerprint,"
+                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, traceback, fingerprint,"
                 " attempts) VALUES ('j1', 'warm', 'warm.v1', '{\"secret\": \"value\"}', 'failed', 'boom',"
                 " 'secret trace', 'abc', 1)"
             )
@@ -113,14 +113,14 @@ async def test_everything_is_answered_quickly_on_a_hundred_thousand_jobs(
     async with crowded.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO dead_jobs (job_id, lane, kind, payload, reason, error, traceback, fingerprint,"
+                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, traceback, fingerprint,"
                 " attempts) SELECT 'dead' || n, 'warm', 'warm.v1', '{}', 'failed', 'boom', repeat('x', 500),"
                 " md5((n % 30)::text), 1 FROM generate_series(1, 100000) n"
             )
         )
         await connection.execute(
             text(
-                "INSERT INTO job_history (job_id, lane, kind, outcome, failed, attempt, error, waited_s,"
+                "INSERT INTO stoker.job_history (job_id, lane, kind, outcome, failed, attempt, error, waited_s,"
                 " ran_s, worker) SELECT 'j' || n, 'warm', 'warm.v1', 'dead', true, 1, 'boom', 0, 0, 'w'"
                 " FROM generate_series(1, 50000) n"
             )

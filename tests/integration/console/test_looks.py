@@ -11,27 +11,29 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from jobs.domain import Invalidation
-from jobs.outbox.record import InvalidationRequested
-from jobs.stoker import Stoker
-from jobs.tasks import relay
+from stoker.cli.web import listening
+from stoker.console.live import MOST_OF_ONE, Live
+from stoker.domain import Invalidation
+from stoker.handlers import relay
+from stoker.history.charts import Length, charts
+from stoker.history.job_rows import JobHistory
+from stoker.outbox.record import InvalidationRequested
+from stoker.stoker import Stoker
+from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.runner import Schedule
+from stoker.worker.schedule.tasks import Task, tasks
+from stoker.worker.settings import ApiSettings, WorkerSettings
 from tests.integration.test_history import row
 from tests.notes import SCHEMA, note
-from worker.cli.web import listening
-from worker.console.live import MOST_OF_ONE, Live
-from worker.history.charts import Length, charts
-from worker.history.job_rows import JobHistory
-from worker.schedule.ledger import Ledger
-from worker.schedule.runner import Schedule
-from worker.schedule.tasks import Task, tasks
-from worker.settings import ApiSettings, WorkerSettings
 
 
 async def test_the_overview_says_what_is_wrong_in_words(operator: httpx.AsyncClient, stoker: Stoker) -> None:
     async with stoker.session() as session, session.begin():
         stoker.record(session, InvalidationRequested.of([Invalidation(note(7))]))
     async with stoker.engine.begin() as connection:
-        await connection.execute(text("UPDATE cache_events SET recorded_at = now() - interval '2 minutes'"))
+        await connection.execute(
+            text("UPDATE stoker.cache_events SET recorded_at = now() - interval '2 minutes'")
+        )
     found = (await operator.get("/api/overview")).json()
     assert found["verdict"] == "wrong"
     says = " ".join(concern["says"] for concern in found["concerns"])
@@ -185,7 +187,7 @@ async def test_charts_are_aligned_and_leave_gaps_where_nothing_was_kept(stoker: 
     async with stoker.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO figure_history SELECT 60, date_trunc('minute', CAST(:now AS timestamptz))"
+                "INSERT INTO stoker.figure_history SELECT 60, date_trunc('minute', CAST(:now AS timestamptz))"
                 " - n * interval '1 minute', series, series LIKE '%ready', value"
                 " FROM generate_series(0, 2) n, (VALUES ('view:detail:hits', 90),"
                 " ('view:detail:miss_cold', 10), ('lane:warm:done', 5), ('lane:warm:ready', 4),"

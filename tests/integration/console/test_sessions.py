@@ -8,11 +8,11 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from jobs.errors import SettingsError
-from jobs.settings import load_settings
-from jobs.stoker import Stoker
+from stoker.errors import SettingsError
+from stoker.settings import load_settings
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
 from tests.callers import FROM_PAGE, HOST, OPERATOR, OSCAR, VIEWER, client, sign_in
-from worker.settings import WorkerSettings
 
 
 async def test_a_session_looks_and_acts_as_its_token(stoker: Stoker, settings: WorkerSettings) -> None:
@@ -102,7 +102,7 @@ async def test_a_dump_of_the_database_forges_no_session(stoker: Stoker, settings
         await sign_in(page, OPERATOR)
         (value,) = page.cookies.values()
         async with stoker.engine.connect() as connection:
-            assert await connection.scalar(text("SELECT count(*) FROM console_key")) == 0
+            assert await connection.scalar(text("SELECT count(*) FROM stoker.console_key")) == 0
         await stoker.queue.redis.delete(f"{stoker.queue.settings.prefix}:console_key")
     async with client(stoker, settings) as later:  # another process: this one has kept the key for a minute
         cookie = {"Cookie": f"stoker_{stoker.installation}={value}"}

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import psycopg
 from sqlalchemy import make_url
 
-from worker import embedded
-from worker.embedded.identity import Identity
-from worker.embedded.process import LAUNCHER, Identified, wait_until
+from stoker import embedded
+from stoker.embedded.identity import Identity
+from stoker.embedded.process import LAUNCHER, Identified, wait_until
 
 DEADLINE_S = 90.0
 
@@ -26,7 +26,7 @@ OWNER = """
 import json, os, sys
 from dataclasses import asdict
 from pathlib import Path
-from worker import embedded
+from stoker import embedded
 running = embedded.start(Path(sys.argv[1]), durable=False)
 pids = [running.queue.pid, running.cache.pid, running.postgres.pid]
 print(json.dumps({"urls": asdict(running.urls), "pids": pids, "uid": os.geteuid()}), flush=True)

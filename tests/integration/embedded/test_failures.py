@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from stoker import embedded
+from stoker.embedded import binaries, servers
+from stoker.embedded.folder import Ownership, Places, State
+from stoker.embedded.process import Identified
 from tests.integration.embedded.folders import sql
-from worker import embedded
-from worker.embedded import binaries, servers
-from worker.embedded.folder import Ownership, Places, State
-from worker.embedded.process import Identified
 
 
 def test_a_folder_held_without_servers_names_the_process(

@@ -12,12 +12,12 @@ from shutil import rmtree
 
 import pytest
 
+from stoker import embedded
+from stoker.embedded import identity
+from stoker.embedded.folder import Places
+from stoker.embedded.identity import Identity
+from stoker.embedded.process import Identified
 from tests.integration.embedded.folders import launcher_as, owner_of, sql
-from worker import embedded
-from worker.embedded import identity
-from worker.embedded.folder import Places
-from worker.embedded.identity import Identity
-from worker.embedded.process import Identified
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -86,7 +86,7 @@ def test_a_normal_user_runs_the_servers(tmp_path: Path) -> None:
 
 @needs_root
 def test_a_user_without_any_right_to_this_checkout_runs_the_servers() -> None:
-    if not identity.can_run([sys.executable, "-c", "import worker.embedded"], Identity.NOBODY):
+    if not identity.can_run([sys.executable, "-c", "import stoker.embedded"], Identity.NOBODY):
         pytest.skip("`nobody` cannot read this Python or this checkout")
     folder = Path(tempfile.mkdtemp(prefix="stoker-test-"))  # pytest's own is closed to others
     os.chown(folder, identity.UNPRIVILEGED, identity.UNPRIVILEGED)

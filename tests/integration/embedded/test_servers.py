@@ -16,8 +16,8 @@ from redis import Redis
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from stoker import embedded
 from tests.integration.embedded.folders import libpq, sql
-from worker import embedded
 
 
 @pytest.fixture(scope="module")

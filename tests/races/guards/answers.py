@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from pydantic_core import from_json
 
-import jobs.cache.batch
-import jobs.cache.rights
-import jobs.tasks.verify
-from jobs.cache.accounting import Accounting
-from jobs.cache.client import BUSY_CALLS, Answer, CacheClient
-from jobs.cache.keys import KeySpace
-from jobs.cache.primary import PrimaryConnection
-from jobs.cache.reading import Content
-from jobs.cache.store import Found
+import stoker.cache.batch
+import stoker.cache.rights
+import stoker.handlers.verify
+from stoker.cache.accounting import Accounting
+from stoker.cache.client import BUSY_CALLS, Answer, CacheClient
+from stoker.cache.keys import KeySpace
+from stoker.cache.primary import PrimaryConnection
+from stoker.cache.reading import Content
+from stoker.cache.store import Found
 from tests.races.guards.away import Patch, Removal, Unheard, both, replaced
 
 
@@ -47,7 +47,7 @@ def _equal_unpacked(found: Found, body: bytes | None) -> bool:
 
 
 GUARDS: Mapping[str, Removal] = {
-    "outages told from errors of one entry": replaced(jobs.cache.batch, "CacheUnavailable", Unheard),
+    "outages told from errors of one entry": replaced(stoker.cache.batch, "CacheUnavailable", Unheard),
     "nobody waiting for another connection": both(
         replaced(CacheClient, "_free", _free_or_another),
         replaced(CacheClient, "_connect", CacheClient._open_one),
@@ -57,6 +57,6 @@ GUARDS: Mapping[str, Removal] = {
         replaced(Answer, "all", lambda self: self.replies),
     ),
     "refused counts kept": _refused_forgotten,
-    "forged rights looked up in SQL": replaced(jobs.cache.rights, "_role_named", _role_unpacked),
-    "forged entries being stale": replaced(jobs.tasks.verify, "_equal", _equal_unpacked),
+    "forged rights looked up in SQL": replaced(stoker.cache.rights, "_role_named", _role_unpacked),
+    "forged entries being stale": replaced(stoker.handlers.verify, "_equal", _equal_unpacked),
 }

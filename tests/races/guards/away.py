@@ -10,8 +10,8 @@ from hashlib import sha1
 
 import pytest
 
-from jobs.cache.client import Script
-from jobs.queue.script import Script as QueueScript
+from stoker.cache.client import Script
+from stoker.queue.script import Script as QueueScript
 
 Patch = pytest.MonkeyPatch
 Removal = Callable[[Patch], None]

@@ -12,29 +12,29 @@ from sqlalchemy import Connection, NullPool, create_engine, event, func, insert,
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-import jobs.cache.breaker
-import jobs.cache.store
-import jobs.outbox.pending
-import jobs.outbox.receipt
-import jobs.outbox.scopes
-import jobs.stoker
-import jobs.tasks.relay
-from jobs import Event, Invalidation, Refresh, Rule, Scope, Stoker
-from jobs.cache.breaker import Breaker, Unsettled
-from jobs.cache.catalog import Catalog
-from jobs.cache.store import Store
-from jobs.contracts import Invalidate
-from jobs.errors import CacheUnavailable
-from jobs.outbox import rows
-from jobs.outbox.pending import Pending, Recorded
-from jobs.outbox.record import Outbox
-from jobs.outbox.rows import Alike
-from jobs.outbox.scopes import encode, read
-from jobs.settings import ChangesSettings
-from jobs.tables import cache_events
-from jobs.tasks.relay import Batch, fold
+import stoker.cache.breaker
+import stoker.cache.store
+import stoker.handlers.relay
+import stoker.outbox.pending
+import stoker.outbox.receipt
+import stoker.outbox.scopes
+import stoker.stoker
+from stoker import Event, Invalidation, Refresh, Rule, Scope, Stoker
+from stoker.cache.breaker import Breaker, Unsettled
+from stoker.cache.catalog import Catalog
+from stoker.cache.store import Store
+from stoker.errors import CacheUnavailable
+from stoker.handlers.relay import Batch, fold
+from stoker.jobs import Invalidate
+from stoker.outbox import rows
+from stoker.outbox.pending import Pending, Recorded
+from stoker.outbox.record import Outbox
+from stoker.outbox.rows import Alike
+from stoker.outbox.scopes import encode, read
+from stoker.settings import ChangesSettings
+from stoker.tables import cache_events
+from stoker.worker.sweeper import Sweeper
 from tests.races.guards.away import Patch, Removal, replaced
-from worker.sweeper import Sweeper
 
 
 def _recorded_at_once(self: Outbox, _session: AsyncSession | Session, what: Event) -> None:
@@ -134,7 +134,7 @@ async def _settled_first(stoker: Stoker) -> Batch:
         folded = await fold(connection, stoker.domain, claimed)
         ids = [one for same in claimed for one in same.ids]
         await rows.settle(connection, ids)
-    await jobs.tasks.relay.unlink(stoker, folded.invalidations)
+    await stoker.handlers.relay.unlink(stoker, folded.invalidations)
     return Batch(len(ids), len(ids), folded.invalidations)
 
 
@@ -171,7 +171,7 @@ async def _all_unsettled(engine: AsyncEngine) -> Unsettled:
     async with engine.connect() as connection:
         found = await connection.execute(
             text(
-                "SELECT clock_timestamp(), (SELECT min(recorded_at) FROM cache_events"
+                "SELECT clock_timestamp(), (SELECT min(recorded_at) FROM stoker.cache_events"
                 " WHERE settled_at IS NULL)"
             )
         )
@@ -197,7 +197,7 @@ async def _oldest_by_the_clock(engine: AsyncEngine) -> Unsettled:
     async with engine.connect() as connection:
         found = await connection.execute(
             text(
-                "SELECT clock_timestamp(), (SELECT min(recorded_at) FROM cache_events"
+                "SELECT clock_timestamp(), (SELECT min(recorded_at) FROM stoker.cache_events"
                 " WHERE settled_at IS NULL AND attempts = 0)"
             )
         )
@@ -225,37 +225,39 @@ GUARDS: Mapping[str, Removal] = {
     "rows claimed, not passed by a cursor": _cursor,
     "locked rows skipped": _claim_without("SKIP LOCKED"),
     "idle transactions ended": _frozen_for_ever,
-    "settling last": replaced(jobs.tasks.relay, "apply_batch", _settled_first),
+    "settling last": replaced(stoker.handlers.relay, "apply_batch", _settled_first),
     "a new event being due whatever the clock says": _claim_without("attempts = 0", "false"),
     "backoffs that end though the clock went back": _claim_without(
         "OR due_at > clock_timestamp() + CAST(:longest_backoff AS interval)"
     ),
-    "events of the future counting as old": replaced(jobs.stoker, "unsettled", _oldest_by_the_clock),
+    "events of the future counting as old": replaced(stoker.stoker, "unsettled", _oldest_by_the_clock),
     "errors that can be stored": replaced(rows, "_storable", str),
-    "texts of errors as errors": replaced(jobs.tasks.relay, "_said", str),
-    "answers of rules checked": replaced(jobs.tasks.relay, "_checked", list),
-    "events of which nothing was applied": replaced(jobs.stoker, "unsettled", _oldest_by_the_clock),
-    "additions of newer releases passed over": replaced(jobs.outbox.scopes, "_decode", _exactly_as_here),
-    "loops that go on": replaced(jobs.cache.breaker, "repeat", _until_it_fails),
-    "failing events alone": replaced(jobs.tasks.relay, "_audience", _all_or_nothing),
-    "the audience of the moment": replaced(jobs.tasks.relay, "_audience", _no_audience),
-    "the recorded audience": replaced(jobs.tasks.relay, "read", _scopes_of_notes),
-    "refreshes as best effort": replaced(jobs.tasks.relay, "refresh_hot", _refreshed_or_failed),
-    "receipts that look": replaced(jobs.outbox.receipt, "is_settled", _always_settled),
+    "texts of errors as errors": replaced(stoker.handlers.relay, "_said", str),
+    "answers of rules checked": replaced(stoker.handlers.relay, "_checked", list),
+    "events of which nothing was applied": replaced(stoker.stoker, "unsettled", _oldest_by_the_clock),
+    "additions of newer releases passed over": replaced(stoker.outbox.scopes, "_decode", _exactly_as_here),
+    "loops that go on": replaced(stoker.cache.breaker, "repeat", _until_it_fails),
+    "failing events alone": replaced(stoker.handlers.relay, "_audience", _all_or_nothing),
+    "the audience of the moment": replaced(stoker.handlers.relay, "_audience", _no_audience),
+    "the recorded audience": replaced(stoker.handlers.relay, "read", _scopes_of_notes),
+    "refreshes as best effort": replaced(stoker.handlers.relay, "refresh_hot", _refreshed_or_failed),
+    "receipts that look": replaced(stoker.outbox.receipt, "is_settled", _always_settled),
     "ringing at the outermost commit": replaced(Session, "in_nested_transaction", lambda _: False),
     "closing on what SQL says": replaced(Breaker, "_close_when_settled", _close_when_it_answers),
-    "failing events not counting as a dead worker": replaced(jobs.stoker, "unsettled", _all_unsettled),
-    "a rule's timeout being its own fault": replaced(jobs.tasks.relay, "was_canceled", lambda _: False),
+    "failing events not counting as a dead worker": replaced(stoker.stoker, "unsettled", _all_unsettled),
+    "a rule's timeout being its own fault": replaced(stoker.handlers.relay, "was_canceled", lambda _: False),
     "asking what became of a commit": replaced(Pending, "begin_commit", lambda _: None),
     "what a savepoint took away written again": replaced(Recorded, "unwrite", lambda _: None),
     "rows flushed where the commit has begun": replaced(
-        jobs.outbox.pending, "_must_be_flushed", lambda session: not session.in_transaction()
+        stoker.outbox.pending, "_must_be_flushed", lambda session: not session.in_transaction()
     ),
-    "rows flushed until the commit has ended": replaced(jobs.outbox.pending, "_is_outermost", lambda _: True),
+    "rows flushed until the commit has ended": replaced(
+        stoker.outbox.pending, "_is_outermost", lambda _: True
+    ),
     "the session's own choice of a connection asked for": replaced(
-        jobs.outbox.pending, "_must_be_flushed", lambda session: isinstance(session.bind, Connection)
+        stoker.outbox.pending, "_must_be_flushed", lambda session: isinstance(session.bind, Connection)
     ),
-    "outer transactions noticed": replaced(jobs.outbox.pending, "joins_another", lambda _: False),
-    "unlinks in groups": replaced(jobs.cache.store, "CHUNKS_PER_CALL", 10**9),
+    "outer transactions noticed": replaced(stoker.outbox.pending, "joins_another", lambda _: False),
+    "unlinks in groups": replaced(stoker.cache.store, "CHUNKS_PER_CALL", 10**9),
     "the age of the oldest event": replaced(Unsettled, "oldest_age_s", 0.0),
 }

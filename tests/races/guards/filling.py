@@ -11,16 +11,16 @@ from pydantic import SecretStr
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-import jobs.cache.fill
-import jobs.cache.loads
-import jobs.stoker
-from jobs import EntryKey, Stoker, View, connections
-from jobs.cache.fill import Filled, Filler
-from jobs.cache.keys import EntryNames
-from jobs.cache.loads import Loaded, Loads
-from jobs.cache.reading import Content
-from jobs.cache.store import Claim
-from jobs.settings import Settings
+import stoker.cache.fill
+import stoker.cache.loads
+import stoker.stoker
+from stoker import EntryKey, Stoker, View, connections
+from stoker.cache.fill import Filled, Filler
+from stoker.cache.keys import EntryNames
+from stoker.cache.loads import Loaded, Loads
+from stoker.cache.reading import Content
+from stoker.cache.store import Claim
+from stoker.settings import Settings
 from tests.races.guards.away import Patch, Removal, replaced
 
 
@@ -71,7 +71,7 @@ def _negative_entries(patch: Patch) -> None:
 def _uncapped(patch: Patch) -> None:
     semaphore = asyncio.Semaphore
     patch.setattr(
-        jobs.cache.loads,
+        stoker.cache.loads,
         "asyncio",
         SimpleNamespace(**{**vars(asyncio), "Semaphore": lambda _: semaphore(999)}),
     )
@@ -108,7 +108,7 @@ def _loaders_on_a_replica(patch: Patch) -> None:
     def replica_engine(settings: Settings) -> AsyncEngine:
         return engine(settings.model_copy(update={"database_url": SecretStr(REPLICA)}))
 
-    patch.setattr(jobs.stoker, "loader_engine", replica_engine)
+    patch.setattr(stoker.stoker, "loader_engine", replica_engine)
 
 
 GUARDS: Mapping[str, Removal] = {
@@ -119,11 +119,13 @@ GUARDS: Mapping[str, Removal] = {
     "flights joined only under one's own stamp": replaced(Filler, "_join", _join_by_entry),
     "no load joined that has begun": replaced(Loads, "_load_waiting", _joined_to_the_end),
     "detached loads": replaced(
-        jobs.cache.fill, "asyncio", SimpleNamespace(**{**vars(asyncio), "shield": lambda flight: flight})
+        stoker.cache.fill, "asyncio", SimpleNamespace(**{**vars(asyncio), "shield": lambda flight: flight})
     ),
     "nothing kept of what does not exist": _negative_entries,
     "the cap on loads": _uncapped,
     "leases given back by who goes away": replaced(Filler, "_claims", _begun_in_the_request),
     "leases of a whole batch given back": _one_view_after_another,
-    "jitter": replaced(jobs.cache.fill, "random", SimpleNamespace(**{**vars(random), "random": lambda: 0.0})),
+    "jitter": replaced(
+        stoker.cache.fill, "random", SimpleNamespace(**{**vars(random), "random": lambda: 0.0})
+    ),
 }

@@ -9,19 +9,19 @@ from typing import Any
 
 from sqlalchemy import text
 
-import jobs.tasks.run
-import worker.schedule.ledger
-from jobs.contracts import Contract, Lane, Outcome, Refresh
-from jobs.enqueue import ENQUEUE
-from jobs.errors import Defer
-from jobs.tasks.context import TaskContext
-from jobs.tasks.refresh import refresh
+import stoker.handlers.run
+import stoker.worker.schedule.ledger
+from stoker.errors import Defer
+from stoker.handlers.context import JobContext
+from stoker.handlers.refresh import refresh
+from stoker.jobs import Job, Lane, Outcome, Refresh
+from stoker.queue.enqueue import ENQUEUE
+from stoker.worker.engine import verdict
+from stoker.worker.engine.claims import CLAIM, Claim, Ending
+from stoker.worker.engine.lane import LaneWorker
+from stoker.worker.engine.verdict import ClaimedJob, Verdict
+from stoker.worker.schedule.ledger import Ledger
 from tests.races.guards.away import Patch, Removal, both, queue_script, replaced
-from worker.engine import verdict
-from worker.engine.claims import CLAIM, Claim, Ending
-from worker.engine.lane import LaneWorker
-from worker.engine.verdict import Job, Verdict
-from worker.schedule.ledger import Ledger
 
 LOOK = "if digest ~= '' then waiting, due = waiting_job(queue, digest) end"
 AS_AN_ID = """
@@ -35,7 +35,7 @@ ALWAYS = "if not id then return nil end if id then return id, 0 end"
 OUTLIVING = queue_script(ENQUEUE, WITH_ITS_JOB, ALWAYS)
 
 
-async def _overtaken_is_done(context: TaskContext, job: Refresh) -> Outcome:
+async def _overtaken_is_done(context: JobContext, job: Refresh) -> Outcome:
     try:
         return await refresh(context, job)
     except Defer:
@@ -43,7 +43,7 @@ async def _overtaken_is_done(context: TaskContext, job: Refresh) -> Outcome:
 
 
 def _refreshed_once(patch: Patch) -> None:
-    tasks: dict[Any, Any] = jobs.tasks.run.TASKS
+    tasks: dict[Any, Any] = stoker.handlers.run.HANDLERS
     patch.setitem(tasks, Refresh, _overtaken_is_done)
 
 
@@ -51,9 +51,9 @@ def _unknown_destroyed(patch: Patch) -> None:
     """What arq does with a job whose function it does not know."""
     read = verdict.read
 
-    def destroying(lane: Lane, claim: Claim, contracts: Mapping[str, type[Contract]]) -> Job | Verdict:
-        found = read(lane, claim, contracts)
-        if isinstance(found, Job) or found.outcome != "parked":
+    def destroying(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> ClaimedJob | Verdict:
+        found = read(lane, claim, job_types)
+        if isinstance(found, ClaimedJob) or found.outcome != "parked":
             return found
         return replace(found, finish=replace(found.finish, ending=Ending.REMOVE))
 
@@ -82,9 +82,9 @@ def _done_when_claimed(patch: Patch) -> None:
 
 def _claimed_for_ever(patch: Patch) -> None:
     guard = "state IN ('claimed', 'failed')"
-    source = worker.schedule.ledger.CLAIM.text
+    source = stoker.worker.schedule.ledger.CLAIM.text
     assert guard in source, f"claim_slot.sql has changed: no {guard!r}"
-    patch.setattr(worker.schedule.ledger, "CLAIM", text(source.replace(guard, "state IN ('failed')")))
+    patch.setattr(stoker.worker.schedule.ledger, "CLAIM", text(source.replace(guard, "state IN ('failed')")))
 
 
 GUARDS: Mapping[str, Removal] = {
@@ -97,7 +97,7 @@ GUARDS: Mapping[str, Removal] = {
         CLAIM, "if alone == '1' and taken_by_another(id, digest) then", "if false then"
     ),
     "overtaken refreshes deferred": _refreshed_once,
-    "unknown contracts parked": _unknown_destroyed,
+    "unknown job_types parked": _unknown_destroyed,
     "jobs about unknown views parked": replaced(verdict, "_is_for_another_release", lambda *_: False),
     "letters before the end in Redis": replaced(LaneWorker, "_carry_out", _out_of_redis_first),
     "slots claimed, then done": _done_when_claimed,

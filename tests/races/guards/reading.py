@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import jobs.cache.batch
-import jobs.cache.store
-from jobs import EntryKey, Forbidden, Reading, State
-from jobs.cache.batch import Answers
-from jobs.cache.breaker import Breaker
-from jobs.cache.catalog import Catalog
-from jobs.cache.connection import ServerRun
-from jobs.cache.envelope import decode
-from jobs.cache.fill import Filled
-from jobs.cache.keys import EntryNames
-from jobs.cache.look import Asked, Params
-from jobs.cache.near import Near
-from jobs.cache.plan import Plan
-from jobs.cache.question import Question
-from jobs.cache.read import Cache
-from jobs.cache.reading import Content, Miss
-from jobs.cache.rights import Rights
-from jobs.cache.store import Found, Store
-from jobs.cache.view import Access
+import stoker.cache.batch
+import stoker.cache.store
+from stoker import EntryKey, Forbidden, Reading, State
+from stoker.cache.batch import Answers
+from stoker.cache.breaker import Breaker
+from stoker.cache.catalog import Catalog
+from stoker.cache.connection import ServerRun
+from stoker.cache.envelope import decode
+from stoker.cache.fill import Filled
+from stoker.cache.keys import EntryNames
+from stoker.cache.look import Asked, Params
+from stoker.cache.near import Near
+from stoker.cache.plan import Plan
+from stoker.cache.question import Question
+from stoker.cache.read import Cache
+from stoker.cache.reading import Content, Miss
+from stoker.cache.rights import Rights
+from stoker.cache.store import Found, Store
+from stoker.cache.view import Access
 from tests.races.guards.away import Patch, Removal, both, replaced
 from tests.races.guards.server import COMPARED_BY_STORE
 
@@ -59,7 +59,7 @@ def judging(
             miss = Miss.EXPIRED
         return Found(envelope, content, miss, hard_holds or not hard, server)
 
-    return replaced(jobs.cache.store, "_judge", judge)
+    return replaced(stoker.cache.store, "_judge", judge)
 
 
 def _near_unasked(patch: Patch) -> None:
@@ -130,7 +130,7 @@ async def _incomplete_looked_at_again(cache: Cache, asked: Sequence[Asked], read
     await cache.filler.fill_ahead(sorted({key for look in looks for key in look.missing()}))
     filled = iter(await cache.look([look.plan for look in looks if look.missing()]))
     looks = [next(filled) if look.missing() else look for look in looks]
-    return await jobs.cache.batch._answers(cache.conclude(look, reader) for look in looks)
+    return await stoker.cache.batch._answers(cache.conclude(look, reader) for look in looks)
 
 
 async def _all_as_they_came(_: Cache, _asked: object, answers: Answers, _reader: object) -> Answers:
@@ -164,10 +164,10 @@ GUARDS: Mapping[str, Removal] = {
     "access checked on every read": replaced(Cache, "_guard", lambda *_: None),
     "access checked after a wait": replaced(Cache, "_after_miss", _unchecked_after_miss),
     "access looked at again when all of a batch is built": replaced(
-        jobs.cache.batch, "_permitted_still", _all_as_they_came
+        stoker.cache.batch, "_permitted_still", _all_as_they_came
     ),
     "access looked at again after a batch has waited": replaced(
-        jobs.cache.batch, "_through_cache", _incomplete_looked_at_again
+        stoker.cache.batch, "_through_cache", _incomplete_looked_at_again
     ),
     "access checked before a stale answer": replaced(Cache, "_stale", _unchecked_stale),
     "access checked after SQL": replaced(Cache, "_from_sql", _checked_before_sql),

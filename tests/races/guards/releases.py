@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pydantic_core import from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import jobs.tasks.relay
-from jobs import Domain, EntryKey, Invalidation, Scope
-from jobs.cache.catalog import Catalog
-from jobs.cache.keys import EntryNames, KeySpace
-from jobs.outbox.rows import Alike
-from jobs.tasks.relay import Folded, fold
+import stoker.handlers.relay
+from stoker import Domain, EntryKey, Invalidation, Scope
+from stoker.cache.catalog import Catalog
+from stoker.cache.keys import EntryNames, KeySpace
+from stoker.handlers.relay import Folded, fold
+from stoker.outbox.rows import Alike
 from tests.races.guards.away import Patch, Removal, replaced
 
 
@@ -39,7 +39,9 @@ def _versioned_stamps(patch: Patch) -> None:
 
 
 GUARDS: Mapping[str, Removal] = {
-    "unknown kinds applied from their scopes": replaced(jobs.tasks.relay, "fold", _known_kinds_only),
-    "every view meaning those of this release too": replaced(jobs.tasks.relay, "read", _views_as_written),
+    "unknown kinds applied from their scopes": replaced(stoker.handlers.relay, "fold", _known_kinds_only),
+    "every view meaning those of this release too": replaced(
+        stoker.handlers.relay, "read", _views_as_written
+    ),
     "stamps without a version": _versioned_stamps,
 }

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import jobs.cache.connection
-from jobs.cache import primary
-from jobs.cache.client import Answer, CacheClient
-from jobs.cache.connection import ServerRun, SharedConnection
-from jobs.cache.keys import EntryNames, KeySpace
-from jobs.cache.primary import PrimaryConnection
-from jobs.cache.store import Claim, Store
-from jobs.errors import CacheUnavailable
+import stoker.cache.connection
+from stoker.cache import primary
+from stoker.cache.client import Answer, CacheClient
+from stoker.cache.connection import ServerRun, SharedConnection
+from stoker.cache.keys import EntryNames, KeySpace
+from stoker.cache.primary import PrimaryConnection
+from stoker.cache.store import Claim, Store
+from stoker.errors import CacheUnavailable
 from tests.races.guards.away import Patch, Removal, replaced, script
 
 COMPARED_BY_STORE = script(
@@ -110,7 +110,7 @@ GUARDS: Mapping[str, Removal] = {
     "plain unlinks": replaced(Store, "unlink", _unlinked_by_script),
     "a full cache being a miss": _full_is_an_outage,
     "the replication in the run": replaced(primary, "_run_of", lambda run_id, _: run_id[:16]),
-    "refused writes ending the connection": replaced(jobs.cache.connection, "DEMOTED", ("-none",)),
+    "refused writes ending the connection": replaced(stoker.cache.connection, "DEMOTED", ("-none",)),
     "the primary asked again": replaced(PrimaryConnection, "sure", property(lambda self: not self.lost)),
     "the server's clock": _clock_of_the_node,
     "the installation in the prefix": _one_key_space,

@@ -12,24 +12,24 @@ from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import jobs.connections
-import jobs.outbox.receipt
-import jobs.projects.acknowledged
+import jobs.acknowledged
+import stoker.outbox.receipt
+import stoker.postgres
 from tests.races.guards.away import NEVER_S, Patch, Removal, Unheard, replaced
 
 
 def _statements_without_end(patch: Patch) -> None:
-    engine_of = jobs.connections.engine_of
+    engine_of = stoker.postgres.engine_of
 
     def made(url: str, *, connect_args: Mapping[str, Any], **options: Any) -> AsyncEngine:  # noqa: ANN401
         return engine_of(url, connect_args={**connect_args, "command_timeout": None}, **options)
 
-    patch.setattr(jobs.connections, "engine_of", made)
+    patch.setattr(stoker.postgres, "engine_of", made)
 
 
 def _asked_nothing(engine: AsyncEngine, question: str, _limit_s: float) -> None:
     """Whoever takes a connection begins with what they want; a loader has no other beginning."""
-    if question is not jobs.connections.PING:
+    if question is not stoker.postgres.PING:
         event.listen(
             engine.sync_engine,
             "checkout",
@@ -38,17 +38,17 @@ def _asked_nothing(engine: AsyncEngine, question: str, _limit_s: float) -> None:
 
 
 GUARDS: Mapping[str, Removal] = {
-    "pooled connections asked first": replaced(jobs.connections, "_ask_first", _asked_nothing),
+    "pooled connections asked first": replaced(stoker.postgres, "_ask_first", _asked_nothing),
     "no connection of a dead server's time trusted": replaced(
-        jobs.connections, "InvalidatePoolError", DisconnectionError
+        stoker.postgres, "InvalidatePoolError", DisconnectionError
     ),
-    "last words of a server heard": replaced(jobs.connections, "InternalClientError", Unheard),
+    "last words of a server heard": replaced(stoker.postgres, "InternalClientError", Unheard),
     "short questions that end": replaced(
-        jobs.connections,
+        stoker.postgres,
         "asyncio",
         SimpleNamespace(**{**vars(asyncio), "timeout": lambda _: nullcontext()}),
     ),
     "statements that end": _statements_without_end,
-    "receipts that end": replaced(jobs.outbox.receipt, "SILENCE_S", NEVER_S),
-    "applied here if nobody can tell": replaced(jobs.projects.acknowledged, "Unavailable", Unheard),
+    "receipts that end": replaced(stoker.outbox.receipt, "SILENCE_S", NEVER_S),
+    "applied here if nobody can tell": replaced(jobs.acknowledged, "Unavailable", Unheard),
 }

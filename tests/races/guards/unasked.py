@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from jobs import EntryKey
-from jobs.cache.connection import ServerRun
-from jobs.cache.near import Near
-from jobs.cache.plan import Plan
-from jobs.cache.read import Cache
-from jobs.cache.unasked import Unasked
+from stoker import EntryKey
+from stoker.cache.connection import ServerRun
+from stoker.cache.near import Near
+from stoker.cache.plan import Plan
+from stoker.cache.read import Cache
+from stoker.cache.unasked import Unasked
 from tests.races.guards.away import Patch, Removal, replaced
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
-import jobs.tasks.warm
-from jobs import Domain, EntryKey
-from jobs.cache.fill import Filler
-from jobs.tasks.context import TaskContext
-from jobs.tasks.warm import _failure, _fill
+import stoker.handlers.warm
+from stoker import Domain, EntryKey
+from stoker.cache.fill import Filler
+from stoker.handlers.context import JobContext
+from stoker.handlers.warm import _failure, _fill
 from tests.races.guards.away import Removal, replaced
 
 
@@ -19,7 +19,7 @@ async def _together(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, 
 
 
 async def _whatever_fails(
-    context: TaskContext, keys: Sequence[EntryKey], begin: int = 0
+    context: JobContext, keys: Sequence[EntryKey], begin: int = 0
 ) -> AsyncIterator[int]:
     with suppress(RuntimeError):
         async for done in _fill(context, keys, begin):
@@ -27,7 +27,7 @@ async def _whatever_fails(
 
 
 GUARDS: Mapping[str, Removal] = {
-    "what fails together built one by one": replaced(jobs.tasks.warm, "_build", _together),
-    "a warming of nothing failing": replaced(jobs.tasks.warm, "_fill", _whatever_fails),
+    "what fails together built one by one": replaced(stoker.handlers.warm, "_build", _together),
+    "a warming of nothing failing": replaced(stoker.handlers.warm, "_fill", _whatever_fails),
     "keys of other releases left to them": replaced(Domain, "takes", lambda *_: True),
 }

@@ -1,0 +1,51 @@
+"""The rows in the order in which they are measured: issue 2's first, then 3's, then 4's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from bench.figures import Figure
+from bench.ground import Bench
+from bench.rows import (
+    accounting,
+    burst,
+    bytes_,
+    change_applied,
+    console,
+    drain,
+    earlier_layer,
+    herd,
+    hit_body,
+    hit_bounded,
+    hit_decoded,
+    hit_near,
+    idle,
+    invalidate_flat,
+    invalidate_scan,
+    job_start,
+    memory,
+    record_cost,
+    warm,
+)
+
+Measure = Callable[[Bench], Awaitable[list[Figure]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement, the ids of the rows that it gives, and what it is in a sentence."""
+
+    ids: tuple[str, ...]
+    measure: Measure
+    about: str
+
+
+MODULES = (
+    *(hit_body, change_applied, burst),
+    *(hit_decoded, hit_near, hit_bounded, accounting),
+    *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
+    *(job_start, record_cost, drain, memory, idle),
+    console,
+)
+ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

@@ -1,0 +1,33 @@
+"""Taking a right away: not done before no cached byte can reach whom SQL refuses.
+
+The one exception to "the cache is never touched inside a request" (DESIGN.md section 4, RACES 39).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+
+from stoker import Applied, CacheUnavailable, CommittedNotApplied, Invalidation, Receipt, Stoker, Unavailable
+
+PATIENCE = timedelta(seconds=2)
+"""How long the worker is given to apply a removal. Shorter: more invalidations inside requests."""
+
+
+async def until_applied(stoker: Stoker, receipt: Receipt, invalidations: Iterable[Invalidation]) -> None:
+    """Wait for the worker; if it does not come in time, invalidate here.
+
+    Raises CommittedNotApplied if the cache does not answer either: the change is committed, the worker
+    applies it as soon as it can, and until then nobody may claim that it is in effect.
+    """
+    started = time.monotonic()
+    try:
+        if await receipt.applied(PATIENCE) is Applied.APPLIED:
+            return
+    except Unavailable:
+        pass  # whoever cannot tell counts as not applied: unlinking twice does no harm
+    try:
+        await stoker.invalidate_now(invalidations)
+    except CacheUnavailable as error:
+        raise CommittedNotApplied(receipt.event_id, time.monotonic() - started) from error

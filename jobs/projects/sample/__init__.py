@@ -1,5 +1,0 @@
-"""Plausible data of any size from a seed: for the demo, benchmarks and tests."""
-
-from jobs.projects.sample.load import is_empty, load
-
-__all__ = ["is_empty", "load"]

@@ -1,1 +1,0 @@
-"""What each contract does. Imported by the worker, never by a web app."""

@@ -1,0 +1,155 @@
+"""Writes inside a project: they change its dashboard and its export, and nothing that lists show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, delete, false, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.selectable import TypedReturnsRows
+
+from jobs.events import (
+    ClassificationAdded,
+    ClassificationRemoved,
+    ClassificationUpdated,
+    ContentsEvent,
+    DocumentAdded,
+    DocumentRemoved,
+    InteractionAdded,
+    InteractionRemoved,
+    PredicateAdded,
+    PredicateRemoved,
+    PredicateUpdated,
+)
+from jobs.inputs import (
+    Changes,
+    ClassificationChanges,
+    NewClassification,
+    NewDocument,
+    NewInteraction,
+    NewPredicate,
+    PredicateChanges,
+)
+from jobs.tables import (
+    agent_interactions,
+    device_classifications,
+    predicate_devices,
+    project_documents,
+)
+from jobs.writes.writer import BY_CONTENTS, Result, Writer, Written, next_revision
+from stoker import BadRequest, NotFound
+
+LARGEST_ID = 2**63 - 1
+EventType = type[ContentsEvent]
+
+
+class ContentWrites(Writer):
+    """Classifications, predicates, documents and interactions; owner and editors may write them."""
+
+    async def add_classification(self, actor: int, project_id: int, new: NewClassification) -> Result:
+        """Classify the device; the newest classification is current."""
+        return await self._add(
+            device_classifications, ClassificationAdded, actor, project_id, new.model_dump()
+        )
+
+    async def update_classification(
+        self, actor: int, project_id: int, classification_id: int, changes: ClassificationChanges
+    ) -> Result:
+        """Correct a classification."""
+        return await self._update(
+            device_classifications, ClassificationUpdated, actor, project_id, classification_id, changes
+        )
+
+    async def remove_classification(self, actor: int, project_id: int, classification_id: int) -> Result:
+        """Remove a classification; the one before it is current again."""
+        return await self._remove(
+            device_classifications, ClassificationRemoved, actor, project_id, classification_id
+        )
+
+    async def add_predicate(self, actor: int, project_id: int, new: NewPredicate) -> Result:
+        """Add a predicate device; raises BadRequest for a K-number that the project has already."""
+        return await self._add(predicate_devices, PredicateAdded, actor, project_id, new.model_dump())
+
+    async def update_predicate(
+        self, actor: int, project_id: int, predicate_id: int, changes: PredicateChanges
+    ) -> Result:
+        """Correct a predicate device."""
+        return await self._update(
+            predicate_devices, PredicateUpdated, actor, project_id, predicate_id, changes
+        )
+
+    async def select_predicate(
+        self, actor: int, project_id: int, predicate_id: int, *, selected: bool = True
+    ) -> Result:
+        """Choose a predicate device for the comparison, or not any more."""
+        changes = PredicateChanges(selected=selected)
+        return await self.update_predicate(actor, project_id, predicate_id, changes)
+
+    async def remove_predicate(self, actor: int, project_id: int, predicate_id: int) -> Result:
+        """Remove a predicate device."""
+        return await self._remove(predicate_devices, PredicateRemoved, actor, project_id, predicate_id)
+
+    async def add_document(self, actor: int, project_id: int, new: NewDocument) -> Result:
+        """File a document."""
+        return await self._add(
+            project_documents, DocumentAdded, actor, project_id, {**new.model_dump(), "user_id": actor}
+        )
+
+    async def remove_document(self, actor: int, project_id: int, document_id: int) -> Result:
+        """Remove a document."""
+        return await self._remove(project_documents, DocumentRemoved, actor, project_id, document_id)
+
+    async def add_interaction(self, actor: int, project_id: int, new: NewInteraction) -> Result:
+        """Note what an agent answered."""
+        return await self._add(
+            agent_interactions, InteractionAdded, actor, project_id, {**new.model_dump(), "user_id": actor}
+        )
+
+    async def remove_interaction(self, actor: int, project_id: int, interaction_id: int) -> Result:
+        """Remove an interaction."""
+        return await self._remove(agent_interactions, InteractionRemoved, actor, project_id, interaction_id)
+
+    async def _add(
+        self, table: Table, kind: EventType, actor: int, project_id: int, values: dict[str, Any]
+    ) -> Result:
+        statement = insert(table).values(project_id=project_id, **values).on_conflict_do_nothing()
+        taken = BadRequest(f"project {project_id} has {values.get('k_number')} already", field="k_number")
+        return await self._write(kind, actor, project_id, statement.returning(table.c.id), taken)
+
+    async def _update(
+        self, table: Table, kind: EventType, actor: int, project_id: int, item_id: int, changes: Changes
+    ) -> Result:
+        values = changes.model_dump(exclude_none=True)
+        statement = update(table).where(*_item(table, project_id, item_id)).values(values)
+        missing = NotFound(f"project {project_id} has no {table.name} {item_id}")
+        return await self._write(kind, actor, project_id, statement.returning(table.c.id), missing)
+
+    async def _remove(
+        self, table: Table, kind: EventType, actor: int, project_id: int, item_id: int
+    ) -> Result:
+        statement = delete(table).where(*_item(table, project_id, item_id))
+        missing = NotFound(f"project {project_id} has no {table.name} {item_id}")
+        return await self._write(kind, actor, project_id, statement.returning(table.c.id), missing)
+
+    async def _write(
+        self,
+        kind: EventType,
+        actor: int,
+        project_id: int,
+        statement: TypedReturnsRows[int],
+        otherwise: BadRequest | NotFound,
+    ) -> Result:
+        """Run a statement that returns the id of the row it wrote; raises `otherwise` if it wrote none."""
+        async with self._changing(actor, project_id) as session:
+            item_id = await session.scalar(statement)
+            if item_id is None:
+                raise otherwise
+            revision = await next_revision(session, project_id, "contents_revision")
+            receipt = self._stoker.record(session, kind(project_id=project_id, item_id=item_id))
+        return Written(item_id, project_id, revision, BY_CONTENTS), receipt
+
+
+def _item(table: Table, project_id: int, item_id: int) -> tuple[ColumnElement[bool], ...]:
+    # An id beyond bigint cannot be sent to Postgres; no row has it.
+    in_range = table.c.id == item_id if 0 <= item_id <= LARGEST_ID else false()
+    return table.c.project_id == project_id, in_range

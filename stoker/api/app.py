@@ -1,0 +1,63 @@
+"""Puts API and console together. The application gets an open Stoker and neither opens nor closes it.
+
+OpenAPI is at /api/openapi.json; the interactive pages are off, because they load from other hosts.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from stoker.api import (
+    cache,
+    dead,
+    failures,
+    jobs,
+    lanes,
+    operations,
+    overview,
+    page,
+    schedule,
+    session,
+    tokens,
+)
+from stoker.api.access import Access
+from stoker.api.limits import BodyLimit
+from stoker.console.live import Live
+from stoker.console.overview import overview as look
+from stoker.console.sessions import Sessions
+from stoker.operations.tokens import Tokens
+from stoker.stoker import Stoker
+from stoker.worker.settings import WorkerSettings
+
+
+def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
+    """The API of a Stoker that is open."""
+    app = FastAPI(
+        title="Stoker",
+        summary="See and steer a cache that a background worker keeps correct and warm.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        responses=failures.DOCUMENTED,
+    )
+    app.state.stoker = stoker
+    app.state.settings = settings
+    known = Tokens(settings.api.tokens, stoker.engine)
+    sessions = Sessions(stoker.engine, stoker.queue, known, settings.api.session_s)
+    # Cookies know no ports: the installation's id keeps two of them on one host apart.
+    cookie = f"stoker_{stoker.installation}"
+    app.state.access = Access(settings.api, known, sessions, cookie, stoker.queue)
+    app.state.live = Live(lambda: _picture(stoker, settings))
+    app.state.assets = page.load()
+    app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes)
+    app.add_middleware(page.StrictHeaders)
+    failures.install(app)
+    # `dead` goes before `jobs`, which takes whatever stands in that place for a job's id.
+    for module in (cache, lanes, dead, jobs, schedule, overview, session, tokens, operations, page):
+        app.include_router(module.router)
+    return app
+
+
+async def _picture(stoker: Stoker, settings: WorkerSettings) -> str:
+    return (await look(stoker, settings.api.probe_timeout_s)).model_dump_json()

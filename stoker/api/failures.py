@@ -1,0 +1,110 @@
+"""Every answer that is not a success, in one shape: `error`, `message`, and `field` where one is to blame."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from stoker.api.texts import writable
+from stoker.errors import BadRequest, Forbidden, NotFound, StokerError, Unavailable
+
+log = logging.getLogger(__name__)
+
+NAMES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "too_many"}
+RETRY = {"Retry-After": "1"}
+
+
+class Failure(BaseModel):
+    """Why a request was not served. `error` is a constant for programs, `message` is for people."""
+
+    error: str
+    message: str
+    field: str | None = None
+
+
+class Refused(StokerError):
+    """A request that is answered with this status, whatever it asked for."""
+
+    def __init__(
+        self, status: int, error: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = error
+        self.headers = headers
+
+
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    400: {"model": Failure, "description": "The request cannot be read."},
+    401: {"model": Failure, "description": "No token, a malformed one, or one that nobody has."},
+    403: {"model": Failure, "description": "The token's role does not allow it."},
+    404: {"model": Failure, "description": "There is no such thing (any more)."},
+    413: {"model": Failure, "description": "The body is too large."},
+    422: {"model": Failure, "description": "A field is wrong; `field` names it."},
+    429: {"model": Failure, "description": "Too often; `Retry-After` says when again."},
+    503: {"model": Failure, "description": "A server does not answer; try again."},
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the tree, of validation and of routing in this shape."""
+    app.add_exception_handler(StokerError, _stoker)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def answer(status: int, failure: Failure, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response of a failure."""
+    # A name that the caller chose may hold what UTF-8 has no bytes for.
+    said = failure.model_dump(exclude_none=True)
+    return JSONResponse({name: writable(value) for name, value in said.items()}, status, headers)
+
+
+async def _stoker(_: Request, error: Exception) -> JSONResponse:
+    name, message = _snake(type(error).__name__), str(error)
+    if isinstance(error, Refused):
+        return answer(error.status, Failure(error=error.error, message=message), error.headers)
+    if isinstance(error, BadRequest):
+        return answer(422, Failure(error=name, message=message, field=error.field))
+    if isinstance(error, Unavailable):
+        return answer(503, Failure(error=name, message=message), RETRY)
+    if isinstance(error, NotFound):
+        return answer(404, Failure(error=name, message=message))
+    if isinstance(error, Forbidden):
+        return answer(403, Failure(error=name, message=message))
+    log.error("api.failed", extra={"error": name}, exc_info=error)
+    return answer(500, Failure(error=name, message=message))
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    first = problems[0] if problems else {"loc": (), "msg": "invalid request", "type": ""}
+    place, *path = [str(part) for part in first["loc"]] or ["body"]
+    # Parts of the path of a JSON syntax error are offsets, not names.
+    field = place if first["type"] == "json_invalid" else ".".join(path) or place
+    return answer(422, Failure(error="invalid_request", message=f"{field}: {first['msg']}", field=field))
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    name = NAMES.get(error.status_code, "refused")
+    return answer(error.status_code, Failure(error=name, message=str(error.detail)), error.headers)
+
+
+async def _unexpected(_: Request, __: Exception) -> JSONResponse:
+    # Starlette raises it again after this answer, and the server logs it.
+    return answer(500, Failure(error="internal", message="something went wrong; the log says what"))
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,80 @@
+"""Routes of the whole picture: the overview once or as a stream, figures over time, who did what when."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from stoker.api.access import TheAccess, Viewer
+from stoker.api.context import OpenStoker, TheSettings
+from stoker.api.failures import Refused
+from stoker.api.texts import Text64
+from stoker.cache.view import LARGEST_ID
+from stoker.console.live import Live
+from stoker.console.overview import overview as look
+from stoker.console.picture import Overview
+from stoker.errors import Unavailable
+from stoker.history.charts import Charts, Length, charts
+from stoker.operations.audit import AuditList, audited
+
+router = APIRouter(prefix="/api", tags=["overview"])
+
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+RETRY_MS = 1000
+
+
+@router.get("/overview")
+async def overview(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Overview:
+    """Is the cache right, is it warm, is the worker keeping up."""
+    return await look(stoker, settings.api.probe_timeout_s)
+
+
+@router.get(
+    "/live",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Events named `overview`."}},
+)
+async def live(viewer: Viewer, request: Request, access: TheAccess) -> StreamingResponse:
+    """The overview as server-sent events, every second."""
+    pictures: Live = request.app.state.live
+    who = viewer.actor.name
+    if pictures.full(who):
+        message = "as many pages watch as one process serves to a token, or to all of them: close some"
+        raise Refused(503, "too_many_streams", message)
+
+    async def stream() -> AsyncIterator[str]:
+        yield f"retry: {RETRY_MS}\n\n"
+        async for picture in pictures.watch(who):
+            try:
+                await access.tokens.load()
+                await access.identify(request)
+            except Unavailable:
+                pass  # who is known goes on; the picture tells what is away
+            except Refused:
+                yield "event: signed_out\ndata: {}\n\n"
+                return
+            yield f"event: overview\ndata: {picture}\n\n"
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+@router.get("/history")
+async def history(_: Viewer, stoker: OpenStoker, length: Length = Length.HOUR) -> Charts:
+    """Figures over time: the hour by minutes, the day by ten, the month by six hours, the year by days."""
+    return await charts(stoker.engine, length)
+
+
+@router.get("/audit")
+async def audit(
+    _: Viewer,
+    stoker: OpenStoker,
+    actor: Text64 | None = None,
+    action: Text64 | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
+) -> AuditList:
+    """What operators did, the latest first; `action` may be the first part of one: `cache`."""
+    return await audited(stoker.engine, actor or None, action or None, limit, before)

@@ -1,0 +1,133 @@
+"""What happened to reads and builds in this process, summed up and flushed to the cache Redis.
+
+Counting is a dictionary increment; a flush is one round trip every few seconds. Losing a flush loses
+figures, never correctness.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+
+from stoker.cache.client import CacheClient
+from stoker.cache.keys import KeySpace
+from stoker.cache.plan import Plan
+from stoker.cache.reads import noted
+
+READS_PENDING = 2_000
+"""Entries of which one flush tells; who reads more of them in that time tells of a sample."""
+LONGEST_MEMBER = 1_000
+"""Bytes of view, scope and parameters up to which an entry is ranked: the sets are bounded in number only."""
+HITS_PENDING = 2_000
+"""Plans whose hits are counted before they are summed up: nothing else may keep them."""
+COUNTERS_LIFE_MS = 90 * 86400 * 1000
+CHANGES = "#changes"
+"""Stands where a view's name stands, for what is counted about changes: no view can be named like this."""
+BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+"""Upper bounds of the buckets of everything that is observed; their names are stored: only ever add."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A histogram: how many lay in each bucket (not summed up), by bound in seconds; the last has none."""
+
+    buckets: Mapping[float, int]
+    sum_s: float
+
+
+class Accounting:
+    """Counters and reads of one process."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counter[str]] = {}
+        self._hits: dict[Plan, int] = {}
+        self._reads: dict[bytes, int] = {}
+
+    def hit(self, plan: Plan) -> None:
+        """Count a hit of an entry and of its access entry: one increment, for it is on every hit's path."""
+        try:
+            self._hits[plan] += 1
+        except KeyError:
+            if len(self._hits) >= HITS_PENDING:
+                self._sum_up_hits()
+            self._hits[plan] = 1
+
+    def read(self, member: bytes, times: int = 1) -> None:
+        """Note reads of an entry, as `write_key` writes it, for the ranking; of hits, `hit` does."""
+        reads = self._reads
+        if len(member) <= LONGEST_MEMBER and (member in reads or len(reads) < READS_PENDING):
+            reads[member] = reads.get(member, 0) + times
+
+    def count(self, view: str, what: str, amount: int = 1) -> None:
+        """Add to a counter of a view."""
+        counts = self._counts.get(view)
+        if counts is None:
+            counts = self._counts[view] = Counter()
+        counts[what] += amount
+
+    def observe(self, view: str, what: str, us: int, times: int = 1) -> None:
+        """Add a duration in microseconds to a histogram of a view, `times` over."""
+        self.count(view, f"{what}_us", us * times)
+        self.count(view, f"{what}_le_{_bound(us / 1_000_000):g}", times)
+
+    async def flush(self, client: CacheClient, keys: KeySpace) -> None:
+        """Send what has been gathered; raises CacheUnavailable. Counts that were refused are kept."""
+        self._sum_up_hits()
+        if not self._counts and not self._reads:
+            return  # before the clock is asked for: an idle process would ask the server every time who it is
+        now_us = (await client.server()).now_us()
+        counts, self._counts = self._counts, {}
+        reads, self._reads = self._reads, {}
+        counted = [(view, what, n) for view, counter in counts.items() for what, n in counter.items()]
+        commands: list[tuple[object, ...]] = [
+            ("HINCRBY", keys.counters(view), *rest) for view, *rest in counted
+        ]
+        commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
+        commands += noted(client, keys, reads, now_us)
+        refused = counted
+        try:
+            replies = (await client.call(*commands)).replies
+            refused = [
+                one for one, reply in zip(counted, replies, strict=False) if isinstance(reply, Exception)
+            ]
+        finally:
+            for view, what, n in refused:  # full or still loading: sent with the next flush
+                self.count(view, what, n)
+
+    def _sum_up_hits(self) -> None:
+        hits, self._hits = self._hits, {}
+        views: dict[tuple[str, str], int] = {}
+        for plan, times in hits.items():
+            both = plan.view.name, plan.guard.view if plan.guard is not None else ""
+            views[both] = views.get(both, 0) + times
+            self.read(plan.member, times)
+        for (view, guard), times in views.items():
+            self.count(view, "hits", times)
+            if guard:
+                self.count(guard, "hits", times)
+
+
+async def read_counters(
+    client: CacheClient, keys: KeySpace, views: Iterable[str]
+) -> Mapping[str, dict[str, int]]:
+    """The counters of all processes, by view; raises CacheUnavailable."""
+    names = list(views)
+    answer = await client.call(*(("HGETALL", keys.counters(name)) for name in names))
+    return {
+        name: {what.decode(): int(n) for what, n in zip(reply[::2], reply[1::2], strict=True)}
+        for name, reply in zip(names, answer.all(), strict=True)
+    }
+
+
+def observed(counters: Mapping[str, int], what: str) -> Observed:
+    """The histogram that counters of a view hold."""
+    buckets = {bound: counters.get(f"{what}_le_{bound:g}", 0) for bound in (*BOUNDS_S, inf)}
+    return Observed(buckets, counters.get(f"{what}_us", 0) / 1_000_000)
+
+
+def _bound(seconds: float) -> float:
+    place = bisect_left(BOUNDS_S, seconds)
+    return BOUNDS_S[place] if place < len(BOUNDS_S) else inf

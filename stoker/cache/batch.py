@@ -1,0 +1,98 @@
+"""Reading many entries of any views at once: one round trip for what is cached, one load a view for the rest.
+
+A request that fails, for whatever reason `Cache.read` would raise a StokerError, does not fail the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+
+from stoker.cache.look import Asked
+from stoker.cache.plan import Plan
+from stoker.cache.read import Cache
+from stoker.cache.reading import Reading
+from stoker.errors import CacheUnavailable, StokerError
+
+Answers = list[Reading | StokerError]
+
+AT_ONCE = 500
+"""Requests that are looked up, and built, in one go: what they come to must fit into one call's deadline."""
+
+
+async def read_many(cache: Cache, asked: Sequence[Asked], *, reader: object = None) -> Answers:
+    """One answer for each request, in order; an error stands where `Cache.read` would raise it."""
+    if not cache.breaker.open:
+        try:
+            return await _through_cache(cache, asked, reader)
+        except CacheUnavailable as error:
+            cache.breaker.trip(str(error))
+    return await _permitted_still(cache, asked, await _past_cache(cache, asked, reader), reader)
+
+
+async def _past_cache(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
+    return await _answers(cache.read(*one, reader=reader) for one in asked)
+
+
+async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
+    answers: Answers = []
+    waited = False
+    for start in range(0, len(asked), AT_ONCE):
+        waited |= start > 0
+        some, they_waited = await _group(cache, asked[start : start + AT_ONCE], reader)
+        answers += some
+        waited |= they_waited
+    return await _permitted_still(cache, asked, answers, reader) if waited else answers
+
+
+async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[Answers, bool]:
+    """Answers, and whether one of them had to wait while others were there."""
+    wanted = [_permitted(cache, one, reader) for one in asked]
+    plans = [one for one in wanted if not isinstance(one, StokerError)]
+    looks = await cache.look(plans)
+    missing = {key for look in looks for key in look.missing()}
+    if missing:
+        await cache.filler.fill_ahead(sorted(missing))
+        # Time has passed: all of them again, and who may read them (RACES 23). An answer that had to be built
+        # is a miss, though it is in the cache by now.
+        looks = [
+            again._replace(cause=look.found.miss) if look.missing() else again
+            for look, again in zip(looks, await cache.look(plans), strict=True)
+        ]
+    waits = not all(cache.is_at_hand(look, reader) for look in looks)
+    concluded = await _answers(cache.conclude(look, reader) for look in looks)
+    for one in concluded:
+        if isinstance(one, CacheUnavailable):
+            raise one  # it went away while some waited: no answer of an entry, and SQL has all of them
+    answers = iter(concluded)
+    return [one if isinstance(one, StokerError) else next(answers) for one in wanted], waits
+
+
+async def _permitted_still(cache: Cache, asked: Sequence[Asked], answers: Answers, reader: object) -> Answers:
+    """The answers, without what the reader lost the right to while the last of them was built (RACES 23)."""
+    guards = [
+        cache.plan(*one, reader=reader).guard if isinstance(answer, Reading) else None
+        for one, answer in zip(asked, answers, strict=True)
+    ]
+    refused = await cache.rights.refusals([guard for guard in guards if guard is not None], reader)
+    return [
+        refused.get(guard, answer) if guard is not None else answer
+        for guard, answer in zip(guards, answers, strict=True)
+    ]
+
+
+def _permitted(cache: Cache, one: Asked, reader: object) -> Plan | StokerError:
+    try:
+        return cache.plan(*one, reader=reader)
+    except StokerError as error:
+        return error
+
+
+async def _answers(reads: Iterable[Awaitable[Reading]]) -> Answers:
+    found = await asyncio.gather(*reads, return_exceptions=True)
+    answers: Answers = []
+    for one in found:
+        if not isinstance(one, Reading | StokerError):
+            raise one
+        answers.append(one)
+    return answers

@@ -1,0 +1,112 @@
+"""Whether the cache may be asked at all.
+
+Open means: reads go to SQL and do not touch Redis. It opens when a call fails, when the oldest unsettled
+event is too old (a dead worker must not mean stale pages), and when changes are applied to another cache than
+this process reads. It closes on what SQL says: no unsettled event is older than the moment Redis
+answered again (RACES 38).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from stoker.cache.client import CacheClient
+from stoker.errors import CacheUnavailable, DatabaseUnavailable
+from stoker.loop import repeat
+from stoker.settings import CacheSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """What SQL says of the outbox: its clock, and the oldest event that is not settled."""
+
+    now: datetime
+    oldest: datetime | None
+
+    @property
+    def oldest_age_s(self) -> float:
+        """Seconds since the oldest unsettled event was recorded; 0 without one."""
+        return max(0.0, (self.now - self.oldest).total_seconds()) if self.oldest else 0.0
+
+
+async def _together() -> str | None:
+    return None
+
+
+class Breaker:
+    """Decides for one process. `run` is its supervised loop; `trip` may be called from any read."""
+
+    def __init__(
+        self,
+        client: CacheClient,
+        unsettled: Callable[[], Awaitable[Unsettled]],
+        settings: CacheSettings,
+        diverged: Callable[[], Awaitable[str | None]] = _together,
+    ) -> None:
+        """`diverged` tells why changes do not reach this process's cache, if they do not."""
+        self._client = client
+        self._diverged = diverged
+        self._unsettled = unsettled
+        self._settings = settings
+        self._answered_at: datetime | None = None
+        self.reason: str | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether reads must bypass the cache."""
+        return self.reason is not None
+
+    def trip(self, reason: str) -> None:
+        """Open."""
+        if self.reason is None:
+            logger.warning("cache.breaker_opened", extra={"reason": reason})
+        self.reason = reason
+        self._answered_at = None
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        settings = self._settings
+        await repeat(
+            "breaker", self.look, lambda: settings.breaker_retry_s if self.open else settings.watch_s
+        )
+
+    async def compare(self) -> bool:
+        """Open if changes do not reach this process's cache; raises CacheUnavailable, DatabaseUnavailable."""
+        diverged = await self._diverged()
+        if diverged is None:
+            return False
+        if self.reason != diverged:
+            logger.error("cache.diverged", extra={"reason": diverged})
+        self.trip(diverged)
+        return True
+
+    async def look(self) -> None:
+        """Look once: open for old events, close when Redis answers and SQL has nothing older."""
+        try:
+            if self.open:
+                (await self._client.call(("PING",))).first()
+            if await self.compare():
+                return
+            state = await self._unsettled()
+        except CacheUnavailable as error:
+            self.trip(str(error))
+            return
+        except DatabaseUnavailable:
+            return  # nothing can commit either; whatever is in force stays in force
+        if state.oldest_age_s > self._settings.breaker_unsettled_s:
+            self.trip(f"an event has not been applied for {state.oldest_age_s:.0f} s: is a worker running?")
+        elif self.open:
+            self._close_when_settled(state)
+
+    def _close_when_settled(self, state: Unsettled) -> None:
+        if self._answered_at is None or state.now < self._answered_at:  # or the clock went back
+            self._answered_at = state.now
+        if state.oldest is None or state.oldest >= self._answered_at:
+            logger.warning("cache.breaker_closed", extra={"reason": self.reason})
+            self.reason = None
+            self._answered_at = None

@@ -1,0 +1,125 @@
+"""The views that there are: what the cache needs to know of an application, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
+from stoker.errors import DeclarationError, UnknownScope, UnknownView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """Scope kinds and views, checked against each other when they are put together."""
+
+    scopes: tuple[ScopeKind, ...]
+    views: tuple[View, ...]
+
+    def __post_init__(self) -> None:
+        refuse_doubles("scope kind", [kind.name for kind in self.scopes])
+        refuse_doubles("view", [view.name for view in self.views])
+        for view in self.views:
+            if view.scope not in self.kinds_by_name:
+                raise DeclarationError(
+                    f"view {view.name} is of scope kind {view.scope!r}, which is not declared"
+                )
+            self._check_access(view)
+
+    @cached_property
+    def kinds_by_name(self) -> Mapping[str, ScopeKind]:
+        """Every scope kind, by name."""
+        return {kind.name: kind for kind in self.scopes}
+
+    @cached_property
+    def views_by_name(self) -> Mapping[str, View]:
+        """Every view, by name."""
+        return {view.name: view for view in self.views}
+
+    @cached_property
+    def access_views(self) -> frozenset[str]:
+        """The names of the views that say who may read others."""
+        return frozenset(view.access_view for view in self.views if view.access is Access.MEMBERS)
+
+    @cached_property
+    def views_guarded_by(self) -> Mapping[str, Sequence[View]]:
+        """The views whose readers a view of access names, by the name of that view."""
+        return {
+            name: [one for one in self.views if one.access is Access.MEMBERS and one.access_view == name]
+            for name in self.access_views
+        }
+
+    @cached_property
+    def view_names_by_scope(self) -> Mapping[str, frozenset[str]]:
+        """The names of the views of each scope kind."""
+        return {
+            kind.name: frozenset(view.name for view in self.views if view.scope == kind.name)
+            for kind in self.scopes
+        }
+
+    def view(self, name: str) -> View:
+        """The view of that name; raises UnknownView."""
+        try:
+            return self.views_by_name[name]
+        except KeyError:
+            known = ", ".join(sorted(self.views_by_name))
+            raise UnknownView(f"no view {name[:40]!r}; there are: {known}", field="view") from None
+
+    def scope(self, kind: str, scope_id: object) -> Scope:
+        """The scope of that kind and id; raises UnknownScope."""
+        try:
+            scope_kind = self.kinds_by_name[kind]
+        except KeyError:
+            known = ", ".join(sorted(self.kinds_by_name))
+            raise UnknownScope(f"no scope kind {kind[:40]!r}; there are: {known}", field="kind") from None
+        return scope_kind.scope(scope_id)
+
+    def key(
+        self, view: str, scope_id: object, params: Mapping[str, Any] | BaseModel | None = None
+    ) -> EntryKey:
+        """The key of an entry; raises BadRequest naming what is wrong."""
+        if params is None and type(scope_id) in (int, str):
+            return self._plain_key(view, scope_id)
+        declared = self.view(view)
+        return declared.key(self.scope(declared.scope, scope_id), params)
+
+    def takes(self, key: EntryKey) -> bool:
+        """Whether a key that was stored by some release is one of this: others know other parameters."""
+        view = self.views_by_name.get(key.view)
+        if view is None or view.scope != key.scope.kind or (view.params is None and key.params):
+            return False
+        try:
+            view.params_of(key)
+            return self.scope(*key.scope) == key.scope
+        except (ValidationError, UnknownScope):
+            return False
+
+    @cached_property
+    def _plain_key(self) -> Callable[[str, object], EntryKey]:
+        # On the path of every hit: the checks of an id are made once.
+        def plain_key(view: str, scope_id: object) -> EntryKey:
+            declared = self.view(view)
+            return declared.key(self.scope(declared.scope, scope_id))
+
+        return lru_cache(maxsize=10_000, typed=True)(plain_key)
+
+    def _check_access(self, view: View) -> None:
+        if view.access is not Access.MEMBERS:
+            return
+        guard = self.views_by_name.get(view.access_view)
+        if guard is None or guard.scope != view.scope or guard.params or guard.access is not Access.ANYONE:
+            raise DeclarationError(
+                f"view {view.name} needs a view {view.access_view!r} of scope kind {view.scope!r} without "
+                "parameters and with Access.ANYONE, whose value is an object of reader id -> role"
+            )
+
+
+def refuse_doubles(what: str, names: Sequence[str]) -> None:
+    """Raise DeclarationError when a name stands twice."""
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise DeclarationError(f"declared twice: {what} {', '.join(doubles)}")

@@ -1,0 +1,74 @@
+"""Names of everything the cache keeps in Redis.
+
+All keys of a scope share a hash tag, hence a cluster slot. Stamp keys carry no version: two releases that
+run together must unlink each other's stamps. No user input enters a key raw: ids are validated, parameters
+are digested.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from stoker.cache.envelope import FORMAT
+from stoker.cache.view import EntryKey, Scope
+
+
+class EntryNames(NamedTuple):
+    """The keys of one entry. `check` is embedded in the envelope and compared on every read (RACES 24)."""
+
+    stamp: str
+    hard: str
+    entry: str
+    lease: str
+    check: bytes
+
+
+class KeySpace:
+    """Keys under `<prefix>.<installation id>`: another database never meets these entries (RACES 42)."""
+
+    def __init__(self, prefix: str, installation: str) -> None:
+        self.root = f"{prefix}.{installation}"
+
+    def stamp(self, scope: Scope, view: str) -> str:
+        """The soft stamp of one view of a scope."""
+        return f"{self.root}:{{{scope.kind}:{scope.id}}}:stamp:{view}"
+
+    def hard(self, scope: Scope) -> str:
+        """The hard stamp of a scope."""
+        return f"{self.root}:{{{scope.kind}:{scope.id}}}:stamp:hard"
+
+    def entry(self, key: EntryKey, version: int = 1) -> EntryNames:
+        """The names of an entry of a version of its view."""
+        # The envelope's format and the view's version are part of the name, so that two releases keep
+        # separate entries instead of overwriting each other's.
+        name = f"{self.root}:{{{key.scope.kind}:{key.scope.id}}}:{key.view}"
+        if (FORMAT, version) != (1, 1):
+            name += f".{FORMAT}.{version}"
+        if key.params:
+            name += ":" + blake2b(key.params.encode(), digest_size=16).hexdigest()
+        return EntryNames(
+            stamp=self.stamp(key.scope, key.view),
+            hard=self.hard(key.scope),
+            entry=name,
+            lease=name + ":lease",
+            check=blake2b(name.encode(), digest_size=8).digest(),
+        )
+
+    def counters(self, view: str) -> str:
+        """The hash of a view's counters."""
+        return f"{self.root}:counters:{view}"
+
+    def verdicts(self, day: str) -> str:
+        """The hash of a day's verdicts of the verifier."""
+        return f"{self.root}:verdicts:{day}"
+
+    @property
+    def reads(self) -> str:
+        """The sorted set of recently read entries, scored by the time of their last read."""
+        return f"{self.root}:reads"
+
+    @property
+    def heat(self) -> str:
+        """The sorted set of the entries that are read most; reads.lua says what its scores mean."""
+        return f"{self.root}:heat"

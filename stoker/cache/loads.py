@@ -1,0 +1,114 @@
+"""Building values from SQL: capped, bounded in time, in a fresh transaction.
+
+One path for every fill. The transaction begins after the stamps were taken (RACES 4); it reads the primary
+(RACES 5). A load that has not begun its transaction yet may be joined by readers without a stamp: what it
+will read is newer than their beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pydantic_core import to_json
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from stoker.cache.detached import Detached
+from stoker.cache.view import EntryKey, View
+from stoker.errors import DatabaseUnavailable
+from stoker.postgres import database_errors, was_canceled
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Bodies by key, and the microseconds that building one of them took. Absent keys do not exist."""
+
+    bodies: Mapping[EntryKey, bytes]
+    build_us: int
+
+
+class LoadTimeout(DatabaseUnavailable):
+    """A loader took longer than its limit; trying again would only take longer."""
+
+
+class Loads:
+    """Runs loaders on connections of their own; `cap` at once per process."""
+
+    def __init__(self, engine: AsyncEngine, detached: Detached, *, cap: int, limit: timedelta) -> None:
+        self._engine = engine
+        self._detached = detached
+        self._slots = asyncio.Semaphore(cap)
+        self._limit_s = limit.total_seconds()
+        self._waiting: dict[EntryKey, asyncio.Task[Loaded]] = {}
+        self.running = 0
+        """Loads that have a slot now."""
+
+    async def load(self, view: View, keys: Sequence[EntryKey]) -> Loaded:
+        """Load entries of one view; raises DatabaseUnavailable, or what the loader raised."""
+        async with self._slots:
+            return await self._run(view, keys)
+
+    async def load_without_stamp(self, view: View, key: EntryKey) -> Loaded:
+        """Load one entry that nobody will keep, joining a load that has not begun (never one of access)."""
+        if view.name == view.access_view:
+            return await self.load(view, [key])
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._detached.start(self._load_waiting(view, key))
+            self._waiting[key] = waiting
+        return await asyncio.shield(waiting)
+
+    async def _load_waiting(self, view: View, key: EntryKey) -> Loaded:
+        try:
+            async with self._slots:
+                # From here on the transaction is open: whoever comes now must not join (RACES 31).
+                del self._waiting[key]
+                return await self._run(view, [key])
+        finally:
+            if self._waiting.get(key) is asyncio.current_task():
+                del self._waiting[key]
+
+    async def _run(self, view: View, keys: Sequence[EntryKey]) -> Loaded:
+        started = time.perf_counter_ns()
+        self.running += 1
+        try:
+            bodies = await self._in_snapshot(view, keys)
+        except LoadTimeout:
+            raise
+        except DatabaseUnavailable:
+            # A pooled connection may have died with a restarted server: once more on a new one.
+            bodies = await self._in_snapshot(view, keys)
+        finally:
+            self.running -= 1
+        return Loaded(bodies, (time.perf_counter_ns() - started) // 1000 // max(1, len(keys)))
+
+    async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
+        try:
+            # The limit stands outside: its TimeoutError is an OSError too, and no outage.
+            async with asyncio.timeout(self._limit_s), self._session() as session:
+                with database_errors():
+                    values = await view.load(session, keys)
+        except TimeoutError as error:
+            raise LoadTimeout(f"building {view.name} took over {self._limit_s:g} s") from error
+        except DatabaseUnavailable as error:
+            if was_canceled(error):
+                raise LoadTimeout(f"a statement of {view.name} took too long") from error
+            raise
+        return {
+            key: value if isinstance(value, bytes) else to_json(value)
+            for key, value in values.items()
+            if value is not None
+        }
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncSession]:
+        session = AsyncSession(self._engine)
+        try:
+            yield session
+        finally:
+            # It only read: no reader needs to wait until its connection is free for the next.
+            self._detached.start(session.close())

@@ -1,0 +1,138 @@
+"""What a read answers, and the body that it carries."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+from stoker.cache.envelope import PLAIN, ZSTD, Envelope, etag_of, unpack
+
+
+class State(StrEnum):
+    """Where an answer came from."""
+
+    HIT = "hit"
+    """From the cache, without any SQL."""
+    MISS = "miss"
+    """Built now, by this reader or by one it waited for."""
+    STALE = "stale"
+    """The loader failed; this is the last value, known to be outdated."""
+    BYPASS = "bypass"
+    """From SQL without asking the cache."""
+
+
+class Miss(StrEnum):
+    """Why an entry could not be served as it is."""
+
+    COLD = "cold"
+    """There is none."""
+    EVICTED = "evicted"
+    """The server dropped it to make room, or it was never stored."""
+    EXPIRED = "expired"
+    """Its TTL has passed."""
+    INVALIDATED = "invalidated"
+    """Built under stamps that are no longer there."""
+    UNREADABLE = "undecodable"
+    """Damaged, foreign, or of another key."""
+    BYPASS = "bypass"
+    """The cache was not asked."""
+
+
+class Content:
+    """A JSON body, unpacked and decoded at most once, however many readers share it."""
+
+    __slots__ = ("_body", "_decoded", "_envelope", "etag")
+
+    def __init__(self, body: bytes | None, etag: bytes, envelope: Envelope | None = None) -> None:
+        self.etag = etag
+        self._body = body
+        self._envelope = envelope
+        self._decoded: Any = None
+
+    @classmethod
+    def stored(cls, envelope: Envelope) -> Content:
+        """What an envelope carries."""
+        return cls(envelope.packed if envelope.codec == PLAIN else None, envelope.etag, envelope)
+
+    @classmethod
+    def built(cls, body: bytes) -> Content:
+        """A body that was just built."""
+        return cls(body, etag_of(body))
+
+    @property
+    def body(self) -> bytes:
+        """The body as JSON."""
+        if self._body is None:
+            assert self._envelope is not None  # noqa: S101 - one of both is given
+            self._body = unpack(self._envelope.codec, self._envelope.packed, self._envelope.body_bytes)
+        return self._body
+
+    @property
+    def zstd(self) -> bytes | None:
+        """The body compressed as it is stored; None where it is stored plain."""
+        return self._envelope.packed if self._envelope is not None and self._envelope.codec == ZSTD else None
+
+    @property
+    def decoded(self) -> Any:  # noqa: ANN401 - each view has a shape of its own
+        """The decoded body, one object for all readers: never change it."""
+        if self._decoded is None:
+            self._decoded = from_json(self.body)
+        return self._decoded
+
+
+class Reading(NamedTuple):
+    """One answer. `age` is the time since it was built; `role` what the access view says of the reader."""
+
+    content: Content
+    state: State
+    age: timedelta = timedelta(0)
+    cause: Miss | None = None
+    role: str | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The JSON of the answer."""
+        return self.content.body
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - each view has a shape of its own
+        """The decoded body, the caller's own to change."""
+        return from_json(self.content.body)
+
+    @property
+    def shared(self) -> Any:  # noqa: ANN401 - each view has a shape of its own
+        """The decoded body, one for the whole process: cheaper than `value`, and never to be changed."""
+        return self.content.decoded
+
+    @property
+    def etag(self) -> str:
+        """A strong HTTP entity tag of `body`, in quotes."""
+        return self.etag_in(None)
+
+    def etag_in(self, coding: str | None) -> str:
+        """That of what `encoded` gives: other bytes need another tag (RFC 9110, 8.8.3.3)."""
+        return f'"{self.content.etag.hex()}{f"-{coding}" if coding else ""}"'
+
+    def encoded(self, accept_encoding: str) -> tuple[bytes, str | None]:
+        """Bytes for an HTTP response and their Content-Encoding.
+
+        A body that is stored compressed goes out as it is when the client takes zstd.
+        """
+        if self.content.zstd is not None and takes_zstd(accept_encoding):
+            return self.content.zstd, "zstd"
+        return self.content.body, None
+
+
+@lru_cache(maxsize=256)  # a few browsers' headers, on the path of every hit
+def takes_zstd(accept_encoding: str) -> bool:
+    """Whether an Accept-Encoding header names zstd, and not with a weight of 0 (RFC 9110, 12.5.3)."""
+    for part in accept_encoding.lower().split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip() == "zstd":
+            return not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight)
+    return False

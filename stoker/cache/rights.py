@@ -1,0 +1,114 @@
+"""Who may read: what access entries say of a reader, in the cache and, where it does not say yes, in SQL.
+
+A refusal is never cached, and a right is looked at again after every wait (RACES 21, 23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic_core import from_json
+
+from stoker.cache.breaker import Breaker
+from stoker.cache.fill import Filler
+from stoker.cache.question import Question
+from stoker.cache.reading import Content
+from stoker.cache.store import Found
+from stoker.cache.view import EntryKey
+from stoker.errors import CacheUnavailable, Forbidden, NotFound, StokerError
+from stoker.jobs import Outcome
+
+
+class Rights:
+    """Watchdog up and confirms roles."""
+
+    def __init__(self, filler: Filler, breaker: Breaker) -> None:
+        self.filler = filler
+        self._breaker = breaker
+
+    async def role(self, guard: EntryKey, found: Found, reader: object) -> str:
+        """The reader's role; an entry that refuses is confirmed in SQL, and refusals are not cached."""
+        roles = found.content
+        if found.miss is not None:
+            self.filler.accounting.count(guard.view, f"miss_{found.miss}")
+            filled = await self.filler.fill(guard)
+            if filled.outcome is not Outcome.STORED:
+                # Overtaken, or not kept: what it says may be from before a removal that is done (RACES 23).
+                return await self.role_in_sql(guard, reader)
+            roles = filled.content
+        role = _role_named(roles, reader)
+        return role if role is not None else await self.role_in_sql(guard, reader)
+
+    async def role_in_sql(self, guard: EntryKey, reader: object) -> str:
+        """What SQL says; raises NotFound without a row, Forbidden for somebody it does not name."""
+        loaded = await self.filler.loads.load_without_stamp(self.filler.catalog.view(guard.view), guard)
+        return _role_of(guard, loaded.bodies.get(guard), reader)
+
+    async def refusals(self, guards: Iterable[EntryKey], reader: object) -> Mapping[EntryKey, StokerError]:
+        """Of access entries, those that do not name the reader now, all looked at together, each with why.
+
+        Those of which the cache does not say it are asked of SQL, and then the rest is looked at once more.
+        """
+        refused: dict[EntryKey, StokerError] = {}
+        unsure = list(dict.fromkeys(guards))
+        while unsure:
+            asked = await self._not_named(unsure, reader)
+            if not asked:
+                break
+            refused |= await self._refusals_in_sql(asked, reader)
+            unsure = [guard for guard in unsure if guard not in asked]
+        return refused
+
+    async def _not_named(self, guards: Sequence[EntryKey], reader: object) -> Sequence[EntryKey]:
+        """Access entries of which the cache does not say that they name the reader."""
+        if self._breaker.open:
+            return guards
+        try:
+            found = await self.filler.store.fetch(Question(self.filler.names(guard) for guard in guards))
+        except CacheUnavailable as error:
+            self._breaker.trip(str(error))
+            return guards
+        return [guard for guard, one in zip(guards, found, strict=True) if not names(one, reader)]
+
+    async def _refusals_in_sql(
+        self, guards: Sequence[EntryKey], reader: object
+    ) -> Mapping[EntryKey, StokerError]:
+        refused: dict[EntryKey, StokerError] = {}
+        for name in {guard.view for guard in guards}:
+            mine = [guard for guard in guards if guard.view == name]
+            try:
+                bodies = (await self.filler.loads.load(self.filler.catalog.view(name), mine)).bodies
+            except StokerError as error:
+                refused |= dict.fromkeys(mine, error)
+                continue
+            for guard in mine:
+                try:
+                    _role_of(guard, bodies.get(guard), reader)
+                except (NotFound, Forbidden) as error:
+                    refused[guard] = error
+        return refused
+
+
+def names(guard: Found, reader: object) -> bool:
+    """Whether a valid access entry names the reader."""
+    return guard.miss is None and _role_named(guard.content, reader) is not None
+
+
+def _role_of(guard: EntryKey, body: bytes | None, reader: object) -> str:
+    """What an access entry says of a reader; raises NotFound without one, Forbidden if it does not."""
+    if body is None:
+        raise NotFound(f"{guard.scope} does not exist")
+    role = from_json(body).get(str(reader))
+    if role is None:
+        raise Forbidden(f"{guard.scope} is not for this reader")
+    return str(role)
+
+
+def _role_named(roles: Content | None, reader: object) -> str | None:
+    if roles is None:
+        return None
+    try:
+        role: str | None = roles.decoded.get(str(reader))
+    except (ValueError, AttributeError):
+        return None  # forged, checksum and all: SQL knows
+    return role

@@ -1,0 +1,170 @@
+"""What can be cached: views of scopes, and the key of one entry.
+
+A view is declared once, beside its domain. This module touches no server: it validates names, ids and
+parameters and gives each entry its canonical, collision-free identity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stoker.errors import DeclarationError, InvalidParams, UnknownScope
+from stoker.settings import LONGEST_TTL_S
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+RESERVED = frozenset({"hard", "stamp", "lease"})
+LARGEST_ID = 2**63 - 1
+
+
+class Access(StrEnum):
+    """Who may read the entries of a view."""
+
+    MEMBERS = "members"
+    """Readers named by the access view of the same scope (an object of reader id -> role), on every read."""
+    OWNER = "owner"
+    """Only the reader whose id is the scope's id."""
+    ANYONE = "anyone"
+    """Public data."""
+
+
+class Scope(NamedTuple):
+    """The thing whose change makes entries wrong: `order:42`.
+
+    The id is canonical text (see `ScopeKind.scope`); `number` is it as an integer.
+    """
+
+    kind: str
+    id: str
+
+    @property
+    def number(self) -> int:
+        """The id of a scope whose kind has integer ids."""
+        return int(self.id)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeKind:
+    """A kind of scope and the type of its ids: `int` (rows), or `str` of letters, digits, `.`, `_`, `-`."""
+
+    name: str
+    id_type: type[int | str] = int
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "scope kind")
+
+    def scope(self, scope_id: object) -> Scope:
+        """The scope of this id; raises UnknownScope for one that is not of the type.
+
+        Refusing instead of escaping keeps hostile ids out of keys: `42` and `042` are never two
+        spellings of one scope.
+        """
+        text = str(scope_id)
+        if self.id_type is int:
+            ok = bool(re.fullmatch(r"0|[1-9][0-9]{0,18}", text, re.ASCII)) and int(text) <= LARGEST_ID
+        else:
+            ok = bool(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text, re.ASCII))
+        if not ok or isinstance(scope_id, bool):
+            wanted = "an integer of 0 or more" if self.id_type is int else "1 to 64 of A-Z a-z 0-9 . _ -"
+            raise UnknownScope(f"{self.name} id {text[:40]!r} is not {wanted}", field="id")
+        return Scope(self.name, text)
+
+
+class EntryKey(NamedTuple):
+    """The identity of one entry: which view, of which scope, with which parameters.
+
+    `params` is canonical JSON (sorted keys, defaults written out), or empty for a view that takes none.
+    """
+
+    view: str
+    scope: Scope
+    params: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scope}/{self.view}" + (f"?{self.params}" if self.params else "")
+
+
+Loader = Callable[[AsyncSession, Sequence[EntryKey]], Awaitable[Mapping[EntryKey, Any]]]
+"""Builds the values of many entries of one view in as few statements as one needs.
+
+Called in a fresh read-only transaction, after the stamps were taken. Returns JSON-able values; a key that
+is left out does not exist (any more).
+"""
+
+
+@dataclass(frozen=True)
+class View:
+    """A cached read model.
+
+    `ttl`: time until an entry counts as expired; None takes CACHE_DEFAULT_TTL. `params`: a pydantic model of
+    what a request may vary, None for nothing. `version`: raise it when the shape of the value changes, so
+    that two releases keep separate entries.
+    """
+
+    name: str
+    scope: str
+    load: Loader
+    ttl: timedelta | None = None
+    params: type[BaseModel] | None = None
+    access: Access = Access.MEMBERS
+    access_view: str = "access"
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "view")
+        if self.name == self.access_view and self.access is Access.MEMBERS:
+            raise DeclarationError(f"the view {self.name} cannot be guarded by itself: declare Access.ANYONE")
+        if self.ttl is not None and not 0 < self.ttl.total_seconds() <= LONGEST_TTL_S:
+            raise DeclarationError(f"the ttl of view {self.name} is not within 0 and {LONGEST_TTL_S} seconds")
+
+    def key(self, scope: Scope, params: Mapping[str, Any] | BaseModel | None = None) -> EntryKey:
+        """The key of this view's entry; raises InvalidParams naming the field."""
+        if self.params is None:
+            if params:
+                raise InvalidParams(f"view {self.name} takes no parameters", field="params")
+            return EntryKey(self.name, scope)
+        try:
+            model = self.params.model_validate(params if params is not None else {})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "params"
+            raise InvalidParams(f"view {self.name}: {field}: {first['msg']}", field=field) from None
+        return EntryKey(self.name, scope, _canonical(model))
+
+    def params_of(self, key: EntryKey) -> Any:  # noqa: ANN401 - each view has a model of its own
+        """The parsed parameters of a key of this view; None for a view that takes none."""
+        return self.params.model_validate_json(key.params) if self.params else None
+
+    def default_key(self, scope: Scope) -> EntryKey | None:
+        """The entry that a plain request reads, or None when the view has no default parameters."""
+        return None if self._default_params is None else EntryKey(self.name, scope, self._default_params)
+
+    @cached_property
+    def _default_params(self) -> str | None:
+        try:
+            return self.key(Scope(self.scope, "0")).params
+        except InvalidParams:
+            return None
+
+
+def _canonical(model: BaseModel) -> str:
+    # Field order is the model's own, so equal models give equal bytes.
+    return model.model_dump_json()
+
+
+def _check_name(name: str, what: str) -> None:
+    if not NAME.fullmatch(name) or name in RESERVED:
+        raise DeclarationError(
+            f"{what} name {name!r}: lower-case letters, digits and _, not {sorted(RESERVED)}"
+        )

@@ -1,0 +1,148 @@
+"""Jobs that misbehave, and an event that nobody can apply: what chaos adds to a domain and to the job_types.
+
+Known to every process of a run, except what only the newer release knows. A job does what its arguments say;
+a poison event fails until the driver has healed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stoker import Domain, Event, Invalidation, Lane, Outcome, Rule, Scope
+from stoker.chaos.surroundings import FOLDER, HEALED
+from stoker.errors import QueueUnavailable
+from stoker.handlers.context import JobContext
+from stoker.handlers.run import HANDLERS
+from stoker.jobs import JOBS, Job, KeepWarm, RetryPolicy
+
+ENTRIES_LIVE = timedelta(seconds=25)
+"""TTL of every view: some entries expire during a run, most live to be compared."""
+
+
+class What(StrEnum):
+    """What a job does."""
+
+    WORK = "work"
+    RAISE = "raise"
+    """An error that its job does not declare: dead at once."""
+    FAIL = "fail"
+    """A declared error, each time: dead when its tries are used up."""
+    HANG = "hang"
+    SWALLOW = "swallow"
+    """Hangs, and ignores its cancellation for ever."""
+    KILL = "kill"
+    """Kills its worker, each time: quarantined."""
+
+
+class Act(Job):
+    """A short job."""
+
+    kind = "chaos.act.v1"
+    lane = Lane.WARM
+    timeout = timedelta(seconds=1)
+    retry = RetryPolicy(
+        attempts=2,
+        first=timedelta(milliseconds=200),
+        longest=timedelta(milliseconds=200),
+        errors=(QueueUnavailable, TimeoutError),
+    )
+    what: What
+
+
+class Slow(Job):
+    """A job that takes longer than a claim lasts unless it is renewed."""
+
+    kind = "chaos.slow.v1"
+    lane = Lane.REFRESH
+    seconds: float = 9
+
+
+class Newer(Job):
+    """A job that only the newer of two releases knows."""
+
+    kind = "chaos.newer.v1"
+    lane = Lane.WARM
+
+
+class Poison(Event):
+    """An event whose rule raises until it is healed."""
+
+    kind: ClassVar[str] = "chaos.poison"
+    scope_kind: str
+    scope_id: str
+
+    def invalidations(self) -> list[Invalidation]:
+        """Every view of its scope."""
+        return [Invalidation(Scope(self.scope_kind, self.scope_id))]
+
+
+def install(*, older: bool) -> None:
+    """Teach this process the job_types; an older release knows neither the newer one nor `keep_warm`."""
+    for job, task in ((Act, act), (Slow, slow), (Newer, newer)):
+        JOBS[job.kind] = job
+        HANDLERS[job] = task
+    if older:
+        del JOBS[Newer.kind], JOBS[KeepWarm.kind]
+
+
+def changed(domain: Domain) -> Domain:
+    """The domain with short lives of entries, and with the event that poisons."""
+    views = tuple(replace(view, ttl=ENTRIES_LIVE) for view in domain.views)
+    poison: Rule[Poison] = Rule(Poison, Poison.invalidations, poisoned)
+    return replace(domain, views=views, rules=(*domain.rules, poison))
+
+
+async def act(_context: JobContext, job: Act) -> Outcome:
+    """Do what the job says."""
+    match job.what:
+        case What.RAISE:
+            raise ValueError("asked to raise")
+        case What.FAIL:
+            raise QueueUnavailable("asked to fail")
+        case What.HANG:
+            await asyncio.Event().wait()
+        case What.SWALLOW:
+            await _swallow()
+        case What.KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome.DONE
+
+
+async def slow(_context: JobContext, job: Slow) -> Outcome:
+    """Take a while."""
+    await asyncio.sleep(job.seconds)
+    return Outcome.DONE
+
+
+async def newer(_context: JobContext, _job: Newer) -> Outcome:
+    """Nothing, but only in the newer release."""
+    return Outcome.DONE
+
+
+async def poisoned(_session: AsyncSession, _events: Sequence[Poison]) -> list[Invalidation]:
+    """Raise until the driver says that it is healed."""
+    if not _healed():
+        raise ValueError("a poison event")
+    return []
+
+
+def _healed() -> bool:
+    return Path(os.environ[FOLDER], HEALED).exists()
+
+
+async def _swallow() -> None:
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue

@@ -1,0 +1,142 @@
+"""At rest: every cached entry equals SQL, in Redis and as each web app shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import from_json
+
+from stoker import EntryKey, Scope, Stoker
+from stoker.cache.keys import EntryNames
+from stoker.cache.question import Question
+from stoker.cache.reads import recently_read
+from stoker.chaos.keys import names as stored_names
+from stoker.chaos.scene import Scene
+from stoker.domain import ACTIVE
+
+DAY_S = 86400.0
+MOST = 20_000
+AT_ONCE = 8
+BATCH = 100
+
+
+@dataclass
+class Entries:
+    """What the comparison found."""
+
+    in_redis: int = 0
+    compared: int = 0
+    outdated: int = 0
+    """Left behind by an invalidation: nobody is shown them."""
+    unknown: list[str] = field(default_factory=list)
+    """Keys of which this does not know what they would show: nobody probed them, and none is remembered."""
+    wrong: list[str] = field(default_factory=list)
+    shown: int = 0
+    """Answers of web apps that were compared."""
+    hits: int = 0
+
+
+async def compare(scene: Scene, stoker: Stoker) -> Entries:
+    """Compare everything that is cached now; nothing may be changing."""
+    found = Entries()
+    stored = await _stored(scene, stoker)
+    names = await _names(scene, stoker) | _plain(stored, stoker)
+    found.in_redis = len(stored)
+    found.unknown = sorted(stored - {name.entry for name in names.values()})
+    cached = [key for key, name in names.items() if name.entry in stored]
+    for start in range(0, len(cached), BATCH):
+        await _compare(stoker, cached[start : start + BATCH], names, found)
+    await _ask_webapps(scene, found)
+    return found
+
+
+async def _names(scene: Scene, stoker: Stoker) -> dict[EntryKey, EntryNames]:
+    """Every entry that can be cached: what was read, what is probed, what is warmed, and plain ones."""
+    keys: dict[EntryKey, None] = {}
+    for at in range(scene.traffic.count):
+        probe = scene.traffic.probe(at)
+        view = stoker.domain.view(probe.view)
+        keys[stoker.domain.key(probe.view, probe.scope_id, probe.params)] = None
+        for other in stoker.domain.views:
+            plain = other.default_key(stoker.domain.scope(view.scope, probe.scope_id))
+            if other.scope == view.scope and plain is not None:
+                keys[plain] = None
+    store = stoker.cache.store
+    keys.update(dict.fromkeys(key for key, _ in await recently_read(store.client, store.keys, DAY_S, MOST)))
+    for plan in stoker.domain.warm_plans:
+        if plan.target == ACTIVE:
+            async with stoker.session() as session:
+                keys.update(dict.fromkeys(await plan.entries(session, None)))
+    return {key: store.keys.entry(key, stoker.domain.view(key.view).version) for key in keys}
+
+
+def _plain(stored: set[str], stoker: Stoker) -> dict[EntryKey, EntryNames]:
+    """Entries without parameters, whoever built them: their names say what they are."""
+    found, pattern = {}, _pattern(stoker)
+    for name in stored:
+        matched = pattern.fullmatch(name)
+        if matched is not None:
+            key = EntryKey(matched["view"], Scope(matched["kind"], matched["id"]))
+            found[key] = stoker.cache.store.keys.entry(key, stoker.domain.view(key.view).version)
+    return {key: names for key, names in found.items() if names.entry in stored}
+
+
+async def _stored(scene: Scene, stoker: Stoker) -> set[str]:
+    """Names of entries in Redis."""
+    pattern, held = _pattern(stoker), await stored_names(scene.stage.servers.urls.cache)
+    return {name for name in held if pattern.fullmatch(name)}
+
+
+def _pattern(stoker: Stoker) -> re.Pattern[str]:
+    root = re.escape(stoker.cache.store.keys.root)
+    views = "|".join(view.name for view in stoker.domain.views)
+    scope = r"\{(?P<kind>[^:}]+):(?P<id>[^}]+)\}"
+    return re.compile(rf"{root}:{scope}:(?P<view>{views})(\.[0-9.]+)?(:[0-9a-f]{{32}})?")
+
+
+async def _compare(
+    stoker: Stoker, keys: Sequence[EntryKey], names: dict[EntryKey, EntryNames], found: Entries
+) -> None:
+    held = await stoker.cache.store.fetch(Question(names[key] for key in keys))
+    valid = {key: one.content for key, one in zip(keys, held, strict=True) if one.miss is None}
+    found.outdated += len(keys) - len(valid)
+    for view in stoker.domain.views:
+        mine = [key for key in valid if key.view == view.name]
+        if not mine:
+            continue
+        current = (await stoker.cache.filler.loads.load(view, mine)).bodies
+        for key in mine:
+            content = valid[key]
+            found.compared += 1
+            if content is None or not same(content.body, current.get(key)):
+                found.wrong.append(f"{key} is cached otherwise than SQL has it")
+
+
+async def _ask_webapps(scene: Scene, found: Entries) -> None:
+    """What each web app shows of each probe, twice, against the same past the cache."""
+    asked = [(webapp, at) for webapp in scene.webapps for at in range(scene.traffic.count)]
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(webapp: Any, at: int) -> None:  # noqa: ANN401 - a slot
+        async with slots:
+            await scene.traffic.read(webapp, at)
+            shown = await scene.traffic.read(webapp, at)
+            current = await scene.traffic.read(webapp, at, bypass=True)
+        if shown is None or current is None:
+            found.wrong.append(f"{webapp.name} does not answer {scene.traffic.probe(at)}")
+            return
+        found.shown += 1
+        found.hits += shown["state"] == "hit"
+        if shown["etag"] != current["etag"]:
+            found.wrong.append(f"{webapp.name} shows {scene.traffic.probe(at)} otherwise than SQL has it")
+
+    await asyncio.gather(*(one(webapp, at) for webapp, at in asked))
+
+
+def same(cached: bytes, current: bytes | None) -> bool:
+    """Whether two bodies say the same."""
+    return current is not None and (cached == current or from_json(cached) == from_json(current))

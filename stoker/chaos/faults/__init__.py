@@ -1,0 +1,38 @@
+"""Every fault that chaos knows.
+
+A fault holds the lock of what it strikes for as long as it lasts, so faults of different targets overlap and
+two of the same do not. Each heals what it did, also when the run is broken off.
+"""
+
+from __future__ import annotations
+
+from stoker.chaos.faults import cache, outbox, postgres, processes, queue
+from stoker.chaos.faults.kind import RESCUED_S, Kind
+from stoker.chaos.faults.plan import Planned, plan
+
+KINDS = (
+    # It may have taken the relay with it: then changes come with its rescue at the latest.
+    Kind("kill_worker", "worker", 0.2, 3, processes.kill, RESCUED_S),
+    Kind("kill_webapp", "webapp", 0.2, 2, processes.kill),
+    Kind("freeze_worker", "worker", 2, 9, processes.freeze),
+    Kind("freeze_webapp", "webapp", 1, 4, processes.freeze),
+    Kind("deploy", "worker", 0, 0, processes.deploy),
+    Kind("deploy_webapp", "webapp", 0, 0, processes.deploy),
+    Kind("queue_restart", "queue", 0.1, 3, queue.restart),
+    Kind("queue_restart_empty", "queue", 0.1, 2, queue.restart_empty),
+    Kind("queue_flush", "queue", 0, 0, queue.flush),
+    Kind("queue_full", "queue", 1, 3, queue.full),
+    Kind("queue_freeze", "queue", 1, 4, queue.freeze),
+    Kind("cache_restart", "cache", 0.1, 2, cache.restart),
+    Kind("cache_restart_empty", "cache", 0.1, 2, cache.restart_empty),
+    Kind("cache_flush", "cache", 0, 0, cache.flush),
+    Kind("cache_small", "cache", 1, 4, cache.small),
+    Kind("cache_full", "cache", 1, 3, cache.full),
+    Kind("cache_freeze", "cache", 0.6, 3, cache.freeze),
+    Kind("postgres_restart", "postgres", 0.1, 2, postgres.restart),
+    Kind("postgres_kill", "postgres", 0.1, 1, postgres.kill),
+    Kind("poison_event", "outbox", 1, 4, outbox.poison_event),
+    Kind("unreadable_event", "outbox", 1, 4, outbox.unreadable_event),
+)
+
+__all__ = ["KINDS", "Kind", "Planned", "plan"]

@@ -1,0 +1,54 @@
+"""Faults of the queue Redis. What they erase is counted first, in the same step."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stoker.chaos.faults.servers import admin, down, frozen
+from stoker.chaos.scene import Scene
+from stoker.chaos.slots import Slot
+
+PAUSE_MS = 10_000
+TINY = "1mb"
+"""Less than a server without any data takes."""
+
+
+async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
+    """SIGKILL; it comes back with its data."""
+    await down(scene.stage.servers.queue, lasts_s)
+
+
+async def restart_empty(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
+    """SIGKILL; it comes back without its data. Nothing is written between the count and the end."""
+    queue = scene.stage.servers.queue
+    async with admin(queue) as redis:
+        await redis.execute_command("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
+        await scene.ledger.take(redis)
+    await asyncio.to_thread(queue.kill)
+    scene.ledger.erase()
+    try:
+        await asyncio.sleep(lasts_s)
+    finally:
+        queue.wipe()
+        await asyncio.to_thread(queue.start)
+
+
+async def flush(scene: Scene, _slot: Slot | None, _lasts_s: float) -> None:
+    """FLUSHALL; counted in the same transaction."""
+    async with admin(scene.stage.servers.queue) as redis:
+        await scene.ledger.take(redis, then=("FLUSHALL",))
+
+
+async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
+    """No memory left: what is enqueued is refused, what is queued must run."""
+    async with admin(scene.stage.servers.queue) as redis:
+        await redis.config_set("maxmemory", TINY)
+        try:
+            await asyncio.sleep(lasts_s)
+        finally:
+            await redis.config_set("maxmemory", "0")
+
+
+async def freeze(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
+    """It answers nothing, and then all at once."""
+    await frozen(scene.stage.servers.queue, lasts_s)

@@ -1,0 +1,67 @@
+"""At rest: every key has a TTL, but those of the queue that are declared to live as long as it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from stoker.chaos.words import first
+from stoker.console.sessions import console_key_name
+from stoker.embedded import Urls
+from stoker.jobs import Lane
+from stoker.queue.owner import owner_name
+from stoker.queue.wire import concurrency_name, queue_name
+from stoker.settings import QueueSettings
+
+NO_TTL = -1
+OF_A_LANE = ("", ":running", ":parked", ":totals", ":bell", ":paused")
+OF_THE_AUDIT = ("born", "ended", "rescues")
+
+
+@dataclass(frozen=True)
+class Staying:
+    """Keys without a TTL: the declared ones that were met, and what is wrong about others."""
+
+    declared: list[str]
+    wrong: list[str]
+
+
+def declared(prefix: str) -> frozenset[str]:
+    """Keys of the queue that stay; the cache has none."""
+    settings = QueueSettings(prefix=prefix)
+    lanes = (f"{queue_name(settings, lane)}{part}" for lane in Lane for part in OF_A_LANE)
+    return frozenset(
+        [
+            *lanes,
+            concurrency_name(settings),
+            owner_name(settings),
+            console_key_name(settings),
+            *(f"{prefix}:chaos:{one}" for one in OF_THE_AUDIT),
+        ]
+    )
+
+
+async def without_ttl(urls: Urls, prefix: str) -> Staying:
+    """Look at every key of both Redis."""
+    allowed = declared(prefix)
+    queue, cache = await _staying(urls.queue), await _staying(urls.cache)
+    stay = sorted([*(queue - allowed), *cache])
+    wrong = [f"{len(stay)} keys have no TTL: {first(stay)}"] if stay else []
+    return Staying(sorted(queue & allowed), wrong)
+
+
+async def names(url: str) -> list[str]:
+    """Every key of a Redis."""
+    async with Redis.from_url(url) as redis:
+        return [key.decode(errors="replace") async for key in redis.scan_iter(count=1000)]
+
+
+async def _staying(url: str) -> set[str]:
+    found = await names(url)
+    async with Redis.from_url(url) as redis:
+        pipe = redis.pipeline(transaction=False)
+        for key in found:
+            pipe.pttl(key)
+        lives = await pipe.execute()
+    return {key for key, life in zip(found, lives, strict=True) if life == NO_TTL}

@@ -1,0 +1,108 @@
+"""Lanes come back with the queue: a job that is asked for once it has returned is done soon.
+
+Followed after each fault of the queue; only what nothing else got in the way of is held against what is
+promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from stoker.chaos.acts import Act, What
+from stoker.chaos.faults.kind import BACK_S
+from stoker.chaos.link import NoAnswer
+from stoker.chaos.recovery import ROOM_S
+from stoker.chaos.scene import Scene
+from stoker.chaos.tally import Return
+
+ASKED_WITHIN_S = 15.0
+DONE_WITHIN_S = 30.0
+LOOK_S = 0.05
+
+
+@dataclass(frozen=True)
+class Returns:
+    """How long such jobs took, in seconds."""
+
+    count: int
+    slowest_s: float
+    """Of those that nothing else got in the way of."""
+    slowest_disturbed_s: float
+
+
+async def follow(scene: Scene, fault: str) -> None:
+    """Ask for a job and see it done."""
+    job_id = await _ask(scene)
+    if job_id is None:
+        return  # no web app answers: that is another fault's
+    asked = time.time()
+    done = await _done(scene, job_id, asked + DONE_WITHIN_S)
+    if done is not None or not _disturbed(scene, asked, asked + DONE_WITHIN_S):
+        scene.tally.returns.append(Return(fault, asked, done))
+
+
+def judged(scene: Scene) -> tuple[Returns, list[str]]:
+    """How fast lanes came back, and whether that was too late."""
+    calm, disturbed = [("", 0.0)], [("", 0.0)]
+    for one in scene.tally.returns:
+        took_s = (one.done or one.asked + DONE_WITHIN_S) - one.asked
+        where = disturbed if _disturbed(scene, one.asked, one.asked + took_s) else calm
+        where.append((one.fault, took_s))
+    slowest_s, slowest_disturbed_s = (round(max(took_s for _, took_s in of), 2) for of in (calm, disturbed))
+    return Returns(len(scene.tally.returns), slowest_s, slowest_disturbed_s), late(calm)
+
+
+def late(took_s: Iterable[tuple[str, float]]) -> list[str]:
+    """Faults of the queue after which a job was done later than it may be."""
+    return [
+        f"after {fault} a job was done only {seconds:.1f} s after the queue was back"
+        for fault, seconds in took_s
+        if seconds > BACK_S + ROOM_S
+    ]
+
+
+async def _ask(scene: Scene) -> str | None:
+    give_up = time.monotonic() + ASKED_WITHIN_S
+    while time.monotonic() < give_up:
+        try:
+            answer = await scene.a_webapp().link.ask("job", kind=Act.kind, arguments={"what": What.WORK})
+        except NoAnswer:
+            answer = {"error": "no answer"}
+        if "error" not in answer:
+            scene.tally.mischief["task"] += 1
+            scene.tally.acknowledged.add(answer["job_id"])
+            return str(answer["job_id"])
+        await asyncio.sleep(LOOK_S)
+    return None
+
+
+async def _done(scene: Scene, job_id: str, until: float) -> float | None:
+    ended = f"{scene.ledger.prefix}:chaos:ended"
+    async with Redis.from_url(scene.stage.servers.urls.queue, socket_timeout=1) as redis:
+        while time.time() < until:
+            try:
+                if await redis.hexists(ended, job_id):
+                    return time.time()
+            except RedisError:
+                pass  # the next fault of the queue
+            if job_id in scene.ledger.erased:
+                return None
+            await asyncio.sleep(LOOK_S)
+    return None
+
+
+def _disturbed(scene: Scene, began: float, ended: float) -> bool:
+    """Whether something else may have kept the job from being done."""
+    lives = [life for slot in scene.workers for life in slot.lives]
+    died = any(life.ended is not None and began <= life.ended <= ended for life in lives)
+    needed = {"queue", *(slot.name for slot in scene.workers)}
+    struck = any(
+        one.target in needed and one.began <= ended and one.ended >= began for one in scene.tally.troubles
+    )
+    return died or struck or not any(life.works(began) for life in lives)

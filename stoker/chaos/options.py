@@ -1,0 +1,38 @@
+"""What a run of chaos can be asked for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ChaosOptions:
+    """One run. The same seed plans the same faults at the same times.
+
+    `faults` and `mischief` name the kinds to choose from (None: all of them). `rest_s` is how long everything
+    may take to settle once all faults are healed. `process_command` is what workers and web apps are started
+    with; tests put a process in its place that lacks a guard.
+    """
+
+    seconds: float = 120
+    seed: int = 1
+    json: Path | None = None
+    workload: str = "worker.demo.chaos:workload"
+    """`module:name` of a ChaosWorkload."""
+    workers: int = 2
+    """The last one begins as the release before this one."""
+    webapps: int = 2
+    readers: int = 6
+    changes_per_s: float = 12
+    pace_s: float = 1.2
+    """Mean of the seconds from one fault to the next."""
+    faults: tuple[str, ...] | None = None
+    mischief: tuple[str, ...] | None = None
+    rest_s: float = 60
+    data_dir: Path = Path(".data")
+    """Under it a fresh folder is made for this run."""
+    keep: bool = False
+    """Leave folder and logs behind."""
+    process_command: tuple[str, ...] = (sys.executable, "-m", "stoker.chaos.process")

@@ -1,0 +1,77 @@
+"""A worker or a web app under chaos: `python -m stoker.chaos.process worker|webapp [--older]`.
+
+It is the real one: the same settings, Stoker, engine, sweeper and schedule. Added are the audit in the
+queue's scripts, the jobs that misbehave and the poison event. Ends with 75 when a server is away that it
+needs at its start, so that whoever supervises it starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from stoker import Domain, Stoker
+from stoker.chaos import acts, audit
+from stoker.chaos.surroundings import NOT_NOW, SOCKET, WORKLOAD
+from stoker.chaos.webapp import serve
+from stoker.chaos.workload import ChaosWorkload, load_workload
+from stoker.domain import load_domain
+from stoker.errors import Unavailable
+from stoker.settings import load_settings
+from stoker.telemetry import log
+from stoker.worker.settings import WorkerSettings
+
+
+def main() -> None:
+    """Be what the first argument says, until SIGTERM."""
+    role, older = sys.argv[1], "--older" in sys.argv
+    workload = load_workload(os.environ[WORKLOAD])
+    settings = load_settings(WorkerSettings, domain=workload.domain)
+    log.configure(settings.log)
+    acts.install(older=older)
+    domain = acts.changed(load_domain(workload.domain))
+    if older:
+        domain = workload.older(domain)
+    doing = _work(settings, domain) if role == "worker" else _answer(settings, domain, workload)
+    audit.install()
+    try:
+        asyncio.run(doing)
+    except Unavailable as error:
+        sys.stderr.write(f"cannot start now: {error}\n")
+        sys.exit(NOT_NOW)
+
+
+async def _work(settings: WorkerSettings, domain: Domain) -> None:
+    # Only here: a web app starts in half the time without.
+    from stoker.worker.check import require_sound  # noqa: PLC0415
+    from stoker.worker.process import run_worker  # noqa: PLC0415
+
+    audit.install()  # in what was imported just now, too
+    asked, now = _stop()
+    await require_sound(settings, domain)
+    async with Stoker.opened(settings, domain) as stoker:
+        await run_worker(stoker, settings, asked, now)
+
+
+async def _answer(settings: WorkerSettings, domain: Domain, workload: ChaosWorkload) -> None:
+    asked, _ = _stop()
+    async with Stoker.opened(settings, domain) as stoker:
+        await serve(stoker, workload, Path(os.environ[SOCKET]), asked)
+
+
+def _stop() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set by a first and by a second SIGTERM, as by `stoker run`; the command line takes long to import."""
+    asked, now = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (now if asked.is_set() else asked).set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signalled)
+    return asked, now
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""At rest: faults are healed, everything settles, and then events and processes are counted.
+
+Each check returns what is wrong, in words; an empty list is what a run is for. Jobs, rescues, entries and
+keys have modules of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.chaos.scene import Scene
+from stoker.chaos.traffic import KILLER
+from stoker.errors import DatabaseUnavailable
+from stoker.jobs import Lane
+from stoker.postgres import database_errors
+
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Events:
+    """The outbox at the end. Latency is from recording to settling, by Postgres's clock."""
+
+    recorded: int
+    settled: int
+    missing: int
+    """Acknowledged to a writer, but not in the table."""
+    slowest_s: float
+    p99_s: float
+
+    @property
+    def lost(self) -> int:
+        """Committed and never applied."""
+        return self.recorded - self.settled + self.missing
+
+
+async def settle(scene: Scene, within_s: float) -> tuple[float, list[str]]:
+    """Wait until nothing is left to be done; how long that took, and what is left after all."""
+    began = time.monotonic()
+    while True:
+        left = await _left(scene)
+        took = time.monotonic() - began
+        if not left or took > within_s:
+            return took, left
+        await asyncio.sleep(LOOK_S)
+
+
+async def events(scene: Scene) -> Events:
+    """Count the outbox."""
+    with database_errors():
+        async with scene.sql.connect() as connection:
+            recorded, settled, slowest, p99 = (await connection.execute(_EVENTS)).one()
+            known = await connection.scalar(_KNOWN, {"ids": list(scene.traffic.events)})
+    missing = len(scene.traffic.events) - int(known or 0)
+    return Events(recorded, settled, missing, float(slowest or 0), float(p99 or 0))
+
+
+def processes(scene: Scene) -> list[str]:
+    """Ends that no fault explains, and ends after SIGTERM that were not orderly."""
+    wrong = [words for slot in scene.slots for words in (*slot.unexplained, *slot.disorderly)]
+    killers = scene.tally.mischief[KILLER]
+    killed = sum(slot.killed_itself for slot in scene.slots)
+    if killed and not killers:
+        wrong.append(f"{killed} processes were killed by somebody else")
+    return wrong
+
+
+async def _left(scene: Scene) -> list[str]:
+    left = []
+    try:
+        unsettled = await _unsettled(scene.sql)
+    except DatabaseUnavailable as error:
+        return [str(error)]
+    if unsettled:
+        left.append(f"{unsettled} committed events are not applied")
+    async with Redis.from_url(scene.stage.servers.urls.queue) as redis:
+        await scene.ledger.take(redis)
+    due = await _due(scene)
+    if due:
+        left.append(f"{due} jobs are due or running")
+    return left
+
+
+async def _due(scene: Scene) -> int:
+    """Jobs that run, are due, or will be within the backoff of a short run."""
+    soon = (time.time() + 5) * 1000
+    async with Redis.from_url(scene.stage.servers.urls.queue) as redis:
+        pipe: Any = redis.pipeline()
+        for lane in Lane:
+            queue = f"{scene.ledger.prefix}:{lane}"
+            pipe.zcard(f"{queue}:running").zcount(queue, "-inf", soon)
+        return sum(await pipe.execute())
+
+
+async def _unsettled(sql: AsyncEngine) -> int:
+    with database_errors():
+        async with sql.connect() as connection:
+            return int(await connection.scalar(_UNSETTLED) or 0)
+
+
+_EVENTS = text("""
+SELECT count(*), count(settled_at),
+       extract(epoch FROM max(settled_at - recorded_at)),
+       extract(epoch FROM percentile_disc(0.99) WITHIN GROUP (ORDER BY settled_at - recorded_at))
+  FROM stoker.cache_events
+""")
+_KNOWN = text("SELECT count(*) FROM stoker.cache_events WHERE id = ANY(:ids)")
+_UNSETTLED = text("SELECT count(*) FROM stoker.cache_events WHERE settled_at IS NULL")

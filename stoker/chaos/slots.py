@@ -1,0 +1,187 @@
+"""Workers and web apps as processes that may be killed, frozen and replaced, and are started again.
+
+A slot does what a service manager does: whatever ends is started again, unless a fault holds it down. It
+keeps the times of every life and freeze, by which rescued claims are explained, and notes every end that no
+fault explains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stoker.chaos.link import Link
+from stoker.chaos.surroundings import NOT_NOW, SOCKET
+from stoker.embedded.process import LAUNCHER, last_lines
+from stoker.errors import StokerError
+
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 15.0
+"""For an orderly end: well above worker.stop_deadline_s of the run, and what a lane needs for last words."""
+LOOK_S = 0.05
+RESTART_S = 0.3
+READY = b"worker.started"
+
+
+class NotReady(StokerError):
+    """A process did not start."""
+
+
+@dataclass
+class Life:
+    """One process: seconds since 1970 at which it began, was ready and ended, and when it was frozen."""
+
+    pid: int
+    began: float
+    ready: float | None = None
+    ended: float | None = None
+    frozen_since: float = 0
+    freezes: list[tuple[float, float]] = field(default_factory=list)
+
+    def works(self, at: float) -> bool:
+        """Whether it was ready and not frozen at a time."""
+        if self.ready is None or at < self.ready or (self.ended is not None and at > self.ended):
+            return False
+        return not any(began <= at <= ended for began, ended in self.freezes)
+
+
+class Slot:
+    """One place for a process."""
+
+    def __init__(
+        self, name: str, role: str, command: Sequence[str], environment: Mapping[str, str], folder: Path
+    ) -> None:
+        self.name = name
+        self.role = role
+        self.older = False
+        self.lock = asyncio.Lock()
+        """Held by the one fault that is at work here."""
+        self.wanted = False
+        """Whether it is started again when it ends."""
+        self.log = folder / f"{name}.log"
+        self.socket = folder / f"{name}.sock"
+        self.link = Link(self.socket)
+        self.lives: list[Life] = []
+        self.killed_itself = 0
+        """Ends by a SIGKILL that no fault sent: jobs that kill their worker."""
+        self.unexplained: list[str] = []
+        self.disorderly: list[str] = []
+        """Ends after SIGTERM that took too long or had another code than 0."""
+        self._command = command
+        self._environment = {**environment, SOCKET: str(self.socket)}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._offset = 0
+
+    def start(self) -> None:
+        """Start a process here, and from now on whenever it ends."""
+        self._offset = self.log.stat().st_size if self.log.exists() else 0
+        self.socket.unlink(missing_ok=True)
+        arguments = [*self._command, self.role, *(["--older"] if self.older else [])]
+        parent, death = str(os.getpid()), str(int(signal.SIGKILL))
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the commands are ours
+                [sys.executable, "-I", "-S", str(LAUNCHER), parent, death, "same", *arguments],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.lives.append(Life(self._process.pid, time.time()))
+        self.wanted = True
+
+    async def ready(self) -> None:
+        """Wait until it works; raises NotReady."""
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                while not self._is_ready():  # noqa: ASYNC110 - a process tells nobody
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError as error:
+            raise NotReady(
+                f"{self.name} is not ready; the end of {self.log}:\n{self.last_words()}"
+            ) from error
+
+    async def keep_up(self) -> None:
+        """Start it again whenever it has ended, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self.wanted and self.lives[-1].ready is None and self._is_ready():
+                self.lives[-1].ready = time.time()
+            if self.wanted and self._process is not None and self._process.poll() is not None:
+                self._note_end(self._process.returncode)
+                await asyncio.sleep(RESTART_S)
+                if self.wanted:
+                    self.start()
+
+    def kill(self) -> None:
+        """SIGKILL; it stays down until it is started."""
+        self.wanted = False
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._end_life()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.lives[-1].frozen_since = time.time()
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+        life = self.lives[-1]
+        life.freezes.append((life.frozen_since, time.time()))
+        life.frozen_since = 0
+
+    async def stop(self) -> None:
+        """SIGTERM, and see that it ends in order."""
+        self.wanted = False
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        began = time.monotonic()
+        while (  # noqa: ASYNC110 - a process tells nobody
+            self._process.poll() is None and time.monotonic() - began < STOP_WITHIN_S
+        ):
+            await asyncio.sleep(LOOK_S)
+        code = self._process.poll()
+        if code is None:
+            self.disorderly.append(f"{self.name} did not end within {STOP_WITHIN_S:g} s of SIGTERM")
+            self._process.kill()
+            self._process.wait()
+        elif code == -signal.SIGKILL:
+            self.killed_itself += 1
+        elif code not in (0, -signal.SIGTERM):  # the latter: it was only starting
+            self.disorderly.append(f"{self.name} ended with {code} after SIGTERM:\n{self.last_words()}")
+        self._end_life()
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return last_lines(self.log, self._offset)
+
+    def _is_ready(self) -> bool:
+        if self.role == "webapp":
+            return self.socket.exists()
+        return READY in self.log.read_bytes()[self._offset :]
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _note_end(self, code: int) -> None:
+        self._end_life()
+        if code == -signal.SIGKILL:
+            self.killed_itself += 1
+        elif code != NOT_NOW:
+            self.unexplained.append(f"{self.name} ended with {code}:\n{self.last_words()}")
+
+    def _end_life(self) -> None:
+        if self.lives and self.lives[-1].ended is None:
+            self.lives[-1].ended = time.time()

@@ -1,0 +1,105 @@
+"""The commands, put together. A command's module is imported when it is run, or when help lists it.
+
+Everything at once takes a second longer: nobody who looks at a lane waits for what serves the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+PLACES = {
+    "up": "serve:up",
+    "run": "work:run",
+    "api": "serve:api",
+    "migrate": "data:migrate",
+    "sample-data": "data:sample_data",
+    "check": "data:check",
+    "status": "status:status",
+    "invalidate": "operate:invalidate",
+    "warm": "operate:warm",
+    "verify": "verify:verify",
+    "demo": "demonstrate:demo",
+    "chaos": "chaos:chaos",
+    "jobs": "jobs:app",
+    "dead": "dead:app",
+    "schedule": "planned:app",
+    "lanes": "lanes:app",
+    "cache": "cached:app",
+    "tokens": "tokens:app",
+}
+"""Name of a command -> its module in this package, and what it is called there."""
+
+
+class Commands(MutableMapping[str, Any]):
+    """Commands by name, in the order of help, made from what they are written as when asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+        self._names = dict.fromkeys(PLACES)
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - the library's own kind of command
+        if name not in self._made:
+            if name not in self._names:
+                raise KeyError(name)
+            self._made[name] = _make(name)
+        return self._made[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:  # noqa: ANN401 - the same
+        self._names[name] = None
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._names[name]
+        self._made.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported one by one."""
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - the library's own
+        super().__init__(**given)
+        self.commands = Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the library's context
+        """Names need no import."""
+        del ctx
+        return list(self.commands)
+
+
+def _make(name: str) -> Any:  # noqa: ANN401 - the library's own kind of command
+    module, _, attribute = PLACES[name].partition(":")
+    written = getattr(import_module(f"stoker.cli.{module}"), attribute)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    if isinstance(written, typer.Typer):
+        alone.add_typer(written, name=name)
+    else:
+        alone.command(name=name)(written)
+    made: Any = get_command(alone)
+    return made.commands[name] if isinstance(written, typer.Typer) else made
+
+
+app = typer.Typer(
+    name="stoker",
+    cls=LazyGroup,
+    help="Keeps a web app's Redis cache correct and warm from a background worker.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def stoker() -> None:
+    """Only so that it is a group."""

@@ -1,0 +1,43 @@
+"""The command `chaos`; what it does is in stoker/chaos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stoker.cli.servers import DATA, Data
+
+
+def chaos(  # noqa: PLR0913 - one for each option
+    data: Data = DATA,
+    seconds: Annotated[float, typer.Option(min=1, help="How long faults are injected.")] = 120,
+    json: Annotated[Path | None, typer.Option(help="Write the report here, too.")] = None,
+    *,
+    seed: Annotated[int | None, typer.Option(help="The same seed plans the same faults.")] = None,
+    workload: Annotated[
+        str | None, typer.Option(help="What changes and reads your domain, as module:name (ChaosWorkload).")
+    ] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="Only this kind of fault; may be repeated.")] = None,
+    workers: Annotated[int | None, typer.Option(min=2, help="Worker processes.")] = None,
+    webapps: Annotated[int | None, typer.Option(min=1, help="Web app processes.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave folder and logs behind.")] = False,
+) -> None:
+    """Break processes and servers of its own at random; exit 0 only if nothing was lost and nothing stale."""
+    from stoker.chaos import ChaosOptions, run  # noqa: PLC0415 - needs what only chaos needs
+    from stoker.chaos.faults import KINDS  # noqa: PLC0415 - the same
+
+    known = [kind.name for kind in KINDS]
+    for unknown in sorted(set(fault or ()) - set(known)):
+        raise typer.BadParameter(f"no fault {unknown!r}; there are {', '.join(known)}", param_hint="--fault")
+
+    given: dict[str, Any] = {
+        "seed": seed,
+        "workload": workload,
+        "faults": tuple(fault) if fault else None,
+        "workers": workers,
+        "webapps": webapps,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    raise typer.Exit(run(ChaosOptions(seconds=seconds, json=json, data_dir=data, keep=keep, **given)))

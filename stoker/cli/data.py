@@ -1,0 +1,157 @@
+"""Commands about the database and the settings: `migrate`, `sample-data`, `check`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stoker import migrate as migrations
+from stoker.cli.display import note, progress, show, show_json
+from stoker.cli.servers import DATA, Data, Embedded, session
+from stoker.domain import Domain, SampleData, load_domain
+from stoker.errors import StokerError
+from stoker.postgres import database_errors, engine_of
+from stoker.settings import load_settings, require
+from stoker.telemetry import log
+from stoker.worker import agreement
+from stoker.worker import check as checks
+from stoker.worker.settings import WorkerSettings
+
+SEED = 1
+DATABASE_ONLY = ("database_url",)
+
+
+class Part(StrEnum):
+    """Whose tables."""
+
+    STOKER = "stoker"
+    DOMAIN = "domain"
+
+
+class NotEmpty(StokerError):
+    """Sample data only goes into an empty database."""
+
+
+def migrate(
+    data: Data = DATA,
+    only: Annotated[Part | None, typer.Option(help="Only Stoker's own tables, or only the domain's.")] = None,
+    *,
+    embedded: Embedded = False,
+    new_installation: Annotated[
+        bool,
+        typer.Option("--new-installation", help="After restoring a backup: meet no old cache entry."),
+    ] = False,
+    take_queue: Annotated[
+        bool, typer.Option("--take-queue", help="Run what another installation, now gone, left in the queue.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Bring the database up to date. Safe to run twice, or from two hosts at once."""
+    with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
+        domain = None if only is Part.STOKER else load_domain(opened.settings.domain)
+        applied = asyncio.run(migrations.migrate(opened.database_url, domain, only))
+        renewed = asyncio.run(_renew(opened.settings)) if new_installation else None
+        if take_queue:
+            asyncio.run(agreement.take_queue(opened.settings))
+        if as_json:
+            show_json({"applied": applied, "installation": renewed})
+            return
+        for name in applied:
+            show(f"applied {name}")
+        if not applied:
+            show("nothing to apply")
+        if renewed is not None:
+            show(f"installation {renewed}")
+
+
+def sample_data(
+    data: Data = DATA,
+    users: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Size; the rest follows.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = SEED,
+    *,
+    embedded: Embedded = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Fill an empty database with plausible data."""
+    with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
+        domain = load_domain(opened.settings.domain)
+        rows = asyncio.run(_fill(opened.database_url, domain, users, seed))
+        if as_json:
+            show_json(rows)
+
+
+def check(
+    data: Data = DATA,
+    *,
+    embedded: Embedded = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Print what is wrong with settings and servers; exit 1 on errors, 2 without URLs."""
+    if embedded:
+        with session(embedded=True, data=data) as opened:
+            _check(opened.settings, as_json=as_json)
+        return
+    settings = load_settings(WorkerSettings)
+    log.configure(settings.log)
+    _check(settings, as_json=as_json)
+
+
+async def _renew(settings: WorkerSettings) -> str:
+    """A new id; the queue comes with it, if there is one: it is the same application."""
+    url = require(settings.database_url, "DATABASE_URL")
+    former = await migrations.installation_of(url)
+    renewed = await migrations.renew_installation(url)
+    if settings.redis_url is None:
+        note("REDIS_URL is not set: workers will refuse a queue of the former id; give --take-queue with it")
+    elif not await agreement.take_queue(settings, of=former):
+        note("the queue stays another installation's: give --take-queue if that one is gone")
+    return renewed
+
+
+async def fill_if_empty(database_url: str, domain: Domain) -> None:
+    """Sample data for `up`: nothing where there is anything, or where the domain brings none."""
+    if domain.sample_data is not None and await _is_empty(database_url, domain.sample_data):
+        await _fill(database_url, domain, None, SEED)
+
+
+async def _fill(database_url: str, domain: Domain, users: int | None, seed: int) -> dict[str, int]:
+    sample = domain.sample_data
+    if sample is None:
+        raise StokerError(f"the domain {domain.name} declares no sample data")
+    await migrations.require_migrated(database_url, domain)
+    if not await _is_empty(database_url, sample):
+        raise NotEmpty("the database is not empty: sample data only goes into an empty one")
+    with progress("sample data") as report:
+        rows = await sample.load(database_url, seed, users or sample.default_users, report)
+    note("loaded " + ", ".join(f"{count:,} {table}" for table, count in rows.items()))
+    return dict(rows)
+
+
+async def _is_empty(database_url: str, sample: SampleData) -> bool:
+    engine = engine_of(database_url)
+    try:
+        with database_errors():
+            async with AsyncSession(engine) as opened:
+                return await sample.is_empty(opened)
+    finally:
+        await engine.dispose()
+
+
+def _check(settings: WorkerSettings, *, as_json: bool) -> None:
+    found = asyncio.run(checks.check(settings))
+    if as_json:
+        show_json([asdict(finding) for finding in found])
+    else:
+        for finding in found:
+            show(f"{finding.level}: {finding.message}")
+        if not found:
+            show("all is well")
+    if settings.database_url is None or settings.redis_url is None:
+        raise typer.Exit(2)
+    if any(finding.level is checks.Level.ERROR for finding in found):
+        raise typer.Exit(1)

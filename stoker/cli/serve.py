@@ -1,0 +1,127 @@
+"""Commands that stay and serve the API: `up` and `api`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Annotated, Any
+
+import typer
+
+from stoker.cli.data import fill_if_empty
+from stoker.cli.display import note, show
+from stoker.cli.servers import DATA, Data, Embedded, Session, session, without_urls
+from stoker.cli.signals import Stop, stopped_by_signals
+from stoker.cli.web import address, listening, serve
+from stoker.domain import Domain, load_domain
+from stoker.migrate import migrate
+from stoker.operations.tokens import require_tokens
+from stoker.stoker import Stoker
+from stoker.telemetry.traces import telemetry
+from stoker.worker.check import require_sound
+from stoker.worker.process import run_worker
+from stoker.worker.settings import WorkerSettings
+
+Host = Annotated[str | None, typer.Option(help="Address of the API; anything but loopback needs tokens.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]
+NoSampleData = Annotated[bool, typer.Option("--no-sample-data", help="Leave an empty database empty.")]
+
+
+def up(
+    data: Data = DATA, host: Host = None, port: Port = None, *, no_sample_data: NoSampleData = False
+) -> None:
+    """Start everything: servers if no URL is set, migrations, sample data, worker and API."""
+    with session(embedded=without_urls(), data=data, api=_given(host, port)) as opened:
+        with listening(opened.settings.api) as taken, telemetry("up"):
+            asyncio.run(_up(opened, taken, sample_data=not no_sample_data))
+        note("stopping the servers" if opened.owned else "stopped")
+
+
+def api(data: Data = DATA, host: Host = None, port: Port = None, *, embedded: Embedded = False) -> None:
+    """Serve the operators' API."""
+    with (
+        session(embedded=embedded, data=data, api=_given(host, port)) as opened,
+        listening(opened.settings.api) as taken,
+        telemetry("api"),
+    ):
+        asyncio.run(_serve(opened.settings, taken))
+
+
+async def _serve(settings: WorkerSettings, taken: socket.socket) -> None:
+    domain = load_domain(settings.domain)
+    with stopped_by_signals() as stop:
+        await require_sound(settings, domain)
+        async with Stoker.opened(settings, domain) as stoker:
+            await require_tokens(stoker, settings)
+            show(f"api      {address(taken)}/api/cache/health")
+            await serve(stoker, settings, taken, stop.asked)
+
+
+async def _up(opened: Session, taken: socket.socket, *, sample_data: bool) -> None:
+    domain = load_domain(opened.settings.domain)
+    with stopped_by_signals() as stop:
+        await _unless_stopped(stop, _prepare(opened, domain, sample_data=sample_data))
+        if stop.asked.is_set():
+            return
+        async with Stoker.opened(opened.settings, domain) as stoker:
+            await require_tokens(stoker, opened.settings)
+            _tell_addresses(opened, taken)
+            await _both(stoker, opened.settings, taken, stop)
+
+
+async def _prepare(opened: Session, domain: Domain, *, sample_data: bool) -> None:
+    for applied in await migrate(opened.database_url, domain):
+        note(f"migrated {applied}")
+    await require_sound(opened.settings, domain)
+    if sample_data:
+        await fill_if_empty(opened.database_url, domain)
+
+
+async def _unless_stopped(stop: Stop, work: Any) -> None:  # noqa: ANN401 - a coroutine
+    doing = asyncio.ensure_future(work)
+    asked = asyncio.ensure_future(stop.asked.wait())
+    await asyncio.wait({doing, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if doing.done():
+        doing.result()
+        return
+    doing.cancel()
+    await asyncio.wait({doing})
+
+
+async def _both(stoker: Stoker, settings: WorkerSettings, taken: socket.socket, stop: Stop) -> None:
+    """The API goes first, then the worker; when one breaks, the other stops in order too."""
+    api_gone = asyncio.Event()
+
+    async def answer() -> None:
+        try:
+            await serve(stoker, settings, taken, stop.asked)
+        finally:
+            stop.asked.set()
+            api_gone.set()
+
+    async def work() -> None:
+        try:
+            await run_worker(stoker, settings, api_gone, stop.now)
+        finally:
+            stop.asked.set()
+
+    for ended in await asyncio.gather(answer(), work(), return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
+
+
+def _tell_addresses(opened: Session, taken: socket.socket) -> None:
+    show(f"api      {address(taken)}/api/cache/health")
+    show(f"console  {address(taken)}/")
+    show(f"metrics  {address(taken)}/metrics")
+    if opened.embedded:
+        show(f"database {opened.database_url}")
+        for name, url in (("queue", opened.settings.redis_url), ("cache", opened.settings.cache_redis_url)):
+            if url is not None:
+                show(f"{name:<8} {url.get_secret_value()}")
+    show("Ctrl-C stops everything.")
+
+
+def _given(host: str | None, port: int | None) -> dict[str, object]:
+    return {name: value for name, value in (("host", host), ("port", port)) if value is not None}

@@ -1,0 +1,83 @@
+"""Which servers a command works on: those of the URLs, or embedded ones in a data folder.
+
+Without URLs a command stops and says so: a mistyped variable in production must not open an empty database.
+Only `up` and `demo`, or `--embedded`, start servers; a folder that already has some is joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stoker import embedded as servers
+from stoker.cli.display import note
+from stoker.errors import SettingsError
+from stoker.settings import load_settings, require
+from stoker.telemetry import log
+from stoker.worker.settings import WorkerSettings
+
+Embedded = Annotated[
+    bool, typer.Option("--embedded", help="Use servers of this checkout instead of the URLs' ones.")
+]
+Data = Annotated[Path, typer.Option("--data", help="Folder of the embedded servers.")]
+DATA = Path(".data")
+NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "cache_redis_url": "CACHE_REDIS_URL"}
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command works with; `owned`: the embedded servers end with it."""
+
+    settings: WorkerSettings
+    embedded: bool = False
+    owned: bool = False
+
+    @property
+    def database_url(self) -> str:
+        """Postgres, for asyncpg."""
+        return require(self.settings.database_url, "DATABASE_URL")
+
+
+@contextmanager
+def session(
+    *,
+    embedded: bool,
+    data: Path,
+    needs: tuple[str, ...] = ("database_url", "redis_url"),
+    api: Mapping[str, object] | None = None,
+) -> Iterator[Session]:
+    """Settings whose URLs answer to something; raises SettingsError naming what is not set.
+
+    `needs` are the URLs that the command cannot do without, `api` what its options say about the API.
+    """
+    overrides = {"api": api} if api else {}
+    settings = load_settings(WorkerSettings, **overrides)
+    log.configure(settings.log)
+    given = [NAMES[field] for field in NAMES if getattr(settings, field) is not None]
+    if not embedded:
+        for field in needs:
+            require(getattr(settings, field), NAMES[field])
+        yield Session(settings)
+        return
+    if given:
+        raise SettingsError(f"--embedded, but {' and '.join(given)} is set: leave one of them out")
+    if servers.find(data) is None:
+        note(f"starting Postgres and two Valkeys in {data}")
+    with servers.start(data) as running:
+        urls = {
+            "database_url": running.urls.database,
+            "redis_url": running.urls.queue,
+            "cache_redis_url": running.urls.cache,
+        }
+        yield Session(load_settings(WorkerSettings, **urls, **overrides), embedded=True, owned=running.owned)
+
+
+def without_urls() -> bool:
+    """Whether no URL is set at all: then `up` and `demo` bring servers of their own."""
+    settings = load_settings(WorkerSettings)
+    return all(getattr(settings, field) is None for field in NAMES)

@@ -1,0 +1,124 @@
+"""Is the cache right, is it warm, is the worker keeping up: the figures, gathered and judged.
+
+Every part stands alone: a server that is away leaves its part out and is named, the rest is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlalchemy import text
+
+from stoker.console.judgement import judged
+from stoker.console.picture import LaneNow, Overview, Verdict, ViewNow, WorkerSeen
+from stoker.errors import Unavailable
+from stoker.history.charts import LATELY, Row, Sums, hit_rate, hits_and_misses, misses, sums, waits
+from stoker.history.presence import SILENT_S, silences
+from stoker.history.series import quantile
+from stoker.operations.figures import (
+    LaneFigures,
+    change_figures,
+    lane_figures,
+    verified_figures,
+    view_counters,
+)
+from stoker.postgres import database_errors
+from stoker.stoker import Stoker
+from stoker.telemetry.health import examine, probes
+
+T = TypeVar("T")
+
+LAST = text(
+    "SELECT (SELECT max(id) FROM stoker.job_history) AS jobs, (SELECT max(id) FROM stoker.dead_jobs) AS dead,"
+    " (SELECT max(id) FROM stoker.audit_log) AS audit,"
+    " (SELECT extract(epoch FROM max(settled_at)) FROM stoker.cache_events WHERE settled_at IS NOT NULL) AS applied,"
+    " (SELECT max(id) FROM stoker.cache_events) AS recorded"
+)
+
+
+async def overview(stoker: Stoker, timeout_s: float) -> Overview:
+    """Everything now."""
+    health = await examine(probes(stoker), timeout_s)
+    up = {name for name, server in health.servers.items() if server.ok}
+    grown = await _unless_away(sums(stoker.engine)) if "database" in up else None
+    lanes = await _unless_away(lane_figures(stoker)) if {"queue", "database"} <= up else None
+    views = await _unless_away(_views(stoker, grown)) if "cache" in up else None
+    shown = Overview(
+        at=datetime.now(UTC),
+        verdict=Verdict.UNTRIED,
+        says="",
+        concerns=[],
+        health=health,
+        changes=await _unless_away(change_figures(stoker)) if "database" in up else None,
+        verified=await _unless_away(verified_figures(stoker)) if "cache" in up else None,
+        hit_rate=None
+        if grown is None
+        else _rounded(hit_rate(grown.hour, sorted(stoker.domain.views_by_name))),
+        views=views,
+        lanes=None if lanes is None else {name: _lane(name, found, grown) for name, found in lanes.items()},
+        workers=await _unless_away(_workers(stoker)) if "database" in up else None,
+        last=(await _unless_away(_last(stoker)) if "database" in up else None) or {},
+    )
+    return judged(shown)
+
+
+async def _unless_away(figures: Awaitable[T]) -> T | None:
+    try:
+        return await figures
+    except Unavailable:
+        return None
+
+
+async def _views(stoker: Stoker, grown: Sums | None) -> dict[str, ViewNow]:
+    ever = await view_counters(stoker)
+    hour: Row = grown.hour if grown is not None else {}
+    return {name: _view(name, hour, counters) for name, counters in ever.items()}
+
+
+def _view(name: str, hour: Row, ever: Mapping[str, int]) -> ViewNow:
+    hits, missed = hits_and_misses(hour, name)
+    loads, load_us = hour.get(f"view:{name}:loads", 0), hour.get(f"view:{name}:load_us", 0)
+    return ViewNow(
+        reads=round(hits + missed),
+        hits=round(hits),
+        hit_rate=_rounded(hit_rate(hour, [name])),
+        misses={cause: round(n) for cause, n in sorted(misses(hour, name).items())},
+        stale=round(hour.get(f"view:{name}:stale", 0)),
+        loads=round(loads),
+        build_ms=round(load_us / loads / 1000, 2) if loads else None,
+        reads_ever=sum(n for what, n in ever.items() if what == "hits" or what.startswith("miss_")),
+    )
+
+
+def _lane(name: str, found: LaneFigures, grown: Sums | None) -> LaneNow:
+    lately: Row = grown.lately if grown is not None else {}
+    minutes = LATELY.total_seconds() / 60
+    waited = waits(lately, name)
+    return LaneNow(
+        **found.model_dump(),
+        done_per_minute=round(lately.get(f"lane:{name}:done", 0) / minutes, 2),
+        failed_per_minute=round(lately.get(f"lane:{name}:failed", 0) / minutes, 2),
+        wait_p50_s=_rounded(quantile(waited, 0.5)),
+        wait_p99_s=_rounded(quantile(waited, 0.99)),
+    )
+
+
+async def _workers(stoker: Stoker) -> list[WorkerSeen]:
+    found = await silences(stoker.engine)
+    return [
+        WorkerSeen(name=name, silent_s=round(silent_s, 1), gone=silent_s > SILENT_S)
+        for name, silent_s in found.items()
+    ]
+
+
+async def _last(stoker: Stoker) -> dict[str, float]:
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            row = (await connection.execute(LAST)).one()
+    return {name: float(value or 0) for name, value in row._mapping.items()}  # noqa: SLF001 - SQLAlchemy's
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)

@@ -1,0 +1,142 @@
+"""Console sessions: a signed cookie instead of a token in the browser.
+
+The cookie names a token, never holds it. It is signed with a key that lies in the queue Redis and with the
+token's hash: a token that is removed or replaced ends its sessions, and neither a dump of the database, which
+holds those hashes, nor the queue Redis alone forges one. Postgres only stores which sessions were signed out
+of, until they would have ended by themselves. While either is away a process that knows the key goes on:
+whoever signed out elsewhere may look that long (not act: no action is done unaudited).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.errors import DatabaseUnavailable, QueueUnavailable
+from stoker.postgres import database_errors
+from stoker.queue.enqueue import Queue
+from stoker.settings import QueueSettings
+from stoker.worker.settings import TokenSettings
+
+RELOAD_S = 60
+"""Seconds after which the key is looked up again: so long a deleted key goes on."""
+ENDED_KEPT = 10_000
+"""Sessions signed out of here that this process remembers, should Postgres be away."""
+AWAY_S = 5
+"""Seconds for which a Postgres that did not answer is not asked who signed out."""
+PARTS = 4
+FORGET = text("DELETE FROM stoker.console_sessions_ended WHERE until < clock_timestamp()")
+END = text(
+    "INSERT INTO stoker.console_sessions_ended (nonce, until) VALUES (:nonce, to_timestamp(:until))"
+    " ON CONFLICT (nonce) DO NOTHING"
+)
+ENDED = text("SELECT 1 FROM stoker.console_sessions_ended WHERE nonce = :nonce")
+
+
+@dataclass(frozen=True)
+class Session:
+    """Somebody who signed in; `until` in seconds since 1970."""
+
+    token: TokenSettings
+    until: int
+    nonce: str
+
+
+class Sessions:
+    """Makes and reads the cookies of one process; another process with the same servers reads them too."""
+
+    def __init__(
+        self, engine: AsyncEngine, queue: Queue, tokens: Mapping[str, TokenSettings], life_s: int
+    ) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._tokens = tokens
+        self._life_s = life_s
+        self._key: bytes | None = None
+        self._reload_at = 0.0
+        self._ended: dict[str, int] = {}
+        self._ask_again_at = 0.0
+
+    async def begin(self, token: TokenSettings) -> tuple[str, int]:
+        """A cookie's value for a token, and for how many seconds it holds."""
+        until, nonce = int(time.time()) + self._life_s, secrets.token_hex(8)
+        signature = _sign(await self._current_key(), token, until, nonce)
+        return f"{token.name}:{until}:{nonce}:{signature}", self._life_s
+
+    async def read(self, cookie: str) -> Session | None:
+        """The session of a cookie; None for one that is forged, over, ended or of a token that is gone."""
+        parts = cookie.split(":")
+        if len(parts) != PARTS or not parts[1].isdecimal() or len(cookie) > 512:  # noqa: PLR2004 - longer is forged
+            return None
+        name, until, nonce, signature = parts[0], int(parts[1]), parts[2], parts[3]
+        token = self._tokens.get(name)
+        if token is None or until < time.time() or nonce in self._ended:
+            return None
+        signed = _sign(await self._current_key(), token, until, nonce)
+        # As bytes: texts may only be compared if they are ASCII, and a cookie is whatever somebody sent.
+        if not hmac.compare_digest(signed.encode(), signature.encode(errors="replace")):
+            return None
+        return None if await self._ended_anywhere(nonce) else Session(token, until, nonce)
+
+    async def end(self, session: Session) -> None:
+        """Sign out: no process takes the cookie any more.
+
+        Raises DatabaseUnavailable if only this one knows of it.
+        """
+        self._end_here(session)
+        with database_errors():
+            async with self._engine.begin() as connection:
+                await connection.execute(FORGET)
+                await connection.execute(END, {"nonce": session.nonce, "until": session.until})
+
+    async def _ended_anywhere(self, nonce: str) -> bool:
+        if time.monotonic() < self._ask_again_at:
+            return False
+        try:
+            with database_errors():
+                async with self._engine.connect() as connection:
+                    return await connection.scalar(ENDED, {"nonce": nonce}) is not None
+        except DatabaseUnavailable:
+            self._ask_again_at = time.monotonic() + AWAY_S
+            return False
+
+    def _end_here(self, session: Session) -> None:
+        now = time.time()
+        if len(self._ended) >= ENDED_KEPT:
+            self._ended = {nonce: until for nonce, until in self._ended.items() if until > now}
+        self._ended[session.nonce] = session.until
+
+    async def _current_key(self) -> bytes:
+        if self._key is None or time.monotonic() >= self._reload_at:
+            try:
+                self._key = await self._load_key()
+            except QueueUnavailable:
+                if self._key is None:
+                    raise
+            self._reload_at = time.monotonic() + RELOAD_S
+        return self._key
+
+    async def _load_key(self) -> bytes:
+        name = console_key_name(self._queue.settings)
+        await self._queue.connection.command("SET", name, secrets.token_hex(32), "NX")
+        found: bytes | None = await self._queue.connection.command("GET", name)
+        if not found:
+            raise QueueUnavailable("the queue Redis does not keep the key of console sessions")
+        return found
+
+
+def console_key_name(settings: QueueSettings) -> str:
+    """The key of the queue Redis that holds what sessions are signed with; it stays."""
+    return f"{settings.prefix}:console_key"
+
+
+def _sign(key: bytes, token: TokenSettings, until: int, nonce: str) -> str:
+    said = f"{token.name}:{until}:{nonce}:{token.digest}".encode()
+    return hmac.new(key, said, hashlib.sha256).hexdigest()

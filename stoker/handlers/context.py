@@ -1,0 +1,29 @@
+"""What a running task may use."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from stoker.errors import QueueUnavailable
+from stoker.queue.progress import Progress
+from stoker.stoker import Stoker
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """One run of one job. `attempt` counts from 1."""
+
+    stoker: Stoker
+    progress: Progress
+    job_id: str
+    attempt: int = 1
+
+    async def report(self, done: int, total: int) -> None:
+        """Say how far the job is. Best effort: progress decides nothing."""
+        try:
+            await self.progress.report(self.job_id, done, total)
+        except QueueUnavailable as error:
+            logger.info("progress.not_reported", extra={"job_id": self.job_id, "error": str(error)})

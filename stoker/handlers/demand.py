@@ -1,0 +1,56 @@
+"""Which entries are in demand: worth building before anybody asks for them again.
+
+Read within their TTL, and since they were built: what a worker built and nobody then looked at is not built
+a second time, so there is never more than one build that no reader has paid for. Best effort: a wrong answer
+costs a build or a miss, never a wrong value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stoker.cache.reads import last_reads
+from stoker.cache.view import EntryKey
+from stoker.stoker import Stoker
+
+
+async def in_demand(stoker: Stoker, keys: Sequence[EntryKey]) -> list[EntryKey]:
+    """Those of the keys that are in demand, the hottest first; raises CacheUnavailable.
+
+    The entry that guards others is in demand when one of these is: a hit needs both.
+    """
+    store = stoker.cache.store
+    read_at = await _last_reads(stoker, keys)
+    now = (await store.client.server()).now_us() / 1e6
+    live = [key for key, at in read_at.items() if now - at < stoker.ttl(key.view).total_seconds()]
+    names = [stoker.cache.filler.names(key) for key in live]
+    # Processes tell of reads with their next flush: what was built since the last but one may have been read.
+    margin_s = 2 * stoker.settings.cache.stats_flush_s
+    built_at = await store.built_at(names)
+    return [
+        key
+        for key, built in zip(live, built_at, strict=True)
+        if built is None or read_at[key] >= built - margin_s
+    ]
+
+
+async def _last_reads(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, float]:
+    """When entries were last read, or what they guard; without those not remembered; the hottest first."""
+    store = stoker.cache.store
+    asked = {key: _read_as(stoker, key) for key in keys}
+    flat = list(dict.fromkeys(one for entries in asked.values() for one in entries))
+    last = await last_reads(store.client, store.keys, flat)
+    rank = {key: number for number, key in enumerate(last)}
+    found = {
+        key: max((at for one in entries if (at := last[one]) is not None), default=None)
+        for key, entries in asked.items()
+    }
+    ranked = sorted(asked, key=lambda key: min(rank[one] for one in asked[key]))
+    return {key: at for key in ranked if (at := found[key]) is not None}
+
+
+def _read_as(stoker: Stoker, key: EntryKey) -> list[EntryKey]:
+    """The entries whose reads are reads of this one: itself, and those that it guards."""
+    views = stoker.domain.views_guarded_by.get(key.view, ())
+    guarded = [view.default_key(key.scope) for view in views]
+    return [key, *(one for one in guarded if one is not None)]

@@ -1,0 +1,14 @@
+"""Invalidation for writers that have no SQL transaction to record an event in."""
+
+from __future__ import annotations
+
+from stoker.domain import Invalidation
+from stoker.handlers.context import JobContext
+from stoker.jobs import Invalidate, Outcome
+
+
+async def invalidate(context: JobContext, job: Invalidate) -> Outcome:
+    """Unlink the stamps. Idempotent; retried until the cache acknowledges it."""
+    scope = context.stoker.domain.scope(job.scope_kind, job.scope_id)
+    await context.stoker.invalidate_now([Invalidation(scope, frozenset(job.views), job.hard)])
+    return Outcome.DONE

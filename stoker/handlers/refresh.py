@@ -1,0 +1,29 @@
+"""Rebuilding one entry, because it was read often or asked for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from stoker.cache.view import EntryKey
+from stoker.errors import Defer
+from stoker.handlers.context import JobContext
+from stoker.jobs import Outcome, Refresh
+
+LOOK_AGAIN = timedelta(milliseconds=250)
+
+
+async def refresh(context: JobContext, job: Refresh) -> Outcome:
+    """Build the entry unless it is valid and young.
+
+    A refresh that finds another build under way is deferred, not dropped: that build may have read before
+    the change that asked for this one (RACES 26). One that a change overtook is asked again (RACES 18).
+    """
+    domain = context.stoker.domain
+    view = domain.view(job.view)
+    key = EntryKey(view.name, domain.scope(view.scope, job.scope_id), job.params)
+    if not domain.takes(key):
+        return Outcome.GONE  # asked for by a release that knows other parameters
+    outcome = (await context.stoker.cache.filler.fill_many([key]))[key]
+    if outcome in (Outcome.ALREADY_BUILDING, Outcome.SUPERSEDED):
+        raise Defer(LOOK_AGAIN)
+    return outcome

@@ -1,0 +1,222 @@
+"""The relay: applies recorded events to the cache.
+
+Called by the `relay` job that a commit rings for, and directly by the worker's sweeper: no queue, flag or
+pause stands between a recorded event and the cache. Applying is idempotent; being killed anywhere only
+means that it is done again (RACES 27).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from stoker import tracing
+from stoker.cache.accounting import CHANGES
+from stoker.cache.view import Scope
+from stoker.domain import Domain, Event, Invalidation, Rule
+from stoker.errors import DatabaseUnavailable
+from stoker.handlers.context import JobContext
+from stoker.handlers.hot import refresh_hot
+from stoker.jobs import Outcome, Relay
+from stoker.outbox import rows as outbox
+from stoker.outbox.rows import UNREADABLE, Alike
+from stoker.outbox.scopes import read
+from stoker.postgres import database_errors, is_outage, was_canceled
+from stoker.stoker import Stoker
+
+logger = logging.getLogger(__name__)
+
+MANY_CHANGED = 5000
+"""Invalidations after which refreshes are asked for though there are more events to apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a batch of events invalidates, and which of them failed alone: id -> (attempts, error)."""
+
+    invalidations: frozenset[Invalidation]
+    failed: dict[int, tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of one batch: how many events were claimed and settled, what they invalidated."""
+
+    claimed: int = 0
+    settled: int = 0
+    invalidations: frozenset[Invalidation] = frozenset()
+    traces: Mapping[Scope, str] = field(default_factory=dict)
+
+
+async def relay(context: JobContext, _job: Relay) -> Outcome:
+    """Apply everything recorded so far. The waiting flag was cleared before this began (RACES 10)."""
+    await apply_all(context.stoker)
+    return Outcome.DONE
+
+
+async def apply_all(stoker: Stoker) -> int:
+    """Apply batches until none is left; returns how many events were settled."""
+    settled = 0
+    changed: set[Invalidation] = set()
+    traces: dict[Scope, str] = {}
+    while True:
+        await stoker.cache_identity.note()  # before anything is settled: readers of another cache must know
+        batch = await apply_batch(stoker)
+        settled += batch.settled
+        changed |= batch.invalidations
+        traces |= batch.traces
+        is_last = batch.claimed < stoker.settings.changes.batch
+        # Not after every batch: what a burst changes again with the next one would be built for nobody.
+        if is_last or len(changed) >= MANY_CHANGED:
+            if changed and stoker.settings.changes.refresh_hot:
+                await refresh_hot(stoker, changed, traces)
+            changed, traces = set(), {}
+        if is_last:
+            return settled
+
+
+async def apply_batch(stoker: Stoker) -> Batch:
+    """Claim, fold, unlink, settle, commit: one batch.
+
+    Raises CacheUnavailable or DatabaseUnavailable; the events then stay as they were.
+    """
+    changes, domain = stoker.settings.changes, stoker.domain
+    started_ns = time.time_ns()
+    with database_errors():
+        async with stoker.engine.begin() as connection:
+            found = await outbox.claim(connection, changes, domain.asking_kinds)
+            if not found:
+                return Batch()
+            folded = await fold(connection, domain, found)
+            await unlink(stoker, folded.invalidations)
+            done = [one for same in found for one in same.ids if one not in folded.failed]
+            waits = await outbox.settle(connection, done)
+            await outbox.postpone(connection, folded.failed, changes)
+    for waited in waits:
+        stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)
+    for event_id, (attempts, error) in folded.failed.items():
+        logger.error("event.failed", extra={"event_id": event_id, "attempts": attempts + 1, "error": error})
+    claimed = sum(len(same.ids) for same in found)
+    return Batch(claimed, len(done), folded.invalidations, _traced(found, domain, started_ns))
+
+
+async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:
+    """Unlink every stamp of these invalidations and wait for the acknowledgement."""
+    store = stoker.cache.store
+    stamps: set[str] = set()
+    for one in invalidations:
+        stamps |= store.stamps_of(one.scope, one.views, hard=one.hard)
+    if stamps:
+        stoker.cache_identity.require()
+    await store.unlink(stamps)
+
+
+async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:
+    """Everything that the events invalidate: what they carry, and what their rules say now (RACES 32)."""
+    invalidations: set[Invalidation] = set()
+    failed: dict[int, tuple[int, str]] = {}
+    by_kind: dict[str, list[Alike]] = {}
+    for same in claimed:
+        try:
+            invalidations.update(read(same.scopes, domain))
+        except (ValueError, TypeError) as error:
+            failed.update(_each(same, f"{UNREADABLE}: {error}"))
+        else:
+            by_kind.setdefault(same.kind, []).append(same)
+    session = AsyncSession(bind=connection, join_transaction_mode="create_savepoint")
+    for kind, asked in by_kind.items():
+        # A kind that this release does not know is applied from the scopes it carries (RACES 30).
+        if kind in domain.asking_kinds:
+            await _audience(session, domain.rules_by_kind[kind], asked, invalidations, failed)
+    await session.close()
+    return Folded(frozenset(_complete(one, domain) for one in invalidations), failed)
+
+
+async def _audience(
+    session: AsyncSession,
+    rule: Rule[Any],
+    asked: Sequence[Alike],
+    invalidations: set[Invalidation],
+    failed: dict[int, tuple[int, str]],
+) -> None:
+    """Ask a rule about many events at once; when it fails, about each alone (RACES 36)."""
+    try:
+        async with session.begin_nested():
+            events = [_event(rule.event, payload) for payload in dict.fromkeys(one.payload for one in asked)]
+            invalidations.update(_checked(await rule.audience(session, events)))  # type: ignore[misc]
+    except Exception as error:
+        # A rule is the adopter's code and may raise anything: only its own event may suffer. Outages are
+        # not the event's fault.
+        if isinstance(error, DatabaseUnavailable) or _outage(error):
+            raise
+        if len(asked) == 1:
+            failed.update(_each(asked[0], _said(error)))
+            return
+        for one in asked:
+            await _audience(session, rule, [one], invalidations, failed)
+
+
+def _each(same: Alike, error: str) -> dict[int, tuple[int, str]]:
+    return dict.fromkeys(same.ids, (same.attempts, error))
+
+
+def _checked(answer: Iterable[Any]) -> list[Invalidation]:
+    """What a rule answered; raises TypeError, here where it is still one row's own fault (RACES 36)."""
+    found = list(answer)
+    for one in found:
+        if not (
+            isinstance(one, Invalidation)
+            and isinstance(one.scope, Scope)
+            and isinstance(one.views, frozenset)
+        ):
+            raise TypeError(
+                f"an audience is made of Invalidations, not of {type(one).__name__}: {one!r:.100}"
+            )
+    return found
+
+
+def _said(error: Exception) -> str:
+    """An error's text; that of an adopter's own may fail, too."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - as above: only its own row may suffer
+        return type(error).__name__
+
+
+def _event(kind: type[Event], payload: str) -> Event:
+    return kind.model_validate_json(payload, extra="ignore")  # a newer release may have added fields
+
+
+def _complete(one: Invalidation, domain: Domain) -> Invalidation:
+    if one.views:
+        return one
+    return Invalidation(one.scope, domain.view_names_by_scope.get(one.scope.kind, frozenset()), one.hard)
+
+
+def _outage(error: Exception) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    # A rule's query that was ended for taking too long leaves the connection as it was: the row's own fault.
+    return error.connection_invalidated or (is_outage(error.orig) and not was_canceled(error))
+
+
+def _traced(claimed: Sequence[Alike], domain: Domain, started_ns: int) -> dict[Scope, str]:
+    """A span in the trace of each event that has one; by scope, so that what follows goes on in it."""
+    traces: dict[Scope, str] = {}
+    for same in claimed:
+        if same.trace is None:
+            continue
+        for event_id in same.ids:
+            about = {"stoker.event_id": event_id}
+            trace = tracing.recorded(f"apply {same.kind}", same.trace, started_ns, about)
+            if trace is not None:
+                with contextlib.suppress(ValueError, TypeError):  # it was put off for the same reason
+                    traces.update((one.scope, trace) for one in read(same.scopes, domain))
+    return traces

@@ -1,0 +1,47 @@
+"""Which task carries out which job, and running one.
+
+To add a job: declare it in stoker/jobs.py, write its task here beside the others, name it in HANDLERS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from stoker.handlers.context import JobContext
+from stoker.handlers.invalidate import invalidate
+from stoker.handlers.prune import prune
+from stoker.handlers.refresh import refresh
+from stoker.handlers.relay import relay
+from stoker.handlers.verify import verify
+from stoker.handlers.warm import keep_warm, warm
+from stoker.jobs import (
+    JOBS,
+    Invalidate,
+    Job,
+    KeepWarm,
+    Outcome,
+    Prune,
+    Refresh,
+    Relay,
+    Verify,
+    Warm,
+)
+
+Task = Callable[[JobContext, Any], Awaitable[Outcome]]
+
+HANDLERS: dict[type[Job], Task] = {
+    Relay: relay,
+    Invalidate: invalidate,
+    Refresh: refresh,
+    Warm: warm,
+    KeepWarm: keep_warm,
+    Prune: prune,
+    Verify: verify,
+}
+assert HANDLERS.keys() == set(JOBS.values()), "a job without a task"  # noqa: S101 - a wiring error
+
+
+async def run(context: JobContext, job: Job) -> Outcome:
+    """Carry out a job; raises what its task raises, or Defer to run again later."""
+    return await HANDLERS[type(job)](context, job)

@@ -1,0 +1,127 @@
+"""Warming: building many entries before anybody asks for them.
+
+The domain's warm plan says which, most urgent first. Entries that are valid and young are left alone, so
+warming twice costs two looks. Overtaken builds are left to the next read (RACES 18).
+
+A long warming gives way: if others wait after its turn, the same job goes to the end of its lane, and goes on
+where it left off. So nobody's 5,000 entries delay somebody else's five.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
+
+from stoker.cache.fill import Filler
+from stoker.cache.loads import LoadTimeout
+from stoker.cache.reads import hottest
+from stoker.cache.view import Access, EntryKey
+from stoker.domain import Domain
+from stoker.errors import Defer, QueueUnavailable, Unavailable
+from stoker.handlers.context import JobContext
+from stoker.handlers.demand import in_demand
+from stoker.jobs import KeepWarm, Lane, Outcome, Warm
+from stoker.postgres import database_errors
+
+logger = logging.getLogger(__name__)
+
+BATCH = 50
+"""Entries built in one transaction: about the statements of one dashboard, a few milliseconds each."""
+TURN = 5 * BATCH
+"""Entries that a warming builds before it looks whether others wait."""
+HOT_KEPT_WARM = 2000
+"""Entries that one run of keep-warm looks at: those that are read most."""
+
+
+async def warm(context: JobContext, job: Warm) -> Outcome:
+    """Build what is missing or ageing for a target, in the order of its plan."""
+    stoker = context.stoker
+    plan = stoker.domain.warm_plan(job.target)
+    scope = None if job.scope_id is None else stoker.domain.scope(job.target, job.scope_id)
+    with database_errors():
+        async with stoker.session() as session:
+            keys = list(dict.fromkeys(await plan.entries(session, scope)))
+    # The plan may have changed since the last turn: what moved before the mark is built by its next reader.
+    begin = await _left_off(context)
+    async for done in _fill(context, keys, begin):
+        if done - begin >= TURN and done < len(keys) and await _gives_way(context, done):
+            raise Defer(timedelta(0))
+    return Outcome.DONE
+
+
+async def keep_warm(context: JobContext, _job: KeepWarm) -> Outcome:
+    """Rebuild entries in demand that are about to expire: a hot 5-minute dashboard is never cold."""
+    stoker = context.stoker
+    store = stoker.cache.store
+    read = [key for key, _ in await hottest(store.client, store.keys, HOT_KEPT_WARM)]
+    hot = [one for key in read if stoker.domain.takes(key) for one in _with_guard(stoker.domain, key)]
+    async for _ in _fill(context, await in_demand(stoker, list(dict.fromkeys(hot)))):
+        pass
+    return Outcome.DONE
+
+
+def _with_guard(domain: Domain, key: EntryKey) -> Iterator[EntryKey]:
+    """An entry is a hit only together with the one that guards it."""
+    view = domain.view(key.view)
+    if view.access is Access.MEMBERS:
+        yield domain.view(view.access_view).key(key.scope)
+    yield key
+
+
+async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -> AsyncIterator[int]:
+    """Build entries from `begin` on; how far it is, after each batch. Raises only if none can be built."""
+    failed: dict[EntryKey, Exception] = {}
+    await context.report(min(begin, len(keys)), len(keys))
+    for start in range(begin, len(keys), BATCH):
+        failed |= await _build(context.stoker.cache.filler, keys[start : start + BATCH])
+        done = min(start + BATCH, len(keys))
+        await context.report(done, len(keys))
+        yield done
+    if failed and len(failed) == len(keys) - begin:
+        raise next(iter(failed.values()))  # nothing at all could be built: not an entry's fault
+
+
+async def _build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Exception]:
+    """Build entries at once, or else each by itself: one that cannot be built keeps nobody else cold.
+
+    Returns what was raised for those that cannot; raises Unavailable when a server does not answer.
+    """
+    if await _failure(filler, keys) is None:
+        return {}
+    failed: dict[EntryKey, Exception] = {}
+    for key in keys:
+        error = await _failure(filler, [key])
+        if error is not None:
+            failed[key] = error
+            logger.warning("warm.entry_failed", extra={"entry": str(key), "error": repr(error)[:200]})
+    return failed
+
+
+async def _failure(filler: Filler, keys: Sequence[EntryKey]) -> Exception | None:
+    try:
+        await filler.fill_many(keys)
+    except LoadTimeout as error:
+        return error
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a loader raises
+        return error
+    return None
+
+
+async def _left_off(context: JobContext) -> int:
+    try:
+        return await context.progress.left_off(context.job_id)
+    except QueueUnavailable:
+        return 0  # from the beginning: what is built already costs a look
+
+
+async def _gives_way(context: JobContext, done: int) -> bool:
+    try:
+        if not await context.stoker.queue.waits(Lane.WARM):
+            return False
+        await context.progress.leave_off(context.job_id, done)
+    except QueueUnavailable:
+        return False
+    return True

@@ -1,0 +1,239 @@
+"""Figures over time as charts show them: aligned, few enough points, None where nothing was kept.
+
+Raises DatabaseUnavailable.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.history.series import parts, quantile
+from stoker.operations.figures import MISS
+from stoker.postgres import database_errors
+
+READ = text(
+    "SELECT series, date_bin(CAST(:step AS interval), at, 'epoch') AS begun,"
+    " CASE WHEN bool_or(gauge) THEN max(value) ELSE sum(value) END AS value"
+    " FROM stoker.figure_history WHERE span_s = :span_s AND at >= :since GROUP BY series, begun"
+)
+SUMS = text(
+    "SELECT series, sum(value) FILTER (WHERE at >= clock_timestamp() - CAST(:short AS interval)) AS lately,"
+    " sum(value) AS hour FROM stoker.figure_history"
+    " WHERE span_s = 60 AND NOT gauge AND at >= clock_timestamp() - interval '60 minutes' GROUP BY series"
+)
+LATELY = timedelta(minutes=5)
+"""What throughput and waits of «now» are over."""
+
+SHORTEST_S = 15
+"""The least part of a step that a rate is computed from."""
+
+Row = Mapping[str, float]
+Points = list[float | None]
+
+
+class Length(StrEnum):
+    """How far back a chart goes."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a length is read: from rows of which span, in steps of what."""
+
+    span_s: int
+    back: timedelta
+    step: timedelta
+
+
+WINDOWS = {
+    Length.HOUR: Window(60, timedelta(hours=1), timedelta(minutes=1)),
+    Length.DAY: Window(60, timedelta(days=1), timedelta(minutes=10)),
+    Length.MONTH: Window(3600, timedelta(days=30), timedelta(hours=6)),
+    Length.YEAR: Window(86400, timedelta(days=365), timedelta(days=1)),
+}
+
+
+class LaneCharts(BaseModel):
+    """One lane. Waits in seconds, ends in jobs a minute."""
+
+    ready: Points
+    oldest_s: Points
+    done_per_minute: Points
+    failed_per_minute: Points
+    wait_p50_s: Points
+    wait_p99_s: Points
+
+
+class ViewCharts(BaseModel):
+    """One view: reads a minute, and the share of them that needed no SQL."""
+
+    reads_per_minute: Points
+    hit_rate: Points
+
+
+class Charts(BaseModel):
+    """Everything over one length; `at` are the beginnings of steps, in seconds since 1970."""
+
+    length: Length
+    step_s: float
+    at: list[int]
+    lanes: dict[str, LaneCharts]
+    views: dict[str, ViewCharts]
+    hit_rate: Points
+    misses_per_minute: dict[str, Points]
+    unsettled: Points
+    oldest_unsettled_s: Points
+    applied_per_minute: Points
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What counters grew by: lately, and in the last hour."""
+
+    lately: Row
+    hour: Row
+
+
+async def sums(engine: AsyncEngine) -> Sums:
+    """The counters' growth up to now."""
+    with database_errors():
+        async with engine.connect() as connection:
+            rows = (await connection.execute(SUMS, {"short": LATELY})).all()
+    return Sums(
+        lately={row.series: row.lately for row in rows if row.lately is not None},
+        hour={row.series: row.hour for row in rows},
+    )
+
+
+async def charts(engine: AsyncEngine, length: Length, now: datetime | None = None) -> Charts:
+    """Everything that was kept over a length of time."""
+    window = WINDOWS[length]
+    step_s = int(window.step.total_seconds())
+    moment = (now or datetime.now(UTC)).timestamp()
+    end = int(moment) // step_s * step_s
+    begin = end - int(window.back.total_seconds()) + step_s
+    with database_errors():
+        async with engine.connect() as connection:
+            found = await connection.execute(
+                READ,
+                {
+                    "step": window.step,
+                    "span_s": window.span_s,
+                    "since": datetime.fromtimestamp(begin, UTC),
+                },
+            )
+            rows: dict[int, dict[str, float]] = defaultdict(dict)
+            for series, begun, value in found:
+                rows[int(begun.timestamp())][series] = value
+    at = list(range(begin, end + step_s, step_s))
+    return _charts(length, step_s, at, _Drawer([rows.get(begun, {}) for begun in at], step_s, moment - end))
+
+
+class _Drawer:
+    """Turns rows into points, one for each step."""
+
+    def __init__(self, rows: Sequence[Row], step_s: int, last_s: float) -> None:
+        self.rows = rows
+        # The last step is not over: what was counted in it is of the part that has passed.
+        self._minutes = [step_s / 60] * (len(rows) - 1) + [min(step_s, max(last_s, SHORTEST_S)) / 60]
+
+    def points(self, value: Callable[[Row], float | None]) -> Points:
+        """A value for each step; None where nothing was kept."""
+        return [_rounded(value(row)) if row else None for row in self.rows]
+
+    def gauge(self, series: str) -> Points:
+        """A gauge's maximum."""
+        return self.points(lambda row: row.get(series))
+
+    def rate(self, *series: str) -> Points:
+        """Counters together, a minute."""
+        return self.per_minute(lambda row: sum(row.get(one, 0) for one in series))
+
+    def per_minute(self, value: Callable[[Row], float]) -> Points:
+        """A sum for each step, a minute."""
+        rows = zip(self.rows, self._minutes, strict=True)
+        return [_rounded(value(row) / minutes) if row else None for row, minutes in rows]
+
+    def lane(self, lane: str) -> LaneCharts:
+        """The charts of a lane."""
+        return LaneCharts(
+            ready=self.gauge(f"lane:{lane}:ready"),
+            oldest_s=self.gauge(f"lane:{lane}:oldest_s"),
+            done_per_minute=self.rate(f"lane:{lane}:done"),
+            failed_per_minute=self.rate(f"lane:{lane}:failed"),
+            wait_p50_s=self.points(lambda row: quantile(waits(row, lane), 0.5)),
+            wait_p99_s=self.points(lambda row: quantile(waits(row, lane), 0.99)),
+        )
+
+    def view(self, view: str) -> ViewCharts:
+        """The charts of a view."""
+        return ViewCharts(
+            reads_per_minute=self.per_minute(lambda row: sum(hits_and_misses(row, view))),
+            hit_rate=self.points(lambda row: hit_rate(row, [view])),
+        )
+
+
+def _charts(length: Length, step_s: int, at: list[int], draw: _Drawer) -> Charts:
+    rows = draw.rows
+    known = sorted({parts(series) for row in rows for series in row})
+    lanes = sorted({which for subject, which, _ in known if subject == "lane"})
+    views = sorted({which for subject, which, _ in known if subject == "view"})
+    causes = sorted({what[len(MISS) :] for subject, _, what in known if subject == "view" and MISS in what})
+    return Charts(
+        length=length,
+        step_s=step_s,
+        at=at,
+        lanes={lane: draw.lane(lane) for lane in lanes},
+        views={view: draw.view(view) for view in views},
+        hit_rate=draw.points(lambda row: hit_rate(row, views)),
+        misses_per_minute={
+            cause: draw.rate(*(f"view:{view}:{MISS}{cause}" for view in views)) for cause in causes
+        },
+        unsettled=draw.gauge("changes::unsettled"),
+        oldest_unsettled_s=draw.gauge("changes::oldest_s"),
+        applied_per_minute=draw.rate("changes::applied"),
+    )
+
+
+def waits(row: Row, lane: str) -> dict[str, float]:
+    """A lane's waits by bucket."""
+    prefix = f"lane:{lane}:"
+    return {
+        series[len(prefix) :]: value
+        for series, value in row.items()
+        if series.startswith(prefix) and series.startswith("wait:", len(prefix))
+    }
+
+
+def misses(row: Row, view: str) -> dict[str, float]:
+    """A view's misses by cause."""
+    prefix = f"view:{view}:{MISS}"
+    return {series[len(prefix) :]: value for series, value in row.items() if series.startswith(prefix)}
+
+
+def hits_and_misses(row: Row, view: str) -> tuple[float, float]:
+    """A view's reads that needed no SQL, and those that did."""
+    return row.get(f"view:{view}:hits", 0), sum(misses(row, view).values())
+
+
+def hit_rate(row: Row, views: list[str]) -> float | None:
+    """The share of reads that needed no SQL; None without reads."""
+    both = [hits_and_misses(row, view) for view in views]
+    hits, missed = sum(one[0] for one in both), sum(one[1] for one in both)
+    return hits / (hits + missed) if hits + missed else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

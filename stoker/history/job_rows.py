@@ -1,0 +1,134 @@
+"""The table `job_history`: every failure, and of each kind of job the newest runs that went well.
+
+Raises DatabaseUnavailable. Bounded by number, so that a listing with any filter looks at few rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, select, text, true
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.postgres import database_errors
+from stoker.tables import job_history
+
+WELL_KEPT = 2_000
+"""Runs of each kind that went well; kinds that this release does not know share one such number."""
+FAILURES_KEPT = 50_000
+FAILURES_KEPT_DAYS = 30
+
+INSERT = text(
+    "INSERT INTO stoker.job_history (job_id, lane, kind, outcome, failed, attempt, scope, arguments, error,"
+    " waited_s, ran_s, ended_at, worker)"
+    " SELECT job_id, lane, kind, outcome, failed, attempt, scope, arguments, error,"
+    " waited_s, ran_s, ended_at, worker FROM jsonb_to_recordset(CAST(:rows AS jsonb))"
+    " AS run (job_id varchar, lane varchar, kind varchar, outcome varchar, failed boolean,"
+    " attempt integer, scope varchar, arguments jsonb, error text,"
+    " waited_s float8, ran_s float8, ended_at timestamptz, worker varchar)"
+)
+FORGET_WELL = text(
+    "DELETE FROM stoker.job_history WHERE kind = :kind AND NOT failed AND id <= ("
+    "SELECT id FROM stoker.job_history WHERE kind = :kind AND NOT failed ORDER BY id DESC OFFSET :kept LIMIT 1)"
+)
+FORGET_STRANGE = text(
+    "DELETE FROM stoker.job_history WHERE kind <> ALL(:kinds) AND NOT failed AND id <= ("
+    "SELECT id FROM stoker.job_history WHERE kind <> ALL(:kinds) AND NOT failed"
+    " ORDER BY id DESC OFFSET :kept LIMIT 1)"
+)
+FORGET_FAILURES = text(
+    "DELETE FROM stoker.job_history WHERE failed AND (ended_at < clock_timestamp() - make_interval(days => :days)"
+    " OR id <= (SELECT id FROM stoker.job_history WHERE failed ORDER BY id DESC OFFSET :kept LIMIT 1))"
+)
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One run of one job, ended. `failed`: it raised or ran out of time; `outcome`: what became of it."""
+
+    job_id: str | None
+    lane: str
+    kind: str
+    outcome: str
+    failed: bool
+    attempt: int
+    scope: str | None
+    arguments: Any
+    error: str | None
+    waited_s: float
+    ran_s: float
+    ended_at: datetime
+    worker: str
+
+
+@dataclass(frozen=True)
+class KeptRow(JobRow):
+    """A run as it was kept."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which runs; what is None does not matter. `error` is any part of the message, in any case."""
+
+    lane: str | None = None
+    kind: str | None = None
+    outcome: str | None = None
+    failed: bool | None = None
+    scope: str | None = None
+    error: str | None = None
+    job_id: str | None = None
+
+    def clause(self) -> ColumnElement[bool]:
+        """The choice in SQL."""
+        columns = job_history.c
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        part = given.pop("error", None)
+        found = and_(true(), *(columns[name] == value for name, value in given.items()))
+        return found if part is None else found & columns.error.icontains(part, autoescape=True)
+
+
+class JobHistory:
+    """Runs of jobs."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def add(self, rows: Sequence[JobRow]) -> None:
+        """Write runs, in one statement."""
+        if not rows:
+            return
+        with database_errors():
+            async with self._engine.begin() as connection:
+                # Not asdict, which copies what is inside: 10 ms for a hundred rows, in which no job begins.
+                await connection.execute(INSERT, {"rows": storable([vars(row) for row in rows])})
+
+    async def forget(self, kinds: Sequence[str]) -> None:
+        """Delete what is beyond the bounds; `kinds` are those that this release knows."""
+        with database_errors():
+            async with self._engine.begin() as connection:
+                for kind in kinds:
+                    await connection.execute(FORGET_WELL, {"kind": kind, "kept": WELL_KEPT})
+                # Whoever can write to the queue can make up names, a new one for each job that is parked.
+                await connection.execute(FORGET_STRANGE, {"kinds": list(kinds), "kept": WELL_KEPT})
+                await connection.execute(FORGET_FAILURES, {"days": FAILURES_KEPT_DAYS, "kept": FAILURES_KEPT})
+
+    async def list(self, which: Filter, *, limit: int, before: int | None = None) -> Sequence[KeptRow]:
+        """The newest first; `before` is the last id of the page before."""
+        query = select(job_history).where(which.clause()).order_by(job_history.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(job_history.c.id < before)
+        with database_errors():
+            async with self._engine.connect() as connection:
+                return [KeptRow(**row) for row in (await connection.execute(query)).mappings()]
+
+
+def storable(rows: Sequence[dict[str, Any]]) -> str:
+    """JSON that Postgres takes, whatever an error holds: it refuses NUL and lone surrogates."""
+    written = json.dumps(rows, ensure_ascii=False, default=datetime.isoformat)
+    return written.encode(errors="replace").decode().replace("\\u0000", "\\ufffd")

@@ -1,0 +1,98 @@
+"""Watchdog at what all processes share (lanes, outbox, views' counters) and adds it to the history.
+
+Any number of workers may run it: one of them samples at a time. A server that is away leaves its figures out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from stoker.cache.reading import Miss
+from stoker.errors import CacheUnavailable, QueueUnavailable
+from stoker.history.figures import FigureHistory
+from stoker.history.series import Sample, grown, name
+from stoker.operations.figures import MISS, view_counters
+from stoker.outbox.rows import backlog
+from stoker.postgres import database_errors
+from stoker.stoker import Stoker
+from stoker.worker.engine.dead_letters import DeadLetters
+from stoker.worker.engine.depth import depth
+
+TOTALS = {"done": "done", "failed": "failed", "retried": "retried", "dead": "died", "rescued": "rescued"}
+"""The engine's names of its totals, and ours: `dead` is how many lie there, `died` how many came."""
+KEPT = ("hits", "stale", "loads", "load_us", "load_errors", *(f"{MISS}{cause}" for cause in Miss))
+
+
+class Sampler:
+    """Shared figures, every so often."""
+
+    def __init__(self, stoker: Stoker, history: FigureHistory, every: timedelta) -> None:
+        self._stoker = stoker
+        self._history = history
+        self._every = every
+
+    async def sample(self) -> bool:
+        """Add one sample, if it is our turn; whether it was. Raises DatabaseUnavailable."""
+        async with self._history.sampling(self._every / 2) as marks:
+            if marks is None:
+                return False
+            # Counters are read under the lock: an older reading that comes later would count as a reset.
+            gauges, counters = await self._lanes()
+            counters |= await self._views()
+            changes = await backlog(self._stoker.engine)
+            gauges += [
+                Sample(name("changes", "", "unsettled"), changes.unsettled),
+                Sample(name("changes", "", "failing"), changes.failing),
+                Sample(name("changes", "", "oldest_s"), changes.oldest_age_s),
+            ]
+            applied = name("changes", "", "applied")
+            samples = [*gauges, *grown(marks.known, counters)]
+            if marks.since is not None:
+                samples.append(Sample(applied, await self._applied_since(marks.since)))
+            await marks.add(samples)
+            await marks.move({**counters, applied: 0})
+        return True
+
+    async def _lanes(self) -> tuple[list[Sample], dict[str, float]]:
+        try:
+            lanes = await depth(self._stoker.queue)
+        except QueueUnavailable:
+            return [], {}
+        dead = await DeadLetters(self._stoker.engine).count_by_lane()
+        gauges: list[Sample] = []
+        counters: dict[str, float] = {}
+        for lane, found in lanes.items():
+            gauges += [
+                Sample(name("lane", lane, what), getattr(found, what))
+                for what in ("ready", "deferred", "running", "parked")
+            ]
+            gauges.append(Sample(name("lane", lane, "oldest_s"), found.oldest_ready_age_s))
+            gauges.append(Sample(name("lane", lane, "dead"), dead.get(lane, 0)))
+            for theirs, ours in TOTALS.items():
+                counters[name("lane", lane, ours)] = found.totals.get(theirs, 0)
+        return gauges, counters
+
+    async def _views(self) -> dict[str, float]:
+        try:
+            views = await view_counters(self._stoker)
+        except CacheUnavailable:
+            return {}
+        return {
+            name("view", view, what): value
+            for view, counters in views.items()
+            for what, value in _complete(counters).items()
+        }
+
+    async def _applied_since(self, since: object) -> int:
+        query = text("SELECT count(*) FROM stoker.cache_events WHERE settled_at > :since")
+        with database_errors():
+            async with self._stoker.engine.connect() as connection:
+                return int((await connection.execute(query, {"since": since})).scalar_one())
+
+
+def _complete(counters: Mapping[str, int]) -> dict[str, int]:
+    """The counters that are kept; those that were never counted stand at 0, so that their first one shows."""
+    return {what: counters.get(what, 0) for what in KEPT}

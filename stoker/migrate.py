@@ -1,0 +1,160 @@
+"""Applies the migrations of Stoker's tables and of the domain's, each with a version table of its own.
+
+An adopter can take only the first: the two histories know nothing of each other. Running twice, or from two
+processes at once, is safe: one advisory lock, one transaction, all or nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stoker.domain import Domain
+from stoker.errors import StokerError
+from stoker.postgres import database_errors, engine_of
+from stoker.tables import installation
+
+HERE = Path(__file__).parent / "migrations"
+LOCK = 0x5730CE12
+"""Key of the advisory lock under which migrations run; any number, but always this one."""
+ID_LENGTH = 10
+
+
+class MigrationsPending(StokerError):
+    """The database lacks revisions that this release needs."""
+
+    def __init__(self, revisions: list[str]) -> None:
+        super().__init__(f"migrations are not applied ({', '.join(revisions)}); run: stoker migrate")
+        self.revisions = revisions
+
+
+@dataclass(frozen=True)
+class History:
+    """One line of revisions and the table that remembers how far a database has come."""
+
+    name: str
+    revisions: Path
+
+    @property
+    def version_table(self) -> str:
+        """Where Alembic keeps the current revision."""
+        return f"{self.name}_alembic_version"
+
+    def config(self, connection: Connection | None = None) -> Config:
+        """Alembic's configuration for this history."""
+        config = Config()
+        config.set_main_option("script_location", _escaped(HERE))
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_locations", _escaped(self.revisions))
+        config.attributes.update(connection=connection, version_table=self.version_table)
+        return config
+
+
+STOKER = History("stoker", HERE / "versions")
+
+
+def histories(domain: Domain | None, only: str | None = None) -> list[History]:
+    """Stoker's history and the domain's, or the one that `only` names: `stoker` or `domain`."""
+    both = [] if only == "domain" else [STOKER]
+    if domain is not None and domain.migrations is not None and only != "stoker":
+        versions = domain.migrations / "versions"
+        both.append(History(domain.name, versions if versions.is_dir() else domain.migrations))
+    return both
+
+
+async def migrate(database_url: str, domain: Domain | None, only: str | None = None) -> list[str]:
+    """Apply what is pending and return it as `history: revision`; raises DatabaseUnavailable."""
+    async with _transaction(database_url) as connection:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+        applied: list[str] = []
+        for history in histories(domain, only):
+            applied += await connection.run_sync(_upgrade, history)
+        if only != "domain":
+            await _name_installation(connection)
+        return applied
+
+
+async def pending(database_url: str, domain: Domain | None) -> list[str]:
+    """Revisions that this release has and the database lacks, as `history: revision`.
+
+    A revision that this release does not know means a database that is ahead: workers are deployed before
+    web apps, and an older process must go on running beside them.
+    """
+    async with _transaction(database_url) as connection:
+        return [
+            name for history in histories(domain) for name in await connection.run_sync(_missing, history)
+        ]
+
+
+async def require_migrated(database_url: str, domain: Domain | None) -> None:
+    """Raise MigrationsPending unless the database has all that this release needs."""
+    missing = await pending(database_url, domain)
+    if missing:
+        raise MigrationsPending(missing)
+
+
+async def installation_of(database_url: str) -> str | None:
+    """The id of a migrated database."""
+    async with _transaction(database_url) as connection:
+        return await connection.scalar(select(installation.c.id))
+
+
+async def renew_installation(database_url: str) -> str:
+    """Give the database a new id after a restore: it must not meet an old cache entry (RACES 42)."""
+    async with _transaction(database_url) as connection:
+        await connection.execute(delete(installation))
+        return await _name_installation(connection)
+
+
+def _upgrade(connection: Connection, history: History) -> list[str]:
+    missing = _missing(connection, history)
+    if missing:
+        command.upgrade(history.config(connection), "heads")
+    return missing
+
+
+def _missing(connection: Connection, history: History) -> list[str]:
+    script = ScriptDirectory.from_config(history.config())
+    context = MigrationContext.configure(connection, opts={"version_table": history.version_table})
+    try:
+        revisions = list(script.iterate_revisions("heads", context.get_current_heads() or "base"))
+    except RevisionError:
+        return []
+    return [f"{history.name}: {revision.revision}" for revision in reversed(revisions)]
+
+
+async def _name_installation(connection: AsyncConnection) -> str:
+    found = await connection.scalar(select(installation.c.id))
+    if found is not None:
+        return str(found)
+    alphabet = string.ascii_lowercase + string.digits
+    name = "".join(secrets.choice(alphabet) for _ in range(ID_LENGTH))
+    await connection.execute(insert(installation).values(id=name))
+    return name
+
+
+@asynccontextmanager
+async def _transaction(database_url: str) -> AsyncIterator[AsyncConnection]:
+    engine = engine_of(database_url)
+    try:
+        with database_errors():
+            async with engine.begin() as connection:
+                yield connection
+    finally:
+        await engine.dispose()
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("%", "%%")

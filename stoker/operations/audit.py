@@ -1,0 +1,86 @@
+"""Who did what when: a row for each action of an operator, through the API or the CLI.
+
+The row is written before the action or in its transaction: an action that cannot be audited is not done.
+Arguments hold names and ids only, never payloads or tokens.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from stoker.postgres import database_errors
+from stoker.tables import audit_log
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts: the name of a token or of a user of this machine, and from where."""
+
+    name: str
+    address: str | None = None
+
+
+async def audit(session: AsyncSession, actor: Actor, action: str, arguments: Mapping[str, Any]) -> None:
+    """Add the row to the session's transaction."""
+    await session.execute(
+        insert(audit_log).values(
+            actor=actor.name[:64],
+            # Behind a trusted proxy it may be whatever a caller wrote.
+            address=None if actor.address is None else actor.address[:64],
+            action=action,
+            arguments=dict(arguments),
+        )
+    )
+
+
+class AuditEntry(BaseModel):
+    """An action of an operator."""
+
+    id: int
+    at: datetime
+    actor: str
+    address: str | None
+    action: str
+    arguments: dict[str, Any]
+
+
+class AuditList(BaseModel):
+    """A page of them, the latest first; ask for what is `before` the last id for the next page."""
+
+    entries: list[AuditEntry]
+
+
+async def audited(
+    engine: AsyncEngine, actor: str | None, action: str | None, limit: int, before: int | None = None
+) -> AuditList:
+    """What was done; `action` may be the first part of one."""
+    columns = audit_log.c
+    query = select(audit_log).order_by(columns.id.desc()).limit(limit)
+    if actor is not None:
+        query = query.where(columns.actor == actor)
+    if action is not None:
+        query = query.where(
+            or_(columns.action == action, columns.action.startswith(f"{action}.", autoescape=True))
+        )
+    if before is not None:
+        query = query.where(columns.id < before)
+    with database_errors():
+        async with engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+    return AuditList(entries=[AuditEntry(**row) for row in rows])
+
+
+def local_actor() -> Actor:
+    """The user who runs a command."""
+    try:
+        return Actor(f"cli:{getpass.getuser()}")
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return Actor("cli")

@@ -1,0 +1,241 @@
+"""Tokens: those of the settings, and those in Postgres that are added and revoked without a restart.
+
+Only hashes are stored, compared in constant time. Every process looks the table up again after `RELOAD_S`:
+so long may a revoked token go on. While Postgres is away the tokens that were known count; a process that
+never could look, and has none in its settings, knows nobody and raises DatabaseUnavailable. Revoked tokens
+keep their rows: a table whose last token was revoked is not one that never had any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from pydantic import BaseModel
+from sqlalchemy import exists, func, null, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.errors import BadRequest, DatabaseUnavailable, NotFound, SettingsError
+from stoker.operations.audit import Actor, audit
+from stoker.postgres import database_errors
+from stoker.stoker import Stoker
+from stoker.tables import api_tokens
+from stoker.worker.settings import NOBODY, Role, TokenSettings, WorkerSettings, is_loopback
+
+log = logging.getLogger(__name__)
+
+RELOAD_S = 5
+LOOK_S = 5
+"""Seconds after which a look-up counts as unanswered: every request that needs it waits for it."""
+NOTED_S = 60
+"""How exactly it is known when a token was last used: one write a minute, not one for each request."""
+NOTE_AGAIN_S = 5
+"""Seconds until it is tried again where Postgres did not take it: no request waits for it meanwhile."""
+TOKEN_BYTES = 32
+
+
+class TokenTaken(BadRequest):
+    """A token of that name is in use: revoke it first, or choose another name."""
+
+
+class TokenFigures(BaseModel):
+    """A token of the table, without anything to guess it from."""
+
+    name: str
+    role: Role
+    created_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class Tokens(Mapping[str, TokenSettings]):
+    """The tokens that count, by name, as one process knows them. A name in the settings hides the table's."""
+
+    def __init__(self, settings: Sequence[TokenSettings], engine: AsyncEngine) -> None:
+        self._settings = {token.name: token for token in settings}
+        self._engine = engine
+        self._known = dict(self._settings)
+        self._loaded = bool(settings)
+        self._none_ever = False
+        self._reload_at = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._noted: dict[str, float] = {}
+
+    def __getitem__(self, name: str) -> TokenSettings:
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def none_ever(self) -> bool:
+        """Whether the table was read and never held a token, nor do the settings."""
+        return self._none_ever
+
+    async def load(self) -> None:
+        """Look the table up if it is time; raises DatabaseUnavailable if nothing was ever known.
+
+        Who comes meanwhile waits for the same answer, and a caller who goes away ends it for nobody: a table
+        that is not read yet must not be taken for one without tokens.
+        """
+        if time.monotonic() < self._reload_at:
+            return
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_up(), name="tokens")
+            self._looking.add_done_callback(_heard)
+        await asyncio.shield(self._looking)
+
+    def outdated(self) -> None:
+        """Look the table up when it is asked for next: it was just changed."""
+        self._reload_at = 0.0
+        self._looking = None  # it may have read what was there before
+
+    def find(self, given: str) -> TokenSettings | None:
+        """The token that was given; None for one that nobody has."""
+        # Whatever was given has a hash of its own; a lone surrogate is no token's.
+        digest = hashlib.sha256(given.encode(errors="surrogatepass")).hexdigest()
+        found = None
+        for token in self._known.values():  # all: the time taken must not tell which one was close
+            if hmac.compare_digest(token.digest, digest):
+                found = token
+        return found
+
+    async def used(self, token: TokenSettings) -> None:
+        """Note that a token of the table was used. Best effort."""
+        now = time.monotonic()
+        if token.name in self._settings or now - self._noted.get(token.name, -NOTED_S) < NOTED_S:
+            return
+        self._noted[token.name] = now
+        try:
+            await _note_use(self._engine, token.name)
+        except DatabaseUnavailable:
+            self._noted[token.name] = now - NOTED_S + NOTE_AGAIN_S
+
+    async def _look_up(self) -> None:
+        mine, began = asyncio.current_task(), time.monotonic()
+        try:
+            with database_errors():
+                async with asyncio.timeout(LOOK_S):
+                    active = await _active(self._engine)
+                    # In this order: a token that is added in between is seen by the second look.
+                    none_ever = not active and not self._settings and not await _any_ever(self._engine)
+        except DatabaseUnavailable as error:
+            if not self._loaded:
+                raise
+            log.info("tokens.not_loaded", extra={"error": str(error)})
+            if self._looking is mine:
+                self._reload_at = time.monotonic() + RELOAD_S
+        else:
+            if self._looking is mine:
+                self._known, self._none_ever, self._loaded = {**active, **self._settings}, none_ever, True
+                self._reload_at = began + RELOAD_S
+        finally:
+            if self._looking is mine:
+                self._looking = None
+
+
+async def require_tokens(stoker: Stoker, settings: WorkerSettings) -> None:
+    """Raise SettingsError if the API would face the network without a single token."""
+    tokens = Tokens(settings.api.tokens, stoker.engine)
+    await tokens.load()
+    if not tokens and not is_loopback(settings.api.host):
+        raise SettingsError(
+            f"tokens must be set when api.host ({settings.api.host}) is not loopback: stoker tokens add"
+        )
+
+
+async def add(
+    stoker: Stoker, actor: Actor, name: str, role: Role, of_settings: Sequence[TokenSettings] = ()
+) -> str:
+    """Make a token and return it: the only time that anybody sees it. Raises TokenTaken."""
+    if name == NOBODY:
+        raise TokenTaken(f"{name!r} is whom the audit log names without tokens: choose another", field="name")
+    if name in {token.name for token in of_settings}:
+        raise TokenTaken(f"the settings have a token {name!r}: choose another name", field="name")
+    given = secrets.token_urlsafe(TOKEN_BYTES)
+    checked = TokenSettings(name=name, role=role, sha256=hashlib.sha256(given.encode()).hexdigest())
+    row = insert(api_tokens).values(name=checked.name, role=role.value, sha256=checked.digest)
+    fresh = {"role": row.excluded.role, "sha256": row.excluded.sha256}
+    row = row.on_conflict_do_update(
+        index_elements=["name"],
+        set_={**fresh, "created_at": func.clock_timestamp(), "revoked_at": null(), "last_used_at": null()},
+        where=api_tokens.c.revoked_at.is_not(None),
+    )
+    with database_errors():
+        async with stoker.session() as session, session.begin():
+            await audit(session, actor, "token.add", {"name": name, "role": role})
+            if (await session.execute(row.returning(api_tokens.c.name))).first() is None:
+                raise TokenTaken(f"token {name!r} is in use: revoke it, or choose another name", field="name")
+    return given
+
+
+async def revoke(stoker: Stoker, actor: Actor, name: str) -> None:
+    """Let a token count no more, in any process, after at most RELOAD_S; raises NotFound."""
+    gone = (
+        update(api_tokens)
+        .where(api_tokens.c.name == name, api_tokens.c.revoked_at.is_(None))
+        .values(revoked_at=func.clock_timestamp())
+    )
+    with database_errors():
+        async with stoker.session() as session, session.begin():
+            await audit(session, actor, "token.revoke", {"name": name})
+            if (await session.execute(gone.returning(api_tokens.c.name))).first() is None:
+                raise NotFound(f"no token {name!r} is in use; those of the settings end with their settings")
+
+
+async def list_tokens(stoker: Stoker) -> list[TokenFigures]:
+    """Every token of the table, those in use first."""
+    columns = [api_tokens.c[name] for name in TokenFigures.model_fields]
+    query = select(*columns).order_by(api_tokens.c.revoked_at.desc().nulls_first(), api_tokens.c.name)
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            return [TokenFigures(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _active(engine: AsyncEngine) -> dict[str, TokenSettings]:
+    columns = api_tokens.c
+    query = select(columns.name, columns.role, columns.sha256).where(columns.revoked_at.is_(None))
+    with database_errors():
+        async with engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+    found = {}
+    for row in rows:
+        try:
+            found[row.name] = TokenSettings(name=row.name, role=Role(row.role), sha256=row.sha256)
+        except ValueError:  # of a newer release: it counts for nobody here, and takes no other with it
+            log.warning("tokens.unreadable", extra={"token": row.name, "role": row.role})
+    return found
+
+
+async def _any_ever(engine: AsyncEngine) -> bool:
+    with database_errors():
+        async with engine.connect() as connection:
+            return bool(await connection.scalar(select(exists().select_from(api_tokens))))
+
+
+def _heard(looking: asyncio.Task[None]) -> None:
+    if not looking.cancelled():
+        looking.exception()  # all who waited may be gone; whoever comes next looks again
+
+
+async def _note_use(engine: AsyncEngine, name: str) -> None:
+    columns = api_tokens.c
+    old = func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, NOTED_S)
+    used = (
+        update(api_tokens)
+        .where(columns.name == name, or_(columns.last_used_at.is_(None), columns.last_used_at < old))
+        .values(last_used_at=func.clock_timestamp())
+    )
+    with database_errors():
+        async with engine.begin() as connection:
+            await connection.execute(used)

@@ -1,0 +1,238 @@
+"""A session's events from their recording to the end of its transaction: inserted, followed, rung for.
+
+They are written by an INSERT of their own before the commit, at a fraction of the unit of work's price: the
+application may have no other use for mapped rows in that request. Only where a commit might not ask Stoker
+(see `_must_be_flushed`) does a row go into the session, so that whatever flushes it writes them. The
+listeners are on the class: adding some to each session costs more than the row. Touches no Redis.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, event, insert, inspect, text
+from sqlalchemy.orm import Session, SessionTransaction, registry
+
+from stoker.outbox.receipt import Receipt
+from stoker.tables import cache_events
+
+logger = logging.getLogger(__name__)
+
+PENDING = "stoker.pending"
+"""Key of a session's `info` under which its events wait for the commit."""
+COMMITTING = "stoker.committing"
+"""Key of a session's `info` while it commits."""
+Ring = Callable[[Sequence[int]], None]
+"""Told the ids of events that are committed."""
+_INSERT_ONE = text(
+    # As text: a request records one event, and half of what a built INSERT costs is its building.
+    "INSERT INTO stoker.cache_events (kind, payload, scopes, trace)"
+    " VALUES (:kind, CAST(:payload AS jsonb), CAST(:scopes AS jsonb), :trace) RETURNING id"
+).columns(cache_events.c.id)
+_INSERT_MANY = insert(cache_events).returning(cache_events.c.id, sort_by_parameter_order=True)
+
+
+class CacheEvent:
+    """A row of `cache_events` that makes a session flush."""
+
+    kind: str
+    payload: Any
+    scopes: Any
+    trace: str | None
+
+
+registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)
+_BIND: dict[str, Any] = {"mapper": inspect(CacheEvent), "clause": _INSERT_MANY}
+"""What a session of several engines chooses one by."""
+
+
+class Recorded:
+    """One event.
+
+    A transaction or savepoint that ends without a commit takes away what was recorded `within` it, and the
+    rows that were `written_in` it: of what was recorded before it, those are written again.
+    """
+
+    __slots__ = ("id", "receipt", "row", "said", "within", "written_in")
+
+    def __init__(self, said: Mapping[str, Any], receipt: Receipt, within: SessionTransaction | None) -> None:
+        self.said = said
+        self.receipt = receipt
+        self.within = within
+        self.written_in: SessionTransaction | None = None
+        self.row: CacheEvent | None = None
+        self.id: int | None = None
+
+    def written_as(self) -> int | None:
+        """Its id in the table, be it by the unit of work: recorded while the session was flushing."""
+        if self.id is None and self.row is not None and (identity := inspect(self.row).identity):
+            self.id = identity[0]
+        return self.id
+
+    def unwrite(self) -> None:
+        """Its row is gone: it must be written again."""
+        self.id = self.written_in = None
+
+
+class Pending:
+    """The events of one session's transaction."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self._events: list[Recorded] = []
+        self._commits = 0
+
+    @classmethod
+    def of(cls, session: Session, ring: Ring) -> Pending:
+        """Those of a session; `ring` is told of them after the outermost commit."""
+        found: Pending | None = session.info.get(PENDING)
+        if found is None:
+            found = session.info[PENDING] = cls(ring)
+        return found
+
+    def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
+        """Insert a row before the session's commit: kind, payload and scopes as JSON, trace."""
+        one = Recorded(said, receipt, innermost(session))
+        if _must_be_flushed(session):
+            one.row = row = CacheEvent()
+            row.kind, row.payload, row.scopes = said["kind"], said["payload"], said["scopes"]
+            row.trace = said["trace"]
+            session.add(row)
+            one.within = innermost(session)
+        self._events.append(one)
+
+    def write(self, session: Session) -> None:
+        """Insert what is not in the table yet. What fails stays, so that a commit after it fails too."""
+        new = [one for one in self._events if one.written_as() is None]
+        if not new:
+            return
+        for one in new:
+            if one.row is not None and one.row in session:
+                session.expunge(one.row)
+        connection = session.connection(bind_arguments=_BIND)
+        if len(new) == 1:
+            said = new[0].said
+            written = {name: json.dumps(said[name]) for name in ("payload", "scopes")}
+            ids = [connection.execute(_INSERT_ONE, {**said, **written}).scalar_one()]
+        else:
+            ids = list(connection.scalars(_INSERT_MANY, [one.said for one in new]))
+        for one, event_id in zip(new, ids, strict=True):
+            one.id, one.written_in = event_id, innermost(session)
+
+    def begin_commit(self) -> None:
+        """A COMMIT or RELEASE is about to be sent: that the transaction ends no longer says how."""
+        self._commits += 1
+
+    def rise(self, released: SessionTransaction | None) -> None:
+        """A savepoint was released: its events belong to what it was in (RACES 43)."""
+        self._commits = max(0, self._commits - 1)  # the first event may have come after the RELEASE was begun
+        if released is None:
+            return
+        for one in self._events:
+            if one.within is released:
+                one.within = released.parent
+            if one.written_in is released:
+                one.written_in = released.parent
+
+    def drop(self, ended: SessionTransaction) -> None:
+        """A transaction or savepoint ended: what still belongs to it did not commit."""
+        left = []
+        for one in self._events:
+            if ended.parent is None and self._commits > 0 and one.id is not None:
+                one.receipt.unanswered(one.id)
+            elif one.within is ended or ended.parent is None:
+                one.receipt.rolled_back()
+            else:
+                if one.written_in is ended:
+                    one.unwrite()
+                left.append(one)
+        self._events = left
+
+    def commit(self, session: Session) -> None:
+        """The outermost transaction has committed."""
+        if joins_another(session):
+            return
+        ids = []
+        for one in self._events:
+            if (event_id := one.written_as()) is None:
+                logger.error("outbox.not_written", extra={"event": one.said["kind"]})
+                continue
+            one.receipt.committed(event_id)
+            ids.append(event_id)
+        if ids:
+            self._ring(ids)
+
+
+def innermost(session: Session) -> SessionTransaction | None:
+    """The savepoint that the session is in, or else its transaction."""
+    return session.get_nested_transaction() or session.get_transaction()
+
+
+def _is_outermost(transaction: SessionTransaction) -> bool:
+    """Not a savepoint's, and not one of a flush."""
+    return transaction.parent is None
+
+
+def joins_another(session: Session) -> bool:
+    """Whether the session only joined a transaction that its connection had begun.
+
+    What it commits is not committed yet, and nobody here will hear when it is; the sweeper finds its events.
+    """
+    bind = session.get_bind(**_BIND)
+    return isinstance(bind, Connection) and bind.in_transaction()
+
+
+def _must_be_flushed(session: Session) -> bool:
+    """Whether a commit might not write what is only noted here.
+
+    Without a transaction yet, the session begins one as it does for any row, or says why not. Of a session on
+    a connection of its caller's, the caller may commit after a flush. And whoever records from a listener
+    while a commit is under way comes after ours; so it may, for all that is known, after a savepoint's.
+    """
+    return (
+        COMMITTING in session.info
+        or not session.in_transaction()
+        or isinstance(session.get_bind(**_BIND), Connection)
+    )
+
+
+def _write(session: Session, *_: object) -> None:
+    pending: Pending | None = session.info.get(PENDING)
+    if pending is not None:
+        pending.write(session)
+
+
+def _before_commit(session: Session) -> None:
+    session.info[COMMITTING] = True
+    pending: Pending | None = session.info.get(PENDING)
+    if pending is not None:
+        pending.write(session)
+        pending.begin_commit()
+
+
+def _after_commit(session: Session) -> None:
+    if PENDING not in session.info:
+        return
+    if session.in_nested_transaction():
+        session.info[PENDING].rise(innermost(session))
+    else:
+        # Popped first: whatever a listener records now belongs to a transaction of its own.
+        session.info.pop(PENDING).commit(session)
+
+
+def _after_transaction_end(session: Session, ended: SessionTransaction) -> None:
+    if _is_outermost(ended):
+        session.info.pop(COMMITTING, None)
+    if PENDING in session.info and (ended.nested or ended.parent is None):
+        session.info[PENDING].drop(ended)
+        if ended.parent is None:
+            del session.info[PENDING]
+
+
+event.listen(Session, "before_flush", _write)
+event.listen(Session, "before_commit", _before_commit)
+event.listen(Session, "after_commit", _after_commit)
+event.listen(Session, "after_transaction_end", _after_transaction_end)

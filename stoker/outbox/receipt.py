@@ -1,0 +1,133 @@
+"""Following one event to the cache, for writers that must read what they wrote (RACES 25)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from enum import StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stoker.errors import StokerError
+from stoker.postgres import database_errors
+
+FIRST_LOOK_S, LONGEST_LOOK_S, LOOK_GROWTH = 0.004, 0.1, 1.5
+"""How a receipt looks whether its event is settled."""
+SILENCE_S = 1.0
+"""For the last of its looks: a Postgres that went without a word must not hold a writer for longer."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""SQLSTATE of a statement that waited for another transaction for as long as it may."""
+_WAIT = text("SELECT set_config('lock_timeout', :ms, true)")
+_TAKE = text(
+    "INSERT INTO stoker.cache_events (id, kind, payload, scopes) VALUES (:id, '', '{}', '[]') ON CONFLICT DO NOTHING"
+)
+
+
+class Applied(StrEnum):
+    """What became of a recorded event."""
+
+    APPLIED = "applied"
+    """The cache acknowledged it: no later read shows what was before."""
+    PENDING = "pending"
+    """Committed, but not applied within the timeout; the worker will."""
+    ROLLED_BACK = "rolled_back"
+    """Its transaction did not commit: nothing changed, nothing will be applied."""
+    UNKNOWN = "unknown"
+    """The answer to its COMMIT was lost, and Postgres has not ended the transaction yet: ask again. What was
+    asked for may be done, so it must not be done a second time."""
+
+
+class Receipt:
+    """What `record` returns: follows one event to the cache."""
+
+    def __init__(self, engine: AsyncEngine, on_applied: Callable[[], None]) -> None:
+        self._engine = engine
+        self._on_applied = on_applied
+        self._event_id: int | None = None
+        self._unanswered: int | None = None
+        self._rolled_back = False
+
+    @property
+    def event_id(self) -> int:
+        """The event's id; known once its transaction has committed."""
+        if self._event_id is None:
+            raise StokerError("the transaction of this event has not committed")
+        return self._event_id
+
+    async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
+        """Wait until the change is in effect for every reader (read your writes; RACES 25).
+
+        After a commit that raised, it tells whether there was one. Raises DatabaseUnavailable where Postgres
+        cannot say.
+        """
+        limit_s = timeout.total_seconds()
+        give_up = time.monotonic() + limit_s
+        with database_errors():
+            async with asyncio.timeout(limit_s + SILENCE_S):
+                if self._unanswered is not None and not await self._decide(self._unanswered, limit_s):
+                    return Applied.UNKNOWN
+                if self._rolled_back:
+                    return Applied.ROLLED_BACK
+                return await self._follow(self.event_id, give_up)
+
+    async def _decide(self, event_id: int, within_s: float) -> bool:
+        try:
+            committed = await was_committed(self._engine, event_id, within_s)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+                return False
+            raise
+        self._unanswered = None
+        if committed:
+            self.committed(event_id)
+        else:
+            self.rolled_back()
+        return True
+
+    async def _follow(self, event_id: int, give_up: float) -> Applied:
+        look_s = FIRST_LOOK_S
+        while True:
+            async with self._engine.connect() as connection:
+                if await is_settled(connection, event_id):
+                    self._on_applied()
+                    return Applied.APPLIED
+            left = give_up - time.monotonic()
+            if left <= 0:
+                return Applied.PENDING
+            await asyncio.sleep(min(look_s, left))
+            look_s = min(look_s * LOOK_GROWTH, LONGEST_LOOK_S)
+
+    def committed(self, event_id: int) -> None:
+        """Called after the outermost commit."""
+        self._event_id = event_id
+
+    def rolled_back(self) -> None:
+        """Called when the transaction, or the savepoint of this event, ended without a commit."""
+        self._rolled_back = True
+
+    def unanswered(self, event_id: int) -> None:
+        """Called when the transaction ended after its COMMIT had been asked for, and no answer came."""
+        self._unanswered = event_id
+
+
+async def is_settled(connection: AsyncConnection, event_id: int) -> bool:
+    """Whether an event is applied; one that was pruned is."""
+    found = await connection.execute(
+        text("SELECT settled_at IS NOT NULL FROM stoker.cache_events WHERE id = :id"), {"id": event_id}
+    )
+    return bool(found.scalar_one_or_none() in (True, None))
+
+
+async def was_committed(engine: AsyncEngine, event_id: int, within_s: float) -> bool:
+    """Whether the writer of an event has committed; asked after its connection was lost.
+
+    Its row is asked for by an INSERT under the same id, rolled back at once: that waits for a transaction
+    which Postgres still has open or is about to commit, where a SELECT would call the row missing.
+    """
+    async with engine.connect() as connection:
+        await connection.execute(_WAIT, {"ms": str(max(1, round(within_s * 1000)))})
+        return (await connection.execute(_TAKE, {"id": event_id})).rowcount == 0

@@ -1,0 +1,151 @@
+"""The outbox's rows as the relay handles them: claim, settle, postpone; and as operators count them.
+
+Rows are claimed, never read past by a cursor (RACES 9). Nothing here touches Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.resources import files
+
+from sqlalchemy import func, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stoker.cache.accounting import BOUNDS_S
+from stoker.cache.breaker import Unsettled
+from stoker.postgres import looking
+from stoker.settings import ChangesSettings
+from stoker.tables import cache_events
+
+ERROR_CHARACTERS = 2000
+UNREADABLE = "scopes cannot be read"
+"""How the error of a row begins of which nothing was applied."""
+
+
+CLAIM = text(files("stoker.outbox").joinpath("claim.sql").read_text())
+SETTLE = text(files("stoker.outbox").joinpath("settle.sql").read_text())
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Claimed events that say the same; `scopes` and `payload` are JSON."""
+
+    kind: str
+    scopes: str
+    payload: str
+    """Empty where no rule asks for it."""
+    attempts: int
+    trace: str | None
+    """Traceparent of the transaction that recorded them."""
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """So many events were on their way for about as long."""
+
+    events: int
+    seconds: float
+
+
+_UNSETTLED = text("""
+    SELECT now, least(oldest, now - (newest - now))
+    FROM clock_timestamp() AS now, (
+        SELECT min(recorded_at) AS oldest, max(recorded_at) AS newest FROM stoker.cache_events
+        WHERE settled_at IS NULL AND (attempts = 0 OR starts_with(error, :unreadable))
+    ) AS waiting
+""")
+
+
+async def claim(
+    connection: AsyncConnection, settings: ChangesSettings, asking: Collection[str]
+) -> Sequence[Alike]:
+    """Lock unsettled events that are due; those that another relay holds are passed over (RACES 28).
+
+    `asking`: the kinds whose rules ask for the payload. Frozen after this, the claim is lost (RACES 35).
+    """
+    found = await connection.execute(
+        CLAIM,
+        {
+            "asking": list(asking),
+            "batch": settings.batch,
+            "longest_backoff": timedelta(seconds=settings.longest_backoff_s),
+            "idle_ms": str(round(settings.idle_in_transaction_s * 1000)),
+        },
+    )
+    return [Alike(*columns) for columns in found]
+
+
+async def settle(connection: AsyncConnection, ids: Sequence[int]) -> list[Waited]:
+    """Mark events as applied; the cache has acknowledged every one of their stamps.
+
+    Returns how long they were on their way, by the clock of Postgres.
+    """
+    found = await connection.execute(SETTLE, {"ids": list(ids), "bounds": list(BOUNDS_S)})
+    return [Waited(*columns) for columns in found]
+
+
+async def postpone(
+    connection: AsyncConnection, failed: dict[int, tuple[int, str]], settings: ChangesSettings
+) -> None:
+    """Back off rows that failed alone: id -> (attempts so far, error). The others proceed (RACES 36)."""
+    for row_id, (attempts, error) in failed.items():
+        backoff_s = min(settings.first_backoff_s * 2 ** min(attempts, 30), settings.longest_backoff_s)
+        await connection.execute(
+            update(cache_events)
+            .where(cache_events.c.id == row_id)
+            .values(
+                attempts=attempts + 1,
+                error=_storable(error)[:ERROR_CHARACTERS],
+                due_at=func.clock_timestamp() + timedelta(seconds=backoff_s),
+            )
+        )
+
+
+def _storable(text: str) -> str:
+    """What Postgres takes: a text that it refused would fail the whole batch, again and again (RACES 36)."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+async def unsettled(engine: AsyncEngine) -> Unsettled:
+    """The outbox's clock and its oldest unsettled event.
+
+    Not one whose rule failed alone: what it carries is applied, its rule alarms, and one poisonous event must
+    not take the cache from everybody (RACES 36). One recorded before the clock went back lies in the future:
+    it counts as that much in the past (RACES 17).
+    """
+    async with looking(engine) as connection:
+        found = await connection.execute(_UNSETTLED, {"unreadable": UNREADABLE})
+        now, oldest = found.one()
+        return Unsettled(now, oldest)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What operators ask of the outbox: unsettled events, those among them that failed, the oldest's age.
+
+    The age is a distance: an event recorded before the clock went back lies in the future.
+    """
+
+    unsettled: int
+    failing: int
+    oldest_age_s: float
+    applied_last_minute: int
+
+
+async def backlog(engine: AsyncEngine) -> Backlog:
+    """Count unsettled events; bounded by the partial index, not by the table."""
+    async with looking(engine) as connection:
+        found = await connection.execute(
+            text(
+                "SELECT count(*), count(*) FILTER (WHERE attempts > 0),"
+                " coalesce(max(abs(extract(epoch FROM clock_timestamp() - recorded_at))), 0),"
+                " (SELECT count(*) FROM stoker.cache_events"
+                "  WHERE settled_at > clock_timestamp() - interval '1 minute')"
+                " FROM stoker.cache_events WHERE settled_at IS NULL"
+            )
+        )
+        count, failing, age_s, recent = found.one()
+        return Backlog(count, failing, float(age_s), recent)

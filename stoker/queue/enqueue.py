@@ -1,0 +1,251 @@
+"""Ask the worker for work: job -> arq's queue, coalesced in one atomic script, with a doorbell.
+
+Never uses arq's `_job_id` to coalesce: it drops work while the same id runs (RACES 10). When the queue Redis
+does not answer, callers see QueueUnavailable; recorded events are applied all the same (the sweeper).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+from itertools import count, repeat
+from threading import Lock
+from typing import Any, Self
+
+import redis as sync_redis
+from redis.asyncio import Redis
+
+from stoker import tracing
+from stoker.errors import QueueUnavailable, WrongServer
+from stoker.jobs import Job, Lane, Relay
+from stoker.queue import wire
+from stoker.queue.client import queue_client
+from stoker.queue.connection import QueueConnection
+from stoker.queue.ringing import Ringing
+from stoker.queue.script import Argument, Script, answering
+from stoker.settings import QueueSettings
+
+THREAD_TIMEOUT_S = 0.3
+"""Seconds that a ring from a thread may take: it stands in a web request, after the commit."""
+JOBS_PER_CALL = 500
+"""Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
+
+ENQUEUE = Script("stoker.queue", "enqueue")
+BEGIN = Script("stoker.queue", "begin")
+CANCEL = Script("stoker.queue", "cancel")
+WISH_MS = 86_400_000
+"""For how long it is remembered that a running job is to be cancelled: longer than any job runs."""
+TOKEN_MS = 60_000
+"""Life of a token in the bell of one worker process."""
+_asked = count()
+
+
+class Answer(StrEnum):
+    """What became of a request for work."""
+
+    ENQUEUED = "enqueued"
+    COALESCED = "coalesced"
+    """A job of the same key waits and has not begun: it will do this work too."""
+    WILL_RERUN = "will_rerun"
+    """A job of the same key runs; this one waits, because what runs may have read before the change."""
+
+
+class CancelAnswer(StrEnum):
+    """What became of a wish to cancel a job."""
+
+    CANCELLED = "cancelled"
+    """It waited: it will not run."""
+    CANCELLING = "cancelling"
+    """It runs: its worker ends it within a second, wherever that is, unless it comes to its own end first."""
+    NOT_FOUND = "not_found"
+    """It neither waits nor runs: it has ended, or never was."""
+
+
+@dataclass(frozen=True)
+class Enqueued:
+    """The job that will do the work, and whether it is a new one."""
+
+    job_id: str
+    answer: Answer
+
+
+class Queue:
+    """The queue Redis as those who ask for work see it."""
+
+    def __init__(self, url: str, settings: QueueSettings, redis: Redis) -> None:
+        self.redis = redis
+        self.connection = QueueConnection(url, settings)
+        self._commands: Any = redis  # the driver types its replies as awaitable or not
+        self.settings = settings
+        self._url = url
+        self._blocking: sync_redis.Redis | None = None
+        self._blocking_lock = Lock()
+        self._ringing = Ringing(self._pack_ring)
+
+    @classmethod
+    def from_url(cls, url: str, settings: QueueSettings) -> Self:
+        """A queue with connections of its own, every call bounded by `settings.timeout_s`."""
+        redis = queue_client(url, connections=settings.connections, wait_s=settings.timeout_s)
+        return cls(url, settings, redis)
+
+    async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
+        """Write one job, or join the one of its coalesce key that waits."""
+        return (await self._enqueue([job], delay))[0]
+
+    async def enqueue_many(
+        self,
+        job_types: Sequence[Job],
+        *,
+        traces: Sequence[str | None] = (),
+        delay: timedelta = timedelta(0),
+    ) -> list[Enqueued]:
+        """Write many jobs, in their order, in one round trip for each 500.
+
+        `traces`: the traceparent of each, where they do not all belong to the active span.
+        """
+        answers: list[Enqueued] = []
+        for start in range(0, len(job_types), JOBS_PER_CALL):
+            end = start + JOBS_PER_CALL
+            answers += await self._enqueue(job_types[start:end], delay, traces[start:end])
+        return answers
+
+    async def ring(self) -> None:
+        """Ask for a relay of recorded events, unless one waits already."""
+        await self.enqueue(Relay())
+
+    def post_ring(self) -> asyncio.Future[list[Any]] | None:
+        """The same at the least cost for a request that has just committed; see QueueConnection.post."""
+        now_ms, trace = _now_ms(), tracing.current()
+        pack = self._ringing.packed if trace is None else partial(self._pack_ring, trace=trace)
+        return self.connection.post(pack(_job_id(now_ms), now_ms))
+
+    def ring_from_thread(self) -> None:
+        """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
+        ENQUEUE.in_thread(self._blocking_client(), self.settings, *self._arguments([Relay()], timedelta(0)))
+
+    async def begin(self, job_id: str, job: Job) -> None:
+        """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
+
+        The engine's claim has done it already for every job that a worker runs; this is for others.
+        """
+        flag = wire.digest(job)
+        if flag:
+            await self.connection.call(BEGIN, flag, job_id)
+
+    async def waits(self, lane: Lane) -> bool:
+        """Whether a job of the lane is due and has not begun, by this process's clock."""
+        async with answering(self.settings.timeout_s):
+            name = wire.queue_name(self.settings, lane)
+            return bool(await self.redis.zcount(name, "-inf", time.time() * 1000))
+
+    async def is_open(self, job_id: str) -> bool:
+        """Whether a job waits or runs; false for one that has ended or never was."""
+        async with answering(self.settings.timeout_s):
+            return bool(await self.redis.exists(f"arq:job:{job_id}"))
+
+    async def pause(self, lane: Lane) -> None:
+        """No worker begins a job of the lane until it is resumed; running ones go on."""
+        async with answering(self.settings.timeout_s):
+            await self.redis.set(f"{wire.queue_name(self.settings, lane)}:paused", "1")
+
+    async def resume(self, lane: Lane) -> None:
+        """End a pause; workers notice at once, or within two seconds where the queue is full."""
+        name = wire.queue_name(self.settings, lane)
+        async with answering(self.settings.timeout_s):
+            await self.redis.delete(f"{name}:paused")
+        with suppress(QueueUnavailable):  # the pause is over: a bell that cannot be rung costs latency only
+            async with answering(self.settings.timeout_s):
+                await self._commands.lpush(f"{name}:bell", "1")
+
+    async def cancel(self, job_id: str) -> CancelAnswer:
+        """End a waiting or running job for good; requests that have joined it go with it."""
+        asked = job_id.encode(errors="surrogateescape")
+        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *Lane)
+        return CancelAnswer(found.decode())
+
+    async def set_concurrency(self, lane: Lane, slots: int) -> None:
+        """Jobs of the lane that run at once in each worker process, instead of what its settings say.
+
+        In effect within two seconds, until it is cleared. Above the new number, running jobs end first.
+        """
+        if slots < 1:
+            raise ValueError(f"{slots} slots: pause a lane to stop it")
+        async with answering(self.settings.timeout_s):
+            await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
+
+    async def clear_concurrency(self, lane: Lane) -> None:
+        """Each worker's own settings count again."""
+        async with answering(self.settings.timeout_s):
+            await self._commands.hdel(wire.concurrency_name(self.settings), lane)
+
+    async def refuse_eviction(self) -> None:
+        """Raise WrongServer if this Redis may evict jobs and no setting allows it."""
+        if self.settings.allow_eviction:
+            return
+        async with answering(self.settings.timeout_s):
+            found = (await self.redis.info("memory")).get("maxmemory_policy", "unknown")
+        if found != "noeviction":
+            raise WrongServer(
+                f"the queue Redis has maxmemory-policy {found}: it may evict jobs. Set it to noeviction, "
+                "or set queue.allow_eviction for development"
+            )
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self.connection.close()
+        await self.redis.aclose(close_connection_pool=True)
+        if self._blocking is not None:
+            self._blocking.close()
+
+    async def _enqueue(
+        self, job_types: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
+    ) -> list[Enqueued]:
+        arguments = self._arguments(job_types, delay, traces)
+        found = await self.connection.call(ENQUEUE, *arguments)
+        return [
+            Enqueued(job_id.decode(), Answer(answer.decode()))
+            for job_id, answer in zip(found[::2], found[1::2], strict=True)
+        ]
+
+    def _arguments(
+        self, job_types: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
+    ) -> list[Argument]:
+        arguments: list[Argument] = [self.settings.expires_s * 1000]
+        now_ms, delay_ms = _now_ms(), max(0, round(delay.total_seconds() * 1000))
+        for job, trace in zip(job_types, traces or repeat(tracing.current()), strict=False):
+            arguments += _job(job, _job_id(now_ms), now_ms, delay_ms, trace)
+        return arguments
+
+    def _pack_ring(self, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
+        job = _job(Relay(), job_id, now_ms, 0, trace)
+        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *job)
+
+    def _blocking_client(self) -> sync_redis.Redis:
+        with self._blocking_lock:
+            if self._blocking is None:
+                self._blocking = sync_redis.Redis.from_url(
+                    self._url, socket_timeout=THREAD_TIMEOUT_S, socket_connect_timeout=THREAD_TIMEOUT_S
+                )
+            return self._blocking
+
+
+def _job(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> tuple[Argument, ...]:
+    """One job as the script takes it."""
+    payload = wire.encode(job, now_ms, trace)
+    return job.lane, job_id, payload, delay_ms, wire.digest(job)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _job_id(now_ms: int) -> str:
+    # Random, but in the order of asking: jobs that are due in the same millisecond are claimed by their ids.
+    return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"

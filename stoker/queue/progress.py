@@ -1,0 +1,101 @@
+"""How far a job is, for whoever asked for it: a hash per job in the queue Redis, kept for a day.
+
+The last word about a job is written by the script that ends it, in the same step (`<p>:progress:<id>`).
+Never decides anything: a lost report costs a display. When Redis does not answer: QueueUnavailable.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from redis.asyncio import Redis
+
+from stoker.queue.script import answering
+from stoker.settings import QueueSettings
+
+KEPT = timedelta(days=1)
+LONGEST_ERROR = 2000
+"""Characters of an error that are kept."""
+
+
+class JobState(StrEnum):
+    """Where a reported job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class ProgressReport:
+    """The last word about a job; `done` of `total` entries, 0 of 0 while the total is unknown."""
+
+    state: JobState
+    done: int
+    total: int
+    error: str | None
+    updated_at: datetime
+
+
+class Progress:
+    """Reports of jobs, written by the worker and read by API and CLI."""
+
+    def __init__(self, redis: Redis, settings: QueueSettings) -> None:
+        self._redis: Any = redis  # the driver types its replies as awaitable or not
+        self._prefix = settings.prefix
+        self._timeout_s = settings.timeout_s
+
+    async def queued(self, job_id: str) -> None:
+        """A job that somebody will ask about waits. Does not overwrite what a faster worker reported."""
+        async with answering(self._timeout_s):
+            created = await self._redis.hsetnx(self._key(job_id), "state", JobState.QUEUED)
+        if created:
+            await self._write(job_id, {"done": 0, "total": 0})
+
+    async def report(self, job_id: str, done: int, total: int) -> None:
+        """The job runs and has finished `done` of `total`."""
+        await self._write(job_id, {"state": JobState.RUNNING, "done": done, "total": total})
+
+    async def leave_off(self, job_id: str, at: int) -> None:
+        """The job gives way to others and goes on at this entry."""
+        await self._write(job_id, {"left_off": at})
+
+    async def left_off(self, job_id: str) -> int:
+        """Where the job goes on; 0 for one that begins."""
+        async with answering(self._timeout_s):
+            return int(await self._redis.hget(self._key(job_id), "left_off") or 0)
+
+    async def finish(self, job_id: str, state: JobState, error: str | None = None) -> None:
+        """The job has ended; counts stay as last reported."""
+        await self._write(job_id, {"state": state, "error": (error or "")[:LONGEST_ERROR]})
+
+    async def read(self, job_id: str) -> ProgressReport | None:
+        """The last report; None if nobody reported within a day."""
+        async with answering(self._timeout_s):
+            stored = await self._redis.hgetall(self._key(job_id))
+        found = {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
+        if "state" not in found:
+            return None
+        return ProgressReport(
+            state=JobState(found["state"]),
+            done=int(found.get("done", 0)),
+            total=int(found.get("total", 0)),
+            error=found.get("error") or None,
+            updated_at=datetime.fromtimestamp(int(found.get("updated_ms", 0)) / 1000, UTC),
+        )
+
+    async def _write(self, job_id: str, fields: dict[str, str | int]) -> None:
+        key = self._key(job_id)
+        async with answering(self._timeout_s), self._redis.pipeline() as pipe:
+            pipe.hset(key, mapping={**fields, "updated_ms": int(time.time() * 1000)})
+            pipe.expire(key, KEPT)
+            await pipe.execute()
+
+    def _key(self, job_id: str) -> str:
+        return f"{self._prefix}:progress:{job_id}"

@@ -1,0 +1,123 @@
+"""Ringing the worker after a commit: best effort, never in the way of the request.
+
+One ring is under way per process; commits that come meanwhile share the next one. A failed ring costs
+latency, never the event: the worker's sweeper finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import inf
+from typing import Any
+
+from stoker.errors import QueueUnavailable
+from stoker.queue.enqueue import Queue
+
+logger = logging.getLogger(__name__)
+
+TURNS = 4
+"""Turns of the event loop for which a ring gives way to the request that has committed: its answer is on its
+way after three. A worker hears of the change a fraction of a millisecond later."""
+GAP_S = 0.002
+"""Between two rings of a process: above 500 commits a second, one ring and its relay serve several."""
+NAMED = 20
+"""Ids that the line about a failed ring names at most."""
+
+
+class Ringer:
+    """Rings for the commits of one process, from its event loop or from threads."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._posted: asyncio.Future[list[Any]] | None = None
+        self._ringing: asyncio.Task[None] | None = None
+        self._giving_way: asyncio.Handle | None = None
+        self._rung_at = -inf
+        self._next: list[int] = []
+        self._lock = threading.Lock()
+        self._thread: ThreadPoolExecutor | None = None
+        self._thread_next: list[int] = []
+
+    def soon(self, event_ids: Sequence[int]) -> None:
+        """Ring from the running event loop for events that are committed, without waiting for it."""
+        self._next += event_ids  # a ring under way may have been answered before this commit
+        is_ringing = self._posted is not None or (self._ringing is not None and not self._ringing.done())
+        if self._giving_way is None and not is_ringing:
+            self._give_way(asyncio.get_running_loop(), TURNS)
+
+    def soon_from_thread(self, event_ids: Sequence[int]) -> None:
+        """Ring for a synchronous session, from a thread of its own."""
+        with self._lock:
+            self._thread_next += event_ids
+            if len(self._thread_next) > len(event_ids):
+                return  # a ring that has not begun will do
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stoker-ring")
+            self._thread.submit(self._ring_in_thread)
+
+    async def close(self) -> None:
+        """Wait for the rings under way, and ring those that gave way."""
+        while self._posted is not None or self._giving_way is not None:
+            if self._posted is not None:
+                await asyncio.wait([self._posted])
+            elif self._giving_way is not None:
+                self._giving_way.cancel()
+                self._post()
+        if self._ringing is not None:
+            # Whatever a ring met is logged by asyncio; closing goes on.
+            await asyncio.wait([self._ringing])
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.shutdown)
+
+    def _give_way(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        if turns:
+            self._giving_way = loop.call_soon(self._give_way, loop, turns - 1)
+        elif (early_s := self._rung_at + GAP_S - loop.time()) > 0:
+            self._giving_way = loop.call_later(early_s, self._post)
+        else:
+            self._post()
+
+    def _post(self) -> None:
+        # Without a task, a third of the cost: this stands in every request that writes.
+        self._giving_way = None
+        self._rung_at = asyncio.get_running_loop().time()
+        self._posted = self._queue.post_ring()
+        if self._posted is None:
+            self._ringing = asyncio.get_running_loop().create_task(self._ring())
+        else:
+            self._posted.add_done_callback(partial(self._answered, self._next))
+            self._next = []
+
+    def _answered(self, event_ids: list[int], posted: asyncio.Future[list[Any]]) -> None:
+        self._posted = None
+        if posted.exception() is not None or isinstance(posted.result()[0], Exception):
+            self._next = event_ids + self._next
+            self._ringing = asyncio.get_running_loop().create_task(self._ring())  # connects, or says why not
+        elif self._next:
+            self._give_way(asyncio.get_running_loop(), 0)
+
+    async def _ring(self) -> None:
+        while self._next:
+            event_ids, self._next = self._next, []
+            try:
+                await self._queue.ring()
+            except QueueUnavailable as error:
+                _warn(event_ids, error)
+
+    def _ring_in_thread(self) -> None:
+        with self._lock:
+            event_ids, self._thread_next = self._thread_next, []  # a commit from here on needs its own ring
+        try:
+            self._queue.ring_from_thread()
+        except QueueUnavailable as error:
+            _warn(event_ids, error)
+
+
+def _warn(event_ids: Sequence[int], error: QueueUnavailable) -> None:
+    extra = {"error": str(error), "events": len(event_ids), "event_ids": event_ids[:NAMED]}
+    logger.warning("ring.failed", extra=extra)

@@ -1,0 +1,130 @@
+"""arq's wire format with JSON: names of keys, and the dict that a stock arq client writes and reads.
+
+Owns what lies in Redis under `arq:job:<id>`; never talks to Redis. A payload is data of whoever could write
+to the queue: it is read as JSON, never unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+from stoker.errors import InvalidJob
+from stoker.jobs import Job, Lane
+from stoker.settings import QueueSettings
+
+KIND = re.compile(r"[!-~]{1,64}")
+"""What the name of a job may be: it becomes part of rows, of log lines and of metrics."""
+DEEPEST = 100
+"""Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a payload says, before anybody knows whether its job exists."""
+
+    kind: str
+    payload: Any
+    first_try: int
+    enqueued_ms: int
+    flag: str
+    """Digest of its coalesce key; empty: it never coalesces."""
+    trace: str | None = None
+    """Traceparent of whoever asked for it."""
+
+
+def queue_name(settings: QueueSettings, lane: Lane) -> str:
+    """The name of a lane's zset: what arq calls `queue_name`."""
+    return f"{settings.prefix}:{lane}"
+
+
+def concurrency_name(settings: QueueSettings) -> str:
+    """The hash lane -> slots that operators set over the settings of every worker."""
+    return f"{settings.prefix}:concurrency"
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """The `job_serializer` for an arq client that wants to enqueue for Stoker."""
+    return json.dumps(job, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def deserialize(raw: bytes) -> dict[str, Any]:
+    """The `job_deserializer` for an arq client; raises ValueError or TypeError on anything but a JSON object.
+
+    Numbers that JSON has no words for (NaN, Infinity, 1e400) are refused: no dead letter could hold them.
+    """
+    found = json.loads(raw, parse_constant=_finite, parse_float=_finite)
+    if not isinstance(found, dict):
+        raise TypeError("not a JSON object")
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _depth(found) > DEEPEST:
+        raise ValueError("nested too deep")
+    return found
+
+
+@lru_cache(maxsize=16)
+def digest(job: Job) -> str:
+    """The part of a waiting flag's name that stands for the coalesce key; empty: never coalesces."""
+    key = job.coalesce_key()
+    return "" if key is None else blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
+    """A job as arq's dict.
+
+    `flag` and `alone` come first: the scripts read them with an anchored pattern, so that nothing which a
+    caller put into the arguments can pass for them. arq ignores them.
+    """
+    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
+    return b'%b,"et":%d%b}' % (_lasting(job), now_ms, asked_in)
+
+
+@lru_cache(maxsize=16)  # a ring is the same each time, and stands in every request that writes
+def _lasting(job: Job) -> bytes:
+    """What a payload says at any time, without the brace that ends it."""
+    flag = digest(job)
+    marks = {"flag": flag, "alone": int(job.one_at_a_time)} if flag else {}
+    arguments = job.model_dump(mode="json")
+    return serialize({**marks, "t": None, "f": job.kind, "a": [arguments], "k": {}})[:-1]
+
+
+def decode(raw: bytes) -> Stored:
+    """Read a payload; raises InvalidJob if it is not arq's dict as JSON."""
+    try:
+        job = deserialize(raw)
+        kind, positional, named = job["f"], job["a"], job["k"]
+        first_try, enqueued_ms = int(job["t"] or 1), int(job["et"])
+        flag = str(job.get("flag", ""))
+        trace = str(job.get("trace", "")) or None
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise InvalidJob(f"not arq's job as JSON: {type(error).__name__}") from None
+    if not isinstance(kind, str) or not isinstance(positional, list) or not isinstance(named, dict):
+        raise InvalidJob("not arq's job as JSON: f, a or k is of another type")
+    if KIND.fullmatch(kind) is None:
+        raise InvalidJob("f is no name of a job: 1 to 64 visible ASCII characters")
+    if len(positional) + bool(named) > 1:
+        raise InvalidJob("a job is one positional argument, or named ones")
+    return Stored(kind, positional[0] if positional else named, first_try, enqueued_ms, flag, trace)
+
+
+def _finite(number: str) -> float:
+    found = float(number)
+    if not math.isfinite(found):
+        raise ValueError(f"{number} is no number of JSON")
+    return found
+
+
+def _depth(value: object) -> int:
+    """Levels of lists and objects; stops counting one beyond what is allowed."""
+    level, depth = [value], 0
+    while depth <= DEEPEST:
+        nested = [one for one in level if isinstance(one, dict | list)]
+        if not nested:
+            break
+        level = [part for one in nested for part in (one.values() if isinstance(one, dict) else one)]
+        depth += 1
+    return depth

@@ -1,0 +1,70 @@
+"""The URLs of the servers: which ones a client could use.
+
+What is refused is never shown: a part of it may be a password.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from pydantic import SecretStr
+
+from stoker.errors import SettingsError
+from stoker.settings.postgres import checked
+
+REDIS_OPTIONS = frozenset({"db", "username", "password", "client_name"})
+TLS_OPTIONS = frozenset(
+    f"ssl_{name}"
+    for name in ("keyfile", "certfile", "cert_reqs", "ca_certs", "ca_data", "check_hostname", "ciphers")
+)
+"""What may follow the `?` of a Redis URL; limits of time and number are settings."""
+NO_REDIS_URL = (
+    "is not of the form redis://user:password@host:port/0; write what is special in a password "
+    "as %2F (/), %3F (?), %23 (#), %40 (@)"
+)
+
+
+def asyncpg_url(url: str) -> str:
+    """The same Postgres as SQLAlchemy takes it; raises ValueError for another database."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
+        msg = "must begin with postgresql:// or postgresql+asyncpg://"
+        raise ValueError(msg)
+    return checked(f"postgresql+asyncpg://{rest}")
+
+
+def check_redis_url(url: str) -> None:
+    """Raise ValueError for what no client could use; says nothing of what may be a password."""
+    if url.partition("://")[0] not in {"redis", "rediss", "unix"}:
+        msg = (
+            "must begin with redis://, rediss:// or unix://; Sentinel and Cluster are not supported yet: "
+            "name the primary itself"
+        )
+        raise ValueError(msg)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for what is none
+    except ValueError:
+        raise ValueError(NO_REDIS_URL) from None
+    # A special character in a password that was left as it is moves the rest of it behind the host.
+    behind = parts.query if parts.scheme == "unix" else parts.path + parts.query
+    database = parts.scheme == "unix" or re.fullmatch(r"/?\d*", parts.path)
+    if "@" in behind or parts.fragment or not database:
+        raise ValueError(NO_REDIS_URL)
+    _check_options(parts)
+
+
+def _check_options(parts: SplitResult) -> None:
+    known = REDIS_OPTIONS | (TLS_OPTIONS if parts.scheme == "rediss" else frozenset())
+    unknown = sorted(parse_qs(parts.query, keep_blank_values=True).keys() - known)
+    if unknown:
+        msg = f"takes no option {unknown[0]!r}: limits of time and number are settings of [queue] and [cache]"
+        raise ValueError(msg)
+
+
+def require(url: SecretStr | None, name: str) -> str:
+    """The URL in clear, or a SettingsError that names the variable to set."""
+    if url is None:
+        raise SettingsError(f"{name} is not set; set it, or pass --embedded for servers of this checkout")
+    return url.get_secret_value()

@@ -1,0 +1,262 @@
+"""The one object that a process makes: connections, cache, outbox and queue of an application.
+
+A web app opens it where it starts and closes it where it stops. Either Redis may be away at any time;
+Postgres must answer once, at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Self
+
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session
+
+from stoker.cache.accounting import Accounting
+from stoker.cache.batch import read_many
+from stoker.cache.breaker import Breaker
+from stoker.cache.client import CacheClient
+from stoker.cache.detached import Detached
+from stoker.cache.fill import Filler
+from stoker.cache.keys import KeySpace
+from stoker.cache.loads import Loads
+from stoker.cache.look import Asked, Params
+from stoker.cache.near import NearCache
+from stoker.cache.read import Cache
+from stoker.cache.reading import Reading
+from stoker.cache.store import Store
+from stoker.cache.view import EntryKey
+from stoker.domain import Domain, Event, Invalidation, load_domain
+from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable, WrongServer
+from stoker.jobs import Job, Refresh
+from stoker.loop import repeat
+from stoker.outbox.identity import CacheIdentity
+from stoker.outbox.receipt import Receipt
+from stoker.outbox.record import Outbox
+from stoker.outbox.rows import unsettled
+from stoker.postgres import OLDEST_POSTGRES, application_engine, database_errors, loader_engine
+from stoker.queue import owner
+from stoker.queue.enqueue import Enqueued, Queue
+from stoker.queue.ring import Ringer
+from stoker.settings import Settings, load_settings, require
+
+logger = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 2.0
+"""Within this time a process asks for the refresh of an entry once."""
+ASKED_KEPT = 10_000
+
+
+class Stoker:
+    """Everything of one process. Make it with `open`, inside the event loop that uses it."""
+
+    def __init__(self, settings: Settings, domain: Domain, installation: str, engine: AsyncEngine) -> None:
+        self.settings = settings
+        self.domain = domain
+        self.engine = engine
+        self.installation = installation
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._loader_engine = loader_engine(settings)
+        self._detached = Detached()
+        self._asked: dict[EntryKey, float] = {}
+        self.queue = Queue.from_url(require(settings.redis_url, "REDIS_URL"), settings.queue)
+        self.accounting = Accounting()
+        self.cache = self._make_cache()
+        self._ringer = Ringer(self.queue)
+        self._outbox = Outbox(domain, engine, self._ringer, self.cache.store.unasked.ask_again)
+        self._loops = [
+            asyncio.create_task(self.cache.breaker.run(), name="breaker"),
+            asyncio.create_task(
+                repeat("accounting", self._flush_accounting, lambda: settings.cache.stats_flush_s),
+                name="accounting",
+            ),
+        ]
+
+    @classmethod
+    async def open(cls, settings: Settings | None = None, domain: Domain | None = None) -> Self:
+        """Connect; raises SettingsError, DatabaseUnavailable or WrongServer with what to do."""
+        settings = settings or load_settings()
+        domain = domain or load_domain(settings.domain)
+        settings.require_views(domain.views_by_name)
+        engine = application_engine(settings)
+        try:
+            stoker = cls(settings, domain, await _installation(engine), engine)
+        except BaseException:
+            await engine.dispose()
+            raise
+        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
+            await stoker.cache.breaker.compare()
+        stoker._detached.start(stoker._compare_queue())
+        return stoker
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls, settings: Settings | None = None, domain: Domain | None = None
+    ) -> AsyncIterator[Self]:
+        """`open` as a context manager."""
+        stoker = await cls.open(settings, domain)
+        try:
+            yield stoker
+        finally:
+            await stoker.close()
+
+    async def close(self) -> None:
+        """Stop loops, end loads, write the last counters, close every connection."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._ringer.close()
+        await self._detached.close()
+        try:
+            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
+        except CacheUnavailable:
+            logger.info("accounting.lost_at_close")
+        await self.queue.close()
+        await self.cache.store.client.close()
+        await self._loader_engine.dispose()
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A session of the application's engine; an outage of Postgres is DatabaseUnavailable."""
+        with database_errors():
+            async with self._sessions() as session:
+                yield session
+
+    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
+        """Record an event in the session's transaction; see Outbox.record."""
+        return self._outbox.record(session, event)
+
+    async def read(
+        self,
+        view: str,
+        scope_id: object,
+        params: Params = None,
+        *,
+        reader: object = None,
+        bypass: bool = False,
+    ) -> Reading:
+        """Read one entry through the cache; see Cache.read."""
+        return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
+
+    async def read_many(
+        self, asked: Sequence[Asked], *, reader: object = None
+    ) -> list[Reading | StokerError]:
+        """Read many entries of any views in one round trip; see stoker.cache.batch."""
+        return await read_many(self.cache, asked, reader=reader)
+
+    async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
+        """Ask the worker for a job; raises QueueUnavailable."""
+        return await self.queue.enqueue(job, delay=delay)
+
+    async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
+        """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.
+
+        For the one case in which a caller must not be answered before it is done: taking a right away.
+        """
+        store = self.cache.store
+        stamps: set[str] = set()
+        for one in invalidations:
+            views = one.views or self.domain.view_names_by_scope.get(one.scope.kind, frozenset())
+            stamps |= store.stamps_of(one.scope, views, hard=one.hard)
+        await store.unlink(stamps)
+        store.unasked.ask_again()
+
+    def vitals(self) -> dict[str, float]:
+        """What only this process knows of itself, by name, for its own metrics; costs nothing to ask.
+
+        `breaker_open`: 1 while its reads bypass the cache. `near_bytes`: what it keeps of entries.
+        `loads_running`: loads that have a connection now, of loaders.connections.
+        """
+        return {
+            "breaker_open": float(self.cache.breaker.open),
+            "near_bytes": float(self.cache.store.near.bytes),
+            "loads_running": float(self.cache.filler.loads.running),
+        }
+
+    def ttl(self, view: str) -> timedelta:
+        """The TTL in force for a view."""
+        return self.settings.ttl(view, self.domain.view(view).ttl)
+
+    def _make_cache(self) -> Cache:
+        settings = self.settings
+        url = settings.cache_redis_url or settings.redis_url
+        client = CacheClient(
+            require(url, "CACHE_REDIS_URL"),
+            timeout_s=settings.cache.timeout_s,
+            connections=settings.cache.connections,
+        )
+        keys = KeySpace(settings.cache.prefix, self.installation)
+        loads = Loads(
+            self._loader_engine,
+            self._detached,
+            cap=settings.loaders.connections,
+            # The server ends a statement; this ends a loader that hangs anywhere else.
+            limit=timedelta(seconds=settings.loaders.statement_timeout_s * 1.5),
+        )
+        near = NearCache(settings.cache.near_bytes)
+        lease = timedelta(seconds=settings.cache.lease_s)
+        store = Store(client, keys, lease, near, settings.cache.near_unasked_ms)
+        filler = Filler(self.domain, store, loads, settings, self.accounting, self._detached)
+        self.cache_identity = CacheIdentity(
+            self.engine, client, keys.root, timedelta(seconds=settings.changes.keep_settled_s)
+        )
+        breaker = Breaker(
+            client, lambda: unsettled(self.engine), settings.cache, self.cache_identity.diverged
+        )
+        return Cache(filler, breaker, self._ask_refresh)
+
+    def _ask_refresh(self, key: EntryKey) -> None:
+        now = time.monotonic()
+        if now - self._asked.get(key, -ASK_AGAIN_S) < ASK_AGAIN_S:
+            return
+        if len(self._asked) >= ASKED_KEPT:
+            self._asked.clear()
+        self._asked[key] = now
+        self._detached.start(self._enqueue_refresh(key))
+
+    async def _enqueue_refresh(self, key: EntryKey) -> None:
+        try:
+            await self.queue.enqueue(Refresh(view=key.view, scope_id=key.scope.id, params=key.params))
+        except QueueUnavailable:
+            self.accounting.count(key.view, "refresh_not_asked")  # the entry is still valid
+
+    async def _compare_queue(self) -> None:
+        # Said, not raised: reads and writes are right all the same, and changes are applied by the sweeper.
+        with suppress(QueueUnavailable):
+            theirs = await owner.owner(self.queue.connection, self.queue.settings)
+            if theirs not in (None, self.installation):
+                said = owner.refused(self.queue.settings, str(theirs), self.installation)
+                logger.error("queue.of_another_installation", extra={"error": said})
+
+    async def _flush_accounting(self) -> None:
+        with suppress(CacheUnavailable):  # kept, and sent with the next flush
+            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
+
+
+async def _installation(engine: AsyncEngine) -> str:
+    with database_errors():
+        async with engine.connect() as connection:
+            version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
+            if version < OLDEST_POSTGRES * 10_000:
+                raise WrongServer(
+                    f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed"
+                )
+            try:
+                found = await connection.execute(
+                    text("SELECT id FROM stoker.installation ORDER BY created_at DESC LIMIT 1")
+                )
+            except ProgrammingError as error:
+                raise WrongServer("the database has no Stoker tables; run: stoker migrate") from error
+            installation = found.scalar_one_or_none()
+    if installation is None:
+        raise WrongServer("the database has no installation id; run: stoker migrate")
+    return str(installation)

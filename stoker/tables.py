@@ -1,0 +1,202 @@
+"""Stoker's own tables; an adopter's tables live in the adopter's own metadata.
+
+Created by the migrations under stoker/migrations. All times are `timestamptz`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+installation = Table(
+    "stoker_installation",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    comment="One row. A new or restored database gets a new id, so it never meets an old cache (RACES 42).",
+)
+
+cache_events = Table(
+    "cache_events",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("version", SmallInteger, nullable=False, server_default="1"),
+    Column("payload", JSONB, nullable=False),
+    Column("scopes", JSONB, nullable=False, comment="[[kind, id, [view, ...], hard 0/1], ...]"),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("settled_at", DateTime(timezone=True)),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("trace", String(55), comment="W3C traceparent of the transaction; null: not traced."),
+    Index("cache_events_unsettled", "recorded_at", postgresql_where=text("settled_at IS NULL")),
+    Index("cache_events_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
+    comment="The outbox: what changed, recorded in the writer's own transaction.",
+)
+
+dead_jobs = Table(
+    "dead_jobs",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("job_id", String(64), nullable=False),
+    Column("lane", String(32), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("payload", JSONB),
+    Column("raw", Text, comment="The stored bytes, base64, of a payload that could not be read."),
+    Column(
+        "reason", String(32), nullable=False, comment="failed, exhausted, expired, undecodable, quarantined"
+    ),
+    Column("error", Text, nullable=False),
+    Column("traceback", Text),
+    Column("fingerprint", String(32), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("enqueued_at", DateTime(timezone=True)),
+    Column("died_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    UniqueConstraint("job_id", name="dead_jobs_job_id"),
+    Index("dead_jobs_fingerprint", "fingerprint", "died_at"),
+    Index("dead_jobs_lane", "lane"),
+    comment="Jobs that will not run again by themselves.",
+)
+
+schedule_slots = Table(
+    "schedule_slots",
+    metadata,
+    Column("task", String(64), primary_key=True),
+    Column("slot", DateTime(timezone=True), primary_key=True),
+    Column("state", String(16), nullable=False, comment="claimed, done, failed, skipped"),
+    Column("claimed_by", String(128), nullable=False),
+    Column("claimed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("lease_until", DateTime(timezone=True), nullable=False),
+    Column("done_at", DateTime(timezone=True)),
+    Column("error", Text),
+    Column("job_id", String(64), comment="The job that carries it out."),
+    Column("asked_by", String(64), comment="Who ran it by hand; none: its time."),
+    comment="The schedule's ledger: one row per task and slot.",
+)
+
+schedule_pauses = Table(
+    "schedule_pauses",
+    metadata,
+    Column("task", String(64), primary_key=True),
+    Column("actor", String(64), nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    comment="Tasks of the schedule that begin no slot until they are resumed.",
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("actor", String(64), nullable=False),
+    Column("address", String(64)),
+    Column("action", String(64), nullable=False),
+    Column("arguments", JSONB, nullable=False),
+    comment="Who did what when.",
+)
+
+figure_history = Table(
+    "figure_history",
+    metadata,
+    Column("span_s", Integer, primary_key=True, autoincrement=False, comment="60, 3600 or 86400"),
+    Column("at", DateTime(timezone=True), primary_key=True, comment="Where the span begins."),
+    Column("series", String(96), primary_key=True),
+    Column("gauge", Boolean, nullable=False, comment="Merged by maximum, not by sum."),
+    Column("value", Double, nullable=False),
+    comment="Figures over time, rolled up minute -> hour -> day.",
+)
+
+figure_marks = Table(
+    "figure_marks",
+    metadata,
+    Column("series", String(160), primary_key=True),
+    Column("value", Double, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    comment="Where counting has come to, so that any number of workers counts once; and who works.",
+)
+
+job_history = Table(
+    "job_history",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("job_id", String(64)),
+    Column("lane", String(32), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("failed", Boolean, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("scope", String(128)),
+    Column("arguments", JSONB),
+    Column("error", Text),
+    Column("waited_s", Double, nullable=False),
+    Column("ran_s", Double, nullable=False),
+    Column("ended_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("worker", String(128), nullable=False),
+    Index("job_history_job_id", "job_id"),
+    Index("job_history_kind", "kind", "failed", "id"),
+    comment="Runs of jobs: every failure, and of each kind the newest that went well.",
+)
+
+console_key = Table(
+    "console_key",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("secret", String(64), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    comment="One row: what console sessions are signed with. Delete it to end every session.",
+)
+
+console_sessions_ended = Table(
+    "console_sessions_ended",
+    metadata,
+    Column("nonce", String(32), primary_key=True),
+    Column("until", DateTime(timezone=True), nullable=False),
+    comment="Console sessions signed out of, until they would have ended by themselves.",
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("role", String(16), nullable=False, comment="viewer or operator"),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True), comment="To the minute."),
+    UniqueConstraint("sha256", name="api_tokens_sha256"),
+    comment="Who may ask, beside the tokens of the settings. Only hashes are stored.",
+)
+
+cache_identities = Table(
+    "cache_identities",
+    metadata,
+    Column("root", String(64), primary_key=True),
+    Column("mark", String(32), primary_key=True),
+    Column("noted_at", DateTime(timezone=True), nullable=False),
+    Column(
+        "diverged_since",
+        DateTime(timezone=True),
+        comment="From when on changes went to another; null: none did.",
+    ),
+    comment="Caches that recorded events were applied to (docs/decisions/0011).",
+)

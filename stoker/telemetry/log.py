@@ -1,0 +1,89 @@
+"""Log lines: a constant event name and its fields, for a terminal or as JSON.
+
+Every module logs `log.info("some.event", extra={...})`; this module decides how it looks, and adds which job
+and which trace a line belongs to. Fields never carry payloads or secrets. Nothing is configured at import.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TextIO
+
+from stoker import tracing
+from stoker.worker.settings import LogSettings
+
+_about: ContextVar[Mapping[str, object]] = ContextVar("stoker_log", default=MappingProxyType({}))
+
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+QUIET = ("alembic", "arq", "asyncio", "uvicorn.access")
+"""Loggers of libraries that only speak up when something is wrong."""
+
+
+def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Send every log line of this process to stderr, in the format of the settings."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines() if settings.format == "json" else HumanLines())
+    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def said_of(**about: object) -> Iterator[None]:
+    """Every line that is logged inside, in this task or in those that it starts, carries these fields too."""
+    token = _about.set({**_about.get(), **about})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    """What was given as `extra`, and what the line is about."""
+    given = {name: value for name, value in vars(record).items() if name not in _PLAIN}
+    trace_id = tracing.trace_id()
+    return {**_about.get(), **({"trace_id": trace_id} if trace_id else {}), **given}
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: time, level, logger, event, and the fields beside them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON; what JSON does not know is written as text."""
+        line: dict[str, object] = {
+            "time": _time(record).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class HumanLines(logging.Formatter):
+    """`12:30:01.250 info  stoker.worker.schedule.runner: schedule.enqueued task=prune`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, followed by its traceback if it has one."""
+        clock = _time(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        said = " ".join([record.getMessage(), *(f"{name}={_short(v)}" for name, v in fields(record).items())])
+        line = f"{clock} {record.levelname.lower():<7} {record.name}: {said}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _short(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text

@@ -1,0 +1,285 @@
+"""Every metric, with its unit and meaning, as Prometheus scrapes it.
+
+Shared figures come from the servers at the time of the scrape, so every process that serves them shows the
+same. A server that is away leaves out what it would have said; `stoker_server_up` tells which one it is.
+Labels are bounded: lanes, views, jobs and causes are closed sets, never ids. DECLARED is the table of
+docs/operations/metrics.md, which a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from stoker.cache.accounting import CHANGES, Observed, observed
+from stoker.errors import Unavailable
+from stoker.history.presence import SILENT_S, silences
+from stoker.operations import figures
+from stoker.operations.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
+from stoker.stoker import Stoker
+from stoker.telemetry.health import Health, examine, probes
+from stoker.telemetry.observed import job_times
+from stoker.worker.schedule.tasks import tasks
+from stoker.worker.settings import WorkerSettings
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Kind(StrEnum):
+    """What Prometheus may do with the numbers."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A metric; a counter's samples end in `_total`."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+    def family(self) -> Metric:
+        """An empty family, to which samples are added."""
+        families: dict[Kind, type[Metric]] = {
+            Kind.GAUGE: GaugeMetricFamily,
+            Kind.COUNTER: CounterMetricFamily,
+            Kind.HISTOGRAM: HistogramMetricFamily,
+        }
+        return families[self.kind](self.name, self.meaning, labels=self.labels)  # type: ignore[call-arg]
+
+
+GAUGE, COUNTER, HISTOGRAM = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
+DECLARED = (
+    Declared("stoker_server_up", GAUGE, "1 if the server answers, else 0.", ("server",)),
+    Declared("stoker_server_probe_seconds", GAUGE, "How long the server took to answer.", ("server",)),
+    Declared("stoker_workers", GAUGE, "Worker processes that reported in the last 15 s."),
+    Declared("stoker_events_unsettled", GAUGE, "Recorded events that are not applied."),
+    Declared("stoker_events_failing", GAUGE, "Unsettled events that failed at least once."),
+    Declared(
+        "stoker_events_oldest_unsettled_age_seconds",
+        GAUGE,
+        "Age of the oldest unsettled event; 0 without one.",
+    ),
+    Declared(
+        "stoker_change_applied_seconds",
+        HISTOGRAM,
+        "From when an event was recorded to when the cache had acknowledged it.",
+    ),
+    Declared("stoker_cache_reads", COUNTER, "Reads by result: a hit needs no SQL.", ("view", "result")),
+    Declared("stoker_cache_misses", COUNTER, "Reads that needed SQL, by cause.", ("view", "cause")),
+    Declared("stoker_cache_stale", COUNTER, "Answers marked stale: the loader failed.", ("view",)),
+    Declared("stoker_cache_builds", COUNTER, "Entries built from SQL, by result.", ("view", "result")),
+    Declared("stoker_cache_build_seconds", HISTOGRAM, "How long building an entry took.", ("view",)),
+    Declared("stoker_cache_body_bytes", COUNTER, "Bytes of bodies built.", ("view",)),
+    Declared("stoker_cache_stored_bytes", COUNTER, "The same bytes as stored, after compression.", ("view",)),
+    Declared("stoker_verified_entries", GAUGE, "Entries compared with SQL in the last 7 days.", ("verdict",)),
+    Declared(
+        "stoker_verified_stale_age_seconds",
+        GAUGE,
+        "Greatest age of an entry found stale in the last 7 days; 0 without one.",
+    ),
+    Declared("stoker_lane_jobs", GAUGE, "Jobs in a lane, by state.", ("lane", "state")),
+    Declared("stoker_lane_paused", GAUGE, "1 while no worker begins a job of the lane.", ("lane",)),
+    Declared(
+        "stoker_lane_oldest_ready_age_seconds",
+        GAUGE,
+        "How long the oldest job that could begin has been waiting; 0 without one.",
+        ("lane",),
+    ),
+    Declared("stoker_lane_runs", COUNTER, "Runs of jobs, by what became of them.", ("lane", "outcome")),
+    Declared(
+        "stoker_schedule_interval_seconds", GAUGE, "How often a task of the schedule is due.", ("task",)
+    ),
+    Declared(
+        "stoker_schedule_last_done_timestamp_seconds",
+        GAUGE,
+        "When a task of the schedule was last enqueued, as Unix time.",
+        ("task",),
+    ),
+    Declared(
+        "stoker_job_wait_seconds",
+        HISTOGRAM,
+        "From when a job was due to when it began.",
+        ("lane",),
+    ),
+    Declared(
+        "stoker_job_run_seconds",
+        HISTOGRAM,
+        "How long a run took, by how it ended.",
+        ("lane", "kind", "outcome"),
+    ),
+)
+"""Beside these, every process shows the standard `process_*` metrics of its own."""
+BY_NAME = {one.name: one for one in DECLARED}
+
+
+async def exposition(stoker: Stoker, settings: WorkerSettings) -> bytes:
+    """Everything there is to say now, in Prometheus' text format."""
+    health = await examine(probes(stoker), settings.api.probe_timeout_s)
+    up = {name for name, server in health.servers.items() if server.ok}
+    gathered = _Gathered(_servers(health))
+    for needs, gather in _GATHER:
+        if needs <= up:
+            try:
+                gathered.metrics += await gather(stoker, settings)
+            except Unavailable:
+                continue  # went away between the probe and the question; the next scrape tells
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(gathered)
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+def own_process() -> CollectorRegistry:
+    """What a worker's own endpoint shows: this process, and nothing that all of them share."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+class _Gathered(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.metrics = list(metrics)
+
+    def collect(self) -> Iterable[Metric]:
+        return self.metrics
+
+
+class _Families:
+    """Families by their short names, made when their first sample comes."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, Metric] = {}
+
+    def add(self, name: str, value: float, *labels: str) -> None:
+        """Add a sample of a gauge or counter."""
+        self._family(name).add_metric(labels, value)  # type: ignore[attr-defined]
+
+    def observe(self, name: str, found: Observed, *labels: str) -> None:
+        """Add a histogram; Prometheus' buckets hold what lies below them too."""
+        buckets, sum_up_to = [], 0
+        for bound, count in found.buckets.items():
+            sum_up_to += count
+            buckets.append(("+Inf" if bound == inf else f"{bound:g}", sum_up_to))
+        self._family(name).add_metric(labels, buckets, found.sum_s)  # type: ignore[attr-defined]
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._families.values())
+
+    def _family(self, name: str) -> Metric:
+        if name not in self._families:
+            self._families[name] = BY_NAME[name].family()
+        return self._families[name]
+
+
+def _servers(health: Health) -> _Families:
+    found = _Families()
+    for name, server in health.servers.items():
+        found.add("stoker_server_up", float(server.ok), name)
+        found.add("stoker_server_probe_seconds", server.ms / 1000, name)
+    return found
+
+
+async def _changes(stoker: Stoker, _: WorkerSettings) -> _Families:
+    changes: ChangeFigures = await figures.change_figures(stoker)
+    found = _Families()
+    found.add("stoker_events_unsettled", changes.unsettled)
+    found.add("stoker_events_failing", changes.failing)
+    found.add("stoker_events_oldest_unsettled_age_seconds", changes.oldest_age_s)
+    return found
+
+
+async def _cache(stoker: Stoker, _: WorkerSettings) -> _Families:
+    counters = await figures.view_counters(stoker, CHANGES)
+    found = _Families()
+    found.observe("stoker_change_applied_seconds", observed(counters[CHANGES], "applied"))
+    for name in sorted(stoker.domain.views_by_name):
+        _view(found, name, ViewFigures.of(counters[name]))
+        found.observe("stoker_cache_build_seconds", observed(counters[name], "load"), name)
+    _verified(found, await figures.verified_figures(stoker))
+    return found
+
+
+def _view(found: _Families, name: str, view: ViewFigures) -> None:
+    found.add("stoker_cache_reads", view.hits, name, "hit")
+    found.add("stoker_cache_reads", view.reads - view.hits, name, "miss")
+    for cause, count in view.misses.items():
+        found.add("stoker_cache_misses", count, name, cause)
+    found.add("stoker_cache_stale", view.stale, name)
+    for result in ("loads", "load_errors", "stored", "superseded"):
+        found.add("stoker_cache_builds", getattr(view, result), name, result)
+    found.add("stoker_cache_body_bytes", view.body_bytes, name)
+    found.add("stoker_cache_stored_bytes", view.stored_bytes, name)
+
+
+def _verified(found: _Families, verified: VerifiedFigures) -> None:
+    right = verified.checked - verified.stale - verified.changed
+    found.add("stoker_verified_entries", right, "right")
+    for verdict in ("stale", "changed", "undecided"):
+        found.add("stoker_verified_entries", getattr(verified, verdict), verdict)
+    found.add("stoker_verified_stale_age_seconds", verified.stale_age_s)
+
+
+async def _lanes(stoker: Stoker, _: WorkerSettings) -> _Families:
+    lanes: Mapping[str, LaneFigures] = await figures.lane_figures(stoker)
+    found = _Families()
+    for name, lane in lanes.items():
+        for state in ("ready", "deferred", "running", "parked", "dead"):
+            found.add("stoker_lane_jobs", getattr(lane, state), name, state)
+        found.add("stoker_lane_paused", float(lane.paused), name)
+        found.add("stoker_lane_oldest_ready_age_seconds", lane.oldest_ready_age_s, name)
+        for outcome, count in lane.totals.items():
+            found.add("stoker_lane_runs", count, name, outcome)
+    return found
+
+
+async def _workers(stoker: Stoker, _: WorkerSettings) -> _Families:
+    silent_s = await silences(stoker.engine)
+    found = _Families()
+    found.add("stoker_workers", sum(seconds <= SILENT_S for seconds in silent_s.values()))
+    return found
+
+
+async def _jobs(stoker: Stoker, _: WorkerSettings) -> _Families:
+    waits, runs = await job_times(stoker.queue)
+    found = _Families()
+    for labels, waited in waits.items():
+        found.observe("stoker_job_wait_seconds", waited, *labels)
+    for labels, ran in runs.items():
+        found.observe("stoker_job_run_seconds", ran, *labels)
+    return found
+
+
+async def _schedule(stoker: Stoker, settings: WorkerSettings) -> _Families:
+    planned = {task.name: task.every for task in tasks(settings.schedule)}
+    found = _Families()
+    for name, every in planned.items():
+        found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)
+    for name, at in (await figures.last_slots(stoker, planned)).items():
+        found.add("stoker_schedule_last_done_timestamp_seconds", at.timestamp(), name)
+    return found
+
+
+_GATHER = (
+    (frozenset({"database"}), _changes),
+    (frozenset({"database"}), _schedule),
+    (frozenset({"database"}), _workers),
+    (frozenset({"queue"}), _jobs),
+    (frozenset({"cache"}), _cache),
+    (frozenset({"queue", "database"}), _lanes),
+)

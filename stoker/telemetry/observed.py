@@ -1,0 +1,103 @@
+"""How long jobs waited and ran, over all workers: counted in each, added up in the queue Redis.
+
+Counting is a dictionary increment; a worker tells once every few seconds, and not at all without jobs. While
+the queue Redis is away the counts wait. A worker that is killed takes a few seconds of them with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+from stoker.cache.accounting import Observed
+from stoker.errors import QueueUnavailable
+from stoker.jobs import JOBS, Lane
+from stoker.queue.enqueue import Queue
+from stoker.queue.script import Script, answering
+
+OBSERVE = Script("stoker.telemetry", "observe")
+EVERY_S = 5.0
+LIFE_MS = 90 * 86_400_000
+WAIT_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+"""From a woken worker to a lane that is far behind. Names of buckets are stored: only ever add."""
+RUN_BOUNDS_S = (0.001, 0.0025, *WAIT_BOUNDS_S)
+"""From a relay without events to a warming of everybody. The same."""
+OTHER = "other"
+"""Stands for jobs that this release does not know: names of others' making are no labels."""
+
+Labels = tuple[str, ...]
+Histograms = Mapping[Labels, Observed]
+
+
+class JobTimes:
+    """What one worker saw of its own jobs since it last told: an observer of the engine."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+        """A job begins."""
+        del kind
+        self._add(("wait", lane), waited_s, WAIT_BOUNDS_S)
+
+    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+        """A job ended."""
+        self._add(("run", lane, kind if kind in JOBS else OTHER, outcome), ran_s, RUN_BOUNDS_S)
+
+    async def tell(self, queue: Queue) -> None:
+        """Add it to what all workers saw; raises QueueUnavailable, and then keeps it."""
+        counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        pairs = [part for pair in counts.items() for part in pair]
+        try:
+            await queue.connection.call(OBSERVE, LIFE_MS, *pairs)
+        except BaseException:  # a cancelled call, too, may not have been heard
+            self._counts.update(counts)
+            raise
+
+    async def run(self, queue: Queue, stop: asyncio.Event) -> None:
+        """Tell every few seconds until told to stop, and what is left then."""
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await stop.wait()
+            with contextlib.suppress(QueueUnavailable):
+                await self.tell(queue)
+
+    def _add(self, about: Labels, seconds: float, bounds_s: tuple[float, ...]) -> None:
+        place = bisect_left(bounds_s, seconds)
+        bound = bounds_s[place] if place < len(bounds_s) else inf
+        name = "|".join(about)
+        self._counts[f"{name}|{bound:g}"] += 1
+        self._counts[f"{name}|us"] += round(seconds * 1_000_000)
+
+
+async def job_times(queue: Queue) -> tuple[Histograms, Histograms]:
+    """Waits by lane, and runs by lane, job and outcome; raises QueueUnavailable."""
+    redis: Any = queue.redis  # the driver types its replies as awaitable or not
+    async with answering(queue.settings.timeout_s):
+        stored = await redis.hgetall(f"{queue.settings.prefix}:observed")
+    found: dict[Labels, dict[str, int]] = defaultdict(dict)
+    for field, count in stored.items():
+        *about, bucket = field.decode().split("|")
+        found[tuple(about)][bucket] = int(count)
+    return _histograms(found, "wait", WAIT_BOUNDS_S), _histograms(found, "run", RUN_BOUNDS_S)
+
+
+def _histograms(
+    found: Mapping[Labels, Mapping[str, int]], what: str, bounds_s: tuple[float, ...]
+) -> Histograms:
+    return {
+        about[1:]: Observed(
+            {bound: counts.get(f"{bound:g}", 0) for bound in (*bounds_s, inf)},
+            counts.get("us", 0) / 1_000_000,
+        )
+        for about, counts in sorted(found.items())
+        if about[0] == what
+    }

@@ -1,0 +1,76 @@
+"""What processes of one installation must agree on: the cache that is invalidated, and whose queue it is.
+
+For somebody who has settings and nothing open yet. Raises CacheUnavailable, DatabaseUnavailable or
+QueueUnavailable; migrations must be applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.cache.client import CacheClient
+from stoker.cache.keys import KeySpace
+from stoker.outbox.identity import CacheIdentity
+from stoker.postgres import engine_of, looking
+from stoker.queue import owner
+from stoker.queue.connection import QueueConnection
+from stoker.settings import require
+from stoker.tables import installation
+from stoker.worker.settings import WorkerSettings
+
+
+async def another_cache(settings: WorkerSettings) -> str | None:
+    """Why changes would not reach the cache of these settings, by what running workers noted; None if so."""
+    async with _postgres(settings) as engine:
+        root = KeySpace(settings.cache.prefix, await _installation(engine)).root
+        url = require(settings.cache_redis_url or settings.redis_url, "CACHE_REDIS_URL")
+        client = CacheClient(url, timeout_s=settings.cache.timeout_s, connections=1)
+        try:
+            return await CacheIdentity(engine, client, root, timedelta()).elsewhere()
+        finally:
+            await client.close()
+
+
+async def another_queue(settings: WorkerSettings) -> str | None:
+    """Why the queue of these settings is not ours; None if it is, or is nobody's."""
+    async with _postgres(settings) as engine, _line(settings) as line:
+        ours, theirs = await _installation(engine), await owner.owner(line, settings.queue)
+    return None if theirs in (None, ours) else owner.refused(settings.queue, str(theirs), ours)
+
+
+async def take_queue(settings: WorkerSettings, *, of: str | None = None) -> bool:
+    """Make the queue ours; `of`: only if it is that installation's. Whether it is ours now."""
+    async with _postgres(settings) as engine, _line(settings) as line:
+        ours = await _installation(engine)
+        if of is None or await owner.owner(line, settings.queue) in (None, of):
+            await owner.take(line, settings.queue, ours)
+        return await owner.owner(line, settings.queue) == ours
+
+
+@asynccontextmanager
+async def _postgres(settings: WorkerSettings) -> AsyncIterator[AsyncEngine]:
+    engine = engine_of(require(settings.database_url, "DATABASE_URL"))
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _line(settings: WorkerSettings) -> AsyncIterator[QueueConnection]:
+    line = QueueConnection(require(settings.redis_url, "REDIS_URL"), settings.queue)
+    try:
+        yield line
+    finally:
+        await line.close()
+
+
+async def _installation(engine: AsyncEngine) -> str:
+    newest = select(installation.c.id).order_by(installation.c.created_at.desc()).limit(1)
+    async with looking(engine) as connection:
+        return str((await connection.execute(newest)).scalar_one())

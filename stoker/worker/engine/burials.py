@@ -1,0 +1,47 @@
+"""Burying the dead of one lane: a job's letter is committed before the job leaves Redis (RACES 40).
+
+Postgres away: the claim is kept and renewed until the letter has committed, and the lane claims no more when
+too many wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from stoker.worker.engine.dead_letters import DeadLetters
+from stoker.worker.engine.letter import Letter
+from stoker.worker.engine.supervisor import supervise
+
+logger = logging.getLogger(__name__)
+
+MOST = 100
+"""Dead jobs waiting for Postgres above which a lane claims no more."""
+LONGEST_DELAY = timedelta(seconds=5)
+"""Between attempts."""
+
+
+class Burials:
+    """Those under way."""
+
+    def __init__(self, letters: DeadLetters, ended: Callable[[], None]) -> None:
+        self._letters = letters
+        self._ended = ended
+        self._waiting = 0
+
+    @property
+    def too_many(self) -> bool:
+        """Whether Postgres has to come back before more may die."""
+        return self._waiting >= MOST
+
+    async def bury(self, letter: Letter) -> None:
+        """Wait until the letter has committed, however long that takes."""
+        self._waiting += 1
+        try:
+            await supervise("burial", lambda: self._letters.bury(letter), longest=LONGEST_DELAY)
+        finally:
+            self._waiting -= 1
+            self._ended()
+        extra = {"lane": letter.lane, "job_id": letter.job_id, "kind": letter.kind, "reason": letter.reason}
+        logger.warning("engine.job_dead", extra=extra)

@@ -1,0 +1,217 @@
+"""Who runs what: claims on jobs, owned by a process, renewed, ended and rescued by three Lua scripts.
+
+Never decides how a job ends. When the queue Redis does not answer, every call raises QueueUnavailable and may
+be repeated: a claim is given back only by its owner or after it has expired.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stoker.jobs import Lane
+from stoker.queue import wire
+from stoker.queue.connection import QueueConnection
+from stoker.queue.enqueue import CANCEL, TOKEN_MS, WISH_MS
+from stoker.queue.script import Argument, Script
+from stoker.settings import QueueSettings
+
+CLAIM = Script("stoker.worker.engine", "claim")
+FINISH = Script("stoker.worker.engine", "finish")
+UPKEEP = Script("stoker.worker.engine", "upkeep")
+
+MARK_MS = 86_400_000
+"""Life of `arq:in-progress:<id>`. It names the owner past the claim's own deadline, so that a worker that was
+cut off from Redis finds its claims again; rescue and end delete it."""
+RESCUES_MS = 86_400_000
+"""For how long it is remembered that a job has cost its worker the life."""
+SUSPECT_RESCUES = 2
+"""A job that was running this often when its worker died is a suspect: it runs without other suspects in
+its process, and it alone is blamed for the next death. One death accuses nobody: hosts lose power."""
+FAR_MS = 10 * 365 * 86_400_000
+"""How far in the future a parked job is due."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One job that this process may run."""
+
+    job_id: str
+    payload: bytes | None
+    """None: it expired before anybody ran it."""
+    due_ms: float
+    failed_runs: int
+    rescues: int
+    waited_s: float
+    """From when it was due until it was claimed, by the server's clock."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What one call for work brought."""
+
+    claims: Sequence[Claim]
+    next_due_s: float | None
+    """Seconds until the lane's next job may begin; zero or less: now. None: there is none."""
+
+
+class Ending(StrEnum):
+    """What happens to a claimed job in Redis."""
+
+    REMOVE = "remove"
+    AGAIN = "again"
+    """Back to its lane; no try used."""
+    RETRY = "retry"
+    """Back to its lane; one try used."""
+    PARK = "park"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The end of one claim."""
+
+    lane: Lane
+    job_id: str
+    ending: Ending
+    delay_s: float = 0
+    flag: str = ""
+    """Digest of its coalesce key."""
+    totals: tuple[str, ...] = ()
+    """Fields of the lane's totals that it counts in."""
+    state: str = ""
+    """What its progress shows from now on, if somebody follows it; empty: what it shows already."""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class LaneNews:
+    """What upkeep found in one lane."""
+
+    next_due_s: float | None
+    lost: Sequence[str]
+    """Ids that this process ran, but another worker has now."""
+    rescued: Mapping[str, int]
+    """Ids given back for dead workers, and how often each has been."""
+    parked: int
+    slots: int | None
+    """Concurrency that an operator has set; None: what the settings say."""
+    cancel: Sequence[str]
+    """Ids of this process that are to be cancelled, and rescued ones whose worker died before it could."""
+
+
+NO_NEWS = LaneNews(None, (), {}, 0, None, ())
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The claims of one process."""
+
+    connection: QueueConnection
+    settings: QueueSettings
+    life_s: float = 6
+    """Seconds that a claim lasts unless renewed: a killed worker's jobs run again soon after."""
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+
+    async def claim(
+        self, lane: Lane, slots: int, *, rate_per_s: float = 0, parked_kinds: Collection[str] = ()
+    ) -> Claimed:
+        """Take up to `slots` due jobs; with `parked_kinds`, parked jobs of these kinds instead.
+
+        All workers together take at most `rate_per_s` a second; zero: as many as there are.
+        """
+        kinds = f" {' '.join(sorted(parked_kinds))} " if parked_kinds else ""
+        found = await self.connection.call(
+            CLAIM,
+            lane,
+            self.owner,
+            slots,
+            *self._lives,
+            SUSPECT_RESCUES,
+            kinds,
+            str(rate_per_s),
+        )
+        now_ms = float(found[0])
+        claims = [
+            Claim(
+                job_id=job_id.decode(errors="surrogateescape"),
+                payload=payload,
+                due_ms=float(due),
+                failed_runs=failed_runs,
+                rescues=rescues,
+                waited_s=max(0.0, (now_ms - float(due)) / 1000),
+            )
+            for job_id, payload, due, failed_runs, rescues in found[2:]
+        ]
+        return Claimed(claims, _seconds_until(found[1], now_ms))
+
+    async def finish(self, ends: Sequence[Finish]) -> list[bool]:
+        """End claims in one call; False where the claim was lost and nothing was changed."""
+        arguments: list[Argument] = [
+            self.owner,
+            self.settings.expires_s * 1000,
+            FAR_MS,
+        ]
+        for end in ends:
+            arguments += [
+                end.lane,
+                end.job_id.encode(errors="surrogateescape"),
+                end.ending,
+                max(0, round(end.delay_s * 1000)),
+                end.flag,
+                " ".join(end.totals),
+                end.state,
+                end.error,
+            ]
+        return [bool(kept) for kept in await self.connection.call(FINISH, *arguments)]
+
+    async def upkeep(self, held: Mapping[Lane, Sequence[str]], *, rescue: bool) -> dict[Lane, LaneNews]:
+        """Renew what this process holds and, if asked, rescue expired claims of others."""
+        if not any(held.values()) and await self._is_idle(held):
+            return dict.fromkeys(held, NO_NEWS)
+        arguments: list[Argument] = [
+            self.owner,
+            *self._lives,
+            int(rescue),
+            RESCUES_MS,
+        ]
+        for lane, ids in held.items():
+            arguments += [lane, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
+        now_ms, *found = await self.connection.call(UPKEEP, *arguments)
+        return {
+            lane: LaneNews(
+                next_due_s=_seconds_until(due, now_ms),
+                lost=[job_id.decode(errors="surrogateescape") for job_id in lost],
+                rescued={
+                    job_id.decode(errors="replace"): count
+                    for job_id, count in zip(rescued[::2], rescued[1::2], strict=True)
+                },
+                parked=parked,
+                slots=int(slots) if slots else None,
+                cancel=[job_id.decode(errors="surrogateescape") for job_id in cancel],
+            )
+            for lane, (due, lost, rescued, parked, slots, cancel) in zip(held, found, strict=True)
+        }
+
+    async def _is_idle(self, lanes: Iterable[Lane]) -> bool:
+        # One plain command: this is what an idle worker asks most.
+        names = [wire.queue_name(self.settings, lane) for lane in lanes]
+        running = [f"{name}:running" for name in names]
+        keys = (wire.concurrency_name(self.settings), *names, *running)
+        return not await self.connection.command("EXISTS", *keys)
+
+    async def cancel(self, job_id: str) -> None:
+        """Remove a job that was rescued from a worker which died before it could cancel it."""
+        asked = job_id.encode(errors="surrogateescape")
+        await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *Lane)
+
+    @property
+    def _lives(self) -> tuple[int, int]:
+        return round(self.life_s * 1000), MARK_MS
+
+
+def _seconds_until(due: bytes, now_ms: float) -> float | None:
+    return (float(due) - now_ms) / 1000 if due else None

@@ -1,0 +1,188 @@
+"""Jobs that will not run again by themselves, in Postgres: write, list, group, retry, discard.
+
+A job leaves Redis only after its dead letter has committed (RACES 40). When Postgres does not answer, calls
+raise DatabaseUnavailable and nothing has changed; burying twice is burying once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, true
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.errors import InvalidJob
+from stoker.jobs import Job, parse
+from stoker.postgres import database_errors
+from stoker.queue.enqueue import Queue
+from stoker.tables import dead_jobs
+from stoker.worker.engine.letter import Letter
+
+RETRIED_AT_ONCE = 500
+"""Letters that one transaction puts back."""
+
+
+@dataclass(frozen=True)
+class DeadJob:
+    """A dead letter as it was kept."""
+
+    id: int
+    job_id: str
+    lane: str
+    kind: str
+    payload: Any
+    raw: str | None
+    reason: str
+    error: str
+    traceback: str | None
+    fingerprint: str
+    attempts: int
+    enqueued_at: datetime | None
+    died_at: datetime
+
+
+@dataclass(frozen=True)
+class DeadGroup:
+    """Dead letters of one fingerprint: one cause, most likely."""
+
+    fingerprint: str
+    kind: str
+    reason: str
+    error: str
+    count: int
+    first_died_at: datetime
+    last_died_at: datetime
+
+
+@dataclass(frozen=True)
+class Which:
+    """A choice of dead letters; all of the given fields must match, none given matches all."""
+
+    id: int | None = None
+    kind: str | None = None
+    fingerprint: str | None = None
+
+    def clause(self) -> ColumnElement[bool]:
+        """The choice in SQL."""
+        chosen: ColumnElement[bool] = true()
+        for name in ("id", "kind", "fingerprint"):
+            value = getattr(self, name)
+            if value is not None:
+                chosen = chosen & (dead_jobs.c[name] == value)
+        return chosen
+
+
+@dataclass(frozen=True)
+class Retried:
+    """How many letters went back to their lanes, and how many cannot be read by this release."""
+
+    enqueued: int
+    unreadable: int
+
+
+class DeadLetters:
+    """The table `dead_jobs`."""
+
+    def __init__(self, sql: AsyncEngine) -> None:
+        self._sql = sql
+
+    async def bury(self, letter: Letter) -> None:
+        """Commit a dead letter; a job that dies again replaces its own."""
+        row = letter.row()
+        statement = insert(dead_jobs).values(row)
+        renewed = {name: statement.excluded[name] for name in row if name != "job_id"}
+        statement = statement.on_conflict_do_update(
+            index_elements=["job_id"], set_={**renewed, "died_at": func.clock_timestamp()}
+        )
+        with database_errors():
+            async with self._sql.begin() as connection:
+                await connection.execute(statement)
+
+    async def list(self, which: Which, *, limit: int = 100, before: int | None = None) -> Sequence[DeadJob]:
+        """The newest letters first; `before` is the last id of the page before."""
+        older = true() if before is None else dead_jobs.c.id < before
+        statement = (
+            select(dead_jobs).where(which.clause(), older).order_by(dead_jobs.c.id.desc()).limit(limit)
+        )
+        with database_errors():
+            async with self._sql.connect() as connection:
+                return [DeadJob(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+
+    async def groups(self, *, limit: int = 100) -> Sequence[DeadGroup]:
+        """Letters by fingerprint, the most recent cause first."""
+        last = func.max(dead_jobs.c.died_at)
+        statement = (
+            select(
+                dead_jobs.c.fingerprint,
+                func.max(dead_jobs.c.kind).label("kind"),
+                func.max(dead_jobs.c.reason).label("reason"),
+                func.max(dead_jobs.c.error).label("error"),
+                func.count().label("count"),
+                func.min(dead_jobs.c.died_at).label("first_died_at"),
+                last.label("last_died_at"),
+            )
+            .group_by(dead_jobs.c.fingerprint)
+            .order_by(last.desc())
+            .limit(limit)
+        )
+        with database_errors():
+            async with self._sql.connect() as connection:
+                return [DeadGroup(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+
+    async def count_by_lane(self) -> dict[str, int]:
+        """How many letters each lane has; lanes without any are left out."""
+        statement = select(dead_jobs.c.lane, func.count().label("letters")).group_by(dead_jobs.c.lane)
+        with database_errors():
+            async with self._sql.connect() as connection:
+                return {row.lane: row.letters for row in await connection.execute(statement)}
+
+    async def count(self, which: Which) -> int:
+        """How many letters a choice has."""
+        statement = select(func.count()).select_from(dead_jobs).where(which.clause())
+        with database_errors():
+            async with self._sql.connect() as connection:
+                return int((await connection.execute(statement)).scalar_one())
+
+    async def retry(self, which: Which, queue: Queue) -> Retried:
+        """Enqueue the jobs of letters again, as new jobs, and delete the letters.
+
+        A crash between the two runs a job twice, never loses one. What this release cannot read stays.
+        """
+        enqueued, unreadable, after = 0, 0, 0
+        while True:
+            with database_errors():
+                async with self._sql.begin() as connection:
+                    statement = (
+                        select(dead_jobs.c.id, dead_jobs.c.kind, dead_jobs.c.payload)
+                        .where(which.clause(), dead_jobs.c.id > after)
+                        .order_by(dead_jobs.c.id)
+                        .limit(RETRIED_AT_ONCE)
+                        .with_for_update(skip_locked=True)
+                    )
+                    rows = (await connection.execute(statement)).all()
+                    readable = {
+                        row.id: job for row in rows if (job := _job_of(row.kind, row.payload)) is not None
+                    }
+                    await queue.enqueue_many(list(readable.values()))
+                    await connection.execute(delete(dead_jobs).where(dead_jobs.c.id.in_(readable)))
+            if not rows:
+                return Retried(enqueued, unreadable)
+            enqueued, unreadable = enqueued + len(readable), unreadable + len(rows) - len(readable)
+            after = rows[-1].id
+
+    async def discard(self, which: Which) -> int:
+        """Delete letters for good; how many there were."""
+        with database_errors():
+            async with self._sql.begin() as connection:
+                return (await connection.execute(delete(dead_jobs).where(which.clause()))).rowcount
+
+
+def _job_of(kind: str, payload: Any) -> Job | None:  # noqa: ANN401 - whatever was kept
+    try:
+        return parse(kind, payload)
+    except InvalidJob:
+        return None

@@ -1,0 +1,58 @@
+"""How much waits in each lane, counted at one moment; raises QueueUnavailable.
+
+Depth is never ZCARD alone: deferred and parked jobs lie in the same set. Dead jobs are counted from SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stoker.jobs import Lane
+from stoker.queue.enqueue import Queue
+from stoker.queue.script import Script
+
+DEPTH = Script("stoker.worker.engine", "depth")
+TOTALS = ("done", "failed", "retried", "deferred", "dead", "cancelled", "parked", "rescued")
+"""Counted since the queue was made. `failed`: runs that raised; `retried` and `dead`: what became of them."""
+
+
+@dataclass(frozen=True)
+class LaneDepth:
+    """One lane."""
+
+    ready: int
+    """Due, and waiting for a free slot."""
+    deferred: int
+    """Due later: enqueued with a delay, backing off, or held back behind a running one of their key."""
+    running: int
+    parked: int
+    """Of jobs that no worker so far has known."""
+    oldest_ready_age_s: float
+    """Zero when nothing is ready."""
+    paused: bool
+    slots: int | None
+    """Concurrency of each worker that an operator has set; None: what the workers' settings say."""
+    totals: Mapping[str, int]
+
+
+async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
+    """All lanes, in one round trip."""
+    now_ms, *found = await queue.connection.call(DEPTH, *Lane)
+    return {lane: _lane(now_ms, reply) for lane, reply in zip(Lane, found, strict=True)}
+
+
+def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:
+    ready, queued, running, parked, oldest, paused, slots, pairs = reply
+    counted = {name.decode(): int(value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+    return LaneDepth(
+        ready=ready,
+        deferred=queued - ready - parked,
+        running=running,
+        parked=parked,
+        oldest_ready_age_s=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else 0.0,
+        paused=bool(paused),
+        slots=int(slots) if slots else None,
+        totals={name: counted.get(name, 0) for name in TOTALS},
+    )

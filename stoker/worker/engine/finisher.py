@@ -1,0 +1,49 @@
+"""Ends claims in batches: what ends while one call is under way goes with the next.
+
+While a backlog is worked off, ends linger for a moment so that one call carries many. An end is kept until
+Redis has answered: a job that ran while Redis was away is ended once, when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from stoker.worker.engine.claims import Claims, Finish
+
+BATCH = 200
+LINGER_S = 0.002
+"""How long an end, or a free slot, waits for company while there is a backlog."""
+
+
+class Finisher:
+    """The ends of one process's claims."""
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+        self._waiting: list[tuple[Finish, asyncio.Future[bool]]] = []
+        self._some = asyncio.Event()
+        self.has_backlog: Callable[[], bool] = lambda: False
+        """Whether any lane has more work than slots."""
+
+    async def finish(self, end: Finish) -> bool:
+        """Wait until the claim has ended in Redis, however long that takes; False if it was lost."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((end, future))
+        self._some.set()
+        return await future
+
+    async def run(self) -> None:
+        """Write ends until cancelled; raises QueueUnavailable, and goes on where it was when run again."""
+        while True:
+            await self._some.wait()
+            if self.has_backlog():
+                await asyncio.sleep(LINGER_S)
+            while self._waiting:
+                batch = self._waiting[:BATCH]
+                kept = await self._claims.finish([end for end, _ in batch])
+                del self._waiting[: len(batch)]
+                for (_, future), was_kept in zip(batch, kept, strict=True):
+                    if not future.done():
+                        future.set_result(was_kept)
+            self._some.clear()

@@ -1,0 +1,242 @@
+"""One lane: an arq Worker whose claims, ends and wake-ups are Stoker's (docs/decisions/0003).
+
+Never ends a job in Redis before its dead letter has committed, and never lets a task, a hook or a server that
+is away end the lane: `main` raises QueueUnavailable and is run again by its supervisor while jobs go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from arq.connections import ArqRedis
+from arq.worker import Worker
+
+from stoker.jobs import Lane
+from stoker.queue import wire
+from stoker.worker.engine.alarm import Alarm
+from stoker.worker.engine.attempts import Attempts, function_of
+from stoker.worker.engine.burials import Burials
+from stoker.worker.engine.claims import Claim, LaneNews
+from stoker.worker.engine.finisher import LINGER_S
+from stoker.worker.engine.parts import Parts
+from stoker.worker.engine.running import Halt, Running
+from stoker.worker.engine.verdict import Verdict
+from stoker.worker.engine.watchdog import Watchdog
+from stoker.worker.settings import LaneSettings
+
+logger = logging.getLogger(__name__)
+
+OFFER_PARKED_S = 5
+"""Seconds between looks for parked jobs whose job this release knows."""
+
+
+class LaneWorker(Worker):
+    """A lane of one process. Inherits arq's registry, slots and counters; the ADR lists what it overrides."""
+
+    def __init__(
+        self, lane: Lane, settings: LaneSettings, parts: Parts, slots_freed: Callable[[LaneWorker], None]
+    ) -> None:
+        self.lane = lane
+        self.concurrency = settings.concurrency
+        """Slots, unless an operator has set others for every worker."""
+        self._rate_per_s = settings.rate_per_s
+        self.parts = parts
+        self._slots_freed = slots_freed
+        redis = ArqRedis(
+            parts.redis.connection_pool,
+            job_serializer=wire.serialize,
+            job_deserializer=wire.deserialize,
+        )
+        super().__init__(
+            functions=[function_of(job, parts.run) for job in parts.job_types.values()],
+            queue_name=wire.queue_name(parts.claims.settings, lane),
+            redis_pool=redis,
+            handle_signals=False,
+            max_jobs=settings.concurrency,
+            keep_result=0,
+            job_serializer=wire.serialize,
+            job_deserializer=wire.deserialize,
+        )
+        self._running: dict[str, Running] = {}
+        self._wake = asyncio.Event()
+        self._looked: asyncio.Future[None] = self.loop.create_future()
+        self._watchdog = Watchdog()
+        self._alarm = Alarm(self._wake, self.loop)
+        self._attempts = Attempts(lane, parts, self.functions, self.job_tasks)
+        self._burials = Burials(parts.letters, self._wake.set)
+        self.hungry = False
+        """The last claim filled every slot: there may be more."""
+        self._parked = 0
+        self._offer_at = 0.0
+        self._claiming = 0
+        self._cancelled_early: set[str] = set()
+        """Jobs that were cancelled while a claim was under way: it may bring them."""
+
+    # Waking and claiming
+
+    async def main(self) -> None:
+        """Claim and start jobs until told to stop; raises QueueUnavailable."""
+        while self.allow_pick_jobs:
+            self._wake.clear()
+            try:
+                await self._poll_iteration()
+            finally:
+                self._watchdog.ended()
+                looked, self._looked = self._looked, self.loop.create_future()
+                looked.set_result(None)
+            await self._wake.wait()
+            if self.hungry and self.allow_pick_jobs and self.job_counter > self.max_jobs // 2:
+                await asyncio.sleep(LINGER_S)
+
+    async def _poll_iteration(self) -> None:
+        if self._parked and self._free() and time.monotonic() >= self._offer_at:
+            await self._claim(parked_kinds=list(self.functions))
+            if not self.hungry:
+                self._offer_at = time.monotonic() + OFFER_PARKED_S
+        if self._free():
+            await self._claim()
+        else:
+            self.hungry = True
+
+    async def _claim(self, parked_kinds: Sequence[str] = ()) -> None:
+        free = self._free()
+        self._claiming += 1
+        try:
+            found = await self.parts.claims.claim(
+                self.lane, free, rate_per_s=self._rate_per_s, parked_kinds=parked_kinds
+            )
+            for claim in found.claims:
+                self._start(claim)
+        finally:
+            self._claiming -= 1
+            self._cancelled_early.clear()
+        self.hungry = len(found.claims) >= free
+        self._alarm.set(found.next_due_s)
+        if not self.hungry:
+            self._slots_freed(self)
+
+    def _start(self, claim: Claim) -> None:
+        self._running[claim.job_id] = Running(claim, self.loop.create_future())
+        self.job_counter += 1
+        task = self.loop.create_task(self.run_job(claim.job_id, int(claim.due_ms)))
+        self.tasks[claim.job_id] = task
+        if claim.job_id in self._cancelled_early:
+            self._running[claim.job_id].end(Halt.CANCELLED)
+        if not self.allow_pick_jobs:  # told to stop while the claim was under way
+            self._running[claim.job_id].end(Halt.STOPPED)
+
+    def _free(self) -> int:
+        return 0 if self._burials.too_many else max(0, self.max_jobs - self.job_counter)
+
+    def has_slots(self) -> bool:
+        """Whether the lane could take a job now."""
+        return self.allow_pick_jobs and self._free() > 0
+
+    def stuck(self) -> bool:
+        """Whether the lane has due jobs and free slots, and yet does not ask for work; from any thread."""
+        return self.has_slots() and self._watchdog.stuck()
+
+    def wake(self) -> asyncio.Future[None]:
+        """Look for work; the future is done when it has looked."""
+        self._wake.set()
+        return self._looked
+
+    def cancel(self, job_id: str) -> None:
+        """End a job for good, if it is one of the lane's."""
+        if job_id in self._running:
+            self._running[job_id].end(Halt.CANCELLED)
+        elif self._claiming:
+            self._cancelled_early.add(job_id)
+
+    def set_slots(self, slots: int) -> None:
+        """Run so many jobs at once from now on; above that number, running ones end first."""
+        if slots != self.max_jobs:
+            self.max_jobs = slots
+            self.wake()
+
+    def hear(self, news: LaneNews) -> None:
+        """What upkeep found: the fallback for bells, what operators ask, jobs that another worker has now."""
+        self._watchdog.has_cause(whether=news.next_due_s is not None and news.next_due_s <= 0)
+        self._alarm.set(news.next_due_s)
+        self.set_slots(news.slots or self.concurrency)
+        self._parked = news.parked
+        if news.parked and time.monotonic() >= self._offer_at:
+            self.wake()
+        for job_id in news.cancel:
+            self.cancel(job_id)
+        for job_id in news.lost:
+            if job_id in self._running:
+                self._running[job_id].end(Halt.LOST)
+        for job_id, rescues in news.rescued.items():
+            extra = {"lane": self.lane, "job_id": job_id, "rescues": rescues}
+            logger.warning("engine.job_rescued", extra=extra)
+
+    def held(self) -> list[str]:
+        """Ids of every job whose claim must be kept alive."""
+        return list(self._running)
+
+    # Stopping
+
+    def stop_claiming(self) -> None:
+        """Take no new jobs; running ones go on."""
+        self.allow_pick_jobs = False
+        self._wake.set()
+
+    def halt_all(self) -> None:
+        """End every task now; its job goes back to the queue."""
+        for running in self._running.values():
+            running.end(Halt.STOPPED)
+
+    async def wait_idle(self) -> None:
+        """Wait until no job is left, ends included."""
+        while self.tasks:
+            await asyncio.wait(self.tasks.values())
+
+    async def close(self) -> None:
+        """Leave what is left: its claims expire, and another worker rescues it."""
+        self._alarm.cancel()
+        left = [*self.tasks.values(), *self.job_tasks.values()]
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=0.1) if left else None
+
+    # One job
+
+    async def run_job(self, job_id: str, score: int) -> None:  # noqa: ARG002 - arq's signature
+        """Run a claimed job to its end in Redis."""
+        running = self._running[job_id]
+        try:
+            try:
+                verdict = await self._attempts.judge(running)
+            finally:
+                self._leave_slot()
+            if verdict is not None:
+                await self._carry_out(verdict)
+        except Exception:
+            # Not the task's error but ours. The claim expires, the job is rescued, and after three times it
+            # is a dead letter: never lost, never stuck.
+            logger.exception("engine.job_run_broke", extra={"lane": self.lane, "job_id": job_id})
+        finally:
+            if self._running.get(job_id) is running:
+                del self._running[job_id]
+                del self.tasks[job_id]
+
+    def _leave_slot(self) -> None:
+        self.job_counter -= 1
+        if self.hungry:
+            self._wake.set()
+
+    async def _carry_out(self, verdict: Verdict) -> None:
+        if verdict.letter is not None:
+            await self._burials.bury(verdict.letter)
+        end = verdict.finish
+        if not await self.parts.finisher.finish(end):
+            logger.warning("engine.claim_lost", extra={"lane": self.lane, "job_id": end.job_id})
+        elif end.delay_s:
+            self._alarm.set(end.delay_s)
+        self.jobs_complete += "done" in end.totals
+        self.jobs_failed += "dead" in end.totals
+        self.jobs_retried += "retried" in end.totals

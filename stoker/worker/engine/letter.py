@@ -1,0 +1,98 @@
+"""A dead letter before it is written: why a job died, with a fingerprint that groups the like.
+
+Whatever a payload or an error holds, the row it makes can be stored: Postgres refuses NUL in texts and JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import traceback
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from stoker.jobs import Lane
+
+LONGEST_ERROR, LONGEST_TRACEBACK, LONGEST_NAME = 4_000, 20_000, 64
+UNKNOWN = "<unknown>"
+LATEST_MS = 253_402_300_799_000
+"""The last moment of the year 9999: nothing after it is a date."""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One job's end."""
+
+    job_id: str
+    lane: Lane
+    reason: str
+    """failed, exhausted, expired, undecodable or quarantined."""
+    attempts: int
+    error: str
+    fingerprint: str
+    kind: str = UNKNOWN
+    payload: Any = None
+    raw: bytes | None = None
+    """The stored bytes, kept when they could not be read."""
+    traceback: str | None = None
+    enqueued_ms: int = 0
+
+    def caused_by(self, error: BaseException) -> Letter:
+        """The same letter with an exception's text, traceback and fingerprint."""
+        lines = traceback.format_exception(error)
+        return replace(
+            self,
+            error=f"{type(error).__name__}: {error}",
+            traceback="".join(lines)[-LONGEST_TRACEBACK:],
+            fingerprint=fingerprint(self.kind, type(error).__qualname__, _innermost_frame(error)),
+        )
+
+    def row(self) -> dict[str, Any]:
+        """The letter as a row of `dead_jobs`."""
+        payload, raw = self.payload, self.raw
+        # JSON may hold what JSONB does not: NUL and lone surrogates. Then the bytes are kept instead.
+        text = json.dumps(payload)
+        if "\\u0000" in text or "\\ud" in text:
+            payload, raw = None, text.encode()
+        return {
+            "job_id": stored_name(self.job_id),
+            "lane": self.lane.value,
+            "kind": stored_name(self.kind),
+            "payload": payload,
+            "raw": None if raw is None else base64.b64encode(raw).decode(),
+            "reason": self.reason,
+            "error": _text(self.error)[:LONGEST_ERROR],
+            "traceback": None if self.traceback is None else _text(self.traceback),
+            "fingerprint": self.fingerprint,
+            "attempts": self.attempts,
+            "enqueued_at": _moment(self.enqueued_ms),
+        }
+
+
+def stored_name(name: str) -> str:
+    """A name as a column of 64 characters takes it."""
+    text = _text(name)
+    # A stock client may choose any id; two long ones must not become one.
+    return text if len(text) <= LONGEST_NAME else f"{text[:31]}-{fingerprint(name)}"
+
+
+def fingerprint(*parts: str) -> str:
+    """32 characters that are equal where all parts are."""
+    return blake2b("\n".join(parts).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def _innermost_frame(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    # File and function, not the line: a fingerprint should outlive an edit above it.
+    return f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
+
+
+def _text(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _moment(ms: int) -> datetime | None:
+    return datetime.fromtimestamp(ms / 1000, UTC) if 0 < ms < LATEST_MS else None

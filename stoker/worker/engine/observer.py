@@ -1,0 +1,27 @@
+"""What the engine tells about jobs while they run: the seam for metrics and tests."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from stoker.jobs import Lane
+
+
+class Observer(Protocol):
+    """Told of every start and end. Whatever it raises is logged and harms no job."""
+
+    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+        """A job begins; it was due `waited_s` seconds ago."""
+
+    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+        """A job ended with what its task returned, or `retried`, `deferred`, `dead`, `returned`, `lost`."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+        """Nothing."""
+
+    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+        """Nothing."""

@@ -1,0 +1,172 @@
+"""The engine of one worker process: its lanes, and what keeps them awake, honest and alive.
+
+Survives any outage of queue Redis and Postgres. Stops in order: no new claims, running jobs finish within the
+deadline, the rest goes back to the queue unharmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.jobs import JOBS, Job, Lane
+from stoker.queue.client import queue_client
+from stoker.queue.connection import QueueConnection
+from stoker.settings import QueueSettings
+from stoker.worker.engine.claims import Claims
+from stoker.worker.engine.dead_letters import DeadLetters
+from stoker.worker.engine.doorbell import Doorbell
+from stoker.worker.engine.finisher import Finisher
+from stoker.worker.engine.lane import LaneWorker
+from stoker.worker.engine.observer import Observer, Silent
+from stoker.worker.engine.parts import Parts, Run
+from stoker.worker.engine.running import CANCEL_GRACE_S
+from stoker.worker.engine.supervisor import supervise
+from stoker.worker.engine.upkeep import Upkeep
+from stoker.worker.settings import LaneSettings
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS = 8
+"""The doorbell blocks one; claims, ends and renewals share the line."""
+FAREWELL_S = 2
+"""Seconds past the deadline for the last ends to reach Redis."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What one process runs, and how it stops."""
+
+    lanes: Mapping[Lane, LaneSettings]
+    stop_deadline_s: float = 25
+    """Seconds that running jobs get to finish."""
+    claim_life_s: float = 6
+    """Seconds until the claims of a killed worker expire; renewed three times as often."""
+
+
+class Engine:
+    """All lanes of one process. Make one, run it once."""
+
+    def __init__(  # noqa: PLR0913 - what the lead's process plugs in
+        self,
+        queue_url: str,
+        queue_settings: QueueSettings,
+        settings: EngineSettings,
+        *,
+        run: Run,
+        sql: AsyncEngine,
+        observer: Observer | None = None,
+        job_types: Mapping[str, type[Job]] = JOBS,
+    ) -> None:
+        self._settings = settings
+        self._redis = queue_client(queue_url, connections=CONNECTIONS, wait_s=queue_settings.timeout_s)
+        self._line = QueueConnection(queue_url, queue_settings)
+        self._claims = Claims(self._line, queue_settings, settings.claim_life_s)
+        self._parts = Parts(
+            redis=self._redis,
+            claims=self._claims,
+            finisher=Finisher(self._claims),
+            letters=DeadLetters(sql),
+            run=run,
+            observer=observer or Silent(),
+            job_types=job_types,
+        )
+        self._lane_settings = dict(settings.lanes)
+        self._lanes: dict[Lane, LaneWorker] = {}
+        self._upkeep: Upkeep | None = None
+        self._stopping = False
+
+    @property
+    def owner(self) -> str:
+        """The name under which this process claims jobs."""
+        return self._claims.owner
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since the queue Redis last answered; None before `run`."""
+        return None if self._upkeep is None else self._upkeep.silent_s
+
+    def stuck(self) -> list[str]:
+        """Parts that do not go on though they could; empty before `run` and once it stops.
+
+        Callable from any thread. No server is to blame: only a restart helps them.
+        """
+        if self._upkeep is None or self._stopping:
+            return []
+        lanes = [f"lane {lane}" for lane, worker in self._lanes.items() if worker.stuck()]
+        return [*lanes, *(["upkeep"] if self._upkeep.watchdog.stuck() else [])]
+
+    def set_concurrency(self, lane: Lane, concurrency: int) -> None:
+        """Change this process's slots of a lane while it runs; what `Queue.set_concurrency` says wins."""
+        self._lane_settings[lane] = self._lane_settings[lane].model_copy(update={"concurrency": concurrency})
+        if lane in self._lanes:
+            self._lanes[lane].concurrency = concurrency
+            self._lanes[lane].set_slots(concurrency)
+
+    async def run(self, stop: asyncio.Event, now: asyncio.Event | None = None) -> None:
+        """Run until `stop` is set; `now` cuts the deadline short."""
+        bells = Doorbell(self._redis, self._claims.settings, self._claims.owner)
+        for lane, lane_settings in self._lane_settings.items():
+            self._lanes[lane] = LaneWorker(lane, lane_settings, self._parts, bells.slots_freed)
+        bells.listen_to(self._lanes)
+        self._parts.finisher.has_backlog = lambda: any(lane.hungry for lane in self._lanes.values())
+        self._upkeep = Upkeep(self._claims, self._lanes)
+        claiming = [_supervised(f"lane.{lane}", worker.main) for lane, worker in self._lanes.items()]
+        listening = _supervised("doorbell", bells.run)
+        keeping = [
+            _supervised("upkeep", self._upkeep.run),
+            _supervised("finisher", self._parts.finisher.run),
+        ]
+        try:
+            await stop.wait()
+            self._stopping = True
+            listening.cancel()
+            await self._stop_lanes(claiming, now or asyncio.Event())
+        finally:
+            await self._close([*claiming, listening, *keeping])
+
+    async def _stop_lanes(self, claiming: Sequence[asyncio.Task[None]], now: asyncio.Event) -> None:
+        for lane in self._lanes.values():
+            lane.stop_claiming()
+        idle = asyncio.ensure_future(self._wait_idle(claiming))
+        hurry = asyncio.ensure_future(now.wait())
+        try:
+            await asyncio.wait(
+                {idle, hurry},
+                timeout=self._settings.stop_deadline_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for lane in self._lanes.values():
+                lane.halt_all()
+            await asyncio.wait({idle}, timeout=CANCEL_GRACE_S + FAREWELL_S)
+        finally:
+            idle.cancel()
+            hurry.cancel()
+
+    async def _wait_idle(self, claiming: Sequence[asyncio.Task[None]]) -> None:
+        # A claim that is under way may still bring jobs, so the claiming ends first.
+        await asyncio.wait(claiming)
+        for lane in self._lanes.values():
+            await lane.wait_idle()
+
+    async def _close(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        left = {str(lane): len(worker.held()) for lane, worker in self._lanes.items() if worker.held()}
+        if left:
+            logger.warning("engine.left_behind", extra={"jobs": left})
+        pending = set(tasks)
+        while pending:  # again, should a driver have swallowed the first cancellation
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_GRACE_S)
+        for lane in self._lanes.values():
+            await lane.close()
+        await self._line.close()
+        await self._redis.aclose(close_connection_pool=True)
+
+
+def _supervised(name: str, make: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    return asyncio.create_task(supervise(name, make), name=name)

@@ -1,0 +1,54 @@
+"""Every two seconds, one call: renew a process's claims, rescue those of dead workers, look for due jobs.
+
+When Redis was away, living workers find their claims expired: they renew first, and nobody rescues for one
+claim's life, so that an outage makes no job run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from stoker.jobs import Lane
+from stoker.worker.engine.claims import Claims
+from stoker.worker.engine.lane import LaneWorker
+from stoker.worker.engine.watchdog import Watchdog
+
+
+class Upkeep:
+    """The claims of one process, kept alive."""
+
+    def __init__(self, claims: Claims, lanes: Mapping[Lane, LaneWorker]) -> None:
+        self._claims = claims
+        self._lanes = lanes
+        self._every_s = claims.life_s / 3
+        self._grace_s = self._every_s
+        self._last = time.monotonic()
+        self.watchdog = Watchdog()
+        self.watchdog.has_cause(whether=True)
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the queue Redis last answered."""
+        return time.monotonic() - self._last
+
+    async def run(self) -> None:
+        """Go on until cancelled; raises QueueUnavailable."""
+        rescue_from = time.monotonic() + self._grace_s
+        self._grace_s = self._claims.life_s
+        while True:
+            try:
+                await self._look(rescue=time.monotonic() >= rescue_from)
+            finally:
+                self.watchdog.ended()
+            await asyncio.sleep(self._every_s)
+
+    async def _look(self, *, rescue: bool) -> None:
+        held = {name: lane.held() for name, lane in self._lanes.items()}
+        news = await self._claims.upkeep(held, rescue=rescue)
+        self._last = time.monotonic()
+        for name, lane in self._lanes.items():
+            lane.hear(news[name])
+            for job_id in news[name].rescued.keys() & set(news[name].cancel):
+                await self._claims.cancel(job_id)

@@ -1,0 +1,168 @@
+"""What becomes of a claimed job: read it, and turn what its run ended with into one verdict.
+
+Decides only; Redis and Postgres are written by the lane. Nothing vanishes: every path ends in the queue,
+parked or in a dead letter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stoker.errors import InvalidJob, UnknownScope, UnknownView
+from stoker.jobs import Job, Lane, RetryPolicy, parse
+from stoker.queue import wire
+from stoker.queue.progress import LONGEST_ERROR, JobState
+from stoker.worker.engine import retry
+from stoker.worker.engine.claims import Claim, Ending, Finish
+from stoker.worker.engine.letter import UNKNOWN, Letter, fingerprint
+
+PARKED_FOR_S = 3600
+"""For how long after its enqueueing a job about a view or scope kind that is unknown here waits for a release
+that knows it. After that it fails like any other."""
+RESCUES_ALLOWED = 3
+"""A job that was running each time when its worker died, this often, is quarantined."""
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """A claimed job that this release can run."""
+
+    lane: Lane
+    claim: Claim
+    stored: wire.Stored
+    arguments: Job
+    attempt: int
+    """Number of this run, from 1; rescues, deploys and defers do not count."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a claim ends."""
+
+    kind: str
+    outcome: str
+    finish: Finish
+    letter: Letter | None = None
+    """Committed before the job leaves Redis."""
+
+
+def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> ClaimedJob | Verdict:
+    """The job of a claim, or what becomes of one that cannot be run."""
+    if claim.payload is None:
+        return _dead(lane, claim, None, "expired", "its payload expired before it ran")
+    try:
+        stored = wire.decode(claim.payload)
+    except InvalidJob as error:
+        return _dead(lane, claim, None, "undecodable", str(error))
+    if claim.rescues >= RESCUES_ALLOWED:
+        return _dead(lane, claim, stored, "quarantined", f"its worker died {claim.rescues} times")
+    if stored.kind not in job_types:
+        end = Finish(lane, claim.job_id, Ending.PARK, flag=stored.flag, totals=("parked",))
+        return Verdict(stored.kind, "parked", end)
+    try:
+        arguments = parse(stored.kind, stored.payload)
+    except InvalidJob as error:
+        return _dead(lane, claim, stored, "undecodable", str(error))
+    return ClaimedJob(lane, claim, stored, arguments, max(claim.failed_runs + 1, stored.first_try))
+
+
+def succeeded(job: ClaimedJob, outcome: str) -> Verdict:
+    """The task returned."""
+    return _verdict(job, str(outcome), Ending.REMOVE, totals=("done",), state=JobState.DONE)
+
+
+def deferred(job: ClaimedJob, after_s: float) -> Verdict:
+    """The task asked to run later."""
+    verdict = _verdict(job, "deferred", Ending.AGAIN, totals=("deferred",))
+    return replace(verdict, finish=replace(verdict.finish, delay_s=after_s))
+
+
+def returned(job: ClaimedJob) -> Verdict:
+    """The worker stops before the task has ended: it goes back unharmed."""
+    return _verdict(job, "returned", Ending.AGAIN)
+
+
+def cancelled(job: ClaimedJob) -> Verdict:
+    """Somebody cancelled it while it ran."""
+    return _verdict(job, "cancelled", Ending.REMOVE, totals=("cancelled",), state=JobState.CANCELLED)
+
+
+def failed(job: ClaimedJob, error: BaseException) -> Verdict:
+    """The task raised."""
+    if _is_for_another_release(job, error):
+        return _verdict(job, "parked", Ending.PARK, totals=("parked",), state=JobState.QUEUED)
+    policy: RetryPolicy = job.arguments.retry
+    match retry.decide(policy, error, job.attempt):
+        case retry.Again(after):
+            delay_s = after.total_seconds()
+            verdict = _verdict(
+                job, "retried", Ending.RETRY, totals=("failed", "retried"), state=JobState.QUEUED
+            )
+            return replace(verdict, finish=replace(verdict.finish, delay_s=delay_s))
+        case retry.Dead(reason):
+            return buried(job, error, reason)
+
+
+def buried(job: ClaimedJob, error: BaseException, reason: str) -> Verdict:
+    """The job is dead of an exception."""
+    letter = _letter(job.lane, job.claim, job.stored, reason, "").caused_by(error)
+    verdict = _verdict(job, "dead", Ending.REMOVE, totals=("failed", "dead"), state=JobState.FAILED)
+    return replace(verdict, finish=replace(verdict.finish, error=shown(letter.error)), letter=letter)
+
+
+def shown(error: str) -> str:
+    """An error as it is written to a job's progress."""
+    return error[:LONGEST_ERROR].encode(errors="replace").decode()
+
+
+def _is_for_another_release(job: ClaimedJob, error: BaseException) -> bool:
+    # Of two releases that run together, the other one may know it (RACES 30). A wrong id is wrong in both.
+    unknown = isinstance(error, UnknownView | UnknownScope) and error.field != "id"
+    return unknown and time.time() - job.stored.enqueued_ms / 1000 < PARKED_FOR_S
+
+
+def _verdict(
+    job: ClaimedJob,
+    outcome: str,
+    ending: Ending,
+    *,
+    totals: tuple[str, ...] = (),
+    state: JobState | None = None,
+) -> Verdict:
+    told = state if job.arguments.followed and state is not None else ""
+    end = Finish(job.lane, job.claim.job_id, ending, flag=job.stored.flag, totals=totals, state=told)
+    return Verdict(job.stored.kind, outcome, end)
+
+
+def _dead(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Verdict:
+    letter = _letter(lane, claim, stored, reason, error)
+    end = Finish(
+        lane,
+        claim.job_id,
+        Ending.REMOVE,
+        flag=stored.flag if stored else "",
+        totals=("dead",),
+        state=JobState.FAILED,
+        error=shown(error),
+    )
+    return Verdict(letter.kind, "dead", end, letter)
+
+
+def _letter(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Letter:
+    kind = stored.kind if stored else UNKNOWN
+    payload: Any = stored.payload if stored else None
+    return Letter(
+        job_id=claim.job_id,
+        lane=lane,
+        reason=reason,
+        attempts=claim.failed_runs + (1 if not error else 0),
+        error=error,
+        fingerprint=fingerprint(kind, reason, error),
+        kind=kind,
+        payload=payload,
+        raw=None if stored else claim.payload,
+        enqueued_ms=stored.enqueued_ms if stored else 0,
+    )

@@ -1,0 +1,38 @@
+"""Whether a lane, or upkeep, still does its round: what the worker's health is judged by.
+
+A round that ended in an error counts, as each of its calls is bounded in time: a server that is away makes
+nobody stuck, only a round that does not end or is not begun. Touches no server.
+"""
+
+from __future__ import annotations
+
+import time
+
+STUCK_S = 20
+"""Seconds without a round, though there was cause for one, after which restarting the process is the better
+choice: ten times as long as upkeep needs to see to it that a lane looks."""
+now = time.monotonic
+
+
+class Watchdog:
+    """When one part of the engine last ended its round, and since when it has had cause for another."""
+
+    def __init__(self) -> None:
+        self._ended_at = now()
+        self._cause_at: float | None = None
+
+    def ended(self) -> None:
+        """A round is over, whatever came of it."""
+        self._ended_at = now()
+
+    def has_cause(self, *, whether: bool) -> None:
+        """Say whether there is something to look for, such as a due job; each time it is known anew."""
+        if not whether:
+            self._cause_at = None
+        elif self._cause_at is None:
+            self._cause_at = now()
+
+    def stuck(self) -> bool:
+        """Whether the next round is overdue; callable from any thread."""
+        cause_at = self._cause_at
+        return cause_at is not None and now() - max(cause_at, self._ended_at) > STUCK_S

@@ -1,0 +1,145 @@
+"""The worker process: engine, sweeper, schedule and history, each supervised, stopped in order.
+
+Survives a restart of either Redis and of Postgres without being restarted itself. On stopping: no new slots,
+running jobs finish within the deadline, what is recorded by then is applied if the cache answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from datetime import timedelta
+
+from stoker import tracing
+from stoker.errors import Defer, QueueUnavailable, WrongServer
+from stoker.handlers import relay
+from stoker.handlers.context import JobContext
+from stoker.handlers.run import run
+from stoker.history.keeper import Keeper
+from stoker.history.recorder import Recorder
+from stoker.jobs import Job, Lane
+from stoker.queue import owner
+from stoker.queue.progress import Progress
+from stoker.settings import require
+from stoker.stoker import Stoker
+from stoker.telemetry.endpoint import endpoint
+from stoker.telemetry.log import said_of
+from stoker.telemetry.metrics import own_process
+from stoker.telemetry.observed import JobTimes
+from stoker.worker.engine.observer import Observer
+from stoker.worker.engine.parts import Run
+from stoker.worker.engine.runner import Engine, EngineSettings
+from stoker.worker.engine.supervisor import supervise
+from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.runner import Schedule
+from stoker.worker.schedule.tasks import tasks
+from stoker.worker.settings import WorkerSettings
+from stoker.worker.sweeper import Sweeper
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 0.5
+"""Between two attempts to reach a queue that is away at the start."""
+
+
+async def run_worker(
+    stoker: Stoker, settings: WorkerSettings, stop: asyncio.Event, now: asyncio.Event | None = None
+) -> None:
+    """Work until `stop` is set; `now` cuts the deadline for running jobs short."""
+    times, recorder = JobTimes(), Recorder(stoker.domain, identity())
+    engine = Engine(
+        require(settings.redis_url, "REDIS_URL"),
+        settings.queue,
+        EngineSettings(lanes=settings.lanes.by_name(), stop_deadline_s=settings.worker.stop_deadline_s),
+        run=recorder.around(runner(stoker)),
+        sql=stoker.engine,
+        observer=Observers(times, recorder),
+    )
+    schedule = Schedule(
+        tasks(settings.schedule),
+        Ledger(stoker.engine, identity()),
+        stoker.enqueue,
+        stoker.queue.is_open,
+        settings.schedule,
+    )
+    sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
+    keeper = Keeper(stoker, recorder, identity(), timedelta(seconds=settings.worker.history_every_s))
+    idle = asyncio.Event()
+    slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
+    log.info("worker.started", extra={"slots": slots, "worker": identity()})
+    async with endpoint(own_process(), settings.worker, engine.stuck), asyncio.TaskGroup() as group:
+        # Jobs that end during the stop may have recorded events: the sweeper goes last.
+        group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
+        group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
+        group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
+        try:
+            refusal = await _refusal(stoker, stop)
+            if refusal is None:
+                group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
+                await engine.run(stop, now)
+        finally:
+            stop.set()
+            idle.set()
+    if refusal is not None:
+        raise WrongServer(refusal)
+    log.info("worker.stopped")
+
+
+async def _refusal(stoker: Stoker, stop: asyncio.Event) -> str | None:
+    """Why the queue is not ours, once it answers: nothing of another installation's may be run here."""
+    settings = stoker.queue.settings
+    while not stop.is_set():
+        try:
+            theirs = await owner.claimed(stoker.queue.connection, settings, stoker.installation)
+        except QueueUnavailable as error:
+            log.info("worker.waits_for_queue", extra={"error": str(error)})
+        else:
+            ours = theirs in (None, stoker.installation)
+            return None if ours else owner.refused(settings, str(theirs), stoker.installation)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ASK_AGAIN_S):
+                await stop.wait()
+    return None
+
+
+class Observers:
+    """Tells each of several."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+        """A job begins."""
+        for observer in self._observers:
+            observer.job_started(lane, kind, waited_s)
+
+    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+        """A job ended."""
+        for observer in self._observers:
+            observer.job_ended(lane, kind, outcome, ran_s)
+
+
+def runner(stoker: Stoker) -> Run:
+    """What the engine calls for each run of a job: its task."""
+    progress = Progress(stoker.queue.redis, stoker.queue.settings)
+
+    async def carry_out(job_id: str, job: Job, attempt: int) -> str:
+        facts = {"messaging.message.id": job_id, "stoker.lane": job.lane.value, "stoker.attempt": attempt}
+        with said_of(job_id=job_id), tracing.span(f"run {job.kind}", "consumer", facts):
+            try:
+                outcome = (await run(JobContext(stoker, progress, job_id, attempt), job)).value
+            except Defer as wish:  # no error, as far as the span is concerned
+                deferred = wish
+            else:
+                return outcome
+        raise deferred
+
+    return carry_out
+
+
+def identity() -> str:
+    """This process, as operators find it."""
+    return f"{socket.gethostname()[:80]}:{os.getpid()}"

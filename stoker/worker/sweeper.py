@@ -1,0 +1,49 @@
+"""The sweeper: applies recorded events by itself, every second or two.
+
+It calls what the relay job calls, directly: no queue, flag or pause stands between a recorded event and the
+cache. While a server is away it keeps trying, and says so once per outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from stoker.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """`apply` settles what is unsettled and returns how many events that were."""
+
+    def __init__(self, apply: Callable[[], Awaitable[int]], every: timedelta) -> None:
+        self._apply = apply
+        self._every = every
+        self._away: str | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sweep until told to stop, and once more then."""
+        while True:
+            await self.sweep()
+            if stop.is_set():
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every.total_seconds()):
+                    await stop.wait()
+
+    async def sweep(self) -> None:
+        """Apply everything that can be applied now."""
+        try:
+            applied = await self._apply()
+        except Unavailable as error:
+            if self._away is None:
+                log.warning("sweeper.waits", extra={"error": str(error)})
+            self._away = str(error)
+            return
+        if self._away is not None:
+            log.info("sweeper.resumes", extra={"applied": applied})
+        self._away = None

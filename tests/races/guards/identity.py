@@ -1,0 +1,35 @@
+"""Guards of which cache it is that events are applied to (row 45)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+
+from stoker.outbox import identity
+from stoker.outbox.identity import CacheIdentity, Noted
+from tests.races.guards.away import Removal, replaced
+
+
+async def _nothing(_: CacheIdentity) -> None:
+    return None
+
+
+async def _always_long_ago(_: CacheIdentity) -> datetime:
+    return datetime.min.replace(tzinfo=UTC)
+
+
+def _by_prefix_alone(noted: Sequence[Noted], root: str, _mark: str | None) -> bool:
+    return any((one.root, one.diverged_since) == (root, None) for one in noted)
+
+
+GUARDS: Mapping[str, Removal] = {
+    "the cache noted before anything is applied": replaced(CacheIdentity, "note", _nothing),
+    "the cache compared by the breaker": replaced(CacheIdentity, "diverged", _nothing),
+    "the mark in the cache": replaced(identity, "_reaches", _by_prefix_alone),
+    "a lost mark being known to the next note": replaced(CacheIdentity, "_clock", _always_long_ago),
+    "what went to the other cache applied again": replaced(
+        identity, "AGAIN", text("SELECT WHERE CAST(:since AS timestamptz) IS NULL")
+    ),
+}

@@ -1,0 +1,117 @@
+"""Processes that disagree on which cache it is: who reads another than is invalidated reads SQL (row 45)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from stoker import Forbidden, State
+from stoker.outbox import identity
+from tests.races.race import race
+from tests.races.world import Process, World, never
+
+
+async def noted(process: Process) -> None:
+    """A process that applies notes its cache now, as it does every few seconds."""
+    process.stoker.cache_identity._note_at_s = 0.0
+    await process.apply()
+
+
+async def unknown(world: World) -> None:
+    """Nobody has noted any cache yet."""
+    await world.sql("DELETE FROM stoker.cache_identities")
+    world.first.stoker.cache_identity._note_at_s = 0.0
+
+
+async def looked(process: Process) -> str | None:
+    """Why the breaker is open after its next look."""
+    await process.stoker.cache.breaker.look()
+    return process.stoker.cache.breaker.reason
+
+
+@race("the cache noted before anything is applied", "the cache compared by the breaker")
+async def test_a_web_app_under_another_prefix_does_not_show_what_nobody_invalidates(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 45. Its prefix is compared at the first look after the worker's note."""
+    await unknown(world)
+    web = await world.warmed(await world.process(cache={"prefix": f"{world.prefix}-old"}))
+    await world.change("v2")
+    reason = await looked(web)
+    await _shows(web, "v2")
+    assert "keys begin with" in (reason or "")
+    await world.remove_member(1)
+    with pytest.raises(Forbidden):
+        await web.read()
+    assert [one.levelno for one in caplog.records if one.message == "cache.diverged"] == [logging.ERROR]
+
+
+@race("the cache noted before anything is applied", "the cache compared by the breaker")
+async def test_a_web_app_that_starts_under_another_prefix_does_not_show_what_was_kept(world: World) -> None:
+    """Row 45. It compares at its start; the breaker's loop looks seconds later."""
+    await unknown(world)
+    old = {"prefix": f"{world.prefix}-old"}
+    await world.warmed(await world.process(cache=old))
+    await world.change("v2")
+    await _shows(await world.process(cache=old), "v2")
+
+
+@race("the mark in the cache", "the cache compared by the breaker")
+async def test_a_web_app_on_another_server_does_not_show_what_nobody_invalidates(world: World) -> None:
+    """Row 45. The mark lies in the cache that the worker notes, and not in the other."""
+    await unknown(world)
+    world.urls = replace(world.urls, cache=world.urls.queue)
+    web = await world.warmed(await world.process())
+    await world.change("v2")
+    assert await looked(web) is None, "it might have lost its mark"
+    await noted(world.first)
+    reason = await looked(web)
+    await _shows(web, "v2")
+    assert "CACHE_REDIS_URL" in (reason or "")
+
+
+@race("a lost mark being known to the next note")
+async def test_a_cache_that_lost_its_mark_does_not_open_a_breaker(world: World) -> None:
+    """Row 45. After a restart, a flush or an eviction: only a note from after the mark was seen counts."""
+    web = await world.process()
+    await world.change("v2")
+    await world.warmed(web)
+    for _ in range(2):
+        await world.redis.delete(f"{world.first.stoker.cache.store.keys.root}:mark")
+        started = await world.process()
+        reasons = [await looked(web), await looked(started)]
+        await noted(world.first)
+        reasons.append(await looked(web))
+        never(f"opened: {reasons}", happened=any(reasons))
+    assert (await web.read()).state is State.HIT
+
+
+async def _shows(process: Process, body: str) -> None:
+    shown = await process.body()
+    never(f"{shown!r} is shown, not {body!r}", happened=shown != body)
+
+
+@race("what went to the other cache applied again")
+async def test_a_cache_that_is_returned_to_does_not_show_what_was_before_it_was_left(world: World) -> None:
+    """Row 45. A release with another prefix is rolled back: what went to the other is applied again."""
+    web = await world.process()
+    await noted(world.first)
+    await world.warmed(web)
+    newer = await world.process(cache={"prefix": f"{world.prefix}-new"})
+    await world.write("v2")
+    await newer.apply()
+    assert await looked(web)
+    await noted(world.first)
+    assert await looked(web), "the newer release may still apply"
+    await world.sql(
+        "UPDATE stoker.cache_identities SET noted_at = noted_at - CAST(:left AS interval) WHERE root = :root",
+        left=identity.LEFT,
+        root=newer.stoker.cache.store.keys.root,
+    )
+    await noted(world.first)
+    for _ in range(2):
+        await looked(web)
+    assert not web.stoker.cache.breaker.open
+    await world.must_show("v2", web)

@@ -1,5 +1,0 @@
-"""The operators' HTTP API: cache management, jobs, health and metrics."""
-
-from worker.api.app import create_app
-
-__all__ = ["create_app"]
