@@ -38,8 +38,8 @@ WORKER_STOP_S = 30.0
 SOME_USER = 1
 LOOK_S = 0.05
 LAST_COMMIT = text(
-    "SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin))) FROM stoker.cache_events WHERE settled_at >="
-    " (SELECT max(settled_at) FROM stoker.cache_events) - interval '1 second'"
+    "SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin))) FROM stoker.cache_events "
+    "WHERE settled_at >= (SELECT max(settled_at) FROM stoker.cache_events) - interval '1 second'"
 )
 
 
@@ -120,7 +120,7 @@ class Bench:
     async def worker(self, stoker: Stoker, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """A worker process that has applied its first event; `env` goes over what it would have."""
         if not self.worker_command:
-            raise NotThere("`python -m worker run` does not exist yet")
+            raise NotThere("`python -m stoker run` does not exist yet")
         with LOG.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *shlex.split(self.worker_command),
@@ -155,7 +155,7 @@ def default_worker() -> str:
     """The command of a worker of this checkout; empty if it has none."""
     if find_spec("worker.__main__") is None or find_spec("stoker.cli") is None:
         return ""
-    return f"{shlex.quote(sys.executable)} -m worker run"
+    return f"{shlex.quote(sys.executable)} -m stoker run"
 
 
 @contextmanager

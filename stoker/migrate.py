@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -20,11 +21,12 @@ from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from sqlalchemy import Connection, delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import CreateSchema
 
 from stoker.domain import Domain
 from stoker.errors import StokerError
 from stoker.postgres import database_errors, engine_of
-from stoker.tables import installation
+from stoker.tables import SCHEMA, installation
 
 HERE = Path(__file__).parent / "migrations"
 LOCK = 0x5730CE12
@@ -46,11 +48,18 @@ class History:
 
     name: str
     revisions: Path
+    schema: str | None = None
+    """Schema of the version table; None: the connection's own."""
 
     @property
     def version_table(self) -> str:
         """Where Alembic keeps the current revision."""
-        return f"{self.name}_alembic_version"
+        return "alembic_version" if self.schema else f"{self.name}_alembic_version"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Alembic must know of the version table."""
+        return {"version_table": self.version_table, "version_table_schema": self.schema}
 
     def config(self, connection: Connection | None = None) -> Config:
         """Alembic's configuration for this history."""
@@ -58,11 +67,11 @@ class History:
         config.set_main_option("script_location", _escaped(HERE))
         config.set_main_option("path_separator", "newline")
         config.set_main_option("version_locations", _escaped(self.revisions))
-        config.attributes.update(connection=connection, version_table=self.version_table)
+        config.attributes.update(connection=connection, **self.options)
         return config
 
 
-STOKER = History("stoker", HERE / "versions")
+STOKER = History("stoker", HERE / "versions", SCHEMA)
 
 
 def histories(domain: Domain | None, only: str | None = None) -> list[History]:
@@ -119,6 +128,8 @@ async def renew_installation(database_url: str) -> str:
 
 
 def _upgrade(connection: Connection, history: History) -> list[str]:
+    if history.schema:
+        connection.execute(CreateSchema(history.schema, if_not_exists=True))
     missing = _missing(connection, history)
     if missing:
         command.upgrade(history.config(connection), "heads")
@@ -127,7 +138,7 @@ def _upgrade(connection: Connection, history: History) -> list[str]:
 
 def _missing(connection: Connection, history: History) -> list[str]:
     script = ScriptDirectory.from_config(history.config())
-    context = MigrationContext.configure(connection, opts={"version_table": history.version_table})
+    context = MigrationContext.configure(connection, opts=history.options)
     try:
         revisions = list(script.iterate_revisions("heads", context.get_current_heads() or "base"))
     except RevisionError:

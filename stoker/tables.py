@@ -1,6 +1,6 @@
 """Stoker's own tables; an adopter's tables live in the adopter's own metadata.
 
-Created by the migrations under stoker/migrations. All times are `timestamptz`.
+Created by the migrations under stoker/migrations, in a schema of their own. All times are `timestamptz`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    SmallInteger,
     String,
     Table,
     Text,
@@ -25,10 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata = MetaData()
+SCHEMA = "stoker"
+"""The schema of all of them: an application's own tables and migrations never meet them."""
+metadata = MetaData(schema=SCHEMA)
 
 installation = Table(
-    "stoker_installation",
+    "installation",
     metadata,
     Column("id", String(12), primary_key=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -40,7 +41,6 @@ cache_events = Table(
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("kind", String(64), nullable=False),
-    Column("version", SmallInteger, nullable=False, server_default="1"),
     Column("payload", JSONB, nullable=False),
     Column("scopes", JSONB, nullable=False, comment="[[kind, id, [view, ...], hard 0/1], ...]"),
     Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
@@ -155,15 +155,6 @@ job_history = Table(
     Index("job_history_job_id", "job_id"),
     Index("job_history_kind", "kind", "failed", "id"),
     comment="Runs of jobs: every failure, and of each kind the newest that went well.",
-)
-
-console_key = Table(
-    "console_key",
-    metadata,
-    Column("id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("secret", String(64), nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-    comment="One row: what console sessions are signed with. Delete it to end every session.",
 )
 
 console_sessions_ended = Table(

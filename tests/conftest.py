@@ -5,7 +5,6 @@ A database is a fresh clone of a migrated template; keys are kept apart by a ran
 """
 
 import asyncio
-import importlib.util
 import os
 import secrets
 import shutil
@@ -18,12 +17,16 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from stoker import embedded
+from stoker.domain import load_domain
+from stoker.migrate import migrate
 from tests.databases import Clones, Databases
 from tests.place import Place
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - Linux's file system in memory; folders in it are made afresh
 OURS = "stoker-tests-"
 ROOM_BYTES = 2 * 1024**3
+# Processes that tests start in other folders find the application's packages, too.
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 pytest_plugins = ["tests.explore.summary"]
 
 
@@ -33,18 +36,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def migrate_template(url: str) -> None:
-    """Bring the template database up to date: the one place where tests call the migrations.
-
-    The domain's tables join Stoker's as soon as its package can be imported.
-    """
-    if importlib.util.find_spec("stoker.migrations") is None:
-        return
-    from stoker.domain import load_domain  # noqa: PLC0415  # only when there is something to migrate
-    from stoker.migrate import migrate  # noqa: PLC0415  # the same
-
-    written = importlib.util.find_spec("jobs")
-    domain = load_domain("jobs") if written and written.origin else None
-    asyncio.run(migrate(url, domain))
+    """Bring the template database up to date: Stoker's tables, and those of the application."""
+    asyncio.run(migrate(url, load_domain("jobs")))
 
 
 def _urls_of_the_environment() -> embedded.Urls | None:

@@ -7,6 +7,7 @@ traceback.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from stoker.cli.app import app
 from stoker.errors import BadRequest, DeclarationError, SettingsError, StokerError
@@ -17,7 +18,10 @@ REFUSALS = ("28000", "28P01", "3D000")
 
 
 def main() -> None:
-    """Entry point of `stoker` and of `python -m worker`."""
+    """Entry point of `stoker`, `python -m stoker` and an application's `python -m worker`."""
+    # The domain is a package of the application, which is run from its own folder and rarely installed.
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         app()
     except (SettingsError, BadRequest, DeclarationError) as error:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-PLACES = {
+COMMANDS = {
     "up": "serve:up",
     "run": "work:run",
     "api": "serve:api",
@@ -24,7 +24,6 @@ PLACES = {
     "invalidate": "operate:invalidate",
     "warm": "operate:warm",
     "verify": "verify:verify",
-    "demo": "demonstrate:demo",
     "chaos": "chaos:chaos",
     "jobs": "jobs:app",
     "dead": "dead:app",
@@ -33,7 +32,9 @@ PLACES = {
     "cache": "cached:app",
     "tokens": "tokens:app",
 }
-"""Name of a command -> its module in this package, and what it is called there."""
+"""Name of a command -> its module and what it is called there; a module without a dot is in this package.
+
+An application adds commands of its own here before it calls `main`."""
 
 
 class Commands(MutableMapping[str, Any]):
@@ -41,7 +42,7 @@ class Commands(MutableMapping[str, Any]):
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
-        self._names = dict.fromkeys(PLACES)
+        self._names = dict.fromkeys(COMMANDS)
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - the library's own kind of command
         if name not in self._made:
@@ -79,8 +80,9 @@ class LazyGroup(TyperGroup):
 
 
 def _make(name: str) -> Any:  # noqa: ANN401 - the library's own kind of command
-    module, _, attribute = PLACES[name].partition(":")
-    written = getattr(import_module(f"stoker.cli.{module}"), attribute)
+    module, _, attribute = COMMANDS[name].partition(":")
+    path = module if "." in module else f"{__package__}.{module}"
+    written = getattr(import_module(path), attribute)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     if isinstance(written, typer.Typer):
         alone.add_typer(written, name=name)

@@ -33,7 +33,8 @@ T = TypeVar("T")
 LAST = text(
     "SELECT (SELECT max(id) FROM stoker.job_history) AS jobs, (SELECT max(id) FROM stoker.dead_jobs) AS dead,"
     " (SELECT max(id) FROM stoker.audit_log) AS audit,"
-    " (SELECT extract(epoch FROM max(settled_at)) FROM stoker.cache_events WHERE settled_at IS NOT NULL) AS applied,"
+    " (SELECT extract(epoch FROM max(settled_at)) FROM stoker.cache_events"
+    " WHERE settled_at IS NOT NULL) AS applied,"
     " (SELECT max(id) FROM stoker.cache_events) AS recorded"
 )
 

@@ -19,9 +19,10 @@ STATEMENTS = {
         " WHERE settled_at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
     ),
     "schedule_slots": (
-        "DELETE FROM stoker.schedule_slots WHERE (task, slot) IN (SELECT task, slot FROM stoker.schedule_slots"
-        " WHERE slot < clock_timestamp() - make_interval(secs => :kept_s) AND state <> 'claimed'"
-        " LIMIT :batch)"
+        "DELETE FROM stoker.schedule_slots WHERE (task, slot) IN ("
+        "SELECT task, slot FROM stoker.schedule_slots"
+        " WHERE slot < clock_timestamp() - make_interval(secs => :kept_s)"
+        " AND state <> 'claimed' LIMIT :batch)"
     ),
     "audit_log": (
         "DELETE FROM stoker.audit_log WHERE id IN (SELECT id FROM stoker.audit_log"

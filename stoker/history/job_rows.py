@@ -32,16 +32,18 @@ INSERT = text(
     " waited_s float8, ran_s float8, ended_at timestamptz, worker varchar)"
 )
 FORGET_WELL = text(
-    "DELETE FROM stoker.job_history WHERE kind = :kind AND NOT failed AND id <= ("
-    "SELECT id FROM stoker.job_history WHERE kind = :kind AND NOT failed ORDER BY id DESC OFFSET :kept LIMIT 1)"
+    "DELETE FROM stoker.job_history WHERE kind = :kind AND NOT failed AND id <="
+    " (SELECT id FROM stoker.job_history WHERE kind = :kind AND NOT failed"
+    " ORDER BY id DESC OFFSET :kept LIMIT 1)"
 )
 FORGET_STRANGE = text(
-    "DELETE FROM stoker.job_history WHERE kind <> ALL(:kinds) AND NOT failed AND id <= ("
-    "SELECT id FROM stoker.job_history WHERE kind <> ALL(:kinds) AND NOT failed"
+    "DELETE FROM stoker.job_history WHERE kind <> ALL(:kinds) AND NOT failed AND id <="
+    " (SELECT id FROM stoker.job_history WHERE kind <> ALL(:kinds) AND NOT failed"
     " ORDER BY id DESC OFFSET :kept LIMIT 1)"
 )
 FORGET_FAILURES = text(
-    "DELETE FROM stoker.job_history WHERE failed AND (ended_at < clock_timestamp() - make_interval(days => :days)"
+    "DELETE FROM stoker.job_history WHERE failed"
+    " AND (ended_at < clock_timestamp() - make_interval(days => :days)"
     " OR id <= (SELECT id FROM stoker.job_history WHERE failed ORDER BY id DESC OFFSET :kept LIMIT 1))"
 )
 

@@ -172,7 +172,8 @@ async def most_invalidated(stoker: Stoker, limit: int, among: int) -> list[Inval
     """Of the latest applied events, the scopes that most of them named."""
     query = text(
         "WITH latest AS MATERIALIZED (SELECT kind, scopes, settled_at FROM stoker.cache_events"
-        " WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT :among)"
+        " WHERE settled_at IS NOT NULL"
+        " ORDER BY settled_at DESC LIMIT :among)"
         " SELECT one->>0 AS kind, one->>1 AS id, count(*) AS events, max(settled_at) AS last_at,"
         " (array_agg(latest.kind ORDER BY settled_at DESC))[1] AS last_by"
         " FROM latest, jsonb_array_elements(scopes) AS one"
@@ -195,7 +196,8 @@ async def _events_of(stoker: Stoker, scope: Scope) -> list[ScopeEvent]:
         "SELECT id, kind, scopes, recorded_at, settled_at, attempts, error FROM ("
         "(SELECT * FROM stoker.cache_events WHERE settled_at IS NULL ORDER BY recorded_at DESC LIMIT :among)"
         " UNION ALL "
-        "(SELECT * FROM stoker.cache_events WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT :among)"
+        "(SELECT * FROM stoker.cache_events WHERE settled_at IS NOT NULL"
+        " ORDER BY settled_at DESC LIMIT :among)"
         ") AS latest WHERE scopes @> CAST(:scope AS jsonb) ORDER BY recorded_at DESC LIMIT 5"
     )
     wanted = json.dumps([[scope.kind, scope.id]])

@@ -23,7 +23,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of a statement that waited for another transaction for as long as it may."""
 _WAIT = text("SELECT set_config('lock_timeout', :ms, true)")
 _TAKE = text(
-    "INSERT INTO stoker.cache_events (id, kind, payload, scopes) VALUES (:id, '', '{}', '[]') ON CONFLICT DO NOTHING"
+    "INSERT INTO stoker.cache_events (id, kind, payload, scopes) VALUES (:id, '', '{}', '[]')"
+    " ON CONFLICT DO NOTHING"
 )
 
 

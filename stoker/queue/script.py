@@ -38,7 +38,8 @@ REFUSAL = re.compile(
 class Script:
     """A script of one package's `lua` folder: EVALSHA, and EVAL where the server does not know it yet.
 
-    All arguments are ARGV, the prefix first: a queue is never a Cluster. See stoker/queue/connection.py for the call.
+    All arguments are ARGV, the prefix first: a queue is never a Cluster. stoker/queue/connection.py
+    makes the call.
     """
 
     def __init__(self, package: str, name: str) -> None:

@@ -129,8 +129,8 @@ async def furnish(site: Site) -> None:
         " VALUES ('oscar', 'cache.invalidate', '{\"scope\": \"note:7\", \"views\": []}')"
     )
     await site.execute(
-        "INSERT INTO stoker.figure_history SELECT 60, date_trunc('minute', now()) - n * interval '1 minute', series,"
-        " false, value * (n % 7 + 1) FROM generate_series(0, 50) n, (VALUES ('view:detail:hits', 90),"
+        "INSERT INTO stoker.figure_history SELECT 60, date_trunc('minute', now()) - n * interval '1 minute',"
+        " series, false, value * (n % 7 + 1) FROM generate_series(0, 50) n, (VALUES ('view:detail:hits', 90),"
         " ('view:detail:miss_cold', 3), ('lane:warm:done', 5), ('lane:warm:wait:0.05', 5)) "
         " AS s (series, value)"
     )

@@ -60,7 +60,7 @@ def perform(
 def test_nothing_is_lost_and_nothing_stale_in_twenty_seconds_of_chaos(tmp_path: Path) -> None:
     report = tmp_path / "chaos.json"
     done = call(
-        *("-m", "worker", "chaos", "--seconds", "20", "--seed", "20", "--json", str(report)),
+        *("-m", "stoker", "chaos", "--seconds", "20", "--seed", "20", "--json", str(report)),
         *("--data", str(tmp_path)),
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import stoker.handlers.relay
 from stoker import EntryKey, Event, Reading, State, View
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.near import Near
@@ -20,6 +19,7 @@ from stoker.cache.read import Cache
 from stoker.cache.reading import Content, Miss
 from stoker.cache.store import Claim, Found, Store
 from stoker.errors import CacheUnavailable
+from stoker.handlers import relay
 from stoker.jobs import Outcome
 from stoker.stoker import Stoker
 from tests.explore.domain import State as RowState
@@ -75,10 +75,10 @@ async def _one_session(self: SteppedLoads, view: View, keys: Sequence[EntryKey])
 async def _settles_first(stoker: Stoker) -> int:
     async with stoker.engine.begin() as connection:
         claimed = await Outbox.claim(connection, stoker.settings.changes, ())  # type: ignore[arg-type]
-        folded = await stoker.handlers.relay.fold(connection, stoker.domain, claimed)
+        folded = await relay.fold(connection, stoker.domain, claimed)
         ids = [one for same in claimed for one in same.ids]
         await Outbox.settle(connection, ids)  # type: ignore[arg-type]
-    await stoker.handlers.relay.unlink(stoker, folded.invalidations)
+    await relay.unlink(stoker, folded.invalidations)
     return len(ids)
 
 
@@ -186,12 +186,10 @@ GUARDS: Mapping[str, Guard] = {
         replaced(Store, "fetch", _near_unasked), "two readers of a warm page, a writer"
     ),
     "unlinked before settled": Guard(
-        replaced(stoker.handlers.relay, "apply_all", _settles_first), "two readers of a warm page, a writer"
+        replaced(relay, "apply_all", _settles_first), "two readers of a warm page, a writer"
     ),
     "errors of unlinking raised": Guard(replaced(Store, "unlink", _unlink_quietly), "the server is away"),
-    "the audience when it is applied": Guard(
-        replaced(stoker.handlers.relay, "_audience", _asks_nobody), "an audience grows"
-    ),
+    "the audience when it is applied": Guard(replaced(relay, "_audience", _asks_nobody), "an audience grows"),
     "events in the writer's transaction": Guard(
         replaced(Rows, "commit", _event_first), "a sweeper at any time"
     ),

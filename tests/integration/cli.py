@@ -55,7 +55,7 @@ def call(
 def spawn(where: Path, environment: Mapping[str, str], *arguments: str) -> Done:
     """Run a command as a process of its own, to its end."""
     done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "worker", *arguments],
+        [sys.executable, "-m", "stoker", *arguments],
         cwd=where,
         env=dict(environment),
         capture_output=True,
@@ -72,7 +72,7 @@ def running(
 ) -> Iterator[subprocess.Popen[str]]:
     """A process that has said that it is ready; what it says next is in `stdout`."""
     process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "worker", *arguments],
+        [sys.executable, "-m", "stoker", *arguments],
         cwd=where,
         env=dict(environment),
         stdout=subprocess.PIPE,

@@ -45,7 +45,7 @@ async def test_check_finds_a_cache_that_running_workers_do_not_invalidate(
         assert "CACHE_REDIS_URL" in server
         # New workers may start all the same: the old ones are about to go.
         await require_sound(place.settings(cache={"prefix": "another"}), load_domain(settings.domain))
-        async with stoker.worker.engine.begin() as connection:
+        async with worker.engine.begin() as connection:
             await connection.execute(
                 text("UPDATE stoker.cache_identities SET noted_at = now() - interval '1 hour'")
             )

@@ -48,7 +48,7 @@ async def test_what_no_rule_asks_for_is_not_fetched(stoker: Stoker) -> None:
 
 async def test_a_burst_that_was_never_analyzed_is_not_sorted_for_each_batch(stoker: Stoker) -> None:
     async with stoker.engine.begin() as connection:
-        await connection.execute(text("ANALYZE cache_events"))
+        await connection.execute(text("ANALYZE stoker.cache_events"))
         await connection.execute(
             text(
                 "INSERT INTO stoker.cache_events (kind, payload, scopes) SELECT 'note.changed', '{}', '[]'"

@@ -135,7 +135,7 @@ def test_nothing_starts_before_the_migrations(
     url = make_url(environment["DATABASE_URL"]).set(drivername="postgresql+psycopg")
     engine = create_engine(url)
     with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("DROP SCHEMA public, stoker CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
     engine.dispose()
     for command in (["run"], ["api", "--port", "0"]):

@@ -211,7 +211,7 @@ def test_status_is_watched_until_it_is_stopped(
     looks: list[float] = []
 
     async def twice(seconds: float) -> None:
-        watchdog.append(seconds)
+        looks.append(seconds)
         if len([one for one in looks if one == 0.125]) == 2:
             raise KeyboardInterrupt
 

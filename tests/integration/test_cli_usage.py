@@ -177,7 +177,7 @@ def test_check_warns_about_a_rate_that_holds_changes_back_and_about_no_other(sto
 def test_a_result_that_cannot_be_written_is_one_line(tmp_path: Path, where: str) -> None:
     """`stoker check` writes its findings to a full disk, to no stdout at all, to a pipe that nobody reads."""
     environment = {name: value for name, value in os.environ.items() if name not in URLS}
-    command = shlex.join([sys.executable, "-m", "worker", "check"])
+    command = shlex.join([sys.executable, "-m", "stoker", "check"])
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(  # noqa: S602 - our own program, and a shell that can close what it starts with

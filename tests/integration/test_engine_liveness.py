@@ -36,7 +36,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(looks, "now", clock)
+    monkeypatch.setattr(watchdog, "now", clock)
     return clock
 
 

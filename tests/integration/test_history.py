@@ -129,7 +129,8 @@ async def test_old_figures_are_forgotten_and_their_hours_stay(stoker: Stoker) ->
     async with stoker.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO stoker.figure_history VALUES (60, now() - interval '27 hours', 's:a:hits', false, 1),"
+                "INSERT INTO stoker.figure_history VALUES"
+                " (60, now() - interval '27 hours', 's:a:hits', false, 1),"
                 " (3600, now() - interval '27 hours', 's:a:hits', false, 1),"
                 " (3600, now() - interval '33 days', 's:a:hits', false, 1)"
             )

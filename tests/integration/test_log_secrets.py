@@ -59,7 +59,7 @@ def said_until(where: Path, environment: dict[str, str], awaited: tuple[str, ...
     log = where / "log"
     with log.open("w") as written:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run"],
+            [sys.executable, "-m", "stoker", "run"],
             cwd=where,
             env=environment,
             stdout=written,

@@ -99,7 +99,7 @@ def logged(name: str) -> bool:
     return f'"{name}"' in SOURCES
 
 
-SOURCES = "".join(path.read_text() for room in ("jobs", "worker") for path in (ROOT / room).rglob("*.py"))
+SOURCES = "".join(path.read_text() for path in (ROOT / "stoker").rglob("*.py"))
 
 
 @needs("promtool")
@@ -140,6 +140,6 @@ def test_every_key_of_the_queue_that_stays_is_in_the_table() -> None:
         if ":chaos:" not in key
     }
     assert told - {"stoker:observed", "stoker:rate:*"} == staying
-    source = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.lua"))
+    source = "".join(path.read_text() for path in (ROOT / "stoker").rglob("*.lua"))
     assert "':observed'" in source
     assert "':rate:'" in source

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import pytest
 from sqlalchemy import text
 
-import stoker.handlers.relay
 from stoker import Stoker, load_settings
+from stoker.handlers import relay
 from stoker.handlers.relay import apply_all
 from stoker.settings import CacheSettings, QueueSettings, Settings
 from tests.notes import NoteChanged, Notes
@@ -54,12 +54,12 @@ async def record_and_commit(stoker: Stoker) -> None:
 
 async def relay_up_to_unlink(stoker: Stoker) -> None:
     """Claim events and die before unlinking."""
-    await _relay(stoker, stoker.handlers.relay, "unlink", "claimed", first=False)
+    await _relay(stoker, relay, "unlink", "claimed", first=False)
 
 
 async def relay_up_to_settle(stoker: Stoker) -> None:
     """Claim events, unlink, and die before settling."""
-    await _relay(stoker, stoker.handlers.relay, "unlink", "unlinked", first=True)
+    await _relay(stoker, relay, "unlink", "unlinked", first=True)
 
 
 async def _relay(stoker: Stoker, module: Any, name: str, point: str, *, first: bool) -> None:  # noqa: ANN401

@@ -83,8 +83,8 @@ async def test_what_a_newer_release_adds_to_a_scope_does_not_keep_it_from_being_
     """Row 30. Rolled back, or mixed: the scope is read up to where this release knows it."""
     await world.warmed()
     await world.write("v2")
-    added = """UPDATE stoker.cache_events SET scopes = '[["note", "1", ["detail"], 0, 1, "of a newer release"]]'"""
-    await world.sql(added)
+    scopes = '[["note", "1", ["detail"], 0, 1, "of a newer release"]]'
+    await world.sql("UPDATE stoker.cache_events SET scopes = CAST(:scopes AS jsonb)", scopes=scopes)
     never("the event is not applied", happened=await applies(world.first) != 1)
     await world.must_show("v2")
 

@@ -134,7 +134,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def empty(self) -> None:
-        self.ground.sql("TRUNCATE notes, note_members, cache_events")
+        self.ground.sql("TRUNCATE notes, note_members, stoker.cache_events")
         self.ground.flush()
         self.ground.notes.failing.clear()
         self.versions: dict[Any, list[Any]] = {}

@@ -180,7 +180,9 @@ class World:
         """Empty the tables; make the first process, the first note and its member."""
         engine = create_async_engine(self.urls.database, poolclass=NullPool)
         async with engine.begin() as connection:
-            await connection.execute(text("TRUNCATE notes, note_members, cache_events, cache_identities"))
+            await connection.execute(
+                text("TRUNCATE notes, note_members, stoker.cache_events, stoker.cache_identities")
+            )
         await self.process()
         await self.sql("INSERT INTO notes VALUES (1, 'v1')")
         await self.sql("INSERT INTO note_members VALUES (1, 1)")

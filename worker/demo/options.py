@@ -29,4 +29,4 @@ class DemoOptions:
     until: tuple[str, ...] = ()
     """Counts of the tally: the traffic ends before its time as soon as none of these is 0."""
     webapp_command: tuple[str, ...] = (sys.executable, "-m", "uvicorn", "worker.demo.webapp:app")
-    worker_command: tuple[str, ...] = (sys.executable, "-m", "worker", "run")
+    worker_command: tuple[str, ...] = (sys.executable, "-m", "stoker", "run")

@@ -30,7 +30,8 @@ SELECT count(*),
   FROM stoker.cache_events
 """)
 _SLOTS = text(
-    "SELECT task, count(*) AS count FROM stoker.schedule_slots WHERE state = 'done' GROUP BY task ORDER BY task"
+    "SELECT task, count(*) AS count FROM stoker.schedule_slots WHERE state = 'done'"
+    " GROUP BY task ORDER BY task"
 )
 
 DRAIN_S = 2.0

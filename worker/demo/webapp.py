@@ -1,6 +1,6 @@
 """A web app on Stoker, as small as one can be: this file reads, `webapp_writes.py` writes.
 
-Run it with `uvicorn worker.demo.webapp:app` beside `python -m worker run`; settings as everywhere. Reads go
+Run it with `uvicorn worker.demo.webapp:app` beside `python -m stoker run`; settings as everywhere. Reads go
 through the cache and fall back to SQL by themselves while Redis is away; without Postgres they are 503.
 
 It is a demonstration: `X-User` is believed. A real app takes the user from its session.

@@ -47,7 +47,8 @@ async def _execute(scene: Scene, statement: str) -> bool:
 
 
 _UNREADABLE = """
-INSERT INTO stoker.cache_events (kind, payload, scopes) VALUES ('chaos.unreadable', '{}', '[["nobody reads this"]]')
+INSERT INTO stoker.cache_events (kind, payload, scopes)
+VALUES ('chaos.unreadable', '{}', '[["nobody reads this"]]')
 """
 _REPAIRED = """
 UPDATE stoker.cache_events SET scopes = '[]' WHERE kind = 'chaos.unreadable' AND settled_at IS NULL

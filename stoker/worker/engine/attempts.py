@@ -37,14 +37,14 @@ class Attempts:
         tasks: dict[str, asyncio.Task[Any]],
     ) -> None:
         self._lane = lane
-        self._contracts = parts.jobs
+        self._job_types = parts.job_types
         self._observer: Observer = parts.observer
         self._functions = functions
         self._tasks = tasks
 
     async def judge(self, running: Running) -> Verdict | None:
         """What becomes of a job, once it has run; None: the claim was lost, another worker decides."""
-        job = verdicts.read(self._lane, running.claim, self._contracts)
+        job = verdicts.read(self._lane, running.claim, self._job_types)
         if isinstance(job, Verdict):
             self._tell("job_ended", job.kind, job.outcome, 0.0)
             return job

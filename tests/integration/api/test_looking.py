@@ -59,7 +59,8 @@ async def test_queues_and_dead_jobs_are_listed_without_payloads(
     async with stoker.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
+                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint,"
+                " attempts)"
                 " SELECT 'job' || n, 'warm', 'warm.v1', '{\"secret\": 1}', 'failed', 'boom', 'f', 5"
                 " FROM generate_series(1, 3) n"
             )

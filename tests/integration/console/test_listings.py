@@ -23,9 +23,9 @@ async def test_viewers_see_no_arguments_and_no_tracebacks(stoker: Stoker, settin
     async with stoker.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, traceback, fingerprint,"
-                " attempts) VALUES ('j1', 'warm', 'warm.v1', '{\"secret\": \"value\"}', 'failed', 'boom',"
-                " 'secret trace', 'abc', 1)"
+                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, traceback,"
+                " fingerprint, attempts) VALUES ('j1', 'warm', 'warm.v1', '{\"secret\": \"value\"}',"
+                " 'failed', 'boom', 'secret trace', 'abc', 1)"
             )
         )
     async with client(stoker, settings, VIEWER) as eve, client(stoker, settings, OPERATOR) as oscar:
@@ -113,16 +113,16 @@ async def test_everything_is_answered_quickly_on_a_hundred_thousand_jobs(
     async with crowded.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, traceback, fingerprint,"
-                " attempts) SELECT 'dead' || n, 'warm', 'warm.v1', '{}', 'failed', 'boom', repeat('x', 500),"
-                " md5((n % 30)::text), 1 FROM generate_series(1, 100000) n"
+                "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, traceback,"
+                " fingerprint, attempts) SELECT 'dead' || n, 'warm', 'warm.v1', '{}', 'failed', 'boom',"
+                " repeat('x', 500), md5((n % 30)::text), 1 FROM generate_series(1, 100000) n"
             )
         )
         await connection.execute(
             text(
-                "INSERT INTO stoker.job_history (job_id, lane, kind, outcome, failed, attempt, error, waited_s,"
-                " ran_s, worker) SELECT 'j' || n, 'warm', 'warm.v1', 'dead', true, 1, 'boom', 0, 0, 'w'"
-                " FROM generate_series(1, 50000) n"
+                "INSERT INTO stoker.job_history (job_id, lane, kind, outcome, failed, attempt, error,"
+                " waited_s, ran_s, worker) SELECT 'j' || n, 'warm', 'warm.v1', 'dead', true, 1,"
+                " 'boom', 0, 0, 'w' FROM generate_series(1, 50000) n"
             )
         )
     async with crowded.engine.connect() as connection:

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 import stoker.cache.breaker
 import stoker.cache.store
-import stoker.handlers.relay
 import stoker.outbox.pending
 import stoker.outbox.receipt
 import stoker.outbox.scopes
@@ -24,6 +23,7 @@ from stoker.cache.breaker import Breaker, Unsettled
 from stoker.cache.catalog import Catalog
 from stoker.cache.store import Store
 from stoker.errors import CacheUnavailable
+from stoker.handlers import relay
 from stoker.handlers.relay import Batch, fold
 from stoker.jobs import Invalidate
 from stoker.outbox import rows
@@ -134,7 +134,7 @@ async def _settled_first(stoker: Stoker) -> Batch:
         folded = await fold(connection, stoker.domain, claimed)
         ids = [one for same in claimed for one in same.ids]
         await rows.settle(connection, ids)
-    await stoker.handlers.relay.unlink(stoker, folded.invalidations)
+    await relay.unlink(stoker, folded.invalidations)
     return Batch(len(ids), len(ids), folded.invalidations)
 
 
@@ -225,27 +225,27 @@ GUARDS: Mapping[str, Removal] = {
     "rows claimed, not passed by a cursor": _cursor,
     "locked rows skipped": _claim_without("SKIP LOCKED"),
     "idle transactions ended": _frozen_for_ever,
-    "settling last": replaced(stoker.handlers.relay, "apply_batch", _settled_first),
+    "settling last": replaced(relay, "apply_batch", _settled_first),
     "a new event being due whatever the clock says": _claim_without("attempts = 0", "false"),
     "backoffs that end though the clock went back": _claim_without(
         "OR due_at > clock_timestamp() + CAST(:longest_backoff AS interval)"
     ),
     "events of the future counting as old": replaced(stoker.stoker, "unsettled", _oldest_by_the_clock),
     "errors that can be stored": replaced(rows, "_storable", str),
-    "texts of errors as errors": replaced(stoker.handlers.relay, "_said", str),
-    "answers of rules checked": replaced(stoker.handlers.relay, "_checked", list),
+    "texts of errors as errors": replaced(relay, "_said", str),
+    "answers of rules checked": replaced(relay, "_checked", list),
     "events of which nothing was applied": replaced(stoker.stoker, "unsettled", _oldest_by_the_clock),
     "additions of newer releases passed over": replaced(stoker.outbox.scopes, "_decode", _exactly_as_here),
     "loops that go on": replaced(stoker.cache.breaker, "repeat", _until_it_fails),
-    "failing events alone": replaced(stoker.handlers.relay, "_audience", _all_or_nothing),
-    "the audience of the moment": replaced(stoker.handlers.relay, "_audience", _no_audience),
-    "the recorded audience": replaced(stoker.handlers.relay, "read", _scopes_of_notes),
-    "refreshes as best effort": replaced(stoker.handlers.relay, "refresh_hot", _refreshed_or_failed),
+    "failing events alone": replaced(relay, "_audience", _all_or_nothing),
+    "the audience of the moment": replaced(relay, "_audience", _no_audience),
+    "the recorded audience": replaced(relay, "read", _scopes_of_notes),
+    "refreshes as best effort": replaced(relay, "refresh_hot", _refreshed_or_failed),
     "receipts that look": replaced(stoker.outbox.receipt, "is_settled", _always_settled),
     "ringing at the outermost commit": replaced(Session, "in_nested_transaction", lambda _: False),
     "closing on what SQL says": replaced(Breaker, "_close_when_settled", _close_when_it_answers),
     "failing events not counting as a dead worker": replaced(stoker.stoker, "unsettled", _all_unsettled),
-    "a rule's timeout being its own fault": replaced(stoker.handlers.relay, "was_canceled", lambda _: False),
+    "a rule's timeout being its own fault": replaced(relay, "was_canceled", lambda _: False),
     "asking what became of a commit": replaced(Pending, "begin_commit", lambda _: None),
     "what a savepoint took away written again": replaced(Recorded, "unwrite", lambda _: None),
     "rows flushed where the commit has begun": replaced(

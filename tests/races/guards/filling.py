@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 import stoker.cache.fill
 import stoker.cache.loads
 import stoker.stoker
-from stoker import EntryKey, Stoker, View, connections
+from stoker import EntryKey, Stoker, View, postgres
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.keys import EntryNames
 from stoker.cache.loads import Loaded, Loads
@@ -103,7 +103,7 @@ REPLICA = ""
 
 
 def _loaders_on_a_replica(patch: Patch) -> None:
-    engine = connections.loader_engine
+    engine = postgres.loader_engine
 
     def replica_engine(settings: Settings) -> AsyncEngine:
         return engine(settings.model_copy(update={"database_url": SecretStr(REPLICA)}))

@@ -1,4 +1,4 @@
-"""The command `demo`; what it does is in worker/demo."""
+"""The command `demo`, which `python -m worker` adds to those of `stoker`."""
 
 from __future__ import annotations
 
