@@ -19,8 +19,8 @@ from sqlalchemy import URL, make_url
 from stoker import embedded
 from stoker.domain import load_domain
 from stoker.migrate import migrate
-from tests.databases import Clones, Databases
-from tests.place import Place
+from tests.support.databases import Clones, Databases
+from tests.support.place import Place
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - Linux's file system in memory; folders in it are made afresh
 OURS = "stoker-tests-"
