@@ -23,6 +23,7 @@ from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
 from stoker.cache.client import CacheClient
+from stoker.cache.deadline import begin_read, begin_waits
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
@@ -145,12 +146,14 @@ class Stoker:
         bypass: bool = False,
     ) -> Reading:
         """Read one entry through the cache; see Cache.read."""
+        begin_read()
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(
         self, asked: Sequence[Asked], *, reader: object = None
     ) -> list[Reading | StokerError]:
         """Read many entries of any views in one round trip; see stoker.cache.batch."""
+        begin_waits(self.settings.database.deadline_s)
         return await read_many(self.cache, asked, reader=reader)
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
