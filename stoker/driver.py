@@ -1,8 +1,8 @@
 """What Stoker needs of its driver, asyncpg: connections that end in bounded time and hold no locks for ever.
 
-Every transaction begins with limits for its session (SET LOCAL in the packet of its BEGIN: no round trip more,
-and nothing that a pooler in transaction mode would refuse or hand to the next client). Sockets have keepalives,
-so a peer that vanished is noticed. Closing an engine leaves no connection, whoever still uses one.
+Every transaction begins with its limits: SET LOCAL in the packet of its BEGIN. That costs no round trip, and
+a pooler in transaction mode neither refuses it nor hands it to the next client. Sockets have keepalives, so
+that a peer that vanished is noticed. Closing an engine leaves no connection open, even if it is in use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stoker.silence import Silence
 GOODBYE_S = 1.0
 """For a connection to say that it closes; then its socket is closed without a word."""
 KEEPALIVES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""Seconds of silence before the first probe, seconds between probes, and lost probes that end a connection."""
+"""Seconds of silence before the first probe, seconds between probes, lost probes that end a connection."""
 UNACKNOWLEDGED_MS = 15_000
 """How long what was sent may stay without the peer's acknowledgement."""
 
@@ -72,9 +72,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no typ
 class LimitedEngine(AsyncEngine):
     """An engine whose connections are all known, and whose `dispose` takes GOODBYE_S at most."""
 
-    def __init__(
-        self, engine: AsyncEngine, connections: Connections, arguments: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, connections: Connections, arguments: Mapping[str, Any]) -> None:
         """`arguments`: what asyncpg's `connect` is given beside the URL."""
         super().__init__(engine.sync_engine)
         self.connections = connections

@@ -1,8 +1,8 @@
 """SQL engines from settings, and the one place where drivers' errors become Stoker's.
 
 Loaders have a pool of their own, so that a herd of cache misses never starves the application's writes, and
-read in one snapshot: several statements of a dashboard see the same moment. A server that falls silent (a host
-that lost power, a rule that drops packets) is noticed within seconds, not when the kernel notices.
+read in one snapshot: several statements of a dashboard see the same moment. A server that falls silent (its
+host lost power, a rule drops packets) is noticed within seconds, not when the kernel notices.
 The connection that came back last goes out first: its backend has planned the statements already.
 """
 

@@ -1,9 +1,9 @@
-"""Whether Postgres answers at all: a breaker for the case in which it says nothing and refuses nothing.
+"""Whether Postgres answers at all: a breaker for a server that says nothing, not even that it is away.
 
-Whoever waits for Postgres says so. If an answer takes longer than half the deadline, one new connection asks
-for a sign of life. A slow server gives one, and everybody waits on. A silent server gives none within the other
-half: then all connections that were waiting are dropped, which fails their statements, and everybody who comes
-later is refused at once, until a connection is answered again. Touches no Redis.
+Whoever waits for Postgres says so here. If an answer takes longer than half the deadline, a new connection
+asks for a sign of life. A slow server gives one, and everybody waits on. A silent server gives none in the
+other half: then the connections that were waiting are dropped, which fails their statements, and whoever
+comes later is refused at once, until a connection is answered again. Touches no Redis.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Silence:
         """Why SQL is refused; None while it is not."""
 
     def asks(self, ask: Callable[[], Awaitable[None]]) -> None:
-        """Set the question: it returns after any answer of the server and raises DatabaseUnavailable without."""
+        """Set the question: it returns after any answer and raises DatabaseUnavailable where none comes."""
         self._ask = ask
 
     def refuse(self) -> None:
@@ -72,7 +72,7 @@ class Silence:
         logger.warning("postgres.silent", extra={"deadline_s": self._deadline_s})
         for one in before & self._waiting:
             one.give_up()
-        while not await self._is_answered(ask):
+        while not await self._is_answered(ask):  # noqa: ASYNC110 - nobody tells when it answers again
             await asyncio.sleep(ASK_AGAIN_S)
         logger.warning("postgres.answers_again")
         self.reason = None

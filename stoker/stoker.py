@@ -34,6 +34,7 @@ from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
 from stoker.cache.store import Store
 from stoker.cache.view import EntryKey
+from stoker.closing import close_within
 from stoker.domain import Domain, Event, Invalidation, load_domain
 from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable, WrongServer
 from stoker.jobs import Job, Refresh
@@ -42,29 +43,41 @@ from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import Outbox
 from stoker.outbox.rows import unsettled
-from stoker.postgres import OLDEST_POSTGRES, application_engine, database_errors, loader_engine
+from stoker.postgres import (
+    OLDEST_POSTGRES,
+    application_engine,
+    database_errors,
+    loader_engine,
+    sign_of_life,
+)
 from stoker.queue import owner
 from stoker.queue.enqueue import Enqueued, Queue
 from stoker.queue.ring import Ringer
 from stoker.settings import Settings, load_settings, require
+from stoker.silence import Silence
 
 logger = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 2.0
 """Within this time a process asks for the refresh of an entry once."""
 ASKED_KEPT = 10_000
+CLOSE_S = 2.0
+"""For each part of a Stoker that closes."""
 
 
 class Stoker:
     """Everything of one process. Make it with `open`, inside the event loop that uses it."""
 
-    def __init__(self, settings: Settings, domain: Domain, installation: str, engine: AsyncEngine) -> None:
+    def __init__(
+        self, settings: Settings, domain: Domain, installation: str, engine: AsyncEngine, silence: Silence
+    ) -> None:
         self.settings = settings
         self.domain = domain
         self.engine = engine
         self.installation = installation
+        self._silence = silence
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
-        self._loader_engine = loader_engine(settings)
+        self._loader_engine = loader_engine(settings, silence)
         self._detached = Detached()
         self._asked: dict[EntryKey, float] = {}
         self.queue = Queue.from_url(require(settings.redis_url, "REDIS_URL"), settings.queue)
@@ -82,14 +95,22 @@ class Stoker:
 
     @classmethod
     async def open(cls, settings: Settings | None = None, domain: Domain | None = None) -> Self:
-        """Connect; raises SettingsError, DatabaseUnavailable or WrongServer with what to do."""
+        """Connect, and start the loops of this process.
+
+        `settings`: without them, those of the file and the environment. `domain`: without one, that of the
+        setting `domain`. Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a
+        server that cannot be used; the message says what to do. Either Redis may be away.
+        """
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
         settings.require_views(domain.views_by_name)
-        engine = application_engine(settings)
+        silence = Silence(settings.database.deadline_s)
+        engine = application_engine(settings, silence)
+        silence.asks(sign_of_life(engine))
         try:
-            stoker = cls(settings, domain, await _installation(engine), engine)
+            stoker = cls(settings, domain, await _installation(engine), engine, silence)
         except BaseException:
+            await silence.close()
             await engine.dispose()
             raise
         with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
@@ -102,7 +123,7 @@ class Stoker:
     async def opened(
         cls, settings: Settings | None = None, domain: Domain | None = None
     ) -> AsyncIterator[Self]:
-        """`open` as a context manager."""
+        """`open` as a context manager: closes at the end of the block."""
         stoker = await cls.open(settings, domain)
         try:
             yield stoker
@@ -110,30 +131,40 @@ class Stoker:
             await stoker.close()
 
     async def close(self) -> None:
-        """Stop loops, end loads, write the last counters, close every connection."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        await self._ringer.close()
-        await self._detached.close()
+        """Stop the loops, end the loads, write the last counters, close every connection.
+
+        No part of it takes longer than CLOSE_S, whatever the servers do. No connection to Postgres is left
+        open: one that is still in use is ended, and so is its transaction.
+        """
         try:
-            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
-        except CacheUnavailable:
-            logger.info("accounting.lost_at_close")
-        await self.queue.close()
-        await self.cache.store.client.close()
-        await self._loader_engine.dispose()
-        await self.engine.dispose()
+            for loop in self._loops:
+                loop.cancel()
+            await close_within(CLOSE_S, "loops", asyncio.wait(self._loops))
+            await close_within(CLOSE_S, "rings", self._ringer.close())
+            await close_within(CLOSE_S, "loads", self._detached.close())
+            await close_within(CLOSE_S, "counters", self._flush_last())
+            await close_within(CLOSE_S, "queue", self.queue.close())
+            await close_within(CLOSE_S, "cache", self.cache.store.client.close())
+        finally:
+            await self._silence.close()
+            try:
+                await self._loader_engine.dispose()
+            finally:
+                await self.engine.dispose()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """A session of the application's engine; an outage of Postgres is DatabaseUnavailable."""
+        """A session of the application's engine. An outage of Postgres inside it is DatabaseUnavailable."""
         with database_errors():
             async with self._sessions() as session:
                 yield session
 
     def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
-        """Record an event in the session's transaction; see Outbox.record."""
+        """Record an event in the session's transaction: it becomes true with its commit, or not at all.
+
+        Takes async and sync sessions. Touches no Redis. The row is written right before the session commits:
+        do not commit its connection past the session. Raises DeclarationError for an event without a rule.
+        """
         return self._outbox.record(session, event)
 
     async def read(
@@ -145,19 +176,32 @@ class Stoker:
         reader: object = None,
         bypass: bool = False,
     ) -> Reading:
-        """Read one entry through the cache; see Cache.read."""
+        """Read one entry: from the cache if it is valid, else from SQL, and then it is kept.
+
+        `reader`: the id that the access view, or an owner's scope, knows; needed unless the view is for
+        anyone. `bypass` answers from SQL and leaves the cache alone. Raises NotFound, Forbidden, BadRequest
+        (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
+        may be served. Never raises because a Redis is away.
+        """
         begin_read()
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(
         self, asked: Sequence[Asked], *, reader: object = None
     ) -> list[Reading | StokerError]:
-        """Read many entries of any views in one round trip; see stoker.cache.batch."""
+        """Read many entries of any views: one round trip for what is cached, one load a view for the rest.
+
+        One answer for each request, in their order. Where `read` would raise a StokerError, the error stands
+        in its place and the others are answered.
+        """
         begin_waits(self.settings.database.deadline_s)
         return await read_many(self.cache, asked, reader=reader)
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
-        """Ask the worker for a job; raises QueueUnavailable."""
+        """Ask the worker for a job, not before `delay` has passed; raises QueueUnavailable.
+
+        A job whose coalesce key waits already is not written a second time; the answer says so.
+        """
         return await self.queue.enqueue(job, delay=delay)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
@@ -177,12 +221,14 @@ class Stoker:
         """What only this process knows of itself, by name, for its own metrics; costs nothing to ask.
 
         `breaker_open`: 1 while its reads bypass the cache. `near_bytes`: what it keeps of entries.
-        `loads_running`: loads that have a connection now, of loaders.connections.
+        `loads_running`: loads that have a connection now, of loaders.connections. `postgres_silent`: 1 while
+        SQL is refused because Postgres does not answer.
         """
         return {
             "breaker_open": float(self.cache.breaker.open),
             "near_bytes": float(self.cache.store.near.bytes),
             "loads_running": float(self.cache.filler.loads.running),
+            "postgres_silent": float(self._silence.reason is not None),
         }
 
     def ttl(self, view: str) -> timedelta:
@@ -201,6 +247,7 @@ class Stoker:
         loads = Loads(
             self._loader_engine,
             self._detached,
+            self._silence,
             cap=settings.loaders.connections,
             # The server ends a statement; this ends a loader that hangs anywhere else.
             limit=timedelta(seconds=settings.loaders.statement_timeout_s * 1.5),
@@ -239,6 +286,12 @@ class Stoker:
             if theirs not in (None, self.installation):
                 said = owner.refused(self.queue.settings, str(theirs), self.installation)
                 logger.error("queue.of_another_installation", extra={"error": said})
+
+    async def _flush_last(self) -> None:
+        try:
+            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
+        except CacheUnavailable:
+            logger.info("accounting.lost_at_close")
 
     async def _flush_accounting(self) -> None:
         with suppress(CacheUnavailable):  # kept, and sent with the next flush

@@ -1,7 +1,8 @@
 """The deadline of a read: how long one reader waits for SQL, whatever stands in its way.
 
-It begins with the read's first wait for SQL, so a hit pays nothing for it, and all waits of the read share it:
-its turn for a connection, the build, and the look at who may read. What is waited for goes on for others.
+It begins with the read's first wait for SQL, so a hit pays nothing for it. All waits of the read share it:
+its turn for a connection, the build, and the look at who may read. What it waited for goes on for other
+readers.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ class Detached:
         return task
 
     def finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what gives a resource back, and has a limit of its own: `close` waits for it and never cancels it.
+        """Run what gives a resource back and has a limit of its own; `close` waits for its end.
 
-        A task that is cancelled before its first turn runs not a single line, so it would give nothing back.
+        A task that is cancelled before its first turn runs no line of its coroutine: nothing is given back.
         """
         self._ends.add(self.start(work))
 

@@ -59,6 +59,7 @@ class Loads:
 
     async def load_without_stamp(self, view: View, key: EntryKey) -> Loaded:
         """Load one entry that nobody will keep, joining a load that has not begun (never one of access)."""
+        self._silence.refuse()
         if view.name == view.access_view:
             return await self.load(view, [key])
         waiting = self._waiting.get(key)
