@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from weakref import WeakSet
 
 import asyncpg
+from asyncpg import connect_utils
 from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -67,6 +68,23 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no typ
             await super().close(timeout=min(timeout or GOODBYE_S, GOODBYE_S))
         except (OSError, PostgresError, InterfaceError):
             self.terminate()
+
+
+class QuietUpgrade(connect_utils.TLSUpgradeProto):  # type: ignore[misc] # the same
+    """asyncpg's question whether the server talks TLS, for a connection that nobody waits for any more.
+
+    asyncpg hands the loss of such a connection to a future without a reader, and asyncio then logs "Future
+    exception was never retrieved" for each connect or cancel request that was given up at that point.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand the loss over, and count it as read."""
+        super().connection_lost(exc)
+        if not self.on_data.cancelled():
+            self.on_data.exception()
+
+
+connect_utils.TLSUpgradeProto = QuietUpgrade
 
 
 class LimitedEngine(AsyncEngine):

@@ -72,6 +72,7 @@ class CacheClient:
         self._opening: asyncio.Task[PrimaryConnection] | None = None
         self._adding: asyncio.Task[None] | None = None
         self._add_after_s = 0.0
+        self._closed = False
         self._scripts: dict[str, Script] = {}
         self._named: dict[str, Script] = {}
 
@@ -108,7 +109,8 @@ class CacheClient:
         return (self._free() or await self._connect()).server
 
     async def close(self) -> None:
-        """Close every connection; calls under way fail."""
+        """Close every connection; calls under way fail, and none is opened afterwards."""
+        self._closed = True
         for opening in (self._opening, self._adding):
             if opening is not None:
                 opening.cancel()
@@ -161,6 +163,8 @@ class CacheClient:
             self._adding = asyncio.create_task(self._open_another())
 
     async def _connect(self) -> PrimaryConnection:
+        if self._closed:
+            raise CacheUnavailable("this process has closed its connections to the cache Redis")
         # One attempt at a time; whoever needs a connection meanwhile waits for the same one.
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._confirm_or_open())

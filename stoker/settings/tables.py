@@ -79,8 +79,8 @@ class DatabaseSettings(Table):
     """Seconds to connect, or to answer on a connection that was kept, before Postgres counts as away."""
     deadline_s: PositiveFloat = 5
     """Seconds that a read may wait for SQL, its turn for a connection included; then it raises
-    DatabaseUnavailable, and its load goes on for the next reader. A Postgres that has answered nothing for so
-    long counts as silent: whoever waits for it gets an error, and whoever comes is refused until it answers."""
+    DatabaseUnavailable, and its load goes on for the next reader. A Postgres that answers nothing for so long
+    counts as silent: whoever waits for it gets an error, and whoever comes is refused until it answers."""
     idle_in_transaction_s: PositiveFloat = 30
     """Seconds after which Postgres ends a transaction that does nothing, with its locks: its process may have
     died or lost its link. Above what your code does between two statements of one transaction."""
