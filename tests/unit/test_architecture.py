@@ -18,15 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.errors", "stoker.tracing", "stoker.loop"}),
+    frozenset({"stoker.jobs"}),
     frozenset({"stoker.settings"}),
     frozenset({"stoker.postgres", "stoker.tables"}),
-    frozenset({"stoker.jobs"}),
     frozenset({"stoker.cache"}),
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.handlers"}),
-    frozenset({"stoker.worker.settings"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.operations"}),
     frozenset({"stoker.history"}),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.jobs import KeepWarm, Prune, Verify, Warm
+from stoker.settings import ScheduleSettings
 from stoker.worker.schedule.tasks import EPOCH, Task, tasks, utc_now
-from stoker.worker.settings import ScheduleSettings
 
 MOMENTS = st.datetimes(
     min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
