@@ -16,7 +16,7 @@ from stoker.cli.servers import DATA, Data, Embedded, session
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
 from stoker.postgres import database_errors, engine_of
-from stoker.settings import Settings, load_settings, require
+from stoker.settings import Settings, load_settings, require, settings_file, shown
 from stoker.telemetry import log
 from stoker.worker import agreement
 from stoker.worker import check as checks
@@ -91,6 +91,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Print what is wrong with settings and servers; exit 1 on errors, 2 without URLs."""
+    path = settings_file()
+    note("no settings file: environment and defaults" if path is None else f"settings from {shown(path)}")
     if embedded:
         with session(embedded=True, data=data) as opened:
             _check(opened.settings, as_json=as_json)

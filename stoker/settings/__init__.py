@@ -5,7 +5,7 @@ refused with their name. Nothing is read at import: `load_settings()` does it, o
 """
 
 from stoker.settings.api import NOBODY, TOKEN_NAME, ApiSettings, Role, TokenSettings, is_loopback
-from stoker.settings.file import settings_file
+from stoker.settings.file import settings_file, shown
 from stoker.settings.load import load_settings
 from stoker.settings.postgres import for_driver
 from stoker.settings.process import LaneSettings, LanesSettings, LogSettings, ProcessSettings
@@ -56,4 +56,5 @@ __all__ = [
     "load_settings",
     "require",
     "settings_file",
+    "shown",
 ]

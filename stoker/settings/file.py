@@ -1,8 +1,8 @@
 """The settings file of a process: which one it is.
 
-STOKER_SETTINGS names it. Without that, it is the first `stoker.toml` or `settings.toml` from the working directory
-upwards, as far as the project's root: the folder with `pyproject.toml` or `.git`. Outside a project only the
-working directory counts, so that a file in a folder that others may write to is never taken.
+STOKER_SETTINGS names it. Without that, it is the first `stoker.toml` or `settings.toml` from the working
+directory upwards, as far as the first folder with `pyproject.toml` or `.git`. Where no folder has either, only
+the working directory counts: a file in a folder that others may write to is never taken.
 """
 
 from __future__ import annotations
@@ -30,9 +30,16 @@ def settings_file() -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
+def shown(path: Path) -> str:
+    """The path as messages show it: relative to the working directory where it is below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def _folders(here: Path) -> Iterator[Path]:
     upwards = [here, *here.parents]
-    roots = [
-        index for index, folder in enumerate(upwards) if any((folder / mark).exists() for mark in ROOT_MARKS)
-    ]
+    roots = [index for index, folder in enumerate(upwards) if _is_root(folder)]
     yield from upwards[: roots[0] + 1] if roots else [here]
+
+
+def _is_root(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in ROOT_MARKS)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stoker.errors import SettingsError
-from stoker.settings.file import settings_file
+from stoker.settings.file import settings_file, shown
 from stoker.settings.typo import meant
 from stoker.settings.whole import ENV_PREFIX, Settings
 
@@ -24,11 +24,16 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - whatever a se
         problems = error.errors(include_url=False, include_input=False)
         raise SettingsError("\n".join(_told(problem) for problem in problems)) from None
     except TOMLDecodeError as error:
-        raise SettingsError(f"{settings_file()}: {error}") from None
+        raise SettingsError(f"{_file()}: {error}") from None
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{settings_file()} is not UTF-8: {error}") from None
+        raise SettingsError(f"{_file()} is not UTF-8: {error}") from None
     except ValueError as error:  # a nested variable that is no JSON
         raise SettingsError(str(error)) from None
+
+
+def _file() -> str:
+    path = settings_file()
+    return "settings" if path is None else shown(path)
 
 
 def _told(problem: Mapping[str, Any]) -> str:

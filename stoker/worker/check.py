@@ -62,7 +62,7 @@ async def check(settings: Settings, domain: Domain | None = None) -> list[Findin
     try:
         domain = domain or load_domain(settings.domain)
         found += _lifetimes(settings, domain)
-    except DeclarationError as problem:
+    except (DeclarationError, SettingsError) as problem:
         found.append(_error(str(problem)))
     for findings in await asyncio.gather(
         _database(settings, domain), _redis(settings, "queue"), _redis(settings, "cache")

@@ -14,7 +14,6 @@ from sqlalchemy import make_url, text
 
 from stoker import Applied, Settings, State, Stoker, load_settings
 from stoker.api import create_app
-from stoker.settings import Settings
 from tests.integration.cli import Done, call, running
 from tests.library import BookAdded, ShelfRenamed, domain
 

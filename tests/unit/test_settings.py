@@ -14,9 +14,10 @@ import pytest
 from pydantic import BaseModel
 from redis.asyncio.connection import Connection, parse_url
 
-from stoker.errors import SettingsError
+from stoker.domain import load_domain
+from stoker.errors import DeclarationError, SettingsError
 from stoker.jobs import Lane
-from stoker.settings import Settings, load_settings
+from stoker.settings import Settings, load_settings, settings_file
 from stoker.stoker import Stoker
 from stoker.worker.check import check
 
@@ -61,7 +62,7 @@ def test_the_shipped_file_lists_every_setting_and_nothing_else() -> None:
 def test_the_shipped_file_gives_each_setting_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = load_settings()
     monkeypatch.setenv("STOKER_SETTINGS", str(SHIPPED))
-    assert load_settings() == defaults
+    assert load_settings() == defaults.model_copy(update={"domain": "jobs"})  # of this application
 
 
 def test_every_setting_of_the_shipped_file_says_something_about_itself() -> None:
@@ -251,6 +252,7 @@ def test_an_impossible_value_is_refused_by_name(
 async def test_a_life_for_a_view_that_does_not_exist_is_refused_where_a_process_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("STOKER__DOMAIN", "jobs")
     monkeypatch.setenv("STOKER__CACHE__TTL_S", '{"dashbord": 60, "detail": 60}')
     settings, wrong = load_settings(), r"^cache\.ttl_s\.dashbord: .* did you mean dashboard\?$"
     with pytest.raises(SettingsError, match=wrong):
@@ -280,3 +282,32 @@ def test_a_token_is_known_by_its_digest_only(monkeypatch: pytest.MonkeyPatch) ->
     (token,) = load_settings().api.tokens
     assert "sixteen" not in repr(token)
     assert len(token.digest) == 64
+
+
+def test_the_file_is_found_upwards_as_far_as_the_first_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "app" / "deep"
+    below.mkdir(parents=True)
+    (tmp_path / "settings.toml").write_text("default_ttl_s = 1\n")  # of whoever owns the folder above
+    monkeypatch.chdir(below)
+    assert settings_file() is None
+    (tmp_path / "app" / "pyproject.toml").touch()
+    assert settings_file() is None
+    (tmp_path / "app" / "settings.toml").write_text("default_ttl_s = 2\n")
+    assert load_settings().default_ttl_s == 2
+    (tmp_path / "app" / "stoker.toml").write_text("default_ttl_s = 3\n")
+    assert load_settings().default_ttl_s == 3
+    monkeypatch.setenv("STOKER_SETTINGS", str(tmp_path / "settings.toml"))
+    assert load_settings().default_ttl_s == 1
+
+
+def test_without_a_domain_a_process_says_how_to_set_it() -> None:
+    with pytest.raises(SettingsError, match=r"STOKER__DOMAIN=shop\.caching"):
+        load_domain(load_settings().domain)
+
+
+def test_a_domain_is_named_by_its_module_and_if_need_be_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_domain("jobs") is load_domain("jobs:domain")
+    with pytest.raises(DeclarationError, match="jobs has no `nothing`"):
+        load_domain("jobs:nothing")
