@@ -7,7 +7,7 @@ context variable joins them. Noting costs an append; memory is bounded while Pos
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from stoker.domain import Domain
 from stoker.errors import Defer
 from stoker.history.job_rows import JobRow
-from stoker.history.series import Sample, name, wait_bucket
 from stoker.jobs import JOBS, Job, Lane
 from stoker.worker.engine.letter import stored_name
 from stoker.worker.engine.parts import Run
@@ -66,18 +65,16 @@ class Batch:
 
 
 class Recorder:
-    """Runs and waits of this process's jobs."""
+    """Runs of this process's jobs."""
 
     def __init__(self, domain: Domain, worker: str) -> None:
         self._domain = domain
         self._worker = worker
         self._batch = Batch()
-        self._waits: Counter[str] = Counter()
 
     def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
         """A job begins, in the task that will tell of its end."""
         _running.set(Note(lane, kind, waited_s))
-        self._waits[name("lane", lane, wait_bucket(waited_s))] += 1
 
     def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
         """A job ended; one that could not be read never began."""
@@ -112,11 +109,6 @@ class Recorder:
         self._batch = Batch()
         for row in [*rows, *later]:
             self._batch.add(row)
-
-    def take_waits(self) -> list[Sample]:
-        """How long jobs waited since it was last asked."""
-        waits, self._waits = self._waits, Counter()
-        return [Sample(series, count) for series, count in waits.items()]
 
     def _row(self, note: Note, outcome: str, ran_s: float) -> JobRow:
         failed = outcome in FAILED

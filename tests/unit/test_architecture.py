@@ -17,7 +17,7 @@ import stoker
 ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"stoker.errors", "stoker.tracing", "stoker.loop"}),
+    frozenset({"stoker.errors", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
     frozenset({"stoker.settings"}),
     frozenset({"stoker.postgres", "stoker.tables"}),
     frozenset({"stoker.jobs"}),
@@ -37,8 +37,10 @@ WEB = (
     "cache",
     "domain",
     "errors",
+    "histogram",
     "jobs",
     "loop",
+    "numbers",
     "outbox",
     "postgres",
     "queue",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +52,8 @@ class Verdict:
 
 def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> ClaimedJob | Verdict:
     """The job of a claim, or what becomes of one that cannot be run."""
+    if claim.aborted:
+        return _aborted(lane, claim)
     if claim.payload is None:
         return _dead(lane, claim, None, "expired", "its payload expired before it ran")
     try:
@@ -62,11 +65,7 @@ def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> Claime
     if stored.kind not in job_types:
         end = Finish(lane, claim.job_id, Ending.PARK, flag=stored.flag, totals=("parked",))
         return Verdict(stored.kind, "parked", end)
-    try:
-        arguments = parse(stored.kind, stored.payload)
-    except InvalidJob as error:
-        return _dead(lane, claim, stored, "undecodable", str(error))
-    return ClaimedJob(lane, claim, stored, arguments, max(claim.failed_runs + 1, stored.first_try))
+    return _parsed(lane, claim, stored)
 
 
 def succeeded(job: ClaimedJob, outcome: str) -> Verdict:
@@ -113,6 +112,12 @@ def buried(job: ClaimedJob, error: BaseException, reason: str) -> Verdict:
     return replace(verdict, finish=replace(verdict.finish, error=shown(letter.error)), letter=letter)
 
 
+def quarantined(lane: Lane, claim: Claim, error: BaseException) -> Verdict:
+    """The engine itself failed at this job, and would again: it is kept as it came, for an operator."""
+    found = _dead(lane, claim, None, "quarantined", f"{type(error).__name__}: the engine failed at this job")
+    return replace(found, letter=found.letter and found.letter.caused_by(error))
+
+
 def shown(error: str) -> str:
     """An error as it is written to a job's progress."""
     return error[:LONGEST_ERROR].encode(errors="replace").decode()
@@ -135,6 +140,26 @@ def _verdict(
     told = state if job.arguments.followed and state is not None else ""
     end = Finish(job.lane, job.claim.job_id, ending, flag=job.stored.flag, totals=totals, state=told)
     return Verdict(job.stored.kind, outcome, end)
+
+
+def _parsed(lane: Lane, claim: Claim, stored: wire.Stored) -> ClaimedJob | Verdict:
+    try:
+        arguments = parse(stored.kind, stored.payload)
+    except InvalidJob as error:
+        return _dead(lane, claim, stored, "undecodable", str(error))
+    return ClaimedJob(lane, claim, stored, arguments, max(claim.failed_runs + 1, stored.first_try))
+
+
+def _aborted(lane: Lane, claim: Claim) -> Verdict:
+    """A stock arq client has aborted it before it ran."""
+    kind, flag = UNKNOWN, ""
+    with suppress(InvalidJob):
+        stored = wire.decode(claim.payload or b"")
+        kind, flag = stored.kind, stored.flag
+    end = Finish(
+        lane, claim.job_id, Ending.REMOVE, flag=flag, totals=("cancelled",), state=JobState.CANCELLED
+    )
+    return Verdict(kind, "cancelled", end)
 
 
 def _dead(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Verdict:
