@@ -19,7 +19,8 @@ from stoker.jobs import JOBS, Job, Lane
 from stoker.worker.engine.letter import stored_name
 from stoker.worker.engine.parts import Run
 
-FAILED = frozenset({"retried", "dead"})
+FAILED = frozenset({"retried", "dead", "dropped"})
+"""Not `postponed`: during an outage every job would push older failures out."""
 WELL_KEPT = 100
 """Runs of one kind that went well, of one batch: the newest."""
 FAILURES_KEPT = 5_000
@@ -121,7 +122,7 @@ class Recorder:
             attempt=note.attempt,
             scope=self._domain.subject_of(note.job),
             arguments=None if note.job is None else note.job.model_dump(mode="json"),
-            error=_said(note, ran_s) if failed else None,
+            error=_said(note, ran_s) if failed or outcome == "postponed" else None,
             waited_s=note.waited_s,
             ran_s=ran_s,
             ended_at=datetime.now(UTC),

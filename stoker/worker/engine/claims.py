@@ -75,6 +75,8 @@ class Ending(StrEnum):
     """Back to its lane; no try used."""
     RETRY = "retry"
     """Back to its lane; one try used."""
+    POSTPONE = "postpone"
+    """Back to its lane; no try used, and requests that join it do not bring it forward."""
     PARK = "park"
 
 

@@ -16,8 +16,9 @@ from stoker.queue.script import Script
 from stoker.worker.engine.claims import LONGEST_WAIT_S, read_slots
 
 DEPTH = Script("stoker.worker.engine", "depth")
-TOTALS = ("done", "failed", "retried", "deferred", "dead", "cancelled", "parked", "rescued")
-"""Counted since the queue was made. `failed`: runs that raised; `retried` and `dead`: what became of them."""
+TOTALS = ("done", "failed", "retried", "deferred", "dead", "dropped", "cancelled", "parked", "rescued")
+"""Counted since the queue was made. `failed`: runs that raised; `retried`, `dead` and `dropped`: what became
+of them. A run that met a known outage counts as `deferred`."""
 
 
 @dataclass(frozen=True)

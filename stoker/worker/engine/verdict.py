@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from stoker.errors import InvalidJob, UnknownScope, UnknownView
@@ -73,10 +74,9 @@ def succeeded(job: ClaimedJob, outcome: str) -> Verdict:
     return _verdict(job, str(outcome), Ending.REMOVE, totals=("done",), state=JobState.DONE)
 
 
-def deferred(job: ClaimedJob, after_s: float) -> Verdict:
+def deferred(job: ClaimedJob, after: timedelta) -> Verdict:
     """The task asked to run later."""
-    verdict = _verdict(job, "deferred", Ending.AGAIN, totals=("deferred",))
-    return replace(verdict, finish=replace(verdict.finish, delay_s=after_s))
+    return _later(_verdict(job, "deferred", Ending.AGAIN, totals=("deferred",)), after)
 
 
 def returned(job: ClaimedJob) -> Verdict:
@@ -93,14 +93,18 @@ def failed(job: ClaimedJob, error: BaseException) -> Verdict:
     """The task raised."""
     if _is_for_another_release(job, error):
         return _verdict(job, "parked", Ending.PARK, totals=("parked",), state=JobState.QUEUED)
+    if retry.is_known_outage(error) and (age_s := _age_s(job)) < retry.OUTAGE_FOR_S:
+        verdict = _verdict(job, "postponed", Ending.POSTPONE, totals=("deferred",), state=JobState.QUEUED)
+        return _later(verdict, retry.outage_delay(age_s))
     policy: RetryPolicy = job.arguments.retry
     match retry.decide(policy, error, job.attempt):
         case retry.Again(after):
-            delay_s = after.total_seconds()
             verdict = _verdict(
                 job, "retried", Ending.RETRY, totals=("failed", "retried"), state=JobState.QUEUED
             )
-            return replace(verdict, finish=replace(verdict.finish, delay_s=delay_s))
+            return _later(verdict, after)
+        case retry.Dead("exhausted") if job.arguments.repeated and isinstance(error, retry.TRANSIENT):
+            return _dropped(job, error)
         case retry.Dead(reason):
             return buried(job, error, reason)
 
@@ -126,7 +130,22 @@ def shown(error: str) -> str:
 def _is_for_another_release(job: ClaimedJob, error: BaseException) -> bool:
     # Of two releases that run together, the other one may know it (RACES 30). A wrong id is wrong in both.
     unknown = isinstance(error, UnknownView | UnknownScope) and error.field != "id"
-    return unknown and time.time() - job.stored.enqueued_ms / 1000 < PARKED_FOR_S
+    return unknown and _age_s(job) < PARKED_FOR_S
+
+
+def _age_s(job: ClaimedJob) -> float:
+    return time.time() - job.stored.enqueued_ms / 1000
+
+
+def _later(verdict: Verdict, after: timedelta) -> Verdict:
+    return replace(verdict, finish=replace(verdict.finish, delay_s=after.total_seconds()))
+
+
+def _dropped(job: ClaimedJob, error: BaseException) -> Verdict:
+    """It has failed for good; the next of its kind does its work, so that nobody needs a dead letter."""
+    verdict = _verdict(job, "dropped", Ending.REMOVE, totals=("failed", "dropped"), state=JobState.FAILED)
+    said = shown(f"{type(error).__name__}: {error}")
+    return replace(verdict, finish=replace(verdict.finish, error=said))
 
 
 def _verdict(

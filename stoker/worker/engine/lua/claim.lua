@@ -37,10 +37,10 @@ local function get(key)
   return redis.call('MGET', key)[1]
 end
 
-local function bounded(text, least, most)
-  local found = tonumber(text or '') or least
-  if found ~= found then return least end
-  return math.max(least, math.min(most, found))
+local function count(text)
+  local found = tonumber(text or '') or 0
+  if found ~= found then return 0 end -- NaN
+  return math.floor(math.max(0, math.min(MOST, found)))
 end
 
 -- The rate as one moment (GCRA, "generic cell rate algorithm"): each job begun moves it on by its share of a
@@ -48,7 +48,10 @@ end
 local slots, spent, share_ms = free_slots, nil, nil
 if rate > 0 then
   share_ms = 1000 / rate
-  spent = bounded(get(queue .. ':rate'), now - math.max(share_ms, BURST_MS), now)
+  local kept = now - math.max(share_ms, BURST_MS)
+  spent = tonumber(get(queue .. ':rate') or '') or kept
+  -- It is never past now where this script wrote it; NaN is neither before nor after anything.
+  if not (spent >= kept and spent <= now) then spent = kept end
   slots = math.min(free_slots, math.floor((now - spent) / share_ms))
 end
 
@@ -59,7 +62,7 @@ end
 
 local function claim(id, due)
   local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
-  local payload, rescues = found[1], math.floor(bounded(found[3], 0, MOST))
+  local payload, rescues = found[1], count(found[3])
   local aborted = aborting and redis.call('ZSCORE', 'arq:abort', id) and 1 or 0
   if due == ABORT_SCORE and aborted == 0 then
     -- arq's `abort` makes a deferred job due at this score, and writes down only then that it is to be aborted.
@@ -95,7 +98,7 @@ local function claim(id, due)
   redis.call('ZADD', queue, now + far_ms, id)
   redis.call('ZADD', queue .. ':running', now + life_ms, id)
   redis.call('SET', 'arq:in-progress:' .. id, owner, 'PX', mark_ms)
-  reply[#reply + 1] = {id, payload, due, math.floor(bounded(found[2], 0, MOST)), rescues, aborted}
+  reply[#reply + 1] = {id, payload, due, count(found[2]), rescues, aborted}
 end
 
 local function take(id, due)

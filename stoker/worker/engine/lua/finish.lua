@@ -5,7 +5,7 @@
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash;
 --         arq:abort zset
 -- ARGV    prefix, owner, life of a payload past its due time ms, how far in the future a parked job is due ms,
---         then per job: lane, id, ending (remove, again, retry, park), delay ms, digest or '', totals to
+--         then per job: lane, id, ending (remove, again, retry, postpone, park), delay ms, digest or '', totals to
 --         count, separated by spaces, state for its progress or '', error for it
 -- Result  per job: 1, or 0 if the claim was lost (nothing was changed)
 local prefix, owner, life_ms, far_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -111,6 +111,10 @@ for i = 5, #ARGV, 8 do
       queue_again(queue, id, delay, digest)
     elseif ending == 'retry' then
       use_try(id, delay + life_ms)
+      queue_again(queue, id, delay, digest)
+    elseif ending == 'postpone' then
+      -- That there is a count, even of no failed run, keeps its backoff from those that join it.
+      redis.call('SET', 'arq:retry:' .. id, '0', 'PX', delay + life_ms, 'NX')
       queue_again(queue, id, delay, digest)
     end
     if digest ~= '' then release_held(queue, id, digest) end
