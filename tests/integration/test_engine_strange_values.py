@@ -40,7 +40,12 @@ def _written(key: str, value: str) -> Spoil:
 
 
 def _of_another_type(key: str) -> Spoil:
-    return lambda redis, prefix, job_id: redis.rpush(key.format(p=prefix, id=job_id), "x")
+    async def spoil(redis: Any, prefix: str, job_id: str) -> None:  # noqa: ANN401 - the driver's
+        name = key.format(p=prefix, id=job_id)
+        await redis.delete(name)
+        await redis.rpush(name, "x")
+
+    return spoil
 
 
 def _in_hash(key: str, field: str, value: str) -> Spoil:
