@@ -23,8 +23,8 @@ from stoker.history.series import WAIT, quantile
 from stoker.history.times import JobTimes
 from stoker.jobs import KeepWarm, Lane, Refresh
 from stoker.stoker import Stoker
-from tests.notes import Notes
-from tests.place import Place
+from tests.support.notes import Notes
+from tests.support.place import Place
 
 NOW = timedelta(0)
 
