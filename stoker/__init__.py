@@ -33,6 +33,7 @@ from stoker.errors import (
     CacheUnavailable,
     CommittedNotApplied,
     DatabaseUnavailable,
+    DeclarationError,
     Forbidden,
     InvalidParams,
     NotFound,
@@ -40,6 +41,7 @@ from stoker.errors import (
     SettingsError,
     StokerError,
     Unavailable,
+    WrongServer,
 )
 from stoker.jobs import Invalidate, Lane, Outcome, Refresh, Relay, Warm
 from stoker.outbox.receipt import Applied, Receipt
@@ -56,6 +58,7 @@ __all__ = [
     "CacheUnavailable",
     "CommittedNotApplied",
     "DatabaseUnavailable",
+    "DeclarationError",
     "Domain",
     "Enqueued",
     "EntryKey",
@@ -85,6 +88,7 @@ __all__ = [
     "View",
     "Warm",
     "WarmPlan",
+    "WrongServer",
     "load_domain",
     "load_settings",
 ]
