@@ -69,12 +69,7 @@ class Outbox:
     def record(self, session: AnySession, what: Event) -> Receipt:
         """Record an event in the session's transaction: it becomes true with its commit, or not at all.
 
-        Works with async, sync and scoped sessions. The scopes that the event's rule names are stored with it.
-        The row is written right before the session commits: do not commit its connection past the session.
-
-        Raises DeclarationError for an event without a rule, and for a rule that names what the domain does
-        not have. Raises WrongServer for a session of another database; the first session of an engine that
-        Stoker does not know raises it when it flushes or commits.
+        The scopes that the event's rule names are stored with it. See Stoker.record for what it raises.
         """
         plain: AsyncSession | Session = session() if isinstance(session, SCOPED) else session
         if isinstance(plain, AsyncSession):

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from stoker import Applied, State, Stoker
 from stoker.handlers.relay import apply_all
-from tests.place import Place
+from tests.support.place import Place
 
 README = Path(__file__).parents[2] / "README.md"
 
