@@ -143,8 +143,8 @@ class Stoker:
         commits: do not commit its connection past the session.
 
         Raises DeclarationError for an event without a rule, and for a rule that names a view or scope kind
-        which the domain does not have. Raises WrongServer for a session of another database; the first session
-        of an engine that Stoker has not seen yet raises it when it flushes or commits instead.
+        which the domain does not have. Raises WrongServer for a session of another database; the first
+        session of an engine that Stoker has not seen yet raises it when it flushes or commits instead.
         """
         return self._outbox.record(session, event)
 

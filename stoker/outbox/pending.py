@@ -95,9 +95,12 @@ class Pending:
             found = session.info[PENDING] = cls(ring)
         return found
 
-    def ask_first(self, databases: KnownDatabases) -> None:
-        """Before anything is written, ask where the session's engine leads."""
-        self._unasked.add(databases)
+    def ask_first(self, session: Session, databases: KnownDatabases) -> None:
+        """Before anything is written, ask where the session's engine leads; at once while it commits."""
+        if COMMITTING in session.info:
+            databases.ask(session.connection(bind_arguments=_BIND))
+        else:
+            self._unasked.add(databases)
 
     def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
         """Insert a row before the session's commit: kind, payload and scopes as JSON, trace."""

@@ -81,7 +81,7 @@ class Outbox:
         receipt = Receipt(self._engine, self._on_applied)
         pending = Pending.of(sync, ring)
         if not known:
-            pending.ask_first(self._databases)
+            pending.ask_first(sync, self._databases)
         pending.add(sync, said, receipt)
         return receipt
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -16,14 +17,24 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from stoker import Applied, DeclarationError, Domain, Event, Invalidation, Rule, Scope, Stoker, WrongServer
 from stoker.handlers.relay import apply_all
-from stoker.migrate import migrate
 from tests.support.databases import Clones
 from tests.support.notes import NoteChanged, Notes, note, write_notes
 from tests.support.place import Place
+
+
+class Base(DeclarativeBase):
+    """The application's models."""
+
+
+class Written(Base):
+    """One of them."""
+
+    __tablename__ = "written"
+    id: Mapped[int] = mapped_column(primary_key=True)
 
 
 class Typo(Event):
@@ -72,14 +83,10 @@ async def own_engine(place: Place) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def other_engine(place: Place, clones: Clones) -> AsyncIterator[AsyncEngine]:
     """An engine of another database that has a Stoker of its own."""
-    name = clones.take()
-    url = place.database_url.rpartition("/")[0] + f"/{name}"
+    url = make_url(place.database_url).set(database=clones.take()).render_as_string(hide_password=False)
     async with disposed(create_async_engine(url)) as engine:
         async with engine.begin() as connection:
-            await connection.execute(text("DELETE FROM stoker.installation"))
-        await migrate(url, None)
-        async with engine.begin() as connection:
-            await connection.execute(text("INSERT INTO stoker.installation (id) VALUES ('another')"))
+            await connection.execute(text("UPDATE stoker.installation SET id = 'another'"))
         yield engine
 
 
@@ -101,7 +108,7 @@ async def test_a_session_of_another_database_is_refused_and_commits_nothing(
     async with AsyncSession(other_engine) as session:
         await session.execute(text("CREATE TABLE written (id int)"))
         receipt = stoker.record(session, NoteChanged(note_id=1))
-        with pytest.raises(WrongServer, match="leads to another database than Stoker's .its installation is"):
+        with pytest.raises(WrongServer, match=r"another database than Stoker's \(its installation is"):
             await session.commit()
         await session.rollback()
         assert await receipt.applied() is Applied.ROLLED_BACK
@@ -112,16 +119,20 @@ async def test_a_session_of_another_database_is_refused_and_commits_nothing(
 async def test_once_an_engine_is_known_to_lead_elsewhere_record_itself_refuses(
     stoker: Stoker, other_engine: AsyncEngine
 ) -> None:
-    for _ in range(2):
-        async with AsyncSession(other_engine) as session:
-            with pytest.raises(WrongServer, match="record the event in a session of the database that"):
-                stoker.record(session, NoteChanged(note_id=1))
-                await session.flush()
+    async with AsyncSession(other_engine) as session:
+        stoker.record(session, NoteChanged(note_id=1))
+        with pytest.raises(WrongServer, match="record the event in a session of the database that"):
+            await session.flush()
+    with pytest.raises(WrongServer):
+        stoker.record(AsyncSession(other_engine), NoteChanged(note_id=1))
     async with AsyncSession(other_engine) as session, session.begin():
         await session.execute(text("SELECT 1"))
         with pytest.raises(WrongServer):
             stoker.record(session, NoteChanged(note_id=1))
-    async with AsyncSession(other_engine) as session, session.begin():  # what records nothing is nobody's business
+    async with (
+        AsyncSession(other_engine) as session,
+        session.begin(),
+    ):  # what records nothing is nobody's business
         await session.execute(text("CREATE TABLE written (id int)"))
 
 
@@ -146,15 +157,14 @@ async def test_another_engine_of_the_same_database_is_asked_once(
         async with AsyncSession(own_engine) as session, session.begin():
             receipt = stoker.record(session, NoteChanged(note_id=number))
     assert [statement.split()[0] for statement in sent] == ["SELECT", "INSERT", "INSERT", "INSERT"]
-    with_options = own_engine.execution_options(logging_token="x")
+    with_options = own_engine.execution_options(yield_per=5)
     async with AsyncSession(with_options) as session, session.begin():
         stoker.record(session, NoteChanged(note_id=9))
-    async with own_engine.connect() as connection, connection.begin():
-        async with AsyncSession(connection, join_transaction_mode="rollback_only") as session:
-            stoker.record(session, NoteChanged(note_id=9))
-            await session.commit()
+    async with own_engine.begin() as connection, AsyncSession(connection) as session:
+        stoker.record(session, NoteChanged(note_id=9))
+        await session.commit()
     assert sum("installation" in statement for statement in sent) == 1
-    assert await apply_all(stoker) == 4
+    assert await apply_all(stoker) == 5
     assert await receipt.applied() is Applied.APPLIED
 
 
@@ -165,16 +175,18 @@ async def test_stokers_own_engine_is_not_asked(stoker: Stoker) -> None:
     assert [statement.split()[0] for statement in sent] == ["INSERT"]
 
 
-async def test_an_event_recorded_while_flushing_through_an_unknown_engine_is_checked_as_well(
+async def test_an_event_that_a_listener_records_while_the_session_commits_is_checked_as_well(
     stoker: Stoker, other_engine: AsyncEngine
 ) -> None:
+    async with other_engine.begin() as connection:
+        await connection.run_sync(Written.metadata.create_all)
     async with AsyncSession(other_engine) as session:
+        session.add(Written(id=1))
 
-        @event.listens_for(session.sync_session, "before_flush", once=True)
+        @event.listens_for(session.sync_session, "before_flush")
         def _record(flushing: Session, *_: object) -> None:
             stoker.record(flushing, NoteChanged(note_id=1))
 
-        await session.execute(text("SELECT 1"))
         with pytest.raises(WrongServer):
             await session.commit()
     assert await events_in(other_engine) == 0
@@ -207,21 +219,25 @@ async def test_scoped_sessions_record_in_the_session_of_their_thread(
 
 
 @pytest.mark.parametrize("scoped", [False, True])
-async def test_a_rule_that_names_an_unknown_view_is_refused_by_record(stoker: Stoker, *, scoped: bool) -> None:
+async def test_a_rule_that_names_an_unknown_view_is_refused_by_record(
+    stoker: Stoker, *, scoped: bool
+) -> None:
     async with stoker.session() as session, session.begin():
-        where = async_scoped_session(lambda: session, lambda: 1) if scoped else session  # type: ignore[arg-type, return-value]
-        with pytest.raises(DeclarationError, match=r"the rule for 'note\.typo' names 'detial', which is no view"):
+        where: Any = async_scoped_session(lambda: session, lambda: 1) if scoped else session  # type: ignore[arg-type]
+        with pytest.raises(
+            DeclarationError, match=r"the rule for 'note\.typo' names 'detial', which is no view"
+        ):
             stoker.record(where, Typo(note_id=1))
     assert await events_in(stoker.engine) == 0
 
 
 async def test_invalidations_by_hand_are_checked_as_well(stoker: Stoker) -> None:
-    with pytest.raises(DeclarationError, match="invalidate_now names scope kind 'nota', which the domain does"):
+    with pytest.raises(
+        DeclarationError, match="invalidate_now names scope kind 'nota', which the domain does"
+    ):
         await stoker.invalidate_now([Invalidation(Scope("nota", "1"))])
 
 
 async def test_a_session_without_an_engine_says_so(stoker: Stoker) -> None:
     with pytest.raises(InvalidRequestError, match="bind"):
         stoker.record(Session(), NoteChanged(note_id=1))
-
-
