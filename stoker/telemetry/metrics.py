@@ -267,7 +267,7 @@ async def _jobs(stoker: Stoker, _: WorkerSettings) -> _Families:
 
 
 async def _schedule(stoker: Stoker, settings: WorkerSettings) -> _Families:
-    planned = {task.name: task.every for task in tasks(settings.schedule)}
+    planned = {task.name: task.every for task in tasks(settings.schedule, stoker.domain)}
     found = _Families()
     for name, every in planned.items():
         found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)

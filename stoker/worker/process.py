@@ -59,7 +59,7 @@ async def run_worker(
         observer=Observers(times, recorder),
     )
     schedule = Schedule(
-        tasks(settings.schedule),
+        tasks(settings.schedule, stoker.domain),
         Ledger(stoker.engine, identity()),
         stoker.enqueue,
         stoker.queue.is_open,

@@ -65,7 +65,11 @@ async def _use(stoker: Stoker, settings: WorkerSettings, library: Domain) -> Non
     await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
     ledger = Ledger(stoker.engine, "test")
     await Schedule(
-        tasks(settings.schedule), ledger, stoker.enqueue, stoker.queue.is_open, settings.schedule
+        tasks(settings.schedule, stoker.domain),
+        ledger,
+        stoker.enqueue,
+        stoker.queue.is_open,
+        settings.schedule,
     ).tick()
     worker = JobTimes()
     worker.job_started(Lane.WARM, "prune.v1", 0.02)

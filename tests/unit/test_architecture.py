@@ -54,9 +54,10 @@ WEB = (
 PUBLIC_NAMES = frozenset(
     """
     Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
-    Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane NotFound Outcome
-    QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
-    SettingsError State Stoker StokerError Unavailable View Warm WarmPlan load_domain load_settings
+    DeclarationError Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane
+    NotFound Outcome QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
+    SettingsError State Stoker StokerError Unavailable View Warm WarmPlan WrongServer load_domain
+    load_settings
     """.split()  # noqa: SIM905 - reads better than forty quoted lines
 )
 
