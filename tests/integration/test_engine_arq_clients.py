@@ -17,8 +17,8 @@ from stoker.jobs import Lane
 from stoker.queue import wire
 from stoker.queue.enqueue import Queue
 from stoker.worker.engine.dead_letters import DeadLetters, Which
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Elsewhere, Keyed, Long, Stage, Work, eventually, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Elsewhere, Keyed, Long, Stage, Work, eventually, running, settled
 
 AT_ONCE_S = 0.05
 

@@ -23,8 +23,8 @@ from stoker.worker.engine.claims import MOST_SLOTS, Claims, Ending, Finish
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from stoker.worker.engine.depth import depth
 from stoker.worker.engine.letter import Letter
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Keyed, Stage, Work, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Keyed, Stage, Work, running, settled
 
 Spoil = Callable[[Any, str, str], Awaitable[Any]]
 """What a stranger does, told the prefix and the id of a job that waits in the lane `refresh`."""
