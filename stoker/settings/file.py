@@ -1,8 +1,8 @@
 """The settings file of a process: which one it is.
 
 STOKER_SETTINGS names it. Without that, it is the first `stoker.toml` or `settings.toml` from the working
-directory upwards, as far as the first folder with `pyproject.toml` or `.git`. Where no folder has either, only
-the working directory counts: a file in a folder that others may write to is never taken.
+directory upwards, as far as the first folder with `pyproject.toml` or `.git`. Where no folder has either,
+only the working directory counts: a file in a folder that others may write to is never taken.
 """
 
 from __future__ import annotations

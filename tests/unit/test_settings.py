@@ -307,7 +307,7 @@ def test_without_a_domain_a_process_says_how_to_set_it() -> None:
         load_domain(load_settings().domain)
 
 
-def test_a_domain_is_named_by_its_module_and_if_need_be_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_domain_is_named_by_its_module_and_if_need_be_its_name() -> None:
     assert load_domain("jobs") is load_domain("jobs:domain")
     with pytest.raises(DeclarationError, match="jobs has no `nothing`"):
         load_domain("jobs:nothing")
