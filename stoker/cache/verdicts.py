@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from stoker.cache.client import CacheClient
 from stoker.cache.keys import KeySpace
+from stoker.redis.cache import CacheClient
 
 DAYS = 7
 """Days that the published share is over."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from stoker.queue.script import answering
+from stoker.redis.queue import answering
 from stoker.settings import QueueSettings
 
 KEPT = timedelta(days=1)

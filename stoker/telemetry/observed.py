@@ -18,7 +18,8 @@ from stoker.cache.accounting import Observed
 from stoker.errors import QueueUnavailable
 from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Queue
-from stoker.queue.script import Script, answering
+from stoker.redis.queue import answering
+from stoker.redis.script import Script
 
 OBSERVE = Script("stoker.telemetry", "observe")
 EVERY_S = 5.0

@@ -17,7 +17,7 @@ from stoker.cache.plan import Plan
 from stoker.cache.question import Question
 from stoker.cache.read import Cache
 from stoker.cache.reading import Content, Miss
-from stoker.cache.store import Claim, Found, Store
+from stoker.cache.store import BEGIN, STORE, Claim, Found, Store
 from stoker.errors import CacheUnavailable
 from stoker.handlers import relay
 from stoker.jobs import Outcome
@@ -147,10 +147,10 @@ async def _near_unasked(self: Store, question: Question) -> list[Found]:
 
 GUARDS: Mapping[str, Guard] = {
     "stamps compared by the store": Guard(
-        script("store.lua", "redis.call('GET', KEYS[1]) ~= ARGV[1] or ", ""), "two readers, a writer"
+        script(STORE, "redis.call('GET', KEYS[1]) ~= ARGV[1] or ", ""), "two readers, a writer"
     ),
     "the hard stamp compared by the store": Guard(
-        script("store.lua", " or redis.call('GET', KEYS[2]) ~= ARGV[2]", ""),
+        script(STORE, " or redis.call('GET', KEYS[2]) ~= ARGV[2]", ""),
         "a hard stamp is evicted under a build",
     ),
     "stamps compared by the read": Guard(judging(stamps=False), "two readers of a warm page, a writer"),
@@ -158,13 +158,13 @@ GUARDS: Mapping[str, Guard] = {
     "the hard stamp": Guard(judging(hard=False), "soft then hard, loaders fail"),
     "the run compared by the read": Guard(judging(runs=False), "the server comes back old"),
     "the run compared by begin": Guard(
-        script("begin.lua", " or string.sub(stamp, 1, #ARGV[1]) ~= ARGV[1]", ""), "the server comes back old"
+        script(BEGIN, " or string.sub(stamp, 1, #ARGV[1]) ~= ARGV[1]", ""), "the server comes back old"
     ),
     "the time in a stamp": Guard(
-        script("begin.lua", "string.format('%014x', now_us)", "'00000000000000'"), "the stamps' reply is lost"
+        script(BEGIN, "string.format('%014x', now_us)", "'00000000000000'"), "the stamps' reply is lost"
     ),
     "the lease naming its stamps": Guard(
-        script("begin.lua", " or string.sub(held, 1, #soft + #hard) ~= soft .. hard", ""),
+        script(BEGIN, " or string.sub(held, 1, #soft + #hard) ~= soft .. hard", ""),
         "two readers after a build was abandoned",
     ),
     "stamps before the load, reading": Guard(

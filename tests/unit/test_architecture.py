@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.errors", "stoker.tracing", "stoker.loop"}),
     frozenset({"stoker.settings"}),
-    frozenset({"stoker.postgres", "stoker.tables"}),
+    frozenset({"stoker.postgres", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.cache"}),
     frozenset({"stoker.domain"}),
@@ -42,6 +42,7 @@ WEB = (
     "outbox",
     "postgres",
     "queue",
+    "redis",
     "settings",
     "stoker",
     "tables",

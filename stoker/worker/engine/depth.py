@@ -11,7 +11,7 @@ from typing import Any
 
 from stoker.jobs import Lane
 from stoker.queue.enqueue import Queue
-from stoker.queue.script import Script
+from stoker.redis.script import Script
 
 DEPTH = Script("stoker.worker.engine", "depth")
 TOTALS = ("done", "failed", "retried", "deferred", "dead", "cancelled", "parked", "rescued")
