@@ -17,7 +17,7 @@ from stoker.cache.reads import HALF_LIFE_S, hottest, last_reads, recently_read, 
 from stoker.errors import CacheUnavailable
 from stoker.redis.cache import CacheClient
 from stoker.redis.connection import ServerRun
-from tests.notes import Notes
+from tests.support.notes import Notes
 
 NOTES = Notes().domain
 
