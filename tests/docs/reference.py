@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "api.md"
-PACKAGES = ("stoker", "stoker.embedded")
+PACKAGES = ("stoker", "stoker.testing", "stoker.embedded")
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
@@ -25,6 +25,7 @@ ROOMS = {
     "stoker.queue": "Jobs",
     "stoker.settings": "Settings",
     "stoker.errors": "Errors",
+    "stoker.testing": "Testing",
     "stoker.embedded": "Servers for development and tests",
 }
 """Where a name is defined -> under which heading it stands, in this order; others come last."""
