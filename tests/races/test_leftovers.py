@@ -193,6 +193,5 @@ async def test_a_session_whose_link_died_in_a_write_frees_its_row(world: World, 
     link.freeze()
     async with patience("the row stays locked"):
         await world.sql("UPDATE notes SET body = 'v3' WHERE id = 1")
-    link.cut()
-    await session.close()
+    await session.invalidate()
     await process.close()
