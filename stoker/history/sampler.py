@@ -10,11 +10,11 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
+from stoker.cache.accounting import read_counters
 from stoker.cache.reading import Miss
 from stoker.errors import CacheUnavailable, QueueUnavailable
 from stoker.history.figures import FigureHistory
-from stoker.history.series import Sample, grown, name
-from stoker.operations.figures import MISS, view_counters
+from stoker.history.series import MISS, Sample, grown, name
 from stoker.outbox.rows import backlog
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
@@ -76,13 +76,14 @@ class Sampler:
         return gauges, counters
 
     async def _views(self) -> dict[str, float]:
+        store, views = self._stoker.cache.store, sorted(self._stoker.domain.views_by_name)
         try:
-            views = await view_counters(self._stoker)
+            counted = await read_counters(store.client, store.keys, views)
         except CacheUnavailable:
             return {}
         return {
             name("view", view, what): value
-            for view, counters in views.items()
+            for view, counters in counted.items()
             for what, value in _complete(counters).items()
         }
 

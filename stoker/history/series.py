@@ -13,6 +13,8 @@ from typing import NamedTuple
 WAIT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 """Seconds; the buckets of the metric stoker_job_wait_seconds."""
 LONGEST = "inf"
+MISS = "miss_"
+"""What counters of misses begin with; the cause follows."""
 GAUGES = frozenset({"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing"})
 
 
