@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -104,20 +103,27 @@ def fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -
     beside: list[int] = []
     left = width
     for at, needed in enumerate(widths):
-        if needed <= left or not beside:
+        if needed <= left:
             beside.append(at)
             left -= needed + len(GAP)
     for row in [columns, *cells]:
-        yield GAP.join(row[at] + " " * (widths[at] - cell_len(row[at])) for at in beside).rstrip()
-        below = [f"{columns[at]} {row[at]}" for at in range(len(columns)) if at not in beside]
-        if row is not columns and below:
-            yield from textwrap.wrap(
-                ", ".join(below),
-                width,
-                initial_indent=BEHIND,
-                subsequent_indent=BEHIND,
-                break_on_hyphens=False,
-            )
+        if beside:
+            yield GAP.join(row[at] + " " * (widths[at] - cell_len(row[at])) for at in beside).rstrip()
+        if row is not columns and len(beside) < len(columns):
+            below = [f"{columns[at]} {row[at]}" for at in range(len(columns)) if at not in beside]
+            yield from (BEHIND + line for line in _wrapped(", ".join(below), width - len(BEHIND)))
+
+
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    """Lines of so many cells at most, broken between words where that can be."""
+    line = ""
+    for word in text.split():
+        if line and cell_len(f"{line} {word}") > width:
+            yield line
+            line = ""
+        *whole, line = chop_cells(f"{line} {word}" if line else word, width)
+        yield from whole
+    yield line
 
 
 def clear() -> None:

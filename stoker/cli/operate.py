@@ -108,6 +108,8 @@ async def warm(
         if last.state is not JobState.DONE:
             raise NotDone(f"not done within {timeout_s:g} s; it goes on as {found.id}", found)
         found.done = last.done
+        if scope_id is not None and not last.total:
+            raise NotDone(f"{target} {scope_id} does not exist: there is nothing to warm for it", found)
     return found
 
 

@@ -67,7 +67,7 @@ class InvalidationProgress(BaseModel):
 
 
 class WarmProgress(BaseModel):
-    """A warming job; `total` is 0 until it is known."""
+    """A warming job; `total` is 0 until it is known, and without entries of rows that do not exist."""
 
     id: str
     state: JobState

@@ -81,7 +81,7 @@ class HumanLines(logging.Formatter):
         self._on_terminal = on_terminal
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line; on a terminal its traceback follows, on lines that are marked as its own."""
+        """The record as one line; on a terminal its traceback follows, on lines marked as its own."""
         clock = _time(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
         said = [record.getMessage(), *(f"{name}={_short(value)}" for name, value in fields(record).items())]
         line = f"{clock} {record.levelname.lower():<7} {record.name}: {escaped(' '.join(said))}"

@@ -70,6 +70,11 @@ def test_another_domain_is_read_changed_invalidated_and_warmed(
         assert done.returncode == 0, done.stderr
         assert "warmed 2 entries" in done.stdout
         assert stoker("invalidate", "project", "1").returncode == 2
+        everybody = stoker("warm")
+        assert (everybody.returncode, everybody.stderr) == (
+            2,
+            "error: the domain has no warm plan for 'active'; name what to warm: shelf\n",
+        )
         asyncio.run(_through_the_api(load_settings(Settings)))
 
 
