@@ -19,15 +19,15 @@ from sqlalchemy import URL, make_url
 from stoker import embedded
 from stoker.domain import load_domain
 from stoker.migrate import migrate
-from tests.databases import Clones, Databases
-from tests.place import Place
+from tests.support.databases import Clones, Databases
+from tests.support.place import Place
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - Linux's file system in memory; folders in it are made afresh
 OURS = "stoker-tests-"
 ROOM_BYTES = 2 * 1024**3
 # Processes that tests start in other folders find the application's packages, too.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-pytest_plugins = ["tests.explore.summary"]
+pytest_plugins = ["tests.explore.summary", "tests.time_limit"]
 
 
 def pytest_xdist_auto_num_workers() -> int:

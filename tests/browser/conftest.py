@@ -16,9 +16,9 @@ from playwright.async_api import Browser, async_playwright
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
 from tests.browser.site import Site
-from tests.callers import TOKENS
-from tests.notes import Notes
-from tests.place import Place
+from tests.support.callers import TOKENS
+from tests.support.notes import Notes
+from tests.support.place import Place
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = (

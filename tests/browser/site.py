@@ -19,7 +19,7 @@ from stoker.outbox.record import InvalidationRequested
 from stoker.stoker import Stoker
 from stoker.worker.settings import ApiSettings, WorkerSettings
 from tests.integration.test_history import row
-from tests.notes import SCHEMA, note
+from tests.support.notes import SCHEMA, note
 
 ON_ONE_LOOP = pytest.mark.asyncio(loop_scope="package")
 """For every test here: the browser that they share is on that loop."""

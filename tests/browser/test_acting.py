@@ -9,7 +9,7 @@ from playwright.async_api import Browser, expect
 from stoker.jobs import Lane, Warm
 from stoker.worker.engine.depth import LaneDepth, depth
 from tests.browser.site import ON_ONE_LOOP, Site, actions, bury, signed_in, window
-from tests.callers import OPERATOR
+from tests.support.callers import OPERATOR
 
 pytestmark = ON_ONE_LOOP
 

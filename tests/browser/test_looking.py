@@ -12,8 +12,8 @@ from stoker.handlers import relay
 from stoker.history.presence import Presence
 from stoker.outbox.record import InvalidationRequested
 from tests.browser.site import ON_ONE_LOOP, Site, change, furnish, signed_in, window
-from tests.callers import VIEWER
-from tests.notes import note
+from tests.support.callers import VIEWER
+from tests.support.notes import note
 
 pytestmark = ON_ONE_LOOP
 

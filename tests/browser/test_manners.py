@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser.site import ON_ONE_LOOP, SECTIONS, Site, complaints, furnish, loaded, signed_in, window
-from tests.callers import OPERATOR
+from tests.support.callers import OPERATOR
 
 LIGHTEST_PAGE_BYTES = 150_000
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text()

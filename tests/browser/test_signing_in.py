@@ -8,7 +8,7 @@ import re
 from playwright.async_api import Browser, expect
 
 from tests.browser.site import ON_ONE_LOOP, SECTIONS, Site, actions, furnish, loaded, signed_in, window
-from tests.callers import OPERATOR, VIEWER
+from tests.support.callers import OPERATOR, VIEWER
 
 ACTS = re.compile(
     "^(pause|resume|run|retry|discard|invalidate|warm|refresh|cancel|set|add|revoke)", re.IGNORECASE

@@ -18,8 +18,8 @@ from stoker.worker.check import CheckFailed, Level, check, require_sound
 from stoker.worker.process import run_worker
 from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import call
-from tests.notes import Notes
-from tests.place import Place
+from tests.support.notes import Notes
+from tests.support.place import Place
 
 OTHER = "other00000"
 

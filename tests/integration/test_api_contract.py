@@ -32,9 +32,9 @@ from schemathesis.specs.openapi.checks import (
 from stoker.cli.web import address, listening, serve
 from stoker.migrate import migrate
 from stoker.stoker import Stoker
-from tests.callers import OPERATOR, TOKENS, VIEWER, bearing
 from tests.library import domain
-from tests.place import Place
+from tests.support.callers import OPERATOR, TOKENS, VIEWER, bearing
+from tests.support.place import Place
 
 CASES = int(os.environ.get("STOKER_API_CASES", "3"))
 HOLDERS = {"viewer": VIEWER, "operator": OPERATOR}

@@ -15,10 +15,10 @@ from stoker.migrate import migrate
 from stoker.queue import wire
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
-from tests.callers import OPERATOR, OSCAR, bearing
 from tests.integration.test_api_contract import BODIES, ENDLESS, QUERIES, filled
 from tests.library import domain
-from tests.place import Place
+from tests.support.callers import OPERATOR, OSCAR, bearing
+from tests.support.place import Place
 
 BEARER = bearing(OPERATOR)
 JSON = {"Content-Type": "application/json"}

@@ -18,9 +18,9 @@ from stoker.operations.tokens import Tokens
 from stoker.settings import load_settings
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
-from tests.callers import FROM_PAGE, OPERATOR, OSCAR, client, sign_in
-from tests.notes import Notes
-from tests.place import Place
+from tests.support.callers import FROM_PAGE, OPERATOR, OSCAR, client, sign_in
+from tests.support.notes import Notes
+from tests.support.place import Place
 
 NOWHERE = "redis://127.0.0.1:1"
 

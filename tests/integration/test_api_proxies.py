@@ -16,9 +16,9 @@ from stoker.migrate import migrate
 from stoker.settings import load_settings
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
-from tests.callers import OPERATOR, OSCAR
 from tests.library import domain
-from tests.place import Place
+from tests.support.callers import OPERATOR, OSCAR
+from tests.support.place import Place
 
 AT_ONCE = 5
 """Attempts of one address, by the lowest rate."""

@@ -12,8 +12,8 @@ from stoker import Invalidation, Scope, Stoker
 from stoker.handlers.relay import apply_all
 from stoker.outbox import rows
 from stoker.outbox.record import InvalidationRequested
-from tests.notes import NoteChanged, Notes
-from tests.place import Place
+from tests.support.notes import NoteChanged, Notes
+from tests.support.place import Place
 
 A_BURST = 20_000
 

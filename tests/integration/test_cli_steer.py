@@ -22,7 +22,7 @@ from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.letter import Letter
 from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import Done, call
-from tests.place import Place
+from tests.support.place import Place
 
 T = TypeVar("T")
 KIND = "project"

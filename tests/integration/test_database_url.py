@@ -15,7 +15,7 @@ from stoker.postgres import application_engine, loader_engine, looking
 from stoker.settings import Settings, load_settings
 from stoker.worker.check import check
 from stoker.worker.settings import WorkerSettings
-from tests.tls_front import OPENSSL, certificate, front
+from tests.support.tls_front import OPENSSL, certificate, front
 
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="nothing makes certificates here")
 

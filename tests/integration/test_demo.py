@@ -21,7 +21,7 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from stoker.embedded import Urls
 from worker.demo import DemoOptions, edits, run, stage
 
-UNGUARDED = Path(__file__).parents[1] / "webapp_without_stamps.py"
+UNGUARDED = Path(__file__).parents[1] / "support" / "webapp_without_stamps.py"
 KEYS = """
 reads writes events_recorded events_applied entries_verified stale_entries reads_checked stale_reads
 forbidden_reads_attempted forbidden_reads_served hit_rate read_ms change_to_applied_ms jobs time_scale rate

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from stoker.embedded import Urls
-from tests.projects_world import World, opened_world, settings
+from tests.support.projects_world import World, opened_world, settings
 from worker.demo.webapp import app
 
 EDGE = 2**63

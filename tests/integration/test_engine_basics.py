@@ -19,8 +19,8 @@ from stoker.queue import wire
 from stoker.queue.enqueue import Queue
 from stoker.queue.progress import JobState, Progress
 from stoker.settings import QueueSettings
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Hasty, Stage, Work, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Hasty, Stage, Work, running, settled
 
 
 async def test_a_job_runs_at_once_and_leaves_nothing_behind(

@@ -14,8 +14,8 @@ from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Answer, CancelAnswer, Queue
 from stoker.queue.progress import JobState, Progress
 from stoker.worker.engine.dead_letters import DeadLetters, Which
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Followed, FollowedLong, Keyed, Long, Stage, Work, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Followed, FollowedLong, Keyed, Long, Stage, Work, running, settled
 
 
 async def leftovers(queue: Queue, job_id: str) -> list[bytes]:

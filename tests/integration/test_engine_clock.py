@@ -15,8 +15,8 @@ from stoker.queue.enqueue import Queue
 from stoker.queue.wire import queue_name
 from stoker.worker.engine.claims import Claims
 from stoker.worker.engine.depth import depth
-from tests.engine_fixtures import known_jobs, queue, sql, stage
-from tests.engine_stage import Elsewhere, Stage, Work, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage
+from tests.support.engine_stage import Elsewhere, Stage, Work, running, settled
 
 __all__ = ["known_jobs", "queue", "sql", "stage"]
 

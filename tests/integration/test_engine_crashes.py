@@ -23,8 +23,8 @@ from stoker.worker.engine.claims import SUSPECT_RESCUES
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from stoker.worker.engine.depth import depth
 from stoker.worker.engine.verdict import RESCUES_ALLOWED
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Elsewhere, Keyed, Long, Stage, Work, eventually, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Elsewhere, Keyed, Long, Stage, Work, eventually, running, settled
 
 BACK_WITHIN_S = 2
 """From a server's return until lanes work again: a part's longest wait, and the longest try to connect."""
@@ -70,7 +70,7 @@ async def start_worker(queue: Queue, queue_url: str, database_url: str) -> Async
         inner = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "tests.engine_process",
+            "tests.support.engine_process",
             json.dumps(asked),
             stdout=asyncio.subprocess.PIPE,
         )

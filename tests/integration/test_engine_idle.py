@@ -9,7 +9,7 @@ from datetime import timedelta
 from stoker.jobs import Lane, Warm
 from stoker.queue.enqueue import Queue
 from stoker.worker.engine.claims import NO_NEWS, Claims
-from tests.engine_fixtures import queue  # noqa: F401
+from tests.support.engine_fixtures import queue  # noqa: F401
 
 NOTHING: dict[Lane, list[str]] = {lane: [] for lane in Lane}
 

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.jobs import Lane
 from stoker.queue.enqueue import Queue
 from stoker.worker.engine.depth import depth
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Stage, Work, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Stage, Work, running, settled
 
 
 async def test_slots_set_from_outside_count_in_every_worker_until_they_are_cleared(

@@ -17,8 +17,8 @@ from stoker.telemetry.endpoint import endpoint
 from stoker.worker.engine import watchdog
 from stoker.worker.engine.watchdog import Watchdog
 from stoker.worker.settings import ProcessSettings
-from tests.engine_fixtures import known_jobs, queue, sql, stage
-from tests.engine_stage import Elsewhere, Running, Stage, Work, eventually, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage
+from tests.support.engine_stage import Elsewhere, Running, Stage, Work, eventually, running, settled
 
 __all__ = ["known_jobs", "queue", "sql", "stage"]
 

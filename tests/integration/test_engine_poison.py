@@ -20,8 +20,8 @@ from stoker.worker.engine import lane
 from stoker.worker.engine.claims import FAR_MS
 from stoker.worker.engine.dead_letters import DeadLetters, Retried, Which
 from stoker.worker.engine.verdict import PARKED_FOR_S
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Keyed, Stage, Work, running, settled
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Keyed, Stage, Work, running, settled
 
 POISON = {
     "pickle": pickle.dumps({"t": None, "f": "f", "a": (), "k": {}, "et": 1}),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, make_url, text
 
-from tests.notes import SCHEMA
+from tests.support.notes import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 PROCESSES, READERS = 4, 250
@@ -32,7 +32,7 @@ def test_a_thousand_readers_in_four_processes_load_a_cold_key_once(
     }
     processes = [
         subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "tests.herd_reader", str(READERS)],
+            [sys.executable, "-m", "tests.support.herd_reader", str(READERS)],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,

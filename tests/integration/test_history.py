@@ -21,8 +21,8 @@ from stoker.history.sampler import Sampler
 from stoker.history.series import WAIT_BOUNDS, Sample, quantile, wait_bucket
 from stoker.jobs import KeepWarm, Lane, Refresh
 from stoker.stoker import Stoker
-from tests.notes import Notes
-from tests.place import Place
+from tests.support.notes import Notes
+from tests.support.place import Place
 
 NOW = timedelta(0)
 

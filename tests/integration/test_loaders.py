@@ -26,8 +26,8 @@ from stoker import (
 )
 from stoker.cache.reading import Miss
 from stoker.postgres import application_engine, loader_engine
-from tests.notes import Notes, note, write_notes
-from tests.place import Place
+from tests.support.notes import Notes, note, write_notes
+from tests.support.place import Place
 
 
 @pytest.fixture

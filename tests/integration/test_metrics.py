@@ -32,7 +32,7 @@ from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
 from stoker.worker.settings import WorkerSettings
 from tests.library import SHELF, domain
-from tests.place import Place
+from tests.support.place import Place
 
 TABLE = Path(__file__).parents[2] / "docs" / "operations" / "metrics.md"
 NOWHERE = "redis://127.0.0.1:1"

@@ -11,7 +11,7 @@ import yaml
 from typer.main import get_command
 
 from stoker.cli.app import app
-from tests.operations import (
+from tests.support.operations import (
     COMPOSE,
     KUBERNETES,
     OPERATIONS,

@@ -21,7 +21,7 @@ from stoker.telemetry.endpoint import endpoint
 from stoker.telemetry.metrics import own_process
 from stoker.worker.settings import ApiSettings, ProcessSettings, WorkerSettings
 from tests.library import domain
-from tests.operations import (
+from tests.support.operations import (
     COMPOSE,
     DOCKERFILE,
     KUBERNETES,
@@ -34,7 +34,7 @@ from tests.operations import (
     run,
     settings_of,
 )
-from tests.place import Place
+from tests.support.place import Place
 
 
 def unit(path: Path) -> configparser.RawConfigParser:

@@ -13,7 +13,7 @@ from stoker.chaos.keys import declared
 from stoker.jobs import Lane
 from stoker.telemetry.metrics import DECLARED, Kind
 from stoker.worker.settings import WorkerSettings
-from tests.operations import (
+from tests.support.operations import (
     DASHBOARD,
     KUBERNETES,
     METRIC,

@@ -19,7 +19,7 @@ from jobs.inputs import (
 from jobs.scopes import PROJECT, Role, Status
 from stoker import EntryKey, Invalidation
 from stoker.embedded import Urls
-from tests.projects_world import (
+from tests.support.projects_world import (
     CLASSIFICATION,
     DOCUMENT,
     INTERACTION,

@@ -29,7 +29,7 @@ from stoker import (
     Stoker,
 )
 from stoker.embedded import Urls
-from tests.projects_world import (
+from tests.support.projects_world import (
     CLASSIFICATION,
     DOCUMENT,
     INTERACTION,

@@ -13,10 +13,10 @@ from stoker.operations.audit import Actor
 from stoker.outbox.record import InvalidationRequested
 from stoker.stoker import Stoker
 from stoker.worker.settings import Role
-from tests.databases import Databases
 from tests.integration.test_tokens import client, status
 from tests.library import domain
-from tests.place import Place
+from tests.support.databases import Databases
+from tests.support.place import Place
 
 
 class Standby:

@@ -17,7 +17,7 @@ from stoker.cache.plan import Plan
 from stoker.cache.question import Question
 from stoker.cache.reads import HALF_LIFE_S, hottest, last_reads, recently_read, write_key
 from stoker.errors import CacheUnavailable
-from tests.notes import Notes
+from tests.support.notes import Notes
 
 NOTES = Notes().domain
 

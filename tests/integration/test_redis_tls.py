@@ -18,11 +18,11 @@ from stoker.errors import QueueUnavailable
 from stoker.handlers.relay import apply_all
 from stoker.jobs import Relay
 from stoker.queue.enqueue import Queue
-from tests.engine_stage import settings_of
-from tests.notes import NoteChanged, Notes, write_notes
-from tests.place import Place
 from tests.races.link import Link
-from tests.tls_front import OPENSSL, certificate
+from tests.support.engine_stage import settings_of
+from tests.support.notes import NoteChanged, Notes, write_notes
+from tests.support.place import Place
+from tests.support.tls_front import OPENSSL, certificate
 
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="nothing makes certificates here")
 

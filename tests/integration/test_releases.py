@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import Domain, EntryKey, State, Stoker
 from stoker.handlers.relay import apply_all
-from tests.notes import NoteChanged, Notes, write_notes
-from tests.place import Place
+from tests.support.notes import NoteChanged, Notes, write_notes
+from tests.support.place import Place
 
 
 def next_release(domain: Domain) -> Domain:

@@ -9,7 +9,7 @@ import pytest
 import stoker.queue.ring
 from stoker.queue.enqueue import Queue
 from stoker.queue.ring import Ringer
-from tests.engine_fixtures import queue  # noqa: F401
+from tests.support.engine_fixtures import queue  # noqa: F401
 
 NEVER_S = 3600
 

@@ -20,8 +20,8 @@ from stoker.jobs import Lane
 from stoker.queue.enqueue import Queue
 from stoker.tables import schedule_slots as slots
 from stoker.worker.engine.depth import depth
-from tests.engine_fixtures import queue, sql  # noqa: F401
-from tests.engine_stage import eventually
+from tests.support.engine_fixtures import queue, sql  # noqa: F401
+from tests.support.engine_stage import eventually
 
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 HOUR_S = "3600"
@@ -35,7 +35,7 @@ async def start(queue: Queue, queue_url: str, database_url: str) -> AsyncIterato
     async def begin(zone: str = "UTC", **options: str) -> asyncio.subprocess.Process:
         asked = {"queue": queue_url, "database": database_url, "prefix": queue.settings.prefix, **options}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.schedule_process", json.dumps(asked)),
+            *(sys.executable, "-m", "tests.support.schedule_process", json.dumps(asked)),
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "TZ": zone},
         )

@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Queue
-from tests.engine_fixtures import queue, sql  # noqa: F401
-from tests.engine_stage import Stage, running, settled
 from tests.stress import builds
 from tests.stress.builds import Entries, LooseBuild
 from tests.stress.run import Play, Servers, run
+from tests.support.engine_fixtures import queue, sql  # noqa: F401
+from tests.support.engine_stage import Stage, running, settled
 
 
 @pytest.fixture(autouse=True)

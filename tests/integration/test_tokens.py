@@ -21,7 +21,7 @@ from stoker.operations.tokens import Tokens
 from stoker.stoker import Stoker
 from stoker.worker.settings import Role, TokenSettings, WorkerSettings
 from tests.library import domain
-from tests.place import Place
+from tests.support.place import Place
 
 WHO = Actor("test")
 OURS = "token-of-the-settings-0123"

@@ -26,7 +26,7 @@ from stoker.telemetry.log import fields
 from stoker.worker.process import run_worker
 from stoker.worker.settings import WorkerSettings
 from tests.library import ShelfRenamed, domain
-from tests.place import Place
+from tests.support.place import Place
 
 LONGEST_S = 90
 

@@ -12,8 +12,8 @@ from stoker import State, Stoker
 from stoker.cache.verdicts import Verdict, verified
 from stoker.handlers.relay import apply_all
 from stoker.handlers.verify import verify_entries
-from tests.notes import NoteChanged, Notes, write_notes
-from tests.place import Place
+from tests.support.notes import NoteChanged, Notes, write_notes
+from tests.support.place import Place
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from stoker.queue.enqueue import Queue
 from stoker.queue.progress import JobState, Progress
 from stoker.settings import CacheSettings, Settings
 from stoker.worker.process import runner
-from tests.engine_fixtures import queue, sql  # noqa: F401
-from tests.engine_stage import Stage, running, settled
-from tests.notes import SCHEMA, Notes, note
+from tests.support.engine_fixtures import queue, sql  # noqa: F401
+from tests.support.engine_stage import Stage, running, settled
+from tests.support.notes import SCHEMA, Notes, note
 
 MANY, FEW = 5_000, 5
 

@@ -16,8 +16,8 @@ from stoker import Stoker, load_settings
 from stoker.handlers import relay
 from stoker.handlers.relay import apply_all
 from stoker.settings import CacheSettings, QueueSettings, Settings
-from tests.notes import NoteChanged, Notes
 from tests.races.guards import GUARDS
+from tests.support.notes import NoteChanged, Notes
 
 
 def stop_at(point: str) -> NoReturn:

@@ -11,10 +11,10 @@ from sqlalchemy import URL, NullPool, create_engine, make_url, text
 
 from stoker import embedded
 from stoker.embedded.valkey import Valkey
-from tests.notes import SCHEMA
 from tests.races.guards import GUARDS
 from tests.races.rewinding import Rewinding
 from tests.races.world import Urls, World
+from tests.support.notes import SCHEMA
 
 
 @pytest.fixture

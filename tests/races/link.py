@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from tests.notes import Held
+from tests.support.notes import Held
 
 CHUNK_BYTES = 1 << 20
 

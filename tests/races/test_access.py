@@ -22,9 +22,9 @@ from stoker import (
     View,
 )
 from stoker.cache.look import Asked
-from tests.notes import note
 from tests.races.race import race
 from tests.races.world import Process, World, never, patience
+from tests.support.notes import note
 
 
 @race("nothing kept of what does not exist")

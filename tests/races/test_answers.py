@@ -11,10 +11,10 @@ from stoker.cache.look import Asked
 from stoker.cache.verdicts import Verdict
 from stoker.errors import CacheUnavailable
 from stoker.handlers.verify import verify_entries
-from tests.notes import note
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import Fault, World, never, no_error, patience
+from tests.support.notes import note
 
 LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
 

@@ -15,9 +15,9 @@ from stoker.cache.breaker import Unsettled
 from stoker.cache.question import Question
 from stoker.errors import DatabaseUnavailable
 from stoker.outbox.rows import backlog
-from tests.notes import MemberRemoved, NoteChanged, Poison, note, reader
 from tests.races.race import race
 from tests.races.world import World, deferred, never, patience
+from tests.support.notes import MemberRemoved, NoteChanged, Poison, note, reader
 
 HALF_AN_HOUR_S = 1800
 

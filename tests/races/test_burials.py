@@ -17,12 +17,12 @@ from stoker.queue.enqueue import Queue
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from stoker.worker.engine.runner import Engine, EngineSettings
 from stoker.worker.settings import LaneSettings
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Stage, Work, running, settled
 from tests.races.link import Link
 from tests.races.postgres_link import link_to, through
 from tests.races.race import race
 from tests.races.world import never
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Stage, Work, running, settled
 
 CLAIM_LIFE_S = 0.6
 """Short, so that the dead worker's job is soon another's."""

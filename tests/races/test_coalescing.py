@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.errors import Defer, Unavailable
 from stoker.jobs import Lane, Relay
 from stoker.queue.enqueue import Answer, Enqueued, Queue
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Keyed, Stage, Work, running, settled
 from tests.races.race import race
 from tests.races.world import never
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Keyed, Stage, Work, running, settled
 
 
 @race("no ids that are taken", "flags cleared when their jobs begin")

@@ -7,9 +7,9 @@ from contextlib import suppress
 import pytest
 
 from stoker import Invalidation, State
-from tests.notes import NoteChanged, NoteDeleted, note
 from tests.races.race import race
 from tests.races.world import World, never, no_error
+from tests.support.notes import NoteChanged, NoteDeleted, note
 
 
 @race("the hard stamp")

@@ -15,9 +15,9 @@ from stoker import (
 )
 from stoker.migrate import renew_installation
 from stoker.outbox.record import InvalidationRequested
-from tests.notes import Notes, note
 from tests.races.race import race
 from tests.races.world import World, applies, never
+from tests.support.notes import Notes, note
 
 
 @race("unknown kinds applied from their scopes")

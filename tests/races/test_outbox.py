@@ -15,9 +15,9 @@ from stoker import (
     DatabaseUnavailable,
     Invalidation,
 )
-from tests.notes import NoteChanged, Poison, note
 from tests.races.race import race
 from tests.races.world import World, applies, never, patience
+from tests.support.notes import NoteChanged, Poison, note
 
 
 @race("errors of unlinks raised")

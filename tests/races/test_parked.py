@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.errors import UnknownView
 from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Answer, Queue
-from tests.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.engine_stage import Keyed, Stage, running, settled
 from tests.races.race import race
 from tests.races.world import never
+from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
+from tests.support.engine_stage import Keyed, Stage, running, settled
 
 
 @race("unknown job_types parked")

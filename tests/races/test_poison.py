@@ -13,9 +13,9 @@ from stoker import (
     DatabaseUnavailable,
     Invalidation,
 )
-from tests.notes import Poison
 from tests.races.race import race
 from tests.races.world import World, applies, never
+from tests.support.notes import Poison
 
 NO_SCOPE: Any = "note:2"
 """What a rule may call a scope where no type checker looks."""

@@ -21,9 +21,9 @@ from stoker import (
 )
 from stoker.outbox.pending import CacheEvent
 from stoker.tables import cache_events
-from tests.notes import MemberRemoved, NoteChanged
 from tests.races.race import race
 from tests.races.world import World, never, patience
+from tests.support.notes import MemberRemoved, NoteChanged
 
 
 @race("receipts that look")

@@ -23,8 +23,8 @@ from sqlalchemy.orm import Session, SessionTransaction
 import stoker.outbox.pending
 from stoker import Receipt
 from stoker.outbox.record import Outbox
-from tests.notes import NoteChanged, Notes
 from tests.races import test_state_machine  # noqa: F401 - registers the profiles
+from tests.support.notes import NoteChanged, Notes
 
 DEEPEST = 4
 STATEMENTS = ("SELECT 1", "INSERT INTO stoker.audit_log (actor, action, arguments) VALUES ('a', 'b', '{}')")

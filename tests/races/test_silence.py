@@ -18,11 +18,11 @@ import jobs.acknowledged
 import stoker.postgres
 from jobs.acknowledged import until_applied
 from stoker import Applied, DatabaseUnavailable, Invalidation, Receipt
-from tests.notes import MemberRemoved, NoteChanged, note
 from tests.races.link import Link
 from tests.races.postgres_link import link_to, through
 from tests.races.race import race
 from tests.races.world import PATIENCE_S, Process, World, applies, never, no_error, patience
+from tests.support.notes import MemberRemoved, NoteChanged, note
 
 QUICKLY_S = 0.2
 """For an answer that never comes."""

@@ -18,11 +18,11 @@ from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Enqueue, Schedule
 from stoker.worker.schedule.tasks import Task
 from stoker.worker.settings import ScheduleSettings
-from tests.engine_fixtures import known_jobs, queue, sql  # noqa: F401
-from tests.engine_stage import Work
-from tests.notes import Held
 from tests.races.race import race
 from tests.races.world import never
+from tests.support.engine_fixtures import known_jobs, queue, sql  # noqa: F401
+from tests.support.engine_stage import Work
+from tests.support.notes import Held
 
 HOURLY = Task("hourly", Work(name="slot"), timedelta(hours=1))
 

@@ -11,10 +11,10 @@ from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 from stoker import NotFound, Refresh, State, Warm
 from stoker.cache.envelope import decode
 from stoker.errors import Defer
-from tests.notes import SCHEMA, NoteChanged
 from tests.races.guards import filling
 from tests.races.race import race
 from tests.races.world import World, deferred, never, patience
+from tests.support.notes import SCHEMA, NoteChanged
 
 
 @race("stamps", "the stamp before the load")

@@ -35,8 +35,8 @@ from stoker.handlers.relay import apply_all
 from stoker.handlers.run import run
 from stoker.queue.progress import Progress
 from stoker.settings import CacheSettings, QueueSettings
-from tests.notes import SCHEMA, MemberRemoved, NoteChanged, NoteDeleted, Notes, note
 from tests.races.guards.reading import judging
+from tests.support.notes import SCHEMA, MemberRemoved, NoteChanged, NoteDeleted, Notes, note
 
 T = TypeVar("T")
 NEVER_S = 3600

@@ -9,9 +9,9 @@ import pytest
 
 import stoker.cache.unasked
 from stoker import Asked, Forbidden, Invalidation, NotFound, State
-from tests.notes import NoteChanged, reader
 from tests.races.race import race
 from tests.races.world import Process, World, never
+from tests.support.notes import NoteChanged, reader
 
 LONG_MS = 60_000
 

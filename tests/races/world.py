@@ -35,8 +35,8 @@ from stoker.settings import (
     QueueSettings,
     Settings,
 )
-from tests.notes import MemberRemoved, NoteChanged, Notes
 from tests.races.link import Link
+from tests.support.notes import MemberRemoved, NoteChanged, Notes
 
 T = TypeVar("T")
 NEVER_S = 3600

@@ -15,9 +15,9 @@ from stoker import embedded
 from stoker.jobs import JOBS
 from stoker.migrate import migrate
 from stoker.queue.enqueue import Queue
-from tests.engine_stage import settings_of
 from tests.stress import builds
 from tests.stress.run import Play, Servers, run
+from tests.support.engine_stage import settings_of
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Queue
 from stoker.worker.engine.runner import Engine, EngineSettings
 from stoker.worker.settings import LaneSettings
-from tests.engine_stage import settings_of
 from tests.stress import builds
+from tests.support.engine_stage import settings_of
 
 SLOTS = 6
 CLAIM_LIFE_S = 1.5

@@ -10,9 +10,9 @@ import pytest
 
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
-from tests.callers import OPERATOR, OSCAR, VIEWER
 from tests.integration.api.library import served
-from tests.place import Place
+from tests.support.callers import OPERATOR, OSCAR, VIEWER
+from tests.support.place import Place
 
 
 def sha256(token: str) -> str:

@@ -15,7 +15,7 @@ from stoker.domain import Domain, WarmPlan
 from stoker.stoker import Stoker
 from stoker.tables import audit_log
 from stoker.worker.settings import WorkerSettings
-from tests.callers import client
+from tests.support.callers import client
 
 
 async def load(_: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:

@@ -8,8 +8,8 @@ import pytest
 from stoker.api import create_app
 from stoker.settings import load_settings
 from stoker.worker.settings import WorkerSettings
-from tests.callers import OPERATOR, VIEWER
 from tests.integration.api.library import audited, served
+from tests.support.callers import OPERATOR, VIEWER
 
 ACTIONS = ["/api/cache/invalidate", "/api/cache/warm"]
 LOOKS = ["/api/cache/stats", "/api/cache/health", "/api/jobs/queues", "/api/jobs/dead", "/metrics"]

@@ -13,8 +13,8 @@ from stoker.embedded import Urls
 from stoker.settings import load_settings
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
-from tests.callers import OPERATOR
 from tests.integration.api.library import served
+from tests.support.callers import OPERATOR
 
 NOWHERE = "redis://127.0.0.1:1"
 

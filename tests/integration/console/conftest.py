@@ -9,9 +9,9 @@ import pytest
 
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
-from tests.callers import OPERATOR, TOKENS, client
-from tests.notes import Notes
-from tests.place import Place
+from tests.support.callers import OPERATOR, TOKENS, client
+from tests.support.notes import Notes
+from tests.support.place import Place
 
 
 @pytest.fixture

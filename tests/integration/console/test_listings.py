@@ -14,8 +14,8 @@ from stoker.history.job_rows import JobHistory
 from stoker.jobs import Refresh, Warm
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
-from tests.callers import OPERATOR, VIEWER, client
 from tests.integration.test_history import row
+from tests.support.callers import OPERATOR, VIEWER, client
 
 
 async def test_viewers_see_no_arguments_and_no_tracebacks(stoker: Stoker, settings: WorkerSettings) -> None:

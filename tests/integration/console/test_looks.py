@@ -24,7 +24,7 @@ from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task, tasks
 from stoker.worker.settings import ApiSettings, WorkerSettings
 from tests.integration.test_history import row
-from tests.notes import SCHEMA, note
+from tests.support.notes import SCHEMA, note
 
 
 async def test_the_overview_says_what_is_wrong_in_words(operator: httpx.AsyncClient, stoker: Stoker) -> None:

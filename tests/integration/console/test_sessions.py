@@ -12,7 +12,7 @@ from stoker.errors import SettingsError
 from stoker.settings import load_settings
 from stoker.stoker import Stoker
 from stoker.worker.settings import WorkerSettings
-from tests.callers import FROM_PAGE, HOST, OPERATOR, OSCAR, VIEWER, client, sign_in
+from tests.support.callers import FROM_PAGE, HOST, OPERATOR, OSCAR, VIEWER, client, sign_in
 
 
 async def test_a_session_looks_and_acts_as_its_token(stoker: Stoker, settings: WorkerSettings) -> None:

@@ -24,7 +24,7 @@ from stoker.settings import Settings
 from tests.races.guards.away import Patch, Removal, replaced
 
 
-async def _load_then_stamp(self: Filler, key: EntryKey) -> Filled:
+async def load_then_stamp(self: Filler, key: EntryKey) -> Filled:
     view = self.catalog.view(key.view)
     loaded = await self.loads.load(view, [key])
     claim = (await self.store.begin([self.store.keys.entry(key, view.version)]))[0]
@@ -112,7 +112,7 @@ def _loaders_on_a_replica(patch: Patch) -> None:
 
 
 GUARDS: Mapping[str, Removal] = {
-    "the stamp before the load": replaced(Filler, "fill", _load_then_stamp),
+    "the stamp before the load": replaced(Filler, "fill", load_then_stamp),
     "a fresh transaction": _old_snapshot,
     "loaders on the primary": _loaders_on_a_replica,
     "one future per process": replaced(Filler, "_join", lambda *_: None),

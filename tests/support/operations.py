@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OPERATIONS = ROOT / "docs" / "operations"
 ALERTS, DASHBOARD = OPERATIONS / "alerts.yml", OPERATIONS / "grafana.json"
 UNITS = sorted((OPERATIONS / "systemd").glob("*.service"))

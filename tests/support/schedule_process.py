@@ -1,4 +1,4 @@
-"""A schedule in a process of its own, for tests that kill it: `python -m tests.schedule_process <json>`.
+"""A schedule in a process that tests kill: `python -m tests.support.schedule_process <json>`.
 
 Its one task enqueues a job every so often; with `die`, the process is killed between the claim of its first
 slot and the job.
@@ -21,7 +21,7 @@ from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task
 from stoker.worker.settings import OverlapPolicy, ScheduleSettings
-from tests.engine_stage import TEST_JOBS, Work, settings_of
+from tests.support.engine_stage import TEST_JOBS, Work, settings_of
 
 
 async def main(options: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from stoker import Stoker, load_settings
-from tests.notes import Notes
+from tests.support.notes import Notes
 
 
 async def main(readers: int) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from stoker.jobs import JOBS
 from stoker.queue.enqueue import Queue
-from tests.engine_stage import TEST_JOBS, Stage, settings_of
+from tests.support.engine_stage import TEST_JOBS, Stage, settings_of
 
 
 @pytest.fixture(autouse=True)

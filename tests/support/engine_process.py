@@ -1,4 +1,4 @@
-"""A worker process of its own, for tests that kill it: `python -m tests.engine_process <json>`.
+"""A worker process of its own, for tests that kill it: `python -m tests.support.engine_process <json>`.
 
 A job named `hang...` never ends, `slow...` takes a while, `die` kills its process, `die-late` does so once
 another one hangs in it; a line on stdout tells of every start. `without` makes it an older release, which
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from stoker.jobs import JOBS, Job, Lane
 from stoker.worker.engine.runner import Engine, EngineSettings
 from stoker.worker.settings import LaneSettings
-from tests.engine_stage import TEST_JOBS, settings_of
+from tests.support.engine_stage import TEST_JOBS, settings_of
 
 hanging = asyncio.Event()
 
