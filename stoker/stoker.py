@@ -17,7 +17,6 @@ from typing import Self
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session
 
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
@@ -32,14 +31,15 @@ from stoker.cache.near import NearCache
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
 from stoker.cache.store import Store
-from stoker.cache.view import EntryKey
+from stoker.cache.view import EntryKey, View
 from stoker.domain import Domain, Event, Invalidation, load_domain
 from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable, WrongServer
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
+from stoker.outbox.databases import INSTALLATION
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
-from stoker.outbox.record import Outbox
+from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
 from stoker.postgres import OLDEST_POSTGRES, application_engine, database_errors, loader_engine
 from stoker.queue import owner
@@ -70,7 +70,7 @@ class Stoker:
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
-        self._outbox = Outbox(domain, engine, self._ringer, self.cache.store.unasked.ask_again)
+        self._outbox = Outbox(domain, engine, installation, self._ringer, self.cache.store.unasked.ask_again)
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
             asyncio.create_task(
@@ -136,17 +136,21 @@ class Stoker:
             async with self._sessions() as session:
                 yield session
 
-    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
+    def record(self, session: AnySession, event: Event) -> Receipt:
         """Record an event in the session's transaction: it becomes true with its commit, or not at all.
 
-        Takes async and sync sessions. Touches no Redis. The row is written right before the session commits:
-        do not commit its connection past the session. Raises DeclarationError for an event without a rule.
+        Takes async, sync and scoped sessions. Touches no Redis. The row is written right before the session
+        commits: do not commit its connection past the session.
+
+        Raises DeclarationError for an event without a rule, and for a rule that names a view or scope kind
+        which the domain does not have. Raises WrongServer for a session of another database; the first
+        session of an engine that Stoker has not seen yet raises it when it flushes or commits instead.
         """
         return self._outbox.record(session, event)
 
     async def read(
         self,
-        view: str,
+        view: str | View,
         scope_id: object,
         params: Params = None,
         *,
@@ -175,15 +179,22 @@ class Stoker:
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
         """Ask the worker for a job, not before `delay` has passed; raises QueueUnavailable.
 
-        A job whose coalesce key waits already is not written a second time; the answer says so.
+        A job whose coalesce key waits already is not written a second time; the answer says so. Raises
+        BadRequest for a job that names a view, scope or warm plan which the domain does not have.
         """
+        self.domain.check_job(job)
         return await self.queue.enqueue(job, delay=delay)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.
 
         For the one case in which a caller must not be answered before it is done: taking a right away.
+        Raises DeclarationError for what the domain does not have.
         """
+        await self.unlink(self.domain.checked(invalidations, "invalidate_now"))
+
+    async def unlink(self, invalidations: Iterable[Invalidation]) -> None:
+        """The same for what another release asked for, whose views this one may not know (RACES 30)."""
         store = self.cache.store
         stamps: set[str] = set()
         for one in invalidations:
@@ -204,9 +215,10 @@ class Stoker:
             "loads_running": float(self.cache.filler.loads.running),
         }
 
-    def ttl(self, view: str) -> timedelta:
+    def ttl(self, view: str | View) -> timedelta:
         """The TTL in force for a view."""
-        return self.settings.ttl(view, self.domain.view(view).ttl)
+        declared = self.domain.view(view)
+        return self.settings.ttl(declared.name, declared.ttl)
 
     def _make_cache(self) -> Cache:
         settings = self.settings
@@ -273,9 +285,7 @@ async def _installation(engine: AsyncEngine) -> str:
                     f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed"
                 )
             try:
-                found = await connection.execute(
-                    text("SELECT id FROM stoker.installation ORDER BY created_at DESC LIMIT 1")
-                )
+                found = await connection.execute(INSTALLATION)
             except ProgrammingError as error:
                 raise WrongServer("the database has no Stoker tables; run: stoker migrate") from error
             installation = found.scalar_one_or_none()

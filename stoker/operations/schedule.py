@@ -81,7 +81,7 @@ class TaskPause(BaseModel):
 
 async def listing(stoker: Stoker, settings: ScheduleSettings) -> Tasks:
     """Every task with its next and its last runs."""
-    planned = tasks(settings)
+    planned = tasks(settings, stoker.domain)
     values = {"tasks": [task.name for task in planned], "slots": SLOTS}
     with database_errors():
         async with stoker.engine.connect() as connection:
@@ -101,7 +101,7 @@ async def last_slots(stoker: Stoker, names: Iterable[str]) -> dict[str, datetime
 
 async def run_now(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskRun:
     """Enqueue a task's job outside its times. A pause does not hold it back."""
-    task = _named(settings, name)
+    task = _named(stoker, settings, name)
     await act(stoker, actor, "schedule.run", {"task": task.name})
     asked = await stoker.enqueue(task.job)
     now = func.clock_timestamp()
@@ -123,7 +123,7 @@ async def run_now(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name
 
 async def pause(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskPause:
     """Let a task's slots pass until it is resumed."""
-    task = _named(settings, name)
+    task = _named(stoker, settings, name)
     async with acting(stoker, actor, "schedule.pause", {"task": task.name}) as session:
         row = insert(schedule_pauses).values(task=task.name, actor=actor.name[:64])
         await session.execute(row.on_conflict_do_nothing())
@@ -132,14 +132,14 @@ async def pause(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: 
 
 async def resume(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskPause:
     """End a pause: the next slot is run."""
-    task = _named(settings, name)
+    task = _named(stoker, settings, name)
     async with acting(stoker, actor, "schedule.resume", {"task": task.name}) as session:
         await session.execute(delete(schedule_pauses).where(schedule_pauses.c.task == task.name))
     return TaskPause(task=task.name, paused=False)
 
 
-def _named(settings: ScheduleSettings, name: str) -> Task:
-    known = {task.name: task for task in tasks(settings)}
+def _named(stoker: Stoker, settings: ScheduleSettings, name: str) -> Task:
+    known = {task.name: task for task in tasks(settings, stoker.domain)}
     if name not in known:
         raise NotFound(f"the schedule has no task {name[:40]!r}; there are: {', '.join(known)}")
     return known[name]

@@ -210,7 +210,7 @@ class Queue:
         arguments = self._arguments(job_types, delay, traces)
         found = await self.connection.call(ENQUEUE, *arguments)
         return [
-            Enqueued(job_id.decode(), Answer(answer.decode()))
+            Enqueued(job_id.decode(errors="replace"), Answer(answer.decode()))
             for job_id, answer in zip(found[::2], found[1::2], strict=True)
         ]
 

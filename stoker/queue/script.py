@@ -30,7 +30,9 @@ from stoker.settings import QueueSettings
 Argument = str | bytes | int
 REFUSAL = re.compile(
     # A Redis before 7 wraps what a command inside a script was told.
-    r"(?:^|: -)(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|READONLY|TRYAGAIN) "
+    r"(?:^|: -)(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|READONLY|TRYAGAIN"
+    # A server that became a replica ends what blocks; somebody has put another type of value under a key.
+    r"|UNBLOCKED|WRONGTYPE) "
 )
 """In answers of a Redis that cannot do it now, or may not: the call itself is right."""
 

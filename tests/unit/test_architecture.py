@@ -17,7 +17,7 @@ import stoker
 ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"stoker.errors", "stoker.tracing", "stoker.loop"}),
+    frozenset({"stoker.errors", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
     frozenset({"stoker.settings"}),
     frozenset({"stoker.postgres", "stoker.tables"}),
     frozenset({"stoker.jobs"}),
@@ -39,8 +39,10 @@ WEB = (
     "cache",
     "domain",
     "errors",
+    "histogram",
     "jobs",
     "loop",
+    "numbers",
     "outbox",
     "postgres",
     "queue",
@@ -54,9 +56,10 @@ WEB = (
 PUBLIC_NAMES = frozenset(
     """
     Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
-    Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane NotFound Outcome
-    QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
-    SettingsError State Stoker StokerError Unavailable View Warm WarmPlan load_domain load_settings
+    DeclarationError Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane
+    NotFound Outcome QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
+    SettingsError State Stoker StokerError Unavailable View Warm WarmPlan WrongServer load_domain
+    load_settings
     """.split()  # noqa: SIM905 - reads better than forty quoted lines
 )
 
