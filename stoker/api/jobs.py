@@ -14,7 +14,7 @@ from stoker.api.context import OpenStoker
 from stoker.operations import jobs
 from stoker.operations.jobs import Cancelled, Choice, JobDetail, JobList
 from stoker.operations.texts import JobId
-from stoker.worker.settings import Role
+from stoker.settings import Role
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 

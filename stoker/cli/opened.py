@@ -22,8 +22,8 @@ from stoker.cli.display import show_json
 from stoker.cli.servers import DATA, Data, Embedded, session
 from stoker.errors import StokerError
 from stoker.operations.audit import Actor, local_actor
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 
 T = TypeVar("T", bound=BaseModel)
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -54,7 +54,7 @@ class On:
     """What a command works on, and who runs it."""
 
     stoker: Stoker
-    settings: WorkerSettings
+    settings: Settings
     actor: Actor
 
 
@@ -63,7 +63,7 @@ def operator(draw: Callable[[T], None]) -> Callable[[Callable[..., Awaitable[T]]
 
     def made(work: Callable[..., Awaitable[T]]) -> Callable[..., None]:
         def run(*, data: Path, embedded: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - its own
-            async def opened(settings: WorkerSettings) -> T:
+            async def opened(settings: Settings) -> T:
                 async with Stoker.opened(settings) as stoker:
                     return await work(On(stoker, settings, local_actor()), **given)
 

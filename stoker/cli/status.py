@@ -20,10 +20,9 @@ from stoker.console.judgement import judged
 from stoker.console.overview import overview
 from stoker.console.picture import Overview, Verdict
 from stoker.errors import DatabaseUnavailable
-from stoker.settings import require
+from stoker.settings import Settings, require
 from stoker.stoker import Stoker
 from stoker.telemetry.health import Probe, examine
-from stoker.worker.settings import WorkerSettings
 
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
 CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute")
@@ -48,7 +47,7 @@ def status(
         raise typer.Exit(1)
 
 
-async def _show(settings: WorkerSettings, every_s: float | None, *, as_json: bool) -> Overview:
+async def _show(settings: Settings, every_s: float | None, *, as_json: bool) -> Overview:
     while True:
         try:
             async with Stoker.opened(settings) as stoker:
@@ -61,9 +60,7 @@ async def _show(settings: WorkerSettings, every_s: float | None, *, as_json: boo
         await pause_between_looks(every_s)
 
 
-async def _look(
-    stoker: Stoker, settings: WorkerSettings, every_s: float | None, *, as_json: bool
-) -> Overview:
+async def _look(stoker: Stoker, settings: Settings, every_s: float | None, *, as_json: bool) -> Overview:
     while True:
         found = await overview(stoker, settings.api.probe_timeout_s)
         _tell(found, every_s, as_json=as_json)
@@ -77,7 +74,7 @@ async def pause_between_looks(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def _without_database(settings: WorkerSettings, error: DatabaseUnavailable) -> Overview:
+async def _without_database(settings: Settings, error: DatabaseUnavailable) -> Overview:
     queue = require(settings.redis_url, "REDIS_URL")
     cache = queue if settings.cache_redis_url is None else settings.cache_redis_url.get_secret_value()
 

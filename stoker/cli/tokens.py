@@ -11,7 +11,7 @@ from stoker.cli.display import models, note, show
 from stoker.cli.opened import On, checked, operator
 from stoker.operations import tokens
 from stoker.operations.tokens import TokenFigures
-from stoker.worker.settings import Role
+from stoker.settings import Role
 
 app = typer.Typer(help="Tokens of the API: add, list, revoke.", no_args_is_help=True)
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from stoker.errors import InvalidJob
 from stoker.jobs import Lane, parse
 from stoker.queue import wire
-from stoker.queue.script import answering
+from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.worker.engine.claims import FAR_MS
 

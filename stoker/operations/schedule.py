@@ -18,10 +18,10 @@ from sqlalchemy.dialects.postgresql import insert
 from stoker.errors import NotFound
 from stoker.operations.audit import Actor, act, acting
 from stoker.postgres import database_errors
+from stoker.settings import ScheduleSettings
 from stoker.stoker import Stoker
 from stoker.tables import schedule_pauses, schedule_slots
 from stoker.worker.schedule.tasks import Task, tasks, utc_now
-from stoker.worker.settings import ScheduleSettings
 
 SLOTS = 10
 """Runs of each task that are listed."""

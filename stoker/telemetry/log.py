@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import TextIO
 
 from stoker import tracing
+from stoker.settings import LogSettings
 from stoker.telemetry.plain import escaped
-from stoker.worker.settings import LogSettings
 
 _about: ContextVar[Mapping[str, object]] = ContextVar("stoker_log", default=MappingProxyType({}))
 
