@@ -119,6 +119,6 @@ async def check_same_database(loaders: AsyncEngine, installation: str) -> None:
     found = await installation_of(loaders)
     if found != installation:
         raise WrongServer(
-            f"DATABASE_URL leads to another database than `engine` (installation {found}, not {installation}):"
-            " loaders would read what no event is recorded for"
+            f"DATABASE_URL leads to another database than `engine` ({found}, not {installation}): "
+            "give both the same"
         )
