@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
-from stoker.cache.client import CacheClient
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
@@ -43,6 +42,7 @@ from stoker.postgres import application_engine, database_errors, loader_engine
 from stoker.queue import owner
 from stoker.queue.enqueue import Enqueued, Queue
 from stoker.queue.ring import Ringer
+from stoker.redis.cache import CacheClient
 from stoker.settings import Settings, load_settings, require
 
 logger = logging.getLogger(__name__)
@@ -251,13 +251,14 @@ class Stoker:
 
     def _make_cache(self) -> Cache:
         settings = self.settings
+        keys = KeySpace(settings.cache.prefix, self.installation)
         url = settings.cache_redis_url or settings.redis_url
         client = CacheClient(
             require(url, "CACHE_REDIS_URL"),
             timeout_s=settings.cache.timeout_s,
             connections=settings.cache.connections,
+            nonce_key=keys.nonce,
         )
-        keys = KeySpace(settings.cache.prefix, self.installation)
         loads = Loads(
             self._loader_engine,
             self._detached,
