@@ -23,7 +23,7 @@ from stoker.jobs import Lane
 from stoker.operations import listings, steering
 from stoker.operations.listings import LiveJob, LiveState
 from stoker.queue.enqueue import CancelAnswer
-from stoker.worker.settings import Role
+from stoker.settings import Role
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 

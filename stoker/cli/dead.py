@@ -14,9 +14,9 @@ from stoker.cli.display import show, table
 from stoker.cli.opened import Json, Limit, Yes, confirm, show_either, show_model, us, with_stoker
 from stoker.cli.servers import DATA, Data, Embedded
 from stoker.errors import NotFound
+from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.worker.engine.dead_letters import DeadLetters, Which
-from stoker.worker.settings import WorkerSettings
 
 app = typer.Typer(help="Jobs that will not run again by themselves.", no_args_is_help=True)
 
@@ -39,7 +39,7 @@ def list_(
 ) -> None:
     """List dead jobs, the latest first."""
 
-    async def look(stoker: Stoker, _: WorkerSettings) -> routes.DeadGroups | routes.DeadJobs:
+    async def look(stoker: Stoker, _: Settings) -> routes.DeadGroups | routes.DeadJobs:
         if causes:
             return await routes.dead_groups(us(), stoker, limit)
         return await routes.dead(us(), stoker, limit, None, fingerprint)
@@ -65,7 +65,7 @@ def show_letter(
 ) -> None:
     """Show one dead job: arguments, error, traceback, runs."""
 
-    async def look(stoker: Stoker, _: WorkerSettings) -> Job:
+    async def look(stoker: Stoker, _: Settings) -> Job:
         kept = await DeadLetters(stoker.engine).list(Which(id=letter), limit=1)
         if not kept:
             raise NotFound(f"there is no dead letter {letter}: `stoker dead list` shows those there are")
@@ -97,7 +97,7 @@ def _decide(verb: str, help_: str, ask: Ask, say: Callable[[Any], str]) -> None:
     ) -> None:
         which = _which(letter, kind, fingerprint, everything=everything)
 
-        async def do(stoker: Stoker, _: WorkerSettings) -> Any:  # noqa: ANN401 - whatever was asked
+        async def do(stoker: Stoker, _: Settings) -> Any:  # noqa: ANN401 - whatever was asked
             await _sure(stoker, which, verb, yes=yes)
             return await ask(which, us(), stoker)
 

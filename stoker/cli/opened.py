@@ -19,8 +19,8 @@ from stoker.cli.display import show, show_json
 from stoker.cli.servers import session
 from stoker.errors import StokerError
 from stoker.operations.audit import local_actor
+from stoker.settings import Role, Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import Role, WorkerSettings
 
 T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -37,7 +37,7 @@ def us() -> Reader:
     return Reader(local_actor(), Role.OPERATOR)
 
 
-def with_stoker(data: Path, work: Callable[[Stoker, WorkerSettings], Awaitable[T]], *, embedded: bool) -> T:
+def with_stoker(data: Path, work: Callable[[Stoker, Settings], Awaitable[T]], *, embedded: bool) -> T:
     """What `work` returns, given an open Stoker on the servers of the settings."""
     with session(embedded=embedded, data=data) as opened:
         return asyncio.run(_with_stoker(opened.settings, work))
@@ -65,6 +65,6 @@ def confirm(question: str, *, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-async def _with_stoker(settings: WorkerSettings, work: Callable[[Stoker, WorkerSettings], Awaitable[T]]) -> T:
+async def _with_stoker(settings: Settings, work: Callable[[Stoker, Settings], Awaitable[T]]) -> T:
     async with Stoker.opened(settings) as stoker:
         return await work(stoker, settings)

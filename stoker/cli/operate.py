@@ -16,8 +16,8 @@ from stoker.errors import StokerError
 from stoker.operations import actions
 from stoker.operations.audit import local_actor
 from stoker.queue.progress import JobState, Progress
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 
 LOOK_S = 0.1
 UNATTENDED_S = 10
@@ -74,7 +74,7 @@ def warm(
         asyncio.run(_warm(opened.settings, target, scope_id, timeout, as_json=as_json))
 
 
-async def _invalidate(settings: WorkerSettings, asked: _Invalidation) -> None:
+async def _invalidate(settings: Settings, asked: _Invalidation) -> None:
     async with Stoker.opened(settings) as stoker:
         what = actions.invalidation_of(
             stoker.domain, asked.kind, asked.scope_id, asked.views, hard=asked.hard
@@ -102,7 +102,7 @@ async def _applied(stoker: Stoker, event_id: int, within_s: float) -> bool:
 
 
 async def _warm(
-    settings: WorkerSettings, target: str, scope_id: str | None, timeout_s: float, *, as_json: bool
+    settings: Settings, target: str, scope_id: str | None, timeout_s: float, *, as_json: bool
 ) -> None:
     async with Stoker.opened(settings) as stoker:
         what = actions.warm_of(stoker.domain, target, scope_id)

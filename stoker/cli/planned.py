@@ -12,12 +12,12 @@ from stoker.api.access import Reader
 from stoker.cli.display import table
 from stoker.cli.opened import Json, show_either, show_model, us, with_stoker
 from stoker.cli.servers import DATA, Data, Embedded
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 
 app = typer.Typer(help="The schedule: list, run now, pause, resume.", no_args_is_help=True)
 
-Ask = Callable[[str, Reader, Stoker, WorkerSettings], Awaitable[Any]]
+Ask = Callable[[str, Reader, Stoker, Settings], Awaitable[Any]]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="As `schedule list` shows it.")]
 
 

@@ -20,10 +20,9 @@ from stoker.console.overview import overview
 from stoker.console.picture import Concern, Verdict, WorkerSeen
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.operations.figures import CacheFigures, LaneFigures, cache_figures, lane_figures
-from stoker.settings import require
+from stoker.settings import Settings, require
 from stoker.stoker import Stoker
 from stoker.telemetry.health import Health, Probe, examine
-from stoker.worker.settings import WorkerSettings
 
 T = TypeVar("T")
 LANE = ("ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused", "slots")
@@ -59,7 +58,7 @@ def status(
         raise typer.Exit(1)
 
 
-async def _show(settings: WorkerSettings, every_s: float | None, *, as_json: bool) -> bool:
+async def _show(settings: Settings, every_s: float | None, *, as_json: bool) -> bool:
     while True:
         try:
             async with Stoker.opened(settings) as stoker:
@@ -71,7 +70,7 @@ async def _show(settings: WorkerSettings, every_s: float | None, *, as_json: boo
         await pause_between_looks(every_s)
 
 
-async def _look(stoker: Stoker, settings: WorkerSettings, every_s: float | None, *, as_json: bool) -> bool:
+async def _look(stoker: Stoker, settings: Settings, every_s: float | None, *, as_json: bool) -> bool:
     while True:
         found = await _status(stoker, settings)
         _tell(found, every_s, as_json=as_json)
@@ -85,7 +84,7 @@ async def pause_between_looks(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def _status(stoker: Stoker, settings: WorkerSettings) -> Status:
+async def _status(stoker: Stoker, settings: Settings) -> Status:
     seen = await overview(stoker, settings.api.probe_timeout_s)
     return Status(
         **{name: getattr(seen, name) for name in ("verdict", "says", "concerns", "health", "workers")},
@@ -94,7 +93,7 @@ async def _status(stoker: Stoker, settings: WorkerSettings) -> Status:
     )
 
 
-async def _without_database(settings: WorkerSettings, error: DatabaseUnavailable) -> Status:
+async def _without_database(settings: Settings, error: DatabaseUnavailable) -> Status:
     queue = require(settings.redis_url, "REDIS_URL")
     cache = queue if settings.cache_redis_url is None else settings.cache_redis_url.get_secret_value()
 

@@ -11,8 +11,8 @@ from stoker.cli.display import note, show, show_json, table
 from stoker.cli.opened import Json, us, with_stoker
 from stoker.cli.servers import DATA, Data, Embedded
 from stoker.operations import tokens
+from stoker.settings import Role, Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import Role, WorkerSettings
 
 app = typer.Typer(help="Tokens of the API: add, list, revoke.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def add(
 ) -> None:
     """Make a token and print it, once: only its hash is kept."""
 
-    async def make(stoker: Stoker, settings: WorkerSettings) -> str:
+    async def make(stoker: Stoker, settings: Settings) -> str:
         try:
             return await tokens.add(stoker, us().actor, name, role, settings.api.tokens)
         except ValidationError as error:

@@ -11,8 +11,8 @@ from stoker.cache.verdicts import Verdict
 from stoker.cli.display import Report, note, progress, show_json, table
 from stoker.cli.servers import DATA, Data, Embedded, session
 from stoker.handlers.verify import Checked, verify_entries
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 
 
 def verify(
@@ -37,6 +37,6 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _verify(settings: WorkerSettings, entries: int, report: Report) -> Checked:
+async def _verify(settings: Settings, entries: int, report: Report) -> Checked:
     async with Stoker.opened(settings) as stoker:
         return await verify_entries(stoker, entries, report)

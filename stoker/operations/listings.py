@@ -21,7 +21,7 @@ from stoker.errors import InvalidJob
 from stoker.jobs import Lane, parse
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.script import answering
+from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.worker.engine.claims import FAR_MS
 from stoker.worker.engine.dead_letters import DeadJob

@@ -19,11 +19,11 @@ from stoker.operations.actions import invalidation_of
 from stoker.operations.audit import Actor, audit
 from stoker.postgres import database_errors
 from stoker.queue.enqueue import CancelAnswer
+from stoker.settings import ScheduleSettings
 from stoker.stoker import Stoker
 from stoker.tables import schedule_pauses, schedule_slots
 from stoker.worker.engine.dead_letters import DeadLetters, Retried, Which
 from stoker.worker.schedule.tasks import Task, tasks
-from stoker.worker.settings import ScheduleSettings
 
 
 async def retry_dead(stoker: Stoker, actor: Actor, which: Which) -> Retried:

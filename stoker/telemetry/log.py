@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TextIO
 
 from stoker import tracing
-from stoker.worker.settings import LogSettings
+from stoker.settings import LogSettings
 
 _about: ContextVar[Mapping[str, object]] = ContextVar("stoker_log", default=MappingProxyType({}))
 

@@ -14,7 +14,6 @@ from sqlalchemy import make_url, text
 
 from stoker import Applied, Settings, State, Stoker, load_settings
 from stoker.api import create_app
-from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import Done, call, running
 from tests.library import BookAdded, ShelfRenamed, domain
 
@@ -63,14 +62,14 @@ def test_another_domain_is_read_changed_invalidated_and_warmed(
     migrated = stoker("migrate")
     assert "library_0001" in migrated.stdout
     with running(tmp_path, environment, "run", ready=WORKER_READY):
-        asyncio.run(_read_and_change(load_settings(Settings)))
+        asyncio.run(_read_and_change(load_settings()))
         done = stoker("invalidate", "shelf", "A-1", "--view", "titles")
         assert (done.returncode, done.stdout) == (0, "shelf:A-1 is invalidated\n")
         done = stoker("warm", "shelf", "A-1")
         assert done.returncode == 0, done.stderr
         assert "warmed 2 entries" in done.stdout
         assert stoker("invalidate", "project", "1").returncode == 2
-        asyncio.run(_through_the_api(load_settings(Settings)))
+        asyncio.run(_through_the_api(load_settings()))
 
 
 async def _read_and_change(settings: Settings) -> None:
@@ -96,7 +95,7 @@ async def _read_and_change(settings: Settings) -> None:
 
 async def _through_the_api(settings: Settings) -> None:
     async with Stoker.opened(settings, domain) as stoker:
-        app = create_app(stoker, load_settings(WorkerSettings))
+        app = create_app(stoker, load_settings())
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as api:
             asked = await api.post("/api/cache/invalidate", json={"kind": "shelf", "id": "A-1", "hard": True})

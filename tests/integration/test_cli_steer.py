@@ -20,7 +20,6 @@ from stoker.stoker import Stoker
 from stoker.tables import audit_log
 from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.letter import Letter
-from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import Done, call
 from tests.support.place import Place
 
@@ -64,7 +63,6 @@ def on_queue(environment: dict[str, str], work: Callable[[Queue], Awaitable[T]])
 def on_stoker(environment: dict[str, str], work: Callable[[Stoker], Awaitable[T]]) -> T:
     async def run() -> T:
         settings = load_settings(
-            WorkerSettings,
             database_url=environment["DATABASE_URL"],
             redis_url=environment["REDIS_URL"],
             cache_redis_url=environment["CACHE_REDIS_URL"],

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from stoker.settings import LogSettings
 from stoker.telemetry.log import configure
-from stoker.worker.settings import LogSettings
 
 
 @pytest.fixture
