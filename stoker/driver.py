@@ -97,8 +97,7 @@ class LimitedEngine(AsyncEngine):
         self.arguments = dict(arguments)
 
     async def dispose(self, close: bool = True) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's
-        """Close every connection, those in use as well; none can be opened afterwards."""
-        self.connections.closed = True
+        """Close every connection, those in use as well."""
         left = list(self.connections.open)
         try:
             if close and left:
@@ -108,6 +107,13 @@ class LimitedEngine(AsyncEngine):
             if close:
                 for one in list(self.connections.open):
                     one.terminate()
+
+
+async def close_for_good(engine: AsyncEngine) -> None:
+    """Dispose of an engine; who goes on using it, as a task that nobody waits for may, opens nothing more."""
+    if isinstance(engine, LimitedEngine):
+        engine.connections.closed = True
+    await engine.dispose()
 
 
 def refuse_closed(connections: Connections) -> None:

@@ -32,6 +32,7 @@ from stoker.cache.store import Store
 from stoker.cache.view import EntryKey, View
 from stoker.closing import close_within
 from stoker.domain import Domain, Event, Invalidation, load_domain
+from stoker.driver import close_for_good
 from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
@@ -158,10 +159,10 @@ class Stoker:
         finally:
             await self._silence.close()
             try:
-                await self._loader_engine.dispose()
+                await close_for_good(self._loader_engine)
             finally:
                 if self._owns_engine:
-                    await self.engine.dispose()
+                    await close_for_good(self.engine)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
