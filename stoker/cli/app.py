@@ -5,9 +5,11 @@ Everything at once takes a second longer: nobody who looks at a lane waits for w
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -102,6 +104,17 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
+    if wanted:
+        sys.stdout.write(f"stoker {version('stoker')}\n")
+        raise typer.Exit
+
+
 @app.callback()
-def stoker() -> None:
+def stoker(
+    _version: Annotated[  # noqa: FBT002 - the same
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
     """Only so that it is a group."""
