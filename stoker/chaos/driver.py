@@ -130,17 +130,19 @@ class Driver:
         A web app that does not listen is passed over, as a load balancer does.
         """
         candidates = [webapp] if webapp else self.rng.sample(self.webapps, len(self.webapps))
+        no_answer = f"{method} {path}: no web app listens"
         for asked in candidates:
             try:
-                reply = await asked.client.request(
-                    method, path, reader, body=body, etag=etag, headers=headers
-                )
+                request = asked.client.request(method, path, reader, body=body, etag=etag, headers=headers)
+                reply = await request
             except Away:
                 continue
             except NoReply as error:
-                return self._unanswered(str(error))
+                no_answer = str(error)
+                break
             return reply if self._is_answer(reply, f"{method} {path} by {asked.name}") else None
-        return self._unanswered(f"{method} {path}: no web app listens")
+        self._note_silence(no_answer)
+        return None
 
     async def read(self, read: Read, due: float | None = None) -> None:
         """A read that must be served, and not with anything older than what was applied before."""
@@ -228,7 +230,7 @@ class Driver:
         answer: dict[str, Any] = from_json(reply.body)
         return answer
 
-    def _unanswered(self, what: str) -> None:
+    def _note_silence(self, what: str) -> None:
         self.tally.unanswered += 1
         if not self._faulty:
             self.tally.note("no answer", what)

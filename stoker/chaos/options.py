@@ -20,7 +20,7 @@ class ChaosOptions:
     seed: int = 1
     json: Path | None = None
     workload: str = ""
-    """`module:name` of a Workload; none has a default."""
+    """`module:name` of a Workload; there is no default."""
     workers: int = 2
     """The last one begins as the release before this one."""
     webapps: int = 2

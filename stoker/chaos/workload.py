@@ -102,6 +102,8 @@ class Workload(Protocol):
 
 def load_workload(name: str) -> Workload:
     """The workload that `module:name` names; raises SettingsError."""
+    if not name:
+        raise SettingsError("name what drives your web app: --workload module:name (stoker.chaos.Workload)")
     found: Workload = load(name, "workload")
     return found
 

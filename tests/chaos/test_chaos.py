@@ -132,6 +132,12 @@ def test_without_the_renewal_of_claims_it_fails(tmp_path: Path) -> None:
     assert any("claims were lost without a fault" in failure for failure in facts["failures"])
 
 
+def test_without_a_workload_it_says_what_to_name(tmp_path: Path) -> None:
+    done = call("-m", "stoker", "chaos", "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert "--workload module:name" in done.stderr
+
+
 def test_a_recovery_that_takes_longer_than_promised_fails_the_run() -> None:
     allowed_s = recovery.limits()
     assert allowed_s["queue_restart"] < allowed_s["kill_worker"], "a rescue may take longer than a return"
