@@ -81,7 +81,12 @@ class Stoker:
 
     @classmethod
     async def open(cls, settings: Settings | None = None, domain: Domain | None = None) -> Self:
-        """Connect; raises SettingsError, DatabaseUnavailable or WrongServer with what to do."""
+        """Connect, and start the loops of this process.
+
+        `settings`: without them, those of the file and the environment. `domain`: without one, that of the
+        setting `domain`. Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a
+        server that cannot be used; the message says what to do. Either Redis may be away.
+        """
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
         settings.require_views(domain.views_by_name)
@@ -101,7 +106,7 @@ class Stoker:
     async def opened(
         cls, settings: Settings | None = None, domain: Domain | None = None
     ) -> AsyncIterator[Self]:
-        """`open` as a context manager."""
+        """`open` as a context manager: closes at the end of the block."""
         stoker = await cls.open(settings, domain)
         try:
             yield stoker
@@ -109,7 +114,7 @@ class Stoker:
             await stoker.close()
 
     async def close(self) -> None:
-        """Stop loops, end loads, write the last counters, close every connection."""
+        """Stop the loops, end the loads, write the last counters, close every connection."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -126,13 +131,17 @@ class Stoker:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """A session of the application's engine; an outage of Postgres is DatabaseUnavailable."""
+        """A session of the application's engine. An outage of Postgres inside it is DatabaseUnavailable."""
         with database_errors():
             async with self._sessions() as session:
                 yield session
 
     def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
-        """Record an event in the session's transaction; see Outbox.record."""
+        """Record an event in the session's transaction: it becomes true with its commit, or not at all.
+
+        Takes async and sync sessions. Touches no Redis. The row is written right before the session commits:
+        do not commit its connection past the session. Raises DeclarationError for an event without a rule.
+        """
         return self._outbox.record(session, event)
 
     async def read(
@@ -144,17 +153,30 @@ class Stoker:
         reader: object = None,
         bypass: bool = False,
     ) -> Reading:
-        """Read one entry through the cache; see Cache.read."""
+        """Read one entry: from the cache if it is valid, else from SQL, and then it is kept.
+
+        `reader`: the id that the access view, or an owner's scope, knows; needed unless the view is for
+        anyone. `bypass` answers from SQL and leaves the cache alone. Raises NotFound, Forbidden, BadRequest
+        (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
+        may be served. Never raises because a Redis is away.
+        """
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(
         self, asked: Sequence[Asked], *, reader: object = None
     ) -> list[Reading | StokerError]:
-        """Read many entries of any views in one round trip; see stoker.cache.batch."""
+        """Read many entries of any views: one round trip for what is cached, one load a view for the rest.
+
+        One answer for each request, in their order. Where `read` would raise a StokerError, the error stands
+        in its place and the others are answered.
+        """
         return await read_many(self.cache, asked, reader=reader)
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
-        """Ask the worker for a job; raises QueueUnavailable."""
+        """Ask the worker for a job, not before `delay` has passed; raises QueueUnavailable.
+
+        A job whose coalesce key waits already is not written a second time; the answer says so.
+        """
         return await self.queue.enqueue(job, delay=delay)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:

@@ -50,7 +50,7 @@ def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
     app.state.access = Access(settings.api, known, sessions, cookie, stoker.queue)
     app.state.live = Live(lambda: _picture(stoker, settings))
     app.state.assets = page.load()
-    app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes)
+    app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes, limit_s=settings.api.body_s)
     app.add_middleware(page.StrictHeaders)
     failures.install(app)
     # `dead` goes before `jobs`, which takes whatever stands in that place for a job's id.

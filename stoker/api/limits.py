@@ -1,9 +1,11 @@
-"""The size of request bodies: too large is 413 in the API's own shape, before anything is done.
+"""Limits of request bodies, in bytes and seconds: 413 or 408 in the API's own shape, before anything is done.
 
 FastAPI's own limit answers in plain text. Bodies here are small, so they are read whole, up to the limit.
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,20 +14,29 @@ from stoker.api.failures import Failure, answer
 
 
 class BodyLimit:
-    """ASGI middleware: reads the body, at most `limit_bytes` of it, and hands it on."""
+    """ASGI middleware: reads the body, at most `limit_bytes` of it and for `limit_s`, and hands it on."""
 
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, limit_s: float) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._limit_s = limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413, or call the application."""
+        """Answer 413 or 408, or call the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
         too_large = declared.isdecimal() and int(declared) > self._limit_bytes
-        body = None if too_large else await self._read(receive)
+        try:
+            async with asyncio.timeout(self._limit_s):
+                body = None if too_large else await self._read(receive)
+        except TimeoutError:
+            message = f"the body took longer than {self._limit_s:g} s"
+            # Closed: what still arrives must not be taken for a request.
+            late = answer(408, Failure(error="too_slow", message=message), {"Connection": "close"})
+            await late(scope, receive, send)
+            return
         if body is None:
             message = f"the body is over {self._limit_bytes} bytes"
             await answer(413, Failure(error="too_large", message=message))(scope, receive, send)

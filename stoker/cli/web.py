@@ -1,4 +1,4 @@
-"""Serving the API with uvicorn, on a port that is taken before anything else starts."""
+"""Serving the API on a port that is taken before anything else starts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
-
 from stoker.api import create_app
 from stoker.errors import StokerError
 from stoker.stoker import Stoker
+from stoker.telemetry.serving import Places, listen, server
 from stoker.worker.settings import ApiSettings, WorkerSettings
 
-BACKLOG = 2048
 GRACE_S = 5
 """Seconds that open requests get when the API stops."""
 
@@ -23,28 +21,12 @@ class AddressRefused(StokerError):
     """The API cannot listen where it should."""
 
 
-class Server(uvicorn.Server):
-    """uvicorn without signal handlers: the command decides when to stop."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the command."""
-        yield
-
-
 @contextmanager
 def listening(settings: ApiSettings) -> Iterator[socket.socket]:
     """The socket of the settings' address; raises AddressRefused."""
-    host = settings.host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # As TCP by name, else asyncio leaves Nagle's algorithm on: 40 ms more for answers on a kept connection.
-    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((host, settings.port))
-        taken.listen(BACKLOG)
+        taken = listen(settings.host.strip("[]"), settings.port)
     except OSError as error:
-        taken.close()
         raise AddressRefused(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with "
             "--port or STOKER__API__PORT"
@@ -63,26 +45,22 @@ async def serve(stoker: Stoker, settings: WorkerSettings, taken: socket.socket, 
     """Answer requests until `stop` is set."""
     app = create_app(stoker, settings)
     proxies = list(settings.api.trusted_proxies)
-    config = uvicorn.Config(
+    serving = server(
         app,
+        Places(settings.api.connections, settings.api.head_s),
         # Left to itself, uvicorn believes whatever any client on this machine says of where it comes from.
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = Server(config)
 
     async def leave() -> None:
         await stop.wait()
         await app.state.live.close()  # streams never end by themselves
-        server.should_exit = True
+        serving.should_exit = True
 
     leaving = asyncio.create_task(leave())
     try:
-        await server.serve(sockets=[taken])
+        await serving.serve(sockets=[taken])
     finally:
         leaving.cancel()

@@ -1,8 +1,8 @@
 """The worker's own HTTP endpoint, for machines: /metrics for Prometheus, /healthz for what restarts it.
 
-Served from threads, so that it answers whatever the event loop does: /healthz is 503 once the loop has not
-come round for `STUCK_S`, or a part of the worker does not go on though it could. It needs no token and must
-not be reachable from outside (worker.metrics_host).
+Served from a thread with an event loop of its own, so that it answers whatever the worker's loop does:
+/healthz is 503 once that loop has not turned for `STUCK_S`, or a part of the worker does not go on though it
+could. It needs no token and must not be reachable from outside (worker.metrics_host).
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from threading import Thread
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client import CollectorRegistry, make_asgi_app
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoker.errors import StokerError
+from stoker.telemetry.serving import Places, Server, listen, server
 from stoker.worker.settings import ProcessSettings
 
-Application = Callable[..., Iterable[bytes]]
 Stuck = Callable[[], Sequence[str]]
-"""Names the parts of the worker that do not go on; called from threads."""
+"""Names the parts of the worker that do not go on; called from the endpoint's thread."""
 BEAT_S = 1
-POLL_S = 0.1
-"""How long stopping the endpoint may take."""
+CONNECTIONS = 64
+"""Connections at once: a scraper, and whatever probes."""
+HEAD_S = 5.0
+"""Seconds for the head of a request."""
+GRACE_S = 1
+"""Seconds that open requests get when the endpoint stops."""
 STUCK_S = 20
 """Seconds without a turn of the event loop after which restarting the process is the better choice: longer
 than any statement or call may block it, far shorter than anybody would notice by themselves."""
@@ -62,60 +65,47 @@ async def endpoint(
     if not settings.metrics_port:
         yield
         return
-    pulse = Pulse()
+    host, port = settings.metrics_host.strip("[]"), settings.metrics_port
     try:
-        server = make_server(
-            settings.metrics_host,
-            settings.metrics_port,
-            application(registry, pulse, stuck),
-            _Server6 if ":" in settings.metrics_host else _Server,
-            handler_class=_Silent,
-        )
+        taken = listen(host, port)
     except OSError as error:
         raise EndpointRefused(
-            f"cannot listen on {settings.metrics_host} port {settings.metrics_port} (worker.metrics_port): "
-            f"{error.strerror}"
+            f"cannot listen on {host} port {port} (worker.metrics_port): {error.strerror}"
         ) from error
-    thread = Thread(target=server.serve_forever, args=(POLL_S,), name="metrics", daemon=True)
+    pulse = Pulse()
+    serving = server(
+        application(registry, pulse, stuck), Places(CONNECTIONS, HEAD_S), timeout_graceful_shutdown=GRACE_S
+    )
+    thread = Thread(target=_serve, args=(serving, taken), name="metrics", daemon=True)
     thread.start()
     beating = asyncio.create_task(pulse.run(), name="pulse")
     try:
         yield
     finally:
         beating.cancel()
-        server.shutdown()
-        server.server_close()
+        serving.should_exit = True
         await asyncio.to_thread(thread.join)
 
 
-def application(registry: CollectorRegistry, pulse: Pulse, stuck: Stuck) -> Application:
-    """The WSGI application: two paths, and 404 for the rest."""
-    metrics: Application = make_wsgi_app(registry)
+def application(registry: CollectorRegistry, pulse: Pulse, stuck: Stuck) -> ASGIApp:
+    """The ASGI application: two paths, and 404 for the rest."""
+    metrics = make_asgi_app(registry)
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path == "/metrics":
-            return metrics(environ, start_response)
-        status, body = "404 Not Found", b"/metrics and /healthz are here\n"
-        if path == "/healthz":
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/metrics":
+            await metrics(scope, receive, send)
+            return
+        told = PlainTextResponse("/metrics and /healthz are here\n", 404)
+        if scope["path"] == "/healthz":
             parts = stuck() if pulse.alive() else ["the event loop"]
-            status, body = "200 OK", b"ok\n"
-            if parts:
-                status, body = "503 Service Unavailable", f"stuck: {', '.join(parts)}\n".encode()
-        start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
-        return [body]
+            told = (
+                PlainTextResponse(f"stuck: {', '.join(parts)}\n", 503) if parts else PlainTextResponse("ok\n")
+            )
+        await told(scope, receive, send)
 
     return answer
 
 
-class _Server(ThreadingWSGIServer):
-    daemon_threads = True
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Silent(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - the signature is http.server's
-        """Scrapes are not worth a line."""
+def _serve(serving: Server, taken: socket.socket) -> None:
+    with taken:
+        asyncio.run(serving.serve(sockets=[taken]))

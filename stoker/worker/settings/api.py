@@ -67,6 +67,13 @@ class ApiSettings(Table):
     """Port to listen on; 0 takes a free one."""
     body_limit_bytes: PositiveInt = 65536
     """Larger request bodies are answered with 413."""
+    body_s: PositiveFloat = 10
+    """Seconds that a request body may take to arrive; then 408."""
+    connections: PositiveInt = 512
+    """Connections at once; more get 503, probes are answered all the same. Never more than the files that the
+    process may open, less what it needs itself."""
+    head_s: PositiveFloat = 10
+    """Seconds that a connection may take to send the head of a request; then it is closed."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks of proxies before the API. What their X-Forwarded-For and -Proto say of
     a caller is believed, nobody else's: for the audit log, the rate of signing in, the cookie's Secure."""
