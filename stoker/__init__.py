@@ -28,6 +28,7 @@ from stoker.errors import (
     CacheUnavailable,
     CommittedNotApplied,
     DatabaseUnavailable,
+    DeclarationError,
     Forbidden,
     InvalidParams,
     NotFound,
@@ -35,6 +36,7 @@ from stoker.errors import (
     SettingsError,
     StokerError,
     Unavailable,
+    WrongServer,
 )
 from stoker.jobs import Invalidate, Lane, Outcome, Refresh, Relay, Warm
 from stoker.outbox.receipt import Applied, Receipt
@@ -51,6 +53,7 @@ __all__ = [
     "CacheUnavailable",
     "CommittedNotApplied",
     "DatabaseUnavailable",
+    "DeclarationError",
     "Domain",
     "Enqueued",
     "EntryKey",
@@ -80,6 +83,7 @@ __all__ = [
     "View",
     "Warm",
     "WarmPlan",
+    "WrongServer",
     "load_domain",
     "load_settings",
 ]

@@ -14,15 +14,11 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Self
 
-from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session
 
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
-from stoker.cache.client import CacheClient
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
@@ -32,19 +28,21 @@ from stoker.cache.near import NearCache
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
 from stoker.cache.store import Store
-from stoker.cache.view import EntryKey
+from stoker.cache.view import EntryKey, View
 from stoker.domain import Domain, Event, Invalidation, load_domain
-from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable, WrongServer
+from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
+from stoker.outbox.databases import check_engine, check_same_database, installation_of, with_url_of
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
-from stoker.outbox.record import Outbox
+from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
-from stoker.postgres import OLDEST_POSTGRES, application_engine, database_errors, loader_engine
+from stoker.postgres import application_engine, database_errors, loader_engine
 from stoker.queue import owner
 from stoker.queue.enqueue import Enqueued, Queue
 from stoker.queue.ring import Ringer
+from stoker.redis.cache import CacheClient
 from stoker.settings import Settings, load_settings, require
 
 logger = logging.getLogger(__name__)
@@ -61,6 +59,7 @@ class Stoker:
         self.settings = settings
         self.domain = domain
         self.engine = engine
+        self._owns_engine = True
         self.installation = installation
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
         self._loader_engine = loader_engine(settings)
@@ -70,7 +69,7 @@ class Stoker:
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
-        self._outbox = Outbox(domain, engine, self._ringer, self.cache.store.unasked.ask_again)
+        self._outbox = Outbox(domain, engine, installation, self._ringer, self.cache.store.unasked.ask_again)
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
             asyncio.create_task(
@@ -80,34 +79,51 @@ class Stoker:
         ]
 
     @classmethod
-    async def open(cls, settings: Settings | None = None, domain: Domain | None = None) -> Self:
+    async def open(
+        cls,
+        settings: Settings | None = None,
+        domain: Domain | None = None,
+        *,
+        engine: AsyncEngine | None = None,
+    ) -> Self:
         """Connect, and start the loops of this process.
 
         `settings`: without them, those of the file and the environment. `domain`: without one, that of the
-        setting `domain`. Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a
-        server that cannot be used; the message says what to do. Either Redis may be away.
+        setting `domain`. `engine`: the application's own, which Stoker uses and never disposes of
+        (docs/faq.md says what it must have); loaders still get connections of their own, by DATABASE_URL or
+        else by the engine's URL.
+
+        Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a server that cannot
+        be used; the message says what to do. Either Redis may be away.
         """
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
         settings.require_views(domain.views_by_name)
-        engine = application_engine(settings)
+        if engine is not None:
+            settings = with_url_of(engine, settings)
+            await check_engine(engine)
+        used = engine or application_engine(settings)
         try:
-            stoker = cls(settings, domain, await _installation(engine), engine)
+            stoker = cls(settings, domain, await installation_of(used), used)
         except BaseException:
-            await engine.dispose()
+            if engine is None:
+                await used.dispose()
             raise
-        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
-            await stoker.cache.breaker.compare()
-        stoker._detached.start(stoker._compare_queue())
+        stoker._owns_engine = engine is None
+        await stoker._begin()
         return stoker
 
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, settings: Settings | None = None, domain: Domain | None = None
+        cls,
+        settings: Settings | None = None,
+        domain: Domain | None = None,
+        *,
+        engine: AsyncEngine | None = None,
     ) -> AsyncIterator[Self]:
         """`open` as a context manager: closes at the end of the block."""
-        stoker = await cls.open(settings, domain)
+        stoker = await cls.open(settings, domain, engine=engine)
         try:
             yield stoker
         finally:
@@ -127,7 +143,8 @@ class Stoker:
         await self.queue.close()
         await self.cache.store.client.close()
         await self._loader_engine.dispose()
-        await self.engine.dispose()
+        if self._owns_engine:
+            await self.engine.dispose()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -136,17 +153,21 @@ class Stoker:
             async with self._sessions() as session:
                 yield session
 
-    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
+    def record(self, session: AnySession, event: Event) -> Receipt:
         """Record an event in the session's transaction: it becomes true with its commit, or not at all.
 
-        Takes async and sync sessions. Touches no Redis. The row is written right before the session commits:
-        do not commit its connection past the session. Raises DeclarationError for an event without a rule.
+        Takes async, sync and scoped sessions. Touches no Redis. The row is written right before the session
+        commits: do not commit its connection past the session.
+
+        Raises DeclarationError for an event without a rule, and for a rule that names a view or scope kind
+        which the domain does not have. Raises WrongServer for a session of another database; the first
+        session of an engine that Stoker has not seen yet raises it when it flushes or commits instead.
         """
         return self._outbox.record(session, event)
 
     async def read(
         self,
-        view: str,
+        view: str | View,
         scope_id: object,
         params: Params = None,
         *,
@@ -175,15 +196,22 @@ class Stoker:
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
         """Ask the worker for a job, not before `delay` has passed; raises QueueUnavailable.
 
-        A job whose coalesce key waits already is not written a second time; the answer says so.
+        A job whose coalesce key waits already is not written a second time; the answer says so. Raises
+        BadRequest for a job that names a view, scope or warm plan which the domain does not have.
         """
+        self.domain.check_job(job)
         return await self.queue.enqueue(job, delay=delay)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.
 
         For the one case in which a caller must not be answered before it is done: taking a right away.
+        Raises DeclarationError for what the domain does not have.
         """
+        await self.unlink(self.domain.checked(invalidations, "invalidate_now"))
+
+    async def unlink(self, invalidations: Iterable[Invalidation]) -> None:
+        """The same for what another release asked for, whose views this one may not know (RACES 30)."""
         store = self.cache.store
         stamps: set[str] = set()
         for one in invalidations:
@@ -204,19 +232,33 @@ class Stoker:
             "loads_running": float(self.cache.filler.loads.running),
         }
 
-    def ttl(self, view: str) -> timedelta:
+    def ttl(self, view: str | View) -> timedelta:
         """The TTL in force for a view."""
-        return self.settings.ttl(view, self.domain.view(view).ttl)
+        declared = self.domain.view(view)
+        return self.settings.ttl(declared.name, declared.ttl)
+
+    async def _begin(self) -> None:
+        """Compare the servers with each other."""
+        if not self._owns_engine:
+            try:
+                await check_same_database(self._loader_engine, self.installation)
+            except BaseException:
+                await self.close()
+                raise
+        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
+            await self.cache.breaker.compare()
+        self._detached.start(self._compare_queue())
 
     def _make_cache(self) -> Cache:
         settings = self.settings
+        keys = KeySpace(settings.cache.prefix, self.installation)
         url = settings.cache_redis_url or settings.redis_url
         client = CacheClient(
             require(url, "CACHE_REDIS_URL"),
             timeout_s=settings.cache.timeout_s,
             connections=settings.cache.connections,
+            nonce_key=keys.nonce,
         )
-        keys = KeySpace(settings.cache.prefix, self.installation)
         loads = Loads(
             self._loader_engine,
             self._detached,
@@ -262,23 +304,3 @@ class Stoker:
     async def _flush_accounting(self) -> None:
         with suppress(CacheUnavailable):  # kept, and sent with the next flush
             await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
-
-
-async def _installation(engine: AsyncEngine) -> str:
-    with database_errors():
-        async with engine.connect() as connection:
-            version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
-            if version < OLDEST_POSTGRES * 10_000:
-                raise WrongServer(
-                    f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed"
-                )
-            try:
-                found = await connection.execute(
-                    text("SELECT id FROM stoker.installation ORDER BY created_at DESC LIMIT 1")
-                )
-            except ProgrammingError as error:
-                raise WrongServer("the database has no Stoker tables; run: stoker migrate") from error
-            installation = found.scalar_one_or_none()
-    if installation is None:
-        raise WrongServer("the database has no installation id; run: stoker migrate")
-    return str(installation)

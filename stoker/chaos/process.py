@@ -18,9 +18,8 @@ from stoker.chaos.surroundings import NOT_NOW, OLDER, WORKLOAD
 from stoker.chaos.workload import load, load_workload
 from stoker.domain import load_domain
 from stoker.errors import Unavailable
-from stoker.settings import load_settings
+from stoker.settings import Settings, load_settings
 from stoker.telemetry import log
-from stoker.worker.settings import WorkerSettings
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
     if older:
         os.environ[OLDER] = "yes"
     acts.install(older=older)
-    settings = load_settings(WorkerSettings)
+    settings = load_settings()
     log.configure(settings.log)
     domain = load_domain(settings.domain)
     doing = _work(settings, domain) if role == "worker" else _answer(settings, domain)
@@ -41,7 +40,7 @@ def main() -> None:
         sys.exit(NOT_NOW)
 
 
-async def _work(settings: WorkerSettings, domain: Domain) -> None:
+async def _work(settings: Settings, domain: Domain) -> None:
     # Only here: a web app starts in half the time without.
     from stoker.worker.check import require_sound  # noqa: PLC0415
     from stoker.worker.process import run_worker  # noqa: PLC0415
@@ -53,7 +52,7 @@ async def _work(settings: WorkerSettings, domain: Domain) -> None:
         await run_worker(stoker, settings, asked, now)
 
 
-async def _answer(settings: WorkerSettings, domain: Domain) -> None:
+async def _answer(settings: Settings, domain: Domain) -> None:
     # Only here: a worker needs no web server.
     from stoker.chaos.aside import serve  # noqa: PLC0415
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from math import inf
 
 from sqlalchemy import text
 
+from stoker.cache.accounting import read_counters
 from stoker.cache.reading import Miss
 from stoker.errors import CacheUnavailable, QueueUnavailable
+from stoker.histogram import BOUNDS_S, BUCKETS, Observed
 from stoker.history.figures import FigureHistory
-from stoker.history.series import Sample, grown, name
-from stoker.operations.figures import MISS, view_counters
+from stoker.history.series import MISS, WAIT, Sample, grown, name
+from stoker.history.times import job_times
+from stoker.jobs import Lane
 from stoker.outbox.rows import backlog
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
@@ -41,6 +45,7 @@ class Sampler:
                 return False
             # Counters are read under the lock: an older reading that comes later would count as a reset.
             gauges, counters = await self._lanes()
+            counters |= await self._waits()
             counters |= await self._views()
             changes = await backlog(self._stoker.engine)
             gauges += [
@@ -75,14 +80,27 @@ class Sampler:
                 counters[name("lane", lane, ours)] = found.totals.get(theirs, 0)
         return gauges, counters
 
-    async def _views(self) -> dict[str, float]:
+    async def _waits(self) -> dict[str, float]:
         try:
-            views = await view_counters(self._stoker)
+            waits, _ = await job_times(self._stoker.queue)
+        except QueueUnavailable:
+            return {}
+        nothing = Observed({}, 0)
+        return {
+            name("lane", lane, f"{WAIT}{bucket}"): waits.get((lane,), nothing).buckets.get(bound, 0)
+            for lane in Lane
+            for bound, bucket in zip((*BOUNDS_S, inf), BUCKETS, strict=True)
+        }
+
+    async def _views(self) -> dict[str, float]:
+        store, views = self._stoker.cache.store, sorted(self._stoker.domain.views_by_name)
+        try:
+            counted = await read_counters(store.client, store.keys, views)
         except CacheUnavailable:
             return {}
         return {
             name("view", view, what): value
-            for view, counters in views.items()
+            for view, counters in counted.items()
             for what, value in _complete(counters).items()
         }
 

@@ -19,9 +19,8 @@ from stoker.chaos.stage import Place, database_of_its_own, keys_of_its_own, plac
 from stoker.chaos.tally import Tally
 from stoker.embedded import Urls
 from stoker.migrate import migrate
-from stoker.operations import figures
-from stoker.settings import load_settings, require
-from stoker.worker.settings import WorkerSettings
+from stoker.operations import figures, lanes
+from stoker.settings import Settings, load_settings, require
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
 from worker.demo.report import Servers, report
@@ -41,7 +40,7 @@ def demonstrate(options: DemoOptions) -> int:
 
 
 def _play(options: DemoOptions, screen: Screen) -> Facts:
-    base = load_settings(WorkerSettings)
+    base = load_settings()
     with placed("demo", options.data_dir, keep=options.keep, given=_given(base)) as place:
         screen.say(f"servers: {'embedded' if place.servers else 'given'}; folder: {place.folder}")
         found = interruptible(partial(_whole, options, base, place, screen))
@@ -49,7 +48,7 @@ def _play(options: DemoOptions, screen: Screen) -> Facts:
     return found
 
 
-def _given(base: WorkerSettings) -> Urls | None:
+def _given(base: Settings) -> Urls | None:
     """The servers that the settings name; without any, the demonstration starts its own."""
     if not (base.database_url or base.redis_url or base.cache_redis_url):
         return None
@@ -58,7 +57,7 @@ def _given(base: WorkerSettings) -> Urls | None:
     return Urls(require(base.database_url, "DATABASE_URL"), queue, cache)
 
 
-async def _whole(options: DemoOptions, base: WorkerSettings, place: Place, screen: Screen) -> Facts:
+async def _whole(options: DemoOptions, base: Settings, place: Place, screen: Screen) -> Facts:
     async with database_of_its_own(place) as database_url, keys_of_its_own(place) as prefix:
         await migrate(database_url, domain)
         assert domain.sample_data is not None  # noqa: S101 - this domain has some
@@ -70,7 +69,7 @@ async def _whole(options: DemoOptions, base: WorkerSettings, place: Place, scree
         return await _on_stage(options, settings, place, screen)
 
 
-async def _on_stage(options: DemoOptions, settings: WorkerSettings, place: Place, screen: Screen) -> Facts:
+async def _on_stage(options: DemoOptions, settings: Settings, place: Place, screen: Screen) -> Facts:
     environment, folder = environment_of(settings), place.folder
     worker = Slot("worker", options.worker_command, environment, folder, WORKER_READY)
     command = (*options.webapp_command, *WEBAPP_ARGUMENTS)
@@ -99,13 +98,13 @@ async def _drive(options: DemoOptions, observer: Stoker, worker: Slot, webapp: S
     return report(options, tally, await Servers.ask(observer), driven_s)
 
 
-async def _quiet(stoker: Stoker, *lanes: Lane) -> bool:
+async def _quiet(stoker: Stoker, *which: Lane) -> bool:
     """Wait until every event is applied and lanes have nothing to do; false if that does not come."""
     give_up = time.monotonic() + QUIET_WITHIN_S
     while time.monotonic() < give_up:
         unsettled = (await figures.change_figures(stoker)).unsettled
-        found = await figures.lane_figures(stoker)
-        if not unsettled and not any(found[lane].ready + found[lane].running for lane in lanes):
+        found = (await lanes.listing(stoker)).lanes
+        if not unsettled and not any(found[lane].ready + found[lane].running for lane in which):
             return True
         await asyncio.sleep(LOOK_S)
     return False

@@ -9,13 +9,10 @@ from pydantic import SecretStr
 
 from stoker import Domain
 from stoker.embedded import Urls
-from stoker.settings import require
-from stoker.worker.settings import ScheduleSettings, WorkerSettings
+from stoker.settings import ScheduleSettings, Settings, require
 
 
-def scaled(
-    base: WorkerSettings, domain: Domain, urls: Urls, prefix: str, time_scale: float
-) -> WorkerSettings:
+def scaled(base: Settings, domain: Domain, urls: Urls, prefix: str, time_scale: float) -> Settings:
     """The settings with times divided, on a database and keys of the run's own."""
     ttl_s = {view.name: base.ttl(view.name, view.ttl).total_seconds() / time_scale for view in domain.views}
     cache = {"prefix": prefix, "ttl_s": ttl_s, "fail_safe_s": base.cache.fail_safe_s / time_scale}
@@ -31,7 +28,7 @@ def scaled(
     )
 
 
-def environment_of(settings: WorkerSettings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
     """The environment of worker and web app: this process's own, and the settings of the run."""
     return {
         **os.environ,

@@ -1,4 +1,4 @@
-"""Jobs that will not run again by themselves, in Postgres: write, list, group, retry, discard.
+"""Jobs that will not run again by themselves, in Postgres: write, list, count, retry, discard.
 
 A job leaves Redis only after its dead letter has committed (RACES 40). When Postgres does not answer, calls
 raise DatabaseUnavailable and nothing has changed; burying twice is burying once.
@@ -11,23 +11,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, true
+from sqlalchemy import ColumnElement, and_, delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.errors import InvalidJob
 from stoker.jobs import Job, parse
 from stoker.postgres import database_errors
 from stoker.queue.enqueue import Queue
 from stoker.tables import dead_jobs
-from stoker.worker.engine.letter import Letter
+from stoker.worker.engine.letter import Letter, fingerprint, stored_name
 
+IDENTITY = ("kind", "enqueued_at", "raw")
+"""What tells the letters of two jobs of one id apart."""
 RETRIED_AT_ONCE = 500
 """Letters that one transaction puts back."""
 
 
 @dataclass(frozen=True)
-class DeadJob:
+class DeadLetter:
     """A dead letter as it was kept."""
 
     id: int
@@ -46,31 +48,18 @@ class DeadJob:
 
 
 @dataclass(frozen=True)
-class DeadGroup:
-    """Dead letters of one fingerprint: one cause, most likely."""
-
-    fingerprint: str
-    kind: str
-    reason: str
-    error: str
-    count: int
-    first_died_at: datetime
-    last_died_at: datetime
-
-
-@dataclass(frozen=True)
 class Which:
     """A choice of dead letters; all of the given fields must match, none given matches all."""
 
     id: int | None = None
     kind: str | None = None
     fingerprint: str | None = None
+    job_id: str | None = None
 
     def clause(self) -> ColumnElement[bool]:
         """The choice in SQL."""
         chosen: ColumnElement[bool] = true()
-        for name in ("id", "kind", "fingerprint"):
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if value is not None:
                 chosen = chosen & (dead_jobs.c[name] == value)
         return chosen
@@ -91,18 +80,22 @@ class DeadLetters:
         self._sql = sql
 
     async def bury(self, letter: Letter) -> None:
-        """Commit a dead letter; a job that dies again replaces its own."""
+        """Commit a dead letter; a job that dies again replaces its own.
+
+        arq's clients may use an id again, for another job: its letter lies beside the first one's, under the
+        id with a digest of the job.
+        """
         row = letter.row()
-        statement = insert(dead_jobs).values(row)
-        renewed = {name: statement.excluded[name] for name in row if name != "job_id"}
-        statement = statement.on_conflict_do_update(
-            index_elements=["job_id"], set_={**renewed, "died_at": func.clock_timestamp()}
-        )
         with database_errors():
             async with self._sql.begin() as connection:
-                await connection.execute(statement)
+                if not await _written(connection, row):
+                    digest = fingerprint(letter.kind, str(letter.enqueued_ms), str(row["raw"]))
+                    reused = stored_name(f"{letter.job_id}~{digest[:8]}")
+                    await _written(connection, {**row, "job_id": reused})
 
-    async def list(self, which: Which, *, limit: int = 100, before: int | None = None) -> Sequence[DeadJob]:
+    async def list(
+        self, which: Which, *, limit: int = 100, before: int | None = None
+    ) -> Sequence[DeadLetter]:
         """The newest letters first; `before` is the last id of the page before."""
         older = true() if before is None else dead_jobs.c.id < before
         statement = (
@@ -110,28 +103,7 @@ class DeadLetters:
         )
         with database_errors():
             async with self._sql.connect() as connection:
-                return [DeadJob(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
-
-    async def groups(self, *, limit: int = 100) -> Sequence[DeadGroup]:
-        """Letters by fingerprint, the most recent cause first."""
-        last = func.max(dead_jobs.c.died_at)
-        statement = (
-            select(
-                dead_jobs.c.fingerprint,
-                func.max(dead_jobs.c.kind).label("kind"),
-                func.max(dead_jobs.c.reason).label("reason"),
-                func.max(dead_jobs.c.error).label("error"),
-                func.count().label("count"),
-                func.min(dead_jobs.c.died_at).label("first_died_at"),
-                last.label("last_died_at"),
-            )
-            .group_by(dead_jobs.c.fingerprint)
-            .order_by(last.desc())
-            .limit(limit)
-        )
-        with database_errors():
-            async with self._sql.connect() as connection:
-                return [DeadGroup(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+                return [DeadLetter(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
 
     async def count_by_lane(self) -> dict[str, int]:
         """How many letters each lane has; lanes without any are left out."""
@@ -179,6 +151,19 @@ class DeadLetters:
         with database_errors():
             async with self._sql.begin() as connection:
                 return (await connection.execute(delete(dead_jobs).where(which.clause()))).rowcount
+
+
+async def _written(connection: AsyncConnection, row: dict[str, Any]) -> bool:
+    """Write a letter, or write it anew; false if another job's has its id."""
+    statement = insert(dead_jobs).values(row)
+    new = statement.excluded
+    is_same = and_(*(dead_jobs.c[name].is_not_distinct_from(new[name]) for name in IDENTITY))
+    written = statement.on_conflict_do_update(
+        index_elements=["job_id"],
+        set_={**{name: new[name] for name in row if name != "job_id"}, "died_at": func.clock_timestamp()},
+        where=is_same,
+    ).returning(dead_jobs.c.id)
+    return await connection.scalar(written) is not None
 
 
 def _job_of(kind: str, payload: Any) -> Job | None:  # noqa: ANN401 - whatever was kept

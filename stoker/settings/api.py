@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 
-from stoker.settings import Table
+from stoker.settings.tables import Table
 
 NOBODY = "loopback"
 """Whom the audit log names while there are no tokens: no token may be named so."""
