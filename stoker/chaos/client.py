@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic_core import to_json
 
 TIMEOUT_S = 30.0
+BODILESS = frozenset({204, 304})
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -108,5 +109,7 @@ async def _read(reader: asyncio.StreamReader) -> Reply:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     status = int(head[0].split(" ", 2)[1])
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-2])}
+    if "content-length" not in headers and status not in BODILESS:
+        raise ValueError(f"an answer without content-length: {head}")  # what follows cannot be told from it
     length = int(headers.get("content-length", 0))
     return Reply(status, headers, await reader.readexactly(length) if length else b"")
