@@ -7,7 +7,7 @@ without faults, which an application builds of them.
 """
 
 from stoker.chaos.options import ChaosOptions
-from stoker.chaos.workload import Read, Users, Verdict, Workload
+from stoker.chaos.workload import Read, Users, Verdict, Web, Workload
 
 
 def run(options: ChaosOptions) -> int:
@@ -18,4 +18,4 @@ def run(options: ChaosOptions) -> int:
     return perform(options)
 
 
-__all__ = ["ChaosOptions", "Read", "Users", "Verdict", "Workload", "run"]
+__all__ = ["ChaosOptions", "Read", "Users", "Verdict", "Web", "Workload", "run"]

@@ -10,15 +10,14 @@ with `error`, their class: 503 for an outage, 403 or 404 for a refusal.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from stoker import Domain, SettingsError, Stoker
-
-if TYPE_CHECKING:
-    from stoker.chaos.driver import Driver
+from stoker.chaos.client import Reply
+from stoker.chaos.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,24 @@ class Verdict:
     of_changed: bool = False
 
 
+class Web(Protocol):
+    """The web apps of a run, as users reach them; see `stoker.chaos.driver.Driver`."""
+
+    tally: Tally
+
+    async def send(self, method: str, path: str, reader: int = 0, *, body: object = None) -> Reply | None:
+        """One request; None, counted, when there is no answer or only an error."""
+
+    async def read(self, read: Read) -> None:
+        """A read that must be served; judged."""
+
+    async def intrude(self, read: Read) -> None:
+        """A read that must be refused; judged."""
+
+    def wrote(self, answer: Mapping[str, Any], due: float, began: float, applied: Callable[[], None]) -> None:
+        """A write was acknowledged: call `applied` as soon as it is known to be in effect."""
+
+
 class Users(Protocol):
     """Simulated users of one run, and what is known of what each must see.
 
@@ -63,8 +80,8 @@ class Users(Protocol):
     def intrusion(self) -> Read | None:
         """The next read that must be refused; None while there is none."""
 
-    async def edit(self, driver: Driver, due: float) -> None:
-        """One change through the web app, told to `Driver.wrote`; `due`: when it was to be sent."""
+    async def edit(self, web: Web, due: float) -> None:
+        """One change, told to `web.wrote`; `due`: when it was to be sent, by the performance counter."""
 
     def rights(self, reader: int) -> int:
         """A number that grows whenever somebody sets out to change what a reader may see."""

@@ -12,8 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from stoker import Domain, EntryKey, Scope, Stoker, WarmPlan
-from stoker.chaos import Read, Verdict
-from stoker.chaos.driver import Driver
+from stoker.chaos import Read, Verdict, Web
 from tests.library import LABEL, SHELF, BookAdded
 
 SHELVES = [f"S-{number}" for number in range(8)]
@@ -35,10 +34,10 @@ class LibraryUsers:
     def intrusion(self) -> None:
         """Nobody is refused anything."""
 
-    async def edit(self, driver: Driver, due: float) -> None:
+    async def edit(self, web: Web, due: float) -> None:
         """Number a shelf or its book anew."""
         path, began = self.read().path, time.time()
-        reply = await driver.send("POST", path)
+        reply = await web.send("POST", path)
         if reply is None:
             return
         answer = from_json(reply.body)
@@ -46,7 +45,7 @@ class LibraryUsers:
         def applied() -> None:
             self._applied[path] = max(answer["number"], self._applied.get(path, 0))
 
-        driver.wrote(answer, due, began, applied)
+        web.wrote(answer, due, began, applied)
 
     def rights(self, reader: int) -> int:
         """Nobody's rights change."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from stoker.chaos.driver import Driver
+from stoker.chaos import Web
 from worker.demo.traffic import Traffic
 from worker.demo.world import OWNER, Project
 
@@ -43,12 +43,12 @@ class Edits:
         self._rng = traffic.rng
         self._numbers = itertools.count(1)
 
-    async def one(self, driver: Driver, due: float) -> None:
+    async def one(self, web: Web, due: float) -> None:
         """Any write, on some popular project."""
         [kind] = self._rng.choices(list(SHARES), list(SHARES.values()))
-        await getattr(self, f"_{kind}")(driver, self._traffic.project(), due)
+        await getattr(self, f"_{kind}")(web, self._traffic.project(), due)
 
-    async def _update_project(self, driver: Driver, project: Project, due: float) -> None:
+    async def _update_project(self, web: Web, project: Project, due: float) -> None:
         number = next(self._numbers)
         changes: Answer = self._rng.choice(
             (
@@ -57,27 +57,27 @@ class Edits:
                 {"intended_use": f"Measures what matters, in its version {number}."},
             )
         )
-        await self._write(driver, "PATCH", project, "", due, changes)
+        await self._write(web, "PATCH", project, "", due, changes)
 
-    async def _add_classification(self, driver: Driver, project: Project, due: float) -> None:
+    async def _add_classification(self, web: Web, project: Project, due: float) -> None:
         new = {
             "device_class": self._rng.choice(("I", "II", "III")),
             "product_code": "DQA",
             "regulation_number": "870.2700",
             "confidence": self._share(),
         }
-        done = await self._write(driver, "POST", project, "/classifications", due, new)
+        done = await self._write(web, "POST", project, "/classifications", due, new)
         if done:
             project.classifications.append(done["id"])
 
-    async def _update_classification(self, driver: Driver, project: Project, due: float) -> None:
+    async def _update_classification(self, web: Web, project: Project, due: float) -> None:
         if project.classifications:
             item = project.classifications[-1]
             await self._write(
-                driver, "PATCH", project, f"/classifications/{item}", due, {"confidence": self._share()}
+                web, "PATCH", project, f"/classifications/{item}", due, {"confidence": self._share()}
             )
 
-    async def _add_predicate(self, driver: Driver, project: Project, due: float) -> None:
+    async def _add_predicate(self, web: Web, project: Project, due: float) -> None:
         number = next(self._numbers)
         # K-numbers of sample data are of the years before 26.
         new = {
@@ -85,11 +85,11 @@ class Edits:
             "device_name": f"{project.device_type} {number}",
             "similarity": self._share(),
         }
-        done = await self._write(driver, "POST", project, "/predicates", due, new)
+        done = await self._write(web, "POST", project, "/predicates", due, new)
         if done:
             project.predicates.append(done["id"])
 
-    async def _update_predicate(self, driver: Driver, project: Project, due: float) -> None:
+    async def _update_predicate(self, web: Web, project: Project, due: float) -> None:
         if not project.predicates:
             return
         # Taken out meanwhile, so that nobody removes it under this change.
@@ -97,23 +97,23 @@ class Edits:
         changes: Answer = self._rng.choice(
             ({"similarity": self._share()}, {"selected": self._rng.random() < 0.5})  # noqa: PLR2004
         )
-        await self._write(driver, "PATCH", project, f"/predicates/{item}", due, changes)
+        await self._write(web, "PATCH", project, f"/predicates/{item}", due, changes)
         project.predicates.append(item)
 
-    async def _remove_predicate(self, driver: Driver, project: Project, due: float) -> None:
+    async def _remove_predicate(self, web: Web, project: Project, due: float) -> None:
         if project.predicates:
             item = project.predicates.pop(self._rng.randrange(len(project.predicates)))
-            await self._write(driver, "DELETE", project, f"/predicates/{item}", due)
+            await self._write(web, "DELETE", project, f"/predicates/{item}", due)
 
-    async def _add_document(self, driver: Driver, project: Project, due: float) -> None:
+    async def _add_document(self, web: Web, project: Project, due: float) -> None:
         new = {"title": f"Bench test {next(self._numbers)}", "kind": "test_report", "size_bytes": 2048}
-        await self._write(driver, "POST", project, "/documents", due, new)
+        await self._write(web, "POST", project, "/documents", due, new)
 
-    async def _add_interaction(self, driver: Driver, project: Project, due: float) -> None:
+    async def _add_interaction(self, web: Web, project: Project, due: float) -> None:
         new = {"agent": "classifier", "summary": f"Class II, looked at {next(self._numbers)} times"}
-        await self._write(driver, "POST", project, "/interactions", due, new)
+        await self._write(web, "POST", project, "/interactions", due, new)
 
-    async def _add_member(self, driver: Driver, project: Project, due: float) -> None:
+    async def _add_member(self, web: Web, project: Project, due: float) -> None:
         """A stranger becomes a member, and sees the project from then on."""
         user, role = self._traffic.stranger(project), self._rng.choice(("editor", "viewer"))
         if user is None:
@@ -126,56 +126,56 @@ class Edits:
                 self._world.joined(project, user, role)
 
         path = f"/members/{user}/{role}"
-        await self._write(driver, "POST", project, path, due, actor=project.owner, applied=joined)
+        await self._write(web, "POST", project, path, due, actor=project.owner, applied=joined)
         if user in project.members:
-            await driver.read(self._traffic.read_of_project("dashboard", project, user))
+            await web.read(self._traffic.read_of_project("dashboard", project, user))
 
-    async def _remove_member(self, driver: Driver, project: Project, due: float) -> None:
+    async def _remove_member(self, web: Web, project: Project, due: float) -> None:
         """A member who has just read is removed, and must be refused from the answer on."""
         user = self._traffic.removable(project)
         if user is None:
-            return await self._add_member(driver, project, due)
+            return await self._add_member(web, project, due)
         for view in REFUSED_AFTER_REMOVAL:
             if user not in project.members:  # somebody else removes them
                 return None
-            await driver.read(self._traffic.read_of_project(view, project, user))
+            await web.read(self._traffic.read_of_project(view, project, user))
         if user not in project.members:
             return None
         self._world.leaving(project, user)
         done = await self._write(
-            driver, "DELETE", project, f"/members/{user}", time.perf_counter(), actor=project.owner
+            web, "DELETE", project, f"/members/{user}", time.perf_counter(), actor=project.owner
         )
         if done:
             self._world.left(project, user)
-            driver.tally.revocations += 1
+            web.tally.revocations += 1
             for view in REFUSED_AFTER_REMOVAL:
-                await driver.intrude(self._traffic.read_of_project(view, project, user))
+                await web.intrude(self._traffic.read_of_project(view, project, user))
         return None
 
-    async def _short_life(self, driver: Driver, _project: Project, due: float) -> None:
+    async def _short_life(self, web: Web, _project: Project, due: float) -> None:
         """A project is created, read and deleted; then nobody finds it any more."""
         owner, name = self._traffic.user(), f"Pilot {next(self._numbers)}"
         new = Project(0, owner, 0, 0, self._rng.choice(self._traffic.device_types), {owner: OWNER}, {owner})
         body = {"name": name, "device_type": new.device_type, "intended_use": "To be tried."}
-        done = await self._write(driver, "POST", new, None, due, body)
+        done = await self._write(web, "POST", new, None, due, body)
         if not done or done["applied"] != "applied":
             return
         new.id = done["id"]
         self._world.created(new)
         self._world.applied(new.id, done["revision"], done["shown_by"])
         for view in ("detail", "dashboard"):
-            await driver.read(self._traffic.read_of_project(view, new, owner))
-        await driver.read(self._traffic.read_of_user("list", owner))
+            await web.read(self._traffic.read_of_project(view, new, owner))
+        await web.read(self._traffic.read_of_user("list", owner))
         readers = self._world.deleting(new)
-        done = await self._write(driver, "DELETE", new, "", time.perf_counter(), actor=owner)
+        done = await self._write(web, "DELETE", new, "", time.perf_counter(), actor=owner)
         if done and done["applied"] == "applied":
             for user in readers:
                 self._world.left(new, user)
-            await driver.intrude(self._traffic.read_of_project("detail", new, owner))
+            await web.intrude(self._traffic.read_of_project("detail", new, owner))
 
     async def _write(  # noqa: PLR0913, PLR0917 - what a write is
         self,
-        driver: Driver,
+        web: Web,
         method: str,
         project: Project,
         path: str | None,
@@ -188,13 +188,13 @@ class Edits:
         user, began = actor or self._traffic.writer(project), time.time()
         rights = self._world.rights[user]
         url = "/projects" if path is None else f"/projects/{project.id}{path}"
-        reply = await driver.send(method, f"{url}?wait=1", user, body=body)
+        reply = await web.send(method, f"{url}?wait=1", user, body=body)
         if reply is None:
             return None
         if reply.status not in CREATED:
             if rights == self._world.rights[user] and project.id in self._world.projects:
                 what = f"{reply.status} {method} {url}: {reply.body[:200].decode()}"
-                driver.tally.note("refused a write", what)
+                web.tally.note("refused a write", what)
             return None
         answer: Answer = from_json(reply.body)
 
@@ -202,7 +202,7 @@ class Edits:
             self._world.applied(project.id, answer["revision"], answer["shown_by"])
             applied(answer)
 
-        driver.wrote(answer, due, began, in_effect)
+        web.wrote(answer, due, began, in_effect)
         return answer
 
     def _share(self) -> float:

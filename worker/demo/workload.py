@@ -9,8 +9,7 @@ from random import Random
 
 from jobs import domain
 from stoker import Domain, Stoker
-from stoker.chaos import Read, Verdict
-from stoker.chaos.driver import Driver
+from stoker.chaos import Read, Verdict, Web
 from worker.demo.edits import Edits
 from worker.demo.reads import PROJECT_VIEWS, Expected, Shown, expected, project_of, shown, staleness
 from worker.demo.traffic import Traffic
@@ -38,9 +37,9 @@ class ProjectUsers:
         """A read that must be refused."""
         return self.traffic.intrusion()
 
-    async def edit(self, driver: Driver, due: float) -> None:
+    async def edit(self, web: Web, due: float) -> None:
         """One change of a project, of what is in it, or of who may see it."""
-        await self._edits.one(driver, due)
+        await self._edits.one(web, due)
 
     def rights(self, reader: int) -> int:
         """How often somebody set out to change what a user may read."""
