@@ -24,6 +24,10 @@ def add(
     name: Name,
     data: Data = DATA,
     role: Annotated[Role, typer.Option(help="A viewer looks, an operator acts too.")] = Role.VIEWER,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=tokens.MOST_DAYS, help="Days until it ends by itself; without: it does not."),
+    ] = None,
     *,
     embedded: Embedded = False,
     as_json: Json = False,
@@ -32,13 +36,13 @@ def add(
 
     async def make(stoker: Stoker, settings: WorkerSettings) -> str:
         try:
-            return await tokens.add(stoker, us().actor, name, role, settings.api.tokens)
+            return await tokens.add(stoker, us().actor, name, role, settings.api.tokens, days)
         except ValidationError as error:
             raise typer.BadParameter("letters, digits, . _ - only, at most 40", param_hint="NAME") from error
 
     given = with_stoker(data, make, embedded=embedded)
     if as_json:
-        show_json({"name": name, "role": role, "token": given})
+        show_json({"name": name, "role": role, "days": days, "token": given})
     else:
         note("Keep it now: it is not shown again. It counts within 5 seconds.")
         show(given)
