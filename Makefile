@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all chaos check format bench bench-full lock bench-lock clean
+.PHONY: demo test test-all chaos check format docs bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -34,6 +34,9 @@ check: $(STAMP) ## format, lint, types, architecture (no test run)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## docs/api.md from the docstrings
+	$(BIN)/python -m tests.docs.reference
 
 bench: $(STAMP) ## how Stoker compares, within 15 minutes; makes .bench-venv for its peers
 	mkdir -p build

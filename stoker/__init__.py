@@ -1,27 +1,22 @@
-"""Stoker for web apps: cached views, recorded changes, and work asked of the worker.
+"""Stoker keeps an application's Redis cache correct and warm from a background worker.
 
-The words, one for each idea:
+An application declares what can be cached, records what changed in its own SQL transaction, and reads through
+the cache. A worker process invalidates, refreshes and warms:
 
-view          a cached read model: `detail`, `dashboard`, `access`
-scope         the thing whose change makes entries wrong: `project:42`, `user:7`
-stamp         a token per (scope, view), and one hard stamp per scope; an entry is valid only under the
-              stamps it was built with
-entry         one stored value of a view, in its envelope
-event         a fact about the database: `ProjectUpdated`
-rule          which views of which scopes an event invalidates; declared beside the domain
-outbox        the table in which events are recorded in the writer's own transaction
-relay         the job that applies recorded events to the cache
-job      the typed, versioned arguments of a job (`refresh.v1`)
-task          the code that carries out a job
-lane          a queue with its own workers: `changes`, `refresh`, `warm`
-lease         the right to build one entry; it saves work, only the stamp gives correctness
-outcome       the closed set of things that a task can end with
-fail-safe     the last value, marked stale, when a loader fails
-soft, hard    an invalidation after which fail-safe may, or may not, serve what was before
-eager refresh an entry past a share of its TTL that is read asks for its refresh, and is served meanwhile
-jitter        the random part of a TTL or a delay, so that what began together does not end together
+    ORDER = ScopeKind("order")
+    PAGE = View("page", "order", load_pages, ttl=timedelta(minutes=5), access=Access.ANYONE)
+    CHANGED = Rule(OrderChanged, lambda event: [Invalidation(ORDER.scope(event.order_id))])
+    domain = Domain(name="shop", scopes=(ORDER,), views=(PAGE,), rules=(CHANGED,))
 
-A web app makes one `Stoker`, declares a `Domain`, and uses `Stoker.read`, `record` and `enqueue`.
+    async with Stoker.opened(domain=domain) as stoker:
+        async with stoker.session() as session, session.begin():
+            await session.execute(text("UPDATE orders SET total = 12 WHERE id = 1"))
+            receipt = stoker.record(session, OrderChanged(order_id=1))
+        await receipt.applied()  # read your own write; the worker applies it within milliseconds
+        reading = await stoker.read("page", 1)
+
+README.md has a whole application. docs/glossary.md explains the words, docs/reading.md reading and changing,
+docs/architecture.md how it works, docs/api.md every public name.
 """
 
 from stoker.cache.look import Asked
@@ -33,6 +28,7 @@ from stoker.errors import (
     CacheUnavailable,
     CommittedNotApplied,
     DatabaseUnavailable,
+    DeclarationError,
     Forbidden,
     InvalidParams,
     NotFound,
@@ -40,6 +36,7 @@ from stoker.errors import (
     SettingsError,
     StokerError,
     Unavailable,
+    WrongServer,
 )
 from stoker.jobs import Invalidate, Lane, Outcome, Refresh, Relay, Warm
 from stoker.outbox.receipt import Applied, Receipt
@@ -56,6 +53,7 @@ __all__ = [
     "CacheUnavailable",
     "CommittedNotApplied",
     "DatabaseUnavailable",
+    "DeclarationError",
     "Domain",
     "Enqueued",
     "EntryKey",
@@ -85,6 +83,7 @@ __all__ = [
     "View",
     "Warm",
     "WarmPlan",
+    "WrongServer",
     "load_domain",
     "load_settings",
 ]

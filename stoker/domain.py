@@ -11,18 +11,23 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from stoker.cache.catalog import Catalog, refuse_doubles
-from stoker.cache.view import EntryKey, Scope
-from stoker.errors import DeclarationError, UnknownScope
+from stoker.cache.catalog import Catalog
+from stoker.cache.declared import check_all, check_async, check_plain, check_unique, name_of
+from stoker.cache.view import EntryKey, Scope, ScopeKind, View
+from stoker.errors import DeclarationError, InvalidParams, UnknownScope, UnknownView
 from stoker.jobs import Invalidate, Job, Refresh, Warm
 
 ACTIVE = "active"
 """The warm target that means everybody who is active now."""
+OWN_KINDS = "stoker."
+"""How the kinds of events begin that Stoker records itself."""
+LONGEST_KIND = 64
+"""Characters of an event's kind."""
 
 
 class Event(BaseModel):
@@ -36,16 +41,48 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        """Refuse a kind that is a field or no name; a class without one may be the base of others."""
+        if "kind" in cls.model_fields:
+            raise DeclarationError(
+                f'event {cls.__name__}: `kind` must not be a field: write `kind = "order.changed"` without a '
+                "type, or with ClassVar[str]"
+            )
+        kind = getattr(cls, "kind", None)
+        if kind is not None and not (isinstance(kind, str) and 0 < len(kind) <= LONGEST_KIND):
+            raise DeclarationError(
+                f"event {cls.__name__}: `kind` must be a text of 1 to {LONGEST_KIND} characters, "
+                f"not {kind!r:.80}"
+            )
 
-class Invalidation(NamedTuple):
+
+@dataclass(frozen=True, init=False, slots=True)
+class Invalidation:
     """Which views of one scope are wrong now; an empty `views` means every view of the scope.
 
-    Soft: entries may still be served, marked stale, when their loader fails. Hard: never again.
+    `views` takes names or the Views themselves. Soft: entries may still be served, marked stale, when their
+    loader fails. Hard: never again.
     """
 
     scope: Scope
-    views: frozenset[str] = frozenset()
-    hard: bool = False
+    views: frozenset[str]
+    hard: bool
+
+    def __init__(self, scope: Scope, views: Iterable[str | View] = frozenset(), hard: bool = False) -> None:  # noqa: FBT001, FBT002 - the scope and its views come by position, and this may
+        if not isinstance(scope, Scope):
+            raise DeclarationError(
+                f"an invalidation needs a Scope, not {scope!r:.60}: write ORDER.scope(order_id), where ORDER "
+                "is a ScopeKind"
+            )
+        if isinstance(views, str | View):
+            raise DeclarationError(
+                f"an invalidation needs a set of views, not {views!r:.60}: write {{{name_of(views)!r}}}"
+            )
+        set_ = object.__setattr__  # the class is frozen
+        set_(self, "scope", scope)
+        set_(self, "views", frozenset(map(name_of, views)))
+        set_(self, "hard", hard)
 
 
 E = TypeVar("E", bound=Event)
@@ -65,17 +102,36 @@ class Rule(Generic[E]):
     invalidates: Callable[[E], Iterable[Invalidation]]
     audience: AudienceQuery[E] | None = None
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.event, type) and issubclass(self.event, Event)):
+            raise DeclarationError(f"a rule is for a subclass of Event, not for {self.event!r:.60}")
+        name = self.event.__name__
+        if not hasattr(self.event, "kind"):
+            raise DeclarationError(
+                f'event {name} has no `kind`: write `kind = "order.changed"`, and never rename it'
+            )
+        check_plain(self.invalidates, f"`invalidates` of the rule for {name}", "event")
+        if self.audience is not None:
+            check_async(self.audience, f"`audience` of the rule for {name}", "session", "events")
 
-@dataclass(frozen=True)
+
+Entries = Callable[[AsyncSession, Scope | None], Awaitable[Sequence[EntryKey]]]
+
+
+@dataclass(frozen=True, init=False)
 class WarmPlan:
     """What to warm for one kind of target, most urgent first.
 
-    `target` is `active` (everybody active now) or the name of a scope kind. `entries` gets the scope (None
+    `target` is `active` (everybody active now), or a scope kind or its name. `entries` gets the scope (None
     for `active`) and gives the keys of entries in the order in which they should be built.
     """
 
     target: str
-    entries: Callable[[AsyncSession, Scope | None], Awaitable[Sequence[EntryKey]]]
+    entries: Entries
+
+    def __init__(self, target: str | ScopeKind, entries: Entries) -> None:
+        vars(self).update(target=name_of(target), entries=entries)  # the class is frozen
+        check_async(entries, f"`entries` of the warm plan for {self.target!r}", "session", "scope")
 
 
 @dataclass(frozen=True)
@@ -106,11 +162,22 @@ class Domain(Catalog):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_doubles("event", [rule.event.kind for rule in self.rules])
-        refuse_doubles("warm plan", [plan.target for plan in self.warm_plans])
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise DeclarationError(f"a domain needs a name, not {self.name!r:.60}")
+        check_all(self.rules, Rule, "rules")
+        check_all(self.warm_plans, WarmPlan, "warm_plans")
+        check_unique("event", [rule.event.kind for rule in self.rules])
+        check_unique("warm plan", [plan.target for plan in self.warm_plans])
+        for rule in self.rules:
+            if rule.event.kind.startswith(OWN_KINDS):
+                raise DeclarationError(
+                    f"event {rule.event.__name__}: kinds that begin with {OWN_KINDS!r} are Stoker's own"
+                )
         for plan in self.warm_plans:
             if plan.target != ACTIVE and plan.target not in self.kinds_by_name:
-                raise DeclarationError(f"warm plan {plan.target!r} is neither `active` nor a scope kind")
+                raise DeclarationError(
+                    f"warm plan {plan.target!r} is neither `active` nor a scope kind of this domain"
+                )
 
     @cached_property
     def rules_by_kind(self) -> Mapping[str, Rule[Any]]:
@@ -121,6 +188,58 @@ class Domain(Catalog):
     def asking_kinds(self) -> frozenset[str]:
         """Kinds of events whose rules ask the database, and need what the event says for it."""
         return frozenset(kind for kind, rule in self.rules_by_kind.items() if rule.audience is not None)
+
+    def checked(self, found: object, whose: str) -> list[Invalidation]:
+        """The invalidations that a rule or a caller gave; raises DeclarationError for one that cannot be.
+
+        A name with a typing error would be applied without effect, and the page would stay stale.
+        """
+        if not isinstance(found, Iterable) or isinstance(found, str | bytes):
+            raise DeclarationError(f"{whose} must give a list of Invalidations, not {found!r:.100}")
+        invalidations = list(found)
+        for one in invalidations:
+            if not isinstance(one, Invalidation):
+                raise DeclarationError(f"{whose} must give Invalidations, not {one!r:.100}")
+            if (mistake := self._mistake(one)) is not None:
+                raise DeclarationError(f"{whose} names {mistake}")
+        return invalidations
+
+    def _mistake(self, one: Invalidation) -> str | None:
+        """What is wrong with an invalidation, and what there is instead."""
+        kind = self.kinds_by_name.get(one.scope.kind)
+        if kind is None:
+            known = ", ".join(sorted(self.kinds_by_name)) or "none"
+            return f"scope kind {one.scope.kind!r:.60}, which the domain does not have; there are: {known}"
+        if not one.views <= (known_views := self.view_names_by_scope[kind.name]):
+            unknown = ", ".join(sorted(map(repr, one.views - known_views)))
+            known = ", ".join(sorted(known_views)) or "none"
+            return f"{unknown:.100}, which is no view of {kind.name}; there are: {known}"
+        try:
+            canonical = kind.scope(one.scope.id) == one.scope
+        except UnknownScope as error:
+            return f"a scope that cannot be: {error}"
+        return None if canonical else f"{one.scope!r}: write {kind.name}.scope(id) of the ScopeKind"
+
+    @property
+    def warms_active(self) -> bool:
+        """Whether there is a plan for everybody who is active."""
+        return any(plan.target == ACTIVE for plan in self.warm_plans)
+
+    def check_job(self, job: Job) -> None:
+        """Raise BadRequest for a job of Stoker's own that names what this domain does not have."""
+        if isinstance(job, Warm):
+            target = self.warm_plan(job.target).target
+            if job.scope_id is not None:
+                self.scope(target, job.scope_id)
+        elif isinstance(job, Refresh):
+            view = self.view(job.view)
+            if not self.takes(EntryKey(view.name, self.scope(view.scope, job.scope_id), job.params)):
+                raise InvalidParams(f"view {view.name} does not take {job.params!r:.100}", field="params")
+        elif isinstance(job, Invalidate):
+            kind = self.scope(job.scope_kind, job.scope_id).kind
+            for name in job.views:
+                if self.view(name).scope != kind:
+                    raise UnknownView(f"view {name} is not of scope kind {kind}", field="views")
 
     def subject_of(self, job: Job | None) -> str | None:
         """What a job is about, as `kind:id`; None for one that is about everything."""
@@ -133,13 +252,17 @@ class Domain(Catalog):
             return f"{job.target}:{job.scope_id}"
         return None
 
-    def warm_plan(self, target: str) -> WarmPlan:
+    def warm_plan(self, target: str | ScopeKind) -> WarmPlan:
         """The plan for a target; raises UnknownScope."""
+        name = name_of(target)
         for plan in self.warm_plans:
-            if plan.target == target:
+            if plan.target == name:
                 return plan
         known = ", ".join(plan.target for plan in self.warm_plans) or "none"
-        raise UnknownScope(f"nothing to warm for {target[:40]!r}; there are: {known}", field="target")
+        raise UnknownScope(
+            f"nothing to warm for {name!r:.42}: the domain has no such warm plan; there are: {known}",
+            field="target",
+        )
 
 
 def load_domain(module: str) -> Domain:

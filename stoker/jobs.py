@@ -74,6 +74,9 @@ class Job(BaseModel):
     different events, and a change must not wait for a relay that hangs."""
     followed: ClassVar[bool] = False
     """Somebody may ask how far its jobs are: their end is written to their progress."""
+    repeated: ClassVar[bool] = False
+    """The next slot, sweep or read does its work, too: where an outage has used up its tries, it is dropped
+    and leaves no dead letter that somebody would have to discard."""
 
     def coalesce_key(self) -> str | None:
         """Jobs of one key coalesce: at most one waits. None: every job runs."""
@@ -85,6 +88,7 @@ class Relay(Job):
 
     kind = "relay.v1"
     lane = Lane.CHANGES
+    repeated = True
 
     def coalesce_key(self) -> str:
         """One relay that has not begun is enough for every event recorded until it begins."""
@@ -107,6 +111,7 @@ class Refresh(Job):
 
     kind = "refresh.v1"
     lane = Lane.REFRESH
+    repeated = True
     one_at_a_time = True
     view: str = Field(max_length=32)
     scope_id: str = Field(max_length=64)
@@ -133,6 +138,7 @@ class KeepWarm(Job):
 
     kind = "keep_warm.v1"
     lane = Lane.WARM
+    repeated = True
     timeout = timedelta(minutes=2)
     one_at_a_time = True
 
@@ -154,6 +160,7 @@ class Verify(Job):
 
     kind = "verify.v1"
     lane = Lane.WARM
+    repeated = True
     timeout = timedelta(minutes=2)
     one_at_a_time = True
     entries: int = Field(default=100, ge=1, le=10_000)

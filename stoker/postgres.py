@@ -199,6 +199,15 @@ def was_canceled(error: BaseException | None) -> bool:
     return False
 
 
+def was_a_write(error: BaseException | None) -> bool:
+    """Whether Postgres refused a statement for writing in a transaction that only reads."""
+    while error is not None:
+        if _is_read_only(error):
+            return True
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
+
+
 def _is_read_only(error: BaseException | None) -> bool:
     return getattr(error, "sqlstate", None) == READ_ONLY
 

@@ -17,12 +17,10 @@ from typing import Self
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session
 
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
-from stoker.cache.client import CacheClient
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
@@ -32,19 +30,21 @@ from stoker.cache.near import NearCache
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
 from stoker.cache.store import Store
-from stoker.cache.view import EntryKey
+from stoker.cache.view import EntryKey, View
 from stoker.domain import Domain, Event, Invalidation, load_domain
 from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable, WrongServer
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
+from stoker.outbox.databases import INSTALLATION
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
-from stoker.outbox.record import Outbox
+from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
 from stoker.postgres import OLDEST_POSTGRES, application_engine, database_errors, loader_engine
 from stoker.queue import owner
 from stoker.queue.enqueue import Enqueued, Queue
 from stoker.queue.ring import Ringer
+from stoker.redis.cache import CacheClient
 from stoker.settings import Settings, load_settings, require
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Stoker:
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
-        self._outbox = Outbox(domain, engine, self._ringer, self.cache.store.unasked.ask_again)
+        self._outbox = Outbox(domain, engine, installation, self._ringer, self.cache.store.unasked.ask_again)
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
             asyncio.create_task(
@@ -81,7 +81,12 @@ class Stoker:
 
     @classmethod
     async def open(cls, settings: Settings | None = None, domain: Domain | None = None) -> Self:
-        """Connect; raises SettingsError, DatabaseUnavailable or WrongServer with what to do."""
+        """Connect, and start the loops of this process.
+
+        `settings`: without them, those of the file and the environment. `domain`: without one, that of the
+        setting `domain`. Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a
+        server that cannot be used; the message says what to do. Either Redis may be away.
+        """
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
         settings.require_views(domain.views_by_name)
@@ -101,7 +106,7 @@ class Stoker:
     async def opened(
         cls, settings: Settings | None = None, domain: Domain | None = None
     ) -> AsyncIterator[Self]:
-        """`open` as a context manager."""
+        """`open` as a context manager: closes at the end of the block."""
         stoker = await cls.open(settings, domain)
         try:
             yield stoker
@@ -109,7 +114,7 @@ class Stoker:
             await stoker.close()
 
     async def close(self) -> None:
-        """Stop loops, end loads, write the last counters, close every connection."""
+        """Stop the loops, end the loads, write the last counters, close every connection."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -126,42 +131,70 @@ class Stoker:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """A session of the application's engine; an outage of Postgres is DatabaseUnavailable."""
+        """A session of the application's engine. An outage of Postgres inside it is DatabaseUnavailable."""
         with database_errors():
             async with self._sessions() as session:
                 yield session
 
-    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
-        """Record an event in the session's transaction; see Outbox.record."""
+    def record(self, session: AnySession, event: Event) -> Receipt:
+        """Record an event in the session's transaction: it becomes true with its commit, or not at all.
+
+        Takes async, sync and scoped sessions. Touches no Redis. The row is written right before the session
+        commits: do not commit its connection past the session.
+
+        Raises DeclarationError for an event without a rule, and for a rule that names a view or scope kind
+        which the domain does not have. Raises WrongServer for a session of another database; the first
+        session of an engine that Stoker has not seen yet raises it when it flushes or commits instead.
+        """
         return self._outbox.record(session, event)
 
     async def read(
         self,
-        view: str,
+        view: str | View,
         scope_id: object,
         params: Params = None,
         *,
         reader: object = None,
         bypass: bool = False,
     ) -> Reading:
-        """Read one entry through the cache; see Cache.read."""
+        """Read one entry: from the cache if it is valid, else from SQL, and then it is kept.
+
+        `reader`: the id that the access view, or an owner's scope, knows; needed unless the view is for
+        anyone. `bypass` answers from SQL and leaves the cache alone. Raises NotFound, Forbidden, BadRequest
+        (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
+        may be served. Never raises because a Redis is away.
+        """
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(
         self, asked: Sequence[Asked], *, reader: object = None
     ) -> list[Reading | StokerError]:
-        """Read many entries of any views in one round trip; see stoker.cache.batch."""
+        """Read many entries of any views: one round trip for what is cached, one load a view for the rest.
+
+        One answer for each request, in their order. Where `read` would raise a StokerError, the error stands
+        in its place and the others are answered.
+        """
         return await read_many(self.cache, asked, reader=reader)
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
-        """Ask the worker for a job; raises QueueUnavailable."""
+        """Ask the worker for a job, not before `delay` has passed; raises QueueUnavailable.
+
+        A job whose coalesce key waits already is not written a second time; the answer says so. Raises
+        BadRequest for a job that names a view, scope or warm plan which the domain does not have.
+        """
+        self.domain.check_job(job)
         return await self.queue.enqueue(job, delay=delay)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.
 
         For the one case in which a caller must not be answered before it is done: taking a right away.
+        Raises DeclarationError for what the domain does not have.
         """
+        await self.unlink(self.domain.checked(invalidations, "invalidate_now"))
+
+    async def unlink(self, invalidations: Iterable[Invalidation]) -> None:
+        """The same for what another release asked for, whose views this one may not know (RACES 30)."""
         store = self.cache.store
         stamps: set[str] = set()
         for one in invalidations:
@@ -182,19 +215,21 @@ class Stoker:
             "loads_running": float(self.cache.filler.loads.running),
         }
 
-    def ttl(self, view: str) -> timedelta:
+    def ttl(self, view: str | View) -> timedelta:
         """The TTL in force for a view."""
-        return self.settings.ttl(view, self.domain.view(view).ttl)
+        declared = self.domain.view(view)
+        return self.settings.ttl(declared.name, declared.ttl)
 
     def _make_cache(self) -> Cache:
         settings = self.settings
+        keys = KeySpace(settings.cache.prefix, self.installation)
         url = settings.cache_redis_url or settings.redis_url
         client = CacheClient(
             require(url, "CACHE_REDIS_URL"),
             timeout_s=settings.cache.timeout_s,
             connections=settings.cache.connections,
+            nonce_key=keys.nonce,
         )
-        keys = KeySpace(settings.cache.prefix, self.installation)
         loads = Loads(
             self._loader_engine,
             self._detached,
@@ -251,9 +286,7 @@ async def _installation(engine: AsyncEngine) -> str:
                     f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed"
                 )
             try:
-                found = await connection.execute(
-                    text("SELECT id FROM stoker.installation ORDER BY created_at DESC LIMIT 1")
-                )
+                found = await connection.execute(INSTALLATION)
             except ProgrammingError as error:
                 raise WrongServer("the database has no Stoker tables; run: stoker migrate") from error
             installation = found.scalar_one_or_none()

@@ -27,7 +27,7 @@ OURS = "stoker-tests-"
 ROOM_BYTES = 2 * 1024**3
 # Processes that tests start in other folders find the application's packages, too.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-pytest_plugins = ["tests.explore.summary"]
+pytest_plugins = ["tests.explore.summary", "tests.time_limit"]
 
 
 def pytest_xdist_auto_num_workers() -> int:

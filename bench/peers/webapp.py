@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from bench.peers.protocol import serve
 from stoker import Event, Receipt, Stoker
+from stoker.outbox.record import AnySession
 from stoker.outbox.scopes import encode
 from worker.demo.webapp import app
 
@@ -37,7 +38,7 @@ class Nothing:
 class Silent(Stoker):
     """Records nothing and rings nobody."""
 
-    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
+    def record(self, session: AnySession, event: Event) -> Receipt:
         """Forget the event."""
         return cast("Receipt", Nothing)
 
@@ -45,9 +46,10 @@ class Silent(Stoker):
 class Bare(Silent):
     """Writes one row in the same transaction instead, as any audit log does."""
 
-    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
+    def record(self, session: AnySession, event: Event) -> Receipt:
         """Let the commit bring one bare INSERT of what our row says."""
-        sync = session.sync_session if isinstance(session, AsyncSession) else session
+        assert isinstance(session, AsyncSession)
+        sync = session.sync_session
         invalidations = self.domain.rules_by_kind[event.kind].invalidates(event)
         sync.info[UNSAID] = {
             "kind": event.kind,

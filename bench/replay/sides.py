@@ -10,8 +10,6 @@ from functools import partial
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
 
 from bench.peers.earlier_layer import EarlierLayer, project_key, user_key
 from bench.replay.play import Effect
@@ -22,6 +20,7 @@ from jobs.scopes import Role
 from jobs.service import ProjectService
 from jobs.writes.writer import Result, Written
 from stoker import Applied, Event, Receipt, State, Stoker
+from stoker.outbox.record import AnySession
 
 PATIENCE = timedelta(seconds=20)
 
@@ -37,7 +36,7 @@ class NothingRecorded:
 class Unrecorded(Stoker):
     """SQL as the services use it, without events: what the earlier layer's writes do."""
 
-    def record(self, session: AsyncSession | Session, event: Event) -> Receipt:
+    def record(self, session: AnySession, event: Event) -> Receipt:
         """Forget the event."""
         return cast("Receipt", NothingRecorded())
 

@@ -42,25 +42,29 @@ class TaskPause(BaseModel):
 @router.get("")
 async def listing(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Tasks:
     """Next and last runs of each task, how late they were and how long they took."""
-    return Tasks(tasks=await listings.schedule(stoker, tasks(settings.schedule), SLOTS))
+    return Tasks(tasks=await listings.schedule(stoker, tasks(settings.schedule, stoker.domain), SLOTS))
 
 
 @router.post("/{name}/run", status_code=202)
 async def run(name: TaskName, operator: SteadyOperator, stoker: OpenStoker, settings: TheSettings) -> Asked:
     """Run a task now, besides its times."""
-    task = steering.task_named(settings.schedule, name)
+    task = steering.task_named(settings.schedule, stoker.domain, name)
     return Asked(task=name, job_id=await steering.run_now(stoker, operator.actor, task))
 
 
 @router.post("/{name}/pause")
 async def pause(name: TaskName, operator: Operator, stoker: OpenStoker, settings: TheSettings) -> TaskPause:
     """Let a task's slots pass until it is resumed; for every worker."""
-    await steering.pause_task(stoker, operator.actor, steering.task_named(settings.schedule, name))
+    await steering.pause_task(
+        stoker, operator.actor, steering.task_named(settings.schedule, stoker.domain, name)
+    )
     return TaskPause(task=name, paused=True)
 
 
 @router.post("/{name}/resume")
 async def resume(name: TaskName, operator: Operator, stoker: OpenStoker, settings: TheSettings) -> TaskPause:
     """Run a task at its slots again, from the next one on."""
-    await steering.resume_task(stoker, operator.actor, steering.task_named(settings.schedule, name))
+    await steering.resume_task(
+        stoker, operator.actor, steering.task_named(settings.schedule, stoker.domain, name)
+    )
     return TaskPause(task=name, paused=False)

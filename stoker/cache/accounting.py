@@ -6,16 +6,15 @@ figures, never correctness.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from math import inf
 
-from stoker.cache.client import CacheClient
 from stoker.cache.keys import KeySpace
 from stoker.cache.plan import Plan
 from stoker.cache.reads import noted
+from stoker.histogram import Observed, bucket
+from stoker.numbers import whole
+from stoker.redis.cache import CacheClient
 
 READS_PENDING = 2_000
 """Entries of which one flush tells; who reads more of them in that time tells of a sample."""
@@ -26,16 +25,6 @@ HITS_PENDING = 2_000
 COUNTERS_LIFE_MS = 90 * 86400 * 1000
 CHANGES = "#changes"
 """Stands where a view's name stands, for what is counted about changes: no view can be named like this."""
-BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-"""Upper bounds of the buckets of everything that is observed; their names are stored: only ever add."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """A histogram: how many lay in each bucket (not summed up), by bound in seconds; the last has none."""
-
-    buckets: Mapping[float, int]
-    sum_s: float
 
 
 class Accounting:
@@ -71,7 +60,7 @@ class Accounting:
     def observe(self, view: str, what: str, us: int, times: int = 1) -> None:
         """Add a duration in microseconds to a histogram of a view, `times` over."""
         self.count(view, f"{what}_us", us * times)
-        self.count(view, f"{what}_le_{_bound(us / 1_000_000):g}", times)
+        self.count(view, f"{what}_le_{bucket(us / 1_000_000)}", times)
 
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
         """Send what has been gathered; raises CacheUnavailable. Counts that were refused are kept."""
@@ -86,7 +75,7 @@ class Accounting:
             ("HINCRBY", keys.counters(view), *rest) for view, *rest in counted
         ]
         commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
-        commands += noted(client, keys, reads, now_us)
+        commands += noted(keys, reads, now_us)
         refused = counted
         try:
             replies = (await client.call(*commands)).replies
@@ -117,17 +106,13 @@ async def read_counters(
     names = list(views)
     answer = await client.call(*(("HGETALL", keys.counters(name)) for name in names))
     return {
-        name: {what.decode(): int(n) for what, n in zip(reply[::2], reply[1::2], strict=True)}
+        name: {
+            what.decode(errors="replace"): whole(n) for what, n in zip(reply[::2], reply[1::2], strict=True)
+        }
         for name, reply in zip(names, answer.all(), strict=True)
     }
 
 
 def observed(counters: Mapping[str, int], what: str) -> Observed:
     """The histogram that counters of a view hold."""
-    buckets = {bound: counters.get(f"{what}_le_{bound:g}", 0) for bound in (*BOUNDS_S, inf)}
-    return Observed(buckets, counters.get(f"{what}_us", 0) / 1_000_000)
-
-
-def _bound(seconds: float) -> float:
-    place = bisect_left(BOUNDS_S, seconds)
-    return BOUNDS_S[place] if place < len(BOUNDS_S) else inf
+    return Observed.of(lambda bucket: counters.get(f"{what}_le_{bucket}", 0), counters.get(f"{what}_us", 0))

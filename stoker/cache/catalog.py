@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from stoker.cache.declared import check_all, check_unique, name_of
 from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
 from stoker.errors import DeclarationError, UnknownScope, UnknownView
 
@@ -21,12 +22,14 @@ class Catalog:
     views: tuple[View, ...]
 
     def __post_init__(self) -> None:
-        refuse_doubles("scope kind", [kind.name for kind in self.scopes])
-        refuse_doubles("view", [view.name for view in self.views])
+        check_all(self.scopes, ScopeKind, "scopes")
+        check_all(self.views, View, "views")
+        check_unique("scope kind", [kind.name for kind in self.scopes])
+        check_unique("view", [view.name for view in self.views])
         for view in self.views:
             if view.scope not in self.kinds_by_name:
                 raise DeclarationError(
-                    f"view {view.name} is of scope kind {view.scope!r}, which is not declared"
+                    f"view {view.name} is of scope kind {view.scope!r}: declare that scope kind in `scopes`"
                 )
             self._check_access(view)
 
@@ -61,29 +64,31 @@ class Catalog:
             for kind in self.scopes
         }
 
-    def view(self, name: str) -> View:
+    def view(self, view: str | View) -> View:
         """The view of that name; raises UnknownView."""
+        name = name_of(view)
         try:
             return self.views_by_name[name]
         except KeyError:
             known = ", ".join(sorted(self.views_by_name))
             raise UnknownView(f"no view {name[:40]!r}; there are: {known}", field="view") from None
 
-    def scope(self, kind: str, scope_id: object) -> Scope:
+    def scope(self, kind: str | ScopeKind, scope_id: object) -> Scope:
         """The scope of that kind and id; raises UnknownScope."""
+        name = name_of(kind)
         try:
-            scope_kind = self.kinds_by_name[kind]
+            scope_kind = self.kinds_by_name[name]
         except KeyError:
             known = ", ".join(sorted(self.kinds_by_name))
-            raise UnknownScope(f"no scope kind {kind[:40]!r}; there are: {known}", field="kind") from None
+            raise UnknownScope(f"no scope kind {name[:40]!r}; there are: {known}", field="kind") from None
         return scope_kind.scope(scope_id)
 
     def key(
-        self, view: str, scope_id: object, params: Mapping[str, Any] | BaseModel | None = None
+        self, view: str | View, scope_id: object, params: Mapping[str, Any] | BaseModel | None = None
     ) -> EntryKey:
         """The key of an entry; raises BadRequest naming what is wrong."""
         if params is None and type(scope_id) in (int, str):
-            return self._plain_key(view, scope_id)
+            return self._plain_key(name_of(view), scope_id)
         declared = self.view(view)
         return declared.key(self.scope(declared.scope, scope_id), params)
 
@@ -116,10 +121,3 @@ class Catalog:
                 f"view {view.name} needs a view {view.access_view!r} of scope kind {view.scope!r} without "
                 "parameters and with Access.ANYONE, whose value is an object of reader id -> role"
             )
-
-
-def refuse_doubles(what: str, names: Sequence[str]) -> None:
-    """Raise DeclarationError when a name stands twice."""
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise DeclarationError(f"declared twice: {what} {', '.join(doubles)}")

@@ -14,13 +14,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from stoker.cache.detached import Detached
 from stoker.cache.view import EntryKey, View
-from stoker.errors import DatabaseUnavailable
-from stoker.postgres import database_errors, was_canceled
+from stoker.errors import DatabaseUnavailable, DeclarationError
+from stoker.postgres import database_errors, was_a_write, was_canceled
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +96,13 @@ class Loads:
         except DatabaseUnavailable as error:
             if was_canceled(error):
                 raise LoadTimeout(f"a statement of {view.name} took too long") from error
+            if was_a_write(error):
+                raise DeclarationError(
+                    f"the loader of view {view.name} writes or locks rows: a loader may only read; write "
+                    "in a session of the application, and record an event there"
+                ) from error
             raise
-        return {
-            key: value if isinstance(value, bytes) else to_json(value)
-            for key, value in values.items()
-            if value is not None
-        }
+        return view.bodies(keys, values)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncSession]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from stoker.cache.plan import Plan
 from stoker.cache.reading import Miss
 from stoker.cache.store import Found
-from stoker.cache.view import EntryKey
+from stoker.cache.view import EntryKey, View
 
 Params = Mapping[str, Any] | BaseModel | None
 
@@ -18,7 +18,7 @@ Params = Mapping[str, Any] | BaseModel | None
 class Asked(NamedTuple):
     """One of many entries to read."""
 
-    view: str
+    view: str | View
     scope_id: object
     params: Params = None
 

@@ -45,7 +45,7 @@ class Cache:
 
     async def read(
         self,
-        view: str,
+        view: str | View,
         scope_id: object,
         params: Params = None,
         *,
@@ -66,7 +66,7 @@ class Cache:
                 self.breaker.trip(str(error))
         return await self._from_sql(plan, reader)
 
-    def plan(self, view: str, scope_id: object, params: Params = None, *, reader: object) -> Plan:
+    def plan(self, view: str | View, scope_id: object, params: Params = None, *, reader: object) -> Plan:
         """What a request comes to; raises BadRequest, or Forbidden for another owner's scope."""
         key = self.catalog.key(view, scope_id, params)
         plan = self._kept_plan(key) if len(key.params) <= LONGEST_KEPT else self._plan(key)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from stoker.cache.client import CacheClient
 from stoker.cache.keys import KeySpace
+from stoker.numbers import LATEST_S, real, whole
+from stoker.redis.cache import CacheClient
 
 DAYS = 7
 """Days that the published share is over."""
@@ -80,10 +81,12 @@ async def verified(client: CacheClient, keys: KeySpace) -> Verified:
     counts: Counter[Verdict] = Counter()
     stale_age_s, last = 0.0, 0.0
     for reply in answer.all():
-        found = {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
-        counts.update({verdict: int(found.get(verdict, 0)) for verdict in Verdict})
-        stale_age_s = max(stale_age_s, float(found.get("stale_age_s", 0)))
-        last = max(last, float(found.get("last_at", 0)))
+        found = {
+            name.decode(errors="replace"): value for name, value in zip(reply[::2], reply[1::2], strict=True)
+        }
+        counts.update({verdict: whole(found.get(verdict)) for verdict in Verdict})
+        stale_age_s = max(stale_age_s, real(found.get("stale_age_s")))
+        last = max(last, real(found.get("last_at"), most=LATEST_S))
     return Verified(counts, stale_age_s, datetime.fromtimestamp(last, UTC) if last else None)
 
 

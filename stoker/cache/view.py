@@ -15,13 +15,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from stoker.cache.declared import check_async, check_name, name_of
 from stoker.errors import DeclarationError, InvalidParams, UnknownScope
 from stoker.settings import LONGEST_TTL_S
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-RESERVED = frozenset({"hard", "stamp", "lease"})
 LARGEST_ID = 2**63 - 1
 
 
@@ -62,7 +62,9 @@ class ScopeKind:
     id_type: type[int | str] = int
 
     def __post_init__(self) -> None:
-        _check_name(self.name, "scope kind")
+        check_name(self.name, "scope kind")
+        if self.id_type not in (int, str):
+            raise DeclarationError(f"the ids of scope kind {self.name} must be of type int or str")
 
     def scope(self, scope_id: object) -> Scope:
         """The scope of this id; raises UnknownScope for one that is not of the type.
@@ -103,30 +105,90 @@ is left out does not exist (any more).
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class View:
     """A cached read model.
 
-    `ttl`: time until an entry counts as expired; None takes CACHE_DEFAULT_TTL. `params`: a pydantic model of
-    what a request may vary, None for nothing. `version`: raise it when the shape of the value changes, so
-    that two releases keep separate entries.
+    `scope` and `access_view` take a name, or the ScopeKind and the View themselves. `ttl`: time until an
+    entry counts as expired; None takes CACHE_DEFAULT_TTL. `params`: a pydantic model of what a request may
+    vary, None for nothing. `version`: raise it when the shape of the value changes, so that two releases keep
+    separate entries.
     """
 
     name: str
     scope: str
     load: Loader
-    ttl: timedelta | None = None
-    params: type[BaseModel] | None = None
-    access: Access = Access.MEMBERS
-    access_view: str = "access"
-    version: int = 1
+    ttl: timedelta | None
+    params: type[BaseModel] | None
+    access: Access
+    access_view: str
+    version: int
 
-    def __post_init__(self) -> None:
-        _check_name(self.name, "view")
+    def __init__(  # noqa: PLR0913 - a declaration; all but three are named
+        self,
+        name: str,
+        scope: str | ScopeKind,
+        load: Loader,
+        *,
+        ttl: timedelta | None = None,
+        params: type[BaseModel] | None = None,
+        access: Access = Access.MEMBERS,
+        access_view: str | View = "access",
+        version: int = 1,
+    ) -> None:
+        # The class is frozen: what it holds is set past its own refusal to be changed.
+        vars(self).update(name=name, scope=name_of(scope), load=load, ttl=ttl, params=params)
+        vars(self).update(access=access, access_view=name_of(access_view), version=version)
+        check_name(self.name, "view")
+        check_name(self.scope, f"view {self.name}: scope kind")
+        check_name(self.access_view, f"view {self.name}: access view")
+        check_async(self.load, f"the loader of view {self.name}", "session", "keys")
+        self._check_ttl()
+        self._check_options()
+
+    def _check_ttl(self) -> None:
+        if self.ttl is None:
+            return
+        if not isinstance(self.ttl, timedelta):
+            raise DeclarationError(
+                f"the ttl of view {self.name} is {self.ttl!r:.40}: write timedelta(seconds=...)"
+            )
+        if not 0 < self.ttl.total_seconds() <= LONGEST_TTL_S:
+            raise DeclarationError(f"the ttl of view {self.name} is not within 0 and {LONGEST_TTL_S} seconds")
+
+    def _check_options(self) -> None:
+        if self.params is not None and not (
+            isinstance(self.params, type) and issubclass(self.params, BaseModel)
+        ):
+            raise DeclarationError(f"the params of view {self.name} must be a pydantic model, or None")
+        if not isinstance(self.access, Access):
+            raise DeclarationError(f"the access of view {self.name} must be one of {', '.join(Access)}")
         if self.name == self.access_view and self.access is Access.MEMBERS:
             raise DeclarationError(f"the view {self.name} cannot be guarded by itself: declare Access.ANYONE")
-        if self.ttl is not None and not 0 < self.ttl.total_seconds() <= LONGEST_TTL_S:
-            raise DeclarationError(f"the ttl of view {self.name} is not within 0 and {LONGEST_TTL_S} seconds")
+        if not isinstance(self.version, int) or self.version < 1:
+            raise DeclarationError(f"the version of view {self.name} must be a number from 1 on")
+
+    def bodies(self, asked: Sequence[EntryKey], answer: Mapping[EntryKey, Any]) -> dict[EntryKey, bytes]:
+        """The JSON of what the loader answered; raises DeclarationError for what no loader may answer."""
+        if not isinstance(answer, Mapping):
+            raise DeclarationError(
+                f"the loader of view {self.name} returned a {type(answer).__name__}: return a dict from the "
+                "keys that it was given to their values"
+            )
+        if strangers := answer.keys() - asked:
+            raise DeclarationError(
+                f"the loader of view {self.name} answered for {next(iter(strangers))!r:.100}, which was not "
+                "asked for: return a dict whose keys are the EntryKeys that it was given"
+            )
+        return {key: self._body(key, value) for key, value in answer.items() if value is not None}
+
+    def _body(self, key: EntryKey, value: Any) -> bytes:  # noqa: ANN401 - whatever a loader returns
+        try:
+            return value if isinstance(value, bytes) else to_json(value)
+        except PydanticSerializationError as error:
+            raise DeclarationError(
+                f"the loader of view {self.name} returned a value for {key} that is not JSON: {error}"
+            ) from error
 
     def key(self, scope: Scope, params: Mapping[str, Any] | BaseModel | None = None) -> EntryKey:
         """The key of this view's entry; raises InvalidParams naming the field."""
@@ -161,10 +223,3 @@ class View:
 def _canonical(model: BaseModel) -> str:
     # Field order is the model's own, so equal models give equal bytes.
     return model.model_dump_json()
-
-
-def _check_name(name: str, what: str) -> None:
-    if not NAME.fullmatch(name) or name in RESERVED:
-        raise DeclarationError(
-            f"{what} name {name!r}: lower-case letters, digits and _, not {sorted(RESERVED)}"
-        )

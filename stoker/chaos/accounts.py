@@ -20,6 +20,8 @@ EXPECTED_END: Mapping[str, tuple[str, ...]] = {
     What.SWALLOW: ("exhausted",),
     What.KILL: ("quarantined",),
 }
+ENDS = ("done", "dead", "cancelled", "dropped")
+"""The engine's totals of jobs that have left the queue."""
 CHANCE = "quarantined"
 """How any job may end whose worker was killed three times while it ran: chaos can do that by chance."""
 
@@ -33,10 +35,11 @@ def places(scene: Scene) -> dict[str, int]:
         "done": ended["done"],
         "dead": ended["dead"],
         "cancelled": ended["cancelled"],
+        "dropped": ended["dropped"],
         "parked": len(ledger.parked),
         "waiting": len(ledger.waiting) + len(ledger.running),
         "erased": len(ledger.erased),
-        "lost": len(ledger.lost) + sum(ended.values()) - ended["done"] - ended["dead"] - ended["cancelled"],
+        "lost": len(ledger.lost) + sum(count for how, count in ended.items() if how not in ENDS),
     }
 
 
@@ -52,7 +55,7 @@ def accounted(scene: Scene, found: Mapping[str, int]) -> list[str]:
     ended = ledger.by_end()
     wrong += [
         f"the engine counts {totals[name]} jobs {name}, the audit {ended[name]}"
-        for name in ("done", "dead", "cancelled")
+        for name in ENDS
         if totals[name] != ended[name]
     ]
     unborn = scene.tally.acknowledged - ledger.born.keys()

@@ -10,5 +10,5 @@ from stoker.jobs import Invalidate, Outcome
 async def invalidate(context: JobContext, job: Invalidate) -> Outcome:
     """Unlink the stamps. Idempotent; retried until the cache acknowledges it."""
     scope = context.stoker.domain.scope(job.scope_kind, job.scope_id)
-    await context.stoker.invalidate_now([Invalidation(scope, frozenset(job.views), job.hard)])
+    await context.stoker.unlink([Invalidation(scope, frozenset(job.views), job.hard)])
     return Outcome.DONE

@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -20,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from stoker import tracing
 from stoker.cache.accounting import CHANGES
 from stoker.cache.view import Scope
-from stoker.domain import Domain, Event, Invalidation, Rule
+from stoker.domain import Domain, Event, Invalidation
 from stoker.errors import DatabaseUnavailable
 from stoker.handlers.context import JobContext
 from stoker.handlers.hot import refresh_hot
@@ -134,23 +133,26 @@ async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Al
     for kind, asked in by_kind.items():
         # A kind that this release does not know is applied from the scopes it carries (RACES 30).
         if kind in domain.asking_kinds:
-            await _audience(session, domain.rules_by_kind[kind], asked, invalidations, failed)
+            await _audience(session, domain, asked, invalidations, failed)
     await session.close()
     return Folded(frozenset(_complete(one, domain) for one in invalidations), failed)
 
 
 async def _audience(
     session: AsyncSession,
-    rule: Rule[Any],
+    domain: Domain,
     asked: Sequence[Alike],
     invalidations: set[Invalidation],
     failed: dict[int, tuple[int, str]],
 ) -> None:
-    """Ask a rule about many events at once; when it fails, about each alone (RACES 36)."""
+    """Ask the rule of these events' kind about all at once; when it fails, about each alone (RACES 36)."""
+    rule = domain.rules_by_kind[asked[0].kind]
     try:
         async with session.begin_nested():
             events = [_event(rule.event, payload) for payload in dict.fromkeys(one.payload for one in asked)]
-            invalidations.update(_checked(await rule.audience(session, events)))  # type: ignore[misc]
+            found = await rule.audience(session, events)  # type: ignore[misc]
+            # Checked here, where a mistake is still one row's own fault (RACES 36).
+            invalidations.update(domain.checked(found, f"the audience of {rule.event.kind}"))
     except Exception as error:
         # A rule is the adopter's code and may raise anything: only its own event may suffer. Outages are
         # not the event's fault.
@@ -160,26 +162,11 @@ async def _audience(
             failed.update(_each(asked[0], _said(error)))
             return
         for one in asked:
-            await _audience(session, rule, [one], invalidations, failed)
+            await _audience(session, domain, [one], invalidations, failed)
 
 
 def _each(same: Alike, error: str) -> dict[int, tuple[int, str]]:
     return dict.fromkeys(same.ids, (same.attempts, error))
-
-
-def _checked(answer: Iterable[Any]) -> list[Invalidation]:
-    """What a rule answered; raises TypeError, here where it is still one row's own fault (RACES 36)."""
-    found = list(answer)
-    for one in found:
-        if not (
-            isinstance(one, Invalidation)
-            and isinstance(one.scope, Scope)
-            and isinstance(one.views, frozenset)
-        ):
-            raise TypeError(
-                f"an audience is made of Invalidations, not of {type(one).__name__}: {one!r:.100}"
-            )
-    return found
 
 
 def _said(error: Exception) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.history.series import parts, quantile
+from stoker.history.series import WAIT, parts, quantile
 from stoker.operations.figures import MISS
 from stoker.postgres import database_errors
 
@@ -213,7 +213,7 @@ def waits(row: Row, lane: str) -> dict[str, float]:
     return {
         series[len(prefix) :]: value
         for series, value in row.items()
-        if series.startswith(prefix) and series.startswith("wait:", len(prefix))
+        if series.startswith(prefix) and series.startswith(WAIT, len(prefix))
     }
 
 

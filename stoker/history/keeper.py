@@ -56,7 +56,7 @@ class Keeper:
                 async with asyncio.timeout(WRITE_EVERY_S):
                     await stop.wait()
             if stop.is_set():
-                self._sample_at = 0.0  # the last waits too
+                self._sample_at = 0.0  # what the last jobs added, too
 
     async def once(self) -> None:
         """All that is due now."""
@@ -67,7 +67,6 @@ class Keeper:
             await self._write()
             if time.monotonic() >= self._sample_at:
                 self._sample_at = time.monotonic() + self._every_s
-                await self._figures.add(self._recorder.take_waits())
                 await self._sampler.sample()
             if time.monotonic() >= self._tidy_at:
                 self._tidy_at = time.monotonic() + TIDY_EVERY_S

@@ -7,7 +7,7 @@ context variable joins them. Noting costs an append; memory is bounded while Pos
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from stoker.domain import Domain
 from stoker.errors import Defer
 from stoker.history.job_rows import JobRow
-from stoker.history.series import Sample, name, wait_bucket
 from stoker.jobs import JOBS, Job, Lane
 from stoker.worker.engine.letter import stored_name
 from stoker.worker.engine.parts import Run
 
-FAILED = frozenset({"retried", "dead"})
+FAILED = frozenset({"retried", "dead", "dropped"})
+"""Not `postponed`: during an outage every job would push older failures out."""
 WELL_KEPT = 100
 """Runs of one kind that went well, of one batch: the newest."""
 FAILURES_KEPT = 5_000
@@ -66,18 +66,16 @@ class Batch:
 
 
 class Recorder:
-    """Runs and waits of this process's jobs."""
+    """Runs of this process's jobs."""
 
     def __init__(self, domain: Domain, worker: str) -> None:
         self._domain = domain
         self._worker = worker
         self._batch = Batch()
-        self._waits: Counter[str] = Counter()
 
     def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
         """A job begins, in the task that will tell of its end."""
         _running.set(Note(lane, kind, waited_s))
-        self._waits[name("lane", lane, wait_bucket(waited_s))] += 1
 
     def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
         """A job ended; one that could not be read never began."""
@@ -113,11 +111,6 @@ class Recorder:
         for row in [*rows, *later]:
             self._batch.add(row)
 
-    def take_waits(self) -> list[Sample]:
-        """How long jobs waited since it was last asked."""
-        waits, self._waits = self._waits, Counter()
-        return [Sample(series, count) for series, count in waits.items()]
-
     def _row(self, note: Note, outcome: str, ran_s: float) -> JobRow:
         failed = outcome in FAILED
         return JobRow(
@@ -129,7 +122,7 @@ class Recorder:
             attempt=note.attempt,
             scope=self._domain.subject_of(note.job),
             arguments=None if note.job is None else note.job.model_dump(mode="json"),
-            error=_said(note, ran_s) if failed else None,
+            error=_said(note, ran_s) if failed or outcome == "postponed" else None,
             waited_s=note.waited_s,
             ran_s=ran_s,
             ended_at=datetime.now(UTC),

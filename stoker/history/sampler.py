@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from math import inf
 
 from sqlalchemy import text
 
 from stoker.cache.reading import Miss
 from stoker.errors import CacheUnavailable, QueueUnavailable
+from stoker.histogram import BOUNDS_S, BUCKETS, Observed
 from stoker.history.figures import FigureHistory
-from stoker.history.series import Sample, grown, name
+from stoker.history.series import WAIT, Sample, grown, name
+from stoker.history.times import job_times
+from stoker.jobs import Lane
 from stoker.operations.figures import MISS, view_counters
 from stoker.outbox.rows import backlog
 from stoker.postgres import database_errors
@@ -41,6 +45,7 @@ class Sampler:
                 return False
             # Counters are read under the lock: an older reading that comes later would count as a reset.
             gauges, counters = await self._lanes()
+            counters |= await self._waits()
             counters |= await self._views()
             changes = await backlog(self._stoker.engine)
             gauges += [
@@ -74,6 +79,18 @@ class Sampler:
             for theirs, ours in TOTALS.items():
                 counters[name("lane", lane, ours)] = found.totals.get(theirs, 0)
         return gauges, counters
+
+    async def _waits(self) -> dict[str, float]:
+        try:
+            waits, _ = await job_times(self._stoker.queue)
+        except QueueUnavailable:
+            return {}
+        nothing = Observed({}, 0)
+        return {
+            name("lane", lane, f"{WAIT}{bucket}"): waits.get((lane,), nothing).buckets.get(bound, 0)
+            for lane in Lane
+            for bound, bucket in zip((*BOUNDS_S, inf), BUCKETS, strict=True)
+        }
 
     async def _views(self) -> dict[str, float]:
         try:

@@ -6,13 +6,13 @@ by maximum, counters by sum; waits are counted by the bucket whose upper bound (
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-WAIT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
-"""Seconds; the buckets of the metric stoker_job_wait_seconds."""
-LONGEST = "inf"
+from stoker.histogram import BOUNDS_S, BUCKETS
+
+WAIT = "wait:"
+"""What the names of a lane's waits begin with; the bucket follows."""
 GAUGES = frozenset({"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing"})
 
 
@@ -39,12 +39,6 @@ def parts(series: str) -> tuple[str, str, str]:
     return subject, which, what
 
 
-def wait_bucket(waited_s: float) -> str:
-    """What a wait is counted under."""
-    place = bisect_left(WAIT_BOUNDS, waited_s)
-    return f"wait:{WAIT_BOUNDS[place]}" if place < len(WAIT_BOUNDS) else f"wait:{LONGEST}"
-
-
 def quantile(buckets: Mapping[str, float], share: float) -> float | None:
     """The wait in seconds that `share` of the counted ones did not exceed; None without any.
 
@@ -54,8 +48,8 @@ def quantile(buckets: Mapping[str, float], share: float) -> float | None:
     if not total:
         return None
     wanted, below, lower = total * share, 0.0, 0.0
-    for bound in WAIT_BOUNDS:
-        here = buckets.get(f"wait:{bound}", 0)
+    for bound, bucket in zip(BOUNDS_S, BUCKETS, strict=False):
+        here = buckets.get(f"{WAIT}{bucket}", 0)
         if here and below + here >= wanted:
             return lower + (bound - lower) * (wanted - below) / here
         below, lower = below + here, float(bound)

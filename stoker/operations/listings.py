@@ -21,8 +21,9 @@ from stoker.errors import InvalidJob
 from stoker.jobs import Lane, parse
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.script import answering
+from stoker.redis.queue import answering
 from stoker.stoker import Stoker
+from stoker.worker.engine.claims import FAR_MS
 from stoker.worker.engine.dead_letters import DeadJob
 from stoker.worker.schedule.tasks import Task, utc_now
 
@@ -103,6 +104,7 @@ async def live_jobs(
     """Jobs in the queue, at most so many of each lane and state: two round trips."""
     places = [(lane, state) for lane in lanes for state in states]
     now_ms = int(time.time() * 1000)
+    far = now_ms + FAR_MS // 2
     async with answering(stoker.queue.settings.timeout_s):
         async with stoker.queue.redis.pipeline(transaction=False) as pipe:
             for lane, state in places:
@@ -110,25 +112,18 @@ async def live_jobs(
                 if state is LiveState.READY:
                     pipe.zrange(name, "-inf", now_ms, byscore=True, offset=0, num=most, withscores=True)  # type: ignore[arg-type]
                 elif state is LiveState.DEFERRED:
-                    pipe.zrange(name, f"({now_ms}", "+inf", byscore=True, offset=0, num=most, withscores=True)  # type: ignore[arg-type]
+                    # Running and parked jobs lie in the lane's own set too, far in the future.
+                    pipe.zrange(name, f"({now_ms}", far, byscore=True, offset=0, num=most, withscores=True)  # type: ignore[arg-type]
                 else:
                     pipe.zrange(f"{name}:{state}", 0, most - 1, withscores=True)
             found = await pipe.execute()
         ids = [job_id for pairs in found for job_id, _ in pairs]
         payloads = await stoker.queue.redis.mget([b"arq:job:" + job_id for job_id in ids]) if ids else []
     held = dict(zip(ids, payloads, strict=True))
-    # Parked jobs lie in the lane's own set too, far in the future.
-    parked = {
-        job_id
-        for (_, state), pairs in zip(places, found, strict=True)
-        if state is LiveState.PARKED
-        for job_id, _ in pairs
-    }
     return [
         _live(stoker, lane, state, job_id, score, held[job_id])
         for (lane, state), pairs in zip(places, found, strict=True)
         for job_id, score in pairs
-        if state is LiveState.PARKED or job_id not in parked
     ]
 
 

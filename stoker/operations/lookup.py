@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from stoker.cache.connection import ServerRun
 from stoker.cache.envelope import FORMAT, HEADER, MAGIC, PACKED_AT, ZSTD, Envelope
 from stoker.cache.keys import EntryNames
 from stoker.cache.reads import hottest, last_reads, recently_read
 from stoker.cache.view import EntryKey, Scope
 from stoker.postgres import database_errors
+from stoker.redis.connection import ServerRun
 from stoker.stoker import Stoker
 
 RECENT = 2_000

@@ -12,6 +12,7 @@ from sqlalchemy import delete, func
 from sqlalchemy.dialects.postgresql import insert
 
 from stoker.cache.view import EntryKey
+from stoker.domain import Domain
 from stoker.errors import InvalidParams, NotFound
 from stoker.jobs import Lane, Refresh
 from stoker.operations.actions import invalidation_of
@@ -84,12 +85,14 @@ async def refresh(
     return [one.job_id for one in asked]
 
 
-def task_named(settings: ScheduleSettings, name: str) -> Task:
+def task_named(settings: ScheduleSettings, domain: Domain, name: str) -> Task:
     """A task of the schedule; raises NotFound."""
-    for task in tasks(settings):
+    scheduled = tasks(settings, domain)
+    for task in scheduled:
         if task.name == name:
             return task
-    raise NotFound(f"the schedule has no task {name[:40]!r}")
+    known = ", ".join(task.name for task in scheduled)
+    raise NotFound(f"the schedule has no task {name[:40]!r}; there are: {known}")
 
 
 async def run_now(stoker: Stoker, actor: Actor, task: Task) -> str:

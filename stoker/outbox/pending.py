@@ -13,9 +13,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, event, insert, inspect, text
+from sqlalchemy import Connection, Engine, event, insert, inspect, text
 from sqlalchemy.orm import Session, SessionTransaction, registry
 
+from stoker.outbox.databases import KnownDatabases
 from stoker.outbox.receipt import Receipt
 from stoker.tables import cache_events
 
@@ -84,6 +85,7 @@ class Pending:
         self._ring = ring
         self._events: list[Recorded] = []
         self._commits = 0
+        self._unasked: set[KnownDatabases] = set()
 
     @classmethod
     def of(cls, session: Session, ring: Ring) -> Pending:
@@ -92,6 +94,13 @@ class Pending:
         if found is None:
             found = session.info[PENDING] = cls(ring)
         return found
+
+    def ask_first(self, session: Session, databases: KnownDatabases) -> None:
+        """Before anything is written, ask where the session's engine leads; at once while it commits."""
+        if COMMITTING in session.info:
+            databases.ask(session.connection(bind_arguments=_BIND))
+        else:
+            self._unasked.add(databases)
 
     def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
         """Insert a row before the session's commit: kind, payload and scopes as JSON, trace."""
@@ -106,6 +115,9 @@ class Pending:
 
     def write(self, session: Session) -> None:
         """Insert what is not in the table yet. What fails stays, so that a commit after it fails too."""
+        for databases in self._unasked:
+            databases.ask(session.connection(bind_arguments=_BIND))
+        self._unasked.clear()
         new = [one for one in self._events if one.written_as() is None]
         if not new:
             return
@@ -166,6 +178,11 @@ class Pending:
             self._ring(ids)
 
 
+def bind_of(session: Session) -> Engine | Connection:
+    """The engine, or the caller's connection, that the session writes events through."""
+    return session.get_bind(**_BIND)
+
+
 def innermost(session: Session) -> SessionTransaction | None:
     """The savepoint that the session is in, or else its transaction."""
     return session.get_nested_transaction() or session.get_transaction()
@@ -181,7 +198,7 @@ def joins_another(session: Session) -> bool:
 
     What it commits is not committed yet, and nobody here will hear when it is; the sweeper finds its events.
     """
-    bind = session.get_bind(**_BIND)
+    bind = bind_of(session)
     return isinstance(bind, Connection) and bind.in_transaction()
 
 
@@ -193,9 +210,7 @@ def _must_be_flushed(session: Session) -> bool:
     while a commit is under way comes after ours; so it may, for all that is known, after a savepoint's.
     """
     return (
-        COMMITTING in session.info
-        or not session.in_transaction()
-        or isinstance(session.get_bind(**_BIND), Connection)
+        COMMITTING in session.info or not session.in_transaction() or isinstance(bind_of(session), Connection)
     )
 
 

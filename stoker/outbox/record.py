@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from stoker import tracing
 from stoker.cache.view import Scope
 from stoker.domain import Domain, Event, Invalidation, Rule
 from stoker.errors import DeclarationError
-from stoker.outbox.pending import Pending
+from stoker.outbox.databases import KnownDatabases
+from stoker.outbox.pending import Pending, bind_of
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.scopes import encode
 from stoker.queue.ring import Ringer
@@ -43,38 +44,66 @@ class InvalidationRequested(Event):
 REQUESTED: Rule[Any] = Rule(InvalidationRequested, InvalidationRequested.invalidations)
 
 
+AnySession = AsyncSession | Session | async_scoped_session[Any] | scoped_session[Any]
+"""What an event can be recorded in."""
+SCOPED = (async_scoped_session, scoped_session)
+
+
 class Outbox:
     """Records events and rings after their commit."""
 
     def __init__(
-        self, domain: Domain, engine: AsyncEngine, ringer: Ringer, on_applied: Callable[[], None]
+        self,
+        domain: Domain,
+        engine: AsyncEngine,
+        installation: str,
+        ringer: Ringer,
+        on_applied: Callable[[], None],
     ) -> None:
         self._domain = domain
         self._on_applied = on_applied
         self._engine = engine
+        self._databases = KnownDatabases(engine.sync_engine, installation)
         self._ringer = ringer
 
-    def record(self, session: AsyncSession | Session, what: Event) -> Receipt:
+    def record(self, session: AnySession, what: Event) -> Receipt:
         """Record an event in the session's transaction: it becomes true with its commit, or not at all.
 
-        Works with async and sync sessions. The scopes that the event's rule names are stored with it. The row
-        is written right before the session commits: do not commit its connection past the session.
+        The scopes that the event's rule names are stored with it. See Stoker.record for what it raises.
         """
-        rule = REQUESTED if isinstance(what, InvalidationRequested) else self._rule(what)
-        scopes = encode(rule.invalidates(what), self._domain)
-        with tracing.span(f"record {what.kind}", "producer") as trace:
-            payload = what.model_dump(mode="json")
-        said = {"kind": what.kind, "payload": payload, "scopes": scopes, "trace": trace}
-        receipt = Receipt(self._engine, self._on_applied)
-        if isinstance(session, AsyncSession):
-            sync, ring = session.sync_session, self._ringer.soon
+        plain: AsyncSession | Session = session() if isinstance(session, SCOPED) else session
+        if isinstance(plain, AsyncSession):
+            sync, ring = plain.sync_session, self._ringer.soon
         else:
-            sync, ring = session, self._ringer.soon_from_thread
-        Pending.of(sync, ring).add(sync, said, receipt)
+            sync, ring = plain, self._ringer.soon_from_thread
+        known = self._databases.knows(bind_of(sync))
+        said = self._said(what)
+        receipt = Receipt(self._engine, self._on_applied)
+        pending = Pending.of(sync, ring)
+        if not known:
+            pending.ask_first(sync, self._databases)
+        pending.add(sync, said, receipt)
         return receipt
 
+    def _said(self, what: Event) -> dict[str, Any]:
+        """The row of an event: its kind, fields, scopes and trace."""
+        rule = REQUESTED if isinstance(what, InvalidationRequested) else self._rule(what)
+        found = self._domain.checked(rule.invalidates(what), f"the rule for {what.kind!r}")
+        with tracing.span(f"record {what.kind}", "producer") as trace:
+            payload = what.model_dump(mode="json")
+        return {
+            "kind": what.kind,
+            "payload": payload,
+            "scopes": encode(found, self._domain),
+            "trace": trace,
+        }
+
     def _rule(self, what: Event) -> Rule[Any]:
-        rule = self._domain.rules_by_kind.get(what.kind)
+        kind = getattr(what, "kind", None)
+        rule = self._domain.rules_by_kind.get(kind) if kind else None
         if rule is None:
-            raise DeclarationError(f"no rule for event {what.kind!r}: declare which views it invalidates")
+            raise DeclarationError(
+                f"no rule for event {kind or what!r:.60}: add Rule({type(what).__name__}, ...) to the rules "
+                "of the domain"
+            )
         return rule

@@ -13,8 +13,8 @@ from importlib.resources import files
 from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from stoker.cache.accounting import BOUNDS_S
 from stoker.cache.breaker import Unsettled
+from stoker.histogram import BOUNDS_S
 from stoker.postgres import looking
 from stoker.settings import ChangesSettings
 from stoker.tables import cache_events

@@ -7,6 +7,7 @@ Never decides anything: a lost report costs a display. When Redis does not answe
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,7 +15,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from stoker.queue.script import answering
+from stoker.numbers import LATEST_S, real, whole
+from stoker.redis.queue import answering
 from stoker.settings import QueueSettings
 
 KEPT = timedelta(days=1)
@@ -69,26 +71,18 @@ class Progress:
     async def left_off(self, job_id: str) -> int:
         """Where the job goes on; 0 for one that begins."""
         async with answering(self._timeout_s):
-            return int(await self._redis.hget(self._key(job_id), "left_off") or 0)
+            return whole(await self._redis.hget(self._key(job_id), "left_off"))
 
     async def finish(self, job_id: str, state: JobState, error: str | None = None) -> None:
         """The job has ended; counts stay as last reported."""
         await self._write(job_id, {"state": state, "error": (error or "")[:LONGEST_ERROR]})
 
     async def read(self, job_id: str) -> ProgressReport | None:
-        """The last report; None if nobody reported within a day."""
+        """The last report; None if nobody reported within a day, or somebody wrote what is none."""
         async with answering(self._timeout_s):
             stored = await self._redis.hgetall(self._key(job_id))
         found = {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
-        if "state" not in found:
-            return None
-        return ProgressReport(
-            state=JobState(found["state"]),
-            done=int(found.get("done", 0)),
-            total=int(found.get("total", 0)),
-            error=found.get("error") or None,
-            updated_at=datetime.fromtimestamp(int(found.get("updated_ms", 0)) / 1000, UTC),
-        )
+        return _report(found)
 
     async def _write(self, job_id: str, fields: dict[str, str | int]) -> None:
         key = self._key(job_id)
@@ -99,3 +93,15 @@ class Progress:
 
     def _key(self, job_id: str) -> str:
         return f"{self._prefix}:progress:{job_id}"
+
+
+def _report(found: Mapping[str, str]) -> ProgressReport | None:
+    if found.get("state") not in set(JobState):
+        return None
+    return ProgressReport(
+        state=JobState(found["state"]),
+        done=whole(found.get("done")),
+        total=whole(found.get("total")),
+        error=found.get("error") or None,
+        updated_at=datetime.fromtimestamp(real(found.get("updated_ms"), most=LATEST_S * 1000) / 1000, UTC),
+    )

@@ -16,10 +16,19 @@ from typing import Any
 
 from stoker.errors import InvalidJob
 from stoker.jobs import Job, Lane
+from stoker.numbers import LATEST_S, whole
 from stoker.settings import QueueSettings
 
 KIND = re.compile(r"[!-~]{1,64}")
 """What the name of a job may be: it becomes part of rows, of log lines and of metrics."""
+ABORTS = "arq:abort"
+"""The zset in which arq's clients write down which jobs are to be aborted; one for all queues of a server."""
+FLAG = re.compile(r"[0-9a-f]{1,64}")
+"""What a digest of a coalesce key looks like."""
+MOST_TRIES = 1000
+"""The highest number of a first run that a client may ask for."""
+LONGEST_TRACE = 512
+LATEST_MS = int(LATEST_S) * 1000
 DEEPEST = 100
 """Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""
 
@@ -97,9 +106,9 @@ def decode(raw: bytes) -> Stored:
     try:
         job = deserialize(raw)
         kind, positional, named = job["f"], job["a"], job["k"]
-        first_try, enqueued_ms = int(job["t"] or 1), int(job["et"])
-        flag = str(job.get("flag", ""))
-        trace = str(job.get("trace", "")) or None
+        first_try = int(job["t"] or 1)
+        enqueued_ms = whole(int(job["et"]), most=LATEST_MS)
+        flag, trace = job.get("flag"), job.get("trace")
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise InvalidJob(f"not arq's job as JSON: {type(error).__name__}") from None
     if not isinstance(kind, str) or not isinstance(positional, list) or not isinstance(named, dict):
@@ -108,7 +117,17 @@ def decode(raw: bytes) -> Stored:
         raise InvalidJob("f is no name of a job: 1 to 64 visible ASCII characters")
     if len(positional) + bool(named) > 1:
         raise InvalidJob("a job is one positional argument, or named ones")
-    return Stored(kind, positional[0] if positional else named, first_try, enqueued_ms, flag, trace)
+    if not 1 <= first_try <= MOST_TRIES:
+        raise InvalidJob(f"t is no number of a run: 1 to {MOST_TRIES}")
+    return Stored(
+        kind,
+        positional[0] if positional else named,
+        first_try,
+        enqueued_ms,
+        # Both become parts of keys and headers: what encode() cannot have written does not count.
+        flag if isinstance(flag, str) and FLAG.fullmatch(flag) else "",
+        trace if isinstance(trace, str) and trace.isascii() and len(trace) <= LONGEST_TRACE else None,
+    )
 
 
 def _finite(number: str) -> float:

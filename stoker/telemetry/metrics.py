@@ -22,14 +22,15 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from stoker.cache.accounting import CHANGES, Observed, observed
+from stoker.cache.accounting import CHANGES, observed
 from stoker.errors import Unavailable
+from stoker.histogram import Observed
 from stoker.history.presence import SILENT_S, silences
+from stoker.history.times import job_times
 from stoker.operations import figures
 from stoker.operations.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
 from stoker.stoker import Stoker
 from stoker.telemetry.health import Health, examine, probes
-from stoker.telemetry.observed import job_times
 from stoker.worker.schedule.tasks import tasks
 from stoker.worker.settings import WorkerSettings
 
@@ -266,7 +267,7 @@ async def _jobs(stoker: Stoker, _: WorkerSettings) -> _Families:
 
 
 async def _schedule(stoker: Stoker, settings: WorkerSettings) -> _Families:
-    planned = {task.name: task.every for task in tasks(settings.schedule)}
+    planned = {task.name: task.every for task in tasks(settings.schedule, stoker.domain)}
     found = _Families()
     for name, every in planned.items():
         found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)

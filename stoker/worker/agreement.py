@@ -13,12 +13,12 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.cache.client import CacheClient
 from stoker.cache.keys import KeySpace
 from stoker.outbox.identity import CacheIdentity
 from stoker.postgres import engine_of, looking
 from stoker.queue import owner
-from stoker.queue.connection import QueueConnection
+from stoker.redis.cache import CacheClient
+from stoker.redis.queue import QueueConnection
 from stoker.settings import require
 from stoker.tables import installation
 from stoker.worker.settings import WorkerSettings
@@ -27,11 +27,11 @@ from stoker.worker.settings import WorkerSettings
 async def another_cache(settings: WorkerSettings) -> str | None:
     """Why changes would not reach the cache of these settings, by what running workers noted; None if so."""
     async with _postgres(settings) as engine:
-        root = KeySpace(settings.cache.prefix, await _installation(engine)).root
+        keys = KeySpace(settings.cache.prefix, await _installation(engine))
         url = require(settings.cache_redis_url or settings.redis_url, "CACHE_REDIS_URL")
-        client = CacheClient(url, timeout_s=settings.cache.timeout_s, connections=1)
+        client = CacheClient(url, timeout_s=settings.cache.timeout_s, connections=1, nonce_key=keys.nonce)
         try:
-            return await CacheIdentity(engine, client, root, timedelta()).elsewhere()
+            return await CacheIdentity(engine, client, keys.root, timedelta()).elsewhere()
         finally:
             await client.close()
 

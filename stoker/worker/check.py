@@ -24,6 +24,7 @@ from stoker.domain import Domain, load_domain
 from stoker.errors import DatabaseUnavailable, DeclarationError, SettingsError, StokerError, Unavailable
 from stoker.migrate import MigrationsPending, pending
 from stoker.postgres import OLDEST_POSTGRES, database_errors, engine_of
+from stoker.redis.errors import Unidentified
 from stoker.worker.agreement import another_cache, another_queue
 from stoker.worker.settings import WorkerSettings
 
@@ -212,7 +213,9 @@ async def _agreements(settings: WorkerSettings) -> list[Finding]:
             *(_error(message) for message in [await another_queue(settings)] if message),
         ]
     except Unavailable as problem:
-        return [_outage(str(problem))]
+        # What a server does not tell today it will not tell tomorrow.
+        lasts = isinstance(problem.__cause__, Unidentified)
+        return [_error(str(problem)) if lasts else _outage(str(problem))]
 
 
 def _any_redis(role: str, found: dict[str, Any]) -> Iterator[Finding]:

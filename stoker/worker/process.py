@@ -20,6 +20,7 @@ from stoker.handlers.context import JobContext
 from stoker.handlers.run import run
 from stoker.history.keeper import Keeper
 from stoker.history.recorder import Recorder
+from stoker.history.times import JobTimes
 from stoker.jobs import Job, Lane
 from stoker.queue import owner
 from stoker.queue.progress import Progress
@@ -28,7 +29,6 @@ from stoker.stoker import Stoker
 from stoker.telemetry.endpoint import endpoint
 from stoker.telemetry.log import said_of
 from stoker.telemetry.metrics import own_process
-from stoker.telemetry.observed import JobTimes
 from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Run
 from stoker.worker.engine.runner import Engine, EngineSettings
@@ -59,7 +59,7 @@ async def run_worker(
         observer=Observers(times, recorder),
     )
     schedule = Schedule(
-        tasks(settings.schedule),
+        tasks(settings.schedule, stoker.domain),
         Ledger(stoker.engine, identity()),
         stoker.enqueue,
         stoker.queue.is_open,

@@ -26,7 +26,7 @@ from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
 from stoker.cache.near import Near, NearCache
 from stoker.cache.read import AskRefresh, Cache
-from stoker.cache.store import Store
+from stoker.cache.store import BEGIN, RELEASE, STORE, Store
 from stoker.handlers.context import JobContext
 from stoker.settings import CacheSettings, ChangesSettings
 from tests.explore.domain import DOMAIN, FIRST, State
@@ -106,8 +106,8 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
     stores: dict[str, Store] = {}
     for process in (*case.processes, OBSERVER):
         client = SteppedClient(server, process)
-        store = stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0))
-        client.learn({"begin": store._begin, "store": store._store, "release": store._release})
+        stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0))
+        client.learn(BEGIN, STORE, RELEASE)
     engine = create_async_engine("postgresql+asyncpg://nowhere", poolclass=NullPool)
     server.reset({})
     with pytest.MonkeyPatch.context() as patch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,18 +11,24 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import (
+    Access,
     Asked,
     DatabaseUnavailable,
+    DeclarationError,
+    Domain,
     EntryKey,
     Forbidden,
     Invalidation,
     NotFound,
     Reading,
+    ScopeKind,
     State,
     Stoker,
     StokerError,
+    View,
 )
 from stoker.cache.reading import Miss
 from stoker.postgres import application_engine, loader_engine
@@ -274,3 +280,39 @@ async def test_a_statement_that_takes_too_long_is_not_tried_again(
     with pytest.raises(DatabaseUnavailable, match="a statement of detail took too long"):
         await hasty.read("detail", 1, reader=7, bypass=True)
     assert notes.loads["detail"] == 1
+
+
+async def test_loaders_that_write_or_answer_for_other_keys_are_told_so_and_leave_nothing(
+    place: Place,
+) -> None:
+    async def writes(session: AsyncSession, keys: Sequence[EntryKey]) -> dict[EntryKey, int]:
+        await session.execute(text("UPDATE notes SET body = 'seen'"))
+        return dict.fromkeys(keys, 1)
+
+    async def locks(session: AsyncSession, keys: Sequence[EntryKey]) -> dict[EntryKey, int]:
+        await session.execute(text("SELECT FROM notes FOR UPDATE"))
+        return dict.fromkeys(keys, 1)
+
+    async def by_number(_: AsyncSession, keys: Sequence[EntryKey]) -> Any:  # noqa: ANN401 - a mistake
+        return {key.scope.number: 1 for key in keys}
+
+    loaders = {"writes": writes, "locks": locks, "by_number": by_number}
+    kind = ScopeKind("note")
+    views = tuple(View(name, kind, load, access=Access.ANYONE) for name, load in loaders.items())
+    async with Stoker.opened(
+        place.settings(), Domain(name="d", scopes=(kind,), views=views, rules=())
+    ) as stoker:
+        async with stoker.session() as session, session.begin():
+            await write_notes(session, 1)
+        for name in ("writes", "locks"):
+            with pytest.raises(
+                DeclarationError, match=f"the loader of view {name} writes or locks rows: a load"
+            ):
+                await stoker.read(name, 1)
+        for bypass in (False, True):
+            with pytest.raises(
+                DeclarationError, match="of view by_number answered for 1, which was not asked"
+            ):
+                await stoker.read("by_number", 1, bypass=bypass)
+        [answer] = await stoker.read_many([Asked(views[2], 1)])
+        assert isinstance(answer, DeclarationError)

@@ -20,13 +20,13 @@ from sqlalchemy import text
 from stoker.domain import Domain, Invalidation
 from stoker.errors import QueueUnavailable
 from stoker.handlers import relay
+from stoker.history.times import LIFE_MS, JobTimes, job_times
 from stoker.jobs import Lane
 from stoker.migrate import migrate
 from stoker.outbox.record import InvalidationRequested
 from stoker.settings import load_settings
 from stoker.stoker import Stoker
 from stoker.telemetry.metrics import DECLARED, exposition, own_process
-from stoker.telemetry.observed import LIFE_MS, JobTimes, job_times
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
@@ -65,7 +65,11 @@ async def _use(stoker: Stoker, settings: WorkerSettings, library: Domain) -> Non
     await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
     ledger = Ledger(stoker.engine, "test")
     await Schedule(
-        tasks(settings.schedule), ledger, stoker.enqueue, stoker.queue.is_open, settings.schedule
+        tasks(settings.schedule, stoker.domain),
+        ledger,
+        stoker.enqueue,
+        stoker.queue.is_open,
+        settings.schedule,
     ).tick()
     worker = JobTimes()
     worker.job_started(Lane.WARM, "prune.v1", 0.02)

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 import stoker.outbox.pending
 from stoker import Receipt
+from stoker.outbox.databases import INSTALLATION
 from stoker.outbox.record import Outbox
 from tests.races import test_state_machine  # noqa: F401 - registers the profiles
 from tests.support.notes import NoteChanged, Notes
@@ -43,11 +44,13 @@ class Machine(RuleBasedStateMachine):
 
     engine: ClassVar[Engine]
     nowhere: ClassVar[AsyncEngine]
+    installation: ClassVar[str]
     numbers: ClassVar[Iterator[int]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.outbox = Outbox(Notes().domain, self.nowhere, Silence(), lambda: None)  # type: ignore[arg-type]
+        silence: Any = Silence()
+        self.outbox = Outbox(Notes().domain, self.nowhere, self.installation, silence, lambda: None)
         self.session = Session(self.engine)
         self.held: list[list[int]] = [[]]
         self.savepoints: list[SessionTransaction] = []
@@ -141,6 +144,8 @@ def machine(database_url: str) -> Iterator[type[Machine]]:
     Machine.engine = create_engine(database_url.replace("+asyncpg", "+psycopg"))
     Machine.nowhere = create_async_engine(database_url)  # for receipts, which nobody follows here
     Machine.numbers = count(1)
+    with Machine.engine.connect() as connection:
+        Machine.installation = connection.scalars(INSTALLATION).one()
     yield Machine
     Machine.engine.dispose()
 

@@ -17,9 +17,9 @@ import stoker
 ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"stoker.errors", "stoker.tracing", "stoker.loop"}),
+    frozenset({"stoker.errors", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
     frozenset({"stoker.settings"}),
-    frozenset({"stoker.postgres", "stoker.tables"}),
+    frozenset({"stoker.postgres", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.cache"}),
     frozenset({"stoker.domain"}),
@@ -37,11 +37,14 @@ WEB = (
     "cache",
     "domain",
     "errors",
+    "histogram",
     "jobs",
     "loop",
+    "numbers",
     "outbox",
     "postgres",
     "queue",
+    "redis",
     "settings",
     "stoker",
     "tables",
@@ -52,9 +55,10 @@ WEB = (
 PUBLIC_NAMES = frozenset(
     """
     Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
-    Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane NotFound Outcome
-    QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
-    SettingsError State Stoker StokerError Unavailable View Warm WarmPlan load_domain load_settings
+    DeclarationError Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane
+    NotFound Outcome QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
+    SettingsError State Stoker StokerError Unavailable View Warm WarmPlan WrongServer load_domain
+    load_settings
     """.split()  # noqa: SIM905 - reads better than forty quoted lines
 )
 

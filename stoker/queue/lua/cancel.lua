@@ -7,12 +7,17 @@
 -- Result  cancelled, cancelling or not_found
 local prefix, id, wish_ms, token_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
+local function get(key)
+  -- MGET, because GET fails where a key is of another type.
+  return redis.call('MGET', key)[1]
+end
+
 local function tell_owner()
   -- The wish outlives its worker: upkeep finds it should the token be lost, the end of the run obeys it, and
   -- the rescue does if there is no such end.
   redis.call('SADD', prefix .. ':cancelling', id)
   redis.call('PEXPIRE', prefix .. ':cancelling', wish_ms)
-  local owner = redis.call('GET', 'arq:in-progress:' .. id)
+  local owner = get('arq:in-progress:' .. id)
   if owner then
     redis.call('LPUSH', prefix .. ':bell:' .. owner, 'cancel:' .. id)
     redis.call('PEXPIRE', prefix .. ':bell:' .. owner, token_ms)
@@ -23,26 +28,29 @@ local function report()
   local key = prefix .. ':progress:' .. id
   if redis.call('EXISTS', key) == 1 then
     local time = redis.call('TIME')
-    redis.call('HSET', key, 'state', 'cancelled', 'error', '',
+    pcall(redis.call, 'HSET', key, 'state', 'cancelled', 'error', '',
       'updated_ms', time[1] * 1000 + math.floor(time[2] / 1000))
   end
 end
 
 local function remove(queue)
-  local payload = redis.call('GET', 'arq:job:' .. id)
+  local payload = get('arq:job:' .. id)
   local digest = payload and string.match(payload, '^{"flag":"(%x+)"')
   redis.call('ZREM', queue, id)
   redis.call('ZREM', queue .. ':parked', id)
   if digest then
     for _, flag in ipairs({':waiting:', ':held:'}) do
-      if redis.call('GET', prefix .. flag .. digest) == id then
+      if get(prefix .. flag .. digest) == id then
         redis.call('DEL', prefix .. flag .. digest)
       end
     end
   end
   redis.call('SREM', prefix .. ':cancelling', id)
+  redis.call('ZREM', 'arq:abort', id)
   redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
-  redis.call('HINCRBY', queue .. ':totals', 'cancelled', 1)
+  if not pcall(redis.call, 'HINCRBY', queue .. ':totals', 'cancelled', 1) then
+    pcall(redis.call, 'HSET', queue .. ':totals', 'cancelled', 1)
+  end
   report()
 end
 

@@ -12,6 +12,11 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local CLOCK_MS = 86400000
 
+local function get(key)
+  -- MGET, because GET fails where a key is of another type.
+  return redis.call('MGET', key)[1]
+end
+
 local function ring(queue)
   -- One token is enough: whoever takes it claims all it can, and rings again if work is left.
   if redis.call('EXISTS', queue .. ':bell') == 0 then
@@ -21,7 +26,8 @@ end
 
 local function note_the_time()
   -- Upkeep learns by it that the clock was set back, and takes it back; nobody else does.
-  if tonumber(redis.call('GET', prefix .. ':clock') or 0) < now then
+  local latest = tonumber(get(prefix .. ':clock') or '') or 0
+  if not (latest >= now) then -- also where it is NaN
     redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', CLOCK_MS)
   end
 end
@@ -35,10 +41,11 @@ end
 
 local function waiting_job(queue, digest)
   -- The flag counts only while its job is queued and can run: it never outlives the work it stands for.
-  local id = redis.call('GET', prefix .. ':waiting:' .. digest)
+  local id = get(prefix .. ':waiting:' .. digest)
   if not id or redis.call('EXISTS', 'arq:job:' .. id) == 0 then return nil end
   local due = redis.call('ZSCORE', queue, id)
-  if due then return id, tonumber(due) end
+  -- A running job is in the queue too, due in ten years.
+  if due and not redis.call('ZSCORE', queue .. ':running', id) then return id, tonumber(due) end
   return nil
 end
 
@@ -55,7 +62,7 @@ for i = 3, #ARGV, 5 do
     -- parked has no worker yet, and one held back is brought forward by the end of the running one.
     if due > now + delay and redis.call('EXISTS', 'arq:retry:' .. waiting) == 0
         and not redis.call('ZSCORE', queue .. ':parked', waiting)
-        and redis.call('GET', prefix .. ':held:' .. digest) ~= waiting then
+        and get(prefix .. ':held:' .. digest) ~= waiting then
       redis.call('ZADD', queue, now + delay, waiting)
       ring(queue)
     end
@@ -63,7 +70,7 @@ for i = 3, #ARGV, 5 do
   else
     if digest ~= '' then
       redis.call('SET', prefix .. ':waiting:' .. digest, id, 'PX', delay + life_ms)
-      local begun = redis.call('GET', prefix .. ':begun:' .. digest)
+      local begun = get(prefix .. ':begun:' .. digest)
       if begun and redis.call('ZSCORE', queue .. ':running', begun) then answer = 'will_rerun' end
     end
     write(queue, id, payload, delay)

@@ -66,7 +66,7 @@ class Attempts:
         try:
             outcome = await bounded(work, function.timeout_s or 0, halt)
         except Defer as wish:
-            return verdicts.deferred(job, wish.after.total_seconds())
+            return verdicts.deferred(job, wish.after)
         except Halted as halted:
             return _halted(job, halted.reason)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a task raises

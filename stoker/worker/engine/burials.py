@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 
+from stoker.errors import Unavailable
 from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.letter import Letter
 from stoker.worker.engine.supervisor import supervise
@@ -39,9 +40,19 @@ class Burials:
         """Wait until the letter has committed, however long that takes."""
         self._waiting += 1
         try:
-            await supervise("burial", lambda: self._letters.bury(letter), longest=LONGEST_DELAY)
+            await supervise("burial", lambda: self._bury(letter), longest=LONGEST_DELAY)
         finally:
             self._waiting -= 1
             self._ended()
         extra = {"lane": letter.lane, "job_id": letter.job_id, "kind": letter.kind, "reason": letter.reason}
         logger.warning("engine.job_dead", extra=extra)
+
+    async def _bury(self, letter: Letter) -> None:
+        try:
+            await self._letters.bury(letter)
+        except Unavailable:
+            raise
+        except Exception:
+            # Postgres refuses what the letter holds, and would each time. Its bytes it takes.
+            logger.exception("engine.letter_refused", extra={"job_id": letter.job_id, "kind": letter.kind})
+            await self._letters.bury(letter.as_bytes())

@@ -12,12 +12,14 @@ import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from stoker.jobs import Lane
+from stoker.numbers import real, whole
 from stoker.queue import wire
-from stoker.queue.connection import QueueConnection
 from stoker.queue.enqueue import CANCEL, TOKEN_MS, WISH_MS
-from stoker.queue.script import Argument, Script
+from stoker.redis.queue import Argument, QueueConnection
+from stoker.redis.script import Script
 from stoker.settings import QueueSettings
 
 CLAIM = Script("stoker.worker.engine", "claim")
@@ -33,7 +35,11 @@ SUSPECT_RESCUES = 2
 """A job that was running this often when its worker died is a suspect: it runs without other suspects in
 its process, and it alone is blamed for the next death. One death accuses nobody: hosts lose power."""
 FAR_MS = 10 * 365 * 86_400_000
-"""How far in the future a parked job is due."""
+"""How far in the future a parked or running job is due: so it stays in its lane's zset and is not claimed."""
+MOST_SLOTS = 1000
+"""The highest concurrency of a lane in one process, whatever somebody has written."""
+LONGEST_WAIT_S = 10 * 365 * 86_400.0
+"""A wait beyond this is none: somebody has made up the score."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Claim:
     rescues: int
     waited_s: float
     """From when it was due until it was claimed, by the server's clock."""
+    aborted: bool = False
+    """A stock arq client's `abort`: it is not to run."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class Ending(StrEnum):
     """Back to its lane; no try used."""
     RETRY = "retry"
     """Back to its lane; one try used."""
+    POSTPONE = "postpone"
+    """Back to its lane; no try used, and requests that join it do not bring it forward."""
     PARK = "park"
 
 
@@ -133,20 +143,9 @@ class Claims:
             SUSPECT_RESCUES,
             kinds,
             str(rate_per_s),
+            FAR_MS,
         )
-        now_ms = float(found[0])
-        claims = [
-            Claim(
-                job_id=job_id.decode(errors="surrogateescape"),
-                payload=payload,
-                due_ms=float(due),
-                failed_runs=failed_runs,
-                rescues=rescues,
-                waited_s=max(0.0, (now_ms - float(due)) / 1000),
-            )
-            for job_id, payload, due, failed_runs, rescues in found[2:]
-        ]
-        return Claimed(claims, _seconds_until(found[1], now_ms))
+        return read_claimed(found)
 
     async def finish(self, ends: Sequence[Finish]) -> list[bool]:
         """End claims in one call; False where the claim was lost and nothing was changed."""
@@ -181,26 +180,13 @@ class Claims:
         for lane, ids in held.items():
             arguments += [lane, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
         now_ms, *found = await self.connection.call(UPKEEP, *arguments)
-        return {
-            lane: LaneNews(
-                next_due_s=_seconds_until(due, now_ms),
-                lost=[job_id.decode(errors="surrogateescape") for job_id in lost],
-                rescued={
-                    job_id.decode(errors="replace"): count
-                    for job_id, count in zip(rescued[::2], rescued[1::2], strict=True)
-                },
-                parked=parked,
-                slots=int(slots) if slots else None,
-                cancel=[job_id.decode(errors="surrogateescape") for job_id in cancel],
-            )
-            for lane, (due, lost, rescued, parked, slots, cancel) in zip(held, found, strict=True)
-        }
+        return {lane: read_news(reply, now_ms) for lane, reply in zip(held, found, strict=True)}
 
     async def _is_idle(self, lanes: Iterable[Lane]) -> bool:
         # One plain command: this is what an idle worker asks most.
         names = [wire.queue_name(self.settings, lane) for lane in lanes]
         running = [f"{name}:running" for name in names]
-        keys = (wire.concurrency_name(self.settings), *names, *running)
+        keys = (wire.concurrency_name(self.settings), wire.ABORTS, *names, *running)
         return not await self.connection.command("EXISTS", *keys)
 
     async def cancel(self, job_id: str) -> None:
@@ -213,5 +199,48 @@ class Claims:
         return round(self.life_s * 1000), MARK_MS
 
 
-def _seconds_until(due: bytes, now_ms: float) -> float | None:
-    return (float(due) - now_ms) / 1000 if due else None
+def read_claimed(found: Sequence[Any]) -> Claimed:
+    """The reply of claim.lua; scores and counts may be anything that a stranger has written."""
+    now_ms, due = found[:2]
+    return Claimed([_claim(one, now_ms) for one in found[2:]], _seconds_until(due, now_ms))
+
+
+def read_news(found: Sequence[Any], now_ms: float) -> LaneNews:
+    """One lane of the reply of upkeep.lua; the same."""
+    due, lost, rescued, parked, slots, cancel = found
+    return LaneNews(
+        next_due_s=_seconds_until(due, now_ms),
+        lost=[_id(one) for one in lost],
+        rescued={_id(one): count for one, count in zip(rescued[::2], rescued[1::2], strict=True)},
+        parked=parked,
+        slots=read_slots(slots),
+        cancel=[_id(one) for one in cancel],
+    )
+
+
+def read_slots(found: Any) -> int | None:  # noqa: ANN401 - what somebody has written
+    """The concurrency that an operator has set; None for nothing, and for what is no number above zero."""
+    return whole(found, most=MOST_SLOTS) or None
+
+
+def _claim(found: Sequence[Any], now_ms: float) -> Claim:
+    job_id, payload, due, failed_runs, rescues, aborted = found
+    due_ms = real(due, most=now_ms, default=now_ms)
+    waited_s = (now_ms - due_ms) / 1000
+    return Claim(
+        job_id=_id(job_id),
+        payload=payload,
+        due_ms=due_ms,
+        failed_runs=failed_runs,
+        rescues=rescues,
+        waited_s=waited_s if waited_s < LONGEST_WAIT_S else 0.0,
+        aborted=bool(aborted),
+    )
+
+
+def _id(found: bytes) -> str:
+    return found.decode(errors="surrogateescape")
+
+
+def _seconds_until(due: Any, now_ms: float) -> float | None:  # noqa: ANN401 - a score
+    return (real(due, default=now_ms) - now_ms) / 1000 if due else None

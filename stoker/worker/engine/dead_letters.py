@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, true
+from sqlalchemy import ColumnElement, and_, delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.errors import InvalidJob
 from stoker.jobs import Job, parse
 from stoker.postgres import database_errors
 from stoker.queue.enqueue import Queue
 from stoker.tables import dead_jobs
-from stoker.worker.engine.letter import Letter
+from stoker.worker.engine.letter import Letter, fingerprint, stored_name
 
+IDENTITY = ("kind", "enqueued_at", "raw")
+"""What tells the letters of two jobs of one id apart."""
 RETRIED_AT_ONCE = 500
 """Letters that one transaction puts back."""
 
@@ -91,16 +93,18 @@ class DeadLetters:
         self._sql = sql
 
     async def bury(self, letter: Letter) -> None:
-        """Commit a dead letter; a job that dies again replaces its own."""
+        """Commit a dead letter; a job that dies again replaces its own.
+
+        arq's clients may use an id again, for another job: its letter lies beside the first one's, under the
+        id with a digest of the job.
+        """
         row = letter.row()
-        statement = insert(dead_jobs).values(row)
-        renewed = {name: statement.excluded[name] for name in row if name != "job_id"}
-        statement = statement.on_conflict_do_update(
-            index_elements=["job_id"], set_={**renewed, "died_at": func.clock_timestamp()}
-        )
         with database_errors():
             async with self._sql.begin() as connection:
-                await connection.execute(statement)
+                if not await _written(connection, row):
+                    digest = fingerprint(letter.kind, str(letter.enqueued_ms), str(row["raw"]))
+                    reused = stored_name(f"{letter.job_id}~{digest[:8]}")
+                    await _written(connection, {**row, "job_id": reused})
 
     async def list(self, which: Which, *, limit: int = 100, before: int | None = None) -> Sequence[DeadJob]:
         """The newest letters first; `before` is the last id of the page before."""
@@ -179,6 +183,19 @@ class DeadLetters:
         with database_errors():
             async with self._sql.begin() as connection:
                 return (await connection.execute(delete(dead_jobs).where(which.clause()))).rowcount
+
+
+async def _written(connection: AsyncConnection, row: dict[str, Any]) -> bool:
+    """Write a letter, or write it anew; false if another job's has its id."""
+    statement = insert(dead_jobs).values(row)
+    new = statement.excluded
+    is_same = and_(*(dead_jobs.c[name].is_not_distinct_from(new[name]) for name in IDENTITY))
+    written = statement.on_conflict_do_update(
+        index_elements=["job_id"],
+        set_={**{name: new[name] for name in row if name != "job_id"}, "died_at": func.clock_timestamp()},
+        where=is_same,
+    ).returning(dead_jobs.c.id)
+    return await connection.scalar(written) is not None
 
 
 def _job_of(kind: str, payload: Any) -> Job | None:  # noqa: ANN401 - whatever was kept

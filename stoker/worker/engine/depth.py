@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.jobs import Lane
+from stoker.numbers import real, whole
 from stoker.queue.enqueue import Queue
-from stoker.queue.script import Script
+from stoker.redis.script import Script
+from stoker.worker.engine.claims import LONGEST_WAIT_S, read_slots
 
 DEPTH = Script("stoker.worker.engine", "depth")
-TOTALS = ("done", "failed", "retried", "deferred", "dead", "cancelled", "parked", "rescued")
-"""Counted since the queue was made. `failed`: runs that raised; `retried` and `dead`: what became of them."""
+TOTALS = ("done", "failed", "retried", "deferred", "dead", "dropped", "cancelled", "parked", "rescued")
+"""Counted since the queue was made. `failed`: runs that raised; `retried`, `dead` and `dropped`: what became
+of them. A run that met a known outage counts as `deferred`."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,19 @@ async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
 
 def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:
     ready, queued, running, parked, oldest, paused, slots, pairs = reply
-    counted = {name.decode(): int(value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+    counted = {
+        name.decode(errors="replace"): whole(value)
+        for name, value in zip(pairs[::2], pairs[1::2], strict=True)
+    }
+    # A score that somebody has made up says nothing about how long the job has waited.
+    waited_s = (now_ms - real(oldest, most=now_ms, default=now_ms)) / 1000 if oldest else 0.0
     return LaneDepth(
         ready=ready,
-        deferred=queued - ready - parked,
+        deferred=max(0, queued - ready - parked - running),  # the last two lie in the lane's zset as well
         running=running,
         parked=parked,
-        oldest_ready_age_s=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else 0.0,
+        oldest_ready_age_s=waited_s if waited_s < LONGEST_WAIT_S else 0.0,
         paused=bool(paused),
-        slots=int(slots) if slots else None,
+        slots=read_slots(slots),
         totals={name: counted.get(name, 0) for name in TOTALS},
     )

@@ -11,10 +11,11 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane
-from stoker.queue.script import answering
+from stoker.redis.queue import answering
 from stoker.settings import QueueSettings
 
 WAIT_S = 5
@@ -58,10 +59,23 @@ class Doorbell:
         """Listen until cancelled; raises QueueUnavailable when Redis is away."""
         while True:
             self._heard = [bell for bell, sleeper in self._lanes.items() if sleeper.has_slots()]
-            async with answering(WAIT_S + self._timeout_s):
-                rung = await self._redis.blpop([self._own, *self._heard], timeout=WAIT_S)
+            rung = await self._listen()
             if rung is not None:
                 await self._answer(*rung)
+
+    async def _listen(self) -> tuple[bytes, bytes] | None:
+        try:
+            async with answering(WAIT_S + self._timeout_s):
+                rung: tuple[bytes, bytes] | None = await self._redis.blpop(
+                    [self._own, *self._heard], timeout=WAIT_S
+                )
+        except QueueUnavailable:
+            # REPLICAOF drops no client: whoever stays with a server that was demoted is refused for ever,
+            # though another one is the primary by now.
+            with suppress(RedisError, OSError):
+                await self._redis.connection_pool.disconnect()
+            raise
+        return rung
 
     async def _answer(self, bell: bytes, token: bytes) -> None:
         if bell in self._lanes:

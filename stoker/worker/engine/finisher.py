@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from stoker.errors import Unavailable
 from stoker.worker.engine.claims import Claims, Finish
 
 BATCH = 200
@@ -40,10 +41,31 @@ class Finisher:
             if self.has_backlog():
                 await asyncio.sleep(LINGER_S)
             while self._waiting:
-                batch = self._waiting[:BATCH]
-                kept = await self._claims.finish([end for end, _ in batch])
-                del self._waiting[: len(batch)]
-                for (_, future), was_kept in zip(batch, kept, strict=True):
-                    if not future.done():
-                        future.set_result(was_kept)
+                await self._finish(self._waiting[:BATCH])
             self._some.clear()
+
+    async def _finish(self, batch: list[tuple[Finish, asyncio.Future[bool]]]) -> None:
+        try:
+            kept = await self._claims.finish([end for end, _ in batch])
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one of them holds
+            # One end that cannot be written must not hold up the others: each is tried and fails alone.
+            if len(batch) == 1:
+                self._settle(error)
+            else:
+                for one in batch:
+                    await self._finish([one])
+            return
+        for was_kept in kept:
+            self._settle(was_kept)
+
+    def _settle(self, result: bool | Exception) -> None:  # noqa: FBT001 - what a future gets
+        """Tell the one that waits longest; new ones come behind it."""
+        _, future = self._waiting.pop(0)
+        if future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

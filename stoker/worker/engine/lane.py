@@ -16,6 +16,7 @@ from arq.worker import Worker
 
 from stoker.jobs import Lane
 from stoker.queue import wire
+from stoker.worker.engine import verdict as verdicts
 from stoker.worker.engine.alarm import Alarm
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.burials import Burials
@@ -119,9 +120,10 @@ class LaneWorker(Worker):
             self._slots_freed(self)
 
     def _start(self, claim: Claim) -> None:
+        # Nothing here may raise: a slot that is counted and has no task would never be free again.
         self._running[claim.job_id] = Running(claim, self.loop.create_future())
         self.job_counter += 1
-        task = self.loop.create_task(self.run_job(claim.job_id, int(claim.due_ms)))
+        task = self.loop.create_task(self.run_job(claim.job_id, round(claim.due_ms)))
         self.tasks[claim.job_id] = task
         if claim.job_id in self._cancelled_early:
             self._running[claim.job_id].end(Halt.CANCELLED)
@@ -210,19 +212,28 @@ class LaneWorker(Worker):
         running = self._running[job_id]
         try:
             try:
-                verdict = await self._attempts.judge(running)
+                verdict = await self._judge(running)
             finally:
                 self._leave_slot()
             if verdict is not None:
                 await self._carry_out(verdict)
         except Exception:
-            # Not the task's error but ours. The claim expires, the job is rescued, and after three times it
-            # is a dead letter: never lost, never stuck.
+            # Neither the task's error nor the job's: its end could not be written. The claim expires, and the
+            # job is rescued.
             logger.exception("engine.job_run_broke", extra={"lane": self.lane, "job_id": job_id})
         finally:
             if self._running.get(job_id) is running:
                 del self._running[job_id]
                 del self.tasks[job_id]
+
+    async def _judge(self, running: Running) -> Verdict | None:
+        try:
+            return await self._attempts.judge(running)
+        except Exception as error:
+            # Not the task's error but ours, about a job that nobody foresaw. Run again, it would fail again.
+            extra = {"lane": self.lane, "job_id": running.claim.job_id}
+            logger.exception("engine.job_run_broke", extra=extra)
+            return verdicts.quarantined(self.lane, running.claim, error)
 
     def _leave_slot(self) -> None:
         self.job_counter -= 1

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from stoker.jobs import Lane
+from stoker.numbers import LATEST_S, whole
 
 LONGEST_ERROR, LONGEST_TRACEBACK, LONGEST_NAME = 4_000, 20_000, 64
 UNKNOWN = "<unknown>"
-LATEST_MS = 253_402_300_799_000
-"""The last moment of the year 9999: nothing after it is a date."""
+LARGEST_JSON = 64 * 1024 * 1024
+"""Characters of arguments that a JSONB column takes with certainty; larger ones are kept as bytes."""
+MOST_ATTEMPTS = 1_000_000
+"""More than any policy allows, and fewer than the column holds."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,18 @@ class Letter:
             fingerprint=fingerprint(self.kind, type(error).__qualname__, _innermost_frame(error)),
         )
 
+    def as_bytes(self) -> Letter:
+        """The same letter in ASCII, its arguments as bytes: for a Postgres that refuses it as it is."""
+        raw = self.raw if self.raw is not None else json.dumps(self.payload).encode()
+        error, kind = ascii(self.error)[:LONGEST_ERROR], ascii(self.kind)[1:-1]
+        return replace(self, error=error, kind=kind, traceback=None, payload=None, raw=raw)
+
     def row(self) -> dict[str, Any]:
         """The letter as a row of `dead_jobs`."""
         payload, raw = self.payload, self.raw
         # JSON may hold what JSONB does not: NUL and lone surrogates. Then the bytes are kept instead.
         text = json.dumps(payload)
-        if "\\u0000" in text or "\\ud" in text:
+        if "\\u0000" in text or "\\ud" in text or len(text) > LARGEST_JSON:
             payload, raw = None, text.encode()
         return {
             "job_id": stored_name(self.job_id),
@@ -67,7 +76,7 @@ class Letter:
             "error": _text(self.error)[:LONGEST_ERROR],
             "traceback": None if self.traceback is None else _text(self.traceback),
             "fingerprint": self.fingerprint,
-            "attempts": self.attempts,
+            "attempts": whole(self.attempts, most=MOST_ATTEMPTS),
             "enqueued_at": _moment(self.enqueued_ms),
         }
 
@@ -95,4 +104,4 @@ def _text(text: str) -> str:
 
 
 def _moment(ms: int) -> datetime | None:
-    return datetime.fromtimestamp(ms / 1000, UTC) if 0 < ms < LATEST_MS else None
+    return datetime.fromtimestamp(ms / 1000, UTC) if 0 < ms < LATEST_S * 1000 else None

@@ -14,7 +14,11 @@ class Observer(Protocol):
         """A job begins; it was due `waited_s` seconds ago."""
 
     def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
-        """A job ended with what its task returned, or `retried`, `deferred`, `dead`, `returned`, `lost`."""
+        """A job ended with what its task returned, or as the engine decided.
+
+        The engine's words: `retried`, `deferred`, `postponed`, `dead`, `dropped`, `returned`, `lost`,
+        `cancelled`, `parked`.
+        """
 
 
 class Silent:

@@ -1,7 +1,7 @@
 """Whether and when a failed job runs again: declared errors only, exponential backoff with full jitter.
 
-Idea: "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015). A rescue, a deploy and a Defer
-use no try.
+Idea: "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015). A rescue, a deploy, a Defer and a known
+outage use no try.
 """
 
 from __future__ import annotations
@@ -10,7 +10,18 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
+from stoker.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailable, Unavailable
 from stoker.jobs import RetryPolicy
+from stoker.postgres import was_canceled
+
+SERVERS_AWAY = (CacheUnavailable, DatabaseUnavailable, QueueUnavailable)
+OUTAGE_FOR_S = 86_400
+"""For how long after its enqueueing a job waits for a server without using tries: an error that is raised for
+longer is no outage."""
+SOONEST_S, LATEST_S = 1.0, 30.0
+"""Bounds of the delays of an outage."""
+TRANSIENT = (Unavailable, OSError, TimeoutError)
+"""What an outage shows itself as, where nobody knows of it."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,17 @@ def decide(policy: RetryPolicy, error: BaseException, attempt: int) -> Again | D
     if attempt >= policy.attempts:
         return Dead("exhausted")
     return Again(longest_delay(policy, attempt) * random.random())  # noqa: S311 - spreads load
+
+
+def is_known_outage(error: BaseException) -> bool:
+    """Whether one of Stoker's servers is away. A statement that took too long is the job's own failure."""
+    return isinstance(error, SERVERS_AWAY) and not was_canceled(error)
+
+
+def outage_delay(age_s: float) -> timedelta:
+    """When a job of that age asks again whether the server is back: soon at first, then more seldom."""
+    bound_s = max(SOONEST_S, min(age_s / 2, LATEST_S))
+    return timedelta(seconds=bound_s * random.uniform(0.5, 1))  # noqa: S311 - spreads load
 
 
 def longest_delay(policy: RetryPolicy, attempt: int) -> timedelta:

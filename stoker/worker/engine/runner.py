@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.jobs import JOBS, Job, Lane
-from stoker.queue.client import queue_client
-from stoker.queue.connection import QueueConnection
+from stoker.redis.pool import queue_client
+from stoker.redis.queue import QueueConnection
 from stoker.settings import QueueSettings
 from stoker.worker.engine.claims import Claims
 from stoker.worker.engine.dead_letters import DeadLetters

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from stoker.errors import InvalidJob, UnknownScope, UnknownView
@@ -51,6 +53,8 @@ class Verdict:
 
 def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> ClaimedJob | Verdict:
     """The job of a claim, or what becomes of one that cannot be run."""
+    if claim.aborted:
+        return _aborted(lane, claim)
     if claim.payload is None:
         return _dead(lane, claim, None, "expired", "its payload expired before it ran")
     try:
@@ -62,11 +66,7 @@ def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> Claime
     if stored.kind not in job_types:
         end = Finish(lane, claim.job_id, Ending.PARK, flag=stored.flag, totals=("parked",))
         return Verdict(stored.kind, "parked", end)
-    try:
-        arguments = parse(stored.kind, stored.payload)
-    except InvalidJob as error:
-        return _dead(lane, claim, stored, "undecodable", str(error))
-    return ClaimedJob(lane, claim, stored, arguments, max(claim.failed_runs + 1, stored.first_try))
+    return _parsed(lane, claim, stored)
 
 
 def succeeded(job: ClaimedJob, outcome: str) -> Verdict:
@@ -74,10 +74,9 @@ def succeeded(job: ClaimedJob, outcome: str) -> Verdict:
     return _verdict(job, str(outcome), Ending.REMOVE, totals=("done",), state=JobState.DONE)
 
 
-def deferred(job: ClaimedJob, after_s: float) -> Verdict:
+def deferred(job: ClaimedJob, after: timedelta) -> Verdict:
     """The task asked to run later."""
-    verdict = _verdict(job, "deferred", Ending.AGAIN, totals=("deferred",))
-    return replace(verdict, finish=replace(verdict.finish, delay_s=after_s))
+    return _later(_verdict(job, "deferred", Ending.AGAIN, totals=("deferred",)), after)
 
 
 def returned(job: ClaimedJob) -> Verdict:
@@ -94,14 +93,18 @@ def failed(job: ClaimedJob, error: BaseException) -> Verdict:
     """The task raised."""
     if _is_for_another_release(job, error):
         return _verdict(job, "parked", Ending.PARK, totals=("parked",), state=JobState.QUEUED)
+    if retry.is_known_outage(error) and (age_s := _age_s(job)) < retry.OUTAGE_FOR_S:
+        verdict = _verdict(job, "postponed", Ending.POSTPONE, totals=("deferred",), state=JobState.QUEUED)
+        return _later(verdict, retry.outage_delay(age_s))
     policy: RetryPolicy = job.arguments.retry
     match retry.decide(policy, error, job.attempt):
         case retry.Again(after):
-            delay_s = after.total_seconds()
             verdict = _verdict(
                 job, "retried", Ending.RETRY, totals=("failed", "retried"), state=JobState.QUEUED
             )
-            return replace(verdict, finish=replace(verdict.finish, delay_s=delay_s))
+            return _later(verdict, after)
+        case retry.Dead("exhausted") if job.arguments.repeated and isinstance(error, retry.TRANSIENT):
+            return _dropped(job, error)
         case retry.Dead(reason):
             return buried(job, error, reason)
 
@@ -113,6 +116,12 @@ def buried(job: ClaimedJob, error: BaseException, reason: str) -> Verdict:
     return replace(verdict, finish=replace(verdict.finish, error=shown(letter.error)), letter=letter)
 
 
+def quarantined(lane: Lane, claim: Claim, error: BaseException) -> Verdict:
+    """The engine itself failed at this job, and would again: it is kept as it came, for an operator."""
+    found = _dead(lane, claim, None, "quarantined", f"{type(error).__name__}: the engine failed at this job")
+    return replace(found, letter=found.letter and found.letter.caused_by(error))
+
+
 def shown(error: str) -> str:
     """An error as it is written to a job's progress."""
     return error[:LONGEST_ERROR].encode(errors="replace").decode()
@@ -121,7 +130,22 @@ def shown(error: str) -> str:
 def _is_for_another_release(job: ClaimedJob, error: BaseException) -> bool:
     # Of two releases that run together, the other one may know it (RACES 30). A wrong id is wrong in both.
     unknown = isinstance(error, UnknownView | UnknownScope) and error.field != "id"
-    return unknown and time.time() - job.stored.enqueued_ms / 1000 < PARKED_FOR_S
+    return unknown and _age_s(job) < PARKED_FOR_S
+
+
+def _age_s(job: ClaimedJob) -> float:
+    return time.time() - job.stored.enqueued_ms / 1000
+
+
+def _later(verdict: Verdict, after: timedelta) -> Verdict:
+    return replace(verdict, finish=replace(verdict.finish, delay_s=after.total_seconds()))
+
+
+def _dropped(job: ClaimedJob, error: BaseException) -> Verdict:
+    """It has failed for good; the next of its kind does its work, so that nobody needs a dead letter."""
+    verdict = _verdict(job, "dropped", Ending.REMOVE, totals=("failed", "dropped"), state=JobState.FAILED)
+    said = shown(f"{type(error).__name__}: {error}")
+    return replace(verdict, finish=replace(verdict.finish, error=said))
 
 
 def _verdict(
@@ -135,6 +159,26 @@ def _verdict(
     told = state if job.arguments.followed and state is not None else ""
     end = Finish(job.lane, job.claim.job_id, ending, flag=job.stored.flag, totals=totals, state=told)
     return Verdict(job.stored.kind, outcome, end)
+
+
+def _parsed(lane: Lane, claim: Claim, stored: wire.Stored) -> ClaimedJob | Verdict:
+    try:
+        arguments = parse(stored.kind, stored.payload)
+    except InvalidJob as error:
+        return _dead(lane, claim, stored, "undecodable", str(error))
+    return ClaimedJob(lane, claim, stored, arguments, max(claim.failed_runs + 1, stored.first_try))
+
+
+def _aborted(lane: Lane, claim: Claim) -> Verdict:
+    """A stock arq client has aborted it before it ran."""
+    kind, flag = UNKNOWN, ""
+    with suppress(InvalidJob):
+        stored = wire.decode(claim.payload or b"")
+        kind, flag = stored.kind, stored.flag
+    end = Finish(
+        lane, claim.job_id, Ending.REMOVE, flag=flag, totals=("cancelled",), state=JobState.CANCELLED
+    )
+    return Verdict(kind, "cancelled", end)
 
 
 def _dead(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Verdict:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from stoker.domain import ACTIVE, Domain
 from stoker.jobs import Job, KeepWarm, Prune, Verify, Warm
 from stoker.worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
-WARMING = frozenset({"warm_active", "keep_warm"})
+WARM_ACTIVE, KEEP_WARM = "warm_active", "keep_warm"
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,21 @@ class Task:
         return self.newest(now) + self.every
 
 
-def tasks(settings: ScheduleSettings) -> list[Task]:
-    """What the settings ask for; ENABLE_BACKGROUND_WARMING=false leaves verifying and pruning."""
+def tasks(settings: ScheduleSettings, domain: Domain) -> list[Task]:
+    """What the settings ask for and the domain can do.
+
+    ENABLE_BACKGROUND_WARMING=false leaves verifying and pruning. A domain without a plan for `active` has no
+    task for it.
+    """
     every = {
-        "warm_active": (Warm(target="active"), settings.warm_active_every_s),
-        "keep_warm": (KeepWarm(), settings.keep_warm_every_s),
+        WARM_ACTIVE: (Warm(target=ACTIVE), settings.warm_active_every_s),
+        KEEP_WARM: (KeepWarm(), settings.keep_warm_every_s),
         "verify": (Verify(entries=settings.verify_entries), settings.verify_every_s),
         "prune": (Prune(), DAY.total_seconds()),
     }
-    left_out = frozenset() if settings.enable_background_warming else WARMING
+    left_out = set() if settings.enable_background_warming else {WARM_ACTIVE, KEEP_WARM}
+    if not domain.warms_active:
+        left_out.add(WARM_ACTIVE)
     return [
         Task(
             name,

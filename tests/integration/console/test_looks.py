@@ -184,7 +184,7 @@ async def test_a_refresh_is_asked_for_by_scope(operator: httpx.AsyncClient) -> N
 async def test_a_paused_task_lets_its_slots_pass_and_runs_by_hand(
     operator: httpx.AsyncClient, stoker: Stoker, settings: WorkerSettings
 ) -> None:
-    task = next(task for task in tasks(settings.schedule) if task.name == "prune")
+    task = next(task for task in tasks(settings.schedule, stoker.domain) if task.name == "prune")
     clock = task.following(datetime.now(UTC))
     enqueued: list[object] = []
 

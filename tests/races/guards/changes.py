@@ -18,7 +18,7 @@ import stoker.outbox.pending
 import stoker.outbox.receipt
 import stoker.outbox.scopes
 import stoker.stoker
-from stoker import Event, Invalidation, Refresh, Rule, Scope, Stoker
+from stoker import Domain, Event, Invalidation, Refresh, Scope, Stoker
 from stoker.cache.breaker import Breaker, Unsettled
 from stoker.cache.catalog import Catalog
 from stoker.cache.store import Store
@@ -140,13 +140,18 @@ async def _settled_first(stoker: Stoker) -> Batch:
 
 async def _all_or_nothing(
     session: AsyncSession,
-    rule: Rule[Any],
+    domain: Domain,
     asked: Sequence[Alike],
     invalidations: set[Invalidation],
     _: object,
 ) -> None:
+    rule = domain.rules_by_kind[asked[0].kind]
     events = [rule.event.model_validate_json(one.payload) for one in asked]
     invalidations.update(await rule.audience(session, events))  # type: ignore[misc]
+
+
+def _unchecked(_domain: Domain, found: Any, _whose: str) -> list[Any]:  # noqa: ANN401 - a rule's answer
+    return list(found)
 
 
 async def _no_audience(*_: object) -> None:
@@ -233,7 +238,7 @@ GUARDS: Mapping[str, Removal] = {
     "events of the future counting as old": replaced(stoker.stoker, "unsettled", _oldest_by_the_clock),
     "errors that can be stored": replaced(rows, "_storable", str),
     "texts of errors as errors": replaced(relay, "_said", str),
-    "answers of rules checked": replaced(relay, "_checked", list),
+    "answers of rules checked": replaced(Domain, "checked", _unchecked),
     "events of which nothing was applied": replaced(stoker.stoker, "unsettled", _oldest_by_the_clock),
     "additions of newer releases passed over": replaced(stoker.outbox.scopes, "_decode", _exactly_as_here),
     "loops that go on": replaced(stoker.cache.breaker, "repeat", _until_it_fails),

@@ -5,40 +5,71 @@
 --         :bell list; :paused; <p>:waiting:<digest>, <p>:begun:<digest>, <p>:held:<digest> id;
 --         <p>:rescues:<id> count; <p>:suspect:<owner> id; <p>:<lane>:rate ms; arq:job:<id>,
 --         arq:in-progress:<id> owner, arq:retry:<id> failed runs
+--         arq:abort zset id -> ms
 -- ARGV    prefix, lane, owner, free slots, claim's life ms, owner's mark's life ms,
 --         rescues that make a suspect, kinds to take from the parked ones ('' = claim what is due),
---         jobs of the lane that all workers may begin in a second (0 = no limit)
--- Result  now ms, when to look again in ms: the lane's next job is due, or its rate allows one ('' = none),
---         then per job {id, payload or nil, due ms, failed runs, rescues}
+--         jobs of the lane that all workers may begin in a second (0 = no limit),
+--         how far in the future a running job is due ms
+-- Result  now ms, when to ask again in ms: the lane's next job is due, or its rate allows one ('' = none),
+--         then per job {id, payload or nil, due ms, failed runs, rescues, 1 if it was aborted}
+--
+-- A running job stays in its lane's zset, due in ten years: a stock arq client that waits for its result asks
+-- whether it is there. What anybody may have written is read with a bound: no value can stop the lane.
 local prefix, lane, owner = ARGV[1], ARGV[2], ARGV[3]
 local free_slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local suspect_from, kinds, rate = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
+local far_ms = tonumber(ARGV[10])
 local queue = prefix .. ':' .. lane
 local SUSPECT_WAITS_MS = 500
 local BURST_MS = 100
+local ABORT_SCORE = '1'
+local ABORT_WAITS_MS = 100
+local MOST = 1000000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local reply = {now, ''}
 if redis.call('EXISTS', queue .. ':paused') == 1 then return reply end
+local aborting = redis.call('EXISTS', 'arq:abort') == 1
+
+local function get(key)
+  -- MGET, because GET fails where a key is of another type.
+  return redis.call('MGET', key)[1]
+end
+
+local function count(text)
+  local found = tonumber(text or '') or 0
+  if found ~= found then return 0 end -- NaN
+  return math.floor(math.max(0, math.min(MOST, found)))
+end
 
 -- The rate as one moment (GCRA, "generic cell rate algorithm"): each job begun moves it on by its share of a
 -- second, and jobs may begin while it is not past now. What was not used is kept for a tenth of a second only.
 local slots, spent, share_ms = free_slots, nil, nil
 if rate > 0 then
   share_ms = 1000 / rate
-  spent = math.max(tonumber(redis.call('GET', queue .. ':rate') or 0), now - math.max(share_ms, BURST_MS))
+  local kept = now - math.max(share_ms, BURST_MS)
+  spent = tonumber(get(queue .. ':rate') or '') or kept
+  -- It is never past now where this script wrote it; NaN is neither before nor after anything.
+  if not (spent >= kept and spent <= now) then spent = kept end
   slots = math.min(free_slots, math.floor((now - spent) / share_ms))
 end
 
 local function taken_by_another(id, digest)
-  local begun = redis.call('GET', prefix .. ':begun:' .. digest)
+  local begun = get(prefix .. ':begun:' .. digest)
   return begun and begun ~= id and redis.call('ZSCORE', queue .. ':running', begun)
 end
 
 local function claim(id, due)
   local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
-  local payload, rescues = found[1], tonumber(found[3] or 0)
+  local payload, rescues = found[1], count(found[3])
+  local aborted = aborting and redis.call('ZSCORE', 'arq:abort', id) and 1 or 0
+  if due == ABORT_SCORE and aborted == 0 then
+    -- arq's `abort` makes a deferred job due at this score, and writes down only then that it is to be aborted.
+    redis.call('ZADD', queue, now + ABORT_WAITS_MS, id)
+    return
+  end
+  if aborted == 1 then redis.call('ZREM', queue .. ':parked', id) end
   local digest, alone
   if payload then digest, alone = string.match(payload, '^{"flag":"(%x+)","alone":([01])') end
   if digest then
@@ -59,28 +90,38 @@ local function claim(id, due)
   end
   if digest then
     -- The flag goes at the start, before the work: a change from now on brings one more job (RACES 10, 26).
-    if redis.call('GET', prefix .. ':waiting:' .. digest) == id then
+    if get(prefix .. ':waiting:' .. digest) == id then
       redis.call('DEL', prefix .. ':waiting:' .. digest)
     end
     redis.call('SET', prefix .. ':begun:' .. digest, id, 'PX', mark_ms)
   end
-  redis.call('ZREM', queue, id)
+  redis.call('ZADD', queue, now + far_ms, id)
   redis.call('ZADD', queue .. ':running', now + life_ms, id)
   redis.call('SET', 'arq:in-progress:' .. id, owner, 'PX', mark_ms)
-  reply[#reply + 1] = {id, payload, due, tonumber(found[2] or 0), rescues}
+  reply[#reply + 1] = {id, payload, due, count(found[2]), rescues, aborted}
+end
+
+local function take(id, due)
+  if redis.call('ZSCORE', queue .. ':running', id) then
+    -- It runs: whoever made it due, such as arq's `abort`, gets no second run of it.
+    redis.call('ZADD', queue, now + far_ms, id)
+  else
+    claim(id, due)
+  end
 end
 
 if kinds ~= '' then
   local parked = redis.call('ZRANGE', queue .. ':parked', 0, 999)
   for _, id in ipairs(parked) do
     if #reply - 2 >= slots then break end
-    local payload = redis.call('GET', 'arq:job:' .. id)
-    local read, job = pcall(cjson.decode, payload or '')
-    if not read or string.find(kinds, ' ' .. tostring(job.f) .. ' ', 1, true) then
+    local read, job = pcall(cjson.decode, get('arq:job:' .. id) or '')
+    local kind = read and type(job) == 'table' and job.f
+    -- What no worker can read is taken too: it becomes a dead letter.
+    if type(kind) ~= 'string' or string.find(kinds, ' ' .. kind .. ' ', 1, true) then
       redis.call('ZREM', queue .. ':parked', id)
-      claim(id, now)
+      take(id, now)
     else
-      -- To the end: however many nobody knows, the next look sees the ones behind them.
+      -- To the end: however many nobody knows, the next call sees the ones behind them.
       redis.call('ZADD', queue .. ':parked', now, id)
     end
   end
@@ -91,7 +132,7 @@ else
     if free <= 0 then break end
     local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, free)
     if #due == 0 then break end
-    for i = 1, #due, 2 do claim(due[i], due[i + 1]) end
+    for i = 1, #due, 2 do take(due[i], due[i + 1]) end
   end
 end
 
@@ -107,7 +148,7 @@ if next[2] then
   reply[2] = next[2]
   if limited then reply[2] = string.format('%.0f', math.max(due, math.ceil(spent + share_ms))) end
   -- Work is left that this worker has no slot for: whoever hears the bell next may have one. While the rate
-  -- stands before it, a worker with free slots looks again by itself.
+  -- stands before it, a worker with free slots asks again by itself.
   if due <= now and (not limited or #reply - 2 >= free_slots)
       and redis.call('EXISTS', queue .. ':bell') == 0 then
     redis.call('LPUSH', queue .. ':bell', '1')

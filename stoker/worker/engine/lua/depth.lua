@@ -1,4 +1,5 @@
 -- What lies in each lane, counted at one moment; of empty lanes little is asked, as this runs while all is idle.
+-- Running and parked jobs are in the lane's zset too, due in ten years.
 --
 -- Keys    <p>:<lane> zset, :running zset, :parked zset, :totals hash, :paused; <p>:concurrency hash
 -- ARGV    prefix, then the lanes

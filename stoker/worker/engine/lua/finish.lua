@@ -2,16 +2,46 @@
 -- End claimed jobs, each only if the caller still owns its claim. One that is to be cancelled is gone, however
 -- its run ended.
 --
--- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash
+-- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash;
+--         arq:abort zset
 -- ARGV    prefix, owner, life of a payload past its due time ms, how far in the future a parked job is due ms,
---         then per job: lane, id, ending (remove, again, retry, park), delay ms, digest or '', totals to
+--         then per job: lane, id, ending (remove, again, retry, postpone, park), delay ms, digest or '', totals to
 --         count, separated by spaces, state for its progress or '', error for it
 -- Result  per job: 1, or 0 if the claim was lost (nothing was changed)
 local prefix, owner, life_ms, far_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local MOST = 1000000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
-local suspect = redis.call('GET', prefix .. ':suspect:' .. owner)
+local aborting = redis.call('EXISTS', 'arq:abort') == 1
+
+local function get(key)
+  -- MGET, because GET fails where a key is of another type.
+  return redis.call('MGET', key)[1]
+end
+
+local suspect = get(prefix .. ':suspect:' .. owner)
+
+local function count(queue, field)
+  -- What cannot be added to begins anew: an unreadable total must not keep a job from ending.
+  if not pcall(redis.call, 'HINCRBY', queue .. ':totals', field, 1) then
+    pcall(redis.call, 'HSET', queue .. ':totals', field, 1)
+  end
+end
+
+local function use_try(id, life)
+  local failed = tonumber(get('arq:retry:' .. id) or '') or 0
+  -- NaN is not equal to itself; neither it nor a negative number may give a job tries without end.
+  if failed ~= failed then failed = 0 end
+  failed = math.max(0, math.min(failed, MOST)) + 1
+  redis.call('SET', 'arq:retry:' .. id, string.format('%.0f', failed), 'PX', life)
+end
+
+local function is_wished_away(id)
+  local cancelled = cancelling and redis.call('SREM', prefix .. ':cancelling', id) == 1
+  local aborted = aborting and redis.call('ZREM', 'arq:abort', id) == 1
+  return cancelled or aborted
+end
 
 local function ring(queue)
   if redis.call('EXISTS', queue .. ':bell') == 0 then redis.call('LPUSH', queue .. ':bell', '1') end
@@ -28,10 +58,10 @@ local function queue_again(queue, id, delay, digest)
 end
 
 local function release_held(queue, id, digest)
-  if redis.call('GET', prefix .. ':begun:' .. digest) == id then
+  if get(prefix .. ':begun:' .. digest) == id then
     redis.call('DEL', prefix .. ':begun:' .. digest)
   end
-  local held = redis.call('GET', prefix .. ':held:' .. digest)
+  local held = get(prefix .. ':held:' .. digest)
   if held then
     redis.call('DEL', prefix .. ':held:' .. digest)
     if redis.call('ZSCORE', queue, held) then
@@ -44,7 +74,7 @@ end
 local function report(id, state, error)
   local key = prefix .. ':progress:' .. id
   if redis.call('EXISTS', key) == 1 then
-    redis.call('HSET', key, 'state', state, 'error', error, 'updated_ms', now)
+    pcall(redis.call, 'HSET', key, 'state', state, 'error', error, 'updated_ms', now)
   end
 end
 
@@ -53,14 +83,15 @@ for i = 5, #ARGV, 8 do
   local queue, id, ending = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest, totals = tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5]
   local state, error = ARGV[i + 6], ARGV[i + 7]
-  if redis.call('GET', 'arq:in-progress:' .. id) ~= owner then
+  if get('arq:in-progress:' .. id) ~= owner then
     replies[#replies + 1] = 0
   else
-    if cancelling and redis.call('SREM', prefix .. ':cancelling', id) == 1 and ending ~= 'remove' then
+    if is_wished_away(id) and ending ~= 'remove' then
       ending, totals, state, error = 'remove', 'cancelled', 'cancelled', ''
     end
     redis.call('ZREM', queue .. ':running', id)
     if ending == 'remove' then
+      redis.call('ZREM', queue, id)
       redis.call('DEL', 'arq:job:' .. id, 'arq:in-progress:' .. id, 'arq:retry:' .. id,
         prefix .. ':rescues:' .. id)
     else
@@ -79,13 +110,16 @@ for i = 5, #ARGV, 8 do
     elseif ending == 'again' then
       queue_again(queue, id, delay, digest)
     elseif ending == 'retry' then
-      redis.call('INCR', 'arq:retry:' .. id)
-      redis.call('PEXPIRE', 'arq:retry:' .. id, delay + life_ms)
+      use_try(id, delay + life_ms)
+      queue_again(queue, id, delay, digest)
+    elseif ending == 'postpone' then
+      -- That there is a count, even of no failed run, keeps its backoff from those that join it.
+      redis.call('SET', 'arq:retry:' .. id, '0', 'PX', delay + life_ms, 'NX')
       queue_again(queue, id, delay, digest)
     end
     if digest ~= '' then release_held(queue, id, digest) end
     for field in string.gmatch(totals, '%S+') do
-      redis.call('HINCRBY', queue .. ':totals', field, 1)
+      count(queue, field)
     end
     if state ~= '' then report(id, state, error) end
     replies[#replies + 1] = 1

@@ -3,7 +3,7 @@
 -- when the next job of each lane is due (the fallback for a bell that nobody rang). Not called while idle.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
---         <p>:cancelling set of ids; <p>:clock ms, the latest time at which a score was written
+--         <p>:cancelling set of ids; arq:abort zset; <p>:clock ms, the latest time at which a score was written
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
 --         then per lane: its name, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
@@ -13,6 +13,9 @@ local prefix, owner, life_ms, mark_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARG
 local rescue, count_ms = ARGV[5] == '1', ARGV[6]
 
 local CLOCK_SLACK_MS = 1000
+local CLOCK_MOST_MS = 10 * 365 * 86400000
+local ABORTS = 1000
+local MOST = 1000000
 
 local lanes = {}
 local at = 7
@@ -27,13 +30,20 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local reply = {now}
 local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
+local aborting = redis.call('EXISTS', 'arq:abort') == 1
+
+local function get(key)
+  -- MGET, because GET fails where a key is of another type.
+  return redis.call('MGET', key)[1]
+end
 
 local function mind_the_clock()
   -- Scores are moments of this server's clock. Where it was set back, what is due would wait for it to catch up,
   -- dead workers' claims would not expire, and a lane's rate would be spent: all move back with it.
-  local back_ms = tonumber(redis.call('GET', prefix .. ':clock') or 0) - now
+  local back_ms = (tonumber(get(prefix .. ':clock') or '') or 0) - now
   redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', mark_ms)
-  if back_ms <= CLOCK_SLACK_MS then return end
+  -- No clock is ten years ahead, and no comparison with NaN is true: somebody else wrote such a time.
+  if not (back_ms > CLOCK_SLACK_MS and back_ms < CLOCK_MOST_MS) then return end
   for _, lane in ipairs(lanes) do
     for _, set in ipairs({lane.queue, lane.queue .. ':running'}) do
       local found = redis.call('ZRANGE', set, 0, -1, 'WITHSCORES')
@@ -43,21 +53,30 @@ local function mind_the_clock()
   end
 end
 
-local function look_for_wish(lane, id)
-  if cancelling and redis.call('SISMEMBER', prefix .. ':cancelling', id) == 1 then
+local function obey_wish(lane, id)
+  if cancelling and redis.call('SISMEMBER', prefix .. ':cancelling', id) == 1
+      or aborting and redis.call('ZSCORE', 'arq:abort', id) then
     lane.cancel[#lane.cancel + 1] = id
+  end
+end
+
+local function forget_aborts()
+  -- arq's clients write here and nobody else deletes: what is left of jobs that are gone would grow for ever.
+  for _, id in ipairs(redis.call('ZRANGE', 'arq:abort', 0, ABORTS - 1)) do
+    if redis.call('EXISTS', 'arq:job:' .. id) == 0 then redis.call('ZREM', 'arq:abort', id) end
   end
 end
 
 local function renew(lane)
   local lost = {}
   for _, id in ipairs(lane.ids) do
-    local mark = redis.call('GET', 'arq:in-progress:' .. id)
+    local mark = get('arq:in-progress:' .. id)
     if mark == owner then
       redis.call('ZADD', lane.queue .. ':running', 'XX', now + life_ms, id)
       redis.call('PEXPIRE', 'arq:in-progress:' .. id, mark_ms)
-      look_for_wish(lane, id)
-    elseif mark or redis.call('ZSCORE', lane.queue, id) then
+      obey_wish(lane, id)
+    elseif mark or redis.call('ZSCORE', lane.queue, id)
+        and not redis.call('ZSCORE', lane.queue .. ':running', id) then
       lost[#lost + 1] = id -- another worker has it, or will
     end
   end
@@ -66,7 +85,7 @@ end
 
 local function is_blamed(id, dead)
   -- Where a suspect ran, in whatever lane, it alone is blamed: its neighbours are not punished.
-  local suspect = dead and redis.call('GET', prefix .. ':suspect:' .. dead)
+  local suspect = dead and get(prefix .. ':suspect:' .. dead)
   if suspect == id then
     -- Kept for neighbours whose claims expire a little later; not for ever, should the owner be alive after all.
     redis.call('PEXPIRE', prefix .. ':suspect:' .. dead, 2 * life_ms)
@@ -81,24 +100,27 @@ local function rescue_expired(lane)
   -- They were first once, so they are again: a backlog does not stand before them.
   local first = tonumber(redis.call('ZRANGE', lane.queue, 0, 0, 'WITHSCORES')[2] or now)
   for _, id in ipairs(expired) do
-    local key, rescues = prefix .. ':rescues:' .. id, nil
-    if is_blamed(id, redis.call('GET', 'arq:in-progress:' .. id)) then
-      rescues = redis.call('INCR', key)
-      redis.call('PEXPIRE', key, count_ms)
-    else
-      rescues = tonumber(redis.call('GET', key) or 0)
+    local key = prefix .. ':rescues:' .. id
+    local rescues = tonumber(get(key) or '') or 0
+    if rescues ~= rescues then rescues = 0 end -- NaN
+    rescues = math.floor(math.max(0, math.min(rescues, MOST)))
+    if is_blamed(id, get('arq:in-progress:' .. id)) then
+      rescues = rescues + 1
+      redis.call('SET', key, string.format('%.0f', rescues), 'PX', count_ms)
     end
     redis.call('ZREM', lane.queue .. ':running', id)
     redis.call('DEL', 'arq:in-progress:' .. id)
     redis.call('ZADD', lane.queue, math.min(now, first), id)
-    redis.call('HINCRBY', lane.queue .. ':totals', 'rescued', 1)
-    look_for_wish(lane, id)
-    local payload = redis.call('GET', 'arq:job:' .. id)
+    if not pcall(redis.call, 'HINCRBY', lane.queue .. ':totals', 'rescued', 1) then
+      pcall(redis.call, 'HSET', lane.queue .. ':totals', 'rescued', 1)
+    end
+    obey_wish(lane, id)
+    local payload = get('arq:job:' .. id)
     local digest = payload and string.match(payload, '^{"flag":"(%x+)"')
     if digest then
       -- It waits again; its flag holds its id, so it cannot outlive it (RACES 40).
       redis.call('SET', prefix .. ':waiting:' .. digest, id, 'NX', 'PX', mark_ms)
-      if redis.call('GET', prefix .. ':begun:' .. digest) == id then
+      if get(prefix .. ':begun:' .. digest) == id then
         redis.call('DEL', prefix .. ':begun:' .. digest)
       end
     end
@@ -109,6 +131,7 @@ local function rescue_expired(lane)
 end
 
 mind_the_clock()
+if aborting then forget_aborts() end
 for i, lane in ipairs(lanes) do
   local lost = renew(lane)
   local rescued = {}

@@ -1,32 +1,29 @@
 """How long jobs waited and ran, over all workers: counted in each, added up in the queue Redis.
 
-Counting is a dictionary increment; a worker tells once every few seconds, and not at all without jobs. While
-the queue Redis is away the counts wait. A worker that is killed takes a few seconds of them with it.
+Metrics show these counts, and the history samples them: nothing else measures jobs. Counting is a dictionary
+increment; a worker tells once every few seconds, and not at all without jobs. While the queue Redis is away
+the counts wait. A worker that is killed takes a few seconds of them with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
-from stoker.cache.accounting import Observed
 from stoker.errors import QueueUnavailable
+from stoker.histogram import Observed, bucket
 from stoker.jobs import JOBS, Lane
+from stoker.numbers import whole
 from stoker.queue.enqueue import Queue
-from stoker.queue.script import Script, answering
+from stoker.redis.queue import answering
+from stoker.redis.script import Script
 
-OBSERVE = Script("stoker.telemetry", "observe")
+OBSERVE = Script("stoker.history", "observe")
 EVERY_S = 5.0
 LIFE_MS = 90 * 86_400_000
-WAIT_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
-"""From a woken worker to a lane that is far behind. Names of buckets are stored: only ever add."""
-RUN_BOUNDS_S = (0.001, 0.0025, *WAIT_BOUNDS_S)
-"""From a relay without events to a warming of everybody. The same."""
 OTHER = "other"
 """Stands for jobs that this release does not know: names of others' making are no labels."""
 
@@ -43,11 +40,11 @@ class JobTimes:
     def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
         """A job begins."""
         del kind
-        self._add(("wait", lane), waited_s, WAIT_BOUNDS_S)
+        self._add(("wait", lane), waited_s)
 
     def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
         """A job ended."""
-        self._add(("run", lane, kind if kind in JOBS else OTHER, outcome), ran_s, RUN_BOUNDS_S)
+        self._add(("run", lane, kind if kind in JOBS else OTHER, outcome), ran_s)
 
     async def tell(self, queue: Queue) -> None:
         """Add it to what all workers saw; raises QueueUnavailable, and then keeps it."""
@@ -70,11 +67,9 @@ class JobTimes:
             with contextlib.suppress(QueueUnavailable):
                 await self.tell(queue)
 
-    def _add(self, about: Labels, seconds: float, bounds_s: tuple[float, ...]) -> None:
-        place = bisect_left(bounds_s, seconds)
-        bound = bounds_s[place] if place < len(bounds_s) else inf
+    def _add(self, about: Labels, seconds: float) -> None:
         name = "|".join(about)
-        self._counts[f"{name}|{bound:g}"] += 1
+        self._counts[f"{name}|{bucket(seconds)}"] += 1
         self._counts[f"{name}|us"] += round(seconds * 1_000_000)
 
 
@@ -85,19 +80,15 @@ async def job_times(queue: Queue) -> tuple[Histograms, Histograms]:
         stored = await redis.hgetall(f"{queue.settings.prefix}:observed")
     found: dict[Labels, dict[str, int]] = defaultdict(dict)
     for field, count in stored.items():
-        *about, bucket = field.decode().split("|")
-        found[tuple(about)][bucket] = int(count)
-    return _histograms(found, "wait", WAIT_BOUNDS_S), _histograms(found, "run", RUN_BOUNDS_S)
+        *about, name = field.decode(errors="replace").split("|")
+        found[tuple(about)][name] = whole(count)
+    return _histograms(found, ("wait", "lane")), _histograms(found, ("run", "lane", "kind", "outcome"))
 
 
-def _histograms(
-    found: Mapping[Labels, Mapping[str, int]], what: str, bounds_s: tuple[float, ...]
-) -> Histograms:
+def _histograms(found: Mapping[Labels, Mapping[str, int]], shape: Labels) -> Histograms:
+    """What was counted under labels of a shape; what somebody else wrote into the hash has another."""
     return {
-        about[1:]: Observed(
-            {bound: counts.get(f"{bound:g}", 0) for bound in (*bounds_s, inf)},
-            counts.get("us", 0) / 1_000_000,
-        )
+        about[1:]: Observed.of(lambda bucket, counts=counts: counts.get(bucket, 0), counts.get("us", 0))  # type: ignore[misc]
         for about, counts in sorted(found.items())
-        if about[0] == what
+        if about and about[0] == shape[0] and len(about) == len(shape)
     }

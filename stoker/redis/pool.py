@@ -1,8 +1,8 @@
-"""Connections to the queue Redis, without redis-py's own time limits: one deadline stands around each call.
+"""A pool of redis-py connections to the queue, without redis-py's own time limits: a call has one deadline.
 
-redis-py bounds every send with `asyncio.wait_for`, which up to Python 3.11 can swallow a cancellation (435 of
-3,000 that met a client's first command), so that a stop or a timeout around it never happens; it also costs a
-task per command. Its look for unread bytes before each command costs a turn of the event loop.
+redis-py limits every send with `asyncio.wait_for`, which up to Python 3.11 can swallow a cancellation (435 of
+3,000 during a client's first command), so that a stop or a timeout around it never happens; it also costs a
+task per command. Its check for unread bytes before each command costs a turn of the event loop.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""One connection to the cache Redis, shared by everybody in the process.
+"""One connection to a Redis, shared by all callers of the process.
 
-Commands go out in the order of their calls and replies come back in that order, so a call costs a future
-instead of a connection of its own, and calls of one tick share a packet. A caller that was cancelled leaves
-its place in the line: its reply is read and dropped, never handed to the next (RACES 24).
+Commands are sent in the order of their calls and replies come back in that order, so a call costs a future
+instead of a connection of its own, and calls of one turn of the event loop share a packet. The place of a
+caller that was cancelled stays: its reply is read and dropped, never handed to the next caller (RACES 24).
+Raises RedisAway.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
-from stoker.errors import CacheUnavailable
+from stoker.redis.errors import ConnectionLost, RedisAway
 
-LATE_LOOK_S = 0.02
+LATE_S = 0.02
 """How long a late reply may still lie unread in a busy process."""
 _NOTHING = object()
 DEMOTED = ("READONLY", "MASTERDOWN")
@@ -30,7 +31,7 @@ _ERRORS: dict[str, type[ResponseError]] = {"NOSCRIPT": NoScriptError, "OOM": Out
 
 @dataclass(frozen=True, slots=True)
 class ServerRun:
-    """One run of the server: `run` begins its stamps; `offset_us` turns this host's clock into its own."""
+    """One run of a server: stamps begin with `run`; `offset_us` turns this host's clock into the server's."""
 
     run: bytes
     offset_us: int
@@ -38,10 +39,6 @@ class ServerRun:
     def now_us(self) -> int:
         """The server's time in microseconds."""
         return time.monotonic_ns() // 1000 + self.offset_us
-
-
-class ConnectionLost(CacheUnavailable):
-    """The connection broke while replies were outstanding."""
 
 
 class _Demoted(Exception):
@@ -64,15 +61,12 @@ class SharedConnection(asyncio.Protocol):
     """Sends calls of many callers over one transport.
 
     A reply that does not come within `timeout_s` ends the connection: everything behind it would wait too.
-    `name` says in errors which server it is: the queue's connection is of this class, too.
+    `name` says in error messages which server it is.
     """
 
-    def __init__(
-        self, opened: AbstractConnection, server: ServerRun, timeout_s: float, name: str = "the cache Redis"
-    ) -> None:
-        self.server = server
-        self._name = name
+    def __init__(self, opened: AbstractConnection, name: str, timeout_s: float) -> None:
         self.lost = False
+        self._name = name
         self._opened = opened  # redis-py's, which did TLS, authentication and SELECT; closed with this one
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
@@ -105,7 +99,7 @@ class SharedConnection(asyncio.Protocol):
             self._unsent.append(packed)
         self._calls.append(_Call(count, deadline, future))
         if self._watch is None:
-            self._watch = self._loop.call_at(deadline, self._look)
+            self._watch = self._loop.call_at(deadline, self._end_if_late)
         return future
 
     async def close(self) -> None:
@@ -113,7 +107,7 @@ class SharedConnection(asyncio.Protocol):
         self._end(ConnectionLost(f"the connection to {self._name} is closed"))
         await self._opened.disconnect(nowait=True)
 
-    def end(self, error: CacheUnavailable) -> None:
+    def end(self, error: RedisAway) -> None:
         """Close at once; outstanding calls fail with this error."""
         self._end(error)
         self._transport.abort()
@@ -130,7 +124,7 @@ class SharedConnection(asyncio.Protocol):
                     if not call.future.done():
                         call.future.set_result(call.replies)
         except _Demoted as error:
-            # REPLICAOF drops no client: whoever stays is refused for ever, though another is primary by now.
+            # REPLICAOF drops no client: this connection would be refused for ever, whoever is primary by now.
             self.end(ConnectionLost(f"{self._name} refused: {error}"))
         except (hiredis.ProtocolError, IndexError) as error:
             self.end(ConnectionLost(f"{self._name} does not speak its protocol: {error}"))
@@ -144,21 +138,21 @@ class SharedConnection(asyncio.Protocol):
         if not self.lost:
             self._transport.write(b"".join(packets))
 
-    def _look(self) -> None:
+    def _end_if_late(self) -> None:
         self._watch = None
         if not self._calls:
             return
         oldest = self._calls[0]
         if oldest.deadline > self._loop.time():
-            self._watch = self._loop.call_at(oldest.deadline, self._look)
+            self._watch = self._loop.call_at(oldest.deadline, self._end_if_late)
         elif oldest is not self._late:
-            # Late may be this process, not the server: let the loop read what has come in, then look again.
+            # This process may be late, not the server: let the loop read what has come in, then check again.
             self._late = oldest
-            self._watch = self._loop.call_later(LATE_LOOK_S, self._look)
+            self._watch = self._loop.call_later(LATE_S, self._end_if_late)
         else:
-            self.end(CacheUnavailable(f"{self._name} did not answer within {self._timeout_s:g} s"))
+            self.end(RedisAway(f"{self._name} did not answer within {self._timeout_s:g} s"))
 
-    def _end(self, error: CacheUnavailable) -> None:
+    def _end(self, error: RedisAway) -> None:
         self.lost = True
         if self._watch is not None:
             self._watch.cancel()

@@ -1,0 +1,38 @@
+"""How often something took how long: one table of bounds for everything that Stoker measures.
+
+Counts are kept by the name of their bucket, in Redis and in Postgres; nothing here talks to either.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf
+
+BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+"""Upper bounds of the buckets in seconds. The names of buckets are stored: only ever add."""
+BUCKETS = tuple(f"{bound:g}" for bound in (*BOUNDS_S, inf))
+"""The names; the last bucket has no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A histogram: how many lay in each bucket (not summed up), by bound in seconds; the last has none."""
+
+    buckets: Mapping[float, int]
+    sum_s: float
+
+    @classmethod
+    def of(cls, counted: Callable[[str], int], sum_us: int) -> Observed:
+        """The histogram of what was counted under the names of the buckets."""
+        bounds = (*BOUNDS_S, inf)
+        return cls(
+            {bound: counted(bucket) for bound, bucket in zip(bounds, BUCKETS, strict=True)},
+            sum_us / 1_000_000,
+        )
+
+
+def bucket(seconds: float) -> str:
+    """The name of the bucket in which a duration lies."""
+    return BUCKETS[bisect_left(BOUNDS_S, seconds)]
