@@ -143,7 +143,7 @@ def test_nothing_starts_before_the_migrations(
         assert done.returncode == 1
         assert "run: stoker migrate" in done.stderr
     first = call(tmp_path, environment, "migrate", "--only", "stoker", capture=capsys)
-    assert first.stdout == "".join(f"applied stoker: {number:04}\n" for number in (1, 2, 3, 4, 5))
+    assert first.stdout == "applied stoker: 0001\n"
     call(tmp_path, environment, "migrate", capture=capsys)
     assert call(tmp_path, environment, "migrate", capture=capsys).stdout == "nothing to apply\n"
     assert call(tmp_path, environment, "check", capture=capsys).returncode == 0
