@@ -23,7 +23,7 @@ from stoker.console.sessions import Session, Sessions
 from stoker.operations.audit import Actor
 from stoker.operations.tokens import Tokens
 from stoker.queue.enqueue import Queue
-from stoker.worker.settings import ApiSettings, Role
+from stoker.settings import ApiSettings, Role
 
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
 CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -17,7 +17,7 @@ from stoker.api.rates import Bucket, Rate
 from stoker.errors import DatabaseUnavailable
 from stoker.operations.audit import Actor, audit
 from stoker.postgres import database_errors
-from stoker.worker.settings import NOBODY
+from stoker.settings import NOBODY
 
 log = logging.getLogger(__name__)
 

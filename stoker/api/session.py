@@ -20,8 +20,8 @@ from stoker.api.context import OpenStoker
 from stoker.api.failures import Refused
 from stoker.errors import DatabaseUnavailable
 from stoker.operations.audit import Actor, audit
+from stoker.settings import Role
 from stoker.stoker import Stoker
-from stoker.worker.settings import Role
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/session", tags=["session"])

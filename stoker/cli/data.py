@@ -16,11 +16,10 @@ from stoker.cli.servers import DATA, Data, Embedded, session
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
 from stoker.postgres import database_errors, engine_of
-from stoker.settings import load_settings, require
+from stoker.settings import Settings, load_settings, require, settings_file, shown
 from stoker.telemetry import log
 from stoker.worker import agreement
 from stoker.worker import check as checks
-from stoker.worker.settings import WorkerSettings
 
 SEED = 1
 DATABASE_ONLY = ("database_url",)
@@ -92,16 +91,18 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Print what is wrong with settings and servers; exit 1 on errors, 2 without URLs."""
+    path = settings_file()
+    note("no settings file: environment and defaults" if path is None else f"settings from {shown(path)}")
     if embedded:
         with session(embedded=True, data=data) as opened:
             _check(opened.settings, as_json=as_json)
         return
-    settings = load_settings(WorkerSettings)
+    settings = load_settings()
     log.configure(settings.log)
     _check(settings, as_json=as_json)
 
 
-async def _renew(settings: WorkerSettings) -> str:
+async def _renew(settings: Settings) -> str:
     """A new id; the queue comes with it, if there is one: it is the same application."""
     url = require(settings.database_url, "DATABASE_URL")
     former = await migrations.installation_of(url)
@@ -142,7 +143,7 @@ async def _is_empty(database_url: str, sample: SampleData) -> bool:
         await engine.dispose()
 
 
-def _check(settings: WorkerSettings, *, as_json: bool) -> None:
+def _check(settings: Settings, *, as_json: bool) -> None:
     found = asyncio.run(checks.check(settings))
     if as_json:
         show_json([asdict(finding) for finding in found])

@@ -20,9 +20,9 @@ from sqlalchemy.dialects.postgresql import insert
 from stoker.errors import SettingsError
 from stoker.operations.audit import audit, local_actor
 from stoker.operations.tokens import TOKEN_BYTES, Tokens
+from stoker.settings import Role, Settings, is_loopback
 from stoker.stoker import Stoker
 from stoker.tables import api_tokens
-from stoker.worker.settings import Role, WorkerSettings, is_loopback
 
 NAME = "first-start"
 FILE = "operator-token"
@@ -37,7 +37,7 @@ class FirstToken:
     made: bool
 
 
-async def first_token(stoker: Stoker, settings: WorkerSettings, folder: Path) -> FirstToken | None:
+async def first_token(stoker: Stoker, settings: Settings, folder: Path) -> FirstToken | None:
     """The token that the first start made, or makes now; None where there are others.
 
     Raises SettingsError if the API would face the network without a token, or the file is not private.

@@ -25,9 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.errors import BadRequest, DatabaseUnavailable, NotFound
 from stoker.operations.audit import Actor, audit
 from stoker.postgres import database_errors
+from stoker.settings import NOBODY, Role, TokenSettings
 from stoker.stoker import Stoker
 from stoker.tables import api_tokens
-from stoker.worker.settings import NOBODY, Role, TokenSettings
 
 log = logging.getLogger(__name__)
 

@@ -21,20 +21,20 @@ from stoker.operations import tokens
 from stoker.operations.audit import Actor
 from stoker.operations.first_token import FILE, first_token
 from stoker.operations.tokens import Tokens
+from stoker.settings import Role, Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import Role, WorkerSettings
 from tests.library import domain
 from tests.support.callers import OSCAR, client
 from tests.support.place import Place
 
 
 @pytest.fixture
-def settings(place: Place) -> WorkerSettings:
+def settings(place: Place) -> Settings:
     return place.settings()
 
 
 @pytest.fixture
-async def stoker(place: Place, settings: WorkerSettings) -> AsyncIterator[Stoker]:
+async def stoker(place: Place, settings: Settings) -> AsyncIterator[Stoker]:
     await migrate(place.database_url, domain)
     async with Stoker.opened(settings, domain) as opened:
         yield opened
@@ -49,7 +49,7 @@ def names(folder: Path) -> list[str]:
 
 
 async def test_the_first_start_makes_an_operators_token_that_only_its_user_can_read(
-    stoker: Stoker, settings: WorkerSettings, tmp_path: Path
+    stoker: Stoker, settings: Settings, tmp_path: Path
 ) -> None:
     folder = tmp_path / "data"
     umask = os.umask(0)
@@ -70,7 +70,7 @@ async def test_the_first_start_makes_an_operators_token_that_only_its_user_can_r
 
 
 async def test_starts_at_the_same_time_make_one_token(
-    stoker: Stoker, settings: WorkerSettings, tmp_path: Path
+    stoker: Stoker, settings: Settings, tmp_path: Path
 ) -> None:
     same = await asyncio.gather(*(first_token(stoker, settings, tmp_path / "data") for _ in range(4)))
     found = [first for first in same if first is not None]
@@ -80,7 +80,7 @@ async def test_starts_at_the_same_time_make_one_token(
 
 
 async def test_a_start_that_was_cut_off_after_the_file_takes_its_token_at_the_next(
-    stoker: Stoker, settings: WorkerSettings, tmp_path: Path
+    stoker: Stoker, settings: Settings, tmp_path: Path
 ) -> None:
     first = await first_token(stoker, settings, tmp_path)
     assert first is not None
@@ -92,7 +92,7 @@ async def test_a_start_that_was_cut_off_after_the_file_takes_its_token_at_the_ne
 
 
 async def test_none_is_made_where_there_are_or_were_others(
-    stoker: Stoker, settings: WorkerSettings, tmp_path: Path
+    stoker: Stoker, settings: Settings, tmp_path: Path
 ) -> None:
     api = type(settings.api)(tokens=[OSCAR])
     assert await first_token(stoker, settings.model_copy(update={"api": api}), tmp_path) is None
@@ -103,9 +103,7 @@ async def test_none_is_made_where_there_are_or_were_others(
     assert names(tmp_path) == []
 
 
-async def test_facing_the_network_none_is_made(
-    stoker: Stoker, settings: WorkerSettings, tmp_path: Path
-) -> None:
+async def test_facing_the_network_none_is_made(stoker: Stoker, settings: Settings, tmp_path: Path) -> None:
     facing = settings.model_copy(update={"api": type(settings.api)(host="0.0.0.0")})  # noqa: S104 - never bound
     with pytest.raises(SettingsError, match="tokens must be set"):
         await first_token(stoker, facing, tmp_path)
@@ -114,7 +112,7 @@ async def test_facing_the_network_none_is_made(
 
 @pytest.mark.parametrize("how", ["readable", "link"])
 async def test_a_token_that_somebody_else_could_have_put_there_is_not_taken(
-    stoker: Stoker, settings: WorkerSettings, tmp_path: Path, how: str
+    stoker: Stoker, settings: Settings, tmp_path: Path, how: str
 ) -> None:
     file = tmp_path / FILE
     target = tmp_path / "elsewhere"

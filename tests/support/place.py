@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stoker.settings import load_settings
-from stoker.worker.settings import WorkerSettings
+from stoker.settings import Settings, load_settings
 
 
 @dataclass(frozen=True)
@@ -18,11 +17,10 @@ class Place:
     cache_url: str
     prefix: str
 
-    def settings(self, **tables: Any) -> WorkerSettings:  # noqa: ANN401 - tables of settings.toml
+    def settings(self, **tables: Any) -> Settings:  # noqa: ANN401 - tables of settings.toml
         """Settings of this place; what is given of [cache] and [queue] comes beside the prefix."""
         own = {name: {"prefix": self.prefix, **tables.pop(name, {})} for name in ("cache", "queue")}
         return load_settings(
-            WorkerSettings,
             database_url=self.database_url,
             redis_url=self.queue_url,
             cache_redis_url=self.cache_url,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.settings import load_settings
-from stoker.worker.settings import WorkerSettings
+from stoker.settings import Settings, load_settings
 from tests.integration.api.library import audited, served
 from tests.support.callers import OPERATOR, VIEWER
 
@@ -26,7 +25,7 @@ LOOKS = ["/api/cache/stats", "/api/cache/health", "/api/jobs/queues", "/api/jobs
     ],
 )
 async def test_without_a_token_that_somebody_has_everything_is_401(
-    settings: WorkerSettings, header: str | None
+    settings: Settings, header: str | None
 ) -> None:
     async with served(settings, None) as (api, stoker):
         headers = {} if header is None else {"Authorization": header}
@@ -39,7 +38,7 @@ async def test_without_a_token_that_somebody_has_everything_is_401(
         assert {action for _, action, _ in await audited(stoker)} <= {"token.refused"}
 
 
-async def test_a_viewer_looks_and_cannot_act(settings: WorkerSettings) -> None:
+async def test_a_viewer_looks_and_cannot_act(settings: Settings) -> None:
     async with served(settings, VIEWER) as (api, stoker):
         for path in LOOKS:
             assert (await api.get(path)).status_code == 200, path
@@ -49,8 +48,8 @@ async def test_a_viewer_looks_and_cannot_act(settings: WorkerSettings) -> None:
         assert await audited(stoker) == []
 
 
-async def test_without_any_token_this_machine_is_served_nothing_either(settings: WorkerSettings) -> None:
-    alone = settings.model_copy(update={"api": load_settings(WorkerSettings).api})
+async def test_without_any_token_this_machine_is_served_nothing_either(settings: Settings) -> None:
+    alone = settings.model_copy(update={"api": load_settings().api})
     async with served(alone, None) as (api, _):
         for path in LOOKS:
             assert (await api.get(path)).status_code == 401, path

@@ -21,11 +21,11 @@ from stoker.handlers import relay
 from stoker.history.charts import Length, charts
 from stoker.history.job_rows import JobHistory
 from stoker.outbox.record import InvalidationRequested
+from stoker.settings import ApiSettings, Settings
 from stoker.stoker import Stoker
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task, tasks
-from stoker.worker.settings import ApiSettings, WorkerSettings
 from tests.integration.test_history import row
 from tests.support.callers import OPERATOR, bearing
 from tests.support.notes import SCHEMA, note
@@ -92,7 +92,7 @@ async def test_pages_of_one_token_leave_room_for_those_of_others_and_viewers_for
 
 
 async def test_places_are_taken_before_an_answer_begins(
-    stoker: Stoker, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    stoker: Stoker, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """400 requests at once were admitted of 200: each was counted only once its page watched."""
     monkeypatch.setattr(live_pages, "MOST_OF_ONE", 3)
@@ -182,7 +182,7 @@ async def test_a_refresh_is_asked_for_by_scope(operator: httpx.AsyncClient) -> N
 
 
 async def test_a_paused_task_lets_its_slots_pass_and_runs_by_hand(
-    operator: httpx.AsyncClient, stoker: Stoker, settings: WorkerSettings
+    operator: httpx.AsyncClient, stoker: Stoker, settings: Settings
 ) -> None:
     task = next(task for task in tasks(settings.schedule, stoker.domain) if task.name == "prune")
     clock = task.following(datetime.now(UTC))

@@ -8,13 +8,12 @@ import httpx
 import pytest
 
 from stoker.errors import SettingsError
-from stoker.settings import load_settings
+from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 from tests.support.callers import FROM_PAGE, HOST, OPERATOR, OSCAR, VIEWER, bearing, client, sign_in
 
 
-async def test_a_session_looks_and_acts_as_its_token(stoker: Stoker, settings: WorkerSettings) -> None:
+async def test_a_session_looks_and_acts_as_its_token(stoker: Stoker, settings: Settings) -> None:
     async with client(stoker, settings) as page:
         assert (await page.get("/api/session")).json() == {
             "signed_in": False,
@@ -50,7 +49,7 @@ async def test_a_session_looks_and_acts_as_its_token(stoker: Stoker, settings: W
     ],
 )
 async def test_another_sites_page_cannot_act_with_the_cookie(
-    stoker: Stoker, settings: WorkerSettings, headers: dict[str, str]
+    stoker: Stoker, settings: Settings, headers: dict[str, str]
 ) -> None:
     async with client(stoker, settings) as page:
         await sign_in(page, OPERATOR)
@@ -62,7 +61,7 @@ async def test_another_sites_page_cannot_act_with_the_cookie(
 
 
 async def test_a_cookie_that_was_changed_ended_or_outlived_its_token_is_refused(
-    stoker: Stoker, settings: WorkerSettings
+    stoker: Stoker, settings: Settings
 ) -> None:
     async with client(stoker, settings) as page:
         await sign_in(page, VIEWER)
@@ -100,7 +99,7 @@ async def test_a_cookie_that_was_changed_ended_or_outlived_its_token_is_refused(
         assert (await after.get("/api/overview", headers=kept)).status_code == 401
 
 
-async def test_a_dump_of_the_database_forges_no_session(stoker: Stoker, settings: WorkerSettings) -> None:
+async def test_a_dump_of_the_database_forges_no_session(stoker: Stoker, settings: Settings) -> None:
     """Names and hashes of tokens are in it: what signs the cookie must not be."""
     async with client(stoker, settings) as page:
         await sign_in(page, OPERATOR)
@@ -114,7 +113,7 @@ async def test_a_dump_of_the_database_forges_no_session(stoker: Stoker, settings
 
 
 async def test_guessing_is_limited_and_says_when_again_and_a_right_token_is_served(
-    stoker: Stoker, settings: WorkerSettings
+    stoker: Stoker, settings: Settings
 ) -> None:
     """Guard: a token is looked for before the rate is asked. Nobody locks others of an address out."""
     async with client(stoker, settings) as page:
@@ -128,7 +127,7 @@ async def test_guessing_is_limited_and_says_when_again_and_a_right_token_is_serv
         assert (await sign_in(page, OPERATOR)).status_code == 200
 
 
-async def test_acting_is_limited_by_token(stoker: Stoker, settings: WorkerSettings) -> None:
+async def test_acting_is_limited_by_token(stoker: Stoker, settings: Settings) -> None:
     few = settings.model_copy(
         update={"api": type(settings.api)(**{**settings.api.model_dump(), "actions_per_minute": 4})}
     )
@@ -191,4 +190,4 @@ async def test_a_name_in_use_is_not_given_to_another_token(operator: httpx.Async
     nobody = await operator.post("/api/tokens", json={"name": "nobody"})  # who gives wrong tokens
     assert (nobody.status_code, nobody.json()["field"]) == (422, "name")
     with pytest.raises(SettingsError, match="nobody"):
-        load_settings(WorkerSettings, api={"tokens": [{**OSCAR, "name": "nobody"}]})
+        load_settings(api={"tokens": [{**OSCAR, "name": "nobody"}]})

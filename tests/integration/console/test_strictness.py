@@ -16,18 +16,18 @@ from stoker.api import create_app
 from stoker.api.guesses import network
 from stoker.operations import tokens
 from stoker.operations.audit import Actor
+from stoker.settings import Role, Settings, TokenSettings
 from stoker.stoker import Stoker
-from stoker.worker.settings import Role, TokenSettings, WorkerSettings
 from tests.support.callers import EVE, FROM_PAGE, HOST, OPERATOR, VIEWER, bearing, client, sign_in
 
 
-def with_api(settings: WorkerSettings, **given: Any) -> WorkerSettings:  # noqa: ANN401 - of any setting
+def with_api(settings: Settings, **given: Any) -> Settings:  # noqa: ANN401 - of any setting
     api = type(settings.api)(**{**settings.api.model_dump(), **given})
     return settings.model_copy(update={"api": api})
 
 
 @asynccontextmanager
-async def over_tls(stoker: Stoker, settings: WorkerSettings) -> AsyncIterator[httpx.AsyncClient]:
+async def over_tls(stoker: Stoker, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(stoker, settings), client=("192.0.2.7", 40000))
     async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}") as page:
         yield page
@@ -43,7 +43,7 @@ async def over_tls(stoker: Stoker, settings: WorkerSettings) -> AsyncIterator[ht
     ],
 )
 async def test_another_sites_page_reads_nothing_with_the_cookie(
-    stoker: Stoker, settings: WorkerSettings, headers: dict[str, str]
+    stoker: Stoker, settings: Settings, headers: dict[str, str]
 ) -> None:
     async with client(stoker, settings) as page:
         await sign_in(page, OPERATOR)
@@ -64,7 +64,7 @@ async def test_what_is_said_to_one_reader_is_kept_nowhere_and_nobody_is_sent_to_
 
 
 async def test_over_tls_the_cookie_is_this_hosts_alone_and_tls_stays_on(
-    stoker: Stoker, settings: WorkerSettings
+    stoker: Stoker, settings: Settings
 ) -> None:
     async with over_tls(stoker, settings) as page:
         headers = {**FROM_PAGE, "Origin": f"https://{HOST}"}
@@ -83,7 +83,7 @@ async def test_over_tls_the_cookie_is_this_hosts_alone_and_tls_stays_on(
 
 
 async def test_a_session_that_nobody_uses_ends_and_one_that_is_used_goes_on(
-    stoker: Stoker, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    stoker: Stoker, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = 0.0
     real = time.time
@@ -107,7 +107,7 @@ async def test_a_session_that_nobody_uses_ends_and_one_that_is_used_goes_on(
 
 
 async def test_guesses_are_logged_counted_and_audited_by_network(
-    stoker: Stoker, settings: WorkerSettings, caplog: pytest.LogCaptureFixture
+    stoker: Stoker, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     few = with_api(settings, sign_ins_per_minute=1)
     wrong = bearing("not-the-right-token")
@@ -148,7 +148,7 @@ def test_addresses_of_one_network_count_together(address: str, counted: str) -> 
     assert network(address) == counted
 
 
-async def test_reading_is_limited_by_token(stoker: Stoker, settings: WorkerSettings) -> None:
+async def test_reading_is_limited_by_token(stoker: Stoker, settings: Settings) -> None:
     few = with_api(settings, reads_per_minute=8)
     async with client(stoker, few) as api:
         codes = [(await api.get("/api/tokens", headers=bearing(VIEWER))).status_code for _ in range(8)]
@@ -157,7 +157,7 @@ async def test_reading_is_limited_by_token(stoker: Stoker, settings: WorkerSetti
 
 
 async def test_a_token_ends_at_its_time_and_its_sessions_with_it(
-    stoker: Stoker, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    stoker: Stoker, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "RELOAD_S", 0)
     given = await tokens.add(stoker, Actor("test"), "temp", Role.VIEWER, days=3)

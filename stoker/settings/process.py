@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from stoker.jobs import Lane
-from stoker.settings import Table
+from stoker.settings.tables import Table
 
 
 class ProcessSettings(Table):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import PositiveFloat, PositiveInt, field_validator, model_validator
 
-from stoker.settings import Table
+from stoker.settings.tables import Table
 
 
 class LatePolicy(StrEnum):

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from stoker.settings import Table
+from stoker.settings.tables import Table
 
 NOBODY = "nobody"
 """Whom the audit log names for wrong tokens: no token may be named so."""
