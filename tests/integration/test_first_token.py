@@ -23,6 +23,7 @@ from stoker.operations.first_token import FILE, first_token
 from stoker.operations.tokens import Tokens
 from stoker.settings import Role, Settings
 from stoker.stoker import Stoker
+from tests.integration.cli import APPLICATION
 from tests.library import domain
 from tests.support.callers import OSCAR, client
 from tests.support.place import Place
@@ -144,9 +145,9 @@ def _said(where: Path) -> str:
         name: value for name, value in os.environ.items() if not name.endswith(("REDIS_URL", "DATABASE_URL"))
     }
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "worker", "up", "--port", "0", "--no-sample-data"]
+    command = [sys.executable, "-m", "stoker", "up", "--port", "0", "--no-sample-data"]
     process = subprocess.Popen(  # noqa: S603 - our own program
-        command, cwd=where, env=plain, stdout=theirs, stderr=subprocess.DEVNULL, text=True
+        command, cwd=where, env={**plain, **APPLICATION}, stdout=theirs, stderr=subprocess.DEVNULL, text=True
     )
     os.close(theirs)
     said = b""
