@@ -78,7 +78,7 @@ class ApiSettings(Table):
     """Table [api]."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but loopback needs a token, of these or of `stoker tokens add`."""
+    """Address to listen on. Anything but loopback needs a token, from api.tokens or `stoker tokens add`."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     body_limit_bytes: PositiveInt = 65536
@@ -86,27 +86,30 @@ class ApiSettings(Table):
     body_s: PositiveFloat = 10
     """Seconds that a request body may take to arrive; then 408."""
     connections: PositiveInt = 512
-    """Connections at once; more get 503, probes are answered all the same. Never more than the files that the
-    process may open, less what it needs itself."""
+    """Connections at once; more get 503, and probes are answered all the same. Never more than the files that
+    the process may open, less what it needs itself."""
     head_s: PositiveFloat = 10
     """Seconds that a connection may take to send the head of a request; then it is closed."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks of proxies before the API. What their X-Forwarded-For and -Proto say of
-    a caller is believed, nobody else's: for the audit log, the rate of signing in, the cookie's Secure."""
+    """Addresses or networks of proxies before the API: ["127.0.0.1"]. Only their X-Forwarded-For and -Proto
+    are believed, for the audit log, the rate of signing in and the cookie's Secure."""
     session_s: PositiveInt = 43200
     """Seconds for which signing in to the console lasts."""
     session_idle_s: PositiveInt = 3600
     """Seconds after which a console that nobody uses is signed out; raise it for a screen on a wall."""
     sign_ins_per_minute: PositiveInt = 10
-    """Wrong tokens from one address (of IPv6: one /64); more are answered with 429. Right ones are served."""
+    """Wrong tokens from one address (of IPv6: one /64) in a minute; more are answered with 429. Right ones are
+    served all the same."""
     actions_per_minute: PositiveInt = 300
-    """Invalidations, refreshes and warmings that one token may ask for; more are answered with 429."""
+    """Invalidations, refreshes and warmings of one token in a minute; more are answered with 429."""
     reads_per_minute: PositiveInt = 1200
-    """Requests of one token to one process, a quarter of them at once; more are answered with 429."""
+    """Requests of one token to one process in a minute, a quarter of them at once; more are answered with 429."""
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()
-    """Who may ask, beside the tokens of `stoker tokens add`. Where there never was any, the first start on
+    """Who may ask: { name = "ops", role = "operator", sha256 = "..." } each. The role is viewer or operator;
+    sha256 comes from `printf %s "$TOKEN" | sha256sum`, or give `token` itself from a secret store; expires_at
+    ends it. The tokens of `stoker tokens add` count beside them. Where there never was any, the first start on
     loopback makes one."""
 
     @field_validator("trusted_proxies")
