@@ -23,8 +23,8 @@ from stoker.api import (
 from stoker.api.access import Access
 from stoker.api.limits import BodyLimit
 from stoker.console.live import Live
-from stoker.console.overview import overview as look
 from stoker.console.sessions import Sessions
+from stoker.operations.overview import overview as look
 from stoker.operations.tokens import Tokens
 from stoker.settings import Settings
 from stoker.stoker import Stoker
