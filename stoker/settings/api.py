@@ -98,19 +98,19 @@ class ApiSettings(Table):
     session_idle_s: PositiveInt = 3600
     """Seconds after which a console that nobody uses is signed out; raise it for a screen on a wall."""
     sign_ins_per_minute: PositiveInt = 10
-    """Wrong tokens from one address (of IPv6: one /64) in a minute; more are answered with 429. Right ones are
-    served all the same."""
+    """Wrong tokens from one address (of IPv6: one /64) in a minute; more are answered with 429. Right ones
+    are served all the same."""
     actions_per_minute: PositiveInt = 300
     """Invalidations, refreshes and warmings of one token in a minute; more are answered with 429."""
     reads_per_minute: PositiveInt = 1200
-    """Requests of one token to one process in a minute, a quarter of them at once; more are answered with 429."""
+    """Requests of one token to one process in a minute, a quarter of them at once; more get 429."""
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()
     """Who may ask: { name = "ops", role = "operator", sha256 = "..." } each. The role is viewer or operator;
     sha256 comes from `printf %s "$TOKEN" | sha256sum`, or give `token` itself from a secret store; expires_at
-    ends it. The tokens of `stoker tokens add` count beside them. Where there never was any, the first start on
-    loopback makes one."""
+    ends it. The tokens of `stoker tokens add` count beside them. Where there never was any, the first start
+    on loopback makes one."""
 
     @field_validator("trusted_proxies")
     @classmethod
