@@ -22,6 +22,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.settings"}),
     frozenset({"stoker.postgres", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.cache"}),
+    frozenset({"stoker.schedule"}),
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.stoker"}),

@@ -28,11 +28,15 @@ from stoker.embedded import Urls
 from stoker.errors import StokerError
 from stoker.migrate import migrate
 from stoker.postgres import database_errors, engine_of
-from stoker.settings import ScheduleSettings, Settings, load_settings, require
+from stoker.settings import Settings, load_settings, require
+from stoker.worker.schedule.tasks import utc_now
 from worker.demo.options import DemoOptions
 from worker.demo.screen import Screen
 
 log = logging.getLogger(__name__)
+
+
+VERIFY_EVERY_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,7 @@ class Stage:
             "STOKER__QUEUE__PREFIX": settings.queue.prefix,
             "STOKER__CACHE__TTL_S": json.dumps(settings.cache.ttl_s),
             "STOKER__CACHE__FAIL_SAFE_S": str(settings.cache.fail_safe_s),
-            **{
-                f"STOKER__SCHEDULE__{name.upper()}": str(getattr(settings.schedule, name))
-                for name in _divided(settings.schedule, 1)
-            },
+            "STOKER__SCHEDULE__EVERY_S": json.dumps(settings.schedule.every_s),
             # The worker says that it is ready in its log.
             "STOKER__LOG__LEVEL": "info",
         }
@@ -131,7 +132,7 @@ def scaled(
 ) -> Settings:
     """The settings with TTLs and schedule divided, on the run's own database and keys."""
     ttl_s = {view.name: base.ttl(view.name, view.ttl).total_seconds() / time_scale for view in domain.views}
-    schedule = _divided(base.schedule, time_scale)
+    every_s = _divided(domain, time_scale)
     return base.model_copy(
         update={
             "database_url": SecretStr(database_url),
@@ -145,7 +146,7 @@ def scaled(
                 }
             ),
             "queue": base.queue.model_copy(update={"prefix": prefix}),
-            "schedule": base.schedule.model_copy(update=schedule),
+            "schedule": base.schedule.model_copy(update={"every_s": every_s}),
         }
     )
 
@@ -169,13 +170,11 @@ async def staged(
         yield Stage(folder, settings, servers)
 
 
-def _divided(schedule: ScheduleSettings, time_scale: float) -> dict[str, float | int]:
-    """The schedule's intervals; a verifier that comes so much more often looks at so much less."""
-    every = {name: value for name, value in schedule.model_dump().items() if name.endswith("_every_s")}
-    return {
-        **{name: value / time_scale for name, value in every.items()},
-        "verify_entries": max(1, round(schedule.verify_entries / time_scale)),
-    }
+def _divided(domain: Domain, time_scale: float) -> dict[str, float]:
+    """Seconds between runs of the schedule; the verifier builds what it compares, and comes less often."""
+    now = utc_now()
+    every = {one.name: one.interval(now).total_seconds() / time_scale for one in domain.schedule}
+    return {**every, "verify": VERIFY_EVERY_S}
 
 
 async def _administer(url: str, statement: str) -> None:
