@@ -38,13 +38,15 @@ from stoker.errors import (
     Unavailable,
     WrongServer,
 )
-from stoker.jobs import Invalidate, Lane, Outcome, Refresh, Relay, Warm
+from stoker.jobs import Invalidate, KeepWarm, Lane, Outcome, Prune, Refresh, Relay, Verify, Warm
 from stoker.outbox.receipt import Applied, Receipt
 from stoker.queue.enqueue import Answer, Enqueued
-from stoker.settings import Settings, load_settings
+from stoker.schedule import MAINTENANCE, Cron, Every
+from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
 from stoker.stoker import Stoker
 
 __all__ = [
+    "MAINTENANCE",
     "Access",
     "Answer",
     "Applied",
@@ -52,19 +54,25 @@ __all__ = [
     "BadRequest",
     "CacheUnavailable",
     "CommittedNotApplied",
+    "Cron",
     "DatabaseUnavailable",
     "DeclarationError",
     "Domain",
     "Enqueued",
     "EntryKey",
     "Event",
+    "Every",
     "Forbidden",
     "InvalidParams",
     "Invalidate",
     "Invalidation",
+    "KeepWarm",
     "Lane",
+    "LatePolicy",
     "NotFound",
     "Outcome",
+    "OverlapPolicy",
+    "Prune",
     "QueueUnavailable",
     "Reading",
     "Receipt",
@@ -80,6 +88,7 @@ __all__ = [
     "Stoker",
     "StokerError",
     "Unavailable",
+    "Verify",
     "View",
     "Warm",
     "WarmPlan",

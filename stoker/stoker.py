@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Self
 
-from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from stoker.cache.accounting import Accounting
@@ -32,15 +30,15 @@ from stoker.cache.reading import Reading
 from stoker.cache.store import Store
 from stoker.cache.view import EntryKey, View
 from stoker.domain import Domain, Event, Invalidation, load_domain
-from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable, WrongServer
+from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
-from stoker.outbox.databases import INSTALLATION
+from stoker.outbox.databases import check_engine, check_same_database, installation_of, with_url_of
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
-from stoker.postgres import OLDEST_POSTGRES, application_engine, database_errors, loader_engine
+from stoker.postgres import application_engine, database_errors, loader_engine
 from stoker.queue import owner
 from stoker.queue.enqueue import Enqueued, Queue
 from stoker.queue.ring import Ringer
@@ -61,6 +59,7 @@ class Stoker:
         self.settings = settings
         self.domain = domain
         self.engine = engine
+        self._owns_engine = True
         self.installation = installation
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
         self._loader_engine = loader_engine(settings)
@@ -80,34 +79,51 @@ class Stoker:
         ]
 
     @classmethod
-    async def open(cls, settings: Settings | None = None, domain: Domain | None = None) -> Self:
+    async def open(
+        cls,
+        settings: Settings | None = None,
+        domain: Domain | None = None,
+        *,
+        engine: AsyncEngine | None = None,
+    ) -> Self:
         """Connect, and start the loops of this process.
 
         `settings`: without them, those of the file and the environment. `domain`: without one, that of the
-        setting `domain`. Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a
-        server that cannot be used; the message says what to do. Either Redis may be away.
+        setting `domain`. `engine`: the application's own, which Stoker uses and never disposes of
+        (docs/faq.md says what it must have); loaders still get connections of their own, by DATABASE_URL or
+        else by the engine's URL.
+
+        Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a server that cannot
+        be used; the message says what to do. Either Redis may be away.
         """
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
         settings.require_views(domain.views_by_name)
-        engine = application_engine(settings)
+        if engine is not None:
+            settings = with_url_of(engine, settings)
+            await check_engine(engine)
+        used = engine or application_engine(settings)
         try:
-            stoker = cls(settings, domain, await _installation(engine), engine)
+            stoker = cls(settings, domain, await installation_of(used), used)
         except BaseException:
-            await engine.dispose()
+            if engine is None:
+                await used.dispose()
             raise
-        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
-            await stoker.cache.breaker.compare()
-        stoker._detached.start(stoker._compare_queue())
+        stoker._owns_engine = engine is None
+        await stoker._begin()
         return stoker
 
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, settings: Settings | None = None, domain: Domain | None = None
+        cls,
+        settings: Settings | None = None,
+        domain: Domain | None = None,
+        *,
+        engine: AsyncEngine | None = None,
     ) -> AsyncIterator[Self]:
         """`open` as a context manager: closes at the end of the block."""
-        stoker = await cls.open(settings, domain)
+        stoker = await cls.open(settings, domain, engine=engine)
         try:
             yield stoker
         finally:
@@ -127,7 +143,8 @@ class Stoker:
         await self.queue.close()
         await self.cache.store.client.close()
         await self._loader_engine.dispose()
-        await self.engine.dispose()
+        if self._owns_engine:
+            await self.engine.dispose()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -220,6 +237,18 @@ class Stoker:
         declared = self.domain.view(view)
         return self.settings.ttl(declared.name, declared.ttl)
 
+    async def _begin(self) -> None:
+        """Compare the servers with each other."""
+        if not self._owns_engine:
+            try:
+                await check_same_database(self._loader_engine, self.installation)
+            except BaseException:
+                await self.close()
+                raise
+        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
+            await self.cache.breaker.compare()
+        self._detached.start(self._compare_queue())
+
     def _make_cache(self) -> Cache:
         settings = self.settings
         keys = KeySpace(settings.cache.prefix, self.installation)
@@ -275,21 +304,3 @@ class Stoker:
     async def _flush_accounting(self) -> None:
         with suppress(CacheUnavailable):  # kept, and sent with the next flush
             await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
-
-
-async def _installation(engine: AsyncEngine) -> str:
-    with database_errors():
-        async with engine.connect() as connection:
-            version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
-            if version < OLDEST_POSTGRES * 10_000:
-                raise WrongServer(
-                    f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed"
-                )
-            try:
-                found = await connection.execute(INSTALLATION)
-            except ProgrammingError as error:
-                raise WrongServer("the database has no Stoker tables; run: stoker migrate") from error
-            installation = found.scalar_one_or_none()
-    if installation is None:
-        raise WrongServer("the database has no installation id; run: stoker migrate")
-    return str(installation)

@@ -12,18 +12,14 @@ from typing import TypeVar
 from sqlalchemy import text
 
 from stoker.console.judgement import judged
-from stoker.console.picture import LaneNow, Overview, Verdict, ViewNow, WorkerSeen
+from stoker.console.picture import LaneNow, Overview, ViewNow, WorkerSeen
 from stoker.errors import Unavailable
 from stoker.history.charts import LATELY, Row, Sums, hit_rate, hits_and_misses, misses, sums, waits
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.series import quantile
-from stoker.operations.figures import (
-    LaneFigures,
-    change_figures,
-    lane_figures,
-    verified_figures,
-    view_counters,
-)
+from stoker.operations import lanes
+from stoker.operations.figures import change_figures, verified_figures, view_counters
+from stoker.operations.lanes import LaneFigures
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
 from stoker.telemetry.health import examine, probes
@@ -44,13 +40,10 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
     health = await examine(probes(stoker), timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
     grown = await _unless_away(sums(stoker.engine)) if "database" in up else None
-    lanes = await _unless_away(lane_figures(stoker)) if {"queue", "database"} <= up else None
+    depths = await _unless_away(lanes.listing(stoker)) if {"queue", "database"} <= up else None
     views = await _unless_away(_views(stoker, grown)) if "cache" in up else None
     shown = Overview(
         at=datetime.now(UTC),
-        verdict=Verdict.UNTRIED,
-        says="",
-        concerns=[],
         health=health,
         changes=await _unless_away(change_figures(stoker)) if "database" in up else None,
         verified=await _unless_away(verified_figures(stoker)) if "cache" in up else None,
@@ -58,7 +51,9 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         if grown is None
         else _rounded(hit_rate(grown.hour, sorted(stoker.domain.views_by_name))),
         views=views,
-        lanes=None if lanes is None else {name: _lane(name, found, grown) for name, found in lanes.items()},
+        lanes=None
+        if depths is None
+        else {name: _lane(name, found, grown) for name, found in depths.lanes.items()},
         workers=await _unless_away(_workers(stoker)) if "database" in up else None,
         last=(await _unless_away(_last(stoker)) if "database" in up else None) or {},
     )

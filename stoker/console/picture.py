@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-from stoker.operations.figures import ChangeFigures, LaneFigures, VerifiedFigures
+from stoker.operations.figures import ChangeFigures, VerifiedFigures
+from stoker.operations.lanes import LaneFigures
 from stoker.telemetry.health import Health
 
 
@@ -68,14 +69,14 @@ class Overview(BaseModel):
     """The whole picture. `says`: all in all, in words; `last`: marks that change with news."""
 
     at: datetime
-    verdict: Verdict
-    says: str
-    concerns: list[Concern]
+    verdict: Verdict = Verdict.UNTRIED
+    says: str = ""
+    concerns: list[Concern] = []
     health: Health
-    changes: ChangeFigures | None
-    verified: VerifiedFigures | None
-    hit_rate: float | None
-    views: dict[str, ViewNow] | None
-    lanes: dict[str, LaneNow] | None
-    workers: list[WorkerSeen] | None
-    last: dict[str, float]
+    changes: ChangeFigures | None = None
+    verified: VerifiedFigures | None = None
+    hit_rate: float | None = None
+    views: dict[str, ViewNow] | None = None
+    lanes: dict[str, LaneNow] | None = None
+    workers: list[WorkerSeen] | None = None
+    last: dict[str, float] = {}

@@ -15,8 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.history.series import WAIT, parts, quantile
-from stoker.operations.figures import MISS
+from stoker.history.series import MISS, WAIT, parts, quantile
 from stoker.postgres import database_errors
 
 READ = text(

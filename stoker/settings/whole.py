@@ -36,7 +36,7 @@ WARMING_VARIABLE = "ENABLE_BACKGROUND_WARMING"
 
 
 class Settings(BaseSettings):
-    """Everything that can be set; see settings.toml for the same with comments."""
+    """Everything that can be set. settings.toml has the same with its defaults, made from here."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -50,19 +50,20 @@ class Settings(BaseSettings):
     domain: str = ""
     """The module whose `domain` declares views, events and rules, or `module:name`. There is no default."""
     redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
-    """The queue Redis, and the cache too unless CACHE_REDIS_URL is set."""
+    """The queue Redis, and the cache too unless cache_redis_url is set. It must not evict."""
     cache_redis_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("CACHE_REDIS_URL", "cache_redis_url")
     )
-    """The cache Redis."""
+    """The cache Redis, which may evict anything. Set it to give the cache a server of its own; the same in
+    all processes of an installation."""
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
-    """Postgres: the application's own database."""
+    """The application's own Postgres, 14 or newer."""
     default_ttl_s: Ttl = Field(
         default=3600, validation_alias=AliasChoices("CACHE_DEFAULT_TTL", "default_ttl_s")
     )
-    """Seconds until entries of views that declare no TTL expire."""
+    """Seconds until entries expire whose view declares no TTL."""
 
     cache: CacheSettings = CacheSettings()
     loaders: LoaderSettings = LoaderSettings()

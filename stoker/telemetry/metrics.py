@@ -8,7 +8,7 @@ docs/operations/metrics.md, which a test compares.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -27,8 +27,8 @@ from stoker.errors import Unavailable
 from stoker.histogram import Observed
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.times import job_times
-from stoker.operations import figures
-from stoker.operations.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
+from stoker.operations import figures, lanes, schedule
+from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewFigures
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.health import Health, examine, probes
@@ -237,9 +237,8 @@ def _verified(found: _Families, verified: VerifiedFigures) -> None:
 
 
 async def _lanes(stoker: Stoker, _: Settings) -> _Families:
-    lanes: Mapping[str, LaneFigures] = await figures.lane_figures(stoker)
     found = _Families()
-    for name, lane in lanes.items():
+    for name, lane in (await lanes.listing(stoker)).lanes.items():
         for state in ("ready", "deferred", "running", "parked", "dead"):
             found.add("stoker_lane_jobs", getattr(lane, state), name, state)
         found.add("stoker_lane_paused", float(lane.paused), name)
@@ -271,7 +270,7 @@ async def _schedule(stoker: Stoker, settings: Settings) -> _Families:
     found = _Families()
     for name, every in planned.items():
         found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)
-    for name, at in (await figures.last_slots(stoker, planned)).items():
+    for name, at in (await schedule.last_slots(stoker, planned)).items():
         found.add("stoker_schedule_last_done_timestamp_seconds", at.timestamp(), name)
     return found
 

@@ -28,9 +28,11 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
-    frozenset({"stoker.operations"}),
     frozenset({"stoker.history"}),
+    frozenset({"stoker.operations"}),
     frozenset({"stoker.telemetry"}),
+    frozenset({"stoker.console"}),
+    frozenset({"stoker.api"}),
 )
 """Low to high; whatever of the library is not named here is above all of it."""
 WEB = (
@@ -54,6 +56,7 @@ WEB = (
 
 PUBLIC_NAMES = frozenset(
     """
+    MAINTENANCE Cron Every KeepWarm LatePolicy OverlapPolicy Prune Verify
     Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
     DeclarationError Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane
     NotFound Outcome QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
@@ -113,6 +116,28 @@ def test_imports_go_one_way() -> None:
             if own is not None and other is None and is_module(imported) and imported != "stoker":
                 wrong.append(f"{module_of(path)} imports {imported}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_operations_know_nothing_of_who_asks() -> None:
+    frameworks = ("fastapi", "starlette", "typer", "rich")
+    wrong = [
+        f"{module_of(path)} imports {imported}"
+        for path in sources("stoker/operations")
+        for imported in imports(path)
+        if any(within(imported, framework) for framework in frameworks)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_command_line_and_the_api_share_operations_and_nothing_of_each_other() -> None:
+    serves = "stoker.cli.web"
+    found = {
+        module_of(path)
+        for path in sources("stoker/cli")
+        for imported in imports(path)
+        if any(within(imported, web) for web in ("stoker.api", "fastapi", "starlette"))
+    }
+    assert found == {serves}
 
 
 def test_no_module_is_in_a_cycle() -> None:
