@@ -1,4 +1,4 @@
-"""The jobs of this application, a regulatory app for medical devices: what is cached, and what keeps it right.
+"""The jobs of this application, a regulatory app for medical devices: what it caches and keeps right.
 
 Written as any application on Stoker is: only public names of `stoker` are used. The web app records events in
 its own transactions, reads through the views, and enqueues what it wants done; it never touches the cache
