@@ -18,7 +18,7 @@ from stoker.operations import cache, entries
 from stoker.operations.cache import DomainFigures, InvalidationProgress, Refreshing, WarmProgress
 from stoker.operations.entries import Entries, InvalidatedScopes, ScopeFigures, Standing
 from stoker.operations.figures import CacheFigures, cache_figures
-from stoker.telemetry.health import Health, examine, probes
+from stoker.operations.health import Health, examine, probes
 
 router = APIRouter(prefix="/api/cache", tags=["cache"])
 

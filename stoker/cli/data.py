@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import migrate as migrations
 from stoker.cli.display import note, progress, show, show_json
-from stoker.cli.servers import DATA, Data, Embedded, session
+from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
 from stoker.postgres import database_errors, engine_of
@@ -48,7 +48,7 @@ def migrate(
     take_queue: Annotated[
         bool, typer.Option("--take-queue", help="Run what another installation, now gone, left in the queue.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Bring the database up to date. Safe to run twice, or from two hosts at once."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
@@ -74,7 +74,7 @@ def sample_data(
     seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = SEED,
     *,
     embedded: Embedded = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fill an empty database with plausible data."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
@@ -88,7 +88,7 @@ def check(
     data: Data = DATA,
     *,
     embedded: Embedded = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print what is wrong with settings and servers; exit 1 on errors, 2 without URLs."""
     path = settings_file()
@@ -151,7 +151,7 @@ def _check(settings: Settings, *, as_json: bool) -> None:
         for finding in found:
             show(f"{finding.level}: {finding.message}")
         if not found:
-            show("all is well")
+            show("settings and servers: no problem found")
     if settings.database_url is None or settings.redis_url is None:
         raise typer.Exit(2)
     if any(finding.level is checks.Level.ERROR for finding in found):

@@ -29,9 +29,9 @@ from stoker.history.presence import SILENT_S, silences
 from stoker.history.times import job_times
 from stoker.operations import figures, lanes, schedule
 from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewFigures
+from stoker.operations.health import Health, examine, probes
 from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.telemetry.health import Health, examine, probes
 from stoker.worker.schedule.tasks import tasks, utc_now
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -210,7 +210,7 @@ async def _cache(stoker: Stoker, _: Settings) -> _Families:
     found = _Families()
     found.observe("stoker_change_applied_seconds", observed(counters[CHANGES], "applied"))
     for name in sorted(stoker.domain.views_by_name):
-        _view(found, name, ViewFigures.of(counters[name]))
+        _view(found, name, ViewFigures.counted(counters[name]))
         found.observe("stoker_cache_build_seconds", observed(counters[name], "load"), name)
     _verified(found, await figures.verified_figures(stoker))
     return found

@@ -5,24 +5,24 @@ Every part stands alone: a server that is away leaves its part out and is named,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlalchemy import text
 
-from stoker.console.judgement import judged
-from stoker.console.picture import LaneNow, Overview, ViewNow, WorkerSeen
 from stoker.errors import Unavailable
-from stoker.history.charts import LATELY, Row, Sums, hit_rate, hits_and_misses, misses, sums, waits
+from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, waits
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.series import quantile
 from stoker.operations import lanes
-from stoker.operations.figures import change_figures, verified_figures, view_counters
+from stoker.operations.figures import ViewReads, change_figures, verified_figures, view_counters
+from stoker.operations.health import examine, probes
+from stoker.operations.judgement import judged
 from stoker.operations.lanes import LaneFigures
+from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
-from stoker.telemetry.health import examine, probes
 
 T = TypeVar("T")
 
@@ -68,24 +68,11 @@ async def _unless_away(figures: Awaitable[T]) -> T | None:
 
 
 async def _views(stoker: Stoker, grown: Sums | None) -> dict[str, ViewNow]:
-    ever = await view_counters(stoker)
     hour: Row = grown.hour if grown is not None else {}
-    return {name: _view(name, hour, counters) for name, counters in ever.items()}
-
-
-def _view(name: str, hour: Row, ever: Mapping[str, int]) -> ViewNow:
-    hits, missed = hits_and_misses(hour, name)
-    loads, load_us = hour.get(f"view:{name}:loads", 0), hour.get(f"view:{name}:load_us", 0)
-    return ViewNow(
-        reads=round(hits + missed),
-        hits=round(hits),
-        hit_rate=_rounded(hit_rate(hour, [name])),
-        misses={cause: round(n) for cause, n in sorted(misses(hour, name).items())},
-        stale=round(hour.get(f"view:{name}:stale", 0)),
-        loads=round(loads),
-        build_ms=round(load_us / loads / 1000, 2) if loads else None,
-        reads_ever=sum(n for what, n in ever.items() if what == "hits" or what.startswith("miss_")),
-    )
+    return {
+        name: ViewNow.of(of_view(hour, name), reads_ever=ViewReads.of(counters).reads)
+        for name, counters in (await view_counters(stoker)).items()
+    }
 
 
 def _lane(name: str, found: LaneFigures, grown: Sums | None) -> LaneNow:

@@ -10,9 +10,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-from stoker.operations.figures import ChangeFigures, VerifiedFigures
+from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewReads
+from stoker.operations.health import Health
 from stoker.operations.lanes import LaneFigures
-from stoker.telemetry.health import Health
 
 
 class Verdict(StrEnum):
@@ -35,16 +35,9 @@ class Concern(BaseModel):
     says: str
 
 
-class ViewNow(BaseModel):
-    """One view over the last hour; `hit_rate` and `build_ms` are None without reads or builds."""
+class ViewNow(ViewReads):
+    """One view over the last hour."""
 
-    reads: int
-    hits: int
-    hit_rate: float | None
-    misses: dict[str, int]
-    stale: int
-    loads: int
-    build_ms: float | None
     reads_ever: int
 
 
