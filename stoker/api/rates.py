@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from stoker.errors import QueueUnavailable
 from stoker.queue.enqueue import Queue
-from stoker.queue.script import Script
+from stoker.redis.script import Script
 
 TAKE = Script("stoker.api", "take")
 CALLERS = 10_000

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from stoker.cache.client import CacheClient
 from stoker.cache.keys import KeySpace
 from stoker.cache.plan import Plan
 from stoker.cache.reads import noted
 from stoker.histogram import Observed, bucket
 from stoker.numbers import whole
+from stoker.redis.cache import CacheClient
 
 READS_PENDING = 2_000
 """Entries of which one flush tells; who reads more of them in that time tells of a sample."""
@@ -75,7 +75,7 @@ class Accounting:
             ("HINCRBY", keys.counters(view), *rest) for view, *rest in counted
         ]
         commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
-        commands += noted(client, keys, reads, now_us)
+        commands += noted(keys, reads, now_us)
         refused = counted
         try:
             replies = (await client.call(*commands)).replies

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
 
 from stoker.cache.look import Asked
 from stoker.cache.plan import Plan
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
-from stoker.errors import CacheUnavailable, StokerError
+from stoker.errors import CacheUnavailable, DatabaseUnavailable, StokerError
 
 Answers = list[Reading | StokerError]
 
@@ -52,7 +53,8 @@ async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[
     looks = await cache.look(plans)
     missing = {key for look in looks for key in look.missing()}
     if missing:
-        await cache.filler.fill_ahead(sorted(missing))
+        with suppress(DatabaseUnavailable):  # each of them meets the deadline itself
+            await cache.filler.in_time(cache.filler.fill_ahead(sorted(missing)))
         # Time has passed: all of them again, and who may read them (RACES 23). An answer that had to be built
         # is a miss, though it is in the cache by now.
         looks = [

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from stoker.cache.client import CacheClient
 from stoker.errors import CacheUnavailable, DatabaseUnavailable
 from stoker.loop import repeat
+from stoker.redis.cache import CacheClient
 from stoker.settings import CacheSettings
 
 logger = logging.getLogger(__name__)

@@ -64,6 +64,11 @@ class KeySpace:
         return f"{self.root}:verdicts:{day}"
 
     @property
+    def nonce(self) -> str:
+        """Which nonce identifies the run of a server that shows no run id (stoker/redis/run.py)."""
+        return f"{self.root}:run"
+
+    @property
     def reads(self) -> str:
         """The sorted set of recently read entries, scored by the time of their last read."""
         return f"{self.root}:reads"

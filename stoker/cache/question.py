@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from stoker.cache.connection import pack
 from stoker.cache.keys import EntryNames
 from stoker.cache.near import Near
+from stoker.redis.connection import pack
 
 
 class Command(NamedTuple):

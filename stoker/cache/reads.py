@@ -12,32 +12,32 @@ from itertools import islice
 
 from pydantic_core import from_json, to_json
 
-from stoker.cache.client import CacheClient
 from stoker.cache.keys import KeySpace
 from stoker.cache.view import EntryKey, Scope
+from stoker.redis.cache import CacheClient
+from stoker.redis.script import Script
 
 READS_KEPT = 20_000
 """Entries in each sorted set; the longest unread and the coldest are dropped."""
 READS_LIFE_MS = 90 * 86400 * 1000
 HALF_LIFE_S = 1800.0
 """After this time a read counts half as much. All processes must agree on it: heats are merged by it."""
+READS = Script("stoker.cache", "reads")
 ENTRIES_PER_CALL = 500
 """Entries in one run of the script: short enough not to hold up readers."""
 
 
-def noted(
-    client: CacheClient, keys: KeySpace, reads: Mapping[bytes, int], now_us: int
-) -> list[tuple[object, ...]]:
+def noted(keys: KeySpace, reads: Mapping[bytes, int], now_us: int) -> list[tuple[object, ...]]:
     """The commands that note reads, given how often each member was read since the last time.
 
     The time is the server's, as that of entries is: hosts' clocks differ.
     """
-    script, names = client.script("reads.lua"), (keys.reads, keys.heat)
+    names = (keys.reads, keys.heat)
     shared = (f"{now_us / 1e6:.3f}", HALF_LIFE_S, READS_KEPT, READS_LIFE_MS)
     pairs = iter(reads.items())
     commands = []
     while some := list(islice(pairs, ENTRIES_PER_CALL)):
-        commands.append(script.call(names, *shared, *(part for pair in some for part in pair)))
+        commands.append(READS.call(names, *shared, *(part for pair in some for part in pair)))
     return commands
 
 

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from stoker.cache.client import RUN, CacheClient
-from stoker.cache.connection import ServerRun
 from stoker.cache.envelope import HEADER, Envelope, built_under, decode, read_header
 from stoker.cache.keys import EntryNames, KeySpace
 from stoker.cache.near import Near, NearCache
@@ -25,7 +23,13 @@ from stoker.cache.unasked import Unasked
 from stoker.cache.view import Scope
 from stoker.errors import CacheUnavailable
 from stoker.jobs import Outcome
+from stoker.redis.cache import RUN, CacheClient
+from stoker.redis.connection import ServerRun
+from stoker.redis.script import Script
 
+BEGIN = Script("stoker.cache", "begin")
+STORE = Script("stoker.cache", "store")
+RELEASE = Script("stoker.cache", "release")
 STAMP_LIFE = timedelta(minutes=10)
 """Life of a new stamp: longer than any load. Storing extends it past the entry's."""
 STAMP_MARGIN = timedelta(minutes=1)
@@ -80,9 +84,6 @@ class Store:
         self.near = near
         self.unasked = Unasked(unasked_ms)
         self._lease_ms = _ms(lease)
-        self._begin = client.script("begin.lua")
-        self._store = client.script("store.lua")
-        self._release = client.script("release.lua")
 
     async def fetch(self, question: Question) -> list[Found]:
         """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
@@ -133,7 +134,7 @@ class Store:
         token = secrets.token_urlsafe(9)
         answer = await self.client.call(
             *(
-                self._begin.call(
+                BEGIN.call(
                     (names.stamp, names.hard, names.lease, names.entry),
                     RUN,
                     secrets.token_urlsafe(8),
@@ -157,7 +158,7 @@ class Store:
         """
         answer = await self.client.call(
             *(
-                self._store.call(
+                STORE.call(
                     (claim.names.stamp, claim.names.hard, claim.names.entry, claim.names.lease),
                     claim.stamp,
                     claim.hard,
@@ -182,7 +183,7 @@ class Store:
     async def release(self, claims: Iterable[Claim]) -> None:
         """Give back leases of builds that stored nothing."""
         commands = [
-            self._release.call((claim.names.lease,), claim.stamp + claim.hard + claim.token.encode())
+            RELEASE.call((claim.names.lease,), claim.stamp + claim.hard + claim.token.encode())
             for claim in claims
             if claim.won
         ]

@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from stoker.cache.connection import ServerRun
 from stoker.cache.near import Near
 from stoker.cache.question import Question
+from stoker.redis.connection import ServerRun
 
 REMEMBERED = 10_000
 """Entries of which a process knows when it last asked; beyond them it begins anew."""

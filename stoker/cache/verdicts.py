@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from stoker.cache.client import CacheClient
 from stoker.cache.keys import KeySpace
 from stoker.numbers import LATEST_S, real, whole
+from stoker.redis.cache import CacheClient
 
 DAYS = 7
 """Days that the published share is over."""

@@ -11,26 +11,30 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
 
 from stoker.jobs import Lane
-from stoker.queue.script import Script
+from stoker.redis.script import Script, digest_of
 
 MARK = b":chaos:"
 """Stands in every script that has the audit already."""
+OF_THE_CACHE = frozenset({"stoker.cache", "stoker.redis"})
 
 
 def install() -> None:
     """Put the audit in front of every script of the queue that this process has loaded."""
     for module in list(sys.modules.values()):
         for name, script in list(vars(module).items() if module is not None else ()):
-            if isinstance(script, Script) and MARK not in script.source:
+            if (
+                isinstance(script, Script)
+                and script.package not in OF_THE_CACHE
+                and MARK not in script.source
+            ):
                 script.source = audited(script.source.decode(), name.lower()).encode()
-                script.sha = sha1(script.source, usedforsecurity=False).hexdigest()
+                script.digest = digest_of(script.source)
 
 
 def audited(source: str, name: str) -> str:

@@ -18,7 +18,8 @@ from stoker.histogram import Observed, bucket
 from stoker.jobs import JOBS, Lane
 from stoker.numbers import whole
 from stoker.queue.enqueue import Queue
-from stoker.queue.script import Script, answering
+from stoker.redis.queue import answering
+from stoker.redis.script import Script
 
 OBSERVE = Script("stoker.history", "observe")
 EVERY_S = 5.0

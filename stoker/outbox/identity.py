@@ -21,9 +21,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from stoker.cache.client import CacheClient
 from stoker.errors import CacheUnavailable
 from stoker.postgres import database_errors, looking
+from stoker.redis.cache import CacheClient
 
 logger = logging.getLogger(__name__)
 

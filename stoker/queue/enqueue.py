@@ -26,10 +26,10 @@ from stoker import tracing
 from stoker.errors import QueueUnavailable, WrongServer
 from stoker.jobs import Job, Lane, Relay
 from stoker.queue import wire
-from stoker.queue.client import queue_client
-from stoker.queue.connection import QueueConnection
 from stoker.queue.ringing import Ringing
-from stoker.queue.script import Argument, Script, answering
+from stoker.redis.pool import queue_client
+from stoker.redis.queue import Argument, QueueConnection, answering, call_blocking
+from stoker.redis.script import Script
 from stoker.settings import QueueSettings
 
 THREAD_TIMEOUT_S = 0.3
@@ -128,7 +128,8 @@ class Queue:
 
     def ring_from_thread(self) -> None:
         """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
-        ENQUEUE.in_thread(self._blocking_client(), self.settings, *self._arguments([Relay()], timedelta(0)))
+        arguments = self._arguments([Relay()], timedelta(0))
+        call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, *arguments)
 
     async def begin(self, job_id: str, job: Job) -> None:
         """Clear the job's waiting flag before its work, so that a change from now on brings one more job.

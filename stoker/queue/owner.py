@@ -6,7 +6,7 @@ workers write their installation's id into the queue and refuse another's. Raise
 
 from __future__ import annotations
 
-from stoker.queue.connection import QueueConnection
+from stoker.redis.queue import QueueConnection
 from stoker.settings import QueueSettings
 
 

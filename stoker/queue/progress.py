@@ -16,7 +16,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from stoker.numbers import LATEST_S, real, whole
-from stoker.queue.script import answering
+from stoker.redis.queue import answering
 from stoker.settings import QueueSettings
 
 KEPT = timedelta(days=1)

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from stoker.chaos.audit import Ledger, audited
-from stoker.queue.script import Script
+from stoker.redis.script import Script
 
 PAYLOAD = b'{"t":null,"f":"chaos.act.v1","a":[{"what":"work"}],"k":{},"et":1}'
 

@@ -14,7 +14,7 @@ from stoker import EntryKey, Event, View
 from stoker.cache.fill import Filler
 from stoker.cache.near import Near
 from stoker.cache.question import Question
-from stoker.cache.store import Found, Store
+from stoker.cache.store import STORE, Found, Store
 from stoker.handlers import relay
 from stoker.jobs import Outcome
 from stoker.stoker import Stoker
@@ -113,7 +113,7 @@ SHARED: Mapping[str, str] = {
 
 OWN: Mapping[str, Guard] = {
     "the hard stamp compared by the store": Guard(
-        script("store.lua", " or redis.call('GET', KEYS[2]) ~= ARGV[2]", ""),
+        script(STORE, " or redis.call('GET', KEYS[2]) ~= ARGV[2]", ""),
         "a hard stamp is evicted under a build",
     ),
     "the stamp before the load, warming": Guard(

@@ -16,9 +16,11 @@ import hiredis
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from stoker.cache.client import CacheClient, Script
-from stoker.cache.connection import ConnectionLost, ServerRun, _error
-from stoker.cache.primary import PrimaryConnection
+from stoker.redis.cache import CacheClient
+from stoker.redis.connection import ServerRun, _error
+from stoker.redis.errors import ConnectionLost
+from stoker.redis.primary import PrimaryConnection
+from stoker.redis.script import Script
 from tests.explore.search import Footprint
 from tests.explore.stage import Stage
 
@@ -244,10 +246,10 @@ class SteppedClient(CacheClient):
         self.stage = stage
         self._connection = None
 
-    def learn(self, scripts: Mapping[str, Script]) -> None:
+    def learn(self, *scripts: Script) -> None:
         """Let the server know the scripts of this process, by what they do."""
-        for name, script in scripts.items():
-            self._server.scripts[script.digest.encode()] = name
+        for script in scripts:
+            self._server.scripts[script.digest.encode()] = script.name
             self._server.do(("SCRIPT", "LOAD", script.source))
 
     def _free(self) -> PrimaryConnection:

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from stoker import embedded
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane
-from stoker.queue.client import LONGEST_CONNECT_S
 from stoker.queue.enqueue import Answer, Queue
+from stoker.redis.pool import LONGEST_CONNECT_S
 from stoker.worker.engine.claims import SUSPECT_RESCUES
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from stoker.worker.engine.depth import depth

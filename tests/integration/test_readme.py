@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from stoker import Stoker, testing
 from tests.support.place import Place
-from tests.support.programs import Program, program
+from tests.support.programs import printed_urls, program
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -71,7 +71,7 @@ def test_the_page_has_the_files_of_the_example(block: str, file: str) -> None:
 async def test_the_first_cached_read_of_a_reader_works(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     async with program(tmp_path, *commands("stoker up"), STOKER__DOMAIN="shop", STOKER__API__PORT="0") as up:
-        urls = await urls_of(up)
+        urls = await printed_urls(up)
         async with program(tmp_path, *commands("uvicorn"), **urls) as web:
             address = (await web.until(r"running on (http://\S+)"))[1]
             async with httpx.AsyncClient(base_url=address, timeout=20) as client:
@@ -91,14 +91,6 @@ def commands(beginning: str) -> list[str]:
     found = re.search(rf"^(?:\w+=\S+ )?({beginning}\b.*)$", README, re.MULTILINE)
     assert found is not None
     return shlex.split(found[1].replace("--port 8000", "--port 0"))
-
-
-async def urls_of(up: Program) -> dict[str, str]:
-    """What `stoker up` prints for the second terminal."""
-    database = (await up.until(r"^database (\S+)"))[1]
-    queue = (await up.until(r"^queue +(\S+)"))[1]
-    cache = (await up.until(r"^cache +(\S+)"))[1]
-    return {"DATABASE_URL": database, "REDIS_URL": queue, "CACHE_REDIS_URL": cache}
 
 
 async def read_and_change(client: httpx.AsyncClient) -> None:

@@ -10,13 +10,13 @@ import pytest
 import stoker.cache.reads
 from stoker import EntryKey, Scope
 from stoker.cache.accounting import LONGEST_MEMBER, Accounting, read_counters
-from stoker.cache.client import CacheClient
-from stoker.cache.connection import ServerRun
 from stoker.cache.keys import KeySpace
 from stoker.cache.plan import Plan
 from stoker.cache.question import Question
 from stoker.cache.reads import HALF_LIFE_S, hottest, last_reads, recently_read, write_key
 from stoker.errors import CacheUnavailable
+from stoker.redis.cache import CacheClient
+from stoker.redis.connection import ServerRun
 from tests.support.notes import Notes
 
 NOTES = Notes().domain

@@ -6,6 +6,7 @@ Real bytes to a real server: what a link does to a call is what a network does t
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from dataclasses import dataclass, field
 from typing import Self
@@ -65,7 +66,10 @@ class Link:
         self._thaw = asyncio.Event()
         self._thaw.set()
         self.connected = 0
+        self.delay_s = 0.0
+        """How long a packet is on its way, in either direction."""
         self._counted: list[Counted] = []
+        self._rewritten: tuple[re.Pattern[bytes], bytes] | None = None
         self._held: list[Held] = []
 
     @property
@@ -148,6 +152,10 @@ class Link:
         """Answer the next request with these bytes here; the server never sees it."""
         self._trap(Trap(_bytes(command), answer=reply))
 
+    def rewrite(self, pattern: bytes, by: bytes) -> None:
+        """Replace this in every reply, as a proxy or another server would answer; the length must stay."""
+        self._rewritten = re.compile(pattern), by
+
     def count(self, command: str | bytes) -> Counted:
         """Count requests with these bytes from now on."""
         self._counted.append(Counted(_bytes(command)))
@@ -208,6 +216,7 @@ class Link:
                 await trap.held.pass_by()
             elif trap is not None:
                 sprung.append(trap)
+            await self._delay()
             await thaw.wait()
             if trap is not None and trap.breaks_after_first:
                 trap.held.reached.set()
@@ -222,14 +231,22 @@ class Link:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sprung: list[Trap]
     ) -> None:
         while data := await reader.read(CHUNK_BYTES):
+            if self._rewritten is not None:
+                pattern, by = self._rewritten
+                data = pattern.sub(by, data)
             trap = sprung.pop(0) if sprung else None
             if trap is not None and trap.loses_reply:
                 trap.held.reached.set()
                 return
             if trap is not None and trap.holds_reply:
                 await trap.held.pass_by()
+            await self._delay()
             writer.write(data)
             await writer.drain()
+
+    async def _delay(self) -> None:
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
 
     def _spring(self, data: bytes) -> Trap | None:
         for trap in self._traps:

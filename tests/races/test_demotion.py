@@ -57,7 +57,7 @@ async def test_a_reader_does_not_stay_with_a_server_that_was_demoted(
         process.cache_link.lead_to(urls.cache)
     await world.change("v2")
     for connection in reader.stoker.cache.store.client._open:
-        connection._asked_s -= PATIENCE_S  # time passes
+        connection.confirmed_s -= PATIENCE_S  # time passes
     await world.must_show("v2", reader)
 
 
@@ -68,7 +68,7 @@ async def test_a_process_does_not_read_on_where_only_a_replica_is_left(rewinding
     reader = await world.warmed(await world.process())
     await rewinding.demote()
     for connection in reader.stoker.cache.store.client._open:
-        connection._asked_s -= PATIENCE_S
+        connection.confirmed_s -= PATIENCE_S
     await world.sql("UPDATE notes SET body = 'v2'")
     reading = await reader.read()
     never(f"it shows {reading.value}", happened=reading.value["body"] != "v2")

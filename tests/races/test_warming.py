@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 import stoker.handlers.warm
-from stoker.cache.connection import ServerRun
 from stoker.handlers.hot import READERS_FIRST
 from stoker.jobs import KeepWarm, Lane
 from stoker.queue.wire import queue_name
+from stoker.redis.connection import ServerRun
 from tests.races.world import World
 
 READERS_FIRST_MS = READERS_FIRST.total_seconds() * 1000

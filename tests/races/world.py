@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import stoker.cache.store
 from stoker import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
 from stoker.cache.keys import EntryNames
 from stoker.cache.question import Question
@@ -148,7 +149,7 @@ class Process:
 
     def digest(self, script: str) -> str:
         """What a request that runs one of the cache's scripts contains: `begin`, `store`, `release`."""
-        found: str = getattr(self.stoker.cache.store, f"_{script}").digest
+        found: str = getattr(stoker.cache.store, script.upper()).digest
         return found
 
     async def close(self) -> None:
@@ -212,7 +213,7 @@ class World:
             queue=QueueSettings.model_validate({"prefix": self.prefix, **settings.get("queue", {})}),
             changes=ChangesSettings.model_validate(settings.get("changes", {})),
             loaders=LoaderSettings.model_validate(settings.get("loaders", {})),
-            database=DatabaseSettings.model_validate(settings.get("database", {})),
+            database=DatabaseSettings.model_validate({"deadline_s": NEVER_S, **settings.get("database", {})}),
         )
         process = Process(await Stoker.open(given, notes.domain), notes, cache_link, queue_link)
         self._processes.append(process)

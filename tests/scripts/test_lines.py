@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from hashlib import sha1
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from redis.exceptions import RedisError
 from stoker.embedded.valkey import Valkey
 from stoker.errors import StokerError
 from stoker.queue.enqueue import BEGIN, CANCEL, ENQUEUE, Queue
+from stoker.redis.script import digest_of
 from stoker.worker.engine.claims import CLAIM, FINISH, UPKEEP
 from stoker.worker.engine.depth import DEPTH
 from tests.scripts import claiming, ending, enqueueing, keeping  # noqa: F401 - they declare scenarios
@@ -60,7 +60,7 @@ async def test_no_line_can_be_taken_away(ground: Ground, name: str, monkeypatch:
     for mutant in mutants(script.source.decode()):
         edited = mutant.source.encode()
         monkeypatch.setattr(script, "source", edited)
-        monkeypatch.setattr(script, "sha", sha1(edited, usedforsecurity=False).hexdigest())
+        monkeypatch.setattr(script, "digest", digest_of(edited))
         if not await _is_noticed(ground, SCENARIOS[name], mutant):
             survivors.add(mutant.line)
     assert survivors - NEEDLESS[name].keys() == set(), "no scenario fails without these"

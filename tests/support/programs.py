@@ -72,6 +72,14 @@ async def program(folder: Path, *command: str, **variables: str) -> AsyncIterato
         await started.stop()
 
 
+async def printed_urls(up: Program) -> dict[str, str]:
+    """What `stoker up` prints for the application's own processes."""
+    database = (await up.until(r"^database (\S+)"))[1]
+    queue = (await up.until(r"^queue +(\S+)"))[1]
+    cache = (await up.until(r"^cache +(\S+)"))[1]
+    return {"DATABASE_URL": database, "REDIS_URL": queue, "CACHE_REDIS_URL": cache}
+
+
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not OURS.fullmatch(name)}
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"

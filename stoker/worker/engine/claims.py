@@ -17,9 +17,9 @@ from typing import Any
 from stoker.jobs import Lane
 from stoker.numbers import real, whole
 from stoker.queue import wire
-from stoker.queue.connection import QueueConnection
 from stoker.queue.enqueue import CANCEL, TOKEN_MS, WISH_MS
-from stoker.queue.script import Argument, Script
+from stoker.redis.queue import Argument, QueueConnection
+from stoker.redis.script import Script
 from stoker.settings import QueueSettings
 
 CLAIM = Script("stoker.worker.engine", "claim")

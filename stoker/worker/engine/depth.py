@@ -12,7 +12,7 @@ from typing import Any
 from stoker.jobs import Lane
 from stoker.numbers import real, whole
 from stoker.queue.enqueue import Queue
-from stoker.queue.script import Script
+from stoker.redis.script import Script
 from stoker.worker.engine.claims import LONGEST_WAIT_S, read_slots
 
 DEPTH = Script("stoker.worker.engine", "depth")

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane
-from stoker.queue.script import answering
+from stoker.redis.queue import answering
 from stoker.settings import QueueSettings
 
 WAIT_S = 5

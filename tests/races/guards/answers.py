@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from pydantic_core import from_json
@@ -10,17 +11,19 @@ import stoker.cache.batch
 import stoker.cache.rights
 import stoker.handlers.verify
 from stoker.cache.accounting import Accounting
-from stoker.cache.client import BUSY_CALLS, Answer, CacheClient
 from stoker.cache.keys import KeySpace
-from stoker.cache.primary import PrimaryConnection
 from stoker.cache.reading import Content
 from stoker.cache.store import Found
+from stoker.redis.cache import BUSY_CALLS, Answer, CacheClient
+from stoker.redis.primary import SURE_S, PrimaryConnection
 from tests.races.guards.away import Patch, Removal, Unheard, both, replaced
 
 
 def _free_or_another(self: CacheClient) -> PrimaryConnection | None:
     best = self._least_loaded()
-    if best is None or not best.sure or (best.load >= BUSY_CALLS and len(self._open) < self._most):
+    if best is None or time.monotonic() >= best.confirmed_s + SURE_S:
+        return None
+    if best.load >= BUSY_CALLS and len(self._open) < self._most:
         return None
     return best
 

@@ -6,12 +6,10 @@ A piece that is to be replaced must be there, so that a changed script fails lou
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha1
 
 import pytest
 
-from stoker.cache.client import Script
-from stoker.queue.script import Script as QueueScript
+from stoker.redis.script import Script, digest_of
 
 Patch = pytest.MonkeyPatch
 Removal = Callable[[Patch], None]
@@ -23,33 +21,15 @@ class Unheard(Exception):
     """What nobody raises: whoever catches this catches nothing."""
 
 
-def script(name: str, old: str, new: str) -> Removal:
-    """Open processes whose script of that name lacks something."""
+def script(edited: Script, old: str, new: str) -> Removal:
+    """Replace a piece of a script, which all processes of a test share."""
 
     def remove(patch: Patch) -> None:
-        init = Script.__init__
-
-        def edited(self: Script, file: str) -> None:
-            init(self, file)
-            if file == name:
-                assert old in self.source, f"{name} has changed: no {old!r}"
-                self.source = self.source.replace(old, new)
-                self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-        patch.setattr(Script, "__init__", edited)
-
-    return remove
-
-
-def queue_script(script: QueueScript, old: str, new: str) -> Removal:
-    """The same for a script of the queue, which all processes of a test share."""
-
-    def remove(patch: Patch) -> None:
-        source = script.source.decode()
-        assert old in source, f"a script of the queue has changed: no {old!r}"
-        edited = source.replace(old, new).encode()
-        patch.setattr(script, "source", edited)
-        patch.setattr(script, "sha", sha1(edited, usedforsecurity=False).hexdigest())
+        source = edited.source.decode()
+        assert old in source, f"{edited.name}.lua has changed: no {old!r}"
+        without = source.replace(old, new).encode()
+        patch.setattr(edited, "source", without)
+        patch.setattr(edited, "digest", digest_of(without))
 
     return remove
 

@@ -21,7 +21,7 @@ from stoker.worker.engine.claims import CLAIM, Claim, Ending
 from stoker.worker.engine.lane import LaneWorker
 from stoker.worker.engine.verdict import ClaimedJob, Verdict
 from stoker.worker.schedule.ledger import Ledger
-from tests.races.guards.away import Patch, Removal, both, queue_script, replaced
+from tests.races.guards.away import Patch, Removal, both, replaced, script
 
 LOOK = "if digest ~= '' then waiting, due = waiting_job(queue, digest) end"
 AS_AN_ID = """
@@ -32,7 +32,7 @@ AS_AN_ID = """
 """What arq does with an id of its caller's: it is taken while its job or its job's result is kept."""
 WITH_ITS_JOB = "if not id or redis.call('EXISTS', 'arq:job:' .. id) == 0 then return nil end"
 ALWAYS = "if not id then return nil end if id then return id, 0 end"
-OUTLIVING = queue_script(ENQUEUE, WITH_ITS_JOB, ALWAYS)
+OUTLIVING = script(ENQUEUE, WITH_ITS_JOB, ALWAYS)
 
 
 async def _overtaken_is_done(context: JobContext, job: Refresh) -> Outcome:
@@ -88,12 +88,12 @@ def _claimed_for_ever(patch: Patch) -> None:
 
 
 GUARDS: Mapping[str, Removal] = {
-    "no ids that are taken": queue_script(ENQUEUE, LOOK, AS_AN_ID),
+    "no ids that are taken": script(ENQUEUE, LOOK, AS_AN_ID),
     "flags cleared when their jobs begin": both(
-        OUTLIVING, queue_script(CLAIM, "redis.call('DEL', prefix .. ':waiting:' .. digest)", "")
+        OUTLIVING, script(CLAIM, "redis.call('DEL', prefix .. ':waiting:' .. digest)", "")
     ),
     "flags counting only while their jobs are queued": OUTLIVING,
-    "one build of an entry at a time": queue_script(
+    "one build of an entry at a time": script(
         CLAIM, "if alone == '1' and taken_by_another(digest) then", "if false then"
     ),
     "overtaken refreshes deferred": _refreshed_once,

@@ -11,7 +11,6 @@ from stoker import EntryKey, Forbidden, Reading, State
 from stoker.cache.batch import Answers
 from stoker.cache.breaker import Breaker
 from stoker.cache.catalog import Catalog
-from stoker.cache.connection import ServerRun
 from stoker.cache.envelope import decode
 from stoker.cache.fill import Filled
 from stoker.cache.keys import EntryNames
@@ -24,6 +23,7 @@ from stoker.cache.reading import Content, Miss
 from stoker.cache.rights import Rights
 from stoker.cache.store import Found, Store
 from stoker.cache.view import Access
+from stoker.redis.connection import ServerRun
 from tests.races.guards.away import Patch, Removal, both, replaced
 from tests.races.guards.server import COMPARED_BY_STORE
 

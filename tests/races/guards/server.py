@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any
 
-import stoker.cache.connection
-from stoker.cache import primary
-from stoker.cache.client import Answer, CacheClient
-from stoker.cache.connection import ServerRun, SharedConnection
+import stoker.redis.cache
+import stoker.redis.connection
+import stoker.redis.primary
+import stoker.redis.run
 from stoker.cache.keys import EntryNames, KeySpace
-from stoker.cache.primary import PrimaryConnection
-from stoker.cache.store import Claim, Store
+from stoker.cache.store import BEGIN, RELEASE, STORE, Claim, Store
 from stoker.errors import CacheUnavailable
+from stoker.redis.cache import Answer, CacheClient
+from stoker.redis.connection import ServerRun, SharedConnection
+from stoker.redis.run import Ask
 from tests.races.guards.away import Patch, Removal, replaced, script
 
 COMPARED_BY_STORE = script(
-    "store.lua",
+    STORE,
     "if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('GET', KEYS[2]) ~= ARGV[2] then",
     "if false then",
 )
@@ -76,6 +79,10 @@ def _one_key_space(patch: Patch) -> None:
     patch.setattr(KeySpace, "__init__", lambda self, prefix, _: init(self, prefix, "any"))
 
 
+async def _always_loaded(_ask: Ask, nonce: bytes) -> bool:
+    return bool(nonce)
+
+
 async def _sent_once(self: CacheClient, *commands: tuple[Any, ...]) -> Answer:
     return await self._attempt(commands)
 
@@ -83,35 +90,36 @@ async def _sent_once(self: CacheClient, *commands: tuple[Any, ...]) -> Answer:
 GUARDS: Mapping[str, Removal] = {
     "calls sent once more": replaced(CacheClient, "call", _sent_once),
     "stamps compared by the store": COMPARED_BY_STORE,
-    "stamps outliving entries": script("store.lua", "redis.call('PEXPIRE', KEYS[index], ARGV[5])", ""),
+    "stamps outliving entries": script(STORE, "redis.call('PEXPIRE', KEYS[index], ARGV[5])", ""),
     "random stamps": script(
-        "begin.lua",
+        BEGIN,
         "local fresh = ARGV[1] .. ARGV[2] .. string.format('%014x', now_us)",
         "local fresh = ARGV[1] .. string.rep('x', 25)",
     ),
-    "the time in the stamp": script("begin.lua", "string.format('%014x', now_us)", "string.rep('0', 14)"),
+    "the time in the stamp": script(BEGIN, "string.format('%014x', now_us)", "string.rep('0', 14)"),
     "the run compared when stamps are taken": script(
-        "begin.lua", "string.sub(stamp, 1, #ARGV[1]) ~= ARGV[1]", "false"
+        BEGIN, "string.sub(stamp, 1, #ARGV[1]) ~= ARGV[1]", "false"
     ),
-    "the lease across processes": script("begin.lua", "local won = 0", "local won = 1"),
+    "the lease across processes": script(BEGIN, "local won = 0", "local won = 1"),
     "the lease naming its stamp": script(
-        "begin.lua", "string.sub(held, 1, #soft + #hard) ~= soft .. hard", "false"
+        BEGIN, "string.sub(held, 1, #soft + #hard) ~= soft .. hard", "false"
     ),
-    "a call knowing its own lease": script("begin.lua", "held == mine or ", ""),
+    "a call knowing its own lease": script(BEGIN, "held == mine or ", ""),
     "the token at the release": script(
-        "release.lua", "if redis.call('GET', KEYS[1]) == ARGV[1] then", "if true then"
+        RELEASE, "if redis.call('GET', KEYS[1]) == ARGV[1] then", "if true then"
     ),
     "the token at the store": script(
-        "store.lua",
+        STORE,
         "if redis.call('GET', KEYS[4]) == ARGV[1] .. ARGV[2] .. ARGV[6] then",
         "if true then",
     ),
     "the place in the line": _place_in_line,
     "plain unlinks": replaced(Store, "unlink", _unlinked_by_script),
     "a full cache being a miss": _full_is_an_outage,
-    "the replication in the run": replaced(primary, "_run_of", lambda run_id, _: run_id[:16]),
-    "refused writes ending the connection": replaced(stoker.cache.connection, "DEMOTED", ("-none",)),
-    "the primary asked again": replaced(PrimaryConnection, "sure", property(lambda self: not self.lost)),
+    "the replication in the run": replaced(stoker.redis.primary, "run_of", lambda identity, _: identity[:16]),
+    "the nonce in the script cache": replaced(stoker.redis.run, "_is_loaded", _always_loaded),
+    "refused writes ending the connection": replaced(stoker.redis.connection, "DEMOTED", ("-none",)),
+    "the primary asked again": replaced(stoker.redis.cache, "SURE_S", math.inf),
     "the server's clock": _clock_of_the_node,
     "the installation in the prefix": _one_key_space,
 }

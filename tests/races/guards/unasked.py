@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 
 from stoker import EntryKey
-from stoker.cache.connection import ServerRun
 from stoker.cache.near import Near
 from stoker.cache.plan import Plan
 from stoker.cache.read import Cache
 from stoker.cache.unasked import Unasked
+from stoker.redis.connection import ServerRun
 from tests.races.guards.away import Patch, Removal, replaced
 
 

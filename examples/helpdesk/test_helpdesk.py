@@ -1,0 +1,76 @@
+"""The helpdesk on real servers. `testing.apply` stands for the worker."""
+
+import asyncio
+
+import pytest
+from helpdesk import domain, writes
+
+from stoker import Forbidden, State, Stoker, testing
+
+ANN, BOB = 1, 2
+ACME, GLOBEX = 1, 2
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    with testing.servers(tmp_path_factory.mktemp("servers"), domain) as settings:
+        yield settings
+
+
+@pytest.mark.asyncio
+async def test_a_comment_changes_the_ticket_and_nothing_else(settings):
+    async with Stoker.opened(settings, domain) as stoker:
+        ticket = await writes.open_ticket(stoker, ANN, ACME, "It is broken")
+        await testing.apply(stoker)
+        await stoker.read("ticket", ticket, reader=ANN)
+        await stoker.read("board", ACME, reader=ANN)
+
+        await writes.comment(stoker, BOB, ticket, "Since when?")
+        await testing.apply(stoker)
+        assert (await stoker.read("board", ACME, reader=ANN)).state is State.HIT
+        page = await stoker.read("ticket", ticket, reader=ANN)
+        assert page.value["comments"] == [{"agent": "Bob", "body": "Since when?"}]
+
+
+@pytest.mark.asyncio
+async def test_a_solved_ticket_leaves_the_board_and_every_inbox(settings):
+    async with Stoker.opened(settings, domain) as stoker:
+        ticket = await writes.open_ticket(stoker, ANN, ACME, "Solve me")
+        await testing.apply(stoker)
+        before = (await stoker.read("inbox", BOB, reader=BOB)).value["Acme"]
+        await writes.set_status(stoker, ANN, ticket, "solved")
+        await testing.apply(stoker)
+        assert (await stoker.read("inbox", BOB, reader=BOB)).value["Acme"] == before - 1
+        solved = await stoker.read("board", ACME, {"status": "solved"}, reader=BOB)
+        assert ticket in [one["id"] for one in solved.value]
+
+
+@pytest.mark.asyncio
+async def test_a_tenant_sees_nothing_of_another(settings):
+    async with Stoker.opened(settings, domain) as stoker:
+        ticket = await writes.open_ticket(stoker, BOB, GLOBEX, "Secret")
+        await testing.apply(stoker)
+        await stoker.read("ticket", ticket, reader=BOB)
+        with pytest.raises(Forbidden):
+            await stoker.read("ticket", ticket, reader=ANN)
+        with pytest.raises(Forbidden):
+            await stoker.read("board", GLOBEX, reader=ANN)
+        with pytest.raises(Forbidden):
+            await writes.comment(stoker, ANN, ticket, "Let me in")
+
+
+@pytest.mark.asyncio
+async def test_who_does_not_work_for_a_tenant_any_more_reads_nothing_of_it(settings):
+    async with Stoker.opened(settings, domain) as stoker:
+        ticket = await writes.open_ticket(stoker, ANN, ACME, "Kept by the cache")
+        await testing.apply(stoker)
+        assert (await stoker.read("ticket", ticket, reader=BOB)).role == "agent"
+
+        removal = asyncio.create_task(writes.remove_agent(stoker, ACME, BOB))
+        while not removal.done():
+            await testing.apply(stoker)
+            await asyncio.sleep(0)
+        await removal
+        with pytest.raises(Forbidden):
+            await stoker.read("ticket", ticket, reader=BOB)
+        assert (await stoker.read("ticket", ticket, reader=ANN)).role == "lead"

@@ -1,0 +1,290 @@
+"""What the cache holds, for operators: one scope's entries and stamps, and which entries stand out.
+
+Reads headers and sizes of entries, never their bodies, and a bounded number of keys and rows.
+Raises CacheUnavailable or DatabaseUnavailable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from stoker.cache.envelope import HEADER, ZSTD, read_header
+from stoker.cache.keys import EntryNames
+from stoker.cache.reads import hottest, last_reads, recently_read
+from stoker.cache.view import EntryKey, Scope
+from stoker.postgres import database_errors
+from stoker.redis.connection import ServerRun
+from stoker.stoker import Stoker
+
+FAR_BACK_S = 90 * 86400
+RECENT = 2_000
+"""Recently read entries among which those of a scope are looked for."""
+EVENTS = 20_000
+"""Latest applied events among which those of a scope are looked for."""
+AMONG_ENTRIES, AMONG_EVENTS = 500, 5_000
+"""How many of the latest are looked at for what stands out."""
+STAMP_TIME_AT = 27
+"""Where the time begins in a stamp: after the server's run and the client's nonce."""
+
+
+class EntryState(StrEnum):
+    """Whether a read would be a hit."""
+
+    VALID = "valid"
+    INVALIDATED = "invalidated"
+    EXPIRED = "expired"
+    ABSENT = "absent"
+
+
+class EntryFigures(BaseModel):
+    """One entry, without its body. `params` is part of its key; ages in seconds, by the server's clock."""
+
+    view: str
+    scope: str
+    params: str
+    state: EntryState
+    age_s: float | None = None
+    expires_in_s: float | None = None
+    stored_bytes: int | None = None
+    body_bytes: int | None = None
+    compressed: bool | None = None
+    build_ms: float | None = None
+    read_at: datetime | None = None
+    reads: float | None = None
+    """Of the hottest: their reads, each of which counts half as much after every half hour."""
+
+
+class StampFigures(BaseModel):
+    """A stamp. Missing: it was invalidated and nothing has been built since."""
+
+    name: str
+    present: bool
+    made_at: datetime | None = None
+
+
+class ScopeEvent(BaseModel):
+    """An event that invalidated the scope; `by` is its kind."""
+
+    id: int
+    by: str
+    views: list[str]
+    hard: bool
+    recorded_at: datetime
+    applied_at: datetime | None
+    attempts: int
+    error: str | None
+
+
+class ScopeFigures(BaseModel):
+    """What the cache holds of one scope, and the last events that named it."""
+
+    scope: str
+    stamps: list[StampFigures]
+    entries: list[EntryFigures]
+    events: list[ScopeEvent]
+    can_warm: bool
+
+
+class Standing(StrEnum):
+    """What entries stand out by."""
+
+    READ = "read"
+    """Read most."""
+    SLOW = "slow"
+    """Took longest to build, of those read lately."""
+
+
+class Entries(BaseModel):
+    """Entries without their bodies."""
+
+    entries: list[EntryFigures]
+
+
+class Invalidated(BaseModel):
+    """A scope, and how many of the latest events named it."""
+
+    scope: str
+    events: int
+    last_at: datetime
+    last_by: str
+
+
+class InvalidatedScopes(BaseModel):
+    """Scopes that changes named most often."""
+
+    scopes: list[Invalidated]
+
+
+async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFigures:
+    """One scope: the entries that a plain request reads, and others of it that were read lately.
+
+    Raises UnknownScope.
+    """
+    scope = stoker.domain.scope(kind, scope_id)
+    store = stoker.cache.store
+    views = [view for view in stoker.domain.views if view.scope == scope.kind]
+    defaults = [key for view in views if (key := view.default_key(scope)) is not None]
+    recent = await recently_read(store.client, store.keys, FAR_BACK_S, RECENT)
+    read_at = {key: at for key, at in recent if key.scope == scope}
+    keys = list(dict.fromkeys([*defaults, *read_at]))
+    names = ["hard", *(view.name for view in views)]
+    stamps = [store.keys.hard(scope), *(store.keys.stamp(scope, view.name) for view in views)]
+    answer = await store.client.call(("MGET", *stamps))
+    return ScopeFigures(
+        scope=str(scope),
+        stamps=[
+            _stamp(name, value, answer.server) for name, value in zip(names, answer.first(), strict=True)
+        ],
+        entries=await _entries(stoker, keys, read_at),
+        events=await _events_of(stoker, scope),
+        can_warm=any(plan.target == scope.kind for plan in stoker.domain.warm_plans),
+    )
+
+
+async def stand_out(stoker: Stoker, by: Standing, limit: int) -> Entries:
+    """The entries that are read most, or took longest to build, the first one first."""
+    found = await (_slowest(stoker) if by is Standing.SLOW else _hottest(stoker, limit))
+    return Entries(entries=found[:limit])
+
+
+async def most_invalidated(stoker: Stoker, limit: int) -> InvalidatedScopes:
+    """Of the latest applied events, the scopes that most of them named."""
+    query = text(
+        "WITH latest AS MATERIALIZED (SELECT kind, scopes, settled_at FROM stoker.cache_events"
+        " WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT :among)"
+        " SELECT one->>0 AS kind, one->>1 AS id, count(*) AS events, max(settled_at) AS last_at,"
+        " (array_agg(latest.kind ORDER BY settled_at DESC))[1] AS last_by"
+        " FROM latest, jsonb_array_elements(scopes) AS one"
+        " GROUP BY 1, 2 ORDER BY events DESC, last_at DESC LIMIT :limit"
+    )
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            rows = await connection.execute(query, {"among": AMONG_EVENTS, "limit": limit})
+            return InvalidatedScopes(
+                scopes=[
+                    Invalidated(
+                        scope=f"{row.kind}:{row.id}",
+                        events=row.events,
+                        last_at=row.last_at,
+                        last_by=row.last_by,
+                    )
+                    for row in rows
+                ]
+            )
+
+
+async def _entries(
+    stoker: Stoker, keys: Sequence[EntryKey], read_at: dict[EntryKey, float]
+) -> list[EntryFigures]:
+    """Headers and sizes of these entries, in their order, in one round trip."""
+    store = stoker.cache.store
+    known = [key for key in keys if key.view in stoker.domain.views_by_name]
+    if not known:
+        return []
+    names = [store.keys.entry(key, stoker.domain.view(key.view).version) for key in known]
+    commands: list[tuple[Any, ...]] = []
+    for one in names:
+        commands += [("GETRANGE", one.entry, 0, HEADER.size - 1), ("STRLEN", one.entry)]
+        commands += [("PTTL", one.entry), ("MGET", one.stamp, one.hard)]
+    answer = await store.client.call(*commands)
+    found = iter(answer.all())
+    return [
+        _entry(key, one, replies, answer.server, read_at.get(key))
+        for key, one, replies in zip(known, names, zip(found, found, found, found, strict=True), strict=True)
+    ]
+
+
+async def _hottest(stoker: Stoker, limit: int) -> list[EntryFigures]:
+    store = stoker.cache.store
+    reads = {
+        key: number
+        for key, number in await hottest(store.client, store.keys, limit)
+        if key.view in stoker.domain.views_by_name
+    }
+    at = await last_reads(store.client, store.keys, list(reads))
+    found = await _entries(stoker, list(reads), {key: one for key, one in at.items() if one is not None})
+    return [
+        entry.model_copy(update={"reads": round(number, 1)})
+        for entry, number in zip(found, reads.values(), strict=True)
+    ]
+
+
+async def _slowest(stoker: Stoker) -> list[EntryFigures]:
+    store = stoker.cache.store
+    recent = dict(await recently_read(store.client, store.keys, FAR_BACK_S, AMONG_ENTRIES))
+    built = [entry for entry in await _entries(stoker, list(recent), recent) if entry.build_ms is not None]
+    return sorted(built, key=lambda entry: -(entry.build_ms or 0))
+
+
+async def _events_of(stoker: Stoker, scope: Scope) -> list[ScopeEvent]:
+    # No index on `scopes`: it would cost every writer. The latest events are few enough to look through.
+    query = text(
+        "SELECT id, kind, scopes, recorded_at, settled_at, attempts, error FROM ("
+        "(SELECT * FROM stoker.cache_events WHERE settled_at IS NULL ORDER BY recorded_at DESC LIMIT :among)"
+        " UNION ALL "
+        "(SELECT * FROM stoker.cache_events WHERE settled_at IS NOT NULL"
+        " ORDER BY settled_at DESC LIMIT :among)"
+        ") AS latest WHERE scopes @> CAST(:scope AS jsonb) ORDER BY recorded_at DESC LIMIT 5"
+    )
+    wanted = json.dumps([[scope.kind, scope.id]])
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            rows = (await connection.execute(query, {"among": EVENTS, "scope": wanted})).all()
+    return [
+        ScopeEvent(
+            id=row.id,
+            by=row.kind,
+            views=sorted({view for one in row.scopes if one[:2] == list(scope) for view in one[2]}),
+            hard=any(one[3] for one in row.scopes if one[:2] == list(scope)),
+            recorded_at=row.recorded_at,
+            applied_at=row.settled_at,
+            attempts=row.attempts,
+            error=row.error,
+        )
+        for row in rows
+    ]
+
+
+def _stamp(name: str, value: bytes | None, server: ServerRun) -> StampFigures:
+    if value is None or not value.startswith(server.run):
+        return StampFigures(name=name, present=False)
+    try:
+        made_at = datetime.fromtimestamp(int(value[STAMP_TIME_AT:], 16) / 1_000_000, UTC)
+    except (ValueError, OverflowError, OSError):
+        made_at = None
+    return StampFigures(name=name, present=True, made_at=made_at)
+
+
+def _entry(
+    key: EntryKey, names: EntryNames, replies: tuple[Any, ...], server: ServerRun, read_at: float | None
+) -> EntryFigures:
+    head, size, life_ms, (stamp, hard) = replies
+    read = None if read_at is None else datetime.fromtimestamp(read_at, UTC)
+    plain = {"view": key.view, "scope": str(key.scope), "params": key.params, "read_at": read}
+    found = read_header(head)
+    if found is None or found.check != names.check:
+        return EntryFigures(state=EntryState.ABSENT, **plain)
+    state = EntryState.VALID
+    held = stamp == found.stamp and hard == found.hard
+    if not held or not found.stamp.startswith(server.run) or not found.hard.startswith(server.run):
+        state = EntryState.INVALIDATED
+    elif found.expired(server.now_us()):
+        state = EntryState.EXPIRED
+    left_us = found.created_us + found.ttl_ms * 1000 - server.now_us()
+    return EntryFigures(
+        state=state,
+        age_s=round(max(0.0, (server.now_us() - found.created_us) / 1_000_000), 1),
+        expires_in_s=round(max(0.0, min(left_us / 1_000_000, life_ms / 1000)), 1),
+        stored_bytes=size,
+        body_bytes=found.body_bytes,
+        compressed=found.codec == ZSTD,
+        build_ms=round(found.build_us / 1000, 1),
+        **plain,
+    )

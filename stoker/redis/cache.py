@@ -1,0 +1,180 @@
+"""Calls to the cache Redis: a few shared connections, one deadline, every failure a CacheUnavailable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import NoScriptError
+
+from stoker.errors import CacheUnavailable
+from stoker.redis.connection import ServerRun, pack
+from stoker.redis.errors import ConnectionLost, RedisAway
+from stoker.redis.opening import Endpoint, OneAttempt
+from stoker.redis.primary import SURE_S, PrimaryConnection, open_primary
+from stoker.redis.script import by_digest, in_full
+
+logger = logging.getLogger(__name__)
+
+RUN = object()
+"""Stands in a script's arguments for the run of the server that the script is sent to."""
+BUSY_CALLS = 16
+"""Outstanding calls on every connection from which on another one is opened."""
+OPEN_AGAIN_S = 1.0
+"""Time until another connection is tried again after it could not be opened: those that are open will do."""
+NONCE_KEY = "stoker:run"
+"""Where the nonce of a server is kept that shows no run id, unless the caller names another key."""
+
+
+class Answer(NamedTuple):
+    """Replies in the order of the commands; an error reply stands as its exception."""
+
+    replies: list[Any]
+    server: ServerRun
+
+    def first(self) -> Any:  # noqa: ANN401 - whatever the command answers
+        """The only reply; raises CacheUnavailable if it is an error: no answer either."""
+        reply = self.replies[0]
+        if isinstance(reply, Exception):
+            raise CacheUnavailable(f"the cache Redis refused: {reply}") from reply
+        return reply
+
+    def all(self) -> list[Any]:
+        """Every reply; raises CacheUnavailable if one is an error."""
+        for reply in self.replies:
+            if isinstance(reply, Exception):
+                raise CacheUnavailable(f"the cache Redis refused: {reply}") from reply
+        return self.replies
+
+
+class CacheClient:
+    """Shared connections to one server. For one event loop."""
+
+    def __init__(self, url: str, *, timeout_s: float, connections: int, nonce_key: str = NONCE_KEY) -> None:
+        self._endpoint = Endpoint(url, "the cache Redis", timeout_s)
+        self._timeout_s = timeout_s
+        self._most = connections
+        self._nonce_key = nonce_key
+        self._open: list[PrimaryConnection] = []
+        self._opening = OneAttempt(self._confirm_or_open)
+        self._adding: asyncio.Task[None] | None = None
+        self._add_after_s = 0.0
+        self._closed = False
+
+    async def ask(self, packed: bytes) -> Answer:
+        """`call` for one command that was packed before."""
+        try:
+            try:
+                connection = self._free() or await self._connect()
+                return Answer(await connection.send(packed, 1), connection.server)
+            except ConnectionLost:
+                self._doubt()
+                connection = self._free() or await self._connect()
+                return Answer(await connection.send(packed, 1), connection.server)
+        except RedisAway as error:
+            raise CacheUnavailable(str(error)) from error
+
+    async def call(self, *commands: tuple[Any, ...]) -> Answer:
+        """Send commands in one packet and read their replies; raises CacheUnavailable.
+
+        A call whose connection breaks is sent once more on a new one: every command here may run twice.
+        """
+        try:
+            try:
+                return await self._attempt(commands)
+            except ConnectionLost:
+                self._doubt()
+                return await self._attempt(commands)
+        except RedisAway as error:
+            raise CacheUnavailable(str(error)) from error
+
+    async def server(self) -> ServerRun:
+        """The server that answers now, and its clock; raises CacheUnavailable."""
+        try:
+            return (self._free() or await self._connect()).server
+        except RedisAway as error:
+            raise CacheUnavailable(str(error)) from error
+
+    async def close(self) -> None:
+        """Close every connection; calls under way fail, and none is opened afterwards."""
+        self._closed = True
+        await self._opening.cancel()
+        if self._adding is not None:
+            self._adding.cancel()
+            await asyncio.gather(self._adding, return_exceptions=True)
+        for connection in self._open:
+            await connection.close()
+        self._open.clear()
+
+    def _free(self) -> PrimaryConnection | None:
+        """The least loaded connection, unless its server must be asked first whether it is the primary."""
+        best = self._least_loaded()
+        if best is None or time.monotonic() >= best.confirmed_s + SURE_S:
+            return None
+        if best.load >= BUSY_CALLS:
+            self._add()
+        return best
+
+    def _least_loaded(self) -> PrimaryConnection | None:
+        best: PrimaryConnection | None = None
+        for connection in self._open:
+            if not connection.lost and (best is None or connection.load < best.load):
+                best = connection
+        return best
+
+    async def _attempt(self, commands: Sequence[tuple[Any, ...]]) -> Answer:
+        connection = self._free() or await self._connect()
+        run = connection.server.run
+        sent = [tuple(run if part is RUN else part for part in command) for command in commands]
+        replies = await connection.send(pack([by_digest(command) for command in sent]), len(sent))
+        unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            again = await connection.send(pack([in_full(sent[index]) for index in unknown]), len(unknown))
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
+        return Answer(replies, connection.server)
+
+    def _doubt(self) -> None:
+        """A connection was lost: the server of the others may not be a primary any more, either."""
+        for connection in self._open:
+            connection.doubt()
+
+    def _add(self) -> None:
+        """Open another connection for later callers: nobody waits for it, and it may fail."""
+        adding = self._adding is not None and not self._adding.done()
+        if not adding and len(self._open) < self._most and time.monotonic() >= self._add_after_s:
+            self._adding = asyncio.create_task(self._open_another())
+
+    async def _connect(self) -> PrimaryConnection:
+        if self._closed:
+            raise RedisAway("this process has closed its connections to the cache Redis")
+        return await self._opening.result()
+
+    async def _confirm_or_open(self) -> PrimaryConnection:
+        for lost in [connection for connection in self._open if connection.lost]:
+            self._open.remove(lost)
+            await lost.close()
+        asked = await asyncio.gather(*(one.confirm() for one in self._open), return_exceptions=True)
+        best = self._least_loaded()
+        if best is not None:
+            return best
+        for error in asked:
+            if isinstance(error, RedisAway) and not isinstance(error, ConnectionLost):
+                raise error  # it was silent: a new connection would be, too, and everybody would wait twice
+        return await self._open_one()
+
+    async def _open_another(self) -> None:
+        try:
+            await self._open_one()
+        except RedisAway as error:
+            self._add_after_s = time.monotonic() + OPEN_AGAIN_S
+            logger.info("cache.connection_refused", extra={"error": str(error)})
+
+    async def _open_one(self) -> PrimaryConnection:
+        async with self._endpoint.opened() as connection:
+            shared = await open_primary(connection, self._endpoint, self._nonce_key, self._timeout_s)
+        self._open.append(shared)
+        return shared

@@ -1,0 +1,70 @@
+"""Opening connections: by redis-py, within a time limit, one attempt at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.exceptions import RedisError
+
+from stoker.redis.errors import RedisAway
+
+T = TypeVar("T")
+
+
+class Endpoint:
+    """A server's address. redis-py does TLS, authentication and SELECT. `name` is used in error messages."""
+
+    def __init__(self, url: str, name: str, limit_s: float) -> None:
+        self.name = name
+        self._options: dict[str, Any] = dict(parse_url(url))
+        self._class: type[AbstractConnection] = self._options.pop("connection_class", Connection)
+        self._limit_s = limit_s
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AbstractConnection]:
+        """Connect. The block takes the connection over, within the same limit; it is closed if that fails.
+
+        Raises RedisAway.
+        """
+        connection = self._class(**self._options)
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                yield connection
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            await connection.disconnect(nowait=True)
+            raise RedisAway(f"{self.name} does not answer: {str(error) or type(error).__name__}") from error
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+
+class OneAttempt(Generic[T]):
+    """Runs one attempt at a time: callers that come meanwhile wait for its result.
+
+    A caller that is cancelled does not cancel the attempt for the others.
+    """
+
+    def __init__(self, attempt: Callable[[], Awaitable[T]]) -> None:
+        self._attempt = attempt
+        self._task: asyncio.Task[T] | None = None
+
+    async def result(self) -> T:
+        """The result of the attempt under way, or of a new one."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._task)
+
+    async def cancel(self) -> None:
+        """End the attempt under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> T:
+        return await self._attempt()

@@ -1,0 +1,95 @@
+"""A shared connection to a primary, which knows its server's run and clock and confirms that it is one.
+
+A server that is demoted keeps its clients, and answers them with what its successor has invalidated since. So
+a refused write ends the connection, and a connection is used only while its server has lately said that it
+is still the primary of the same replication. A server that cannot tell which one it is counts as away.
+"""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+
+from stoker.redis.connection import ServerRun, SharedConnection, pack
+from stoker.redis.errors import ConnectionLost, RedisAway
+from stoker.redis.opening import Endpoint
+from stoker.redis.run import field, nonce_of, nonce_script, replication_id, run_id, run_of
+from stoker.redis.script import digest_of
+
+SURE_S = 1.0
+"""For how long a server's answer holds that it is the primary. A server that was demoted but kept its clients
+is read from for this long at most."""
+
+
+class PrimaryConnection(SharedConnection):
+    """A connection to one run and one replication of a primary."""
+
+    def __init__(
+        self,
+        opened: AbstractConnection,
+        endpoint: Endpoint,
+        server: ServerRun,
+        replication: bytes,
+        nonce: tuple[str, bytes] | None,
+        *,
+        timeout_s: float,
+    ) -> None:
+        super().__init__(opened, endpoint.name, timeout_s)
+        self.server = server
+        self.confirmed_s = time.monotonic()
+        """When it was last known to lead to a primary, on the monotonic clock."""
+        self._replication = replication
+        self._nonce = nonce
+        asked: list[tuple[Any, ...]] = [("INFO", "replication")]
+        if nonce is not None:
+            key, value = nonce
+            asked += [("GET", key), ("SCRIPT", "EXISTS", digest_of(nonce_script(value)))]
+        self._question, self._answers = pack(asked), len(asked)
+
+    def doubt(self) -> None:
+        """Ask before it is used again."""
+        self.confirmed_s = -inf
+
+    async def confirm(self) -> None:
+        """Ask again; raises ConnectionLost, and is lost, when the server was demoted or restarted since."""
+        asked_s = time.monotonic()
+        if not self._is_same(await self.send(self._question, self._answers)):
+            lost = ConnectionLost(f"{self._name} of this connection has been demoted or replaced since")
+            self.end(lost)
+            raise lost
+        self.confirmed_s = asked_s
+
+    def _is_same(self, replies: list[Any]) -> bool:
+        info, *of_nonce = replies
+        if any(isinstance(reply, Exception) for reply in replies):
+            return False
+        if field(info, b"role") != b"master" or replication_id(info) != self._replication:
+            return False
+        return self._nonce is None or of_nonce == [self._nonce[1], [1]]
+
+
+async def open_primary(
+    connection: AbstractConnection, endpoint: Endpoint, nonce_key: str, timeout_s: float
+) -> PrimaryConnection:
+    """Learn the run and the clock of the server that redis-py has connected to, and share the connection."""
+
+    async def ask(*command: object) -> Any:  # noqa: ANN401 - a reply
+        await connection.send_command(*command)
+        return await connection.read_response()
+
+    info = await ask("INFO", "replication")
+    if field(info, b"role") != b"master":
+        # A replica shows what its primary has invalidated until it hears of it: never read one (RACES 5).
+        raise RedisAway(f"{endpoint.name} is not a primary; name the primary")
+    replication, own = replication_id(info), run_id(await ask("INFO", "server"))
+    nonce = None
+    if not own or not replication:
+        nonce = nonce_key, await nonce_of(ask, nonce_key)
+    run = run_of(own + (nonce[1] if nonce else b""), replication)
+    seconds, micros = await ask("TIME")
+    now_us = int(seconds) * 1_000_000 + int(micros)
+    server = ServerRun(run, now_us - time.monotonic_ns() // 1000)
+    return PrimaryConnection(connection, endpoint, server, replication, nonce, timeout_s=timeout_s)

@@ -1,0 +1,142 @@
+"""Calls to the queue Redis: one shared connection, one deadline, every failure a QueueUnavailable.
+
+A call whose connection broke is not sent again: what was asked may have been done. Scripts take the queue's
+prefix as their first argument and no KEYS: a queue is never a Cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import redis as sync_redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from stoker.errors import QueueUnavailable
+from stoker.redis.connection import SharedConnection, pack
+from stoker.redis.errors import RedisAway
+from stoker.redis.opening import Endpoint, OneAttempt
+from stoker.redis.pool import LONGEST_CONNECT_S
+from stoker.redis.script import Command, Script, by_digest, in_full
+from stoker.settings import QueueSettings
+
+Argument = str | bytes | int
+REFUSAL = re.compile(
+    # A Redis before 7 wraps what a command inside a script was told.
+    r"(?:^|: -)(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|READONLY|TRYAGAIN"
+    # A server that became a replica ends what blocks; somebody has put another type of value under a key.
+    r"|UNBLOCKED|WRONGTYPE) "
+)
+"""In answers of a Redis that cannot do it now, or may not: the call itself is right."""
+
+
+class QueueConnection:
+    """The connection of one event loop; opened by the first call, and again after it was lost."""
+
+    def __init__(self, url: str, settings: QueueSettings) -> None:
+        self._endpoint = Endpoint(url, "the queue Redis", min(settings.timeout_s, LONGEST_CONNECT_S))
+        self._prefix, self._timeout_s = settings.prefix, settings.timeout_s
+        self._shared: SharedConnection | None = None
+        self._opening = OneAttempt(self._open)
+
+    async def call(self, script: Script, *arguments: Argument) -> Any:  # noqa: ANN401 - a reply
+        """Run a script within `timeout_s`; raises QueueUnavailable."""
+        asked = script.call((), self._prefix, *arguments)
+        with translated():
+            reply = await self._ask(by_digest(asked))
+            if isinstance(reply, NoScriptError):
+                reply = await self._ask(in_full(asked))
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+    async def command(self, *parts: Argument) -> Any:  # noqa: ANN401 - as above
+        """Send a plain command within `timeout_s`; raises QueueUnavailable."""
+        with translated():
+            reply = await self._ask(parts)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+    def packed(self, script: Script, *arguments: Argument) -> bytes:
+        """A script's call, for `post`."""
+        return pack([by_digest(script.call((), self._prefix, *arguments))])
+
+    def post(self, packed: bytes) -> asyncio.Future[list[Any]] | None:
+        """Send a packed call without a task; None while there is no connection.
+
+        The future gets one reply, which may be an error, or RedisAway: then use `call`.
+        """
+        if self._shared is None or self._shared.lost:
+            return None
+        return self._shared.send(packed, 1)
+
+    async def close(self) -> None:
+        """Close it; calls under way fail."""
+        await self._opening.cancel()
+        if self._shared is not None:
+            await self._shared.close()
+
+    async def _ask(self, command: Command) -> Any:  # noqa: ANN401 - a reply, which may be an error
+        shared = self._shared
+        if shared is None or shared.lost:
+            shared = await self._opening.result()
+        [reply] = await shared.send(pack([command]), 1)
+        return reply
+
+    async def _open(self) -> SharedConnection:
+        if self._shared is not None:
+            await self._shared.close()
+        async with self._endpoint.opened() as connection:
+            self._shared = SharedConnection(connection, self._endpoint.name, self._timeout_s)
+        return self._shared
+
+
+def call_blocking(redis: sync_redis.Redis, script: Script, *arguments: Argument) -> Any:  # noqa: ANN401 - a reply
+    """Run a script on a client that blocks, within that client's own time limits; raises QueueUnavailable."""
+    client: Any = redis
+    asked = script.call((), *arguments)
+    with translated():
+        try:
+            return client.execute_command(*by_digest(asked))
+        except NoScriptError:
+            return client.execute_command(*in_full(asked))
+
+
+@asynccontextmanager
+async def answering(within_s: float) -> AsyncIterator[None]:
+    """Limit the time of calls, and translate what they raise into QueueUnavailable."""
+    with translated():
+        async with asyncio.timeout(within_s):
+            yield
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Translate errors of a Redis that is away or refuses into QueueUnavailable."""
+    try:
+        yield
+    except RedisAway as error:
+        raise QueueUnavailable(str(error)) from error
+    except OutOfMemoryError as error:
+        raise QueueUnavailable(
+            "the queue Redis is full (maxmemory): raise its memory; what is queued still runs"
+        ) from error
+    except (RedisConnectionError, RedisTimeoutError, OSError) as error:  # TimeoutError is an OSError
+        raise QueueUnavailable(f"the queue Redis does not answer: {type(error).__name__}: {error}") from error
+    except ResponseError as error:
+        # redis-py has removed the first word of these two.
+        if isinstance(error, ReadOnlyError | NoPermissionError) or REFUSAL.search(str(error)):
+            raise QueueUnavailable(f"the queue Redis refuses: {error}") from error
+        raise

@@ -1,0 +1,116 @@
+"""Whom the API serves, and how much of it."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from ipaddress import ip_address, ip_network
+from typing import Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+
+from stoker.settings.tables import Table
+
+NOBODY = "loopback"
+"""Whom the audit log names while there are no tokens: no token may be named so."""
+TOKEN_NAME = r"^[A-Za-z0-9._-]{1,40}$"  # noqa: S105 - what a name looks like
+
+
+class Role(StrEnum):
+    """What a token may do: a viewer reads, an operator acts too."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+
+
+class TokenSettings(Table):
+    """A row of [[api.tokens]]."""
+
+    name: str = Field(pattern=TOKEN_NAME)
+    """Whose token it is; written to the audit log."""
+    role: Role
+    """viewer or operator."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """The token's SHA-256 in hex: `printf %s "$TOKEN" | sha256sum`."""
+    token: SecretStr | None = Field(default=None, min_length=16)
+    """The token itself, where the settings come from a secret store. One of the two."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.sha256 is None) == (self.token is None):
+            msg = f"token {self.name!r} needs either sha256 or token"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def digest(self) -> str:
+        """The token's SHA-256 in hex."""
+        if self.token is not None:
+            return hashlib.sha256(self.token.get_secret_value().encode()).hexdigest()
+        return self.sha256 or ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class ApiSettings(Table):
+    """Table [api]."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs a token, from api.tokens or `stoker tokens add`."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    body_limit_bytes: PositiveInt = 65536
+    """Larger request bodies are answered with 413."""
+    body_s: PositiveFloat = 10
+    """Seconds that a request body may take to arrive; then 408."""
+    connections: PositiveInt = 512
+    """Connections at once; more get 503, and probes are answered all the same. Never more than the files that
+    the process may open, less what it needs itself."""
+    head_s: PositiveFloat = 10
+    """Seconds that a connection may take to send the head of a request; then it is closed."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies before the API: ["127.0.0.1"]. Only their X-Forwarded-For and -Proto
+    are believed, for the audit log, the rate of signing in and the cookie's Secure."""
+    session_s: PositiveInt = 43200
+    """Seconds for which signing in to the console lasts."""
+    sign_ins_per_minute: PositiveInt = 10
+    """Attempts to sign in from one address in a minute; more are answered with 429."""
+    actions_per_minute: PositiveInt = 300
+    """Invalidations, refreshes and warmings of one token in a minute; more are answered with 429."""
+    probe_timeout_s: PositiveFloat = 0.8
+    """Seconds that /api/cache/health waits for a server before it says that it is down."""
+    tokens: tuple[TokenSettings, ...] = ()
+    """Who may ask: { name = "ops", role = "operator", sha256 = "..." } each. The role is viewer or operator;
+    sha256 comes from `printf %s "$TOKEN" | sha256sum`, or give `token` itself from a secret store. The tokens
+    of `stoker tokens add` count beside them. With none of either the API serves loopback only, and everybody
+    there is an operator."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                msg = f"{proxy!r} is no address and no network (10.0.0.0/8)"
+                raise ValueError(msg) from None
+        return proxies
+
+    @field_validator("tokens")
+    @classmethod
+    def _names_differ(cls, tokens: tuple[TokenSettings, ...]) -> tuple[TokenSettings, ...]:
+        names = [token.name for token in tokens]
+        doubles = sorted({name for name in names if names.count(name) > 1})
+        if doubles:
+            msg = f"two tokens are named {doubles[0]!r}"
+            raise ValueError(msg)
+        if NOBODY in names:
+            msg = f"no token may be named {NOBODY!r}: so the audit log names callers without one"
+            raise ValueError(msg)
+        return tokens
