@@ -101,6 +101,17 @@ def _private_directory(path: Path) -> None:
     path.chmod(0o700)
 
 
+def make_private(folder: Path) -> None:
+    """Make the data folder, or let nobody else into the one that there is.
+
+    Only a folder of ours is changed: one that holds our lock, or nothing.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mine = folder.stat().st_uid == os.geteuid()
+    if mine and (_lock(folder).exists() or not any(folder.iterdir())):
+        folder.chmod(0o700)
+
+
 class Ownership:
     """The lock of a folder, held until `release` or the end of this process."""
 

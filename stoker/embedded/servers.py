@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from stoker.embedded import valkey
-from stoker.embedded.folder import Ownership, Places, State, Urls, read_state
+from stoker.embedded.folder import Ownership, Places, State, Urls, make_private, read_state
 from stoker.embedded.postgres import Postgres
 from stoker.embedded.process import EmbeddedError, Identified, Server, wait_until
 
@@ -82,8 +82,8 @@ def start(folder: Path, *, durable: bool = True) -> Embedded:
     held by a process that runs no servers.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / "logs").mkdir(exist_ok=True)
+        make_private(folder)
+        (folder / "logs").mkdir(exist_ok=True, mode=0o700)
         places = Places(folder)
         taken = _take_or_join(places)
         if isinstance(taken, Embedded):
