@@ -19,7 +19,7 @@ README.md has a whole application. docs/glossary.md explains the words, docs/rea
 docs/architecture.md how it works, docs/api.md every public name.
 """
 
-from stoker.cache.look import Asked
+from stoker.cache.lookup import Asked
 from stoker.cache.reading import Reading, State
 from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
 from stoker.domain import Domain, Event, Invalidation, Rule, SampleData, WarmPlan, load_domain

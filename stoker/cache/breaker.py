@@ -54,18 +54,15 @@ class Breaker:
         self._unsettled = unsettled
         self._settings = settings
         self._answered_at: datetime | None = None
+        self.open = False
+        """Whether reads must bypass the cache: a plain attribute, because it is on the path of every hit."""
         self.reason: str | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether reads must bypass the cache."""
-        return self.reason is not None
 
     def trip(self, reason: str) -> None:
         """Open."""
         if self.reason is None:
             logger.warning("cache.breaker_opened", extra={"reason": reason})
-        self.reason = reason
+        self.open, self.reason = True, reason
         self._answered_at = None
 
     async def run(self) -> None:
@@ -108,5 +105,5 @@ class Breaker:
             self._answered_at = state.now
         if state.oldest is None or state.oldest >= self._answered_at:
             logger.warning("cache.breaker_closed", extra={"reason": self.reason})
-            self.reason = None
+            self.open, self.reason = False, None
             self._answered_at = None
