@@ -41,6 +41,9 @@ async def _together() -> str | None:
 class Breaker:
     """Decides for one process. `run` is its supervised loop; `trip` may be called from any read."""
 
+    open = False
+    """Whether reads must bypass the cache: a plain attribute, because it is on the path of every hit."""
+
     def __init__(
         self,
         client: CacheClient,
@@ -54,8 +57,6 @@ class Breaker:
         self._unsettled = unsettled
         self._settings = settings
         self._answered_at: datetime | None = None
-        self.open = False
-        """Whether reads must bypass the cache: a plain attribute, because it is on the path of every hit."""
         self.reason: str | None = None
 
     def trip(self, reason: str) -> None:

@@ -31,8 +31,8 @@ FIRST = (
     "cache/accounting.py",
 )
 """The first hit of an entry in a process."""
-LATER = frozenset(FIRST) - {"cache/catalog.py", "cache/view.py", "cache/keys.py", "cache/envelope.py"}
-"""The next ones: the plan is remembered, and the entry is kept near."""
+LATER = frozenset(FIRST) - {"cache/catalog.py", "cache/view.py", "cache/keys.py"}
+"""The next ones: the plan is remembered."""
 QUIET = {"watch_s": 3600, "stats_flush_s": 3600}
 
 
