@@ -35,8 +35,9 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(STAMP) ## docs/api.md from the docstrings
+docs: $(STAMP) ## docs/api.md and settings.toml from the code
 	$(BIN)/python -m tests.docs.reference
+	$(BIN)/python -m tests.docs.settings_file
 
 bench: $(STAMP) ## how Stoker compares, within 15 minutes; makes .bench-venv for its peers
 	mkdir -p build

@@ -19,30 +19,34 @@ README.md has a whole application. docs/glossary.md explains the words, docs/rea
 docs/architecture.md how it works, docs/api.md every public name.
 """
 
-from stoker.cache.lookup import Asked
-from stoker.cache.reading import Reading, State
-from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
-from stoker.domain import Domain, Event, Invalidation, Rule, SampleData, WarmPlan, load_domain
-from stoker.errors import (
-    BadRequest,
-    CacheUnavailable,
-    CommittedNotApplied,
-    DatabaseUnavailable,
-    DeclarationError,
-    Forbidden,
-    InvalidParams,
-    NotFound,
-    QueueUnavailable,
-    SettingsError,
-    StokerError,
-    Unavailable,
-    WrongServer,
-)
-from stoker.jobs import Invalidate, Lane, Outcome, Refresh, Relay, Warm
-from stoker.outbox.receipt import Applied, Receipt
-from stoker.queue.enqueue import Answer, Enqueued
-from stoker.settings import Settings, load_settings
-from stoker.stoker import Stoker
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stoker.cache.lookup import Asked
+    from stoker.cache.reading import Reading, State
+    from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
+    from stoker.domain import Domain, Event, Invalidation, Rule, SampleData, WarmPlan, load_domain
+    from stoker.errors import (
+        BadRequest,
+        CacheUnavailable,
+        CommittedNotApplied,
+        DatabaseUnavailable,
+        DeclarationError,
+        Forbidden,
+        InvalidParams,
+        NotFound,
+        QueueUnavailable,
+        SettingsError,
+        StokerError,
+        Unavailable,
+        WrongServer,
+    )
+    from stoker.jobs import Invalidate, Lane, Outcome, Refresh, Relay, Warm
+    from stoker.outbox.receipt import Applied, Receipt
+    from stoker.queue.enqueue import Answer, Enqueued
+    from stoker.settings import Settings, load_settings
+    from stoker.stoker import Stoker
 
 __all__ = [
     "Access",
@@ -87,3 +91,33 @@ __all__ = [
     "load_domain",
     "load_settings",
 ]
+
+_NAMES = {
+    "stoker.cache.lookup": "Asked",
+    "stoker.cache.reading": "Reading State",
+    "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
+    "stoker.domain": "Domain Event Invalidation Rule SampleData WarmPlan load_domain",
+    "stoker.errors": (
+        "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "
+        "Forbidden InvalidParams NotFound QueueUnavailable SettingsError StokerError "
+        "Unavailable WrongServer"
+    ),
+    "stoker.jobs": "Invalidate Lane Outcome Refresh Relay Warm",
+    "stoker.outbox.receipt": "Applied Receipt",
+    "stoker.queue.enqueue": "Answer Enqueued",
+    "stoker.settings": "Settings load_settings",
+    "stoker.stoker": "Stoker",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+        """Import a public name when it is first used: who needs an error or a job pays for no driver."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

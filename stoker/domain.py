@@ -19,9 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker.cache.catalog import Catalog
 from stoker.cache.declared import check_all, check_async, check_plain, check_unique, name_of
 from stoker.cache.view import EntryKey, Scope, ScopeKind, View
-from stoker.errors import DeclarationError, InvalidParams, UnknownScope, UnknownView
+from stoker.errors import DeclarationError, InvalidParams, SettingsError, UnknownScope, UnknownView
 from stoker.jobs import Invalidate, Job, Refresh, Warm
 
+NO_DOMAIN = (
+    "domain: not set; name the module that declares your views and rules: STOKER__DOMAIN=shop.caching in the"
+    ' environment, or domain = "shop.caching" in settings.toml'
+)
 ACTIVE = "active"
 """The warm target that means everybody who is active now."""
 OWN_KINDS = "stoker."
@@ -265,13 +269,16 @@ class Domain(Catalog):
         )
 
 
-def load_domain(module: str) -> Domain:
-    """Import the package that the setting `domain` names and return its `domain`."""
+def load_domain(named: str) -> Domain:
+    """Import what the setting `domain` names: a module that has a `domain`, or `module:name`."""
+    if not named:
+        raise SettingsError(NO_DOMAIN)
+    module, _, attribute = named.partition(":")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise DeclarationError(f"domain {module!r} cannot be imported: {error}") from error
-    domain = getattr(found, "domain", None)
+    domain = getattr(found, attribute or "domain", None)
     if not isinstance(domain, Domain):
-        raise DeclarationError(f"{module} has no `domain` of type jobs.Domain")
+        raise DeclarationError(f"{module} has no `{attribute or 'domain'}` of type stoker.Domain")
     return domain

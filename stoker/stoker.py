@@ -14,13 +14,12 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Self
 
-from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
+from stoker.cache.deadline import begin_read, begin_waits
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
@@ -31,39 +30,49 @@ from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
 from stoker.cache.store import Store
 from stoker.cache.view import EntryKey, View
+from stoker.closing import close_within
 from stoker.domain import Domain, Event, Invalidation, load_domain
-from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable, WrongServer
+from stoker.driver import close_for_good
+from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
-from stoker.outbox.databases import INSTALLATION
+from stoker.outbox.databases import check_engine, check_same_database, installation_of, with_url_of
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
-from stoker.postgres import OLDEST_POSTGRES, application_engine, database_errors, loader_engine
+from stoker.postgres import application_engine, database_errors, loader_engine, sign_of_life
 from stoker.queue import owner
 from stoker.queue.enqueue import Enqueued, Queue
 from stoker.queue.ring import Ringer
 from stoker.redis.cache import CacheClient
 from stoker.settings import Settings, load_settings, require
+from stoker.silence import Silence
 
 logger = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 2.0
 """Within this time a process asks for the refresh of an entry once."""
 ASKED_KEPT = 10_000
+CLOSE_S = 2.0
+"""For each part of a Stoker that closes."""
 
 
 class Stoker:
     """Everything of one process. Make it with `open`, inside the event loop that uses it."""
 
-    def __init__(self, settings: Settings, domain: Domain, installation: str, engine: AsyncEngine) -> None:
+    def __init__(
+        self, settings: Settings, domain: Domain, installation: str, engine: AsyncEngine, silence: Silence
+    ) -> None:
         self.settings = settings
         self.domain = domain
         self.engine = engine
+        self._owns_engine = True
         self.installation = installation
+        self._silence = silence
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
-        self._loader_engine = loader_engine(settings)
+        self._loader_engine = loader_engine(settings, silence)
+        silence.asks(sign_of_life(self._loader_engine))
         self._detached = Detached()
         self._asked: dict[EntryKey, float] = {}
         self.queue = Queue.from_url(require(settings.redis_url, "REDIS_URL"), settings.queue)
@@ -82,54 +91,80 @@ class Stoker:
         ]
 
     @classmethod
-    async def open(cls, settings: Settings | None = None, domain: Domain | None = None) -> Self:
+    async def open(
+        cls,
+        settings: Settings | None = None,
+        domain: Domain | None = None,
+        *,
+        engine: AsyncEngine | None = None,
+    ) -> Self:
         """Connect, and start the loops of this process.
 
         `settings`: without them, those of the file and the environment. `domain`: without one, that of the
-        setting `domain`. Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a
-        server that cannot be used; the message says what to do. Either Redis may be away.
+        setting `domain`. `engine`: the application's own, which Stoker uses and never disposes of
+        (docs/faq.md says what it must have); loaders still get connections of their own, by DATABASE_URL or
+        else by the engine's URL.
+
+        Raises SettingsError, DeclarationError, DatabaseUnavailable, or WrongServer for a server that cannot
+        be used; the message says what to do. Either Redis may be away.
         """
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
         settings.require_views(domain.views_by_name)
-        engine = application_engine(settings)
+        if engine is not None:
+            settings = with_url_of(engine, settings)
+            await check_engine(engine)
+        silence = Silence(settings.database.deadline_s)
+        used = engine or application_engine(settings, silence)
         try:
-            stoker = cls(settings, domain, await _installation(engine), engine)
+            stoker = cls(settings, domain, await installation_of(used), used, silence)
         except BaseException:
-            await engine.dispose()
+            await silence.close()
+            if engine is None:
+                await used.dispose()
             raise
-        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
-            await stoker.cache.breaker.compare()
-        stoker._detached.start(stoker._compare_queue())
+        stoker._owns_engine = engine is None
+        await stoker._begin()
         return stoker
 
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, settings: Settings | None = None, domain: Domain | None = None
+        cls,
+        settings: Settings | None = None,
+        domain: Domain | None = None,
+        *,
+        engine: AsyncEngine | None = None,
     ) -> AsyncIterator[Self]:
         """`open` as a context manager: closes at the end of the block."""
-        stoker = await cls.open(settings, domain)
+        stoker = await cls.open(settings, domain, engine=engine)
         try:
             yield stoker
         finally:
             await stoker.close()
 
     async def close(self) -> None:
-        """Stop the loops, end the loads, write the last counters, close every connection."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        await self._ringer.close()
-        await self._detached.close()
+        """Stop the loops, end the loads, write the last counters, close every connection.
+
+        No part of it takes longer than CLOSE_S, whatever the servers do. No connection to Postgres is left
+        open: one that is still in use is ended, and so is its transaction.
+        """
         try:
-            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
-        except CacheUnavailable:
-            logger.info("accounting.lost_at_close")
-        await self.queue.close()
-        await self.cache.store.client.close()
-        await self._loader_engine.dispose()
-        await self.engine.dispose()
+            for loop in self._loops:
+                loop.cancel()
+            await close_within(CLOSE_S, "loops", asyncio.wait(self._loops))
+            await close_within(CLOSE_S, "rings", self._ringer.close())
+            await close_within(CLOSE_S, "loads", self._detached.close())
+            await close_within(CLOSE_S, "counters", self._flush_last())
+            await close_within(CLOSE_S, "queue", self.queue.close())
+            await close_within(CLOSE_S, "cache", self.cache.store.client.close())
+        finally:
+            await self._silence.close()
+            try:
+                await close_for_good(self._loader_engine)
+            finally:
+                if self._owns_engine:
+                    await close_for_good(self.engine)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -166,6 +201,7 @@ class Stoker:
         (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
         may be served. Never raises because a Redis is away.
         """
+        begin_read()
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(
@@ -176,6 +212,7 @@ class Stoker:
         One answer for each request, in their order. Where `read` would raise a StokerError, the error stands
         in its place and the others are answered.
         """
+        begin_waits(self.settings.database.deadline_s)
         return await read_many(self.cache, asked, reader=reader)
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
@@ -209,18 +246,32 @@ class Stoker:
         """What only this process knows of itself, by name, for its own metrics; costs nothing to ask.
 
         `breaker_open`: 1 while its reads bypass the cache. `near_bytes`: what it keeps of entries.
-        `loads_running`: loads that have a connection now, of loaders.connections.
+        `loads_running`: loads that have a connection now, of loaders.connections. `postgres_silent`: 1 while
+        SQL is refused because Postgres does not answer.
         """
         return {
             "breaker_open": float(self.cache.breaker.open),
             "near_bytes": float(self.cache.store.lookup.near.bytes),
             "loads_running": float(self.cache.filler.loads.running),
+            "postgres_silent": float(self._silence.reason is not None),
         }
 
     def ttl(self, view: str | View) -> timedelta:
         """The TTL in force for a view."""
         declared = self.domain.view(view)
         return self.settings.ttl(declared.name, declared.ttl)
+
+    async def _begin(self) -> None:
+        """Compare the servers with each other."""
+        if not self._owns_engine:
+            try:
+                await check_same_database(self._loader_engine, self.installation)
+            except BaseException:
+                await self.close()
+                raise
+        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
+            await self.cache.breaker.compare()
+        self._detached.start(self._compare_queue())
 
     def _make_cache(self) -> Cache:
         settings = self.settings
@@ -235,6 +286,7 @@ class Stoker:
         loads = Loads(
             self._loader_engine,
             self._detached,
+            self._silence,
             cap=settings.loaders.connections,
             # The server ends a statement; this ends a loader that hangs anywhere else.
             limit=timedelta(seconds=settings.loaders.statement_timeout_s * 1.5),
@@ -274,24 +326,12 @@ class Stoker:
                 said = owner.refused(self.queue.settings, str(theirs), self.installation)
                 logger.error("queue.of_another_installation", extra={"error": said})
 
+    async def _flush_last(self) -> None:
+        try:
+            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
+        except CacheUnavailable:
+            logger.info("accounting.lost_at_close")
+
     async def _flush_accounting(self) -> None:
         with suppress(CacheUnavailable):  # kept, and sent with the next flush
             await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
-
-
-async def _installation(engine: AsyncEngine) -> str:
-    with database_errors():
-        async with engine.connect() as connection:
-            version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
-            if version < OLDEST_POSTGRES * 10_000:
-                raise WrongServer(
-                    f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed"
-                )
-            try:
-                found = await connection.execute(INSTALLATION)
-            except ProgrammingError as error:
-                raise WrongServer("the database has no Stoker tables; run: stoker migrate") from error
-            installation = found.scalar_one_or_none()
-    if installation is None:
-        raise WrongServer("the database has no installation id; run: stoker migrate")
-    return str(installation)

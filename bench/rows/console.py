@@ -19,7 +19,7 @@ from bench.ground import Bench
 from stoker import Stoker, load_settings
 from stoker.cli.web import address, listening, serve
 from stoker.jobs import Refresh
-from stoker.worker.settings import ApiSettings, WorkerSettings
+from stoker.settings import ApiSettings
 
 IDS = ("console-page-bytes", "console-listing-ms")
 JOBS = 100_000
@@ -62,7 +62,7 @@ async def measure(bench: Bench) -> list[Figure]:
 @asynccontextmanager
 async def _console(bench: Bench, stoker: Stoker) -> AsyncIterator[httpx.AsyncClient]:
     urls = {"redis_url": bench.urls.queue, "cache_redis_url": bench.urls.cache}
-    settings = load_settings(WorkerSettings, database_url=bench.urls.database, **urls)
+    settings = load_settings(database_url=bench.urls.database, **urls)
     stop = asyncio.Event()
     with listening(ApiSettings(port=0)) as taken:
         serving = asyncio.create_task(serve(stoker, settings, taken, stop))

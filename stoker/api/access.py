@@ -21,7 +21,7 @@ from stoker.console.sessions import Session, Sessions
 from stoker.operations.audit import Actor
 from stoker.operations.tokens import Tokens
 from stoker.queue.enqueue import Queue
-from stoker.worker.settings import NOBODY, ApiSettings, Role, is_loopback
+from stoker.settings import NOBODY, ApiSettings, Role, is_loopback
 
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
 HOST = re.compile(r"(localhost|[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")

@@ -23,14 +23,14 @@ from stoker.api import (
 from stoker.api.access import Access
 from stoker.api.limits import BodyLimit
 from stoker.console.live import Live
-from stoker.console.overview import overview as look
 from stoker.console.sessions import Sessions
+from stoker.operations.overview import overview as look
 from stoker.operations.tokens import Tokens
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 
 
-def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
+def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
     """The API of a Stoker that is open."""
     app = FastAPI(
         title="Stoker",
@@ -59,5 +59,5 @@ def create_app(stoker: Stoker, settings: WorkerSettings) -> FastAPI:
     return app
 
 
-async def _picture(stoker: Stoker, settings: WorkerSettings) -> str:
+async def _picture(stoker: Stoker, settings: Settings) -> str:
     return (await look(stoker, settings.api.probe_timeout_s)).model_dump_json()

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 
 
 def _stoker(request: Request) -> Stoker:
@@ -15,10 +15,10 @@ def _stoker(request: Request) -> Stoker:
     return found
 
 
-def _settings(request: Request) -> WorkerSettings:
-    found: WorkerSettings = request.app.state.settings
+def _settings(request: Request) -> Settings:
+    found: Settings = request.app.state.settings
     return found
 
 
 OpenStoker = Annotated[Stoker, Depends(_stoker)]
-TheSettings = Annotated[WorkerSettings, Depends(_settings)]
+TheSettings = Annotated[Settings, Depends(_settings)]

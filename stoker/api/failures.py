@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from stoker.api.texts import writable
 from stoker.errors import BadRequest, Forbidden, NotFound, StokerError, Unavailable
+from stoker.operations.texts import writable
 
 log = logging.getLogger(__name__)
 

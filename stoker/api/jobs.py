@@ -1,220 +1,40 @@
 """Routes under /api/jobs: jobs that wait and jobs that ended, one job, cancelling one.
 
-Ended jobs are listed from their history in Postgres, waiting ones from the queue, a bounded number of either.
 Viewers see keys and metadata; arguments and tracebacks only operators.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
 
-from stoker.api.access import Operator, Reader, Viewer
+from stoker.api.access import Operator, Viewer
 from stoker.api.context import OpenStoker
-from stoker.api.texts import JobId, Text64, Text128
-from stoker.cache.view import LARGEST_ID
-from stoker.errors import BadRequest, NotFound
-from stoker.history.job_rows import Filter, JobHistory, KeptRow
-from stoker.jobs import Lane
-from stoker.operations import listings, steering
-from stoker.operations.listings import LiveJob, LiveState
-from stoker.queue.enqueue import CancelAnswer
-from stoker.worker.settings import Role
+from stoker.operations import jobs
+from stoker.operations.jobs import Cancelled, Choice, JobDetail, JobList
+from stoker.operations.texts import JobId
+from stoker.settings import Role
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
-RUNS_OF_ONE = 50
-AMONG = 2_000
-"""How many jobs of each lane and state are looked through for those of a job or a scope."""
-
-
-class Ended(StrEnum):
-    """How a run of a job ended. `failed`: it raised and was retried; `dead`: it will not run again."""
-
-    DONE = "done"
-    FAILED = "failed"
-    DEAD = "dead"
-
-
-FILTERS: dict[LiveState | Ended | None, tuple[bool, str | None]] = {
-    Ended.DONE: (False, None),
-    Ended.FAILED: (True, "retried"),
-    Ended.DEAD: (True, "dead"),
-}
-"""Of runs: whether they failed, and with which outcome."""
-
-
-class EndedJob(BaseModel):
-    """A run of a job, ended. `outcome` is what its task returned, or `retried`, `dead`, `deferred`."""
-
-    id: int
-    job_id: str | None
-    lane: str
-    kind: str
-    state: Ended
-    outcome: str
-    attempt: int
-    scope: str | None
-    error: str | None
-    waited_s: float
-    ran_s: float
-    ended_at: datetime
-
-    @classmethod
-    def of(cls, row: KeptRow) -> EndedJob:
-        """The run of a row, without its arguments."""
-        state = Ended.DONE
-        if row.failed:
-            state = Ended.DEAD if row.outcome == "dead" else Ended.FAILED
-        shown = {name: getattr(row, name) for name in cls.model_fields if name != "state"}
-        return cls(state=state, **shown)
-
-
-class JobList(BaseModel):
-    """Jobs in the queue, and runs that ended, the latest first. Next page: `before` the last id."""
-
-    live: list[LiveJob]
-    ended: list[EndedJob]
-
-
-class DeadEnd(BaseModel):
-    """Why a job will not run again."""
-
-    id: int
-    reason: str
-    error: str
-    fingerprint: str
-    attempts: int
-    died_at: datetime
-    traceback: str | None
-
-
-class Job(BaseModel):
-    """One job: where it stands, every run of it that is still known, its arguments for operators."""
-
-    job_id: str
-    lane: str
-    kind: str
-    scope: str | None
-    live: LiveJob | None
-    runs: list[EndedJob]
-    dead: DeadEnd | None
-    arguments: Any = None
-    arguments_hidden: bool
-
-
-class WrongChoice(BadRequest):
-    """A choice that no job can meet."""
-
-
-class Choice(BaseModel):
-    """Which jobs; `error` is a part of a run's message, so not of what waits. Empty is the same as absent."""
-
-    model_config = ConfigDict(extra="forbid")
-    state: LiveState | Ended | None = None
-    lane: Lane | None = None
-    kind: Text64 | None = None
-    scope: Text128 | None = None
-    error: Text128 | None = None
-    limit: int = Field(default=50, ge=1, le=200)
-    before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
-
-    @property
-    def among(self) -> int:
-        """How many jobs of each lane and state to look at in the queue."""
-        return AMONG if self.kind or self.scope else self.limit
-
-    def fits(self, job: LiveJob) -> bool:
-        """Whether a job in the queue is one of them."""
-        return (not self.kind or job.kind == self.kind) and (not self.scope or job.scope == self.scope)
-
-    def filter(self) -> Filter:
-        """The choice among runs that ended."""
-        failed, outcome = FILTERS.get(self.state, (None, None))
-        return Filter(
-            lane=self.lane,
-            kind=self.kind or None,
-            scope=self.scope or None,
-            error=self.error or None,
-            failed=failed,
-            outcome=outcome,
-        )
-
-
-class Cancelled(BaseModel):
-    """What became of the wish: `cancelling` means that its worker ends it within a second."""
-
-    job_id: str
-    answer: CancelAnswer
-
 
 @router.get("")
-async def jobs(_: Viewer, stoker: OpenStoker, asked: Annotated[Choice, Query()]) -> JobList:
+async def listing(_: Viewer, stoker: OpenStoker, asked: Annotated[Choice, Query()]) -> JobList:
     """Jobs by any of these. Without a state: what runs now, and what ended; with an error, only the latter.
 
     By job or scope, the first 2,000 of each lane are looked through for those in the queue.
     """
-    if asked.error and isinstance(asked.state, LiveState):
-        raise WrongChoice(
-            f"a job that is {asked.state} has no error yet: leave one of them out", field="error"
-        )
-    found = JobList(live=[], ended=[])
-    if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
-        states = [LiveState.RUNNING] if asked.state is None else [asked.state]
-        lanes = [asked.lane] if asked.lane else list(Lane)
-        live = await listings.live_jobs(stoker, lanes, states, asked.among)
-        found.live = [job for job in live if asked.fits(job)][: asked.limit]
-    if not isinstance(asked.state, LiveState):
-        history = JobHistory(stoker.engine)
-        rows = await history.list(asked.filter(), limit=asked.limit, before=asked.before)
-        found.ended = [EndedJob.of(row) for row in rows]
-    return found
+    return await jobs.listing(stoker, asked)
 
 
 @router.get("/{job_id}")
-async def job(job_id: JobId, reader: Viewer, stoker: OpenStoker) -> Job:
+async def detail(job_id: JobId, reader: Viewer, stoker: OpenStoker) -> JobDetail:
     """One job: where it stands, its runs, and why it died."""
-    live = await listings.live_job(stoker, job_id)
-    rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE)
-    letter = await listings.dead_letter(stoker, job_id)
-    known = (live[0] if live else None) or (rows[0] if rows else None) or letter
-    if known is None:
-        raise NotFound(f"nothing is known of job {job_id!r} (any more)")
-    arguments = live[1] if live else None
-    if arguments is None:
-        arguments = next((row.arguments for row in rows if row.arguments is not None), None)
-    if arguments is None and letter is not None:
-        arguments = letter.payload
-    acts = _acts(reader)
-    return Job(
-        job_id=job_id,
-        lane=known.lane,
-        kind=known.kind,
-        scope=live[0].scope if live else next((row.scope for row in rows), None),
-        live=live[0] if live else None,
-        runs=[EndedJob.of(row) for row in rows],
-        dead=None
-        if letter is None
-        else DeadEnd(
-            **{
-                name: getattr(letter, name) if name != "traceback" or acts else None
-                for name in DeadEnd.model_fields
-            }
-        ),
-        arguments=arguments if acts else None,
-        arguments_hidden=not acts,
-    )
+    return await jobs.detail(stoker, job_id, whole=reader.role is Role.OPERATOR)
 
 
 @router.post("/{job_id}/cancel")
 async def cancel(job_id: JobId, operator: Operator, stoker: OpenStoker) -> Cancelled:
     """End a waiting or running job for good; one that has ended is `not_found`."""
-    return Cancelled(job_id=job_id, answer=await steering.cancel(stoker, operator.actor, job_id))
-
-
-def _acts(reader: Reader) -> bool:
-    return reader.role is Role.OPERATOR
+    return await jobs.cancel(stoker, operator.actor, job_id)

@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 
 from stoker.api.access import Viewer
 from stoker.api.context import OpenStoker, TheSettings
-from stoker.telemetry.health import examine, probes
+from stoker.operations.health import examine, probes
 from stoker.telemetry.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["operations"])

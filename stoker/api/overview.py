@@ -11,14 +11,14 @@ from fastapi.responses import StreamingResponse
 from stoker.api.access import TheAccess, Viewer
 from stoker.api.context import OpenStoker, TheSettings
 from stoker.api.failures import Refused
-from stoker.api.texts import Text64
 from stoker.cache.view import LARGEST_ID
 from stoker.console.live import Live
-from stoker.console.overview import overview as look
-from stoker.console.picture import Overview
 from stoker.errors import Unavailable
 from stoker.history.charts import Charts, Length, charts
 from stoker.operations.audit import AuditList, audited
+from stoker.operations.overview import overview as look
+from stoker.operations.picture import Overview
+from stoker.operations.texts import Text64
 
 router = APIRouter(prefix="/api", tags=["overview"])
 

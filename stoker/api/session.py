@@ -16,7 +16,7 @@ from stoker.api.access import (
     require_same_origin,
 )
 from stoker.api.failures import Refused
-from stoker.worker.settings import Role
+from stoker.settings import Role
 
 router = APIRouter(prefix="/api/session", tags=["session"])
 

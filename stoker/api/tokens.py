@@ -12,7 +12,7 @@ from stoker.api.access import Operator, SteadyOperator, TheAccess
 from stoker.api.context import OpenStoker, TheSettings
 from stoker.operations import tokens
 from stoker.operations.tokens import TokenFigures
-from stoker.worker.settings import TOKEN_NAME, Role
+from stoker.settings import TOKEN_NAME, Role
 
 router = APIRouter(prefix="/api/tokens", tags=["tokens"])
 

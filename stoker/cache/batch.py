@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
 
 from stoker.cache.lookup import Asked, Plan
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
-from stoker.errors import CacheUnavailable, StokerError
+from stoker.errors import CacheUnavailable, DatabaseUnavailable, StokerError
 
 Answers = list[Reading | StokerError]
 
@@ -51,7 +52,8 @@ async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[
     held = await cache.fetch(plans)
     missing = {key for one in held for key in one.missing()}
     if missing:
-        await cache.filler.fill_ahead(sorted(missing))
+        with suppress(DatabaseUnavailable):  # each of them meets the deadline itself
+            await cache.filler.in_time(cache.filler.fill_ahead(sorted(missing)))
         # Time has passed: all of them again, and who may read them (RACES 23). An answer that had to be built
         # is a miss, though it is in the cache by now.
         held = [

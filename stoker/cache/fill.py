@@ -11,13 +11,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
+from typing import TypeVar
 
 from stoker.cache.accounting import Accounting
 from stoker.cache.catalog import Catalog
+from stoker.cache.deadline import in_time
 from stoker.cache.detached import Detached
 from stoker.cache.envelope import LARGEST_BODY_BYTES, Envelope, etag_of, pack
 from stoker.cache.keys import EntryNames
@@ -30,6 +32,8 @@ from stoker.jobs import Outcome
 from stoker.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.003, 0.1, 1.4
 """How a reader asks again whether another process's build is there: by the next claim, in one round trip."""
@@ -94,6 +98,10 @@ class Filler:
     def start_fill(self, key: EntryKey) -> asyncio.Task[Filled]:
         """`fill` beside what its caller does meanwhile; it ends by itself though nobody waits for it."""
         return self._detached.start(self.fill(key))
+
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """Wait for SQL on behalf of a reader; raises DatabaseUnavailable when its deadline is over."""
+        return await in_time(work, self._settings.database.deadline_s)
 
     async def fill_many(self, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
         """Build what is missing or ageing among entries, in as few statements as there are views.

@@ -157,7 +157,8 @@ class Cache:
         self, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, reader: object
     ) -> Reading:
         try:
-            filled = await (asyncio.shield(beside) if beside else self.filler.fill(plan.key))
+            filling = asyncio.shield(beside) if beside else self.filler.fill(plan.key)
+            filled = await self.filler.in_time(filling)
         except CacheUnavailable:
             raise
         except Exception:
@@ -190,7 +191,7 @@ class Cache:
 
     async def _from_sql(self, plan: Plan, reader: object) -> Reading:
         self.accounting.count(plan.view.name, f"miss_{Miss.BYPASS}")
-        loaded = await self.filler.loads.load_without_stamp(plan.view, plan.key)
+        loaded = await self.filler.in_time(self.filler.loads.load_without_stamp(plan.view, plan.key))
         # After the load, which may have waited: the reader may have been removed meanwhile (RACES 23).
         role = await self.rights.role_in_sql(plan.guard, reader) if plan.guard else None
         body = loaded.bodies.get(plan.key)

@@ -29,7 +29,7 @@ class Rights:
         roles = found.content
         if found.miss is not None:
             self.filler.accounting.count(guard.view, f"miss_{found.miss}")
-            filled = await self.filler.fill(guard)
+            filled = await self.filler.in_time(self.filler.fill(guard))
             if filled.outcome is not Outcome.STORED:
                 # Overtaken, or not kept: what it says may be from before a removal that is done (RACES 23).
                 return await self.role_in_sql(guard, reader)
@@ -39,7 +39,8 @@ class Rights:
 
     async def role_in_sql(self, guard: EntryKey, reader: object) -> str:
         """What SQL says; raises NotFound without a row, Forbidden for somebody it does not name."""
-        loaded = await self.filler.loads.load_without_stamp(self.filler.catalog.view(guard.view), guard)
+        view = self.filler.catalog.view(guard.view)
+        loaded = await self.filler.in_time(self.filler.loads.load_without_stamp(view, guard))
         return _role_of(guard, loaded.bodies.get(guard), reader)
 
     async def refusals(self, guards: Iterable[EntryKey], reader: object) -> Mapping[EntryKey, StokerError]:
@@ -75,7 +76,8 @@ class Rights:
         for name in {guard.view for guard in guards}:
             mine = [guard for guard in guards if guard.view == name]
             try:
-                bodies = (await self.filler.loads.load(self.filler.catalog.view(name), mine)).bodies
+                load = self.filler.loads.load(self.filler.catalog.view(name), mine)
+                bodies = (await self.filler.in_time(load)).bodies
             except StokerError as error:
                 refused |= dict.fromkeys(mine, error)
                 continue

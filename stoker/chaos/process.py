@@ -20,16 +20,15 @@ from stoker.chaos.webapp import serve
 from stoker.chaos.workload import ChaosWorkload, load_workload
 from stoker.domain import load_domain
 from stoker.errors import Unavailable
-from stoker.settings import load_settings
+from stoker.settings import Settings, load_settings
 from stoker.telemetry import log
-from stoker.worker.settings import WorkerSettings
 
 
 def main() -> None:
     """Be what the first argument says, until SIGTERM."""
     role, older = sys.argv[1], "--older" in sys.argv
     workload = load_workload(os.environ[WORKLOAD])
-    settings = load_settings(WorkerSettings, domain=workload.domain)
+    settings = load_settings(domain=workload.domain)
     log.configure(settings.log)
     acts.install(older=older)
     domain = acts.changed(load_domain(workload.domain))
@@ -44,7 +43,7 @@ def main() -> None:
         sys.exit(NOT_NOW)
 
 
-async def _work(settings: WorkerSettings, domain: Domain) -> None:
+async def _work(settings: Settings, domain: Domain) -> None:
     # Only here: a web app starts in half the time without.
     from stoker.worker.check import require_sound  # noqa: PLC0415
     from stoker.worker.process import run_worker  # noqa: PLC0415
@@ -56,7 +55,7 @@ async def _work(settings: WorkerSettings, domain: Domain) -> None:
         await run_worker(stoker, settings, asked, now)
 
 
-async def _answer(settings: WorkerSettings, domain: Domain, workload: ChaosWorkload) -> None:
+async def _answer(settings: Settings, domain: Domain, workload: ChaosWorkload) -> None:
     asked, _ = _stop()
     async with Stoker.opened(settings, domain) as stoker:
         await serve(stoker, workload, Path(os.environ[SOCKET]), asked)

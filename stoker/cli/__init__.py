@@ -1,16 +1,18 @@
-"""The command line. Exit codes: 0 done, 1 it failed, 2 settings or usage are wrong, 130 interrupted.
+"""The command line. Exit codes: 0 fine, 1 something is wrong or was not done, 2 wrong usage or settings.
 
-Every error that Stoker raises on purpose is one clear line on stderr; anything else is a bug and shows its
-traceback.
+130 after Ctrl-C. Every error that Stoker raises on purpose is one clear line on stderr; anything else is a
+bug and shows its traceback.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from stoker.cli.app import app
 from stoker.errors import BadRequest, DeclarationError, SettingsError, StokerError
+from stoker.telemetry.plain import escaped
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 REFUSALS = ("28000", "28P01", "3D000")
@@ -23,6 +25,7 @@ def main() -> None:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
+        _require_utf8(sys.argv[1:])
         app()
     except (SettingsError, BadRequest, DeclarationError) as error:
         _leave(error, WRONG)
@@ -47,7 +50,14 @@ def _refused(error: BaseException | None) -> SettingsError | None:
     return None
 
 
+def _require_utf8(words: Sequence[str]) -> None:
+    """Nothing in a database or a queue is named by bytes that are no text."""
+    for word in words:
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise SettingsError(f"{word!r} is not UTF-8: write it as text")
+
+
 def _leave(error: StokerError, code: int) -> None:
     for line in str(error).splitlines() or [type(error).__name__]:
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {escaped(line)}\n")
     sys.exit(code)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -23,7 +24,7 @@ COMMANDS = {
     "status": "status:status",
     "invalidate": "operate:invalidate",
     "warm": "operate:warm",
-    "verify": "verify:verify",
+    "verify": "operate:verify",
     "chaos": "chaos:chaos",
     "jobs": "jobs:app",
     "dead": "dead:app",
@@ -31,6 +32,7 @@ COMMANDS = {
     "lanes": "lanes:app",
     "cache": "cached:app",
     "tokens": "tokens:app",
+    "audit": "audited:audit",
 }
 """Name of a command -> its module and what it is called there; a module without a dot is in this package.
 
@@ -99,9 +101,23 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 fine, 1 something is wrong or was not done, 2 wrong usage or settings.",
 )
 
 
+def _tell_version(*, asked: bool) -> None:
+    if asked:
+        typer.echo(f"stoker {version('stoker')}")
+        raise typer.Exit
+
+
 @app.callback()
-def stoker() -> None:
-    """Only so that it is a group."""
+def stoker(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Only so that it is a group with an option."""

@@ -12,15 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import migrate as migrations
 from stoker.cli.display import note, progress, show, show_json
-from stoker.cli.servers import DATA, Data, Embedded, session
+from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
 from stoker.postgres import database_errors, engine_of
-from stoker.settings import load_settings, require
+from stoker.settings import Settings, load_settings, require, settings_file, shown
 from stoker.telemetry import log
 from stoker.worker import agreement
 from stoker.worker import check as checks
-from stoker.worker.settings import WorkerSettings
 
 SEED = 1
 DATABASE_ONLY = ("database_url",)
@@ -49,7 +48,7 @@ def migrate(
     take_queue: Annotated[
         bool, typer.Option("--take-queue", help="Run what another installation, now gone, left in the queue.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Bring the database up to date. Safe to run twice, or from two hosts at once."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
@@ -75,7 +74,7 @@ def sample_data(
     seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = SEED,
     *,
     embedded: Embedded = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fill an empty database with plausible data."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
@@ -89,19 +88,21 @@ def check(
     data: Data = DATA,
     *,
     embedded: Embedded = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print what is wrong with settings and servers; exit 1 on errors, 2 without URLs."""
+    path = settings_file()
+    note("no settings file: environment and defaults" if path is None else f"settings from {shown(path)}")
     if embedded:
         with session(embedded=True, data=data) as opened:
             _check(opened.settings, as_json=as_json)
         return
-    settings = load_settings(WorkerSettings)
+    settings = load_settings()
     log.configure(settings.log)
     _check(settings, as_json=as_json)
 
 
-async def _renew(settings: WorkerSettings) -> str:
+async def _renew(settings: Settings) -> str:
     """A new id; the queue comes with it, if there is one: it is the same application."""
     url = require(settings.database_url, "DATABASE_URL")
     former = await migrations.installation_of(url)
@@ -142,7 +143,7 @@ async def _is_empty(database_url: str, sample: SampleData) -> bool:
         await engine.dispose()
 
 
-def _check(settings: WorkerSettings, *, as_json: bool) -> None:
+def _check(settings: Settings, *, as_json: bool) -> None:
     found = asyncio.run(checks.check(settings))
     if as_json:
         show_json([asdict(finding) for finding in found])
@@ -150,7 +151,7 @@ def _check(settings: WorkerSettings, *, as_json: bool) -> None:
         for finding in found:
             show(f"{finding.level}: {finding.message}")
         if not found:
-            show("all is well")
+            show("settings and servers: no problem found")
     if settings.database_url is None or settings.redis_url is None:
         raise typer.Exit(2)
     if any(finding.level is checks.Level.ERROR for finding in found):

@@ -3,131 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
+from pydantic import BaseModel
 
-from stoker.api import dead as routes
-from stoker.api.access import Reader
-from stoker.api.jobs import Job, job
-from stoker.cli.display import show, table
-from stoker.cli.opened import Json, Limit, Yes, confirm, show_either, show_model, us, with_stoker
-from stoker.cli.servers import DATA, Data, Embedded
-from stoker.errors import NotFound
+from stoker.cli.display import models, show
+from stoker.cli.jobs import draw_job
+from stoker.cli.opened import Limit, On, Yes, checked, confirm, operator
+from stoker.operations import dead, jobs
+from stoker.operations.audit import Actor
+from stoker.operations.dead import DeadGroups, DeadJobs, Discarded, Retried, WhichDead
+from stoker.operations.jobs import JobDetail
 from stoker.stoker import Stoker
-from stoker.worker.engine.dead_letters import DeadLetters, Which
-from stoker.worker.settings import WorkerSettings
 
+T = TypeVar("T", bound=BaseModel)
+Act = Callable[[Stoker, Actor, WhichDead], Awaitable[T]]
 app = typer.Typer(help="Jobs that will not run again by themselves.", no_args_is_help=True)
 
-Ask = Callable[[routes.WhichDead, Reader, Stoker], Awaitable[Any]]
 Id = Annotated[int | None, typer.Argument(metavar="[ID]", help="One letter, as `dead list` shows it.")]
 Kind = Annotated[str | None, typer.Option(help="All of this job: `refresh.v1`.")]
 Fingerprint = Annotated[str | None, typer.Option(help="All of one cause, as `dead list --causes` shows it.")]
 All = Annotated[bool, typer.Option("--all", help="Every one.")]
 
 
+def _draw(found: DeadGroups | DeadJobs) -> None:
+    if isinstance(found, DeadGroups):
+        columns = ["fingerprint", "letters", "lane", "kind", "reason", "last_died_at", "error"]
+        models("causes", columns, found.groups)
+    else:
+        columns = ["id", "job_id", "lane", "kind", "reason", "attempts", "died_at", "error"]
+        models("dead", columns, found.dead)
+
+
+def _say_retried(found: Retried) -> None:
+    show(f"retried {found.retried}" + (f", {found.unreadable} unreadable" if found.unreadable else ""))
+
+
+def _say_discarded(found: Discarded) -> None:
+    show(f"discarded {found.discarded}")
+
+
 @app.command("list")
-def list_(
-    data: Data = DATA,
+@operator(_draw)
+async def list_(
+    on: On,
     fingerprint: Fingerprint = None,
     limit: Limit = 50,
     *,
     causes: Annotated[bool, typer.Option("--causes", help="Grouped by what they died of.")] = False,
-    embedded: Embedded = False,
-    as_json: Json = False,
-) -> None:
+) -> DeadGroups | DeadJobs:
     """List dead jobs, the latest first."""
-
-    async def look(stoker: Stoker, _: WorkerSettings) -> routes.DeadGroups | routes.DeadJobs:
-        if causes:
-            return await routes.dead_groups(us(), stoker, limit)
-        return await routes.dead(us(), stoker, limit, None, fingerprint)
-
-    found = with_stoker(data, look, embedded=embedded)
-    if as_json:
-        show_model(found)
-    elif isinstance(found, routes.DeadGroups):
-        columns = ["fingerprint", "letters", "lane", "kind", "reason", "last_died_at", "error"]
-        table("causes", columns, [[getattr(one, name) for name in columns] for one in found.groups])
-    else:
-        columns = ["id", "job_id", "lane", "kind", "reason", "attempts", "died_at", "error"]
-        table("dead", columns, [[getattr(one, name) for name in columns] for one in found.dead])
+    if causes:
+        return await dead.causes(on.stoker, limit)
+    return await dead.listing(on.stoker, limit, None, fingerprint)
 
 
 @app.command("show")
-def show_letter(
-    letter: Annotated[int, typer.Argument(metavar="ID")],
-    data: Data = DATA,
-    *,
-    embedded: Embedded = False,
-    as_json: Json = False,
-) -> None:
+@operator(draw_job)
+async def show_letter(on: On, letter: Annotated[int, typer.Argument(metavar="ID")]) -> JobDetail:
     """Show one dead job: arguments, error, traceback, runs."""
-
-    async def look(stoker: Stoker, _: WorkerSettings) -> Job:
-        kept = await DeadLetters(stoker.engine).list(Which(id=letter), limit=1)
-        if not kept:
-            raise NotFound(f"there is no dead letter {letter}: `stoker dead list` shows those there are")
-        return await job(kept[0].job_id, us(), stoker)
-
-    found = with_stoker(data, look, embedded=embedded)
-    if as_json or found.dead is None:
-        show_model(found)
-        return
-    facts = [(name, getattr(found, name)) for name in ("job_id", "lane", "kind", "scope", "arguments")]
-    facts += [(name, getattr(found.dead, name)) for name in ("reason", "attempts", "died_at", "fingerprint")]
-    table("dead", ["fact", "value"], facts)
-    show(found.dead.traceback or found.dead.error)
+    return await jobs.detail(on.stoker, await dead.job_of(on.stoker, letter))
 
 
-def _decide(verb: str, help_: str, ask: Ask, say: Callable[[Any], str]) -> None:
-    """Add a command that does something with dead jobs, one or many."""
+def _on_chosen(verb: str, act: Act[T]) -> Callable[..., Awaitable[T]]:
+    """A coroutine that does something with dead jobs, one or many."""
 
-    def command(  # noqa: PLR0913 - one for each option
+    async def work(
+        on: On,
         letter: Id = None,
-        data: Data = DATA,
         kind: Kind = None,
         fingerprint: Fingerprint = None,
         *,
         everything: All = False,
         yes: Yes = False,
-        embedded: Embedded = False,
-        as_json: Json = False,
-    ) -> None:
-        which = _which(letter, kind, fingerprint, everything=everything)
+    ) -> T:
+        if everything == any(one is not None for one in (letter, kind, fingerprint)):
+            raise typer.BadParameter("give an ID, --kind or --fingerprint, or --all", param_hint="ID")
+        with checked():
+            which = WhichDead(id=letter, kind=kind, fingerprint=fingerprint, all=everything)
+        if which.id is not None:
+            await dead.job_of(on.stoker, which.id)
+        elif not yes:
+            confirm(f"{verb} {await dead.count(on.stoker, which)} dead jobs?")
+        return await act(on.stoker, on.actor, which)
 
-        async def do(stoker: Stoker, _: WorkerSettings) -> Any:  # noqa: ANN401 - whatever was asked
-            await _sure(stoker, which, verb, yes=yes)
-            return await ask(which, us(), stoker)
-
-        found = with_stoker(data, do, embedded=embedded)
-        show_either(found, say(found), as_json=as_json)
-
-    app.command(verb, help=help_)(command)
-
-
-def _retried(found: routes.Retried) -> str:
-    return f"retried {found.retried:,}" + (f", {found.unreadable:,} unreadable" if found.unreadable else "")
+    return work
 
 
-def _discarded(found: routes.Discarded) -> str:
-    return f"discarded {found.discarded:,}"
-
-
-_decide("retry", "Put dead jobs back into their lanes, as new jobs.", routes.retry, _retried)
-_decide("discard", "Delete dead jobs for good.", routes.discard, _discarded)
-
-
-def _which(
-    letter: int | None, kind: str | None, fingerprint: str | None, *, everything: bool
-) -> routes.WhichDead:
-    if everything == any(one is not None for one in (letter, kind, fingerprint)):
-        raise typer.BadParameter("give an ID, --kind or --fingerprint, or --all", param_hint="ID")
-    return routes.WhichDead(id=letter, kind=kind, fingerprint=fingerprint, all=everything)
-
-
-async def _sure(stoker: Stoker, which: routes.WhichDead, verb: str, *, yes: bool) -> None:
-    if which.id is None and not yes:
-        count = await DeadLetters(stoker.engine).count(which.which())
-        confirm(f"{verb} {count:,} dead jobs?", yes=yes)
+app.command("retry", help="Put dead jobs back into their lanes, as new jobs.")(
+    operator(_say_retried)(_on_chosen("retry", dead.retry))
+)
+app.command("discard", help="Delete dead jobs for good.")(
+    operator(_say_discarded)(_on_chosen("discard", dead.discard))
+)

@@ -1,29 +1,40 @@
-"""What commands show: notes and progress on stderr, results on stdout; plain where it is no terminal."""
+"""What commands show: notes and progress on stderr, results on stdout; plain where it is no terminal.
+
+Whatever is shown may come from strangers: it is escaped, and nothing in it is read as markup.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from stoker.errors import StokerError
+from stoker.telemetry.plain import escaped, escaped_lines
 
 Report = Callable[[int, int], None]
 """Called with what is done and the total; the total may be 0 while it is unknown."""
+GAP = "  "
+BEHIND = "    "
+"""What stands before the columns of a row that did not fit beside the others."""
+SHORT = {"oldest_ready_age_s": "oldest_s"}
+"""Headings of columns whose names are longer than what is in them."""
 
 
 def note(message: str) -> None:
     """Say what happens, beside the result."""
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{escaped_lines(message)}\n")
 
 
 class NotShown(StokerError):
@@ -33,7 +44,7 @@ class NotShown(StokerError):
 def show(message: str) -> None:
     """Print a result; raises NotShown where it cannot be written."""
     with written():
-        sys.stdout.write(f"{message}\n")
+        sys.stdout.write(f"{escaped_lines(message)}\n")
         sys.stdout.flush()
 
 
@@ -52,34 +63,73 @@ def written() -> Iterator[None]:
         raise NotShown(f"the result cannot be written to stdout: {reason}") from error
 
 
-def show_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON takes
-    """Print a result for programs."""
-    show(json.dumps(value, default=str, indent=2))
+def show_json(value: Any, *, indent: int | None = 2) -> None:  # noqa: ANN401 - anything that JSON takes
+    """Print a result for programs: ASCII, so nothing in it reaches a terminal raw."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    show(json.dumps(value, default=str, indent=indent))
+
+
+def models(title: str, columns: Sequence[str], found: Sequence[object]) -> None:
+    """Print these fields of objects as a table."""
+    table(title, columns, [[getattr(one, name) for name in columns] for one in found])
+
+
+def named(title: str, columns: Sequence[str], found: Mapping[str, object]) -> None:
+    """Print these fields of objects that have names, each behind its name; the title is in the singular."""
+    rows = [[name, *(getattr(one, column) for column in columns)] for name, one in found.items()]
+    table(f"{title}s", [title, *columns], rows)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table: drawn on a terminal, one tab-separated line for each row elsewhere."""
+    """Print a table: as wide as the terminal at the most, one tab-separated line for each row elsewhere."""
     cells = [[_cell(value) for value in row] for row in rows]
-    console = Console()
-    if not console.is_terminal:
-        show(f"# {title}")
+    show(f"# {title}" if not _on_terminal() else title)
+    if not _on_terminal():
         for row in [list(columns), *cells]:
-            show("\t".join(row))
+            with written():
+                sys.stdout.write("\t".join(row) + "\n")
         return
-    drawn = Table(title=title, title_justify="left", header_style="bold")
-    for number, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if number else "left")
-    for row in cells:
-        drawn.add_row(*row)
-    with written():
-        console.print(drawn)
+    for line in fitted(
+        [SHORT.get(name, name) for name in columns], cells, shutil.get_terminal_size().columns
+    ):
+        show(line)
+    show("")
+
+
+def fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """The lines of a table. Columns that do not fit go below their row, by name: nothing is left out."""
+    widths = [max(cell_len(row[at]) for row in [columns, *cells]) for at in range(len(columns))]
+    beside: list[int] = []
+    left = width
+    for at, needed in enumerate(widths):
+        if needed <= left:
+            beside.append(at)
+            left -= needed + len(GAP)
+    for row in [columns, *cells]:
+        if beside:
+            yield GAP.join(row[at] + " " * (widths[at] - cell_len(row[at])) for at in beside).rstrip()
+        if row is not columns and len(beside) < len(columns):
+            below = [f"{columns[at]} {row[at]}" for at in range(len(columns)) if at not in beside]
+            yield from (BEHIND + line for line in _wrapped(", ".join(below), width - len(BEHIND)))
+
+
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    """Lines of so many cells at most, broken between words where that can be."""
+    line = ""
+    for word in text.split():
+        if line and cell_len(f"{line} {word}") > width:
+            yield line
+            line = ""
+        *whole, line = chop_cells(f"{line} {word}" if line else word, width)
+        yield from whole
+    yield line
 
 
 def clear() -> None:
     """Begin a new picture: on a terminal at its top, elsewhere after an empty line."""
-    console = Console()
-    if console.is_terminal:
-        console.clear()
+    if _on_terminal():
+        Console().clear()
     else:
         show("")
 
@@ -109,6 +159,10 @@ class _Tenths:
             note(f"{self._what}: {done:,} of {total:,}")
 
 
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"
@@ -116,6 +170,5 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-    if isinstance(value, float):
-        return f"{value:,.2f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    # Numbers stand as they are, for they may be ids: no separators.
+    return f"{value:.2f}" if isinstance(value, float) else escaped(str(value))

@@ -1,142 +1,162 @@
-"""Commands of an operator: `invalidate` and `warm`; audited like the same actions through the API."""
+"""Commands that wait for what they asked for: `invalidate`, `warm` and `verify`."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 
-from stoker.cli.display import note, progress, show, show_json
-from stoker.cli.servers import DATA, Data, Embedded, session
+from stoker.cache.verdicts import Verdict
+from stoker.cli.display import note, progress, show, table
+from stoker.cli.opened import NotDone, On, operator
 from stoker.domain import ACTIVE
-from stoker.errors import StokerError
-from stoker.operations import actions
-from stoker.operations.audit import local_actor
-from stoker.queue.progress import JobState, Progress
+from stoker.errors import NotFound
+from stoker.handlers.verify import verify_entries
+from stoker.operations import cache
+from stoker.operations.cache import InvalidationProgress, Recorded, WarmProgress
+from stoker.queue.progress import JobState
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 
 LOOK_S = 0.1
 UNATTENDED_S = 10
 """Seconds after which a job that nobody has begun is remarked upon."""
+ENDINGS = {JobState.FAILED: "the warming failed", JobState.CANCELLED: "the warming was cancelled"}
 
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-ScopeId = Annotated[str | None, typer.Argument(help="The id of what to warm; none for `active`.")]
-
-
-@dataclass(frozen=True)
-class _Invalidation:
-    kind: str
-    scope_id: str
-    views: list[str]
-    wait_s: float
-    hard: bool
-    as_json: bool
+Kind = Annotated[str, typer.Argument(help="A scope kind of the domain.")]
+Id = Annotated[str, typer.Argument(metavar="ID")]
+Views = Annotated[list[str] | None, typer.Option("--view", help="Only this view; may be given again.")]
 
 
-class NotDone(StokerError):
-    """What was asked for is on its way, but was not done in the time given to it."""
+class Invalidated(Recorded):
+    """An invalidation, and whether it is in effect."""
+
+    applied: bool = False
 
 
-def invalidate(  # noqa: PLR0913 - one for each option
-    kind: Annotated[str, typer.Argument(help="A scope kind of the domain.")],
-    scope_id: Annotated[str, typer.Argument(metavar="ID")],
-    data: Data = DATA,
-    view: Annotated[list[str] | None, typer.Option(help="Only this view; may be given again.")] = None,
+class Warmed(BaseModel):
+    """A warming, and how many entries it has done; None where nobody waited for it."""
+
+    id: str
+    done: int | None = None
+
+
+class Verified(BaseModel):
+    """How many entries have which verdict, and the age in seconds of those that were stale."""
+
+    verdicts: dict[str, int]
+    stale: dict[str, float]
+
+
+def _say_invalidated(found: Invalidated) -> None:
+    show(f"{found.scope} is invalidated" if found.applied else f"{found.scope}: recorded as {found.id}")
+
+
+def _say_warmed(found: Warmed) -> None:
+    show(f"enqueued as {found.id}" if found.done is None else f"warmed {found.done} entries")
+
+
+def _draw_verified(found: Verified) -> None:
+    table("verified", ("verdict", "entries"), list(found.verdicts.items()))
+    for key, age_s in found.stale.items():
+        note(f"stale: {key}, built {age_s:.1f} s ago, invalidated now")
+
+
+@operator(_say_invalidated)
+async def invalidate(
+    on: On,
+    kind: Kind,
+    scope_id: Id,
+    view: Views = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is applied.")] = 5,
     *,
     hard: Annotated[bool, typer.Option("--hard", help="Not even marked stale any more.")] = False,
-    embedded: Embedded = False,
-    as_json: Json = False,
-) -> None:
-    """Invalidate a scope: recorded like any change, applied by the worker."""
-    with session(embedded=embedded, data=data) as opened:
-        asked = _Invalidation(kind, scope_id, view or [], wait, hard=hard, as_json=as_json)
-        asyncio.run(_invalidate(opened.settings, asked))
+) -> Invalidated:
+    """Invalidate a scope: recorded like any change, applied by the worker. Exit 1 if that takes too long."""
+    recorded = await cache.invalidate(on.stoker, on.actor, kind, scope_id, view or (), hard=hard)
+    found = Invalidated(**recorded.model_dump())
+    if wait:
+        note(f"recorded as {found.id}")
+        last = await _applied(on.stoker, int(found.id), wait)
+        if last is not None:
+            why = f"it failed: {last.error}" if last.error else "is a worker running? `stoker status` says"
+            raise NotDone(f"not applied within {wait:g} s: {why}", found)
+        found.applied = True
+    return found
 
 
-def warm(
+@operator(_say_warmed)
+async def warm(
+    on: On,
     target: Annotated[
         str, typer.Argument(help="`active`, or a scope kind that the domain can warm.")
     ] = ACTIVE,
-    scope_id: ScopeId = None,
-    data: Data = DATA,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait; 0 does not wait.")] = 900,
-    *,
-    embedded: Embedded = False,
-    as_json: Json = False,
-) -> None:
-    """Build what is missing or ageing, and show how far it is."""
-    with session(embedded=embedded, data=data) as opened:
-        asyncio.run(_warm(opened.settings, target, scope_id, timeout, as_json=as_json))
+    scope_id: Annotated[str | None, typer.Argument(help="The id of what to warm; none for `active`.")] = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0, help="Seconds to wait; 0 does not wait.")
+    ] = 900,
+) -> Warmed:
+    """Build what is missing or ageing, and show how far it is. Exit 1 if it fails, or takes too long."""
+    found = Warmed(id=await cache.warm(on.stoker, on.actor, target, scope_id))
+    if timeout_s:
+        note(f"enqueued as {found.id}")
+        last = await _followed(on.stoker, found.id, timeout_s)
+        if last.state in ENDINGS:
+            raise NotDone(": ".join(filter(None, (ENDINGS[last.state], last.error))), found)
+        if last.state is not JobState.DONE:
+            raise NotDone(f"not done within {timeout_s:g} s; it goes on as {found.id}", found)
+        found.done = last.done
+        if scope_id is not None and not last.total:
+            raise NotDone(f"{target} {scope_id} does not exist: there is nothing to warm for it", found)
+    return found
 
 
-async def _invalidate(settings: WorkerSettings, asked: _Invalidation) -> None:
-    async with Stoker.opened(settings) as stoker:
-        what = actions.invalidation_of(
-            stoker.domain, asked.kind, asked.scope_id, asked.views, hard=asked.hard
-        )
-        event_id = await actions.invalidate(stoker, local_actor(), what)
-        note(f"recorded as {event_id}")
-        applied = bool(asked.wait_s) and await _applied(stoker, event_id, asked.wait_s)
-        if asked.as_json:
-            show_json({"id": str(event_id), "scope": str(what.scope), "applied": applied})
-        elif applied:
-            show(f"{what.scope} is invalidated")
-        if asked.wait_s and not applied:
-            raise NotDone(f"not applied within {asked.wait_s:g} s: is a worker running?")
+@operator(_draw_verified)
+async def verify(
+    on: On,
+    entries: Annotated[int, typer.Option(min=1, max=100_000, help="How many entries at most.")] = 500,
+) -> Verified:
+    """Compare cached entries with SQL; exit 1 if one is stale. A stale entry is invalidated."""
+    with progress("comparing with SQL") as report:
+        checked = await verify_entries(on.stoker, entries, report)
+    found = Verified(
+        verdicts={str(verdict): checked.counts[verdict] for verdict in Verdict},
+        stale={str(key): round(age.total_seconds(), 3) for key, age in checked.stale.items()},
+    )
+    if found.stale:
+        raise NotDone(f"{len(found.stale)} stale: a change was not recorded, or its rule is wrong", found)
+    return found
 
 
-async def _applied(stoker: Stoker, event_id: int, within_s: float) -> bool:
+async def _applied(stoker: Stoker, event_id: int, within_s: float) -> InvalidationProgress | None:
+    """None once it is applied, else what is known when the time is over."""
     give_up = time.monotonic() + within_s
     while True:
-        found = await actions.invalidation_state(stoker, event_id)
-        if found is None or found.applied_at is not None:
-            return True
+        try:
+            last = await cache.invalidation(stoker, event_id)
+        except NotFound:  # pruned: it was applied long ago
+            return None
+        if last.applied_at is not None:
+            return None
         if time.monotonic() >= give_up:
-            return False
+            return last
         await asyncio.sleep(LOOK_S)
 
 
-async def _warm(
-    settings: WorkerSettings, target: str, scope_id: str | None, timeout_s: float, *, as_json: bool
-) -> None:
-    async with Stoker.opened(settings) as stoker:
-        what = actions.warm_of(stoker.domain, target, scope_id)
-        job_id = await actions.warm(stoker, local_actor(), what)
-        note(f"enqueued as {job_id}")
-        done = None
-        if timeout_s:
-            reports = Progress(stoker.queue.redis, stoker.queue.settings)
-            done = await _follow(reports, job_id, timeout_s)
-        if as_json:
-            show_json({"id": job_id, "done": done})
-        elif done is not None:
-            show(f"warmed {done:,} entries")
-
-
-async def _follow(reports: Progress, job_id: str, timeout_s: float) -> int:
+async def _followed(stoker: Stoker, job_id: str, within_s: float) -> WarmProgress:
+    """The last word about a warming that has ended, or whose time is over."""
     began = time.monotonic()
     remarked = False
     with progress("warming") as report:
         while True:
-            found = await reports.read(job_id)
+            last = await cache.warming(stoker, job_id)
+            report(last.done, last.total)
             waited_s = time.monotonic() - began
-            if found is not None:
-                report(found.done, found.total)
-                if found.state is JobState.FAILED:
-                    raise StokerError(f"the warming failed: {found.error}")
-                if found.state is JobState.CANCELLED:
-                    raise StokerError("the warming was cancelled")
-                if found.state is JobState.DONE:
-                    break
-                if found.state is JobState.QUEUED and waited_s > UNATTENDED_S and not remarked:
-                    note("nobody has begun it yet: is a worker running?")
-                    remarked = True
-            if waited_s > timeout_s:
-                raise NotDone(f"not done within {timeout_s:g} s; it goes on as {job_id}")
+            if last.state in (*ENDINGS, JobState.DONE) or waited_s > within_s:
+                return last
+            if last.state is JobState.QUEUED and waited_s > UNATTENDED_S and not remarked:
+                note("nobody has begun it yet: is a worker running? `stoker status` says")
+                remarked = True
             await asyncio.sleep(LOOK_S)
-    return found.done

@@ -2,62 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from stoker.api import schedule as routes
-from stoker.api.access import Reader
-from stoker.cli.display import table
-from stoker.cli.opened import Json, show_either, show_model, us, with_stoker
-from stoker.cli.servers import DATA, Data, Embedded
-from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
+from stoker.cli.display import show, table
+from stoker.cli.opened import On, operator
+from stoker.operations import schedule
+from stoker.operations.schedule import TaskPause, TaskRun, Tasks
 
 app = typer.Typer(help="The schedule: list, run now, pause, resume.", no_args_is_help=True)
 
-Ask = Callable[[str, Reader, Stoker, WorkerSettings], Awaitable[Any]]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="As `schedule list` shows it.")]
+TASK = ("name", "kind", "every_s", "next_at", "paused_by")
+LAST = ("state", "late_s", "ran_s", "outcome")
 
 
-@app.command("list")
-def list_(data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
-    """Next and last runs of each task."""
-    found = with_stoker(
-        data, lambda stoker, settings: routes.listing(us(), stoker, settings), embedded=embedded
-    )
-    if as_json:
-        show_model(found)
-        return
+def _draw(found: Tasks) -> None:
     rows = []
     for task in found.tasks:
         last = task.slots[0] if task.slots else None
-        facts = [getattr(last, name, None) for name in ("slot", "state", "late_s", "ran_s", "outcome")]
-        rows.append([task.name, task.kind, task.every_s, task.next_at, task.paused_by, *facts])
-    columns = ["task", "job", "every_s", "next_at", "paused_by"]
-    table("schedule", [*columns, "last", "state", "late_s", "ran_s", "outcome"], rows)
+        facts = [getattr(last, name, None) for name in ("slot", *LAST)]
+        rows.append([*(getattr(task, name) for name in TASK), *facts])
+    table("schedule", [*TASK, "last", *LAST], rows)
 
 
-def _steer(verb: str, help_: str, ask: Ask, said: str) -> None:
-    """Add a command that asks something for one task."""
-
-    def command(
-        task: TaskName, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False
-    ) -> None:
-        found = with_stoker(
-            data, lambda stoker, settings: ask(task, us(), stoker, settings), embedded=embedded
-        )
-        show_either(found, said.format(task=task, found=found), as_json=as_json)
-
-    app.command(verb, help=help_)(command)
+def _say_run(found: TaskRun) -> None:
+    show(f"{found.task} is enqueued as {found.job_id}")
 
 
-_steer("run", "Run a task now, besides its times.", routes.run, "{task} is enqueued as {found.job_id}")
-_steer(
-    "pause",
-    "Let a task's slots pass until it is resumed; for every worker.",
-    routes.pause,
-    "{task} is paused",
-)
-_steer("resume", "Run a task at its times again.", routes.resume, "{task} is resumed")
+def _say_paused(found: TaskPause) -> None:
+    show(f"{found.task} is {'paused' if found.paused else 'resumed'}")
+
+
+@app.command("list")
+@operator(_draw)
+async def list_(on: On) -> Tasks:
+    """Next and last runs of each task."""
+    return await schedule.listing(on.stoker, on.settings.schedule)
+
+
+@app.command("run")
+@operator(_say_run)
+async def run(on: On, task: TaskName) -> TaskRun:
+    """Run a task now, besides its times."""
+    return await schedule.run_now(on.stoker, on.actor, on.settings.schedule, task)
+
+
+@app.command("pause")
+@operator(_say_paused)
+async def pause(on: On, task: TaskName) -> TaskPause:
+    """Let a task's slots pass until it is resumed; for every worker."""
+    return await schedule.pause(on.stoker, on.actor, on.settings.schedule, task)
+
+
+@app.command("resume")
+@operator(_say_paused)
+async def resume(on: On, task: TaskName) -> TaskPause:
+    """Run a task at its times again."""
+    return await schedule.resume(on.stoker, on.actor, on.settings.schedule, task)

@@ -16,11 +16,11 @@ from stoker.cli.web import address, listening, serve
 from stoker.domain import Domain, load_domain
 from stoker.migrate import migrate
 from stoker.operations.tokens import require_tokens
+from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.traces import telemetry
 from stoker.worker.check import require_sound
 from stoker.worker.process import run_worker
-from stoker.worker.settings import WorkerSettings
 
 Host = Annotated[str | None, typer.Option(help="Address of the API; anything but loopback needs tokens.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]
@@ -47,7 +47,7 @@ def api(data: Data = DATA, host: Host = None, port: Port = None, *, embedded: Em
         asyncio.run(_serve(opened.settings, taken))
 
 
-async def _serve(settings: WorkerSettings, taken: socket.socket) -> None:
+async def _serve(settings: Settings, taken: socket.socket) -> None:
     domain = load_domain(settings.domain)
     with stopped_by_signals() as stop:
         await require_sound(settings, domain)
@@ -89,7 +89,7 @@ async def _unless_stopped(stop: Stop, work: Any) -> None:  # noqa: ANN401 - a co
     await asyncio.wait({doing})
 
 
-async def _both(stoker: Stoker, settings: WorkerSettings, taken: socket.socket, stop: Stop) -> None:
+async def _both(stoker: Stoker, settings: Settings, taken: socket.socket, stop: Stop) -> None:
     """The API goes first, then the worker; when one breaks, the other stops in order too."""
     api_gone = asyncio.Event()
 

@@ -17,14 +17,14 @@ import typer
 from stoker import embedded as servers
 from stoker.cli.display import note
 from stoker.errors import SettingsError
-from stoker.settings import load_settings, require
+from stoker.settings import Settings, load_settings, require
 from stoker.telemetry import log
-from stoker.worker.settings import WorkerSettings
 
 Embedded = Annotated[
     bool, typer.Option("--embedded", help="Use servers of this checkout instead of the URLs' ones.")
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the embedded servers.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 DATA = Path(".data")
 NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "cache_redis_url": "CACHE_REDIS_URL"}
 
@@ -33,7 +33,7 @@ NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "cache_redis_
 class Session:
     """What a command works with; `owned`: the embedded servers end with it."""
 
-    settings: WorkerSettings
+    settings: Settings
     embedded: bool = False
     owned: bool = False
 
@@ -56,7 +56,7 @@ def session(
     `needs` are the URLs that the command cannot do without, `api` what its options say about the API.
     """
     overrides = {"api": api} if api else {}
-    settings = load_settings(WorkerSettings, **overrides)
+    settings = load_settings(**overrides)
     log.configure(settings.log)
     given = [NAMES[field] for field in NAMES if getattr(settings, field) is not None]
     if not embedded:
@@ -74,10 +74,10 @@ def session(
             "redis_url": running.urls.queue,
             "cache_redis_url": running.urls.cache,
         }
-        yield Session(load_settings(WorkerSettings, **urls, **overrides), embedded=True, owned=running.owned)
+        yield Session(load_settings(**urls, **overrides), embedded=True, owned=running.owned)
 
 
 def without_urls() -> bool:
     """Whether no URL is set at all: then `up` and `demo` bring servers of their own."""
-    settings = load_settings(WorkerSettings)
+    settings = load_settings()
     return all(getattr(settings, field) is None for field in NAMES)

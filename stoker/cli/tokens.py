@@ -5,61 +5,71 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, RootModel
 
-from stoker.cli.display import note, show, show_json, table
-from stoker.cli.opened import Json, us, with_stoker
-from stoker.cli.servers import DATA, Data, Embedded
+from stoker.cli.display import models, note, show
+from stoker.cli.opened import On, checked, operator
 from stoker.operations import tokens
-from stoker.stoker import Stoker
-from stoker.worker.settings import Role, WorkerSettings
+from stoker.operations.tokens import TokenFigures
+from stoker.settings import Role
 
 app = typer.Typer(help="Tokens of the API: add, list, revoke.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is; written to the audit log.")]
+TheRole = Annotated[Role, typer.Option(help="A viewer looks, an operator acts too.")]
 
 
-@app.command()
-def add(
-    name: Name,
-    data: Data = DATA,
-    role: Annotated[Role, typer.Option(help="A viewer looks, an operator acts too.")] = Role.VIEWER,
-    *,
-    embedded: Embedded = False,
-    as_json: Json = False,
-) -> None:
+class Made(BaseModel):
+    """A token that was made: nobody can show it again."""
+
+    name: str
+    role: Role
+    token: str
+
+
+class Revoked(BaseModel):
+    """A token that counts no more."""
+
+    name: str
+    revoked: bool = True
+
+
+class Listed(RootModel[list[TokenFigures]]):
+    """Tokens that were added."""
+
+
+def _say_made(found: Made) -> None:
+    note("Keep it now: it is not shown again. It counts within 5 seconds.")
+    show(found.token)
+
+
+def _draw(found: Listed) -> None:
+    models("tokens", list(TokenFigures.model_fields), found.root)
+
+
+def _say_revoked(found: Revoked) -> None:
+    show(f"{found.name} is revoked")
+
+
+@app.command("add")
+@operator(_say_made)
+async def add(on: On, name: Name, role: TheRole = Role.VIEWER) -> Made:
     """Make a token and print it, once: only its hash is kept."""
-
-    async def make(stoker: Stoker, settings: WorkerSettings) -> str:
-        try:
-            return await tokens.add(stoker, us().actor, name, role, settings.api.tokens)
-        except ValidationError as error:
-            raise typer.BadParameter("letters, digits, . _ - only, at most 40", param_hint="NAME") from error
-
-    given = with_stoker(data, make, embedded=embedded)
-    if as_json:
-        show_json({"name": name, "role": role, "token": given})
-    else:
-        note("Keep it now: it is not shown again. It counts within 5 seconds.")
-        show(given)
+    with checked():
+        given = await tokens.add(on.stoker, on.actor, name, role, on.settings.api.tokens)
+    return Made(name=name, role=role, token=given)
 
 
 @app.command("list")
-def list_(data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
+@operator(_draw)
+async def list_(on: On) -> Listed:
     """List the tokens that were added, those in use first; tokens of the settings are not among them."""
-    found = with_stoker(data, lambda stoker, _: tokens.list_tokens(stoker), embedded=embedded)
-    if as_json:
-        show_json([one.model_dump(mode="json") for one in found])
-    else:
-        columns = list(tokens.TokenFigures.model_fields)
-        table("tokens", columns, [[getattr(one, column) for column in columns] for one in found])
+    return Listed(await tokens.list_tokens(on.stoker))
 
 
-@app.command()
-def revoke(name: Name, data: Data = DATA, *, embedded: Embedded = False, as_json: Json = False) -> None:
+@app.command("revoke")
+@operator(_say_revoked)
+async def revoke(on: On, name: Name) -> Revoked:
     """Let a token count no more, in every process, within 5 seconds; its console sessions end too."""
-    with_stoker(data, lambda stoker, _: tokens.revoke(stoker, us().actor, name), embedded=embedded)
-    if as_json:
-        show_json({"name": name, "revoked": True})
-    else:
-        show(f"{name} is revoked")
+    await tokens.revoke(on.stoker, on.actor, name)
+    return Revoked(name=name)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from stoker.api import create_app
 from stoker.errors import StokerError
+from stoker.settings import ApiSettings, Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.serving import Places, listen, server
-from stoker.worker.settings import ApiSettings, WorkerSettings
 
 GRACE_S = 5
 """Seconds that open requests get when the API stops."""
@@ -41,7 +41,7 @@ def address(taken: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def serve(stoker: Stoker, settings: WorkerSettings, taken: socket.socket, stop: asyncio.Event) -> None:
+async def serve(stoker: Stoker, settings: Settings, taken: socket.socket, stop: asyncio.Event) -> None:
     """Answer requests until `stop` is set."""
     app = create_app(stoker, settings)
     proxies = list(settings.api.trusted_proxies)

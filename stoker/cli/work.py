@@ -7,11 +7,11 @@ import asyncio
 from stoker.cli.servers import DATA, Data, Embedded, session
 from stoker.cli.signals import stopped_by_signals
 from stoker.domain import load_domain
+from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.traces import telemetry
 from stoker.worker.check import require_sound
 from stoker.worker.process import run_worker
-from stoker.worker.settings import WorkerSettings
 
 
 def run(data: Data = DATA, *, embedded: Embedded = False) -> None:
@@ -20,7 +20,7 @@ def run(data: Data = DATA, *, embedded: Embedded = False) -> None:
         asyncio.run(_run(opened.settings))
 
 
-async def _run(settings: WorkerSettings) -> None:
+async def _run(settings: Settings) -> None:
     domain = load_domain(settings.domain)
     with stopped_by_signals() as stop:
         await require_sound(settings, domain)

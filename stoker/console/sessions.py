@@ -22,8 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.errors import DatabaseUnavailable, QueueUnavailable
 from stoker.postgres import database_errors
 from stoker.queue.enqueue import Queue
-from stoker.settings import QueueSettings
-from stoker.worker.settings import TokenSettings
+from stoker.settings import QueueSettings, TokenSettings
 
 RELOAD_S = 60
 """Seconds after which the key is looked up again: so long a deleted key goes on."""

@@ -72,42 +72,45 @@ def _with_guard(domain: Domain, key: EntryKey) -> Iterator[EntryKey]:
 async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -> AsyncIterator[int]:
     """Build entries from `begin` on; how far it is, after each batch. Raises only if none can be built."""
     failed: dict[EntryKey, Exception] = {}
+    gone = 0
     await context.report(min(begin, len(keys)), len(keys))
     for start in range(begin, len(keys), BATCH):
-        failed |= await _build(context.stoker.cache.filler, keys[start : start + BATCH])
+        built = await _build(context.stoker.cache.filler, keys[start : start + BATCH])
+        failed |= {key: one for key, one in built.items() if isinstance(one, Exception)}
+        gone += sum(one is Outcome.GONE for one in built.values())
         done = min(start + BATCH, len(keys))
-        await context.report(done, len(keys))
+        # Entries of rows that SQL does not have are not counted: nothing was warmed for them.
+        await context.report(done - gone, len(keys) - gone)
         yield done
     if failed and len(failed) == len(keys) - begin:
         raise next(iter(failed.values()))  # nothing at all could be built: not an entry's fault
 
 
-async def _build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Exception]:
+async def _build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
     """Build entries at once, or else each by itself: one that cannot be built keeps nobody else cold.
 
-    Returns what was raised for those that cannot; raises Unavailable when a server does not answer.
+    Returns each entry's outcome, or what was raised for it; raises Unavailable when a server does not answer.
     """
-    if await _failure(filler, keys) is None:
-        return {}
-    failed: dict[EntryKey, Exception] = {}
-    for key in keys:
-        error = await _failure(filler, [key])
-        if error is not None:
-            failed[key] = error
-            logger.warning("warm.entry_failed", extra={"entry": str(key), "error": repr(error)[:200]})
-    return failed
+    built = await _built(filler, keys)
+    if any(isinstance(one, Exception) for one in built.values()):
+        built = {}
+        for key in keys:
+            built |= await _built(filler, [key])
+    for key, one in built.items():
+        if isinstance(one, Exception):
+            logger.warning("warm.entry_failed", extra={"entry": str(key), "error": repr(one)[:200]})
+    return built
 
 
-async def _failure(filler: Filler, keys: Sequence[EntryKey]) -> Exception | None:
+async def _built(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
     try:
-        await filler.fill_many(keys)
+        return dict(await filler.fill_many(keys))
     except LoadTimeout as error:
-        return error
+        return dict.fromkeys(keys, error)
     except Unavailable:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a loader raises
-        return error
-    return None
+        return dict.fromkeys(keys, error)
 
 
 async def _left_off(context: JobContext) -> int:

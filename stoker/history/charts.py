@@ -15,8 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.history.series import WAIT, parts, quantile
-from stoker.operations.figures import MISS
+from stoker.history.series import MISS, WAIT, parts, quantile
 from stoker.postgres import database_errors
 
 READ = text(
@@ -217,15 +216,17 @@ def waits(row: Row, lane: str) -> dict[str, float]:
     }
 
 
-def misses(row: Row, view: str) -> dict[str, float]:
-    """A view's misses by cause."""
-    prefix = f"view:{view}:{MISS}"
+def of_view(row: Row, view: str) -> dict[str, float]:
+    """A view's counters by their names."""
+    prefix = f"view:{view}:"
     return {series[len(prefix) :]: value for series, value in row.items() if series.startswith(prefix)}
 
 
 def hits_and_misses(row: Row, view: str) -> tuple[float, float]:
     """A view's reads that needed no SQL, and those that did."""
-    return row.get(f"view:{view}:hits", 0), sum(misses(row, view).values())
+    counters = of_view(row, view)
+    missed = sum(value for name, value in counters.items() if name.startswith(MISS))
+    return counters.get("hits", 0), missed
 
 
 def hit_rate(row: Row, views: list[str]) -> float | None:

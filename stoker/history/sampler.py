@@ -11,14 +11,14 @@ from math import inf
 
 from sqlalchemy import text
 
+from stoker.cache.accounting import read_counters
 from stoker.cache.reading import Miss
 from stoker.errors import CacheUnavailable, QueueUnavailable
 from stoker.histogram import BOUNDS_S, BUCKETS, Observed
 from stoker.history.figures import FigureHistory
-from stoker.history.series import WAIT, Sample, grown, name
+from stoker.history.series import MISS, WAIT, Sample, grown, name
 from stoker.history.times import job_times
 from stoker.jobs import Lane
-from stoker.operations.figures import MISS, view_counters
 from stoker.outbox.rows import backlog
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
@@ -93,13 +93,14 @@ class Sampler:
         }
 
     async def _views(self) -> dict[str, float]:
+        store, views = self._stoker.cache.store, sorted(self._stoker.domain.views_by_name)
         try:
-            views = await view_counters(self._stoker)
+            counted = await read_counters(store.client, store.keys, views)
         except CacheUnavailable:
             return {}
         return {
             name("view", view, what): value
-            for view, counters in views.items()
+            for view, counters in counted.items()
             for what, value in _complete(counters).items()
         }
 

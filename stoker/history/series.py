@@ -13,6 +13,8 @@ from stoker.histogram import BOUNDS_S, BUCKETS
 
 WAIT = "wait:"
 """What the names of a lane's waits begin with; the bucket follows."""
+MISS = "miss_"
+"""What counters of misses begin with; the cause follows."""
 GAUGES = frozenset({"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing"})
 
 

@@ -1,5 +1,6 @@
-"""What operators ask and do, the same for console, API and CLI.
+"""What operators ask and do: the one door for console, API and command line.
 
-Asking: `figures`, `listings`, `lookup`. Doing: `actions` on the cache, `steering` of jobs and schedule; each
-is written to the `audit` log, under the name of whoever holds one of the `tokens`.
+A module for each noun: `cache` and its `entries`, `jobs` (`live_jobs`: those in the queue), `dead` letters,
+`lanes`, `schedule`, `tokens`, the `audit` log; `figures` are what the cache amounts to. Functions take plain
+values, check them, and return the models that the API and `--json` show. Whatever acts is audited first.
 """

@@ -7,7 +7,8 @@ Arguments hold names and ids only, never payloads or tokens.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy import insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from stoker.postgres import database_errors
+from stoker.stoker import Stoker
 from stoker.tables import audit_log
 
 
@@ -39,6 +41,23 @@ async def audit(session: AsyncSession, actor: Actor, action: str, arguments: Map
             arguments=dict(arguments),
         )
     )
+
+
+@asynccontextmanager
+async def acting(
+    stoker: Stoker, actor: Actor, action: str, arguments: Mapping[str, Any]
+) -> AsyncIterator[AsyncSession]:
+    """A transaction with the action's row in it; what is written inside commits together with the row."""
+    with database_errors():
+        async with stoker.session() as session, session.begin():
+            await audit(session, actor, action, arguments)
+            yield session
+
+
+async def act(stoker: Stoker, actor: Actor, action: str, arguments: Mapping[str, Any]) -> None:
+    """Commit the action's row; the action itself follows."""
+    async with acting(stoker, actor, action, arguments):
+        pass
 
 
 class AuditEntry(BaseModel):

@@ -25,9 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.errors import BadRequest, DatabaseUnavailable, NotFound, SettingsError
 from stoker.operations.audit import Actor, audit
 from stoker.postgres import database_errors
+from stoker.settings import NOBODY, Role, Settings, TokenSettings, is_loopback
 from stoker.stoker import Stoker
 from stoker.tables import api_tokens
-from stoker.worker.settings import NOBODY, Role, TokenSettings, WorkerSettings, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Tokens(Mapping[str, TokenSettings]):
                 self._looking = None
 
 
-async def require_tokens(stoker: Stoker, settings: WorkerSettings) -> None:
+async def require_tokens(stoker: Stoker, settings: Settings) -> None:
     """Raise SettingsError if the API would face the network without a single token."""
     tokens = Tokens(settings.api.tokens, stoker.engine)
     await tokens.load()

@@ -1,12 +1,21 @@
-"""Settings of everything that a web app imports; a class per table of settings.toml.
+"""Settings of web apps, worker, API and command line; a class per table of settings.toml.
 
-The environment wins over the file; unknown keys and impossible values are refused with their name. Nothing
-is read at import: `load_settings()` does it, once, where a process starts.
+Arguments win over the environment, the environment over the file; unknown keys and impossible values are
+refused with their name. Nothing is read at import: `load_settings()` does it, once, where a process starts.
 """
 
-from stoker.settings.file import settings_file
+from stoker.settings.api import NOBODY, TOKEN_NAME, ApiSettings, Role, TokenSettings, is_loopback
+from stoker.settings.file import settings_file, shown
 from stoker.settings.load import load_settings
 from stoker.settings.postgres import for_driver
+from stoker.settings.process import LaneSettings, LanesSettings, LogSettings, ProcessSettings
+from stoker.settings.schedule import (
+    LatePolicy,
+    LateSettings,
+    OverlapPolicy,
+    OverlapSettings,
+    ScheduleSettings,
+)
 from stoker.settings.tables import (
     LONGEST_TTL_S,
     CacheSettings,
@@ -21,15 +30,31 @@ from stoker.settings.whole import Settings
 
 __all__ = [
     "LONGEST_TTL_S",
+    "NOBODY",
+    "TOKEN_NAME",
+    "ApiSettings",
     "CacheSettings",
     "ChangesSettings",
     "DatabaseSettings",
+    "LaneSettings",
+    "LanesSettings",
+    "LatePolicy",
+    "LateSettings",
     "LoaderSettings",
+    "LogSettings",
+    "OverlapPolicy",
+    "OverlapSettings",
+    "ProcessSettings",
     "QueueSettings",
+    "Role",
+    "ScheduleSettings",
     "Settings",
     "Table",
+    "TokenSettings",
     "for_driver",
+    "is_loopback",
     "load_settings",
     "require",
     "settings_file",
+    "shown",
 ]

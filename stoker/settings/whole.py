@@ -1,16 +1,25 @@
-"""All settings of a web app: its tables, and what stands outside of every table."""
+"""All settings of Stoker: its tables, and what stands outside of every table."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, Self
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from stoker.errors import SettingsError
-from stoker.settings.file import File, settings_file
+from stoker.settings.api import ApiSettings
+from stoker.settings.file import settings_file
+from stoker.settings.process import LanesSettings, LogSettings, ProcessSettings
+from stoker.settings.schedule import ScheduleSettings
 from stoker.settings.tables import (
     CacheSettings,
     ChangesSettings,
@@ -23,10 +32,11 @@ from stoker.settings.typo import meant
 from stoker.settings.urls import asyncpg_url, check_redis_url
 
 ENV_PREFIX = "STOKER__"
+WARMING_VARIABLE = "ENABLE_BACKGROUND_WARMING"
 
 
 class Settings(BaseSettings):
-    """All that `jobs` needs; see settings.toml for the same with comments."""
+    """Everything that can be set. settings.toml has the same with its defaults, made from here."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -37,28 +47,34 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    domain: str = "jobs"
-    """The package whose `domain` declares views, events and rules."""
+    domain: str = ""
+    """The module whose `domain` declares views, events and rules, or `module:name`. There is no default."""
     redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
-    """The queue Redis, and the cache too unless CACHE_REDIS_URL is set."""
+    """The queue Redis, and the cache too unless cache_redis_url is set. It must not evict."""
     cache_redis_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("CACHE_REDIS_URL", "cache_redis_url")
     )
-    """The cache Redis."""
+    """The cache Redis, which may evict anything. Set it to give the cache a server of its own; the same in
+    all processes of an installation."""
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
-    """Postgres: the application's own database."""
+    """The application's own Postgres, 14 or newer."""
     default_ttl_s: Ttl = Field(
         default=3600, validation_alias=AliasChoices("CACHE_DEFAULT_TTL", "default_ttl_s")
     )
-    """Seconds until entries of views that declare no TTL expire."""
+    """Seconds until entries expire whose view declares no TTL."""
 
     cache: CacheSettings = CacheSettings()
     loaders: LoaderSettings = LoaderSettings()
     database: DatabaseSettings = DatabaseSettings()
     queue: QueueSettings = QueueSettings()
     changes: ChangesSettings = ChangesSettings()
+    worker: ProcessSettings = ProcessSettings()
+    lanes: LanesSettings = LanesSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    api: ApiSettings = ApiSettings()
+    log: LogSettings = LogSettings()
 
     @field_validator("redis_url", "cache_redis_url", "database_url", mode="before")
     @classmethod
@@ -96,7 +112,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file."""
-        return init_settings, env_settings, File(settings_cls, settings_file())
+        file = TomlConfigSettingsSource(settings_cls, settings_file())
+        return init_settings, _Warming(settings_cls), env_settings, file
 
     def ttl(self, view: str, declared: timedelta | None) -> timedelta:
         """The TTL of a view: the setting, else what the domain declares, else CACHE_DEFAULT_TTL."""
@@ -110,3 +127,15 @@ class Settings(BaseSettings):
         if unknown:
             told = (f"cache.ttl_s.{name}: there is no such view{meant(name, known)}" for name in unknown)
             raise SettingsError("\n".join(told))
+
+
+class _Warming(PydanticBaseSettingsSource):
+    """ENABLE_BACKGROUND_WARMING -> schedule.enable_background_warming."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401 - pydantic's
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        value = os.environ.get(WARMING_VARIABLE)
+        return {"schedule": {"enable_background_warming": value}} if value else {}

@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoker.errors import StokerError
+from stoker.settings import ProcessSettings
 from stoker.telemetry.serving import Places, Server, listen, server
-from stoker.worker.settings import ProcessSettings
 
 Stuck = Callable[[], Sequence[str]]
 """Names the parts of the worker that do not go on; called from the endpoint's thread."""

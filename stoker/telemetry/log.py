@@ -1,7 +1,8 @@
 """Log lines: a constant event name and its fields, for a terminal or as JSON.
 
 Every module logs `log.info("some.event", extra={...})`; this module decides how it looks, and adds which job
-and which trace a line belongs to. Fields never carry payloads or secrets. Nothing is configured at import.
+and which trace a line belongs to. Fields never carry payloads or secrets, but they may hold what strangers
+wrote: one event is one line, and nothing in it is acted on by a terminal. Nothing is configured at import.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from types import MappingProxyType
 from typing import TextIO
 
 from stoker import tracing
-from stoker.worker.settings import LogSettings
+from stoker.settings import LogSettings
+from stoker.telemetry.plain import escaped
 
 _about: ContextVar[Mapping[str, object]] = ContextVar("stoker_log", default=MappingProxyType({}))
 
@@ -28,8 +30,10 @@ QUIET = ("alembic", "arq", "asyncio", "uvicorn.access")
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Send every log line of this process to stderr, in the format of the settings."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if settings.format == "json" else HumanLines())
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    human = HumanLines(on_terminal=stream.isatty())
+    handler.setFormatter(JsonLines() if settings.format == "json" else human)
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -66,18 +70,27 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str)  # in ASCII: whatever is no plain text is escaped
 
 
 class HumanLines(logging.Formatter):
     """`12:30:01.250 info  stoker.worker.schedule.runner: schedule.enqueued task=prune`."""
 
+    def __init__(self, *, on_terminal: bool) -> None:
+        super().__init__()
+        self._on_terminal = on_terminal
+
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, followed by its traceback if it has one."""
+        """The record as one line; on a terminal its traceback follows, on lines marked as its own."""
         clock = _time(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        said = " ".join([record.getMessage(), *(f"{name}={_short(v)}" for name, v in fields(record).items())])
-        line = f"{clock} {record.levelname.lower():<7} {record.name}: {said}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        said = [record.getMessage(), *(f"{name}={_short(value)}" for name, value in fields(record).items())]
+        line = f"{clock} {record.levelname.lower():<7} {record.name}: {escaped(' '.join(said))}"
+        if not record.exc_info:
+            return line
+        traceback = self.formatException(record.exc_info)
+        if not self._on_terminal:
+            return f"{line} exception={_short(traceback)}"
+        return "\n".join([line, *(f"  | {escaped(one)}" for one in traceback.split("\n"))])
 
 
 def _time(record: logging.LogRecord) -> datetime:
@@ -86,4 +99,5 @@ def _time(record: logging.LogRecord) -> datetime:
 
 def _short(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text
+    bare = text and " " not in text and text.isprintable()
+    return text if bare else escaped(json.dumps(text, ensure_ascii=False))

@@ -8,7 +8,7 @@ docs/operations/metrics.md, which a test compares.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -27,12 +27,12 @@ from stoker.errors import Unavailable
 from stoker.histogram import Observed
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.times import job_times
-from stoker.operations import figures
-from stoker.operations.figures import ChangeFigures, LaneFigures, VerifiedFigures, ViewFigures
+from stoker.operations import figures, lanes, schedule
+from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewFigures
+from stoker.operations.health import Health, examine, probes
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.telemetry.health import Health, examine, probes
 from stoker.worker.schedule.tasks import tasks
-from stoker.worker.settings import WorkerSettings
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -129,7 +129,7 @@ DECLARED = (
 BY_NAME = {one.name: one for one in DECLARED}
 
 
-async def exposition(stoker: Stoker, settings: WorkerSettings) -> bytes:
+async def exposition(stoker: Stoker, settings: Settings) -> bytes:
     """Everything there is to say now, in Prometheus' text format."""
     health = await examine(probes(stoker), settings.api.probe_timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
@@ -196,7 +196,7 @@ def _servers(health: Health) -> _Families:
     return found
 
 
-async def _changes(stoker: Stoker, _: WorkerSettings) -> _Families:
+async def _changes(stoker: Stoker, _: Settings) -> _Families:
     changes: ChangeFigures = await figures.change_figures(stoker)
     found = _Families()
     found.add("stoker_events_unsettled", changes.unsettled)
@@ -205,12 +205,12 @@ async def _changes(stoker: Stoker, _: WorkerSettings) -> _Families:
     return found
 
 
-async def _cache(stoker: Stoker, _: WorkerSettings) -> _Families:
+async def _cache(stoker: Stoker, _: Settings) -> _Families:
     counters = await figures.view_counters(stoker, CHANGES)
     found = _Families()
     found.observe("stoker_change_applied_seconds", observed(counters[CHANGES], "applied"))
     for name in sorted(stoker.domain.views_by_name):
-        _view(found, name, ViewFigures.of(counters[name]))
+        _view(found, name, ViewFigures.counted(counters[name]))
         found.observe("stoker_cache_build_seconds", observed(counters[name], "load"), name)
     _verified(found, await figures.verified_figures(stoker))
     return found
@@ -236,10 +236,9 @@ def _verified(found: _Families, verified: VerifiedFigures) -> None:
     found.add("stoker_verified_stale_age_seconds", verified.stale_age_s)
 
 
-async def _lanes(stoker: Stoker, _: WorkerSettings) -> _Families:
-    lanes: Mapping[str, LaneFigures] = await figures.lane_figures(stoker)
+async def _lanes(stoker: Stoker, _: Settings) -> _Families:
     found = _Families()
-    for name, lane in lanes.items():
+    for name, lane in (await lanes.listing(stoker)).lanes.items():
         for state in ("ready", "deferred", "running", "parked", "dead"):
             found.add("stoker_lane_jobs", getattr(lane, state), name, state)
         found.add("stoker_lane_paused", float(lane.paused), name)
@@ -249,14 +248,14 @@ async def _lanes(stoker: Stoker, _: WorkerSettings) -> _Families:
     return found
 
 
-async def _workers(stoker: Stoker, _: WorkerSettings) -> _Families:
+async def _workers(stoker: Stoker, _: Settings) -> _Families:
     silent_s = await silences(stoker.engine)
     found = _Families()
     found.add("stoker_workers", sum(seconds <= SILENT_S for seconds in silent_s.values()))
     return found
 
 
-async def _jobs(stoker: Stoker, _: WorkerSettings) -> _Families:
+async def _jobs(stoker: Stoker, _: Settings) -> _Families:
     waits, runs = await job_times(stoker.queue)
     found = _Families()
     for labels, waited in waits.items():
@@ -266,12 +265,12 @@ async def _jobs(stoker: Stoker, _: WorkerSettings) -> _Families:
     return found
 
 
-async def _schedule(stoker: Stoker, settings: WorkerSettings) -> _Families:
+async def _schedule(stoker: Stoker, settings: Settings) -> _Families:
     planned = {task.name: task.every for task in tasks(settings.schedule, stoker.domain)}
     found = _Families()
     for name, every in planned.items():
         found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)
-    for name, at in (await figures.last_slots(stoker, planned)).items():
+    for name, at in (await schedule.last_slots(stoker, planned)).items():
         found.add("stoker_schedule_last_done_timestamp_seconds", at.timestamp(), name)
     return found
 

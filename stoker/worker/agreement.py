@@ -19,12 +19,11 @@ from stoker.postgres import engine_of, looking
 from stoker.queue import owner
 from stoker.redis.cache import CacheClient
 from stoker.redis.queue import QueueConnection
-from stoker.settings import require
+from stoker.settings import Settings, require
 from stoker.tables import installation
-from stoker.worker.settings import WorkerSettings
 
 
-async def another_cache(settings: WorkerSettings) -> str | None:
+async def another_cache(settings: Settings) -> str | None:
     """Why changes would not reach the cache of these settings, by what running workers noted; None if so."""
     async with _postgres(settings) as engine:
         keys = KeySpace(settings.cache.prefix, await _installation(engine))
@@ -36,14 +35,14 @@ async def another_cache(settings: WorkerSettings) -> str | None:
             await client.close()
 
 
-async def another_queue(settings: WorkerSettings) -> str | None:
+async def another_queue(settings: Settings) -> str | None:
     """Why the queue of these settings is not ours; None if it is, or is nobody's."""
     async with _postgres(settings) as engine, _line(settings) as line:
         ours, theirs = await _installation(engine), await owner.owner(line, settings.queue)
     return None if theirs in (None, ours) else owner.refused(settings.queue, str(theirs), ours)
 
 
-async def take_queue(settings: WorkerSettings, *, of: str | None = None) -> bool:
+async def take_queue(settings: Settings, *, of: str | None = None) -> bool:
     """Make the queue ours; `of`: only if it is that installation's. Whether it is ours now."""
     async with _postgres(settings) as engine, _line(settings) as line:
         ours = await _installation(engine)
@@ -53,7 +52,7 @@ async def take_queue(settings: WorkerSettings, *, of: str | None = None) -> bool
 
 
 @asynccontextmanager
-async def _postgres(settings: WorkerSettings) -> AsyncIterator[AsyncEngine]:
+async def _postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
     engine = engine_of(require(settings.database_url, "DATABASE_URL"))
     try:
         yield engine
@@ -62,7 +61,7 @@ async def _postgres(settings: WorkerSettings) -> AsyncIterator[AsyncEngine]:
 
 
 @asynccontextmanager
-async def _line(settings: WorkerSettings) -> AsyncIterator[QueueConnection]:
+async def _line(settings: Settings) -> AsyncIterator[QueueConnection]:
     line = QueueConnection(require(settings.redis_url, "REDIS_URL"), settings.queue)
     try:
         yield line

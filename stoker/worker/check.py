@@ -25,8 +25,8 @@ from stoker.errors import DatabaseUnavailable, DeclarationError, SettingsError, 
 from stoker.migrate import MigrationsPending, pending
 from stoker.postgres import OLDEST_POSTGRES, database_errors, engine_of
 from stoker.redis.errors import Unidentified
+from stoker.settings import Settings
 from stoker.worker.agreement import another_cache, another_queue
-from stoker.worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,13 @@ class CheckFailed(StokerError):
     """Settings or servers are such that starting would do harm."""
 
 
-async def check(settings: WorkerSettings, domain: Domain | None = None) -> list[Finding]:
+async def check(settings: Settings, domain: Domain | None = None) -> list[Finding]:
     """Everything that is wrong, errors first."""
     found = [*_urls(settings), *_proportions(settings)]
     try:
         domain = domain or load_domain(settings.domain)
         found += _lifetimes(settings, domain)
-    except DeclarationError as problem:
+    except (DeclarationError, SettingsError) as problem:
         found.append(_error(str(problem)))
     for findings in await asyncio.gather(
         _database(settings, domain), _redis(settings, "queue"), _redis(settings, "cache")
@@ -74,7 +74,7 @@ async def check(settings: WorkerSettings, domain: Domain | None = None) -> list[
     return sorted(found, key=lambda finding: finding.level is not Level.ERROR)
 
 
-async def require_sound(settings: WorkerSettings, domain: Domain) -> None:
+async def require_sound(settings: Settings, domain: Domain) -> None:
     """Log warnings; raise MigrationsPending or CheckFailed for what will not pass by itself."""
     database_url = settings.database_url
     if database_url is not None:
@@ -90,7 +90,7 @@ async def require_sound(settings: WorkerSettings, domain: Domain) -> None:
         raise CheckFailed("; ".join(errors))
 
 
-def _urls(settings: WorkerSettings) -> Iterator[Finding]:
+def _urls(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is None:
         yield _error("DATABASE_URL is not set")
     if settings.redis_url is None:
@@ -99,7 +99,7 @@ def _urls(settings: WorkerSettings) -> Iterator[Finding]:
         yield _warning("CACHE_REDIS_URL is not set: cache and queue share a Redis, which must not evict")
 
 
-def _proportions(settings: WorkerSettings) -> Iterator[Finding]:
+def _proportions(settings: Settings) -> Iterator[Finding]:
     jobs = settings.lanes.concurrency()
     building = settings.lanes.refresh.concurrency + settings.lanes.warm.concurrency
     if settings.loaders.connections < building:
@@ -127,7 +127,7 @@ def _proportions(settings: WorkerSettings) -> Iterator[Finding]:
         )
 
 
-def _lifetimes(settings: WorkerSettings, domain: Domain) -> Iterator[Finding]:
+def _lifetimes(settings: Settings, domain: Domain) -> Iterator[Finding]:
     lives = {view.name: settings.ttl(view.name, view.ttl).total_seconds() for view in domain.views}
     try:
         settings.require_views(lives)
@@ -148,7 +148,7 @@ def _lifetimes(settings: WorkerSettings, domain: Domain) -> Iterator[Finding]:
         )
 
 
-async def _database(settings: WorkerSettings, domain: Domain | None) -> list[Finding]:
+async def _database(settings: Settings, domain: Domain | None) -> list[Finding]:
     if settings.database_url is None:
         return []
     url = settings.database_url.get_secret_value()
@@ -167,7 +167,7 @@ async def _database(settings: WorkerSettings, domain: Domain | None) -> list[Fin
     return found
 
 
-async def _postgres(connection: AsyncConnection, settings: WorkerSettings) -> AsyncIterator[Finding]:
+async def _postgres(connection: AsyncConnection, settings: Settings) -> AsyncIterator[Finding]:
     version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
     if version < OLDEST_POSTGRES * 10_000:
         yield _error(f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed")
@@ -180,7 +180,7 @@ async def _postgres(connection: AsyncConnection, settings: WorkerSettings) -> As
         )
 
 
-async def _redis(settings: WorkerSettings, role: str) -> list[Finding]:
+async def _redis(settings: Settings, role: str) -> list[Finding]:
     url = settings.redis_url if role == "queue" else settings.cache_redis_url
     if url is None:
         return []
@@ -204,7 +204,7 @@ async def _information(url: SecretStr) -> AsyncIterator[Callable[[str], Awaitabl
         await redis.aclose()
 
 
-async def _agreements(settings: WorkerSettings) -> list[Finding]:
+async def _agreements(settings: Settings) -> list[Finding]:
     """What all processes of an installation must agree on."""
     try:
         return [
@@ -228,7 +228,7 @@ def _any_redis(role: str, found: dict[str, Any]) -> Iterator[Finding]:
         yield _error(f"the {role} Redis is a replica: name the primary")
 
 
-def _queue(settings: WorkerSettings, memory: dict[str, Any], found: dict[str, Any]) -> Iterator[Finding]:
+def _queue(settings: Settings, memory: dict[str, Any], found: dict[str, Any]) -> Iterator[Finding]:
     policy = memory.get("maxmemory_policy", "unknown")
     if policy != "noeviction":
         level = Level.WARNING if settings.queue.allow_eviction else Level.ERROR
@@ -241,7 +241,7 @@ def _queue(settings: WorkerSettings, memory: dict[str, Any], found: dict[str, An
         )
 
 
-def _cache(_: WorkerSettings, memory: dict[str, Any], __: dict[str, Any]) -> Iterator[Finding]:
+def _cache(_: Settings, memory: dict[str, Any], __: dict[str, Any]) -> Iterator[Finding]:
     if not memory.get("maxmemory"):
         yield _warning("the cache Redis has no maxmemory: it grows until the machine has no more")
     elif memory.get("maxmemory_policy") == "noeviction":

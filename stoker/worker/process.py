@@ -24,7 +24,7 @@ from stoker.history.times import JobTimes
 from stoker.jobs import Job, Lane
 from stoker.queue import owner
 from stoker.queue.progress import Progress
-from stoker.settings import require
+from stoker.settings import Settings, require
 from stoker.stoker import Stoker
 from stoker.telemetry.endpoint import endpoint
 from stoker.telemetry.log import said_of
@@ -36,7 +36,6 @@ from stoker.worker.engine.supervisor import supervise
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
-from stoker.worker.settings import WorkerSettings
 from stoker.worker.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ ASK_AGAIN_S = 0.5
 
 
 async def run_worker(
-    stoker: Stoker, settings: WorkerSettings, stop: asyncio.Event, now: asyncio.Event | None = None
+    stoker: Stoker, settings: Settings, stop: asyncio.Event, now: asyncio.Event | None = None
 ) -> None:
     """Work until `stop` is set; `now` cuts the deadline for running jobs short."""
     times, recorder = JobTimes(), Recorder(stoker.domain, identity())

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 from tests.browser.site import Site
 from tests.support.callers import TOKENS
 from tests.support.notes import Notes
@@ -34,12 +34,12 @@ ARGUMENTS = (
 
 
 @pytest.fixture
-def settings(place: Place) -> WorkerSettings:
+def settings(place: Place) -> Settings:
     return place.settings(cache={"stats_flush_s": 0.2}, api={"tokens": TOKENS})
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def site(settings: WorkerSettings) -> AsyncIterator[Site]:
+async def site(settings: Settings) -> AsyncIterator[Site]:
     async with Stoker.opened(settings, Notes().domain) as stoker:
         found = Site(stoker, settings)
         await found.start()

@@ -16,8 +16,8 @@ from stoker.domain import Invalidation
 from stoker.handlers import relay
 from stoker.history.job_rows import JobHistory
 from stoker.outbox.record import InvalidationRequested
+from stoker.settings import ApiSettings, Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import ApiSettings, WorkerSettings
 from tests.integration.test_history import row
 from tests.support.notes import SCHEMA, note
 
@@ -34,7 +34,7 @@ class Site:
     """A served console: can be stopped and started again at the same address."""
 
     stoker: Stoker
-    settings: WorkerSettings
+    settings: Settings
     url: str = ""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _serving: asyncio.Task[None] | None = None

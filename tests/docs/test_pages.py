@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import reference
+from tests.docs import reference, settings_file
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -80,6 +80,10 @@ def test_files_of_the_librarys_rooms_that_the_architecture_names_are_there() -> 
 
 def test_the_api_reference_is_up_to_date() -> None:
     assert reference.PAGE.read_text() == reference.page(), "make docs"
+
+
+def test_the_settings_file_is_up_to_date() -> None:
+    assert settings_file.FILE.read_text() == settings_file.page(), "make docs"
 
 
 def test_every_public_name_has_a_docstring() -> None:

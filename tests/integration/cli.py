@@ -16,6 +16,7 @@ import pytest
 from stoker.cli import main
 
 URLS = ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL")
+APPLICATION = {"STOKER__DOMAIN": "jobs"}
 LONGEST_S = 180
 
 
@@ -37,7 +38,7 @@ def call(
     with pytest.MonkeyPatch.context() as patched:
         for name in [name for name in os.environ if name in URLS or name.startswith("STOKER_")]:
             patched.delenv(name)
-        for name, value in environment.items():
+        for name, value in {**APPLICATION, **environment}.items():
             patched.setenv(name, value)
         patched.chdir(where)
         patched.setattr(sys, "argv", ["stoker", *arguments])
@@ -57,7 +58,7 @@ def spawn(where: Path, environment: Mapping[str, str], *arguments: str) -> Done:
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "stoker", *arguments],
         cwd=where,
-        env=dict(environment),
+        env={**APPLICATION, **environment},
         capture_output=True,
         text=True,
         timeout=LONGEST_S,
@@ -74,7 +75,7 @@ def running(
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "stoker", *arguments],
         cwd=where,
-        env=dict(environment),
+        env={**APPLICATION, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

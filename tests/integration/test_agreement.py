@@ -13,10 +13,10 @@ from sqlalchemy import text
 from stoker.domain import load_domain
 from stoker.errors import WrongServer
 from stoker.queue import owner
+from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.worker.check import CheckFailed, Level, check, require_sound
 from stoker.worker.process import run_worker
-from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import call
 from tests.support.notes import Notes
 from tests.support.place import Place
@@ -24,17 +24,17 @@ from tests.support.place import Place
 OTHER = "other00000"
 
 
-async def errors(settings: WorkerSettings) -> list[str]:
+async def errors(settings: Settings) -> list[str]:
     return [one.message for one in await check(settings) if one.level is Level.ERROR]
 
 
 @pytest.fixture
-def settings(place: Place) -> WorkerSettings:
+def settings(place: Place) -> Settings:
     return place.settings(schedule={"enable_background_warming": False})
 
 
 async def test_check_finds_a_cache_that_running_workers_do_not_invalidate(
-    place: Place, settings: WorkerSettings
+    place: Place, settings: Settings
 ) -> None:
     async with Stoker.opened(settings, Notes().domain) as worker:
         await worker.cache_identity.note()
@@ -53,7 +53,7 @@ async def test_check_finds_a_cache_that_running_workers_do_not_invalidate(
 
 
 async def test_a_worker_refuses_the_queue_of_another_installation(
-    settings: WorkerSettings, caplog: pytest.LogCaptureFixture
+    settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Stoker.opened(settings, Notes().domain) as stoker:
         stop = asyncio.Event()
@@ -73,7 +73,7 @@ async def test_a_worker_refuses_the_queue_of_another_installation(
                     await web.queue.connection.command("PING")  # it is told, and works
 
 
-async def test_a_worker_makes_the_queue_its_own(settings: WorkerSettings) -> None:
+async def test_a_worker_makes_the_queue_its_own(settings: Settings) -> None:
     async with Stoker.opened(settings, Notes().domain) as stoker:
         assert await owner.claimed(stoker.queue.connection, settings.queue, stoker.installation)
         assert await owner.claimed(stoker.queue.connection, settings.queue, OTHER) == stoker.installation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,9 +15,12 @@ from sqlalchemy import make_url, text
 
 from stoker import Applied, Settings, State, Stoker, load_settings
 from stoker.api import create_app
-from stoker.worker.settings import WorkerSettings
+from stoker.errors import UnknownScope
+from stoker.operations import cache
+from stoker.operations.audit import Actor, audited
 from tests.integration.cli import Done, call, running
 from tests.library import BookAdded, ShelfRenamed, domain
+from tests.support.place import Place
 
 ROOT = Path(__file__).parents[2]
 WORKER_READY = "worker.started"
@@ -63,14 +67,27 @@ def test_another_domain_is_read_changed_invalidated_and_warmed(
     migrated = stoker("migrate")
     assert "library_0001" in migrated.stdout
     with running(tmp_path, environment, "run", ready=WORKER_READY):
-        asyncio.run(_read_and_change(load_settings(Settings)))
+        asyncio.run(_read_and_change(load_settings()))
         done = stoker("invalidate", "shelf", "A-1", "--view", "titles")
         assert (done.returncode, done.stdout) == (0, "shelf:A-1 is invalidated\n")
         done = stoker("warm", "shelf", "A-1")
         assert done.returncode == 0, done.stderr
         assert "warmed 2 entries" in done.stdout
         assert stoker("invalidate", "project", "1").returncode == 2
-        asyncio.run(_through_the_api(load_settings(Settings)))
+        asyncio.run(_through_the_api(load_settings()))
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"), [({"shelf"}, "name what to warm: shelf"), (set(), "it has no warm plan at all")]
+)
+async def test_warming_everybody_without_a_plan_for_it_is_refused_in_words(
+    place: Place, targets: set[str], said: str
+) -> None:
+    plans = tuple(plan for plan in domain.warm_plans if plan.target in targets)
+    async with Stoker.opened(place.settings(), replace(domain, warm_plans=plans)) as stoker:
+        with pytest.raises(UnknownScope, match=f"the domain has no warm plan for 'active'; {said}"):
+            await cache.warm(stoker, Actor("test"), "active")
+        assert (await audited(stoker.engine, None, None, 1)).entries == []
 
 
 async def _read_and_change(settings: Settings) -> None:
@@ -96,7 +113,7 @@ async def _read_and_change(settings: Settings) -> None:
 
 async def _through_the_api(settings: Settings) -> None:
     async with Stoker.opened(settings, domain) as stoker:
-        app = create_app(stoker, load_settings(WorkerSettings))
+        app = create_app(stoker, load_settings())
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as api:
             asked = await api.post("/api/cache/invalidate", json={"kind": "shelf", "id": "A-1", "hard": True})

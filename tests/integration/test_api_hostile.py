@@ -13,8 +13,8 @@ from stoker.api import create_app
 from stoker.jobs import Lane
 from stoker.migrate import migrate
 from stoker.queue import wire
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 from tests.integration.test_api_contract import BODIES, ENDLESS, QUERIES, filled
 from tests.library import domain
 from tests.support.callers import OPERATOR, OSCAR, bearing
@@ -38,7 +38,7 @@ async def stoker(place: Place) -> AsyncIterator[Stoker]:
 
 @pytest.fixture
 async def api(stoker: Stoker) -> AsyncIterator[httpx.AsyncClient]:
-    assert isinstance(stoker.settings, WorkerSettings)
+    assert isinstance(stoker.settings, Settings)
     transport = httpx.ASGITransport(create_app(stoker, stoker.settings), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://console.example") as opened:
         yield opened

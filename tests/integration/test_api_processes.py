@@ -15,9 +15,8 @@ from stoker.api.rates import Rate
 from stoker.console.sessions import Session, Sessions
 from stoker.errors import DatabaseUnavailable
 from stoker.operations.tokens import Tokens
-from stoker.settings import load_settings
+from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 from tests.support.callers import FROM_PAGE, OPERATOR, OSCAR, client, sign_in
 from tests.support.notes import Notes
 from tests.support.place import Place
@@ -26,18 +25,18 @@ NOWHERE = "redis://127.0.0.1:1"
 
 
 @pytest.fixture
-def settings(place: Place) -> WorkerSettings:
+def settings(place: Place) -> Settings:
     return place.settings(api={"actions_per_minute": 4, "tokens": [OSCAR]})
 
 
 @asynccontextmanager
-async def process(settings: WorkerSettings) -> AsyncIterator[httpx.AsyncClient]:
+async def process(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The API with connections of its own, as another process has them."""
     async with Stoker.opened(settings, Notes().domain) as stoker, client(stoker, settings) as opened:
         yield opened
 
 
-async def test_who_signs_out_in_one_process_is_signed_out_in_all(settings: WorkerSettings) -> None:
+async def test_who_signs_out_in_one_process_is_signed_out_in_all(settings: Settings) -> None:
     async with process(settings) as one, process(settings) as other:
         await sign_in(one)
         kept = {"Cookie": "; ".join(f"{name}={value}" for name, value in one.cookies.items())}
@@ -52,7 +51,7 @@ async def test_who_signs_out_in_one_process_is_signed_out_in_all(settings: Worke
 
 
 async def test_what_is_known_of_ended_sessions_is_forgotten_when_they_would_have_ended(
-    settings: WorkerSettings,
+    settings: Settings,
 ) -> None:
     async with Stoker.opened(settings, Notes().domain) as stoker:
         sessions = Sessions(stoker.engine, stoker.queue, Tokens(settings.api.tokens, stoker.engine), 60)
@@ -64,7 +63,7 @@ async def test_what_is_known_of_ended_sessions_is_forgotten_when_they_would_have
 
 
 async def test_a_session_goes_on_while_postgres_is_away_and_ends_where_it_was_ended(
-    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Stoker.opened(settings, Notes().domain) as stoker:
         sessions = Sessions(stoker.engine, stoker.queue, Tokens(settings.api.tokens, stoker.engine), 60)
@@ -83,7 +82,7 @@ def _away(_: AsyncEngine) -> None:
     raise ConnectionRefusedError("away")
 
 
-async def test_guessing_tokens_is_limited_over_all_processes_together(settings: WorkerSettings) -> None:
+async def test_guessing_tokens_is_limited_over_all_processes_together(settings: Settings) -> None:
     async with process(settings) as one, process(settings) as other:
         answers = [await sign_in(page, "not-the-right-token") for page in (one, other, one, other, one)]
         assert [answer.status_code for answer in answers] == [401] * 5
@@ -93,7 +92,7 @@ async def test_guessing_tokens_is_limited_over_all_processes_together(settings: 
             assert 0 < int(refused.headers["retry-after"]) <= 6
 
 
-async def test_acting_is_limited_over_all_processes_together(settings: WorkerSettings) -> None:
+async def test_acting_is_limited_over_all_processes_together(settings: Settings) -> None:
     body = {"kind": "note", "id": 7}
     headers = {"Authorization": f"Bearer {OPERATOR}"}
     async with process(settings) as one, process(settings) as other:
@@ -104,7 +103,7 @@ async def test_acting_is_limited_over_all_processes_together(settings: WorkerSet
     assert codes == [202] * 5 + [429] * 3
 
 
-async def test_one_rate_does_not_use_up_another_and_one_caller_not_anothers(settings: WorkerSettings) -> None:
+async def test_one_rate_does_not_use_up_another_and_one_caller_not_anothers(settings: Settings) -> None:
     async with Stoker.opened(settings, Notes().domain) as stoker:
         signing, acting = (Rate(stoker.queue, what, 4) for what in ("sign_in", "action"))
         for _ in range(5):
@@ -119,10 +118,8 @@ async def test_one_rate_does_not_use_up_another_and_one_caller_not_anothers(sett
         assert all(0 < life_ms <= 80_000 for life_ms in lives_ms), "nothing is kept past its use"
 
 
-async def test_while_the_queue_is_away_each_process_counts_by_itself(settings: WorkerSettings) -> None:
-    away = settings.model_copy(
-        update={"redis_url": load_settings(WorkerSettings, redis_url=NOWHERE).redis_url}
-    )
+async def test_while_the_queue_is_away_each_process_counts_by_itself(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": load_settings(redis_url=NOWHERE).redis_url})
     async with process(away) as one, process(away) as other:
         for page in (one, other):
             codes = [(await sign_in(page, "not-the-right-token")).status_code for _ in range(6)]

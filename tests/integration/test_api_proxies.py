@@ -15,7 +15,6 @@ from stoker.errors import SettingsError
 from stoker.migrate import migrate
 from stoker.settings import load_settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 from tests.library import domain
 from tests.support.callers import OPERATOR, OSCAR
 from tests.support.place import Place
@@ -117,4 +116,4 @@ async def test_without_tokens_a_proxy_that_says_nothing_of_itself_is_refused(pla
 @pytest.mark.parametrize("proxy", ["*", "proxy.example", "10.0.0.0/33", "10.1.2.3/8", ""])
 def test_what_is_no_address_is_refused_as_a_proxy(proxy: str) -> None:
     with pytest.raises(SettingsError, match="trusted_proxies"):
-        load_settings(WorkerSettings, api={"trusted_proxies": [proxy]})
+        load_settings(api={"trusted_proxies": [proxy]})

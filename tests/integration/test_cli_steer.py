@@ -20,7 +20,6 @@ from stoker.stoker import Stoker
 from stoker.tables import audit_log
 from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.letter import Letter
-from stoker.worker.settings import WorkerSettings
 from tests.integration.cli import Done, call
 from tests.support.place import Place
 
@@ -64,7 +63,6 @@ def on_queue(environment: dict[str, str], work: Callable[[Queue], Awaitable[T]])
 def on_stoker(environment: dict[str, str], work: Callable[[Stoker], Awaitable[T]]) -> T:
     async def run() -> T:
         settings = load_settings(
-            WorkerSettings,
             database_url=environment["DATABASE_URL"],
             redis_url=environment["REDIS_URL"],
             cache_redis_url=environment["CACHE_REDIS_URL"],
@@ -198,6 +196,35 @@ def test_tokens_are_added_listed_and_revoked(stoker: Run, environment: dict[str,
         "token.revoke",
         "token.add",
     ]
+
+
+def test_what_was_done_is_listed_by_whom_and_what(stoker: Run) -> None:
+    asked = shown(stoker("cache", "refresh", KIND, "1", "--view", "detail", "--json"))["job_ids"]
+    assert shown(stoker("jobs", "show", asked[0], "--json"))["kind"] == Refresh.kind
+    stoker("lanes", "pause", "warm")
+    (refreshed,) = shown(stoker("audit", "--action", "cache", "--json"))["entries"]
+    assert refreshed["arguments"] == {"scope": f"{KIND}:1", "views": ["detail"]}
+    paused, *_ = shown(stoker("audit", "--json"))["entries"]
+    assert (paused["action"], paused["actor"][:3]) == ("lane.pause", "cli")
+    assert shown(stoker("audit", "--actor", "nobody", "--json"))["entries"] == []
+
+
+def test_what_strangers_named_is_shown_as_text(stoker: Run) -> None:
+    done = stoker("jobs", "cancel", "\x1b[2J[bold]x[/]")
+    said = "\\x1b[2J[bold]x[/] neither waits nor runs: there is nothing to cancel"
+    assert (done.returncode, done.stderr) == (1, f"error: {said}\n")
+    assert done.stdout == "\\x1b[2J[bold]x[/]: not_found\n"
+
+
+def test_a_choice_that_cannot_be_is_wrong_usage(stoker: Run) -> None:
+    cut = stoker("dead", "retry", "--fingerprint", "0123456789\u2026", "--yes")
+    assert (cut.returncode, "Invalid value for --fingerprint" in cut.stderr) == (2, True)
+    long = stoker("jobs", "list", "--kind", "x" * 65)
+    assert (long.returncode, "Invalid value for --kind" in long.stderr) == (2, True)
+    no_letter = stoker("dead", "retry", "7")
+    assert (no_letter.returncode, "there is no dead letter 7" in no_letter.stderr) == (1, True)
+    no_text = stoker("jobs", "show", "\udcff")
+    assert (no_text.returncode, no_text.stderr) == (2, "error: '\\udcff' is not UTF-8: write it as text\n")
 
 
 def test_the_api_faces_the_network_only_with_a_token(stoker: Run) -> None:

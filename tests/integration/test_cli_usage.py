@@ -38,6 +38,15 @@ def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
     assert (done.returncode, "DATABASE_URL is not set" in done.stderr) == (2, True)
 
 
+def test_version_and_help_are_told_without_settings(stoker: Stoker) -> None:
+    assert re.fullmatch(r"stoker \d+\.\d+\.\d+\n", stoker("--version").stdout)
+    helped = stoker("-h")
+    assert helped.stdout == stoker("--help").stdout
+    told = " ".join(helped.stdout.split())
+    assert "Exit codes: 0 fine, 1 something is wrong or was not done, 2 wrong usage or settings." in told
+    assert "--fingerprint" in stoker("dead", "retry", "-h").stdout
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -184,7 +193,7 @@ def test_a_result_that_cannot_be_written_is_one_line(tmp_path: Path, where: str)
         command + {"full": " >/dev/full", "closed": " >&-", "unread": ""}[where],
         shell=True,
         cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(Path.cwd())},
+        env={**environment, "PYTHONPATH": str(Path.cwd()), "STOKER__DOMAIN": "jobs"},
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
@@ -193,7 +202,7 @@ def test_a_result_that_cannot_be_written_is_one_line(tmp_path: Path, where: str)
     )
     os.close(writing)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()  # after the one that names the settings file
     assert line.startswith("error: ")
     assert "stdout" in line
 

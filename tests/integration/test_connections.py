@@ -17,10 +17,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoker.api.limits import BodyLimit
+from stoker.settings import ProcessSettings
 from stoker.telemetry import serving
 from stoker.telemetry.endpoint import endpoint
 from stoker.telemetry.serving import Places, Seldom, listen, server
-from stoker.worker.settings import ProcessSettings
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 GET = b"GET %s HTTP/1.1\r\nHost: here\r\n\r\n"

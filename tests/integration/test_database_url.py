@@ -14,7 +14,6 @@ from stoker.migrate import pending
 from stoker.postgres import application_engine, loader_engine, looking
 from stoker.settings import Settings, load_settings
 from stoker.worker.check import check
-from stoker.worker.settings import WorkerSettings
 from tests.support.tls_front import OPENSSL, certificate, front
 
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="nothing makes certificates here")
@@ -98,5 +97,5 @@ async def test_a_server_without_tls_is_refused_in_one_line_where_tls_is_required
         taken = settings(f"postgres://{place}?sslmode=require")
         with pytest.raises(DatabaseUnavailable, match=r"^Postgres does not answer: .*rejected SSL upgrade$"):
             await shown(application_engine(taken), "ssl")
-        found = await check(load_settings(WorkerSettings, database_url=taken.database_url))
+        found = await check(load_settings(database_url=taken.database_url))
         assert any("rejected SSL upgrade" in finding.message for finding in found)

@@ -11,7 +11,7 @@ import asyncio
 from contextlib import suppress
 
 from stoker.worker.engine.running import Halt, Halted, bounded
-from stoker.worker.settings import LogSettings
+from stoker.settings import LogSettings
 from stoker.telemetry import log
 
 

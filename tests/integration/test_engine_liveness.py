@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.jobs import Lane
 from stoker.queue.enqueue import Queue
+from stoker.settings import ProcessSettings
 from stoker.telemetry.endpoint import endpoint
 from stoker.worker.engine import watchdog
 from stoker.worker.engine.watchdog import Watchdog
-from stoker.worker.settings import ProcessSettings
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage
 from tests.support.engine_stage import Elsewhere, Running, Stage, Work, eventually, running, settled
 

@@ -39,6 +39,7 @@ def environment(database_url: str, queue_url: str, prefix: str, tmp_path: Path) 
         "REDIS_URL": queue_url,
         # Nobody listens there: the outage is logged, with its address and without its password.
         "CACHE_REDIS_URL": f"redis://canary:{SECRET}@127.0.0.1:1/0",
+        "STOKER__DOMAIN": "jobs",
         "STOKER__QUEUE__PREFIX": prefix,
         "STOKER__CACHE__PREFIX": prefix,
         "STOKER__LOG__FORMAT": "json",

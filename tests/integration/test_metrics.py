@@ -24,13 +24,12 @@ from stoker.history.times import LIFE_MS, JobTimes, job_times
 from stoker.jobs import Lane
 from stoker.migrate import migrate
 from stoker.outbox.record import InvalidationRequested
-from stoker.settings import load_settings
+from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
 from stoker.telemetry.metrics import DECLARED, exposition, own_process
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
-from stoker.worker.settings import WorkerSettings
 from tests.library import SHELF, domain
 from tests.support.place import Place
 
@@ -39,12 +38,12 @@ NOWHERE = "redis://127.0.0.1:1"
 
 
 @pytest.fixture
-def settings(place: Place) -> WorkerSettings:
+def settings(place: Place) -> Settings:
     return place.settings()
 
 
 @pytest.fixture
-async def used(settings: WorkerSettings) -> AsyncIterator[Stoker]:
+async def used(settings: Settings) -> AsyncIterator[Stoker]:
     """A Stoker in which everything that is counted has happened once."""
     assert settings.database_url is not None
     await migrate(settings.database_url.get_secret_value(), domain)
@@ -53,7 +52,7 @@ async def used(settings: WorkerSettings) -> AsyncIterator[Stoker]:
         yield stoker
 
 
-async def _use(stoker: Stoker, settings: WorkerSettings, library: Domain) -> None:
+async def _use(stoker: Stoker, settings: Settings, library: Domain) -> None:
     async with stoker.session() as session, session.begin():
         await session.execute(text("INSERT INTO shelves (id, label) VALUES ('a', 'A')"))
     for _ in range(3):
@@ -91,7 +90,7 @@ def own(found: dict[str, Metric]) -> dict[str, Metric]:
     }
 
 
-async def test_what_is_declared_is_what_is_exported(used: Stoker, settings: WorkerSettings) -> None:
+async def test_what_is_declared_is_what_is_exported(used: Stoker, settings: Settings) -> None:
     found = families(await exposition(used, settings))
     declared = {one.name: one for one in DECLARED}
     assert own(found).keys() == declared.keys()
@@ -102,9 +101,7 @@ async def test_what_is_declared_is_what_is_exported(used: Stoker, settings: Work
         assert labels - {"le"} == set(one.labels), name
 
 
-async def test_what_several_workers_saw_of_their_jobs_is_added_up(
-    used: Stoker, settings: WorkerSettings
-) -> None:
+async def test_what_several_workers_saw_of_their_jobs_is_added_up(used: Stoker, settings: Settings) -> None:
     for waited_s, ran_s in ((0.02, 1.5), (0.004, 1.5), (5000, 0.5)):
         worker = JobTimes()
         worker.job_started(Lane.REFRESH, "refresh.v1", waited_s)
@@ -133,10 +130,8 @@ def of(family: Metric, **labels: str) -> dict[str, float]:
     }
 
 
-async def test_what_could_not_be_told_is_told_later(settings: WorkerSettings) -> None:
-    away = settings.model_copy(
-        update={"redis_url": load_settings(WorkerSettings, redis_url=NOWHERE).redis_url}
-    )
+async def test_what_could_not_be_told_is_told_later(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": load_settings(redis_url=NOWHERE).redis_url})
     worker, stop = JobTimes(), asyncio.Event()
     worker.job_started(Lane.WARM, "warm.v1", 0.02)
     stop.set()
@@ -149,7 +144,7 @@ async def test_what_could_not_be_told_is_told_later(settings: WorkerSettings) ->
     assert sum(waits[("warm",)].buckets.values()) == 1
 
 
-async def test_the_last_jobs_of_a_worker_are_told_when_it_stops(settings: WorkerSettings) -> None:
+async def test_the_last_jobs_of_a_worker_are_told_when_it_stops(settings: Settings) -> None:
     worker, stop = JobTimes(), asyncio.Event()
     async with Stoker.opened(settings, domain) as stoker:
         telling = asyncio.create_task(worker.run(stoker.queue, stop))
@@ -162,7 +157,7 @@ async def test_the_last_jobs_of_a_worker_are_told_when_it_stops(settings: Worker
 
 
 async def test_a_change_and_a_build_are_observed_where_every_process_can_see_it(
-    used: Stoker, settings: WorkerSettings
+    used: Stoker, settings: Settings
 ) -> None:
     found = families(await exposition(used, settings))
     applied = {sample.name: sample.value for sample in found["stoker_change_applied_seconds"].samples}
@@ -179,10 +174,8 @@ async def test_a_change_and_a_build_are_observed_where_every_process_can_see_it(
 
 
 @pytest.mark.usefixtures("used")
-async def test_a_server_that_is_away_leaves_its_figures_out(settings: WorkerSettings) -> None:
-    away = settings.model_copy(
-        update={"redis_url": load_settings(WorkerSettings, redis_url=NOWHERE).redis_url}
-    )
+async def test_a_server_that_is_away_leaves_its_figures_out(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": load_settings(redis_url=NOWHERE).redis_url})
     async with Stoker.opened(away, domain) as stoker:
         found = families(await exposition(stoker, away))
     up = {sample.labels["server"]: sample.value for sample in found["stoker_server_up"].samples}
@@ -192,7 +185,7 @@ async def test_a_server_that_is_away_leaves_its_figures_out(settings: WorkerSett
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-async def test_promtool_has_nothing_to_say_against_the_names(used: Stoker, settings: WorkerSettings) -> None:
+async def test_promtool_has_nothing_to_say_against_the_names(used: Stoker, settings: Settings) -> None:
     for exposed in (await exposition(used, settings), generate_latest(own_process())):
         ran = subprocess.run(  # noqa: ASYNC221 - a moment
             ["promtool", "check", "metrics"],  # noqa: S607 - found above
@@ -214,7 +207,12 @@ async def test_a_web_app_exports_its_own_state_with_the_documented_code(
     exec(block, code)  # noqa: S102 - our own page
     code["export"](used)
     found = families(generate_latest(registry))
-    assert found.keys() == {"stoker_breaker_open", "stoker_near_bytes", "stoker_loads_running"}
+    assert found.keys() == {
+        "stoker_breaker_open",
+        "stoker_near_bytes",
+        "stoker_loads_running",
+        "stoker_postgres_silent",
+    }
     assert found["stoker_near_bytes"].samples[0].value > 0
 
 

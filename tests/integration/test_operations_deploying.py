@@ -16,10 +16,10 @@ import yaml
 
 from stoker.api import create_app
 from stoker.migrate import migrate
+from stoker.settings import ApiSettings, ProcessSettings, Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.endpoint import endpoint
 from stoker.telemetry.metrics import own_process
-from stoker.worker.settings import ApiSettings, ProcessSettings, WorkerSettings
 from tests.library import domain
 from tests.support.operations import (
     COMPOSE,
@@ -158,7 +158,7 @@ def test_manifests_name_each_other_rightly() -> None:
         assert made["Deployment", name]["spec"]["selector"]["matchLabels"].items() <= labels.items()
         assert made["PodDisruptionBudget", name]["spec"]["selector"]["matchLabels"].items() <= labels.items()
     for name, value in made["ConfigMap", "stoker"]["data"].items():
-        assert settings_of(WorkerSettings, name.removeprefix("STOKER__").lower().split("__")), (name, value)
+        assert settings_of(Settings, name.removeprefix("STOKER__").lower().split("__")), (name, value)
 
 
 @needs("kubectl")
@@ -173,7 +173,7 @@ def test_settings_of_compose_exist() -> None:
     ours = {name for name in names if name.startswith("STOKER__")}
     assert "STOKER__API__TOKENS" in ours
     for name in ours:
-        assert settings_of(WorkerSettings, name.removeprefix("STOKER__").lower().split("__")), name
+        assert settings_of(Settings, name.removeprefix("STOKER__").lower().split("__")), name
     tokens = services["api"]["environment"]["STOKER__API__TOKENS"].replace(
         "${STOKER_TOKEN:?set it}", "x" * 64
     )

@@ -11,8 +11,8 @@ import yaml
 
 from stoker.chaos.keys import declared
 from stoker.jobs import Lane
+from stoker.settings import Settings
 from stoker.telemetry.metrics import DECLARED, Kind
-from stoker.worker.settings import WorkerSettings
 from tests.support.operations import (
     DASHBOARD,
     KUBERNETES,
@@ -90,7 +90,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_setting_and_every_log_line_that_is_named_exists(page: Path) -> None:
     tables = "worker|cache|queue|changes|loaders|database|lanes|schedule|api|log"
     for name in re.findall(rf"`((?:{tables})\.[a-z_.]+)`", page.read_text()):
-        assert settings_of(WorkerSettings, name.split(".")) or logged(name), name
+        assert settings_of(Settings, name.split(".")) or logged(name), name
     for name in re.findall(r"`((?:event|ring|sweeper|engine|fill)\.[a-z_]+)`", page.read_text()):
         assert logged(name), name
 

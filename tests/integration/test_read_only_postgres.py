@@ -11,8 +11,8 @@ from stoker.migrate import migrate
 from stoker.operations import tokens
 from stoker.operations.audit import Actor
 from stoker.outbox.record import InvalidationRequested
+from stoker.settings import Role
 from stoker.stoker import Stoker
-from stoker.worker.settings import Role
 from tests.integration.test_tokens import client, status
 from tests.library import domain
 from tests.support.databases import Databases

@@ -15,11 +15,11 @@ from stoker.errors import DatabaseUnavailable, QueueUnavailable
 from stoker.jobs import Job, Prune
 from stoker.migrate import migrate
 from stoker.queue.enqueue import Answer, Enqueued
+from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.tables import schedule_pauses, schedule_slots
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task
-from stoker.worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

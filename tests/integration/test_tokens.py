@@ -18,8 +18,8 @@ from stoker.migrate import migrate
 from stoker.operations import tokens
 from stoker.operations.audit import Actor
 from stoker.operations.tokens import Tokens
+from stoker.settings import Role, Settings, TokenSettings
 from stoker.stoker import Stoker
-from stoker.worker.settings import Role, TokenSettings, WorkerSettings
 from tests.library import domain
 from tests.support.place import Place
 
@@ -36,7 +36,7 @@ async def stoker(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 def client(stoker: Stoker, host: str = "127.0.0.1", *own: TokenSettings) -> httpx.AsyncClient:
-    assert isinstance(stoker.settings, WorkerSettings)
+    assert isinstance(stoker.settings, Settings)
     api = stoker.settings.api.model_copy(update={"host": host, "tokens": own})
     app = create_app(stoker, stoker.settings.model_copy(update={"api": api}))
     return httpx.AsyncClient(

@@ -20,11 +20,11 @@ from stoker import tracing
 from stoker.jobs import Refresh
 from stoker.migrate import migrate
 from stoker.queue import wire
+from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.tables import cache_events
 from stoker.telemetry.log import fields
 from stoker.worker.process import run_worker
-from stoker.worker.settings import WorkerSettings
 from tests.library import ShelfRenamed, domain
 from tests.support.place import Place
 
@@ -80,7 +80,7 @@ async def test_commit_relay_and_refresh_are_one_trace(stoker: Stoker, spans: InM
     await stoker.read("label", "a")  # it is read: a change refreshes it
     await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
     stop = asyncio.Event()
-    assert isinstance(stoker.settings, WorkerSettings)
+    assert isinstance(stoker.settings, Settings)
     worker = asyncio.create_task(run_worker(stoker, stoker.settings, stop))
     try:
         with tracing.span("PUT /shelves/a"):

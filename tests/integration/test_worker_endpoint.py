@@ -9,10 +9,10 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from stoker.settings import ProcessSettings
 from stoker.telemetry import endpoint as endpoints
 from stoker.telemetry.endpoint import EndpointRefused, endpoint
 from stoker.telemetry.metrics import own_process
-from stoker.worker.settings import ProcessSettings
 
 
 async def get(port: int, path: str, host: str = "127.0.0.1") -> httpx.Response:

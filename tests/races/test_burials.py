@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Queue
+from stoker.settings import LaneSettings
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from stoker.worker.engine.runner import Engine, EngineSettings
-from stoker.worker.settings import LaneSettings
 from tests.races.link import Link
 from tests.races.postgres_link import link_to, through
 from tests.races.race import race

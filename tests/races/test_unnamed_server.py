@@ -12,8 +12,8 @@ import pytest
 from stoker import CacheUnavailable, State
 from stoker.redis.cache import CacheClient
 from stoker.redis.errors import Unidentified
+from stoker.settings import Settings
 from stoker.worker.check import Level, check
-from stoker.worker.settings import WorkerSettings
 from tests.races.link import Link
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
@@ -99,7 +99,7 @@ async def test_a_server_that_keeps_no_nonce_counts_as_away_and_is_refused_by_che
         await client.close()
         assert isinstance(refused.value.__cause__, Unidentified)
         urls, stoker = rewinding.world.urls, rewinding.world.first.stoker
-        settings = WorkerSettings(
+        settings = Settings(
             database_url=urls.database,
             redis_url=urls.queue,
             cache_redis_url=url,

@@ -212,7 +212,7 @@ class World:
             queue=QueueSettings.model_validate({"prefix": self.prefix, **settings.get("queue", {})}),
             changes=ChangesSettings.model_validate(settings.get("changes", {})),
             loaders=LoaderSettings.model_validate(settings.get("loaders", {})),
-            database=DatabaseSettings.model_validate(settings.get("database", {})),
+            database=DatabaseSettings.model_validate({"deadline_s": NEVER_S, **settings.get("database", {})}),
         )
         process = Process(await Stoker.open(given, notes.domain), notes, cache_link, queue_link)
         self._processes.append(process)

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Queue
+from stoker.settings import LaneSettings
 from stoker.worker.engine.runner import Engine, EngineSettings
-from stoker.worker.settings import LaneSettings
 from tests.stress import builds
 from tests.support.engine_stage import settings_of
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import httpx
 
 from stoker.api import create_app
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 
 VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"
 EVE = {"name": "eve", "role": "viewer", "token": VIEWER}
@@ -29,7 +29,7 @@ def bearing(token: str | None) -> dict[str, str]:
 @asynccontextmanager
 async def client(
     stoker: Stoker,
-    settings: WorkerSettings,
+    settings: Settings,
     token: str | None = None,
     *,
     at: str = HOST,

@@ -16,8 +16,8 @@ import sys
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from stoker.jobs import JOBS, Job, Lane
+from stoker.settings import LaneSettings
 from stoker.worker.engine.runner import Engine, EngineSettings
-from stoker.worker.settings import LaneSettings
 from tests.support.engine_stage import TEST_JOBS, settings_of
 
 hanging = asyncio.Event()

@@ -14,10 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.errors import Unavailable
 from stoker.jobs import JOBS, Job, Lane, RetryPolicy
 from stoker.queue.enqueue import Queue
-from stoker.settings import QueueSettings
+from stoker.settings import LaneSettings, QueueSettings
 from stoker.worker.engine.depth import LaneDepth, depth
 from stoker.worker.engine.runner import Engine, EngineSettings
-from stoker.worker.settings import LaneSettings
 
 DEADLINE_S = 60
 DUE_S = 0.5

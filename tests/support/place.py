@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stoker.settings import load_settings
-from stoker.worker.settings import WorkerSettings
+from stoker.settings import Settings, load_settings
+
+PATIENT_S = 60
+"""For a read to wait for SQL on a machine that runs other tests as well."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,11 @@ class Place:
     cache_url: str
     prefix: str
 
-    def settings(self, **tables: Any) -> WorkerSettings:  # noqa: ANN401 - tables of settings.toml
+    def settings(self, **tables: Any) -> Settings:  # noqa: ANN401 - tables of settings.toml
         """Settings of this place; what is given of [cache] and [queue] comes beside the prefix."""
         own = {name: {"prefix": self.prefix, **tables.pop(name, {})} for name in ("cache", "queue")}
+        own["database"] = {"deadline_s": PATIENT_S, **tables.pop("database", {})}
         return load_settings(
-            WorkerSettings,
             database_url=self.database_url,
             redis_url=self.queue_url,
             cache_redis_url=self.cache_url,

@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from stoker.jobs import JOBS, Job
 from stoker.queue.enqueue import Enqueued, Queue
+from stoker.settings import OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task
-from stoker.worker.settings import OverlapPolicy, ScheduleSettings
 from tests.support.engine_stage import TEST_JOBS, Work, settings_of
 
 

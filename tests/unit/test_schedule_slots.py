@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from stoker.errors import UnknownScope
 from stoker.jobs import KeepWarm, Prune, Verify, Warm
+from stoker.settings import ScheduleSettings
 from stoker.worker.schedule.tasks import EPOCH, Task, tasks, utc_now
-from stoker.worker.settings import ScheduleSettings
 from tests.library import domain
 
 MOMENTS = st.datetimes(

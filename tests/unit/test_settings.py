@@ -7,6 +7,7 @@ import re
 import tomllib
 import traceback
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 from pydantic import BaseModel
 from redis.asyncio.connection import Connection, parse_url
 
-from stoker.errors import SettingsError
+from stoker.domain import load_domain
+from stoker.errors import DeclarationError, SettingsError
 from stoker.jobs import Lane
-from stoker.settings import Settings, load_settings
+from stoker.settings import Settings, load_settings, settings_file
 from stoker.stoker import Stoker
 from stoker.worker.check import check
-from stoker.worker.settings import WorkerSettings
 
 SHIPPED = Path(__file__).parents[2] / "settings.toml"
 OWN_NAMES = ("REDIS_URL", "CACHE_REDIS_URL", "DATABASE_URL", "CACHE_DEFAULT_TTL", "ENABLE_BACKGROUND_WARMING")
@@ -55,20 +56,21 @@ def keys(table: dict[str, Any], known: set[str], prefix: str = "") -> set[str]:
 
 
 def test_the_shipped_file_lists_every_setting_and_nothing_else() -> None:
-    known = leaves(WorkerSettings)
+    known = leaves(Settings)
     assert keys(tomllib.loads(SHIPPED.read_text()), known) == known
 
 
 def test_the_shipped_file_gives_each_setting_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = load_settings(WorkerSettings)
+    defaults = load_settings()
     monkeypatch.setenv("STOKER_SETTINGS", str(SHIPPED))
-    assert load_settings(WorkerSettings) == defaults
+    assert load_settings() == defaults.model_copy(update={"domain": "jobs"})  # of this application
 
 
 def test_every_setting_of_the_shipped_file_says_something_about_itself() -> None:
-    for line in SHIPPED.read_text().splitlines():
-        if "=" in line and not line.startswith(("#", "tokens")):
-            assert "#" in line, line
+    lines = SHIPPED.read_text().splitlines()
+    for before, line in pairwise(lines):
+        if line and not line.startswith("#"):
+            assert before.startswith("# "), line
 
 
 def test_every_field_says_what_it_does() -> None:
@@ -78,12 +80,12 @@ def test_every_field_says_what_it_does() -> None:
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 yield from tables(field.annotation)
 
-    assert all(table.__doc__ for table in tables(WorkerSettings))
+    assert all(table.__doc__ for table in tables(Settings))
 
 
 def test_a_web_app_reads_the_same_file_without_the_workers_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STOKER_SETTINGS", str(SHIPPED))
-    assert load_settings(Settings).cache.lease_s == 20
+    assert load_settings().cache.lease_s == 20
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_the_environment_wins_over_the_file(
         "[lanes.refresh]\nconcurrency = 9\n[schedule]\nenable_background_warming = true\n"
     )
     monkeypatch.setenv(variable, value)
-    found: Any = load_settings(WorkerSettings)
+    found: Any = load_settings()
     assert found.cache.lease_wait_s == 4  # the rest of a table still comes from the file
     for name in path.split("."):
         found = getattr(found, name)
@@ -114,26 +116,26 @@ def test_the_environment_wins_over_the_file(
 def test_redis_url_is_read_by_its_plain_name(monkeypatch: pytest.MonkeyPatch) -> None:
     write('redis_url = "redis://of-the-file"\n')
     monkeypatch.setenv("REDIS_URL", "rediss://of-the-environment:6380/1")
-    url = load_settings(WorkerSettings).redis_url
+    url = load_settings().redis_url
     assert url is not None
     assert url.get_secret_value() == "rediss://of-the-environment:6380/1"
 
 
 def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://of-the-environment")
-    url = load_settings(WorkerSettings, redis_url="redis://of-an-argument").redis_url
+    url = load_settings(redis_url="redis://of-an-argument").redis_url
     assert url is not None
     assert url.get_secret_value() == "redis://of-an-argument"
 
 
 def test_an_empty_url_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "")
-    assert load_settings(WorkerSettings).database_url is None
+    assert load_settings().database_url is None
 
 
 def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@somewhere")
-    assert "hunter2" not in repr(load_settings(WorkerSettings))
+    assert "hunter2" not in repr(load_settings())
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_a_password_with_special_characters_is_refused_unseen(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     with pytest.raises(SettingsError, match=r"REDIS_URL.*%2F") as refused:
-        load_settings(WorkerSettings)
+        load_settings()
     told = "".join(traceback.format_exception(refused.value))
     assert "hunter" not in told
 
@@ -170,7 +172,7 @@ def test_a_password_with_special_characters_is_refused_unseen(
 )
 def test_a_redis_url_that_its_client_takes_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
-    taken = load_settings(WorkerSettings).redis_url
+    taken = load_settings().redis_url
     assert taken is not None
     options: Any = dict(parse_url(taken.get_secret_value()))
     options.pop("connection_class", Connection)(**options)
@@ -189,7 +191,7 @@ def test_a_redis_url_that_its_client_takes_is_taken(monkeypatch: pytest.MonkeyPa
 def test_an_unknown_key_of_the_file_is_refused_by_name(text: str, named: str) -> None:
     write(text)
     with pytest.raises(SettingsError, match=named):
-        load_settings(WorkerSettings)
+        load_settings()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_an_unknown_variable_is_refused_by_name(
 ) -> None:
     monkeypatch.setenv(variable, "3")
     with pytest.raises(SettingsError, match=named):
-        load_settings(WorkerSettings)
+        load_settings()
 
 
 @pytest.mark.parametrize(
@@ -246,14 +248,15 @@ def test_an_impossible_value_is_refused_by_name(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=named):
-        load_settings(WorkerSettings)
+        load_settings()
 
 
 async def test_a_life_for_a_view_that_does_not_exist_is_refused_where_a_process_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("STOKER__DOMAIN", "jobs")
     monkeypatch.setenv("STOKER__CACHE__TTL_S", '{"dashbord": 60, "detail": 60}')
-    settings, wrong = load_settings(WorkerSettings), r"^cache\.ttl_s\.dashbord: .* did you mean dashboard\?$"
+    settings, wrong = load_settings(), r"^cache\.ttl_s\.dashbord: .* did you mean dashboard\?$"
     with pytest.raises(SettingsError, match=wrong):
         await Stoker.open(settings)  # before any server is asked: none is named here
     assert any(re.search(wrong, finding.message) for finding in await check(settings))
@@ -262,12 +265,12 @@ async def test_a_life_for_a_view_that_does_not_exist_is_refused_where_a_process_
 def test_a_file_that_is_no_toml_is_refused() -> None:
     write("[cache\n")
     with pytest.raises(SettingsError):
-        load_settings(WorkerSettings)
+        load_settings()
 
 
 def test_lanes_have_the_settings_of_their_name() -> None:
     write("[lanes.changes]\nconcurrency = 1\n")
-    assert load_settings(WorkerSettings).lanes.concurrency() == {
+    assert load_settings().lanes.concurrency() == {
         Lane.CHANGES: 1,
         Lane.REFRESH: 6,
         Lane.WARM: 2,
@@ -278,6 +281,35 @@ def test_a_token_is_known_by_its_digest_only(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(
         "STOKER__API__TOKENS", '[{"name": "ops", "role": "operator", "token": "sixteen letters!"}]'
     )
-    (token,) = load_settings(WorkerSettings).api.tokens
+    (token,) = load_settings().api.tokens
     assert "sixteen" not in repr(token)
     assert len(token.digest) == 64
+
+
+def test_the_file_is_found_upwards_as_far_as_the_first_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "app" / "deep"
+    below.mkdir(parents=True)
+    (tmp_path / "settings.toml").write_text("default_ttl_s = 1\n")  # of whoever owns the folder above
+    monkeypatch.chdir(below)
+    assert settings_file() is None
+    (tmp_path / "app" / "pyproject.toml").touch()
+    assert settings_file() is None
+    (tmp_path / "app" / "settings.toml").write_text("default_ttl_s = 2\n")
+    assert load_settings().default_ttl_s == 2
+    (tmp_path / "app" / "stoker.toml").write_text("default_ttl_s = 3\n")
+    assert load_settings().default_ttl_s == 3
+    monkeypatch.setenv("STOKER_SETTINGS", str(tmp_path / "settings.toml"))
+    assert load_settings().default_ttl_s == 1
+
+
+def test_without_a_domain_a_process_says_how_to_set_it() -> None:
+    with pytest.raises(SettingsError, match=r"STOKER__DOMAIN=shop\.caching"):
+        load_domain(load_settings().domain)
+
+
+def test_a_domain_is_named_by_its_module_and_if_need_be_its_name() -> None:
+    assert load_domain("jobs") is load_domain("jobs:domain")
+    with pytest.raises(DeclarationError, match="jobs has no `nothing`"):
+        load_domain("jobs:nothing")

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stoker import Lane, Stoker, StokerError
 from stoker.domain import load_domain
 from stoker.embedded import Urls
-from stoker.worker.settings import WorkerSettings
+from stoker.settings import Settings
 from worker.demo import processes, verify
 from worker.demo.client import HttpClient
 from worker.demo.driver import Driver
@@ -52,7 +52,7 @@ def demonstrate(options: DemoOptions) -> int:
 
 
 async def _interruptible(
-    options: DemoOptions, base: WorkerSettings, place: tuple[Path, Urls, str], screen: Screen
+    options: DemoOptions, base: Settings, place: tuple[Path, Urls, str], screen: Screen
 ) -> int:
     me = asyncio.current_task()
     assert me is not None  # noqa: S101 - inside asyncio.run

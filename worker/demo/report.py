@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from stoker import Stoker
 from stoker.cache.verdicts import Verdict, verified
-from stoker.operations import figures
+from stoker.operations import lanes
 from stoker.postgres import database_errors
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
@@ -63,7 +63,7 @@ class Servers:
             async with stoker.engine.connect() as connection:
                 recorded, applied, p50, p99 = (await connection.execute(_EVENTS)).one()
                 slots = {str(task): int(count) for task, count in await connection.execute(_SLOTS)}
-        lanes = await figures.lane_figures(stoker)
+        found = (await lanes.listing(stoker)).lanes
         store = stoker.cache.store
         seen = await verified(store.client, store.keys)
         return cls(
@@ -75,7 +75,7 @@ class Servers:
             },
             jobs={
                 name: {"done": lane.totals["done"], "failed": lane.totals["failed"], "dead": lane.dead}
-                for name, lane in lanes.items()
+                for name, lane in found.items()
             },
             schedule=slots,
             verifier={"checked": seen.checked, "stale": seen.counts[Verdict.STALE]},

@@ -28,8 +28,7 @@ from stoker.embedded import Urls
 from stoker.errors import StokerError
 from stoker.migrate import migrate
 from stoker.postgres import database_errors, engine_of
-from stoker.settings import load_settings, require
-from stoker.worker.settings import ScheduleSettings, WorkerSettings
+from stoker.settings import ScheduleSettings, Settings, load_settings, require
 from worker.demo.options import DemoOptions
 from worker.demo.screen import Screen
 
@@ -41,7 +40,7 @@ class Stage:
     """Where a run takes place."""
 
     folder: Path
-    settings: WorkerSettings
+    settings: Settings
     servers: str
     """Whose servers: `embedded` or `given`."""
 
@@ -68,7 +67,7 @@ class Stage:
 
 
 @contextmanager
-def folder_and_servers(options: DemoOptions, base: WorkerSettings) -> Iterator[tuple[Path, Urls, str]]:
+def folder_and_servers(options: DemoOptions, base: Settings) -> Iterator[tuple[Path, Urls, str]]:
     """A fresh folder, and servers. What was started here ends here."""
     options.data_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=options.data_dir))
@@ -128,8 +127,8 @@ def first_line(error: BaseException) -> str:
 
 
 def scaled(
-    base: WorkerSettings, domain: Domain, urls: Urls, database_url: str, prefix: str, time_scale: float
-) -> WorkerSettings:
+    base: Settings, domain: Domain, urls: Urls, database_url: str, prefix: str, time_scale: float
+) -> Settings:
     """The settings with TTLs and schedule divided, on the run's own database and keys."""
     ttl_s = {view.name: base.ttl(view.name, view.ttl).total_seconds() / time_scale for view in domain.views}
     schedule = _divided(base.schedule, time_scale)
@@ -153,7 +152,7 @@ def scaled(
 
 @asynccontextmanager
 async def staged(
-    options: DemoOptions, base: WorkerSettings, domain: Domain, place: tuple[Path, Urls, str], screen: Screen
+    options: DemoOptions, base: Settings, domain: Domain, place: tuple[Path, Urls, str], screen: Screen
 ) -> AsyncIterator[Stage]:
     """Database, keys, tables and sample data."""
     folder, urls, servers = place
@@ -189,9 +188,9 @@ async def _administer(url: str, statement: str) -> None:
         await engine.dispose()
 
 
-def settings_of_this_process() -> WorkerSettings:
+def settings_of_this_process() -> Settings:
     """What file and environment say; raises SettingsError."""
-    return load_settings(WorkerSettings)
+    return load_settings()
 
 
 __all__ = ["Stage", "folder_and_servers", "scaled", "settings_of_this_process", "staged"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from stoker import Lane, Stoker
-from stoker.operations import figures
+from stoker.operations import figures, lanes
 from worker.demo.driver import OK, Driver
 from worker.demo.reads import PROJECT_VIEWS, Read
 from worker.demo.world import World
@@ -20,13 +20,13 @@ COMPARED = 400
 AT_ONCE = 4
 
 
-async def quiet(stoker: Stoker, *lanes: Lane) -> bool:
+async def quiet(stoker: Stoker, *which: Lane) -> bool:
     """Wait until every event is applied and lanes have nothing to do; false if that does not come."""
     give_up = time.monotonic() + QUIET_WITHIN_S
     while time.monotonic() < give_up:
         unsettled = (await figures.change_figures(stoker)).unsettled
-        found = await figures.lane_figures(stoker)
-        if not unsettled and not any(found[lane].ready + found[lane].running for lane in lanes):
+        found = (await lanes.listing(stoker)).lanes
+        if not unsettled and not any(found[lane].ready + found[lane].running for lane in which):
             return True
         await asyncio.sleep(LOOK_S)
     return False

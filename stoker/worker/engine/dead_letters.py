@@ -1,4 +1,4 @@
-"""Jobs that will not run again by themselves, in Postgres: write, list, group, retry, discard.
+"""Jobs that will not run again by themselves, in Postgres: write, list, count, retry, discard.
 
 A job leaves Redis only after its dead letter has committed (RACES 40). When Postgres does not answer, calls
 raise DatabaseUnavailable and nothing has changed; burying twice is burying once.
@@ -29,7 +29,7 @@ RETRIED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class DeadJob:
+class DeadLetter:
     """A dead letter as it was kept."""
 
     id: int
@@ -48,31 +48,18 @@ class DeadJob:
 
 
 @dataclass(frozen=True)
-class DeadGroup:
-    """Dead letters of one fingerprint: one cause, most likely."""
-
-    fingerprint: str
-    kind: str
-    reason: str
-    error: str
-    count: int
-    first_died_at: datetime
-    last_died_at: datetime
-
-
-@dataclass(frozen=True)
 class Which:
     """A choice of dead letters; all of the given fields must match, none given matches all."""
 
     id: int | None = None
     kind: str | None = None
     fingerprint: str | None = None
+    job_id: str | None = None
 
     def clause(self) -> ColumnElement[bool]:
         """The choice in SQL."""
         chosen: ColumnElement[bool] = true()
-        for name in ("id", "kind", "fingerprint"):
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if value is not None:
                 chosen = chosen & (dead_jobs.c[name] == value)
         return chosen
@@ -106,7 +93,9 @@ class DeadLetters:
                     reused = stored_name(f"{letter.job_id}~{digest[:8]}")
                     await _written(connection, {**row, "job_id": reused})
 
-    async def list(self, which: Which, *, limit: int = 100, before: int | None = None) -> Sequence[DeadJob]:
+    async def list(
+        self, which: Which, *, limit: int = 100, before: int | None = None
+    ) -> Sequence[DeadLetter]:
         """The newest letters first; `before` is the last id of the page before."""
         older = true() if before is None else dead_jobs.c.id < before
         statement = (
@@ -114,28 +103,7 @@ class DeadLetters:
         )
         with database_errors():
             async with self._sql.connect() as connection:
-                return [DeadJob(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
-
-    async def groups(self, *, limit: int = 100) -> Sequence[DeadGroup]:
-        """Letters by fingerprint, the most recent cause first."""
-        last = func.max(dead_jobs.c.died_at)
-        statement = (
-            select(
-                dead_jobs.c.fingerprint,
-                func.max(dead_jobs.c.kind).label("kind"),
-                func.max(dead_jobs.c.reason).label("reason"),
-                func.max(dead_jobs.c.error).label("error"),
-                func.count().label("count"),
-                func.min(dead_jobs.c.died_at).label("first_died_at"),
-                last.label("last_died_at"),
-            )
-            .group_by(dead_jobs.c.fingerprint)
-            .order_by(last.desc())
-            .limit(limit)
-        )
-        with database_errors():
-            async with self._sql.connect() as connection:
-                return [DeadGroup(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+                return [DeadLetter(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
 
     async def count_by_lane(self) -> dict[str, int]:
         """How many letters each lane has; lanes without any are left out."""

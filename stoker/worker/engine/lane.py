@@ -16,6 +16,7 @@ from arq.worker import Worker
 
 from stoker.jobs import Lane
 from stoker.queue import wire
+from stoker.settings import LaneSettings
 from stoker.worker.engine import verdict as verdicts
 from stoker.worker.engine.alarm import Alarm
 from stoker.worker.engine.attempts import Attempts, function_of
@@ -26,7 +27,6 @@ from stoker.worker.engine.parts import Parts
 from stoker.worker.engine.running import Halt, Running
 from stoker.worker.engine.verdict import Verdict
 from stoker.worker.engine.watchdog import Watchdog
-from stoker.worker.settings import LaneSettings
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.jobs import JOBS, Job, Lane
 from stoker.redis.pool import queue_client
 from stoker.redis.queue import QueueConnection
-from stoker.settings import QueueSettings
+from stoker.settings import LaneSettings, QueueSettings
 from stoker.worker.engine.claims import Claims
 from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.doorbell import Doorbell
@@ -27,7 +27,6 @@ from stoker.worker.engine.parts import Parts, Run
 from stoker.worker.engine.running import CANCEL_GRACE_S
 from stoker.worker.engine.supervisor import supervise
 from stoker.worker.engine.upkeep import Upkeep
-from stoker.worker.settings import LaneSettings
 
 logger = logging.getLogger(__name__)
 

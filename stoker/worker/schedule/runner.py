@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
 from stoker.queue.enqueue import Enqueued
+from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.tasks import DAY, Task
-from stoker.worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from stoker.domain import ACTIVE, Domain
 from stoker.jobs import Job, KeepWarm, Prune, Verify, Warm
-from stoker.worker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
+from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 from tests.integration.api.library import served
 from tests.support.callers import OPERATOR, OSCAR, VIEWER
 from tests.support.place import Place
@@ -20,14 +20,14 @@ def sha256(token: str) -> str:
 
 
 @pytest.fixture
-def settings(place: Place) -> WorkerSettings:
+def settings(place: Place) -> Settings:
     hashed = {"name": "eve", "role": "viewer", "sha256": sha256(VIEWER)}
     # On a busy machine a server that is well may take longer than 0.8 s.
     return place.settings(api={"probe_timeout_s": 30, "tokens": [hashed, OSCAR]})
 
 
 @pytest.fixture
-async def opened(settings: WorkerSettings) -> AsyncIterator[tuple[httpx.AsyncClient, Stoker]]:
+async def opened(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Stoker]]:
     async with served(settings, OPERATOR) as both:
         yield both
 

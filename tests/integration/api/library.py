@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
 from stoker.domain import Domain, WarmPlan
+from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.tables import audit_log
-from stoker.worker.settings import WorkerSettings
 from tests.support.callers import client
 
 
@@ -39,9 +39,7 @@ LIBRARY = Domain(
 
 
 @asynccontextmanager
-async def served(
-    settings: WorkerSettings, token: str | None
-) -> AsyncIterator[tuple[httpx.AsyncClient, Stoker]]:
+async def served(settings: Settings, token: str | None) -> AsyncIterator[tuple[httpx.AsyncClient, Stoker]]:
     """The API asked by whoever has the token."""
     async with (
         Stoker.opened(settings, LIBRARY) as stoker,

@@ -6,8 +6,7 @@ import httpx
 import pytest
 
 from stoker.api import create_app
-from stoker.settings import load_settings
-from stoker.worker.settings import WorkerSettings
+from stoker.settings import Settings, load_settings
 from tests.integration.api.library import audited, served
 from tests.support.callers import OPERATOR, VIEWER
 
@@ -46,7 +45,7 @@ FOREIGN = [
     ],
 )
 async def test_without_a_token_that_somebody_has_everything_is_401(
-    settings: WorkerSettings, header: str | None
+    settings: Settings, header: str | None
 ) -> None:
     async with served(settings, None) as (api, stoker):
         headers = {} if header is None else {"Authorization": header}
@@ -59,7 +58,7 @@ async def test_without_a_token_that_somebody_has_everything_is_401(
         assert await audited(stoker) == []
 
 
-async def test_a_viewer_looks_and_cannot_act(settings: WorkerSettings) -> None:
+async def test_a_viewer_looks_and_cannot_act(settings: Settings) -> None:
     async with served(settings, VIEWER) as (api, stoker):
         for path in LOOKS:
             assert (await api.get(path)).status_code == 200, path
@@ -69,8 +68,8 @@ async def test_a_viewer_looks_and_cannot_act(settings: WorkerSettings) -> None:
         assert await audited(stoker) == []
 
 
-async def test_without_tokens_only_this_machine_is_served(settings: WorkerSettings) -> None:
-    alone = settings.model_copy(update={"api": load_settings(WorkerSettings).api})
+async def test_without_tokens_only_this_machine_is_served(settings: Settings) -> None:
+    alone = settings.model_copy(update={"api": load_settings().api})
     async with served(alone, None) as (api, stoker):
         assert (await api.get("/api/jobs/queues")).status_code == 200
         evil = {"Origin": "https://evil.example"}

@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from stoker.embedded import Urls
-from stoker.settings import load_settings
+from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 from tests.integration.api.library import served
 from tests.support.callers import OPERATOR
 
@@ -87,10 +86,8 @@ async def test_health_says_how_fast_each_server_answers(api: httpx.AsyncClient) 
 
 
 @pytest.mark.parametrize(("role", "url"), [("queue", "redis_url"), ("cache", "cache_redis_url")])
-async def test_health_names_the_redis_that_is_down(settings: WorkerSettings, role: str, url: str) -> None:
-    broken = settings.model_copy(
-        update={url: load_settings(WorkerSettings, **{url: NOWHERE}).__getattribute__(url)}
-    )
+async def test_health_names_the_redis_that_is_down(settings: Settings, role: str, url: str) -> None:
+    broken = settings.model_copy(update={url: load_settings(**{url: NOWHERE}).__getattribute__(url)})
     async with served(broken, OPERATOR) as (api, _):
         answer = await api.get("/api/cache/health")
         assert answer.status_code == 503
@@ -101,11 +98,9 @@ async def test_health_names_the_redis_that_is_down(settings: WorkerSettings, rol
 
 
 async def test_without_the_queue_a_warming_is_503_and_an_invalidation_is_recorded(
-    settings: WorkerSettings,
+    settings: Settings,
 ) -> None:
-    broken = settings.model_copy(
-        update={"redis_url": load_settings(WorkerSettings, redis_url=NOWHERE).redis_url}
-    )
+    broken = settings.model_copy(update={"redis_url": load_settings(redis_url=NOWHERE).redis_url})
     async with served(broken, OPERATOR) as (api, _):
         warm = await api.post("/api/cache/warm", json={"target": "active"})
         assert (warm.status_code, warm.json()["error"]) == (503, "queue_unavailable")
@@ -127,9 +122,7 @@ async def test_the_api_describes_itself(api: httpx.AsyncClient) -> None:
     assert {"/api/cache/invalidate", "/api/cache/warm/{id}", "/metrics"} <= set(paths)
 
 
-async def test_postgres_down_is_named_and_answered_quickly(
-    settings: WorkerSettings, server_urls: Urls
-) -> None:
+async def test_postgres_down_is_named_and_answered_quickly(settings: Settings, server_urls: Urls) -> None:
     del server_urls
     async with served(settings, OPERATOR) as (api, stoker):
         await stoker.engine.dispose()

@@ -12,13 +12,13 @@ from sqlalchemy import text
 
 from stoker.history.job_rows import JobHistory
 from stoker.jobs import Refresh, Warm
+from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.settings import WorkerSettings
 from tests.integration.test_history import row
 from tests.support.callers import OPERATOR, VIEWER, client
 
 
-async def test_viewers_see_no_arguments_and_no_tracebacks(stoker: Stoker, settings: WorkerSettings) -> None:
+async def test_viewers_see_no_arguments_and_no_tracebacks(stoker: Stoker, settings: Settings) -> None:
     await JobHistory(stoker.engine).add([row(job_id="j1", arguments={"secret": "value"})])
     async with stoker.engine.begin() as connection:
         await connection.execute(

@@ -18,11 +18,11 @@ from stoker.handlers import relay
 from stoker.history.charts import Length, charts
 from stoker.history.job_rows import JobHistory
 from stoker.outbox.record import InvalidationRequested
+from stoker.settings import ApiSettings, Settings
 from stoker.stoker import Stoker
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task, tasks
-from stoker.worker.settings import ApiSettings, WorkerSettings
 from tests.integration.test_history import row
 from tests.support.notes import SCHEMA, note
 
@@ -142,7 +142,7 @@ async def test_a_refresh_is_asked_for_by_scope(operator: httpx.AsyncClient) -> N
 
 
 async def test_a_paused_task_lets_its_slots_pass_and_runs_by_hand(
-    operator: httpx.AsyncClient, stoker: Stoker, settings: WorkerSettings
+    operator: httpx.AsyncClient, stoker: Stoker, settings: Settings
 ) -> None:
     task = next(task for task in tasks(settings.schedule, stoker.domain) if task.name == "prune")
     clock = task.following(datetime.now(UTC))

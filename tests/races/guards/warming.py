@@ -7,15 +7,9 @@ from contextlib import suppress
 
 import stoker.handlers.warm
 from stoker import Domain, EntryKey
-from stoker.cache.fill import Filler
 from stoker.handlers.context import JobContext
-from stoker.handlers.warm import _failure, _fill
+from stoker.handlers.warm import _built, _fill
 from tests.races.guards.away import Removal, replaced
-
-
-async def _together(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Exception]:
-    error = await _failure(filler, keys)
-    return dict.fromkeys(keys, error) if error is not None else {}
 
 
 async def _whatever_fails(
@@ -27,7 +21,7 @@ async def _whatever_fails(
 
 
 GUARDS: Mapping[str, Removal] = {
-    "what fails together built one by one": replaced(stoker.handlers.warm, "_build", _together),
+    "what fails together built one by one": replaced(stoker.handlers.warm, "_build", _built),
     "a warming of nothing failing": replaced(stoker.handlers.warm, "_fill", _whatever_fails),
     "keys of other releases left to them": replaced(Domain, "takes", lambda *_: True),
 }

@@ -5,28 +5,24 @@ Every part stands alone: a server that is away leaves its part out and is named,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlalchemy import text
 
-from stoker.console.judgement import judged
-from stoker.console.picture import LaneNow, Overview, Verdict, ViewNow, WorkerSeen
 from stoker.errors import Unavailable
-from stoker.history.charts import LATELY, Row, Sums, hit_rate, hits_and_misses, misses, sums, waits
+from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, waits
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.series import quantile
-from stoker.operations.figures import (
-    LaneFigures,
-    change_figures,
-    lane_figures,
-    verified_figures,
-    view_counters,
-)
+from stoker.operations import lanes
+from stoker.operations.figures import ViewReads, change_figures, verified_figures, view_counters
+from stoker.operations.health import examine, probes
+from stoker.operations.judgement import judged
+from stoker.operations.lanes import LaneFigures
+from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
-from stoker.telemetry.health import examine, probes
 
 T = TypeVar("T")
 
@@ -44,13 +40,10 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
     health = await examine(probes(stoker), timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
     grown = await _unless_away(sums(stoker.engine)) if "database" in up else None
-    lanes = await _unless_away(lane_figures(stoker)) if {"queue", "database"} <= up else None
+    depths = await _unless_away(lanes.listing(stoker)) if {"queue", "database"} <= up else None
     views = await _unless_away(_views(stoker, grown)) if "cache" in up else None
     shown = Overview(
         at=datetime.now(UTC),
-        verdict=Verdict.UNTRIED,
-        says="",
-        concerns=[],
         health=health,
         changes=await _unless_away(change_figures(stoker)) if "database" in up else None,
         verified=await _unless_away(verified_figures(stoker)) if "cache" in up else None,
@@ -58,7 +51,9 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         if grown is None
         else _rounded(hit_rate(grown.hour, sorted(stoker.domain.views_by_name))),
         views=views,
-        lanes=None if lanes is None else {name: _lane(name, found, grown) for name, found in lanes.items()},
+        lanes=None
+        if depths is None
+        else {name: _lane(name, found, grown) for name, found in depths.lanes.items()},
         workers=await _unless_away(_workers(stoker)) if "database" in up else None,
         last=(await _unless_away(_last(stoker)) if "database" in up else None) or {},
     )
@@ -73,24 +68,11 @@ async def _unless_away(figures: Awaitable[T]) -> T | None:
 
 
 async def _views(stoker: Stoker, grown: Sums | None) -> dict[str, ViewNow]:
-    ever = await view_counters(stoker)
     hour: Row = grown.hour if grown is not None else {}
-    return {name: _view(name, hour, counters) for name, counters in ever.items()}
-
-
-def _view(name: str, hour: Row, ever: Mapping[str, int]) -> ViewNow:
-    hits, missed = hits_and_misses(hour, name)
-    loads, load_us = hour.get(f"view:{name}:loads", 0), hour.get(f"view:{name}:load_us", 0)
-    return ViewNow(
-        reads=round(hits + missed),
-        hits=round(hits),
-        hit_rate=_rounded(hit_rate(hour, [name])),
-        misses={cause: round(n) for cause, n in sorted(misses(hour, name).items())},
-        stale=round(hour.get(f"view:{name}:stale", 0)),
-        loads=round(loads),
-        build_ms=round(load_us / loads / 1000, 2) if loads else None,
-        reads_ever=sum(n for what, n in ever.items() if what == "hits" or what.startswith("miss_")),
-    )
+    return {
+        name: ViewNow.of(of_view(hour, name), reads_ever=ViewReads.of(counters).reads)
+        for name, counters in (await view_counters(stoker)).items()
+    }
 
 
 def _lane(name: str, found: LaneFigures, grown: Sums | None) -> LaneNow:

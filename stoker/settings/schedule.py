@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import PositiveFloat, PositiveInt, field_validator, model_validator
 
-from stoker.settings import Table
+from stoker.settings.tables import Table
 
 
 class LatePolicy(StrEnum):
@@ -36,49 +36,49 @@ class LateSettings(Table):
     """Table [schedule.late]: by task, what becomes of slots that passed while no worker was there."""
 
     warm_active: LatePolicy = LatePolicy.ONCE
-    """The pages of active users are cold: better late than in half an hour."""
+    """Once: the pages of active users are cold, and late is better than in half an hour."""
     keep_warm: LatePolicy = LatePolicy.SKIP
-    """The next one comes within the minute."""
+    """Skip: the next slot comes within the minute."""
     verify: LatePolicy = LatePolicy.SKIP
-    """The same."""
+    """Skip: the next slot comes within the minute."""
     prune: LatePolicy = LatePolicy.ONCE
-    """Once a day is often enough, and not at all is not."""
+    """Once: rows must be deleted, and once a day is often enough."""
 
 
 class OverlapSettings(Table):
     """Table [schedule.overlap]: by task, what becomes of a slot whose last job has not ended."""
 
     warm_active: OverlapPolicy = OverlapPolicy.SKIP
-    """Two would build the same pages."""
+    """Skip: two would build the same pages."""
     keep_warm: OverlapPolicy = OverlapPolicy.SKIP
-    """The same."""
+    """Skip: two would build the same pages."""
     verify: OverlapPolicy = OverlapPolicy.SKIP
-    """A sample is a sample."""
+    """Skip: one sample at a time is enough."""
     prune: OverlapPolicy = OverlapPolicy.SKIP
-    """Two would wait for each other's rows."""
+    """Skip: two would wait for each other's rows."""
 
 
 class ScheduleSettings(Table):
     """Table [schedule]. Times are UTC; intervals count from the epoch, so every worker has the same slots."""
 
     enable_background_warming: bool = True
-    """Run the two warm schedules. The environment variable is ENABLE_BACKGROUND_WARMING."""
+    """Warm active users and keep hot entries warm by schedule; false turns both off."""
     warm_active_every_s: PositiveFloat = 1800
-    """Seconds between warmings of everybody who is active."""
+    """Seconds between warmings of everybody who is active now."""
     keep_warm_every_s: PositiveFloat = 60
-    """Seconds between rebuilds of hot entries about to expire. Below the shortest TTL of a view."""
+    """Seconds between rebuilds of hot entries that are about to expire. Below the shortest TTL of a view."""
     verify_every_s: PositiveFloat = 60
     """Seconds between checks of a sample of entries against SQL."""
     verify_entries: PositiveInt = 100
-    """Entries in such a sample: about that many builds of SQL work."""
+    """Entries in such a sample. Each costs Postgres about one build."""
     prune_at: time = time(3, 0)
-    """Time of day at which old events, audit rows and slots are deleted."""
+    """Time of day (UTC) at which old events, audit rows and slots are deleted. Your quietest hour."""
     lease_s: PositiveFloat = 60
     """Seconds after which a slot that was claimed and never done is claimed again."""
     retry_s: PositiveFloat = 5
     """Seconds until a slot whose job could not be enqueued is tried again."""
     grace_s: PositiveFloat = 30
-    """Seconds by which a slot may be late under `skip`."""
+    """Seconds by which a slot may be late where late slots are skipped."""
     late: LateSettings = LateSettings()
     overlap: OverlapSettings = OverlapSettings()
 

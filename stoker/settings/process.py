@@ -7,31 +7,33 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from stoker.jobs import Lane
-from stoker.settings import Table
+from stoker.settings.tables import Table
 
 
 class ProcessSettings(Table):
     """Table [worker]: the worker process."""
 
     stop_deadline_s: PositiveFloat = 25
-    """Seconds that running jobs get to finish after SIGTERM. Below the grace period of what stops it."""
+    """Seconds that running jobs have to finish after SIGTERM. Below the grace period of what stops the
+    worker."""
     sweep_s: PositiveFloat = 1
-    """Seconds between sweeps of unsettled events: the latency of a change when the queue Redis is away."""
+    """Seconds between sweeps of unsettled events: the latency of a change while the queue Redis is away."""
     history_every_s: PositiveFloat = 30
     """Seconds between samples of the figures that the console's charts show."""
     metrics_host: str = "127.0.0.1"
-    """Address of the worker's own endpoint: probes, and what its process uses."""
+    """Address of the worker's own endpoint, for probes and the figures of its process."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port of the worker's own endpoint; 0 turns it off (the API's /metrics covers all workers' jobs)."""
+    """Port of the worker's own endpoint; 0: none. The API's /metrics covers the jobs of all workers."""
 
 
 class LaneSettings(Table):
     """Tables [lanes.*]: one lane."""
 
     concurrency: PositiveInt = 4
-    """Jobs of the lane that run at once in one worker process."""
+    """Jobs of the lane that run at once in each worker. Raise it if jobs wait, lower it to spare Postgres."""
     rate_per_s: NonNegativeFloat = 0
-    """Jobs of the lane that all workers together begin in a second; 0: no limit. To spare a database."""
+    """Jobs of the lane that all workers together begin in a second; 0: no limit. Leave changes without
+    one."""
 
 
 class LanesSettings(Table):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stoker.console.judgement import judged
-from stoker.console.picture import Overview, Verdict, ViewNow, WorkerSeen
 from stoker.operations.figures import ChangeFigures, VerifiedFigures
-from stoker.telemetry.health import Health, ServerHealth
+from stoker.operations.health import Health, ServerHealth
+from stoker.operations.judgement import judged
+from stoker.operations.picture import Overview, Verdict, ViewNow, WorkerSeen
 
 ALIVE = WorkerSeen(name="w1", silent_s=1, gone=False)
 SILENT = WorkerSeen(name="w2", silent_s=20, gone=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stoker.console.picture import Concern, Overview, Verdict
+from stoker.operations.picture import Concern, Overview, Verdict
 
 SLOW_CHANGE_S, LOST_CHANGE_S = 5, 30
 """Age of the oldest event that is not applied from which it is remarked upon, and from which it is wrong."""

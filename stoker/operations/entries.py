@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from stoker.cache.envelope import FORMAT, HEADER, MAGIC, PACKED_AT, ZSTD, Envelope
+from stoker.cache.envelope import HEADER, ZSTD, read_header
 from stoker.cache.keys import EntryNames
 from stoker.cache.reads import hottest, last_reads, recently_read
 from stoker.cache.view import EntryKey, Scope
@@ -23,10 +23,13 @@ from stoker.postgres import database_errors
 from stoker.redis.connection import ServerRun
 from stoker.stoker import Stoker
 
+FAR_BACK_S = 90 * 86400
 RECENT = 2_000
 """Recently read entries among which those of a scope are looked for."""
 EVENTS = 20_000
 """Latest applied events among which those of a scope are looked for."""
+AMONG_ENTRIES, AMONG_EVENTS = 500, 5_000
+"""How many of the latest are looked at for what stands out."""
 STAMP_TIME_AT = 27
 """Where the time begins in a stamp: after the server's run and the client's nonce."""
 
@@ -89,6 +92,21 @@ class ScopeFigures(BaseModel):
     can_warm: bool
 
 
+class Standing(StrEnum):
+    """What entries stand out by."""
+
+    READ = "read"
+    """Read most."""
+    SLOW = "slow"
+    """Took longest to build, of those read lately."""
+
+
+class Entries(BaseModel):
+    """Entries without their bodies."""
+
+    entries: list[EntryFigures]
+
+
 class Invalidated(BaseModel):
     """A scope, and how many of the latest events named it."""
 
@@ -98,12 +116,22 @@ class Invalidated(BaseModel):
     last_by: str
 
 
-async def look_up(stoker: Stoker, scope: Scope) -> ScopeFigures:
-    """One scope: the entries that a plain request reads, and others of it that were read lately."""
+class InvalidatedScopes(BaseModel):
+    """Scopes that changes named most often."""
+
+    scopes: list[Invalidated]
+
+
+async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFigures:
+    """One scope: the entries that a plain request reads, and others of it that were read lately.
+
+    Raises UnknownScope.
+    """
+    scope = stoker.domain.scope(kind, scope_id)
     store = stoker.cache.store
     views = [view for view in stoker.domain.views if view.scope == scope.kind]
     defaults = [key for view in views if (key := view.default_key(scope)) is not None]
-    recent = await recently_read(store.client, store.keys, 90 * 86400, RECENT)
+    recent = await recently_read(store.client, store.keys, FAR_BACK_S, RECENT)
     read_at = {key: at for key, at in recent if key.scope == scope}
     keys = list(dict.fromkeys([*defaults, *read_at]))
     names = ["hard", *(view.name for view in views)]
@@ -114,13 +142,45 @@ async def look_up(stoker: Stoker, scope: Scope) -> ScopeFigures:
         stamps=[
             _stamp(name, value, answer.server) for name, value in zip(names, answer.first(), strict=True)
         ],
-        entries=await entries(stoker, keys, read_at),
+        entries=await _entries(stoker, keys, read_at),
         events=await _events_of(stoker, scope),
         can_warm=any(plan.target == scope.kind for plan in stoker.domain.warm_plans),
     )
 
 
-async def entries(
+async def stand_out(stoker: Stoker, by: Standing, limit: int) -> Entries:
+    """The entries that are read most, or took longest to build, the first one first."""
+    found = await (_slowest(stoker) if by is Standing.SLOW else _hottest(stoker, limit))
+    return Entries(entries=found[:limit])
+
+
+async def most_invalidated(stoker: Stoker, limit: int) -> InvalidatedScopes:
+    """Of the latest applied events, the scopes that most of them named."""
+    query = text(
+        "WITH latest AS MATERIALIZED (SELECT kind, scopes, settled_at FROM stoker.cache_events"
+        " WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT :among)"
+        " SELECT one->>0 AS kind, one->>1 AS id, count(*) AS events, max(settled_at) AS last_at,"
+        " (array_agg(latest.kind ORDER BY settled_at DESC))[1] AS last_by"
+        " FROM latest, jsonb_array_elements(scopes) AS one"
+        " GROUP BY 1, 2 ORDER BY events DESC, last_at DESC LIMIT :limit"
+    )
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            rows = await connection.execute(query, {"among": AMONG_EVENTS, "limit": limit})
+            return InvalidatedScopes(
+                scopes=[
+                    Invalidated(
+                        scope=f"{row.kind}:{row.id}",
+                        events=row.events,
+                        last_at=row.last_at,
+                        last_by=row.last_by,
+                    )
+                    for row in rows
+                ]
+            )
+
+
+async def _entries(
     stoker: Stoker, keys: Sequence[EntryKey], read_at: dict[EntryKey, float]
 ) -> list[EntryFigures]:
     """Headers and sizes of these entries, in their order, in one round trip."""
@@ -131,7 +191,7 @@ async def entries(
     names = [store.keys.entry(key, stoker.domain.view(key.view).version) for key in known]
     commands: list[tuple[Any, ...]] = []
     for one in names:
-        commands += [("GETRANGE", one.entry, 0, PACKED_AT - 1), ("STRLEN", one.entry)]
+        commands += [("GETRANGE", one.entry, 0, HEADER.size - 1), ("STRLEN", one.entry)]
         commands += [("PTTL", one.entry), ("MGET", one.stamp, one.hard)]
     answer = await store.client.call(*commands)
     found = iter(answer.all())
@@ -141,53 +201,26 @@ async def entries(
     ]
 
 
-async def lately_read(stoker: Stoker, limit: int, among: int) -> list[EntryFigures]:
-    """The entries that were read last, up to `limit` of `among` that are looked at."""
+async def _hottest(stoker: Stoker, limit: int) -> list[EntryFigures]:
     store = stoker.cache.store
-    recent = await recently_read(store.client, store.keys, 90 * 86400, among)
-    return (await entries(stoker, [key for key, _ in recent], dict(recent)))[:limit]
-
-
-async def most_read(stoker: Stoker, limit: int) -> list[EntryFigures]:
-    """The entries that are read most, the hottest first."""
-    store = stoker.cache.store
-    reads = dict(await hottest(store.client, store.keys, limit))
+    reads = {
+        key: number
+        for key, number in await hottest(store.client, store.keys, limit)
+        if key.view in stoker.domain.views_by_name
+    }
     at = await last_reads(store.client, store.keys, list(reads))
-    found = await entries(stoker, list(reads), {key: one for key, one in at.items() if one is not None})
-    known = [number for key, number in reads.items() if key.view in stoker.domain.views_by_name]
+    found = await _entries(stoker, list(reads), {key: one for key, one in at.items() if one is not None})
     return [
         entry.model_copy(update={"reads": round(number, 1)})
-        for entry, number in zip(found, known, strict=True)
+        for entry, number in zip(found, reads.values(), strict=True)
     ]
 
 
-async def slowest_built(stoker: Stoker, limit: int, among: int) -> list[EntryFigures]:
-    """Of the entries that were read last, those that took longest to build."""
-    found = await lately_read(stoker, among, among)
-    built = [entry for entry in found if entry.build_ms is not None]
-    return sorted(built, key=lambda entry: -(entry.build_ms or 0))[:limit]
-
-
-async def most_invalidated(stoker: Stoker, limit: int, among: int) -> list[Invalidated]:
-    """Of the latest applied events, the scopes that most of them named."""
-    query = text(
-        "WITH latest AS MATERIALIZED (SELECT kind, scopes, settled_at FROM stoker.cache_events"
-        " WHERE settled_at IS NOT NULL"
-        " ORDER BY settled_at DESC LIMIT :among)"
-        " SELECT one->>0 AS kind, one->>1 AS id, count(*) AS events, max(settled_at) AS last_at,"
-        " (array_agg(latest.kind ORDER BY settled_at DESC))[1] AS last_by"
-        " FROM latest, jsonb_array_elements(scopes) AS one"
-        " GROUP BY 1, 2 ORDER BY events DESC, last_at DESC LIMIT :limit"
-    )
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = await connection.execute(query, {"among": among, "limit": limit})
-            return [
-                Invalidated(
-                    scope=f"{row.kind}:{row.id}", events=row.events, last_at=row.last_at, last_by=row.last_by
-                )
-                for row in rows
-            ]
+async def _slowest(stoker: Stoker) -> list[EntryFigures]:
+    store = stoker.cache.store
+    recent = dict(await recently_read(store.client, store.keys, FAR_BACK_S, AMONG_ENTRIES))
+    built = [entry for entry in await _entries(stoker, list(recent), recent) if entry.build_ms is not None]
+    return sorted(built, key=lambda entry: -(entry.build_ms or 0))
 
 
 async def _events_of(stoker: Stoker, scope: Scope) -> list[ScopeEvent]:
@@ -235,7 +268,7 @@ def _entry(
     head, size, life_ms, (stamp, hard) = replies
     read = None if read_at is None else datetime.fromtimestamp(read_at, UTC)
     plain = {"view": key.view, "scope": str(key.scope), "params": key.params, "read_at": read}
-    found = _header(head)
+    found = read_header(head)
     if found is None or found.check != names.check:
         return EntryFigures(state=EntryState.ABSENT, **plain)
     state = EntryState.VALID
@@ -255,10 +288,3 @@ def _entry(
         build_ms=round(found.build_us / 1000, 1),
         **plain,
     )
-
-
-def _header(head: bytes) -> Envelope | None:
-    if len(head) < PACKED_AT:
-        return None
-    fields = HEADER.unpack_from(head)
-    return Envelope._make((*fields[2:], b"")) if fields[:2] == (MAGIC, FORMAT) else None

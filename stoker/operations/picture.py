@@ -10,8 +10,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-from stoker.operations.figures import ChangeFigures, LaneFigures, VerifiedFigures
-from stoker.telemetry.health import Health
+from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewReads
+from stoker.operations.health import Health
+from stoker.operations.lanes import LaneFigures
 
 
 class Verdict(StrEnum):
@@ -34,16 +35,9 @@ class Concern(BaseModel):
     says: str
 
 
-class ViewNow(BaseModel):
-    """One view over the last hour; `hit_rate` and `build_ms` are None without reads or builds."""
+class ViewNow(ViewReads):
+    """One view over the last hour."""
 
-    reads: int
-    hits: int
-    hit_rate: float | None
-    misses: dict[str, int]
-    stale: int
-    loads: int
-    build_ms: float | None
     reads_ever: int
 
 
@@ -68,14 +62,14 @@ class Overview(BaseModel):
     """The whole picture. `says`: all in all, in words; `last`: marks that change with news."""
 
     at: datetime
-    verdict: Verdict
-    says: str
-    concerns: list[Concern]
+    verdict: Verdict = Verdict.UNTRIED
+    says: str = ""
+    concerns: list[Concern] = []
     health: Health
-    changes: ChangeFigures | None
-    verified: VerifiedFigures | None
-    hit_rate: float | None
-    views: dict[str, ViewNow] | None
-    lanes: dict[str, LaneNow] | None
-    workers: list[WorkerSeen] | None
-    last: dict[str, float]
+    changes: ChangeFigures | None = None
+    verified: VerifiedFigures | None = None
+    hit_rate: float | None = None
+    views: dict[str, ViewNow] | None = None
+    lanes: dict[str, LaneNow] | None = None
+    workers: list[WorkerSeen] | None = None
+    last: dict[str, float] = {}

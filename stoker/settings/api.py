@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 
-from stoker.settings import Table
+from stoker.settings.tables import Table
 
 NOBODY = "loopback"
 """Whom the audit log names while there are no tokens: no token may be named so."""
@@ -62,7 +62,7 @@ class ApiSettings(Table):
     """Table [api]."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but loopback needs a token, of these or of `stoker tokens add`."""
+    """Address to listen on. Anything but loopback needs a token, from api.tokens or `stoker tokens add`."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     body_limit_bytes: PositiveInt = 65536
@@ -70,24 +70,26 @@ class ApiSettings(Table):
     body_s: PositiveFloat = 10
     """Seconds that a request body may take to arrive; then 408."""
     connections: PositiveInt = 512
-    """Connections at once; more get 503, probes are answered all the same. Never more than the files that the
-    process may open, less what it needs itself."""
+    """Connections at once; more get 503, and probes are answered all the same. Never more than the files that
+    the process may open, less what it needs itself."""
     head_s: PositiveFloat = 10
     """Seconds that a connection may take to send the head of a request; then it is closed."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks of proxies before the API. What their X-Forwarded-For and -Proto say of
-    a caller is believed, nobody else's: for the audit log, the rate of signing in, the cookie's Secure."""
+    """Addresses or networks of proxies before the API: ["127.0.0.1"]. Only their X-Forwarded-For and -Proto
+    are believed, for the audit log, the rate of signing in and the cookie's Secure."""
     session_s: PositiveInt = 43200
     """Seconds for which signing in to the console lasts."""
     sign_ins_per_minute: PositiveInt = 10
-    """Attempts to sign in from one address; more are answered with 429."""
+    """Attempts to sign in from one address in a minute; more are answered with 429."""
     actions_per_minute: PositiveInt = 300
-    """Invalidations, refreshes and warmings that one token may ask for; more are answered with 429."""
+    """Invalidations, refreshes and warmings of one token in a minute; more are answered with 429."""
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()
-    """Who may ask, beside the tokens of `stoker tokens add`. Without any of either, the API serves loopback
-    only, and everybody there is an operator."""
+    """Who may ask: { name = "ops", role = "operator", sha256 = "..." } each. The role is viewer or operator;
+    sha256 comes from `printf %s "$TOKEN" | sha256sum`, or give `token` itself from a secret store. The tokens
+    of `stoker tokens add` count beside them. With none of either the API serves loopback only, and everybody
+    there is an operator."""
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -1,41 +1,25 @@
-"""What operators list: jobs that wait or run, what became of one job, dead letters by cause, the schedule.
+"""Jobs in the queue: those that wait, run or are parked, read from the queue Redis.
 
-Every listing looks at a bounded number of jobs and rows, however many there are. Raises QueueUnavailable or
-DatabaseUnavailable.
+Watchdog at a bounded number of jobs, however many there are. Raises QueueUnavailable.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from importlib.resources import files
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import text
 
 from stoker.errors import InvalidJob
 from stoker.jobs import Lane, parse
-from stoker.postgres import database_errors
 from stoker.queue import wire
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.worker.engine.claims import FAR_MS
-from stoker.worker.engine.dead_letters import DeadJob
-from stoker.worker.schedule.tasks import Task, utc_now
-
-SLOTS = text(files("stoker.worker.schedule").joinpath("task_slots.sql").read_text())
-DEAD_GROUPS = text(
-    "SELECT cause.*, newest.lane, newest.kind, newest.reason, newest.error FROM ("
-    "SELECT fingerprint, count(*) AS letters, min(died_at) AS first_died_at, max(died_at) AS last_died_at"
-    " FROM stoker.dead_jobs GROUP BY fingerprint ORDER BY last_died_at DESC LIMIT :limit) AS cause"
-    " CROSS JOIN LATERAL (SELECT lane, kind, reason, error FROM stoker.dead_jobs"
-    " WHERE fingerprint = cause.fingerprint ORDER BY died_at DESC LIMIT 1) AS newest"
-    " ORDER BY last_died_at DESC"
-)
 
 
 class LiveState(StrEnum):
@@ -57,45 +41,6 @@ class LiveJob(BaseModel):
     scope: str | None
     due_at: datetime | None
     enqueued_at: datetime | None
-
-
-class DeadGroup(BaseModel):
-    """Dead letters of one fingerprint: one cause, most likely. The rest is of the newest of them."""
-
-    fingerprint: str
-    letters: int
-    lane: str
-    kind: str
-    reason: str
-    error: str
-    first_died_at: datetime
-    last_died_at: datetime
-
-
-class SlotFigures(BaseModel):
-    """A run of a task. `asked_by`: who ran it by hand. Durations are None until the job has ended."""
-
-    slot: datetime
-    state: str
-    late_s: float
-    asked_by: str | None
-    job_id: str | None
-    waited_s: float | None
-    ran_s: float | None
-    outcome: str | None
-    error: str | None
-
-
-class TaskFigures(BaseModel):
-    """A task of the schedule: when it runs next, and how it ran lately, the newest first."""
-
-    name: str
-    kind: str
-    every_s: float
-    next_at: datetime
-    paused_by: str | None
-    paused_at: datetime | None
-    slots: list[SlotFigures]
 
 
 async def live_jobs(
@@ -152,52 +97,12 @@ async def live_job(stoker: Stoker, job_id: str) -> tuple[LiveJob, Any] | None:
     return None if found is None else (found, _arguments(payload))
 
 
-async def dead_letter(stoker: Stoker, job_id: str) -> DeadJob | None:
-    """The dead letter of a job."""
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = await connection.execute(
-                text("SELECT * FROM stoker.dead_jobs WHERE job_id = :job_id"), {"job_id": job_id}
-            )
-            row = rows.mappings().first()
-    return None if row is None else DeadJob(**row)
-
-
-async def dead_groups(stoker: Stoker, limit: int) -> list[DeadGroup]:
-    """Dead letters by cause, the latest first; counts come from an index."""
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = await connection.execute(DEAD_GROUPS, {"limit": limit})
-            return [DeadGroup(**row) for row in rows.mappings()]
-
-
-async def schedule(stoker: Stoker, tasks: Sequence[Task], slots: int) -> list[TaskFigures]:
-    """Every task with its last slots."""
-    values = {"tasks": [task.name for task in tasks], "slots": slots}
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = (await connection.execute(SLOTS, values)).mappings().all()
-    return [_task(task, [dict(row) for row in rows if row["task"] == task.name]) for task in tasks]
-
-
-def _task(task: Task, rows: list[dict[str, Any]]) -> TaskFigures:
-    first = rows[0] if rows else {}
-    return TaskFigures(
-        name=task.name,
-        kind=task.job.kind,
-        every_s=task.every.total_seconds(),
-        next_at=task.following(utc_now()),
-        paused_by=first.get("paused_by"),
-        paused_at=first.get("paused_at"),
-        slots=[SlotFigures.model_validate(row) for row in rows if row["slot"] is not None],
-    )
-
-
 def _live(
     stoker: Stoker, lane: Lane, state: LiveState, job_id: bytes, score: float, payload: bytes | None
 ) -> LiveJob:
     kind, scope, enqueued_ms = "<unknown>", None, 0
-    for stored in _stored(payload):
+    stored = _stored(payload)
+    if stored is not None:
         kind, enqueued_ms = stored.kind, stored.enqueued_ms
         try:
             scope = stoker.domain.subject_of(parse(stored.kind, stored.payload))
@@ -215,16 +120,15 @@ def _live(
 
 
 def _arguments(payload: bytes | None) -> Any:  # noqa: ANN401 - whatever was enqueued
-    return _writable(next((stored.payload for stored in _stored(payload)), None))
+    stored = _stored(payload)
+    return None if stored is None else _writable(stored.payload)
 
 
-def _stored(payload: bytes | None) -> Iterator[wire.Stored]:
-    if payload is None:
-        return
+def _stored(payload: bytes | None) -> wire.Stored | None:
     try:
-        yield wire.decode(payload)
+        return None if payload is None else wire.decode(payload)
     except InvalidJob:
-        return
+        return None
 
 
 def _writable(value: Any) -> Any:  # noqa: ANN401 - whatever was enqueued

@@ -1,0 +1,206 @@
+"""Invalidate, warm and refresh, and follow what was asked for.
+
+Invalidations are recorded like any event, so that they survive whatever happens next. Warmings and refreshes
+are jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel
+from sqlalchemy import select
+
+from stoker.cache.view import EntryKey
+from stoker.domain import ACTIVE, Domain, Invalidation
+from stoker.errors import InvalidParams, NotFound, UnknownScope, UnknownView
+from stoker.jobs import Refresh, Warm
+from stoker.operations.audit import Actor, act, acting
+from stoker.outbox.record import InvalidationRequested
+from stoker.postgres import database_errors
+from stoker.queue.progress import JobState, Progress
+from stoker.stoker import Stoker
+from stoker.tables import cache_events
+
+
+class ScopeKindFigures(BaseModel):
+    """A kind of scope, and what it has."""
+
+    views: list[str]
+    can_warm: bool
+
+
+class DomainFigures(BaseModel):
+    """What there is to look up, invalidate and warm."""
+
+    name: str
+    kinds: dict[str, ScopeKindFigures]
+    can_warm_active: bool
+
+
+class Recorded(BaseModel):
+    """An invalidation that will be applied: the id under which it can be followed, and its scope."""
+
+    id: str
+    scope: str
+
+
+class EventState(StrEnum):
+    """Where an invalidation stands."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+
+
+class InvalidationProgress(BaseModel):
+    """A requested invalidation; `applied` once the cache has acknowledged it."""
+
+    id: str
+    state: EventState
+    recorded_at: datetime
+    applied_at: datetime | None
+    attempts: int
+    error: str | None
+
+
+class WarmProgress(BaseModel):
+    """A warming job; `total` is 0 until it is known, and without entries of rows that do not exist."""
+
+    id: str
+    state: JobState
+    done: int
+    total: int
+    error: str | None
+    updated_at: datetime
+
+
+class Refreshing(BaseModel):
+    """The jobs that rebuild the entries."""
+
+    job_ids: list[str]
+
+
+def domain_figures(domain: Domain) -> DomainFigures:
+    """Scope kinds with their views, and what can be warmed."""
+    warmed = {plan.target for plan in domain.warm_plans}
+    return DomainFigures(
+        name=domain.name,
+        kinds={
+            kind.name: ScopeKindFigures(
+                views=[view.name for view in domain.views if view.scope == kind.name],
+                can_warm=kind.name in warmed,
+            )
+            for kind in domain.scopes
+        },
+        can_warm_active=domain.warms_active,
+    )
+
+
+async def invalidate(
+    stoker: Stoker,
+    actor: Actor,
+    kind: str,
+    scope_id: object,
+    views: Sequence[str] = (),
+    *,
+    hard: bool = False,
+) -> Recorded:
+    """Record an invalidation; raises UnknownScope or UnknownView, naming the field."""
+    what = _invalidation_of(stoker.domain, kind, scope_id, views, hard=hard)
+    arguments = {"scope": str(what.scope), "views": sorted(what.views), "hard": what.hard}
+    async with acting(stoker, actor, "cache.invalidate", arguments) as session:
+        receipt = stoker.record(session, InvalidationRequested.of([what]))
+    return Recorded(id=str(receipt.event_id), scope=str(what.scope))
+
+
+async def invalidation(stoker: Stoker, event_id: int) -> InvalidationProgress:
+    """The state of a requested invalidation; raises NotFound for another id, or one that is long gone."""
+    columns = cache_events.c
+    query = select(
+        columns.id, columns.recorded_at, columns.settled_at, columns.attempts, columns.error
+    ).where(columns.id == event_id, columns.kind == InvalidationRequested.kind)
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            row = (await connection.execute(query)).first()
+    if row is None:
+        raise NotFound(f"there is no invalidation {event_id}")
+    return InvalidationProgress(
+        id=str(row.id),
+        state=EventState.PENDING if row.settled_at is None else EventState.APPLIED,
+        recorded_at=row.recorded_at,
+        applied_at=row.settled_at,
+        attempts=row.attempts,
+        error=row.error,
+    )
+
+
+async def warm(stoker: Stoker, actor: Actor, target: str, scope_id: object | None = None) -> str:
+    """Enqueue a warming; returns the job's id. Raises UnknownScope, naming the field."""
+    what = _warm_of(stoker.domain, target, scope_id)
+    await act(stoker, actor, "cache.warm", what.model_dump(exclude_none=True))
+    job = await stoker.enqueue(what)
+    await _progress(stoker).queued(job.job_id)
+    return job.job_id
+
+
+async def warming(stoker: Stoker, job_id: str) -> WarmProgress:
+    """How far a warming is; raises NotFound for one that nobody reported within a day."""
+    found = await _progress(stoker).read(job_id)
+    if found is None:
+        raise NotFound(f"there is no warming {job_id}")
+    return WarmProgress(id=job_id, **asdict(found))
+
+
+async def refresh(
+    stoker: Stoker, actor: Actor, kind: str, scope_id: object, views: Sequence[str] = ()
+) -> Refreshing:
+    """Enqueue rebuilds of a scope's plain entries; raises BadRequest."""
+    scope = _invalidation_of(stoker.domain, kind, scope_id, views).scope
+    chosen = [
+        view for view in stoker.domain.views if view.scope == scope.kind and (not views or view.name in views)
+    ]
+    keys: list[EntryKey] = [key for view in chosen if (key := view.default_key(scope)) is not None]
+    if not keys:
+        raise InvalidParams("none of these views can be read without parameters", field="views")
+    arguments = {"scope": str(scope), "views": sorted(key.view for key in keys)}
+    await act(stoker, actor, "cache.refresh", arguments)
+    asked = await stoker.queue.enqueue_many(
+        [Refresh(view=key.view, scope_id=key.scope.id, params=key.params) for key in keys]
+    )
+    return Refreshing(job_ids=[one.job_id for one in asked])
+
+
+def _invalidation_of(
+    domain: Domain, kind: str, scope_id: object, views: Sequence[str], *, hard: bool = False
+) -> Invalidation:
+    scope = domain.scope(kind, scope_id)
+    known = domain.view_names_by_scope[scope.kind]
+    for name in views:
+        if name not in known:
+            there_are = ", ".join(sorted(known)) or "none"
+            raise UnknownView(
+                f"{scope.kind} has no view {name[:40]!r}; there are: {there_are}", field="views"
+            )
+    return Invalidation(scope, frozenset(views), hard)
+
+
+def _warm_of(domain: Domain, target: str, scope_id: object | None) -> Warm:
+    targets = [plan.target for plan in domain.warm_plans]
+    if target == ACTIVE and not domain.warms_active:
+        instead = f"name what to warm: {', '.join(targets)}" if targets else "it has no warm plan at all"
+        raise UnknownScope(f"the domain has no warm plan for {ACTIVE!r}; {instead}", field="target")
+    plan = domain.warm_plan(target)
+    if plan.target == ACTIVE:
+        if scope_id is not None:
+            raise UnknownScope(f"target {ACTIVE!r} takes no id", field="id")
+        return Warm(target=ACTIVE)
+    if scope_id is None:
+        raise UnknownScope(f"target {target!r} needs the id of what to warm", field="id")
+    return Warm(target=target, scope_id=domain.scope(target, scope_id).id)
+
+
+def _progress(stoker: Stoker) -> Progress:
+    return Progress(stoker.queue.redis, stoker.queue.settings)

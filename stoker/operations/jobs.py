@@ -1,0 +1,200 @@
+"""Jobs: those in the queue and runs that ended, one job with all that is known of it, cancelling one.
+
+Ended runs come from their history in Postgres, waiting jobs from the queue, a bounded number of either.
+Raises QueueUnavailable or DatabaseUnavailable.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stoker.cache.view import LARGEST_ID
+from stoker.errors import BadRequest, NotFound
+from stoker.history.job_rows import Filter, JobHistory, KeptRow
+from stoker.jobs import Lane
+from stoker.operations.audit import Actor, act
+from stoker.operations.live_jobs import LiveJob, LiveState, live_job, live_jobs
+from stoker.operations.texts import Text64, Text128
+from stoker.queue.enqueue import CancelAnswer
+from stoker.stoker import Stoker
+from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Which
+
+RUNS_OF_ONE = 50
+AMONG = 2_000
+"""How many jobs of each lane and state are looked through for those of a job or a scope."""
+
+
+class Ended(StrEnum):
+    """How a run of a job ended. `failed`: it raised and was retried; `dead`: it will not run again."""
+
+    DONE = "done"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+FILTERS: dict[LiveState | Ended | None, tuple[bool, str | None]] = {
+    Ended.DONE: (False, None),
+    Ended.FAILED: (True, "retried"),
+    Ended.DEAD: (True, "dead"),
+}
+"""Of runs: whether they failed, and with which outcome."""
+
+
+class EndedJob(BaseModel):
+    """A run of a job, ended. `outcome` is what its task returned, or `retried`, `dead`, `deferred`."""
+
+    id: int
+    job_id: str | None
+    lane: str
+    kind: str
+    state: Ended
+    outcome: str
+    attempt: int
+    scope: str | None
+    error: str | None
+    waited_s: float
+    ran_s: float
+    ended_at: datetime
+
+    @classmethod
+    def of(cls, row: KeptRow) -> EndedJob:
+        """The run of a row, without its arguments."""
+        state = Ended.DONE
+        if row.failed:
+            state = Ended.DEAD if row.outcome == "dead" else Ended.FAILED
+        shown = {name: getattr(row, name) for name in cls.model_fields if name != "state"}
+        return cls(state=state, **shown)
+
+
+class JobList(BaseModel):
+    """Jobs in the queue, and runs that ended, the latest first. Next page: `before` the last id."""
+
+    live: list[LiveJob]
+    ended: list[EndedJob]
+
+
+class DeadEnd(BaseModel):
+    """Why a job will not run again."""
+
+    id: int
+    reason: str
+    error: str
+    fingerprint: str
+    attempts: int
+    died_at: datetime
+    traceback: str | None
+
+
+class JobDetail(BaseModel):
+    """One job: where it stands, every run of it that is still known, its arguments for operators."""
+
+    job_id: str
+    lane: str
+    kind: str
+    scope: str | None
+    live: LiveJob | None
+    runs: list[EndedJob]
+    dead: DeadEnd | None
+    arguments: Any = None
+    arguments_hidden: bool
+
+
+class Cancelled(BaseModel):
+    """What became of the wish: `cancelling` means that its worker ends it within a second."""
+
+    job_id: str
+    answer: CancelAnswer
+
+
+class WrongChoice(BadRequest):
+    """A choice that no job can meet."""
+
+
+class Choice(BaseModel):
+    """Which jobs; `error` is a part of a run's message, so not of what waits. Empty is the same as absent."""
+
+    model_config = ConfigDict(extra="forbid")
+    state: LiveState | Ended | None = None
+    lane: Lane | None = None
+    kind: Text64 | None = None
+    scope: Text128 | None = None
+    error: Text128 | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+    before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+
+    @property
+    def among(self) -> int:
+        """How many jobs of each lane and state to look at in the queue."""
+        return AMONG if self.kind or self.scope else self.limit
+
+    def fits(self, job: LiveJob) -> bool:
+        """Whether a job in the queue is one of them."""
+        return (not self.kind or job.kind == self.kind) and (not self.scope or job.scope == self.scope)
+
+    def filter(self) -> Filter:
+        """The choice among runs that ended."""
+        failed, outcome = FILTERS.get(self.state, (None, None))
+        return Filter(
+            lane=self.lane,
+            kind=self.kind or None,
+            scope=self.scope or None,
+            error=self.error or None,
+            failed=failed,
+            outcome=outcome,
+        )
+
+
+async def listing(stoker: Stoker, asked: Choice) -> JobList:
+    """Jobs of a choice. Without a state: what runs now, and what ended; with an error, only the latter."""
+    if asked.error and isinstance(asked.state, LiveState):
+        raise WrongChoice(
+            f"a job that is {asked.state} has no error yet: leave one of them out", field="error"
+        )
+    found = JobList(live=[], ended=[])
+    if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
+        states = [LiveState.RUNNING] if asked.state is None else [asked.state]
+        lanes = [asked.lane] if asked.lane else list(Lane)
+        live = await live_jobs(stoker, lanes, states, asked.among)
+        found.live = [job for job in live if asked.fits(job)][: asked.limit]
+    if not isinstance(asked.state, LiveState):
+        history = JobHistory(stoker.engine)
+        rows = await history.list(asked.filter(), limit=asked.limit, before=asked.before)
+        found.ended = [EndedJob.of(row) for row in rows]
+    return found
+
+
+async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetail:
+    """One job; without arguments and traceback unless it is shown `whole`. Raises NotFound."""
+    live = await live_job(stoker, job_id)
+    rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE)
+    letter = next(iter(await DeadLetters(stoker.engine).list(Which(job_id=job_id), limit=1)), None)
+    known = (live[0] if live else None) or (rows[0] if rows else None) or letter
+    if known is None:
+        raise NotFound(f"nothing is known of job {job_id!r} (any more)")
+    given = [live[1] if live else None, *(row.arguments for row in rows), letter and letter.payload]
+    return JobDetail(
+        job_id=job_id,
+        lane=known.lane,
+        kind=known.kind,
+        scope=live[0].scope if live else next((row.scope for row in rows), None),
+        live=live[0] if live else None,
+        runs=[EndedJob.of(row) for row in rows],
+        dead=None if letter is None else _dead_end(letter, whole=whole),
+        arguments=next((one for one in given if one is not None), None) if whole else None,
+        arguments_hidden=not whole,
+    )
+
+
+async def cancel(stoker: Stoker, actor: Actor, job_id: str) -> Cancelled:
+    """End a waiting or running job for good."""
+    await act(stoker, actor, "job.cancel", {"job_id": job_id})
+    return Cancelled(job_id=job_id, answer=await stoker.queue.cancel(job_id))
+
+
+def _dead_end(letter: DeadLetter, *, whole: bool) -> DeadEnd:
+    shown = {name: getattr(letter, name) for name in DeadEnd.model_fields}
+    return DeadEnd(**shown) if whole else DeadEnd(**{**shown, "traceback": None})

@@ -1,0 +1,95 @@
+"""Lanes: how deep each is; pause, resume, and how many of its jobs run at once.
+
+Raises QueueUnavailable or DatabaseUnavailable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stoker.jobs import Lane
+from stoker.operations.audit import Actor, act
+from stoker.stoker import Stoker
+from stoker.worker.engine.dead_letters import DeadLetters
+from stoker.worker.engine.depth import depth
+
+
+class LaneFigures(BaseModel):
+    """One lane: `ready` could begin now, `deferred` waits for its time, `parked` is of no known job.
+
+    `slots`: what every worker was told to run at once, none where each one's settings count.
+    """
+
+    ready: int
+    deferred: int
+    running: int
+    parked: int
+    dead: int
+    paused: bool
+    oldest_ready_age_s: float
+    slots: int | None
+    totals: dict[str, int]
+
+
+class Lanes(BaseModel):
+    """Every lane, by name."""
+
+    lanes: dict[str, LaneFigures]
+
+
+class LanePause(BaseModel):
+    """A lane, and whether workers begin its jobs."""
+
+    lane: Lane
+    paused: bool
+
+
+class LaneSlots(BaseModel):
+    """Jobs at once in each worker; null: as each worker's settings say."""
+
+    model_config = ConfigDict(extra="forbid")
+    slots: int | None = Field(ge=1, le=1000)
+
+
+class LaneSlotsSet(LaneSlots):
+    """A lane, and the slots that every worker gives it."""
+
+    lane: Lane
+
+
+async def listing(stoker: Stoker) -> Lanes:
+    """Every lane's depth, and how many of its jobs are dead."""
+    depths = await depth(stoker.queue)
+    dead = await DeadLetters(stoker.engine).count_by_lane()
+    return Lanes(
+        lanes={
+            str(lane): LaneFigures(dead=dead.get(str(lane), 0), **asdict(found))
+            for lane, found in depths.items()
+        }
+    )
+
+
+async def pause(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
+    """Let no worker begin a job of the lane."""
+    await act(stoker, actor, "lane.pause", {"lane": lane})
+    await stoker.queue.pause(lane)
+    return LanePause(lane=lane, paused=True)
+
+
+async def resume(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
+    """End a pause."""
+    await act(stoker, actor, "lane.resume", {"lane": lane})
+    await stoker.queue.resume(lane)
+    return LanePause(lane=lane, paused=False)
+
+
+async def set_slots(stoker: Stoker, actor: Actor, lane: Lane, slots: int | None) -> LaneSlotsSet:
+    """Let every worker run so many jobs of a lane at once; None: as each one's settings say."""
+    await act(stoker, actor, "lane.set", {"lane": lane, "slots": slots})
+    if slots is None:
+        await stoker.queue.clear_concurrency(lane)
+    else:
+        await stoker.queue.set_concurrency(lane, slots)
+    return LaneSlotsSet(lane=lane, slots=slots)

@@ -1,0 +1,158 @@
+"""The schedule: when tasks run and how they ran; run one now, pause it, resume it.
+
+Raises NotFound for a task that there is not, DatabaseUnavailable, and QueueUnavailable
+where jobs are enqueued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import delete, func, text
+from sqlalchemy.dialects.postgresql import insert
+
+from stoker.errors import NotFound
+from stoker.operations.audit import Actor, act, acting
+from stoker.postgres import database_errors
+from stoker.settings import ScheduleSettings
+from stoker.stoker import Stoker
+from stoker.tables import schedule_pauses, schedule_slots
+from stoker.worker.schedule.tasks import Task, tasks, utc_now
+
+SLOTS = 10
+"""Runs of each task that are listed."""
+SLOTS_OF_TASKS = text(files("stoker.worker.schedule").joinpath("task_slots.sql").read_text())
+LAST_SLOTS = text(
+    "SELECT task, (SELECT done_at FROM stoker.schedule_slots AS slots"
+    " WHERE slots.task = asked.task AND state = 'done' ORDER BY slot DESC LIMIT 1) AS at"
+    " FROM unnest(CAST(:tasks AS text[])) AS asked (task)"
+)
+
+
+class SlotFigures(BaseModel):
+    """A run of a task. `asked_by`: who ran it by hand. Durations are None until the job has ended."""
+
+    slot: datetime
+    state: str
+    late_s: float
+    asked_by: str | None
+    job_id: str | None
+    waited_s: float | None
+    ran_s: float | None
+    outcome: str | None
+    error: str | None
+
+
+class TaskFigures(BaseModel):
+    """A task of the schedule: when it runs next, and how it ran lately, the newest first."""
+
+    name: str
+    kind: str
+    every_s: float
+    next_at: datetime
+    paused_by: str | None
+    paused_at: datetime | None
+    slots: list[SlotFigures]
+
+
+class Tasks(BaseModel):
+    """Every task of the schedule."""
+
+    tasks: list[TaskFigures]
+
+
+class TaskRun(BaseModel):
+    """A task that was run by hand, and the job that does it."""
+
+    task: str
+    job_id: str
+
+
+class TaskPause(BaseModel):
+    """A task, and whether its slots pass without a run."""
+
+    task: str
+    paused: bool
+
+
+async def listing(stoker: Stoker, settings: ScheduleSettings) -> Tasks:
+    """Every task with its next and its last runs."""
+    planned = tasks(settings, stoker.domain)
+    values = {"tasks": [task.name for task in planned], "slots": SLOTS}
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            rows = (await connection.execute(SLOTS_OF_TASKS, values)).mappings().all()
+    return Tasks(
+        tasks=[_figures(task, [dict(row) for row in rows if row["task"] == task.name]) for task in planned]
+    )
+
+
+async def last_slots(stoker: Stoker, names: Iterable[str]) -> dict[str, datetime]:
+    """When each task was last enqueued; those that never were are left out."""
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            found = await connection.execute(LAST_SLOTS, {"tasks": list(names)})
+            return {row.task: row.at for row in found if row.at is not None}
+
+
+async def run_now(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskRun:
+    """Enqueue a task's job outside its times. A pause does not hold it back."""
+    task = _named(stoker, settings, name)
+    await act(stoker, actor, "schedule.run", {"task": task.name})
+    asked = await stoker.enqueue(task.job)
+    now = func.clock_timestamp()
+    row = insert(schedule_slots).values(
+        task=task.name,
+        slot=now,
+        state="done",
+        claimed_by="by hand",
+        lease_until=now,
+        done_at=now,
+        job_id=asked.job_id,
+        asked_by=actor.name[:64],
+    )
+    with database_errors():
+        async with stoker.engine.begin() as connection:
+            await connection.execute(row.on_conflict_do_nothing())
+    return TaskRun(task=task.name, job_id=asked.job_id)
+
+
+async def pause(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskPause:
+    """Let a task's slots pass until it is resumed."""
+    task = _named(stoker, settings, name)
+    async with acting(stoker, actor, "schedule.pause", {"task": task.name}) as session:
+        row = insert(schedule_pauses).values(task=task.name, actor=actor.name[:64])
+        await session.execute(row.on_conflict_do_nothing())
+    return TaskPause(task=task.name, paused=True)
+
+
+async def resume(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskPause:
+    """End a pause: the next slot is run."""
+    task = _named(stoker, settings, name)
+    async with acting(stoker, actor, "schedule.resume", {"task": task.name}) as session:
+        await session.execute(delete(schedule_pauses).where(schedule_pauses.c.task == task.name))
+    return TaskPause(task=task.name, paused=False)
+
+
+def _named(stoker: Stoker, settings: ScheduleSettings, name: str) -> Task:
+    known = {task.name: task for task in tasks(settings, stoker.domain)}
+    if name not in known:
+        raise NotFound(f"the schedule has no task {name[:40]!r}; there are: {', '.join(known)}")
+    return known[name]
+
+
+def _figures(task: Task, rows: list[dict[str, Any]]) -> TaskFigures:
+    first = rows[0] if rows else {}
+    return TaskFigures(
+        name=task.name,
+        kind=task.job.kind,
+        every_s=task.every.total_seconds(),
+        next_at=task.following(utc_now()),
+        paused_by=first.get("paused_by"),
+        paused_at=first.get("paused_at"),
+        slots=[SlotFigures.model_validate(row) for row in rows if row["slot"] is not None],
+    )

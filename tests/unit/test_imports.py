@@ -1,0 +1,84 @@
+"""What importing Stoker costs, counted in modules: time depends on the machine."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stoker
+
+DRIVERS = {
+    "annotated_types",
+    "async_timeout",
+    "asyncpg",
+    "backports",
+    "cryptography",
+    "cython_runtime",
+    "dotenv",
+    "greenlet",
+    "hiredis",
+    "jwt",
+    "opentelemetry",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+    "redis",
+    "sqlalchemy",
+    "stoker",
+    "typing_extensions",
+    "typing_inspection",
+    "zstandard",
+}
+"""What a web process imports, and what that needs."""
+MOST = 700
+"""Modules, the standard library's included: 640 with Python 3.11."""
+
+
+def imported_by(statement: str) -> set[str]:
+    told = "import json; print(json.dumps([*set(sys.modules) - before]))"
+    code = f"import sys; before = set(sys.modules)\n{statement}\n{told}"
+    ran = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    found: list[str] = json.loads(ran.stdout)
+    return set(found)
+
+
+def others(modules: set[str]) -> set[str]:
+    """The packages among them that are not Python's own."""
+    roots = {name.partition(".")[0] for name in modules}
+    return {root for root in roots if root not in sys.stdlib_module_names and not root.startswith("_")}
+
+
+@pytest.mark.parametrize("statement", ["import stoker", "from stoker import NotFound"])
+def test_importing_stoker_imports_nothing_that_is_not_used(statement: str) -> None:
+    found = imported_by(statement)
+    assert others(found) == {"stoker"}
+    assert len(found) < 40, sorted(found)
+
+
+def test_all_public_names_import_the_drivers_and_no_more() -> None:
+    found = imported_by("from stoker import *")
+    assert others(found) <= DRIVERS
+    assert len(found) < MOST, f"{len(found)} modules"
+
+
+def test_type_checkers_are_told_the_same_as_python() -> None:
+    tree = ast.parse(Path(stoker.__file__).read_text())
+    [typed] = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
+    told = {
+        alias.name: node.module
+        for node in typed.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == stoker._MODULES
+    assert sorted(told) == stoker.__all__
+    assert set(stoker.__all__) <= set(dir(stoker))
+    with pytest.raises(AttributeError, match="module 'stoker' has no attribute 'Veiw'"):
+        _ = stoker.Veiw  # type: ignore[attr-defined]
