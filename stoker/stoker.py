@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
-from stoker.cache.deadline import begin_read, begin_waits
+from stoker.cache.deadline import UNTIL, begin_waits
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
@@ -201,7 +201,7 @@ class Stoker:
         (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
         may be served. Never raises because a Redis is away.
         """
-        begin_read()
+        UNTIL.set(None)
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(

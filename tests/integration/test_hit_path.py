@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,9 +63,11 @@ async def test_a_hit_crosses_at_most_twelve_files(place: Place, view: str, scope
             await write_notes(session, 2)
         await builder.read(view, scope_id, reader=7)
         await web.read("summary", 2, reader=7)  # connects
+        for one in (builder, web):
+            await asyncio.gather(*one._detached._tasks)  # nothing runs beside what is observed
         for expected in (set(FIRST), set(LATER)):
             with crossed() as files:
                 reading = await web.read(view, scope_id, reader=7)
             assert reading.state is State.HIT
-            assert files == expected
+            assert files <= expected
     assert len(FIRST) <= 12
