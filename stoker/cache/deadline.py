@@ -16,7 +16,7 @@ from stoker.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
-"""When the read's deadline is over, by the loop's clock. None before its first wait: each read begins with that."""
+"""When the read's deadline is over, by the loop's clock. None before its first wait, as each read begins."""
 
 
 def begin_waits(limit_s: float) -> None:
