@@ -153,7 +153,6 @@ class Claims:
         arguments: list[Argument] = [
             self.owner,
             self.settings.expires_s * 1000,
-            FAR_MS,
         ]
         for end in ends:
             arguments += [
