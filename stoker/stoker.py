@@ -20,12 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
-from stoker.cache.deadline import begin_read, begin_waits
+from stoker.cache.deadline import UNTIL, begin_waits
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
 from stoker.cache.loads import Loads
-from stoker.cache.look import Asked, Params
+from stoker.cache.lookup import Asked, Params
 from stoker.cache.near import NearCache
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
@@ -87,7 +87,9 @@ class Stoker:
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
-        self._outbox = Outbox(domain, engine, installation, self._ringer, self.cache.store.unasked.ask_again)
+        self._outbox = Outbox(
+            domain, engine, installation, self._ringer, self.cache.store.lookup.unasked.ask_again
+        )
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
             asyncio.create_task(
@@ -221,7 +223,7 @@ class Stoker:
         (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
         may be served. Never raises because a Redis is away.
         """
-        begin_read()
+        UNTIL.set(None)
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(
@@ -260,7 +262,7 @@ class Stoker:
             views = one.views or self.domain.view_names_by_scope.get(one.scope.kind, frozenset())
             stamps |= store.stamps_of(one.scope, views, hard=one.hard)
         await store.unlink(stamps)
-        store.unasked.ask_again()
+        store.lookup.unasked.ask_again()
 
     def vitals(self) -> dict[str, float]:
         """What only this process knows of itself, by name, for its own metrics; costs nothing to ask.
@@ -271,7 +273,7 @@ class Stoker:
         """
         return {
             "breaker_open": float(self.cache.breaker.open),
-            "near_bytes": float(self.cache.store.near.bytes),
+            "near_bytes": float(self.cache.store.lookup.near.bytes),
             "loads_running": float(self.cache.filler.loads.running),
             "postgres_silent": float(self._silence.reason is not None),
         }
