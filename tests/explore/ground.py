@@ -138,9 +138,9 @@ class Process:
 
     def __init__(self, ground: Ground, name: str, stage: Stage, rows: Rows, ask_refresh: AskRefresh) -> None:
         self.store = ground.stores[name]
-        self.store.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
+        self.store.lookup.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
         for entry, near in ground.near.get(name, ()):
-            self.store.near.put(entry, near)
+            self.store.lookup.near.put(entry, near)
         cast("SteppedClient", self.store.client).join(stage)
         detached, accounting = Detached(), Accounting()
         loads = SteppedLoads(ground.engine, rows, detached, ground.case.cap)
