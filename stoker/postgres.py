@@ -127,6 +127,31 @@ def loader_engine(settings: Settings, silence: Silence | None = None) -> Limited
     return engine
 
 
+def reading_engine(settings: Settings, silence: Silence | None = None) -> LimitedEngine:
+    """The engine of operators' questions: few connections, statements bounded in time."""
+    limit_s = settings.api.read_timeout_s
+    engine = engine_of(
+        require(settings.database_url, "DATABASE_URL"),
+        pool_size=settings.api.read_connections,
+        max_overflow=0,
+        pool_use_lifo=True,
+        pool_timeout=limit_s,
+        hide_parameters=True,  # errors are logged
+        connect_args={
+            "timeout": settings.database.connect_timeout_s,
+            "command_timeout": limit_s + settings.database.connect_timeout_s,  # the server ends it first
+            "server_settings": {"application_name": "stoker reader"},
+        },
+        local={
+            **_idle_limit(settings),
+            "statement_timeout": str(round(limit_s * 1000)),
+        },
+        silence=silence,
+    )
+    _ask_first(engine, PING, settings.database.connect_timeout_s)
+    return engine
+
+
 def sign_of_life(engine: LimitedEngine) -> Callable[[], Awaitable[None]]:
     """A question to the server of an engine, on a new connection.
 
