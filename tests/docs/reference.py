@@ -19,6 +19,7 @@ PACKAGES = ("stoker", "stoker.testing", "stoker.embedded")
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
+    "stoker.schedule": "Declaring",
     "stoker.cache": "Views and reading",
     "stoker.outbox": "Changes",
     "stoker.jobs": "Jobs",
