@@ -150,7 +150,7 @@ def _figures(task: Task, rows: list[dict[str, Any]]) -> TaskFigures:
     return TaskFigures(
         name=task.name,
         kind=task.job.kind,
-        every_s=task.every.total_seconds(),
+        every_s=task.interval(utc_now()).total_seconds(),
         next_at=task.following(utc_now()),
         paused_by=first.get("paused_by"),
         paused_at=first.get("paused_at"),
