@@ -126,7 +126,7 @@ async def invalidation(stoker: Stoker, event_id: int) -> InvalidationProgress:
         async with stoker.engine.connect() as connection:
             row = (await connection.execute(query)).first()
     if row is None:
-        raise NotFound(f"there is no invalidation {event_id}")
+        raise NotFound(f"there is no invalidation {event_id}: the id is wrong, or it was applied long ago")
     return InvalidationProgress(
         id=str(row.id),
         state=EventState.PENDING if row.settled_at is None else EventState.APPLIED,
@@ -150,7 +150,7 @@ async def warming(stoker: Stoker, job_id: str) -> WarmProgress:
     """How far a warming is; raises NotFound for one that nobody reported within a day."""
     found = await _progress(stoker).read(job_id)
     if found is None:
-        raise NotFound(f"there is no warming {job_id}")
+        raise NotFound(f"there is no warming {job_id}: the id is wrong, or it ended over a day ago")
     return WarmProgress(id=job_id, **asdict(found))
 
 
@@ -164,7 +164,9 @@ async def refresh(
     ]
     keys: list[EntryKey] = [key for view in chosen if (key := view.default_key(scope)) is not None]
     if not keys:
-        raise InvalidParams("none of these views can be read without parameters", field="views")
+        raise InvalidParams(
+            "these views cannot be read without parameters: name one that can", field="views"
+        )
     arguments = {"scope": str(scope), "views": sorted(key.view for key in keys)}
     await act(stoker, actor, "cache.refresh", arguments)
     asked = await stoker.queue.enqueue_many(

@@ -174,7 +174,7 @@ async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetai
     letter = next(iter(await DeadLetters(stoker.engine).list(Which(job_id=job_id), limit=1)), None)
     known = (live[0] if live else None) or (rows[0] if rows else None) or letter
     if known is None:
-        raise NotFound(f"nothing is known of job {job_id!r} (any more)")
+        raise NotFound(f"nothing is known of job {job_id!r}: the id is wrong, or it ended too long ago")
     given = [live[1] if live else None, *(row.arguments for row in rows), letter and letter.payload]
     return JobDetail(
         job_id=job_id,
