@@ -23,7 +23,7 @@ test-all: $(STAMP) ## the long ones too: whole runs under chaos with a guard tak
 
 chaos: $(STAMP) ## break servers and processes at random for two minutes; nothing may be lost or stale
 	mkdir -p build
-	$(BIN)/python -m stoker chaos --seconds 120 --json build/chaos.json
+	$(BIN)/python -m stoker chaos --workload worker.demo.workload --seconds 120 --json build/chaos.json
 
 check: $(STAMP) ## format, lint, types, architecture (no test run)
 	$(BIN)/ruff format --check .

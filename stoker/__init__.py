@@ -23,7 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stoker.cache.look import Asked
+    from stoker.cache.lookup import Asked
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
     from stoker.domain import Domain, Event, Invalidation, Rule, SampleData, WarmPlan, load_domain
@@ -93,7 +93,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "stoker.cache.look": "Asked",
+    "stoker.cache.lookup": "Asked",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
     "stoker.domain": "Domain Event Invalidation Rule SampleData WarmPlan load_domain",

@@ -174,6 +174,7 @@ api_tokens = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True), comment="To the minute."),
+    Column("expires_at", DateTime(timezone=True), comment="null: it does not end by itself."),
     UniqueConstraint("sha256", name="api_tokens_sha256"),
     comment="Who may ask, beside the tokens of the settings. Only hashes are stored.",
 )

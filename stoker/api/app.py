@@ -38,13 +38,16 @@ def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would redirect to whatever Host a request names
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=failures.DOCUMENTED,
     )
     app.state.stoker = stoker
     app.state.settings = settings
     known = Tokens(settings.api.tokens, stoker.engine)
-    sessions = Sessions(stoker.engine, stoker.queue, known, settings.api.session_s)
+    sessions = Sessions(
+        stoker.engine, stoker.queue, known, settings.api.session_s, settings.api.session_idle_s
+    )
     # Cookies know no ports: the installation's id keeps two of them on one host apart.
     cookie = f"stoker_{stoker.installation}"
     app.state.access = Access(settings.api, known, sessions, cookie, stoker.queue)

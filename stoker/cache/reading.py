@@ -84,6 +84,14 @@ class Content:
             self._decoded = from_json(self.body)
         return self._decoded
 
+    def role_of(self, reader: object) -> str | None:
+        """What an access entry says of a reader; None for somebody it does not name."""
+        try:
+            role: str | None = self.decoded.get(str(reader))
+        except (ValueError, AttributeError):
+            return None  # forged, checksum and all: SQL knows
+        return role
+
 
 class Reading(NamedTuple):
     """One answer. `age` is the time since it was built; `role` what the access view says of the reader."""

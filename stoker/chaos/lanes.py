@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from stoker.chaos.acts import Act, What
 from stoker.chaos.faults.kind import BACK_S
-from stoker.chaos.link import NoAnswer
+from stoker.chaos.mischief import ask
 from stoker.chaos.recovery import ROOM_S
 from stoker.chaos.scene import Scene
 from stoker.chaos.tally import Return
@@ -70,21 +69,16 @@ def late(took_s: Iterable[tuple[str, float]]) -> list[str]:
 async def _ask(scene: Scene) -> str | None:
     give_up = time.monotonic() + ASKED_WITHIN_S
     while time.monotonic() < give_up:
-        try:
-            answer = await scene.a_webapp().link.ask("job", kind=Act.kind, arguments={"what": What.WORK})
-        except NoAnswer:
-            answer = {"error": "no answer"}
-        if "error" not in answer:
-            scene.tally.mischief["task"] += 1
-            scene.tally.acknowledged.add(answer["job_id"])
-            return str(answer["job_id"])
+        job_id = await ask(scene.driver, "task")
+        if job_id is not None:
+            return job_id
         await asyncio.sleep(LOOK_S)
     return None
 
 
 async def _done(scene: Scene, job_id: str, until: float) -> float | None:
     ended = f"{scene.ledger.prefix}:chaos:ended"
-    async with Redis.from_url(scene.stage.servers.urls.queue, socket_timeout=1) as redis:
+    async with Redis.from_url(scene.servers.urls.queue, socket_timeout=1) as redis:
         while time.time() < until:
             try:
                 if await redis.hexists(ended, job_id):

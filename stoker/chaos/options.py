@@ -19,13 +19,15 @@ class ChaosOptions:
     seconds: float = 120
     seed: int = 1
     json: Path | None = None
-    workload: str = "worker.demo.chaos:workload"
-    """`module:name` of a ChaosWorkload."""
+    workload: str = ""
+    """`module:name` of a Workload; there is no default."""
     workers: int = 2
     """The last one begins as the release before this one."""
     webapps: int = 2
-    readers: int = 6
-    changes_per_s: float = 12
+    rate: float = 90
+    """Requests per second, below what two cores sustain with everything on one machine."""
+    writes: float = 0.12
+    """Share of them that change something."""
     pace_s: float = 1.2
     """Mean of the seconds from one fault to the next."""
     faults: tuple[str, ...] | None = None

@@ -17,7 +17,7 @@ def chaos(  # noqa: PLR0913 - one for each option
     *,
     seed: Annotated[int | None, typer.Option(help="The same seed plans the same faults.")] = None,
     workload: Annotated[
-        str | None, typer.Option(help="What changes and reads your domain, as module:name (ChaosWorkload).")
+        str | None, typer.Option(help="What drives your web app, as module:name (stoker.chaos.Workload).")
     ] = None,
     fault: Annotated[list[str] | None, typer.Option(help="Only this kind of fault; may be repeated.")] = None,
     workers: Annotated[int | None, typer.Option(min=2, help="Worker processes.")] = None,

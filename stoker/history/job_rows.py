@@ -1,6 +1,6 @@
-"""The table `job_history`: every failure, and of each kind of job the newest runs that went well.
+"""The table `job_history`: every failure, and the newest successful runs of each kind of job.
 
-Raises DatabaseUnavailable. Bounded by number, so that a listing with any filter looks at few rows.
+Raises DatabaseUnavailable. The number of rows is bounded, so that a listing with any filter reads few.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stoker.postgres import database_errors
 from stoker.tables import job_history
 
 WELL_KEPT = 2_000
-"""Runs of each kind that went well; kinds that this release does not know share one such number."""
+"""Successful runs kept of each kind; kinds that this release does not know share one such number."""
 FAILURES_KEPT = 50_000
 FAILURES_KEPT_DAYS = 30
 
@@ -76,7 +76,7 @@ class KeptRow(JobRow):
 
 @dataclass(frozen=True)
 class Filter:
-    """Which runs; what is None does not matter. `error` is any part of the message, in any case."""
+    """A choice of runs; None means any. `error` is a part of the message, in upper or lower case."""
 
     lane: str | None = None
     kind: str | None = None
@@ -107,7 +107,7 @@ class JobHistory:
             return
         with database_errors():
             async with self._engine.begin() as connection:
-                # Not asdict, which copies what is inside: 10 ms for a hundred rows, in which no job begins.
+                # Not asdict, which copies deeply: 10 ms for a hundred rows, during which no job begins.
                 await connection.execute(INSERT, {"rows": storable([vars(row) for row in rows])})
 
     async def forget(self, kinds: Sequence[str]) -> None:
@@ -116,7 +116,7 @@ class JobHistory:
             async with self._engine.begin() as connection:
                 for kind in kinds:
                     await connection.execute(FORGET_WELL, {"kind": kind, "kept": WELL_KEPT})
-                # Whoever can write to the queue can make up names, a new one for each job that is parked.
+                # Whoever can write to the queue can invent names, a new one for each parked job.
                 await connection.execute(FORGET_STRANGE, {"kinds": list(kinds), "kept": WELL_KEPT})
                 await connection.execute(FORGET_FAILURES, {"days": FAILURES_KEPT_DAYS, "kept": FAILURES_KEPT})
 
@@ -131,6 +131,6 @@ class JobHistory:
 
 
 def storable(rows: Sequence[dict[str, Any]]) -> str:
-    """JSON that Postgres takes, whatever an error holds: it refuses NUL and lone surrogates."""
+    """JSON that Postgres accepts, whatever an error holds: it refuses NUL and lone surrogates."""
     written = json.dumps(rows, ensure_ascii=False, default=datetime.isoformat)
     return written.encode(errors="replace").decode().replace("\\u0000", "\\ufffd")

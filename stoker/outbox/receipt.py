@@ -16,9 +16,9 @@ from stoker.errors import StokerError
 from stoker.postgres import database_errors
 
 FIRST_LOOK_S, LONGEST_LOOK_S, LOOK_GROWTH = 0.004, 0.1, 1.5
-"""How a receipt looks whether its event is settled."""
+"""Seconds between checks whether an event is settled."""
 SILENCE_S = 1.0
-"""For the last of its looks: a Postgres that went without a word must not hold a writer for longer."""
+"""For the last check: a silent Postgres must not hold a writer for longer."""
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of a statement that waited for another transaction for as long as it may."""
 _WAIT = text("SELECT set_config('lock_timeout', :ms, true)")

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 5.0
 """Seconds that a server gets to answer."""
 OWN_LOOPS = 3
-"""SQL connections of a worker beside its lanes': sweeper, schedule, breaker."""
+"""SQL connections of a worker besides those of its lanes: sweeper, schedule, breaker."""
 OLDEST_REDIS = (6, 2)
 
 
@@ -54,7 +54,7 @@ class Finding:
 
 
 class CheckFailed(StokerError):
-    """Settings or servers are such that starting would do harm."""
+    """With these settings or servers, starting would do harm."""
 
 
 async def check(settings: Settings, domain: Domain | None = None) -> list[Finding]:
@@ -213,7 +213,7 @@ async def _agreements(settings: Settings) -> list[Finding]:
             *(_error(message) for message in [await another_queue(settings)] if message),
         ]
     except Unavailable as problem:
-        # What a server does not tell today it will not tell tomorrow.
+        # A server that does not report it now will not report it later.
         lasts = isinstance(problem.__cause__, Unidentified)
         return [_error(str(problem)) if lasts else _outage(str(problem))]
 

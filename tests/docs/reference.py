@@ -110,7 +110,7 @@ def missing_docstrings() -> list[str]:
 
 def definition(module: str, name: str) -> tuple[str, ast.stmt]:
     """Where a module has a name from, and what stands there."""
-    for node in parsed(module).body:
+    for node in _statements(parsed(module)):
         if isinstance(node, ast.ClassDef | Function) and node.name == name:
             return module, node
         if isinstance(node, ast.Assign | ast.AnnAssign) and _assigned(node) == name:
@@ -118,6 +118,14 @@ def definition(module: str, name: str) -> tuple[str, ast.stmt]:
         if isinstance(node, ast.ImportFrom) and any((a.asname or a.name) == name for a in node.names):
             return definition(str(node.module), name)
     raise LookupError(f"{module} has no {name}")
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The statements of a module, those under `if TYPE_CHECKING` too: names may be imported when used."""
+    for node in tree.body:
+        yield node
+        if isinstance(node, ast.If):
+            yield from node.body
 
 
 @lru_cache

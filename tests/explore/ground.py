@@ -28,7 +28,7 @@ from stoker.cache.near import Near, NearCache
 from stoker.cache.read import AskRefresh, Cache
 from stoker.cache.store import BEGIN, RELEASE, STORE, Store
 from stoker.handlers.context import JobContext
-from stoker.settings import CacheSettings, ChangesSettings
+from stoker.settings import CacheSettings, ChangesSettings, DatabaseSettings
 from tests.explore.domain import DOMAIN, FIRST, State
 from tests.explore.rows import Engine, Outbox, RelaySession, Rows, SteppedLoads
 from tests.explore.search import Thread
@@ -101,6 +101,7 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
     settings: Settings = load_settings(
         cache=CacheSettings(ttl_jitter=0, lease_wait_s=case.lease_wait_s, breaker_unsettled_s=1e6),
         changes=ChangesSettings(refresh_hot=False),
+        database=DatabaseSettings(deadline_s=3600),  # steps of a schedule take as long as they take
     )
     keys = KeySpace(prefix, "case")
     stores: dict[str, Store] = {}
@@ -137,9 +138,9 @@ class Process:
 
     def __init__(self, ground: Ground, name: str, stage: Stage, rows: Rows, ask_refresh: AskRefresh) -> None:
         self.store = ground.stores[name]
-        self.store.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
+        self.store.lookup.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
         for entry, near in ground.near.get(name, ()):
-            self.store.near.put(entry, near)
+            self.store.lookup.near.put(entry, near)
         cast("SteppedClient", self.store.client).join(stage)
         detached, accounting = Detached(), Accounting()
         loads = SteppedLoads(ground.engine, rows, detached, ground.case.cap)

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
+from stoker.chaos.stage import Place, administer, database_of_its_own
 from stoker.embedded import Urls
-from worker.demo import DemoOptions, edits, run, stage
+from worker.demo import DemoOptions, edits, run
 
 UNGUARDED = Path(__file__).parents[1] / "support" / "webapp_without_stamps.py"
 KEYS = """
@@ -131,14 +132,16 @@ def children_of(pid: int) -> list[int]:
 
 
 async def test_what_broke_a_demonstration_is_not_hidden_by_its_cleaning_up(
-    server_urls: Urls, caplog: pytest.LogCaptureFixture
+    server_urls: Urls, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Guard: `cleaning`. The database is gone already, as if its server were."""
     full = OSError(errno.ENOSPC, "No space left on device")
 
+    place = Place("demo", tmp_path, tmp_path, server_urls, None, keep=False)
+
     async def broken() -> None:
-        async with stage.database_of_its_own(server_urls, keep=False) as url:
-            await stage._administer(server_urls.database, f'DROP DATABASE "{make_url(url).database}"')
+        async with database_of_its_own(place) as url:
+            await administer(server_urls.database, f'DROP DATABASE "{make_url(url).database}"')
             raise full
 
     with pytest.raises(OSError, match="No space left") as raised:

@@ -7,7 +7,7 @@ import asyncio
 from stoker import EntryKey, Reading, State
 from stoker.cache.accounting import read_counters
 from stoker.cache.envelope import ZSTD, decode
-from stoker.cache.look import Asked
+from stoker.cache.lookup import Asked
 from stoker.cache.verdicts import Verdict
 from stoker.errors import CacheUnavailable
 from stoker.handlers.verify import verify_entries

@@ -123,7 +123,7 @@ async def test_an_eager_refresh_overtaken_by_a_change_is_not_kept(world: World) 
     process = await world.warmed()
     stored = decode(await world.redis.get(world.names().entry) or b"")
     assert stored is not None
-    process.stoker.cache.store.near.drop(world.names().entry)
+    process.stoker.cache.store.lookup.near.drop(world.names().entry)
     await world.redis.set(world.names().entry, stored._replace(eager_ms=0).encode(), keepttl=True)
     asked = process.queue_link.hold_reply(b"refresh.v1")
     assert (await process.read()).state is State.HIT

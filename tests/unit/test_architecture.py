@@ -17,9 +17,12 @@ import stoker
 ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"stoker.errors", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
+    frozenset({"stoker.errors"}),
+    frozenset({"stoker.closing", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.settings"}),
+    frozenset({"stoker.silence"}),
+    frozenset({"stoker.driver"}),
     frozenset({"stoker.postgres", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.cache"}),
     frozenset({"stoker.domain"}),
@@ -36,7 +39,9 @@ LEVELS: tuple[frozenset[str], ...] = (
 """Low to high; whatever of the library is not named here is above all of it."""
 WEB = (
     "cache",
+    "closing",
     "domain",
+    "driver",
     "errors",
     "histogram",
     "jobs",
@@ -47,6 +52,7 @@ WEB = (
     "queue",
     "redis",
     "settings",
+    "silence",
     "stoker",
     "tables",
     "tracing",

@@ -1,6 +1,7 @@
-"""How much waits in each lane, counted at one moment; raises QueueUnavailable.
+"""How many jobs each lane has, counted at one moment; raises QueueUnavailable.
 
-Depth is never ZCARD alone: deferred and parked jobs lie in the same set. Dead jobs are counted from SQL.
+Depth is never ZCARD alone, because deferred and parked jobs are in the same set. Dead jobs are counted in
+SQL.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:
         name.decode(errors="replace"): whole(value)
         for name, value in zip(pairs[::2], pairs[1::2], strict=True)
     }
-    # A score that somebody has made up says nothing about how long the job has waited.
+    # An invented score says nothing about how long the job has waited.
     waited_s = (now_ms - real(oldest, most=now_ms, default=now_ms)) / 1000 if oldest else 0.0
     return LaneDepth(
         ready=ready,

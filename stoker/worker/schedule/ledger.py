@@ -1,4 +1,4 @@
-"""The schedule's ledger in Postgres: which slot was claimed by whom, and whether it was done.
+"""The schedule's ledger in Postgres: which worker claimed a slot, and whether it was done.
 
 Claiming is one atomic statement, so any number of workers run a slot once. A worker that dies between claim
 and done leaves a lease that runs out; the slot is then claimed again. Raises DatabaseUnavailable.
@@ -24,7 +24,7 @@ UNFINISHED = ("claimed", "failed")
 
 @dataclass(frozen=True)
 class SlotState:
-    """A slot that is not ours: done or skipped for good, or held until `lease_left` has passed."""
+    """A slot that cannot be claimed: done, skipped, or held by another until `lease_left` has passed."""
 
     state: str
     lease_left: timedelta
@@ -52,7 +52,7 @@ class Ledger:
     async def claim(self, task: str, slot: datetime, lease: timedelta, *, begin_older: bool = False) -> bool:
         """Take a slot; false if it is another worker's, or done, or its task is paused.
 
-        Unless `begin_older`, older slots that were never done give way to it.
+        Unless `begin_older`, older slots that were never done are then never begun.
         """
         values = {
             "task": task,
@@ -80,7 +80,7 @@ class Ledger:
                 return True
 
     async def state(self, task: str, slot: datetime) -> SlotState:
-        """What became of a slot; a slot that has no row gave way to a later one."""
+        """The state of a slot; one without a row was passed over for a later one."""
         left = slots.c.lease_until - func.clock_timestamp()
         with database_errors():
             async with self._engine.connect() as connection:
@@ -94,7 +94,7 @@ class Ledger:
     async def owed(self, task: str, newest: datetime, every: timedelta, most: int) -> list[datetime]:
         """Slots up to the newest that were never begun or not done, the oldest first, at most so many.
 
-        A task that never ran owes the newest one only.
+        Of a task that never ran, the newest one only.
         """
         mine = (slots.c.task == task, slots.c.asked_by.is_(None), slots.c.slot <= newest)
         oldest = newest - every * (most - 1)
@@ -121,13 +121,13 @@ class Ledger:
                 return found
 
     async def done(self, task: str, slot: datetime, job_id: str | None = None) -> None:
-        """Settle a slot that is still ours; the job carries it out."""
+        """Mark a slot that is still ours as done: its job is enqueued."""
         await self._settle(
             task, slot, state="done", done_at=func.clock_timestamp(), error=None, job_id=job_id
         )
 
     async def overlapped(self, task: str, slot: datetime) -> None:
-        """Settle a slot that is still ours, and was not run because the job before it has not ended."""
+        """Mark a slot that is still ours as skipped, because the job before it has not ended."""
         await self._settle(task, slot, state="skipped", error="the task's last job has not ended")
 
     async def failed(self, task: str, slot: datetime, error: str, retry: timedelta) -> None:
@@ -141,7 +141,7 @@ class Ledger:
         )
 
     async def skip(self, task: str, slot: datetime) -> None:
-        """Note that a slot is not run, unless somebody claimed it."""
+        """Mark a slot as skipped, unless a worker has claimed it."""
         with database_errors():
             async with self._engine.begin() as connection:
                 await connection.execute(

@@ -36,7 +36,7 @@ class Task:
 
 
 def tasks(settings: ScheduleSettings, domain: Domain) -> list[Task]:
-    """What the settings ask for and the domain can do.
+    """The tasks that the settings ask for and that the domain can run.
 
     ENABLE_BACKGROUND_WARMING=false leaves verifying and pruning. A domain without a plan for `active` has no
     task for it.

@@ -15,13 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import jobs.acknowledged
 import stoker.outbox.receipt
 import stoker.postgres
+from stoker.driver import LimitedEngine
 from tests.races.guards.away import NEVER_S, Patch, Removal, Unheard, replaced
 
 
 def _statements_without_end(patch: Patch) -> None:
     engine_of = stoker.postgres.engine_of
 
-    def made(url: str, *, connect_args: Mapping[str, Any], **options: Any) -> AsyncEngine:  # noqa: ANN401
+    def made(url: str, *, connect_args: Mapping[str, Any], **options: Any) -> LimitedEngine:  # noqa: ANN401
         return engine_of(url, connect_args={**connect_args, "command_timeout": None}, **options)
 
     patch.setattr(stoker.postgres, "engine_of", made)

@@ -1,10 +1,13 @@
-"""What a person sees: progress, live figures and the report. Plain lines where there is no terminal."""
+"""What a person sees of a run without faults: progress, live figures and the report.
+
+Plain lines where there is no terminal.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -14,8 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from worker.demo.reads import VIEWS
-from worker.demo.tally import Tally, percentile
+from stoker.chaos.tally import Tally, percentile
 
 LIVE_EVERY_S = 0.5
 LINE_EVERY_S = 5.0
@@ -24,7 +26,8 @@ LINE_EVERY_S = 5.0
 class Screen:
     """Writes to one console."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, views: Sequence[str], console: Console | None = None) -> None:
+        self.views = views
         self.console = console or Console(highlight=False)
 
     def say(self, line: str) -> None:
@@ -74,41 +77,41 @@ class Screen:
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while True:
                 passed = time.monotonic() - began
-                live.update(Group(Text(_line(tally, passed, seconds)), _live_table(tally)), refresh=True)
+                live.update(
+                    Group(Text(self._line(tally, passed, seconds)), self._live_table(tally)), refresh=True
+                )
                 await asyncio.sleep(LIVE_EVERY_S)
 
     async def _show_lines(self, tally: Tally, began: float, seconds: float) -> None:
         while True:
             await asyncio.sleep(LINE_EVERY_S)
-            self.say(_line(tally, time.monotonic() - began, seconds))
+            self.say(self._line(tally, time.monotonic() - began, seconds))
 
+    def _line(self, tally: Tally, passed: float, seconds: float) -> str:
+        rate = tally.hit_rate(*self.views)
+        hits = [ms for view in self.views for ms in tally.of(view, "hit")]
+        return (
+            f"{min(passed, seconds):4.0f} of {seconds:.0f} s  reads {tally.reads:,}  writes {tally.writes:,}"
+            f"  hits {_share(rate)}  hit p50 {_ms(percentile(hits, 0.5))} p99 {_ms(percentile(hits, 0.99))}"
+            f"  stale {tally.stale_reads}"
+            f"  forbidden {tally.forbidden_reads_attempted} tried, {tally.forbidden_reads_served} served"
+            f"  5xx {tally.server_errors}"
+        )
 
-def _line(tally: Tally, passed: float, seconds: float) -> str:
-    rate = tally.hit_rate(*VIEWS)
-    hits = [ms for view in VIEWS for ms in tally.of(view, "hit")]
-    return (
-        f"{min(passed, seconds):4.0f} of {seconds:.0f} s  reads {tally.reads:,}  writes {tally.writes:,}"
-        f"  hits {_share(rate)}  hit p50 {_ms(percentile(hits, 0.5))} p99 {_ms(percentile(hits, 0.99))}"
-        f"  stale {tally.stale_reads}"
-        f"  forbidden {tally.forbidden_reads_attempted} tried, {tally.forbidden_reads_served} served"
-        f"  5xx {tally.server_errors}"
-    )
-
-
-def _live_table(tally: Tally) -> Table:
-    table = Table("view", "hits", "hit p50", "hit p99", "SQL p50", "SQL p99")
-    for view in VIEWS:
-        hits, sql = tally.of(view, "hit"), tally.of(view, "bypass")
-        figures = [percentile(values, share) for values in (hits, sql) for share in (0.5, 0.99)]
-        table.add_row(view, _share(tally.hit_rate(view)), *map(_ms, figures))
-    return table
+    def _live_table(self, tally: Tally) -> Table:
+        table = Table("view", "hits", "hit p50", "hit p99", "SQL p50", "SQL p99")
+        for view in self.views:
+            hits, sql = tally.of(view, "hit"), tally.of(view, "bypass")
+            figures = [percentile(values, share) for values in (hits, sql) for share in (0.5, 0.99)]
+            table.add_row(view, _share(tally.hit_rate(view)), *map(_ms, figures))
+        return table
 
 
 def _views_table(found: dict[str, Any]) -> Table:
     table = Table(title="reads, milliseconds from the scheduled start")
     for name in ("view", "hit rate", "hit p50", "hit p99", "SQL p50", "SQL p99"):
         table.add_column(name, justify="left" if name == "view" else "right")
-    for view in VIEWS:
+    for view in found["hit_rate"]:
         table.add_row(view, _share(found["hit_rate"][view]), *map(_ms, found["read_ms"][view].values()))
     return table
 
