@@ -164,9 +164,7 @@ async def refresh(
     ]
     keys: list[EntryKey] = [key for view in chosen if (key := view.default_key(scope)) is not None]
     if not keys:
-        raise InvalidParams(
-            "these views cannot be read without parameters: name one that can", field="views"
-        )
+        raise InvalidParams("these views cannot be read without parameters: name one that can", field="views")
     arguments = {"scope": str(scope), "views": sorted(key.view for key in keys)}
     await act(stoker, actor, "cache.refresh", arguments)
     asked = await stoker.queue.enqueue_many(

@@ -18,7 +18,7 @@ from stoker.operations.texts import Text64
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
 from stoker.tables import dead_jobs
-from stoker.worker.engine.dead_letters import DeadLetters, Which
+from stoker.worker.engine.dead_letters import DeadLetters, Retried, Which
 
 FINGERPRINT = r"^[0-9a-f]{1,32}$"
 CAUSES = text(
@@ -92,13 +92,6 @@ class WhichDead(BaseModel):
         return Which(**self.model_dump(exclude={"all"}))
 
 
-class Retried(BaseModel):
-    """How many jobs are back in their lanes, and how many letters this release cannot read."""
-
-    retried: int
-    unreadable: int
-
-
 class Discarded(BaseModel):
     """How many letters are gone."""
 
@@ -143,8 +136,7 @@ async def count(stoker: Stoker, which: WhichDead) -> int:
 async def retry(stoker: Stoker, actor: Actor, which: WhichDead) -> Retried:
     """Put dead letters back into their lanes, as new jobs."""
     await act(stoker, actor, "dead.retry", _named(which))
-    found = await DeadLetters(stoker.engine).retry(which.which(), stoker.queue)
-    return Retried(retried=found.enqueued, unreadable=found.unreadable)
+    return await DeadLetters(stoker.engine).retry(which.which(), stoker.queue)
 
 
 async def discard(stoker: Stoker, actor: Actor, which: WhichDead) -> Discarded:

@@ -16,11 +16,12 @@ from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, wa
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.series import quantile
 from stoker.operations import lanes
-from stoker.operations.figures import ViewReads, change_figures, verified_figures, view_counters
+from stoker.operations.figures import ViewReads, verified_figures, view_counters
 from stoker.operations.health import examine, probes
 from stoker.operations.judgement import judged
 from stoker.operations.lanes import LaneFigures
 from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
+from stoker.outbox.rows import backlog
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
 
@@ -45,7 +46,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
     shown = Overview(
         at=datetime.now(UTC),
         health=health,
-        changes=await _unless_away(change_figures(stoker)) if "database" in up else None,
+        changes=await _unless_away(backlog(stoker.engine)) if "database" in up else None,
         verified=await _unless_away(verified_figures(stoker)) if "cache" in up else None,
         hit_rate=None
         if grown is None
