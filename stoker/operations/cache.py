@@ -20,7 +20,7 @@ from stoker.errors import InvalidParams, NotFound, UnknownScope, UnknownView
 from stoker.jobs import Refresh, Warm
 from stoker.operations.audit import Actor, act, acting
 from stoker.outbox.record import InvalidationRequested
-from stoker.postgres import database_errors
+from stoker.postgres import fetched
 from stoker.queue.progress import JobState, Progress
 from stoker.stoker import Stoker
 from stoker.tables import cache_events
@@ -120,21 +120,13 @@ async def invalidation(stoker: Stoker, event_id: int) -> InvalidationProgress:
     """The state of a requested invalidation; raises NotFound for another id, or one that is long gone."""
     columns = cache_events.c
     query = select(
-        columns.id, columns.recorded_at, columns.settled_at, columns.attempts, columns.error
+        columns.recorded_at, columns.settled_at.label("applied_at"), columns.attempts, columns.error
     ).where(columns.id == event_id, columns.kind == InvalidationRequested.kind)
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            row = (await connection.execute(query)).first()
-    if row is None:
+    rows = await fetched(stoker.engine, query)
+    if not rows:
         raise NotFound(f"there is no invalidation {event_id}: the id is wrong, or it was applied long ago")
-    return InvalidationProgress(
-        id=str(row.id),
-        state=EventState.PENDING if row.settled_at is None else EventState.APPLIED,
-        recorded_at=row.recorded_at,
-        applied_at=row.settled_at,
-        attempts=row.attempts,
-        error=row.error,
-    )
+    state = EventState.PENDING if rows[0]["applied_at"] is None else EventState.APPLIED
+    return InvalidationProgress(id=str(event_id), state=state, **rows[0])
 
 
 async def warm(stoker: Stoker, actor: Actor, target: str, scope_id: object | None = None) -> str:

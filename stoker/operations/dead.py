@@ -15,7 +15,7 @@ from stoker.cache.view import LARGEST_ID
 from stoker.errors import NotFound
 from stoker.operations.audit import Actor, act
 from stoker.operations.texts import Text64
-from stoker.postgres import database_errors
+from stoker.postgres import fetched
 from stoker.stoker import Stoker
 from stoker.tables import dead_jobs
 from stoker.worker.engine.dead_letters import DeadLetters, Retried, Which
@@ -106,17 +106,12 @@ async def listing(
     older = true() if before is None else dead_jobs.c.id < before
     chosen = Which(fingerprint=fingerprint).clause() & older
     query = select(*columns).where(chosen).order_by(dead_jobs.c.id.desc()).limit(limit)
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-    return DeadJobs(dead=[DeadJob(**row) for row in rows])
+    return DeadJobs(dead=[DeadJob(**row) for row in await fetched(stoker.engine, query)])
 
 
 async def causes(stoker: Stoker, limit: int) -> DeadGroups:
     """The same by cause; counts come from an index."""
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = (await connection.execute(CAUSES, {"limit": limit})).mappings().all()
+    rows = await fetched(stoker.engine, CAUSES, {"limit": limit})
     return DeadGroups(groups=[DeadGroup(**row) for row in rows])
 
 

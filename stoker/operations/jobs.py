@@ -17,6 +17,7 @@ from stoker.errors import BadRequest, NotFound
 from stoker.history.job_rows import Filter, JobHistory, KeptRow
 from stoker.jobs import Lane
 from stoker.operations.audit import Actor, act
+from stoker.operations.dead import DeadJob
 from stoker.operations.live_jobs import LiveJob, LiveState, live_job, live_jobs
 from stoker.operations.texts import Text64, Text128
 from stoker.queue.enqueue import CancelAnswer
@@ -77,15 +78,9 @@ class JobList(BaseModel):
     ended: list[EndedJob]
 
 
-class DeadEnd(BaseModel):
+class DeadEnd(DeadJob):
     """Why a job will not run again."""
 
-    id: int
-    reason: str
-    error: str
-    fingerprint: str
-    attempts: int
-    died_at: datetime
     traceback: str | None
 
 

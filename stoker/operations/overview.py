@@ -22,7 +22,7 @@ from stoker.operations.judgement import judged
 from stoker.operations.lanes import LaneFigures
 from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
 from stoker.outbox.rows import backlog
-from stoker.postgres import database_errors
+from stoker.postgres import fetched
 from stoker.stoker import Stoker
 
 T = TypeVar("T")
@@ -98,10 +98,8 @@ async def _workers(stoker: Stoker) -> list[WorkerSeen]:
 
 
 async def _last(stoker: Stoker) -> dict[str, float]:
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            row = (await connection.execute(LAST)).one()
-    return {name: float(value or 0) for name, value in row._mapping.items()}  # noqa: SLF001 - SQLAlchemy's
+    (row,) = await fetched(stoker.engine, LAST)
+    return {name: float(value or 0) for name, value in row.items()}
 
 
 def _rounded(value: float | None) -> float | None:
