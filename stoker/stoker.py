@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from datetime import timedelta
 from typing import Self
 
@@ -32,7 +33,7 @@ from stoker.cache.store import Store
 from stoker.cache.view import EntryKey, View
 from stoker.closing import close_within
 from stoker.domain import Domain, Event, Invalidation, load_domain
-from stoker.driver import close_for_good
+from stoker.driver import LimitedEngine, close_for_good
 from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
@@ -41,7 +42,13 @@ from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
-from stoker.postgres import application_engine, database_errors, loader_engine, sign_of_life
+from stoker.postgres import (
+    application_engine,
+    database_errors,
+    loader_engine,
+    reading_engine,
+    sign_of_life,
+)
 from stoker.queue import owner
 from stoker.queue.enqueue import Enqueued, Queue
 from stoker.queue.ring import Ringer
@@ -68,6 +75,7 @@ class Stoker:
         self.domain = domain
         self.engine = engine
         self._owns_engine = True
+        self._readers: list[LimitedEngine] = []
         self.installation = installation
         self._silence = silence
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -163,8 +171,22 @@ class Stoker:
             try:
                 await close_for_good(self._loader_engine)
             finally:
+                for reader in self._readers:
+                    await close_for_good(reader)
                 if self._owns_engine:
                     await close_for_good(self.engine)
+
+    def for_reading(self) -> Self:
+        """The same Stoker, whose `engine` is a small pool for operators' questions (api.read_connections).
+
+        Nothing that somebody asks of the console takes a connection from writes, or a statement without end.
+        It is closed with this one.
+        """
+        reader = copy(self)
+        engine = reading_engine(self.settings, self._silence)
+        self._readers.append(engine)
+        reader.engine = engine
+        return reader
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:

@@ -95,7 +95,7 @@ def domain_figures(domain: Domain) -> DomainFigures:
             )
             for kind in domain.scopes
         },
-        can_warm_active=domain.warms_active,
+        can_warm_active=domain.has_warm_plan(ACTIVE),
     )
 
 
@@ -181,7 +181,7 @@ def _invalidation_of(
 
 def _warm_of(domain: Domain, target: str, scope_id: object | None) -> Warm:
     targets = [plan.target for plan in domain.warm_plans]
-    if target == ACTIVE and not domain.warms_active:
+    if target == ACTIVE and not domain.has_warm_plan(ACTIVE):
         instead = f"name what to warm: {', '.join(targets)}" if targets else "it has no warm plan at all"
         raise UnknownScope(f"the domain has no warm plan for {ACTIVE!r}; {instead}", field="target")
     plan = domain.warm_plan(target)

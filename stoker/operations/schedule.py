@@ -145,7 +145,7 @@ def _figures(task: Task, rows: list[RowMapping]) -> TaskFigures:
     return TaskFigures(
         name=task.name,
         kind=task.job.kind,
-        every_s=task.every.total_seconds(),
+        every_s=task.interval(utc_now()).total_seconds(),
         next_at=task.following(utc_now()),
         paused_by=paused_by,
         paused_at=paused_at,

@@ -33,7 +33,7 @@ from stoker.operations.health import Health, examine, probes
 from stoker.outbox.rows import backlog
 from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.schedule.tasks import tasks
+from stoker.worker.schedule.tasks import tasks, utc_now
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -267,7 +267,7 @@ async def _jobs(stoker: Stoker, _: Settings) -> _Families:
 
 
 async def _schedule(stoker: Stoker, settings: Settings) -> _Families:
-    planned = {task.name: task.every for task in tasks(settings.schedule, stoker.domain)}
+    planned = {task.name: task.interval(utc_now()) for task in tasks(settings.schedule, stoker.domain)}
     found = _Families()
     for name, every in planned.items():
         found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)

@@ -19,6 +19,7 @@ PACKAGES = ("stoker", "stoker.testing", "stoker.embedded")
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
+    "stoker.schedule": "Declaring",
     "stoker.cache": "Views and reading",
     "stoker.outbox": "Changes",
     "stoker.jobs": "Jobs",
@@ -133,7 +134,10 @@ def parsed(module: str) -> ast.Module:
     """The source of a module."""
     path = ROOT.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return ast.parse(path.read_text())
+    tree = ast.parse(path.read_text())
+    # What is imported for type checkers alone counts as imported: a package may do so and import lazily.
+    typed = [one for node in tree.body if isinstance(node, ast.If) for one in node.body]
+    return ast.Module([*tree.body, *typed], [])
 
 
 def _entry(one: Public) -> list[str]:
@@ -151,7 +155,8 @@ def _entry(one: Public) -> list[str]:
             if isinstance(member, Function):
                 parts += [f"#### `{one.name}.{member.name}`\n", _code(_signature(member)), _text(member)]
         return parts
-    return [f"### `{one.name}`\n", _code(ast.unparse(node))]
+    # Without a language: a formatter of pages would wrap what is a whole statement.
+    return [f"### `{one.name}`\n", f"```\n{ast.unparse(node)}\n```\n"]
 
 
 HIDDEN_BASES = frozenset({"NamedTuple", "BaseModel", "StrEnum", "Generic[E]", "BaseSettings", "Exception"})
