@@ -138,7 +138,7 @@ async def fill_if_empty(database_url: str, domain: Domain) -> None:
 async def _fill(database_url: str, domain: Domain, users: int | None, seed: int) -> dict[str, int]:
     sample = domain.sample_data
     if sample is None:
-        raise StokerError(f"the domain {domain.name} declares no sample data")
+        raise StokerError(f"the domain {domain.name} has no sample data: give it Domain(sample_data=...)")
     await migrations.require_migrated(database_url, domain)
     if not await _is_empty(database_url, sample):
         raise NotEmpty("the database is not empty: sample data only goes into an empty one")
