@@ -19,9 +19,11 @@ DRIVERS = {
     "backports",
     "cryptography",
     "cython_runtime",
+    "deprecated",
     "dotenv",
     "greenlet",
     "hiredis",
+    "importlib_metadata",
     "jwt",
     "opentelemetry",
     "pydantic",
@@ -32,6 +34,8 @@ DRIVERS = {
     "stoker",
     "typing_extensions",
     "typing_inspection",
+    "wrapt",
+    "zipp",
     "zstandard",
 }
 """What a web process imports, and what that needs."""
