@@ -1,20 +1,18 @@
 """Ends claims in batches: what ends while one call is under way goes with the next.
 
-While a backlog is worked off, ends linger for a moment so that one call carries many. An end is kept until
+Nothing waits for company: while there is a backlog, calls under way take so long that ends meet by themselves
+(measured: docs/decisions/0003-wrapping-arq.md). An end is kept until
 Redis has answered: a job that ran while Redis was away is ended once, when it is back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from stoker.errors import Unavailable
 from stoker.worker.engine.claims import Claims, Finish
 
 BATCH = 200
-LINGER_S = 0.002
-"""How long an end, or a free slot, waits for company while there is a backlog."""
 
 
 class Finisher:
@@ -24,8 +22,6 @@ class Finisher:
         self._claims = claims
         self._waiting: list[tuple[Finish, asyncio.Future[bool]]] = []
         self._some = asyncio.Event()
-        self.has_backlog: Callable[[], bool] = lambda: False
-        """Whether any lane has more work than slots."""
 
     async def finish(self, end: Finish) -> bool:
         """Wait until the claim has ended in Redis, however long that takes; False if it was lost."""
@@ -38,8 +34,6 @@ class Finisher:
         """Write ends until cancelled; raises QueueUnavailable, and goes on where it was when run again."""
         while True:
             await self._some.wait()
-            if self.has_backlog():
-                await asyncio.sleep(LINGER_S)
             while self._waiting:
                 await self._finish(self._waiting[:BATCH])
             self._some.clear()
