@@ -20,7 +20,7 @@ JOIN_DEADLINE_S = 90.0  # as long as a first start may take
 
 
 class Embedded:
-    """The servers of one folder; ours (`owned`), or another process's that we only use."""
+    """The servers of one folder: this process's own (`owned`), or another process's that it only uses."""
 
     def __init__(self, urls: Urls, owner_pid: int, run: "_Run | None" = None) -> None:
         self.urls = urls
@@ -91,7 +91,7 @@ def start(folder: Path, *, durable: bool = True) -> Embedded:
         run = _Run(places, taken)
         try:
             run.start(durable=durable)
-        except BaseException:  # Ctrl-C, too: nothing that was started is left behind
+        except BaseException:  # Ctrl-C too: nothing that was started may be left behind
             run.stop()
             raise
         return Embedded(run.urls, os.getpid(), run)
@@ -106,7 +106,7 @@ def find(folder: Path) -> Urls | None:
 
 
 def _take_or_join(places: Places) -> Embedded | Ownership:
-    """The lock; or, when a living process has it, its servers as soon as they are ready."""
+    """The lock; or, where a living process has it, that process's servers once they are ready."""
     found: list[Embedded | Ownership] = []
 
     def look() -> bool:

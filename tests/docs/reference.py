@@ -19,6 +19,7 @@ PACKAGES = ("stoker", "stoker.testing", "stoker.embedded")
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
+    "stoker.schedule": "Declaring",
     "stoker.cache": "Views and reading",
     "stoker.outbox": "Changes",
     "stoker.jobs": "Jobs",
@@ -110,7 +111,7 @@ def missing_docstrings() -> list[str]:
 
 def definition(module: str, name: str) -> tuple[str, ast.stmt]:
     """Where a module has a name from, and what stands there."""
-    for node in parsed(module).body:
+    for node in _statements(parsed(module)):
         if isinstance(node, ast.ClassDef | Function) and node.name == name:
             return module, node
         if isinstance(node, ast.Assign | ast.AnnAssign) and _assigned(node) == name:
@@ -120,12 +121,23 @@ def definition(module: str, name: str) -> tuple[str, ast.stmt]:
     raise LookupError(f"{module} has no {name}")
 
 
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The statements of a module, those under `if TYPE_CHECKING` too: names may be imported when used."""
+    for node in tree.body:
+        yield node
+        if isinstance(node, ast.If):
+            yield from node.body
+
+
 @lru_cache
 def parsed(module: str) -> ast.Module:
     """The source of a module."""
     path = ROOT.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return ast.parse(path.read_text())
+    tree = ast.parse(path.read_text())
+    # What is imported for type checkers alone counts as imported: a package may do so and import lazily.
+    typed = [one for node in tree.body if isinstance(node, ast.If) for one in node.body]
+    return ast.Module([*tree.body, *typed], [])
 
 
 def _entry(one: Public) -> list[str]:
@@ -143,7 +155,8 @@ def _entry(one: Public) -> list[str]:
             if isinstance(member, Function):
                 parts += [f"#### `{one.name}.{member.name}`\n", _code(_signature(member)), _text(member)]
         return parts
-    return [f"### `{one.name}`\n", _code(ast.unparse(node))]
+    # Without a language: a formatter of pages would wrap what is a whole statement.
+    return [f"### `{one.name}`\n", f"```\n{ast.unparse(node)}\n```\n"]
 
 
 HIDDEN_BASES = frozenset({"NamedTuple", "BaseModel", "StrEnum", "Generic[E]", "BaseSettings", "Exception"})

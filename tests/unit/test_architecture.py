@@ -25,6 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.driver"}),
     frozenset({"stoker.postgres", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.cache"}),
+    frozenset({"stoker.schedule"}),
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.stoker"}),
@@ -61,6 +62,7 @@ WEB = (
 
 PUBLIC_NAMES = frozenset(
     """
+    MAINTENANCE Cron Every KeepWarm LatePolicy OverlapPolicy Prune Verify
     Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
     DeclarationError Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane
     NotFound Outcome QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings

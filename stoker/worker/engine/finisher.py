@@ -1,8 +1,8 @@
-"""Ends claims in batches: what ends while one call is under way goes with the next.
+"""Ends claims in batches: claims that end while one call is under way go with the next call.
 
-Nothing waits for company: while there is a backlog, calls under way take so long that ends meet by themselves
-(measured: docs/decisions/0003-wrapping-arq.md). An end is kept until
-Redis has answered: a job that ran while Redis was away is ended once, when it is back.
+No end waits for others: while there is a backlog, ends meet by themselves behind the call under way (measured:
+docs/decisions/0003-wrapping-arq.md). An end is kept until Redis has answered: a job that ran while Redis was
+away is ended once Redis is back.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Finisher:
         return await future
 
     async def run(self) -> None:
-        """Write ends until cancelled; raises QueueUnavailable, and goes on where it was when run again."""
+        """Write ends until cancelled; raises QueueUnavailable. Run again, it continues where it was."""
         while True:
             await self._some.wait()
             while self._waiting:
@@ -44,7 +44,7 @@ class Finisher:
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one of them holds
-            # One end that cannot be written must not hold up the others: each is tried and fails alone.
+            # One end that cannot be written must not hold up the others, so each is tried alone.
             if len(batch) == 1:
                 self._settle(error)
             else:
@@ -55,7 +55,7 @@ class Finisher:
             self._settle(was_kept)
 
     def _settle(self, result: bool | Exception) -> None:  # noqa: FBT001 - what a future gets
-        """Tell the one that waits longest; new ones come behind it."""
+        """Resolve the first future that still waits for this claim."""
         _, future = self._waiting.pop(0)
         if future.done():
             return
