@@ -29,7 +29,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from stoker.driver import Connections, LimitedEngine, refuse_closed
+from stoker.driver import Connections, LimitedEngine
 from stoker.errors import DatabaseUnavailable
 from stoker.settings import Settings, for_driver, require
 from stoker.silence import Silence
@@ -67,9 +67,9 @@ def engine_of(
     connections = Connections(silence, local)
     arguments = {"timeout": CONNECT_S, **connect_args, **told}
     made = create_async_engine(
-        place, connect_args={**arguments, "connection_class": connections.driver_class()}, **options
+        place, connect_args={**arguments, "async_creator_fn": connections.connect}, **options
     )
-    _wait_within_limits(made, connections)
+    _wait_within_limits(made, connections.silence)
     return LimitedEngine(made, connections, arguments)
 
 
@@ -235,17 +235,10 @@ def _ask_first(engine: LimitedEngine, question: str, limit_s: float) -> None:
     event.listen(engine.sync_engine, "checkout", ask)
 
 
-def _wait_within_limits(engine: AsyncEngine, connections: Connections) -> None:
-    """Tell the engine's Silence of every connection that is opened and every statement that runs."""
-    silence = connections.silence
+def _wait_within_limits(engine: AsyncEngine, silence: Silence) -> None:
+    """Tell the engine's Silence of every statement that runs."""
 
-    def connect(dialect: Any, _record: object, given: Any, named: Any) -> Any:  # noqa: ANN401 - the driver's
-        refuse_closed(connections)
-        silence.refuse()
-        with silence.waiting():
-            return dialect.connect(*given, **named)
-
-    def execute(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:  # noqa: ANN401 - the same
+    def execute(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:  # noqa: ANN401 - the driver's
         with silence.waiting(cursor._connection):  # noqa: SLF001 - the driver's: it has no public name here
             cursor.execute(statement, parameters)
         return True
@@ -255,7 +248,6 @@ def _wait_within_limits(engine: AsyncEngine, connections: Connections) -> None:
             cursor.executemany(statement, parameters)
         return True
 
-    event.listen(engine.sync_engine, "do_connect", connect)
     event.listen(engine.sync_engine, "do_execute", execute)
     event.listen(engine.sync_engine, "do_executemany", execute_many)
 

@@ -19,6 +19,7 @@ PACKAGES = ("stoker", "stoker.testing", "stoker.embedded")
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
+    "stoker.schedule": "Declaring",
     "stoker.cache": "Views and reading",
     "stoker.outbox": "Changes",
     "stoker.jobs": "Jobs",
@@ -154,7 +155,8 @@ def _entry(one: Public) -> list[str]:
             if isinstance(member, Function):
                 parts += [f"#### `{one.name}.{member.name}`\n", _code(_signature(member)), _text(member)]
         return parts
-    return [f"### `{one.name}`\n", _code(ast.unparse(node))]
+    # Without a language: a formatter of pages would wrap what is a whole statement.
+    return [f"### `{one.name}`\n", f"```\n{ast.unparse(node)}\n```\n"]
 
 
 HIDDEN_BASES = frozenset({"NamedTuple", "BaseModel", "StrEnum", "Generic[E]", "BaseSettings", "Exception"})
