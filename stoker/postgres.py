@@ -9,7 +9,7 @@ The connection that came back last goes out first: its backend has planned the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +23,7 @@ from asyncpg.exceptions import (
     PostgresError,
     QueryCanceledError,
 )
-from sqlalchemy import AdaptedConnection, ExceptionContext, event
+from sqlalchemy import AdaptedConnection, ExceptionContext, Executable, RowMapping, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -262,6 +262,14 @@ async def looking(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     with database_errors():
         async with asyncio.timeout(LOOK_S), engine.connect() as connection:
             yield connection
+
+
+async def fetched(
+    engine: AsyncEngine, query: Executable, values: Mapping[str, Any] | None = None
+) -> Sequence[RowMapping]:
+    """All rows that a short question finds; raises DatabaseUnavailable."""
+    async with looking(engine) as connection:
+        return (await connection.execute(query, values)).mappings().all()
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from stoker.api.access import Operator, Viewer
 from stoker.api.context import OpenStoker, ReadingStoker
 from stoker.cache.view import LARGEST_ID
 from stoker.operations import dead
-from stoker.operations.dead import FINGERPRINT, DeadGroups, DeadJobs, Discarded, Retried, WhichDead
+from stoker.operations.dead import FINGERPRINT, DeadGroups, DeadJobs, Discarded, WhichDead
+from stoker.worker.engine.dead_letters import Retried
 
 router = APIRouter(prefix="/api/jobs/dead", tags=["dead letters"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import timedelta
 from enum import StrEnum
@@ -11,6 +12,9 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from stoker.cache.envelope import PLAIN, ZSTD, Envelope, etag_of, unpack
+
+HEAVY_BYTES = 512 * 1024
+"""Bodies above this size are unpacked in a thread: a millisecond or more of work."""
 
 
 class State(StrEnum):
@@ -37,8 +41,10 @@ class Miss(StrEnum):
     """Its TTL has passed."""
     INVALIDATED = "invalidated"
     """Built under stamps that are no longer there."""
+    FORGED = "forged"
+    """Its seal is wrong: damaged, or written by somebody who does not have the installation's key."""
     UNREADABLE = "undecodable"
-    """Damaged, foreign, or of another key."""
+    """Foreign, or of another key."""
     BYPASS = "bypass"
     """The cache was not asked."""
 
@@ -73,6 +79,15 @@ class Content:
         return self._body
 
     @property
+    def is_heavy(self) -> bool:
+        """Whether `body` would have to unpack so much that the event loop had to wait for it."""
+        return self._body is None and self._envelope is not None and self._envelope.body_bytes > HEAVY_BYTES
+
+    async def unpack(self) -> None:
+        """Unpack the body in a thread; raises ValueError as `body` does."""
+        await asyncio.to_thread(lambda: self.body)
+
+    @property
     def zstd(self) -> bytes | None:
         """The body compressed as it is stored; None where it is stored plain."""
         return self._envelope.packed if self._envelope is not None and self._envelope.codec == ZSTD else None
@@ -89,7 +104,7 @@ class Content:
         try:
             role: str | None = self.decoded.get(str(reader))
         except (ValueError, AttributeError):
-            return None  # forged, checksum and all: SQL knows
+            return None  # of another shape: SQL knows
         return role
 
 

@@ -156,7 +156,14 @@ def _entry(one: Public) -> list[str]:
                 parts += [f"#### `{one.name}.{member.name}`\n", _code(_signature(member)), _text(member)]
         return parts
     # Without a language: a formatter of pages would wrap what is a whole statement.
-    return [f"### `{one.name}`\n", f"```\n{ast.unparse(node)}\n```\n"]
+    return [f"### `{one.name}`\n", f"```\n{ast.unparse(node)}\n```\n", (_beneath(one) or "") + "\n"]
+
+
+def _beneath(one: Public) -> str | None:
+    """The docstring of a constant: the text beneath it."""
+    body = parsed(one.module).body
+    at = body.index(one.node)
+    return _string(body[at + 1]) if at + 1 < len(body) else None
 
 
 HIDDEN_BASES = frozenset({"NamedTuple", "BaseModel", "StrEnum", "Generic[E]", "BaseSettings", "Exception"})
@@ -222,6 +229,7 @@ def _string(node: ast.stmt) -> str | None:
 def _docstrings(one: Public) -> Iterator[tuple[str, str | None]]:
     node = one.node
     if not isinstance(node, ast.ClassDef | Function):
+        yield "", _beneath(one)
         return
     yield "", ast.get_docstring(node)
     if isinstance(node, ast.ClassDef):
