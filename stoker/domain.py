@@ -154,18 +154,20 @@ class SampleData:
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(Catalog):
-    """Everything that Stoker knows about an application: its views, and what makes them wrong.
-
-    `schedule` is what the worker enqueues by itself: MAINTENANCE, and what you put beside it.
-    `migrations` is a folder of Alembic revisions; None for a domain that brings its own.
-    """
+    """Everything that Stoker knows about an application. Raises DeclarationError for what cannot work."""
 
     name: str
+    """For people: console, logs, errors."""
     rules: tuple[Rule[Any], ...]
+    """One for each kind of event that is recorded."""
     warm_plans: tuple[WarmPlan, ...] = ()
+    """At most one for each target."""
     schedule: tuple[Every | Cron, ...] = MAINTENANCE
+    """What the worker enqueues by itself: MAINTENANCE, and what you put beside it."""
     migrations: Path | None = None
+    """A folder of Alembic revisions that `stoker migrate` applies; None where the application does it."""
     sample_data: SampleData | None = None
+    """How to fill an empty database."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
