@@ -23,7 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stoker.cache.look import Asked
+    from stoker.cache.lookup import Asked
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
     from stoker.domain import Domain, Event, Invalidation, Rule, SampleData, WarmPlan, load_domain
@@ -42,13 +42,15 @@ if TYPE_CHECKING:
         Unavailable,
         WrongServer,
     )
-    from stoker.jobs import Invalidate, Lane, Outcome, Refresh, Relay, Warm
+    from stoker.jobs import Invalidate, KeepWarm, Lane, Outcome, Prune, Refresh, Relay, Verify, Warm
     from stoker.outbox.receipt import Applied, Receipt
     from stoker.queue.enqueue import Answer, Enqueued
-    from stoker.settings import Settings, load_settings
+    from stoker.schedule import MAINTENANCE, Cron, Every
+    from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
     from stoker.stoker import Stoker
 
 __all__ = [
+    "MAINTENANCE",
     "Access",
     "Answer",
     "Applied",
@@ -56,19 +58,25 @@ __all__ = [
     "BadRequest",
     "CacheUnavailable",
     "CommittedNotApplied",
+    "Cron",
     "DatabaseUnavailable",
     "DeclarationError",
     "Domain",
     "Enqueued",
     "EntryKey",
     "Event",
+    "Every",
     "Forbidden",
     "InvalidParams",
     "Invalidate",
     "Invalidation",
+    "KeepWarm",
     "Lane",
+    "LatePolicy",
     "NotFound",
     "Outcome",
+    "OverlapPolicy",
+    "Prune",
     "QueueUnavailable",
     "Reading",
     "Receipt",
@@ -84,6 +92,7 @@ __all__ = [
     "Stoker",
     "StokerError",
     "Unavailable",
+    "Verify",
     "View",
     "Warm",
     "WarmPlan",
@@ -93,7 +102,8 @@ __all__ = [
 ]
 
 _NAMES = {
-    "stoker.cache.look": "Asked",
+    "stoker.schedule": "MAINTENANCE Cron Every",
+    "stoker.cache.lookup": "Asked",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
     "stoker.domain": "Domain Event Invalidation Rule SampleData WarmPlan load_domain",
@@ -102,10 +112,10 @@ _NAMES = {
         "Forbidden InvalidParams NotFound QueueUnavailable SettingsError StokerError "
         "Unavailable WrongServer"
     ),
-    "stoker.jobs": "Invalidate Lane Outcome Refresh Relay Warm",
+    "stoker.jobs": "Invalidate KeepWarm Lane Outcome Prune Refresh Relay Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
     "stoker.queue.enqueue": "Answer Enqueued",
-    "stoker.settings": "Settings load_settings",
+    "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",
     "stoker.stoker": "Stoker",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -21,6 +21,7 @@ from stoker.cache.declared import check_all, check_async, check_plain, check_uni
 from stoker.cache.view import EntryKey, Scope, ScopeKind, View
 from stoker.errors import DeclarationError, InvalidParams, SettingsError, UnknownScope, UnknownView
 from stoker.jobs import Invalidate, Job, Refresh, Warm
+from stoker.schedule import MAINTENANCE, Cron, Every, Scheduled
 
 NO_DOMAIN = (
     "domain: not set; name the module that declares your views and rules: STOKER__DOMAIN=shop.caching in the"
@@ -153,16 +154,20 @@ class SampleData:
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(Catalog):
-    """Everything that Stoker knows about an application: its views, and what makes them wrong.
-
-    `migrations` is a folder of Alembic revisions; None for a domain that brings its own.
-    """
+    """Everything that Stoker knows about an application. Raises DeclarationError for what cannot work."""
 
     name: str
+    """For people: console, logs, errors."""
     rules: tuple[Rule[Any], ...]
+    """One for each kind of event that is recorded."""
     warm_plans: tuple[WarmPlan, ...] = ()
+    """At most one for each target."""
+    schedule: tuple[Every | Cron, ...] = MAINTENANCE
+    """What the worker enqueues by itself: MAINTENANCE, and what you put beside it."""
     migrations: Path | None = None
+    """A folder of Alembic revisions that `stoker migrate` applies; None where the application does it."""
     sample_data: SampleData | None = None
+    """How to fill an empty database."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,6 +175,8 @@ class Domain(Catalog):
             raise DeclarationError(f"a domain needs a name, not {self.name!r:.60}")
         check_all(self.rules, Rule, "rules")
         check_all(self.warm_plans, WarmPlan, "warm_plans")
+        check_all(self.schedule, Scheduled, "schedule")
+        check_unique("schedule", [one.name for one in self.schedule])
         check_unique("event", [rule.event.kind for rule in self.rules])
         check_unique("warm plan", [plan.target for plan in self.warm_plans])
         for rule in self.rules:
@@ -224,10 +231,9 @@ class Domain(Catalog):
             return f"a scope that cannot be: {error}"
         return None if canonical else f"{one.scope!r}: write {kind.name}.scope(id) of the ScopeKind"
 
-    @property
-    def warms_active(self) -> bool:
-        """Whether there is a plan for everybody who is active."""
-        return any(plan.target == ACTIVE for plan in self.warm_plans)
+    def has_warm_plan(self, target: str) -> bool:
+        """Whether there is a plan for a target."""
+        return any(plan.target == target for plan in self.warm_plans)
 
     def check_job(self, job: Job) -> None:
         """Raise BadRequest for a job of Stoker's own that names what this domain does not have."""

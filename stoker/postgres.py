@@ -1,19 +1,20 @@
 """SQL engines from settings, and the one place where drivers' errors become Stoker's.
 
 Loaders have a pool of their own, so that a herd of cache misses never starves the application's writes, and
-read in one snapshot: several statements of a dashboard see the same moment. A server that went without a
-word (a host that lost power, a rule that drops packets) is noticed within seconds, not when the kernel is.
+read in one snapshot: several statements of a dashboard see the same moment. A server that falls silent (its
+host lost power, a rule drops packets) is noticed within seconds, not when the kernel notices.
 The connection that came back last goes out first: its backend has planned the statements already.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import MappingProxyType
 from typing import Any
 
+import asyncpg
 from asyncpg.exceptions import (
     CannotConnectNowError,
     InterfaceError,
@@ -22,14 +23,16 @@ from asyncpg.exceptions import (
     PostgresError,
     QueryCanceledError,
 )
-from sqlalchemy import AdaptedConnection, ExceptionContext, event
+from sqlalchemy import AdaptedConnection, ExceptionContext, Executable, RowMapping, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
+from stoker.driver import Connections, LimitedEngine
 from stoker.errors import DatabaseUnavailable
 from stoker.settings import Settings, for_driver, require
+from stoker.silence import Silence
 
 OLDEST_POSTGRES = 14
 QUERY_CANCELED = "57014"
@@ -41,21 +44,40 @@ FRESH = "stoker.fresh"
 """Key of a pooled connection's `info` while nobody has used it."""
 LOOK_S = 15.0
 """For a short question, a connection that has to be replaced first included."""
+CONNECT_S = 5.0
+"""For a connection of an engine that is made without settings; the default of database.connect_timeout_s."""
+NOT_ASYNCPG = ("prepared_statement_cache_size", "prepared_statement_name_func")
+"""Arguments that SQLAlchemy keeps for itself."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def engine_of(
     url: str,
     *,
-    connect_args: Mapping[str, Any] = MappingProxyType({}),
+    connect_args: Mapping[str, Any] = NOTHING,
+    local: Mapping[str, str] = NOTHING,
+    silence: Silence | None = None,
     **options: Any,  # noqa: ANN401 - SQLAlchemy's
-) -> AsyncEngine:
-    """An engine as SQLAlchemy makes it, of a URL with libpq's options in it; what the URL says wins."""
+) -> LimitedEngine:
+    """An engine as SQLAlchemy makes it, of a URL with libpq's options in it; what the URL says wins.
+
+    `local`: Postgres settings that every transaction begins with. `silence` is told of every wait.
+    """
     place, told = for_driver(url)
-    return create_async_engine(place, connect_args={**connect_args, **told}, **options)
+    connections = Connections(silence, local)
+    arguments = {"timeout": CONNECT_S, **connect_args, **told}
+    made = create_async_engine(
+        place, connect_args={**arguments, "async_creator_fn": connections.connect}, **options
+    )
+    _wait_within_limits(made, connections.silence)
+    return LimitedEngine(made, connections, arguments)
 
 
-def application_engine(settings: Settings) -> AsyncEngine:
-    """The engine of services, outbox and worker: READ COMMITTED."""
+def application_engine(settings: Settings, silence: Silence | None = None) -> LimitedEngine:
+    """The engine of services, outbox and worker: READ COMMITTED.
+
+    A session that was left in a transaction (its process died, its link was cut) frees its locks by itself.
+    """
     engine = engine_of(
         require(settings.database_url, "DATABASE_URL"),
         pool_size=settings.database.connections,
@@ -67,36 +89,95 @@ def application_engine(settings: Settings) -> AsyncEngine:
             "timeout": settings.database.connect_timeout_s,
             "command_timeout": settings.database.command_timeout_s,
         },
+        local=_idle_limit(settings),
+        silence=silence,
     )
     event.listen(engine.sync_engine, "handle_error", _leave_read_only)
     _ask_first(engine, PING, settings.database.connect_timeout_s)
     return engine
 
 
-def loader_engine(settings: Settings) -> AsyncEngine:
+def loader_engine(settings: Settings, silence: Silence | None = None) -> LimitedEngine:
     """The loaders' engine: read-only, one snapshot for each load, statements bounded in time."""
+    statement_s = settings.loaders.statement_timeout_s
     engine = engine_of(
         require(settings.database_url, "DATABASE_URL"),
         pool_size=settings.loaders.connections,
         max_overflow=0,
         pool_use_lifo=True,
-        pool_timeout=settings.loaders.statement_timeout_s,
+        pool_timeout=statement_s,
         pool_reset_on_return=None,  # see _in_one_snapshot
         hide_parameters=True,  # errors are logged
         isolation_level="AUTOCOMMIT",  # the same
         connect_args={
             "timeout": settings.database.connect_timeout_s,
-            "server_settings": {
-                "statement_timeout": str(round(settings.loaders.statement_timeout_s * 1000)),
-                "application_name": "stoker loader",
-                # The same few statements by ids, again and again: planning them anew each time took more of
-                # Postgres than running them. One that needs a plan of its own says SET LOCAL.
-                "plan_cache_mode": "force_generic_plan",
-            },
+            "command_timeout": statement_s + settings.database.connect_timeout_s,  # the server ends it first
+            "server_settings": {"application_name": "stoker loader"},
         },
+        local={
+            **_idle_limit(settings),
+            "statement_timeout": str(round(statement_s * 1000)),
+            # The same few statements by ids, again and again: planning them anew each time took more of
+            # Postgres than running them. One that needs a plan of its own says SET LOCAL.
+            "plan_cache_mode": "force_generic_plan",
+        },
+        silence=silence,
     )
     _in_one_snapshot(engine, settings.database.connect_timeout_s)
     return engine
+
+
+def reading_engine(settings: Settings, silence: Silence | None = None) -> LimitedEngine:
+    """The engine of operators' questions: few connections, statements bounded in time."""
+    limit_s = settings.api.read_timeout_s
+    engine = engine_of(
+        require(settings.database_url, "DATABASE_URL"),
+        pool_size=settings.api.read_connections,
+        max_overflow=0,
+        pool_use_lifo=True,
+        pool_timeout=limit_s,
+        hide_parameters=True,  # errors are logged
+        connect_args={
+            "timeout": settings.database.connect_timeout_s,
+            "command_timeout": limit_s + settings.database.connect_timeout_s,  # the server ends it first
+            "server_settings": {"application_name": "stoker reader"},
+        },
+        local={
+            **_idle_limit(settings),
+            "statement_timeout": str(round(limit_s * 1000)),
+        },
+        silence=silence,
+    )
+    _ask_first(engine, PING, settings.database.connect_timeout_s)
+    return engine
+
+
+def sign_of_life(engine: LimitedEngine) -> Callable[[], Awaitable[None]]:
+    """A question to the server of an engine, on a new connection.
+
+    It returns after any answer, be it a refusal, and raises DatabaseUnavailable where none can come.
+    """
+    _, place = engine.dialect.create_connect_args(engine.url)
+    arguments = {name: value for name, value in place.items() if name not in NOT_ASYNCPG} | engine.arguments
+
+    async def ask() -> None:
+        try:
+            connection = await asyncpg.connect(**arguments)
+            try:
+                await connection.execute(PING)
+            finally:
+                connection.terminate()
+        except (OSError, PostgresConnectionError, InterfaceError) as error:
+            raise DatabaseUnavailable(f"Postgres does not answer: {_first_line(error)}") from error
+        except PostgresError:
+            return
+
+    return ask
+
+
+def _idle_limit(settings: Settings) -> dict[str, str]:
+    limit_ms = round(settings.database.idle_in_transaction_s * 1000)
+    return {"idle_in_transaction_session_timeout": str(limit_ms)}
 
 
 def _leave_read_only(failed: ExceptionContext) -> None:
@@ -106,7 +187,7 @@ def _leave_read_only(failed: ExceptionContext) -> None:
         failed.is_disconnect = True
 
 
-def _in_one_snapshot(engine: AsyncEngine, limit_s: float) -> None:
+def _in_one_snapshot(engine: LimitedEngine, limit_s: float) -> None:
     """Whoever takes a connection is in a transaction already: its BEGIN is the question that is asked first.
 
     SQLAlchemy would ask, then begin: a round trip more for every miss.
@@ -125,24 +206,50 @@ def _in_one_snapshot(engine: AsyncEngine, limit_s: float) -> None:
     event.listen(engine.sync_engine, "reset", end)
 
 
-def _ask_first(engine: AsyncEngine, question: str, limit_s: float) -> None:
+def _ask_first(engine: LimitedEngine, question: str, limit_s: float) -> None:
     """Replace a pooled connection that died with its server before anyone's statement is on it.
 
     What SQLAlchemy's own ping does, in one round trip instead of three, and with a limit: a server that went
-    without a word answers nothing, and then none of the connections that were made before is trusted.
+    without a word answers nothing, and then none of the connections that were made before is trusted. A new
+    connection that does not answer either is an outage.
     """
+    silence = engine.connections.silence
 
     def ask(adapted: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        if record.info.pop(FRESH, False) and question is PING:
-            return
+        fresh = record.info.pop(FRESH, False)
         try:
-            _run(adapted, question, limit_s)
+            silence.refuse()
+            if not fresh or question is not PING:
+                _run(adapted, question, limit_s)
+        except DatabaseUnavailable:
+            adapted.driver_connection.terminate()
+            raise
         except (OSError, PostgresError, InterfaceError, InternalClientError) as error:
             # The last: an idle connection that has heard its server's last words, not yet that it is gone.
+            adapted.driver_connection.terminate()  # no goodbye, for which the pool would wait
+            if fresh or silence.reason is not None:
+                raise DatabaseUnavailable(f"Postgres does not answer: {_first_line(error)}") from error
             raise InvalidatePoolError(_first_line(error)) from error
 
     event.listen(engine.sync_engine, "connect", lambda _, record: record.info.update({FRESH: True}))
     event.listen(engine.sync_engine, "checkout", ask)
+
+
+def _wait_within_limits(engine: AsyncEngine, silence: Silence) -> None:
+    """Tell the engine's Silence of every statement that runs."""
+
+    def execute(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:  # noqa: ANN401 - the driver's
+        with silence.waiting(cursor._connection):  # noqa: SLF001 - the driver's: it has no public name here
+            cursor.execute(statement, parameters)
+        return True
+
+    def execute_many(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:  # noqa: ANN401 - the same
+        with silence.waiting(cursor._connection):  # noqa: SLF001 - the same
+            cursor.executemany(statement, parameters)
+        return True
+
+    event.listen(engine.sync_engine, "do_execute", execute)
+    event.listen(engine.sync_engine, "do_executemany", execute_many)
 
 
 def _run(adapted: AdaptedConnection, statement: str, limit_s: float) -> None:
@@ -157,9 +264,17 @@ async def looking(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
 
 
+async def fetched(
+    engine: AsyncEngine, query: Executable, values: Mapping[str, Any] | None = None
+) -> Sequence[RowMapping]:
+    """All rows that a short question finds; raises DatabaseUnavailable."""
+    async with looking(engine) as connection:
+        return (await connection.execute(query, values)).mappings().all()
+
+
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Translate what says «Postgres does not answer» into DatabaseUnavailable; let all else pass."""
+    """Translate what says "Postgres does not answer" into DatabaseUnavailable; let all else pass."""
     try:
         yield
     except PoolTimeoutError as error:
@@ -179,7 +294,13 @@ def is_outage(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(
             error,
-            OSError | PostgresConnectionError | CannotConnectNowError | InterfaceError | QueryCanceledError,
+            # The last one: what asyncpg says of a connection that broke in the middle of an operation.
+            OSError
+            | PostgresConnectionError
+            | CannotConnectNowError
+            | InterfaceError
+            | QueryCanceledError
+            | InternalClientError,
         ):
             return True
         # SQLSTATE classes: 08 connection, 57P shutdown and start-up, 53300 too many connections.

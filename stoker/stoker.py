@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from datetime import timedelta
 from typing import Self
 
@@ -19,62 +20,93 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
+from stoker.cache.deadline import UNTIL, begin_waits
 from stoker.cache.detached import Detached
+from stoker.cache.envelope import Seal
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
 from stoker.cache.loads import Loads
-from stoker.cache.look import Asked, Params
+from stoker.cache.lookup import Asked, Params
 from stoker.cache.near import NearCache
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
 from stoker.cache.store import Store
 from stoker.cache.view import EntryKey, View
+from stoker.closing import close_within
 from stoker.domain import Domain, Event, Invalidation, load_domain
-from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable
+from stoker.driver import LimitedEngine, close_for_good
+from stoker.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailable, StokerError, Unavailable
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
+from stoker.outbox import seal_keys
 from stoker.outbox.databases import check_engine, check_same_database, installation_of, with_url_of
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
-from stoker.postgres import application_engine, database_errors, loader_engine
+from stoker.postgres import (
+    application_engine,
+    database_errors,
+    loader_engine,
+    reading_engine,
+    sign_of_life,
+)
 from stoker.queue import owner
 from stoker.queue.enqueue import Enqueued, Queue
 from stoker.queue.ring import Ringer
 from stoker.redis.cache import CacheClient
 from stoker.settings import Settings, load_settings, require
+from stoker.silence import Silence
 
 logger = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 2.0
 """Within this time a process asks for the refresh of an entry once."""
 ASKED_KEPT = 10_000
+CLOSE_S = 2.0
+"""For each part of a Stoker that closes."""
 
 
 class Stoker:
     """Everything of one process. Make it with `open`, inside the event loop that uses it."""
 
-    def __init__(self, settings: Settings, domain: Domain, installation: str, engine: AsyncEngine) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        domain: Domain,
+        installation: str,
+        engine: AsyncEngine,
+        silence: Silence,
+        seal: Seal,
+    ) -> None:
         self.settings = settings
         self.domain = domain
         self.engine = engine
         self._owns_engine = True
+        self._readers: list[LimitedEngine] = []
         self.installation = installation
+        self._silence = silence
+        self._seal = seal
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
-        self._loader_engine = loader_engine(settings)
+        self._loader_engine = loader_engine(settings, silence)
+        silence.asks(sign_of_life(self._loader_engine))
         self._detached = Detached()
         self._asked: dict[EntryKey, float] = {}
         self.queue = Queue.from_url(require(settings.redis_url, "REDIS_URL"), settings.queue)
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
-        self._outbox = Outbox(domain, engine, installation, self._ringer, self.cache.store.unasked.ask_again)
+        self._outbox = Outbox(
+            domain, engine, installation, self._ringer, self.cache.store.lookup.unasked.ask_again
+        )
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
             asyncio.create_task(
                 repeat("accounting", self._flush_accounting, lambda: settings.cache.stats_flush_s),
                 name="accounting",
+            ),
+            asyncio.create_task(
+                repeat("seal-keys", self._learn_seal_keys, lambda: seal_keys.LEARN_S), name="seal-keys"
             ),
         ]
 
@@ -102,10 +134,13 @@ class Stoker:
         if engine is not None:
             settings = with_url_of(engine, settings)
             await check_engine(engine)
-        used = engine or application_engine(settings)
+        silence = Silence(settings.database.deadline_s)
+        used = engine or application_engine(settings, silence)
         try:
-            stoker = cls(settings, domain, await installation_of(used), used)
+            installation, seal = await installation_of(used), Seal(*await seal_keys.learn(used))
+            stoker = cls(settings, domain, installation, used, silence, seal)
         except BaseException:
+            await silence.close()
             if engine is None:
                 await used.dispose()
             raise
@@ -130,21 +165,41 @@ class Stoker:
             await stoker.close()
 
     async def close(self) -> None:
-        """Stop the loops, end the loads, write the last counters, close every connection."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        await self._ringer.close()
-        await self._detached.close()
+        """Stop the loops, end the loads, write the last counters, close every connection.
+
+        No part of it takes longer than CLOSE_S, whatever the servers do. No connection to Postgres is left
+        open: one that is still in use is ended, and so is its transaction.
+        """
         try:
-            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
-        except CacheUnavailable:
-            logger.info("accounting.lost_at_close")
-        await self.queue.close()
-        await self.cache.store.client.close()
-        await self._loader_engine.dispose()
-        if self._owns_engine:
-            await self.engine.dispose()
+            for loop in self._loops:
+                loop.cancel()
+            await close_within(CLOSE_S, "loops", asyncio.wait(self._loops))
+            await close_within(CLOSE_S, "rings", self._ringer.close())
+            await close_within(CLOSE_S, "loads", self._detached.close())
+            await close_within(CLOSE_S, "counters", self._flush_last())
+            await close_within(CLOSE_S, "queue", self.queue.close())
+            await close_within(CLOSE_S, "cache", self.cache.store.client.close())
+        finally:
+            await self._silence.close()
+            try:
+                await close_for_good(self._loader_engine)
+            finally:
+                for reader in self._readers:
+                    await close_for_good(reader)
+                if self._owns_engine:
+                    await close_for_good(self.engine)
+
+    def for_reading(self) -> Self:
+        """The same Stoker, whose `engine` is a small pool for operators' questions (api.read_connections).
+
+        Nothing that somebody asks of the console takes a connection from writes, or a statement without end.
+        It is closed with this one.
+        """
+        reader = copy(self)
+        engine = reading_engine(self.settings, self._silence)
+        self._readers.append(engine)
+        reader.engine = engine
+        return reader
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -181,6 +236,7 @@ class Stoker:
         (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
         may be served. Never raises because a Redis is away.
         """
+        UNTIL.set(None)
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(
@@ -191,6 +247,7 @@ class Stoker:
         One answer for each request, in their order. Where `read` would raise a StokerError, the error stands
         in its place and the others are answered.
         """
+        begin_waits(self.settings.database.deadline_s)
         return await read_many(self.cache, asked, reader=reader)
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
@@ -218,18 +275,20 @@ class Stoker:
             views = one.views or self.domain.view_names_by_scope.get(one.scope.kind, frozenset())
             stamps |= store.stamps_of(one.scope, views, hard=one.hard)
         await store.unlink(stamps)
-        store.unasked.ask_again()
+        store.lookup.unasked.ask_again()
 
     def vitals(self) -> dict[str, float]:
         """What only this process knows of itself, by name, for its own metrics; costs nothing to ask.
 
         `breaker_open`: 1 while its reads bypass the cache. `near_bytes`: what it keeps of entries.
-        `loads_running`: loads that have a connection now, of loaders.connections.
+        `loads_running`: loads that have a connection now, of loaders.connections. `postgres_silent`: 1 while
+        SQL is refused because Postgres does not answer.
         """
         return {
             "breaker_open": float(self.cache.breaker.open),
-            "near_bytes": float(self.cache.store.near.bytes),
+            "near_bytes": float(self.cache.store.lookup.near.bytes),
             "loads_running": float(self.cache.filler.loads.running),
+            "postgres_silent": float(self._silence.reason is not None),
         }
 
     def ttl(self, view: str | View) -> timedelta:
@@ -262,13 +321,14 @@ class Stoker:
         loads = Loads(
             self._loader_engine,
             self._detached,
+            self._silence,
             cap=settings.loaders.connections,
             # The server ends a statement; this ends a loader that hangs anywhere else.
             limit=timedelta(seconds=settings.loaders.statement_timeout_s * 1.5),
         )
         near = NearCache(settings.cache.near_bytes)
         lease = timedelta(seconds=settings.cache.lease_s)
-        store = Store(client, keys, lease, near, settings.cache.near_unasked_ms)
+        store = Store(client, keys, lease, near, self._seal, settings.cache.near_unasked_ms)
         filler = Filler(self.domain, store, loads, settings, self.accounting, self._detached)
         self.cache_identity = CacheIdentity(
             self.engine, client, keys.root, timedelta(seconds=settings.changes.keep_settled_s)
@@ -277,6 +337,10 @@ class Stoker:
             client, lambda: unsettled(self.engine), settings.cache, self.cache_identity.diverged
         )
         return Cache(filler, breaker, self._ask_refresh)
+
+    async def _learn_seal_keys(self) -> None:
+        with suppress(DatabaseUnavailable):  # what was learnt last holds, and the next time comes
+            self._seal.use(*await seal_keys.learn(self.engine))
 
     def _ask_refresh(self, key: EntryKey) -> None:
         now = time.monotonic()
@@ -300,6 +364,12 @@ class Stoker:
             if theirs not in (None, self.installation):
                 said = owner.refused(self.queue.settings, str(theirs), self.installation)
                 logger.error("queue.of_another_installation", extra={"error": said})
+
+    async def _flush_last(self) -> None:
+        try:
+            await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
+        except CacheUnavailable:
+            logger.info("accounting.lost_at_close")
 
     async def _flush_accounting(self) -> None:
         with suppress(CacheUnavailable):  # kept, and sent with the next flush

@@ -26,6 +26,7 @@ from bench.rows import (
     job_start,
     memory,
     record_cost,
+    ring,
     warm,
 )
 
@@ -45,7 +46,7 @@ MODULES = (
     *(hit_body, change_applied, burst),
     *(hit_decoded, hit_near, hit_bounded, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
-    *(job_start, record_cost, drain, memory, idle),
+    *(job_start, record_cost, ring, drain, memory, idle),
     console,
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

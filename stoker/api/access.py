@@ -1,8 +1,9 @@
 """Who may do what: tokens with roles (stoker/operations/tokens.py), in a header or behind a console session.
 
-Until there is a first token the API serves this machine only, and everybody there is an operator; revoking
-the last one does not open it again. A page of another site that reaches it through the operator's browser is
-refused: by its Host and Origin, and a session's cookie alone changes nothing.
+Nobody is served without one, not even on this machine. A page of another site that reaches the API through
+the operator's browser is refused, by its Origin and Sec-Fetch-Site; a session's cookie alone changes nothing.
+Guesses at tokens are limited for each network that they come from, logged, counted and audited; whoever has a
+token is served all the same.
 """
 
 from __future__ import annotations
@@ -12,28 +13,25 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.security import HTTPBearer
 
-from stoker.api.failures import Refused
-from stoker.api.rates import Rate
+from stoker.api.failures import Refused, too_many
+from stoker.api.guesses import Guesses
+from stoker.api.rates import Bucket, Rate
 from stoker.console.sessions import Session, Sessions
 from stoker.operations.audit import Actor
 from stoker.operations.tokens import Tokens
 from stoker.queue.enqueue import Queue
-from stoker.settings import NOBODY, ApiSettings, Role, is_loopback
+from stoker.settings import ApiSettings, Role
 
 HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
-HOST = re.compile(r"(localhost|[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-"""What a loopback's name looks like in a Host header."""
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-FORWARDED = frozenset(
-    {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
-)
-"""What proxies add to a request that they pass on."""
 CONSOLE_HEADER = "x-stoker-console"
 """Sent by the console's own page with whatever acts; another site's page cannot without our consent."""
+UNATTENDED_HEADER = "x-stoker-unattended"
+"""Sent by the console's own page while nobody uses it: such a request does not prolong the session."""
 _documented = HTTPBearer(auto_error=False, description="A token of the settings, or of `stoker tokens add`.")
 
 
@@ -53,40 +51,47 @@ class Access:
         self, settings: ApiSettings, tokens: Tokens, sessions: Sessions, cookie: str, queue: Queue
     ) -> None:
         self.tokens = tokens
-        self._on_loopback = is_loopback(settings.host)
         self.sessions = sessions
-        self.cookie = cookie
-        self.sign_ins = Rate(queue, "sign_in", settings.sign_ins_per_minute)
+        self._cookie = cookie
+        self.guesses = Guesses(Rate(queue, "guess", settings.sign_ins_per_minute), sessions.engine)
         self.actions = Rate(queue, "action", settings.actions_per_minute)
+        self.reads = Bucket(settings.reads_per_minute)
 
-    @property
-    def open(self) -> bool:
-        """Whether there never was a token: this machine only, everybody an operator."""
-        return self.tokens.none_ever and self._on_loopback
+    def cookie(self, request: Request) -> str:
+        """The session cookie's name. Browsers take `__Host-` from this very host alone, over TLS alone."""
+        return f"__Host-{self._cookie}" if request.url.scheme == "https" else self._cookie
 
     async def identify(self, request: Request) -> Reader:
-        """Who sends this request; raises Refused with 401 or 403."""
+        """Who sends this request; raises Refused with 401, 403 or 429."""
         address = request.client.host if request.client else None
-        if self.open:
-            return _on_loopback(request, address)
-        cookie = request.cookies.get(self.cookie)
+        cookie = request.cookies.get(self.cookie(request))
         if cookie is not None and "authorization" not in request.headers:
             return await self._of_session(request, cookie, address)
         found = self.tokens.find(_bearer(request.headers.get("authorization")))
         if found is None:
-            raise Refused(401, "unauthorized", "no such token", headers=CHALLENGE)
+            raise await self.guesses.refusal(address, "bearer")
         await self.tokens.used(found)
         return Reader(Actor(found.name, address), found.role)
 
     async def _of_session(self, request: Request, cookie: str, address: str | None) -> Reader:
+        require_same_origin(request)
         session = await self.sessions.read(cookie)
         if session is None:
             raise Refused(401, "unauthorized", "the session is over: sign in again", headers=CHALLENGE)
-        if request.method not in SAFE:
-            require_same_origin(request)
-            if CONSOLE_HEADER not in request.headers:
-                raise Refused(403, "forbidden", f"a session acts only with the header {CONSOLE_HEADER}")
+        if request.method not in SAFE and CONSOLE_HEADER not in request.headers:
+            raise Refused(403, "forbidden", f"a session acts only with the header {CONSOLE_HEADER}")
         return Reader(Actor(session.token.name, address), session.token.role, session)
+
+    def set_cookie(self, request: Request, response: Response, value: str, life_s: int) -> None:
+        """Give the browser a session's cookie, which scripts cannot read."""
+        response.set_cookie(
+            self.cookie(request),
+            value,
+            max_age=life_s,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
 
 
 def require_same_origin(request: Request) -> None:
@@ -95,32 +100,6 @@ def require_same_origin(request: Request) -> None:
     foreign = origin is not None and origin.netloc != request.headers.get("host", "")
     if foreign or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Refused(403, "forbidden", "a page of another origin may not ask for this")
-
-
-def _on_loopback(request: Request, address: str | None) -> Reader:
-    origin = _origin(request)
-    hosts = [address or "", _host(request)]
-    if origin is not None:
-        hosts.append(origin.hostname or "")
-    # A proxy is on this machine, its caller need not be. One that says nothing of itself speaks HTTP/1.0, as
-    # nginx does unless it is told otherwise; no browser or client of today does.
-    forwarded = not FORWARDED.isdisjoint(request.headers) or request.scope["http_version"] == "1.0"
-    if forwarded or not all(is_loopback(host) for host in hosts):
-        message = "without tokens only this machine is served, under its loopback name and by no proxy"
-        raise Refused(403, "forbidden", message)
-    if request.method not in SAFE:
-        require_same_origin(request)
-    return Reader(Actor(NOBODY, address), Role.OPERATOR)
-
-
-def _host(request: Request) -> str:
-    """The host by whose name the API is called; empty for none, several or one that cannot be read.
-
-    Not `request.url`, which for a malformed header names the socket's address instead.
-    """
-    given = request.headers.getlist("host")
-    match = HOST.fullmatch(given[0]) if len(given) == 1 else None
-    return match[1] if match else ""
 
 
 def _origin(request: Request) -> SplitResult | None:
@@ -149,11 +128,18 @@ async def the_access(request: Request) -> Access:
 
 async def viewer(
     request: Request,
+    response: Response,
     access: Annotated[Access, Depends(the_access)],
     _: Annotated[object, Depends(_documented)],
 ) -> Reader:
-    """Anybody with a token or a session."""
-    return await access.identify(request)
+    """Anybody with a token or a session, who does not ask too often; raises Refused."""
+    reader = await access.identify(request)
+    _refuse_for(access.reads.wait_s(reader.actor.name))
+    if reader.session is not None and UNATTENDED_HEADER not in request.headers:
+        renewed = await access.sessions.renew(reader.session)
+        if renewed is not None:
+            access.set_cookie(request, response, *renewed)
+    return reader
 
 
 async def operator(reader: Annotated[Reader, Depends(viewer)]) -> Reader:
@@ -175,11 +161,12 @@ async def steady_operator(
 
 async def refuse_too_many(rate: Rate, caller: str) -> None:
     """Raise Refused with 429 if the caller asked too often."""
-    wait_s = await rate.wait_s(caller)
+    _refuse_for(await rate.wait_s(caller))
+
+
+def _refuse_for(wait_s: float) -> None:
     if wait_s:
-        raise Refused(
-            429, "too_many", f"too many requests: again in {wait_s} s", headers={"Retry-After": str(wait_s)}
-        )
+        raise too_many(wait_s)
 
 
 TheAccess = Annotated[Access, Depends(the_access)]

@@ -23,8 +23,8 @@ from stoker.api import (
 from stoker.api.access import Access
 from stoker.api.limits import BodyLimit
 from stoker.console.live import Live
-from stoker.console.overview import overview as look
 from stoker.console.sessions import Sessions
+from stoker.operations.overview import overview as look
 from stoker.operations.tokens import Tokens
 from stoker.settings import Settings
 from stoker.stoker import Stoker
@@ -38,16 +38,21 @@ def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would redirect to whatever Host a request names
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=failures.DOCUMENTED,
     )
     app.state.stoker = stoker
+    app.state.reader = stoker.for_reading()
     app.state.settings = settings
     known = Tokens(settings.api.tokens, stoker.engine)
-    sessions = Sessions(stoker.engine, stoker.queue, known, settings.api.session_s)
+    sessions = Sessions(
+        stoker.engine, stoker.queue, known, settings.api.session_s, settings.api.session_idle_s
+    )
     # Cookies know no ports: the installation's id keeps two of them on one host apart.
     cookie = f"stoker_{stoker.installation}"
     app.state.access = Access(settings.api, known, sessions, cookie, stoker.queue)
+    app.state.readiness = operations.Readiness(stoker, settings.api.probe_timeout_s)
     app.state.live = Live(lambda: _picture(stoker, settings))
     app.state.assets = page.load()
     app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes, limit_s=settings.api.body_s)

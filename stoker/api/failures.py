@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -42,11 +43,19 @@ class Refused(StokerError):
         self.headers = headers
 
 
+def too_many(wait_s: float) -> Refused:
+    """429 for somebody who may ask again after so many seconds."""
+    again = str(math.ceil(wait_s))
+    message = f"too many requests: again in {again} s"
+    return Refused(429, "too_many", message, headers={"Retry-After": again})
+
+
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "The request cannot be read."},
     401: {"model": Failure, "description": "No token, a malformed one, or one that nobody has."},
     403: {"model": Failure, "description": "The token's role does not allow it."},
     404: {"model": Failure, "description": "There is no such thing (any more)."},
+    408: {"model": Failure, "description": "The body did not arrive in time."},
     413: {"model": Failure, "description": "The body is too large."},
     422: {"model": Failure, "description": "A field is wrong; `field` names it."},
     429: {"model": Failure, "description": "Too often; `Retry-After` says when again."},

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from stoker.api.access import TheAccess, Viewer
-from stoker.api.context import OpenStoker, TheSettings
+from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.api.failures import Refused
 from stoker.cache.view import LARGEST_ID
 from stoker.console.live import Live
-from stoker.console.overview import overview as look
-from stoker.console.picture import Overview
 from stoker.errors import Unavailable
 from stoker.history.charts import Charts, Length, charts
 from stoker.operations.audit import AuditList, audited
+from stoker.operations.overview import overview as look
+from stoker.operations.picture import Overview
 from stoker.operations.texts import Text64
+from stoker.settings import Role
 
 router = APIRouter(prefix="/api", tags=["overview"])
 
@@ -32,22 +33,29 @@ async def overview(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Over
     return await look(stoker, settings.api.probe_timeout_s)
 
 
+async def _place(viewer: Viewer, request: Request) -> AsyncIterator[None]:
+    """A place among the pages that watch, from before the answer begins until it has ended."""
+    pictures: Live = request.app.state.live
+    operator = viewer.role is Role.OPERATOR
+    with pictures.place(viewer.actor.name, operator=operator) as given:
+        if not given:
+            message = "as many pages watch as one process serves to a token, or to all of them: close some"
+            raise Refused(503, "too_many_streams", message)
+        yield
+
+
 @router.get(
     "/live",
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events named `overview`."}},
 )
-async def live(viewer: Viewer, request: Request, access: TheAccess) -> StreamingResponse:
+async def live(_: Annotated[None, Depends(_place)], request: Request, access: TheAccess) -> StreamingResponse:
     """The overview as server-sent events, every second."""
     pictures: Live = request.app.state.live
-    who = viewer.actor.name
-    if pictures.full(who):
-        message = "as many pages watch as one process serves to a token, or to all of them: close some"
-        raise Refused(503, "too_many_streams", message)
 
     async def stream() -> AsyncIterator[str]:
         yield f"retry: {RETRY_MS}\n\n"
-        async for picture in pictures.watch(who):
+        async for picture in pictures.watch():
             try:
                 await access.tokens.load()
                 await access.identify(request)
@@ -62,7 +70,7 @@ async def live(viewer: Viewer, request: Request, access: TheAccess) -> Streaming
 
 
 @router.get("/history")
-async def history(_: Viewer, stoker: OpenStoker, length: Length = Length.HOUR) -> Charts:
+async def history(_: Viewer, stoker: ReadingStoker, length: Length = Length.HOUR) -> Charts:
     """Figures over time: the hour by minutes, the day by ten, the month by six hours, the year by days."""
     return await charts(stoker.engine, length)
 
@@ -70,7 +78,7 @@ async def history(_: Viewer, stoker: OpenStoker, length: Length = Length.HOUR) -
 @router.get("/audit")
 async def audit(
     _: Viewer,
-    stoker: OpenStoker,
+    stoker: ReadingStoker,
     actor: Text64 | None = None,
     action: Text64 | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

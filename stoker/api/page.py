@@ -38,6 +38,11 @@ STRICT = {
 }
 
 
+NOT_KEPT = ("/api/", "/metrics", "/readyz", "/healthz")
+"""What no browser or proxy may keep: it is said to one reader, at one time."""
+TLS_ONLY = "max-age=31536000"
+
+
 @dataclass(frozen=True)
 class Asset:
     """One file: its bytes, plain and packed, and an entity tag of each."""
@@ -95,7 +100,7 @@ def _answer(request: Request, name: str) -> Response:
 
 
 class StrictHeaders:
-    """ASGI middleware: every answer carries the headers of `STRICT`."""
+    """ASGI middleware: every answer carries the headers of `STRICT`, none with data is kept, TLS stays on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -111,6 +116,10 @@ class StrictHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in STRICT.items():
                     headers.setdefault(name, value)
+                if scope["path"].startswith(NOT_KEPT):
+                    headers.setdefault("Cache-Control", "no-store")
+                if scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", TLS_ONLY)
             await send(message)
 
         await self._app(scope, receive, send_strictly)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -15,9 +16,14 @@ from stoker.api.access import (
     refuse_too_many,
     require_same_origin,
 )
+from stoker.api.context import OpenStoker
 from stoker.api.failures import Refused
+from stoker.errors import DatabaseUnavailable
+from stoker.operations.audit import Actor, audit
 from stoker.settings import Role
+from stoker.stoker import Stoker
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/session", tags=["session"])
 
 
@@ -29,10 +35,9 @@ class SignIn(BaseModel):
 
 
 class SignedIn(BaseModel):
-    """Who is signed in, and as what. `needs_token`: false where this machine alone is served."""
+    """Who is signed in, and as what."""
 
     signed_in: bool
-    needs_token: bool
     name: str | None = None
     role: Role | None = None
     until: datetime | None = None
@@ -41,56 +46,60 @@ class SignedIn(BaseModel):
 @router.get("")
 async def session(request: Request, access: TheAccess) -> SignedIn:
     """Who the caller is; nobody is an answer, not an error."""
+    if "authorization" not in request.headers and access.cookie(request) not in request.cookies:
+        return SignedIn(signed_in=False)
     try:
-        return _shown(await access.identify(request), needs_token=not access.open)
+        return _shown(await access.identify(request))
     except Refused as refused:
         if refused.status != 401:  # noqa: PLR2004 - an HTTP status
             raise
-        return SignedIn(signed_in=False, needs_token=True)
+        return SignedIn(signed_in=False)
 
 
 @router.post("")
-async def sign_in(asked: SignIn, request: Request, response: Response, access: TheAccess) -> SignedIn:
+async def sign_in(
+    asked: SignIn, request: Request, response: Response, access: TheAccess, stoker: OpenStoker
+) -> SignedIn:
     """Give a token once, get a cookie that scripts cannot read."""
     require_same_origin(request)
-    if access.open:
-        return await session(request, access)
-    await refuse_too_many(access.sign_ins, request.client.host if request.client else "")
+    address = request.client.host if request.client else None
     token = access.tokens.find(asked.token.get_secret_value())
     if token is None:
-        raise Refused(401, "unauthorized", "no such token")
+        raise await access.guesses.refusal(address, "sign-in")
+    await refuse_too_many(access.actions, token.name)
     await access.tokens.used(token)
     value, life_s = await access.sessions.begin(token)
-    response.set_cookie(
-        access.cookie,
-        value,
-        max_age=life_s,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
-    return SignedIn(
-        signed_in=True,
-        needs_token=True,
-        name=token.name,
-        role=token.role,
-        until=datetime.fromtimestamp(int(value.split(":")[1]), UTC),
-    )
+    await _audited(stoker, Actor(token.name, address), "session.begin")
+    access.set_cookie(request, response, value, life_s)
+    until = datetime.fromtimestamp(int(value.split(":")[1]), UTC)
+    return SignedIn(signed_in=True, name=token.name, role=token.role, until=until)
 
 
 @router.delete("")
-async def sign_out(reader: Viewer, response: Response, access: TheAccess) -> SignedIn:
+async def sign_out(
+    reader: Viewer, request: Request, response: Response, access: TheAccess, stoker: OpenStoker
+) -> SignedIn:
     """End the session, in every process."""
     if reader.session is not None:
         await access.sessions.end(reader.session)
-    response.delete_cookie(access.cookie, httponly=True, samesite="strict")
-    return SignedIn(signed_in=access.open, needs_token=not access.open)
+        await _audited(stoker, reader.actor, "session.end")
+    secure = request.url.scheme == "https"
+    response.delete_cookie(access.cookie(request), httponly=True, samesite="strict", secure=secure)
+    return SignedIn(signed_in=False)
 
 
-def _shown(reader: Reader, *, needs_token: bool) -> SignedIn:
+async def _audited(stoker: Stoker, actor: Actor, action: str) -> None:
+    """Best effort: whoever is known may look while Postgres is away, and cannot act."""
+    try:
+        async with stoker.session() as session, session.begin():
+            await audit(session, actor, action, {})
+    except DatabaseUnavailable as error:
+        log.info("session.not_audited", extra={"action": action, "error": str(error)})
+
+
+def _shown(reader: Reader) -> SignedIn:
     return SignedIn(
         signed_in=True,
-        needs_token=needs_token,
         name=reader.actor.name,
         role=reader.role,
         until=None if reader.session is None else datetime.fromtimestamp(reader.session.until, UTC),

@@ -5,13 +5,15 @@ A token is in the answer to the request that made it and nowhere else, ever.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from stoker.api.access import Operator, SteadyOperator, TheAccess
 from stoker.api.context import OpenStoker, TheSettings
 from stoker.operations import tokens
-from stoker.operations.tokens import TokenFigures
+from stoker.operations.tokens import MOST_DAYS, TokenFigures
 from stoker.settings import TOKEN_NAME, Role
 
 router = APIRouter(prefix="/api/tokens", tags=["tokens"])
@@ -37,6 +39,8 @@ class NewToken(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str = Field(pattern=TOKEN_NAME)
     role: Role = Role.VIEWER
+    days: Annotated[int, Field(ge=1, le=MOST_DAYS)] | None = None
+    """Days until it ends by itself; none: it does not."""
 
 
 class TokenMade(NewToken):
@@ -75,10 +79,10 @@ async def add(
     response: Response,
 ) -> TokenMade:
     """Make a token. It counts at once here and within 5 seconds in every other process."""
-    given = await tokens.add(stoker, operator.actor, asked.name, asked.role, settings.api.tokens)
+    given = await tokens.add(stoker, operator.actor, asked.name, asked.role, settings.api.tokens, asked.days)
     access.tokens.outdated()
     response.headers["Cache-Control"] = "no-store"
-    return TokenMade(name=asked.name, role=asked.role, token=given)
+    return TokenMade(**asked.model_dump(), token=given)
 
 
 @router.post("/revoke")

@@ -11,18 +11,19 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
+from typing import TypeVar
 
 from stoker.cache.accounting import Accounting
 from stoker.cache.catalog import Catalog
+from stoker.cache.deadline import in_time
 from stoker.cache.detached import Detached
 from stoker.cache.envelope import LARGEST_BODY_BYTES, Envelope, etag_of, pack
 from stoker.cache.keys import EntryNames
 from stoker.cache.loads import Loads
-from stoker.cache.question import Question
 from stoker.cache.reading import Content
 from stoker.cache.store import Claim, Store
 from stoker.cache.view import EntryKey, View
@@ -31,6 +32,8 @@ from stoker.jobs import Outcome
 from stoker.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.003, 0.1, 1.4
 """How a reader asks again whether another process's build is there: by the next claim, in one round trip."""
@@ -96,6 +99,10 @@ class Filler:
         """`fill` beside what its caller does meanwhile; it ends by itself though nobody waits for it."""
         return self._detached.start(self.fill(key))
 
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """Wait for SQL on behalf of a reader; raises DatabaseUnavailable when its deadline is over."""
+        return await in_time(work, self._settings.database.deadline_s)
+
     async def fill_many(self, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
         """Build what is missing or ageing among entries, in as few statements as there are views.
 
@@ -104,7 +111,7 @@ class Filler:
         names = {key: self.names(key) for key in keys}
         outcomes: dict[EntryKey, Outcome] = {}
         # What Redis holds: it may have evicted what is still kept near here.
-        found = await self.store.peek(Question(names.values()))
+        found = await self.store.lookup.peek(names.values())
         for key, one in zip(names, found, strict=True):
             if one.miss is None and one.envelope and not one.envelope.eager(one.server.now_us()):
                 outcomes[key] = Outcome.FRESH
@@ -168,7 +175,7 @@ class Filler:
         return flight
 
     async def _built_elsewhere(self, names: EntryNames) -> Filled | None:
-        found = (await self.store.fetch(Question([names])))[0]
+        found = (await self.store.lookup.fetch((names,)))[0]
         return None if found.miss is not None else Filled(found.content, Outcome.STORED)
 
     async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:

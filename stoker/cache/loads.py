@@ -20,6 +20,7 @@ from stoker.cache.detached import Detached
 from stoker.cache.view import EntryKey, View
 from stoker.errors import DatabaseUnavailable, DeclarationError
 from stoker.postgres import database_errors, was_a_write, was_canceled
+from stoker.silence import Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,11 @@ class LoadTimeout(DatabaseUnavailable):
 class Loads:
     """Runs loaders on connections of their own; `cap` at once per process."""
 
-    def __init__(self, engine: AsyncEngine, detached: Detached, *, cap: int, limit: timedelta) -> None:
+    def __init__(
+        self, engine: AsyncEngine, detached: Detached, silence: Silence, *, cap: int, limit: timedelta
+    ) -> None:
         self._engine = engine
+        self._silence = silence
         self._detached = detached
         self._slots = asyncio.Semaphore(cap)
         self._limit_s = limit.total_seconds()
@@ -48,11 +52,13 @@ class Loads:
 
     async def load(self, view: View, keys: Sequence[EntryKey]) -> Loaded:
         """Load entries of one view; raises DatabaseUnavailable, or what the loader raised."""
+        self._silence.refuse()
         async with self._slots:
             return await self._run(view, keys)
 
     async def load_without_stamp(self, view: View, key: EntryKey) -> Loaded:
         """Load one entry that nobody will keep, joining a load that has not begun (never one of access)."""
+        self._silence.refuse()
         if view.name == view.access_view:
             return await self.load(view, [key])
         waiting = self._waiting.get(key)
@@ -79,6 +85,7 @@ class Loads:
         except LoadTimeout:
             raise
         except DatabaseUnavailable:
+            self._silence.refuse()
             # A pooled connection may have died with a restarted server: once more on a new one.
             bodies = await self._in_snapshot(view, keys)
         finally:
@@ -111,4 +118,4 @@ class Loads:
             yield session
         finally:
             # It only read: no reader needs to wait until its connection is free for the next.
-            self._detached.start(session.close())
+            self._detached.finish(session.close())

@@ -10,10 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
-from pydantic_core import from_json, to_json
-
-from stoker.cache.keys import KeySpace
-from stoker.cache.view import EntryKey, Scope
+from stoker.cache.keys import KeySpace, parse_key, write_key
+from stoker.cache.view import EntryKey
 from stoker.redis.cache import CacheClient
 from stoker.redis.script import Script
 
@@ -85,22 +83,6 @@ async def last_reads(
     last, heats = answer.all()
     ranked = sorted(zip(entries, last, heats, strict=True), key=lambda one: -float(one[2] or 0))
     return {key: None if at is None else float(at) for key, at, _ in ranked}
-
-
-def write_key(key: EntryKey) -> bytes:
-    """An entry's key as a member of the sorted sets."""
-    return to_json([key.view, key.scope.kind, key.scope.id, key.params])
-
-
-def parse_key(member: bytes) -> EntryKey | None:
-    """The inverse of `write_key`; None for what is not of this form."""
-    try:
-        view, kind, scope_id, params = from_json(member)
-    except (ValueError, TypeError):
-        return None
-    if not all(isinstance(part, str) for part in (view, kind, scope_id, params)):
-        return None
-    return EntryKey(view, Scope(kind, scope_id), params)
 
 
 def _reads(heat: float, now_s: float) -> float:

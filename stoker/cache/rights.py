@@ -11,9 +11,7 @@ from pydantic_core import from_json
 
 from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filler
-from stoker.cache.question import Question
-from stoker.cache.reading import Content
-from stoker.cache.store import Found
+from stoker.cache.lookup import Found
 from stoker.cache.view import EntryKey
 from stoker.errors import CacheUnavailable, Forbidden, NotFound, StokerError
 from stoker.jobs import Outcome
@@ -31,17 +29,18 @@ class Rights:
         roles = found.content
         if found.miss is not None:
             self.filler.accounting.count(guard.view, f"miss_{found.miss}")
-            filled = await self.filler.fill(guard)
+            filled = await self.filler.in_time(self.filler.fill(guard))
             if filled.outcome is not Outcome.STORED:
                 # Overtaken, or not kept: what it says may be from before a removal that is done (RACES 23).
                 return await self.role_in_sql(guard, reader)
             roles = filled.content
-        role = _role_named(roles, reader)
+        role = roles.role_of(reader) if roles is not None else None
         return role if role is not None else await self.role_in_sql(guard, reader)
 
     async def role_in_sql(self, guard: EntryKey, reader: object) -> str:
         """What SQL says; raises NotFound without a row, Forbidden for somebody it does not name."""
-        loaded = await self.filler.loads.load_without_stamp(self.filler.catalog.view(guard.view), guard)
+        view = self.filler.catalog.view(guard.view)
+        loaded = await self.filler.in_time(self.filler.loads.load_without_stamp(view, guard))
         return _role_of(guard, loaded.bodies.get(guard), reader)
 
     async def refusals(self, guards: Iterable[EntryKey], reader: object) -> Mapping[EntryKey, StokerError]:
@@ -64,11 +63,11 @@ class Rights:
         if self._breaker.open:
             return guards
         try:
-            found = await self.filler.store.fetch(Question(self.filler.names(guard) for guard in guards))
+            found = await self.filler.store.lookup.fetch(tuple(self.filler.names(guard) for guard in guards))
         except CacheUnavailable as error:
             self._breaker.trip(str(error))
             return guards
-        return [guard for guard, one in zip(guards, found, strict=True) if not names(one, reader)]
+        return [guard for guard, one in zip(guards, found, strict=True) if one.role_of(reader) is None]
 
     async def _refusals_in_sql(
         self, guards: Sequence[EntryKey], reader: object
@@ -77,7 +76,8 @@ class Rights:
         for name in {guard.view for guard in guards}:
             mine = [guard for guard in guards if guard.view == name]
             try:
-                bodies = (await self.filler.loads.load(self.filler.catalog.view(name), mine)).bodies
+                load = self.filler.loads.load(self.filler.catalog.view(name), mine)
+                bodies = (await self.filler.in_time(load)).bodies
             except StokerError as error:
                 refused |= dict.fromkeys(mine, error)
                 continue
@@ -89,11 +89,6 @@ class Rights:
         return refused
 
 
-def names(guard: Found, reader: object) -> bool:
-    """Whether a valid access entry names the reader."""
-    return guard.miss is None and _role_named(guard.content, reader) is not None
-
-
 def _role_of(guard: EntryKey, body: bytes | None, reader: object) -> str:
     """What an access entry says of a reader; raises NotFound without one, Forbidden if it does not."""
     if body is None:
@@ -102,13 +97,3 @@ def _role_of(guard: EntryKey, body: bytes | None, reader: object) -> str:
     if role is None:
         raise Forbidden(f"{guard.scope} is not for this reader")
     return str(role)
-
-
-def _role_named(roles: Content | None, reader: object) -> str | None:
-    if roles is None:
-        return None
-    try:
-        role: str | None = roles.decoded.get(str(reader))
-    except (ValueError, AttributeError):
-        return None  # forged, checksum and all: SQL knows
-    return role

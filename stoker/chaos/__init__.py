@@ -1,12 +1,13 @@
 """Chaos as a feature: real processes under seeded faults, and a count at rest of what must have survived.
 
 `run` starts servers, workers and web apps of its own, breaks them at random while readers and writers go on,
-heals everything and then checks events, jobs, entries and keys. Works on any domain through a ChaosWorkload.
-Never touches servers that it has not started itself.
+heals everything and then checks events, jobs, entries and keys. Works on any domain through a Workload. Never
+touches servers that it has not started itself. The same stage, processes and users serve a demonstration
+without faults, which an application builds of them.
 """
 
 from stoker.chaos.options import ChaosOptions
-from stoker.chaos.workload import Change, ChaosWorkload, Probe, Revocation
+from stoker.chaos.workload import Read, Users, Verdict, Web, Workload
 
 
 def run(options: ChaosOptions) -> int:
@@ -17,4 +18,4 @@ def run(options: ChaosOptions) -> int:
     return perform(options)
 
 
-__all__ = ["Change", "ChaosOptions", "ChaosWorkload", "Probe", "Revocation", "run"]
+__all__ = ["ChaosOptions", "Read", "Users", "Verdict", "Web", "Workload", "run"]

@@ -3,59 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
+from pathlib import Path
 from random import Random
-from typing import Any
 
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from stoker import Stoker, StokerError
-from stoker.chaos import faults, lanes
+from stoker import Domain, Stoker
+from stoker.chaos import acts, faults, lanes, mischief
 from stoker.chaos.audit import Ledger
+from stoker.chaos.driver import Act, Driver
+from stoker.chaos.environment import PREFIX, environment_of, settings_of
 from stoker.chaos.faults import Kind, Planned
 from stoker.chaos.options import ChaosOptions
-from stoker.chaos.report import Report, report
-from stoker.chaos.revocations import Revocations
+from stoker.chaos.program import Facts, interruptible, performed
+from stoker.chaos.report import ended, report, text
 from stoker.chaos.scene import Scene
-from stoker.chaos.slots import Slot
-from stoker.chaos.stage import PREFIX, Stage, filled, staged
+from stoker.chaos.slots import WORKER_READY, Slot, started
+from stoker.chaos.stage import placed
 from stoker.chaos.tally import Recovery, Tally, Trouble
-from stoker.chaos.traffic import KILLER, MISCHIEF, Traffic
-from stoker.chaos.workload import ChaosWorkload, Probe, load_workload
+from stoker.chaos.workload import Workload, load_workload
+from stoker.domain import load_domain
+from stoker.embedded import Embedded
+from stoker.migrate import migrate
 
-GOOD, BAD, INTERRUPTED = 0, 1, 130
+INTRUSIONS = 0.1
+"""Share of requests by readers who must be refused."""
 MISCHIEF_PER_S = 2.0
-REVOCATIONS_PER_S = 1.0
 RECOVERED_WITHIN_S = 20.0
 LOOK_S = 0.05
-LONG_RUN_S = 60
 LAST_CHANGES = 6
 """Changes of the last act, made while the queue is away: nobody rings for them ever."""
 
 
 def perform(options: ChaosOptions) -> int:
     """See `stoker.chaos.run`."""
-    try:
-        workload = load_workload(options.workload)
-        with staged(options, workload) as stage:
-            found = asyncio.run(_interruptible(options, workload, stage))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        say("interrupted: everything is stopped")
-        return INTERRUPTED
-    except StokerError as error:
-        say(f"chaos could not run: {error}")
-        return BAD
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(found.facts, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(found.text())
-    return BAD if found.failures else GOOD
+    return performed("chaos", partial(_play, options), options.json, say)
 
 
 def say(message: str) -> None:
@@ -63,54 +51,66 @@ def say(message: str) -> None:
     sys.stderr.write(f"{message}\n")
 
 
-async def _interruptible(options: ChaosOptions, workload: ChaosWorkload, stage: Stage) -> Report:
-    me = asyncio.current_task()
-    assert me is not None  # noqa: S101 - inside asyncio.run
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
-    await filled(stage, workload, options.seed)
+def _play(options: ChaosOptions) -> Facts:
+    workload = load_workload(options.workload)
+    with placed("chaos", options.data_dir, keep=options.keep, durable=False) as place:
+        assert place.servers is not None  # noqa: S101 - none were given
+        found = interruptible(partial(_whole, options, workload, place.servers, place.sockets))
+    sys.stdout.write(text(found))
+    return found
+
+
+async def _whole(options: ChaosOptions, workload: Workload, servers: Embedded, folder: Path) -> Facts:
+    domain = load_domain(workload.domain)
+    await migrate(servers.urls.database, domain)
+    await workload.prepare(servers.urls.database, options.seed)
     # The driver is no web app: it must see a restart of Postgres as an error, at once.
     sql = create_async_engine(
-        stage.servers.urls.database, pool_pre_ping=True, connect_args={"timeout": 2, "command_timeout": 5}
+        servers.urls.database, pool_pre_ping=True, connect_args={"timeout": 2, "command_timeout": 5}
     )
     try:
-        async with Stoker.opened(stage.settings, stage.domain) as stoker:
-            probes = await workload.probes(stoker)
-        scene = _scene(options, workload, stage, probes, sql)
+        scene = await _scene(options, workload, servers, folder, acts.changed(domain), sql)
         async with _processes(scene):
             await _act(options, scene)
-            facts = await _rest(options, scene)
-        return facts.after(scene)
+            say("at rest: everything settles, then it is counted")
+            found = await report(options, scene)
+        return ended(found, scene)
     finally:
         await sql.dispose()
 
 
-def _scene(
+async def _scene(
     options: ChaosOptions,
-    workload: ChaosWorkload,
-    stage: Stage,
-    probes: Sequence[Probe],
-    sql: Any,  # noqa: ANN401
+    workload: Workload,
+    servers: Embedded,
+    folder: Path,
+    domain: Domain,
+    sql: AsyncEngine,
 ) -> Scene:
-    rng, tally = Random(options.seed), Tally()  # noqa: S311 - seeded on purpose
+    environment = environment_of(options.workload, folder, servers.urls)
 
     def slots(role: str, count: int) -> list[Slot]:
-        names = [f"{role}-{number}" for number in range(1, count + 1)]
-        return [Slot(name, role, options.process_command, stage.environment, stage.folder) for name in names]
+        command, sign = (*options.process_command, role), WORKER_READY if role == "worker" else None
+        return [Slot(f"{role}-{one}", command, environment, folder, sign) for one in range(1, count + 1)]
 
-    workers, webapps = slots("worker", options.workers), slots("webapp", options.webapps)
-    traffic = Traffic(workload, probes, webapps, sql, tally, rng=Random(options.seed + 1))  # noqa: S311 - the same
-    kind = stage.domain.view(probes[0].view).scope
+    async with Stoker.opened(settings_of(servers.urls), domain) as stoker:
+        users = await workload.users(stoker, _seeded(options.seed + 1))
+    workers, webapps, tally = slots("worker", options.workers), slots("webapp", options.webapps), Tally()
+    shares = {Act.WRITE: options.writes, Act.INTRUDE: INTRUSIONS, Act.READ: 1 - options.writes - INTRUSIONS}
+    driver = Driver(webapps, users, tally, _seeded(options.seed + 2), faulty=True, shares=shares)
+    popular = users.read()
     return Scene(
-        stage=stage,
+        servers=servers,
+        folder=folder,
+        domain=domain,
         sql=sql,
-        rng=rng,
+        rng=_seeded(options.seed),
         workers=workers,
         webapps=webapps,
         ledger=Ledger(PREFIX),
         tally=tally,
-        traffic=traffic,
-        revocations=Revocations(webapps, traffic.events, tally, Random(options.seed + 2)),  # noqa: S311 - the same
-        poisoned_scope=f"{kind}:{probes[0].scope_id}",
+        driver=driver,
+        poisoned_scope=(domain.view(popular.view).scope, str(popular.scope_id)),
     )
 
 
@@ -119,50 +119,43 @@ async def _processes(scene: Scene) -> AsyncIterator[None]:
     """All processes, kept up, for as long as this lasts; the last of each role is of the older release."""
     for slots in (scene.workers, scene.webapps):
         slots[-1].older = len(slots) > 1
-    keeping = [asyncio.create_task(slot.keep_up()) for slot in scene.slots]
-    try:
-        for slot in scene.slots:
-            slot.start()
-        for slot in scene.slots:
-            await slot.ready()
-        yield
-    finally:
-        for task in keeping:
-            task.cancel()
-        await asyncio.gather(*(slot.stop() for slot in scene.slots))
-        for slot in scene.slots:
-            slot.link.close()
+    async with started(*scene.slots):
+        keeping = [asyncio.create_task(slot.keep_up()) for slot in scene.slots]
+        try:
+            for slot in scene.slots:
+                await slot.ready()
+            yield
+        finally:
+            await _end(keeping)
 
 
 async def _act(options: ChaosOptions, scene: Scene) -> None:
     """Traffic and faults for the time that was asked for, then the last act."""
     kinds = [kind for kind in faults.KINDS if options.faults is None or kind.name in options.faults]
-    chosen = _mischief(options)
-    planned = list(faults.plan(kinds, Random(options.seed), options.seconds, options.pace_s))  # noqa: S311
+    planned = list(faults.plan(kinds, _seeded(options.seed), options.seconds, options.pace_s))
     say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s")
-    traffic = scene.traffic
-    following = asyncio.create_task(traffic.follow_on())
-    busy = [
-        *(asyncio.create_task(traffic.read_on()) for _ in range(options.readers)),
-        asyncio.create_task(traffic.write_on(options.changes_per_s)),
-        asyncio.create_task(scene.revocations.revoke_on(REVOCATIONS_PER_S)),
-        asyncio.create_task(scene.revocations.try_on()),
-        asyncio.create_task(traffic.misbehave_on(MISCHIEF_PER_S, chosen)),
-    ]
+    driver, chosen = scene.driver, mischief.chosen(options.mischief, options.seconds)
+    misbehaving = mischief.misbehave_on(driver, _seeded(options.seed + 3), MISCHIEF_PER_S, chosen)
+    following = asyncio.create_task(driver.follow_on(scene.sql))
+    users, jobs = asyncio.create_task(driver.run(inf, options.rate)), asyncio.create_task(misbehaving)
     try:
         async with asyncio.TaskGroup() as striking:
             began = time.monotonic()
             for one in planned:
                 await asyncio.sleep(max(0.0, began + one.at_s - time.monotonic()))
-                _raise_first(busy)
+                _raise_first((users, jobs, following))
                 striking.create_task(_strike(scene, one, until=began + options.seconds))
             await asyncio.sleep(max(0.0, began + options.seconds - time.monotonic()))
         await _same_release(scene)
         await _recovered(scene)
-        await _end(busy[options.readers :])
+        await _end([jobs])
+        driver.stop()
+        await users
         await _last_act(scene)
     finally:
-        await _end([*busy, following])
+        driver.end()
+        await _end([users, jobs])
+        await following
 
 
 async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None:
@@ -208,30 +201,20 @@ async def _recovered(scene: Scene) -> None:
 
 async def _last_act(scene: Scene) -> None:
     """The last changes are made while the queue is away: no ring, no relay, only the sweeper applies them."""
-    await scene.traffic.finish()
     say("  the last changes, without a queue")
-    queue = scene.stage.servers.queue
+    queue = scene.servers.queue
     trouble = Trouble("last_act", "queue", time.time())
     scene.tally.troubles.append(trouble)
     await asyncio.to_thread(queue.kill)
     try:
-        webapps = [scene.webapps[number % len(scene.webapps)] for number in range(LAST_CHANGES)]
-        await asyncio.gather(*(scene.traffic.change(webapp) for webapp in webapps))
+        await asyncio.gather(*(scene.driver.edit() for _ in range(LAST_CHANGES)))
     finally:
         await asyncio.to_thread(queue.start)
         trouble.ended = time.time()
 
 
-async def _rest(options: ChaosOptions, scene: Scene) -> Report:
-    say("at rest: everything settles, then it is counted")
-    return await report(options, scene)
-
-
-def _mischief(options: ChaosOptions) -> list[str]:
-    if options.mischief is not None:
-        return [name for name in MISCHIEF if name in options.mischief]
-    # A job that kills its worker takes half a minute to be put in quarantine.
-    return [name for name in MISCHIEF if name != KILLER or options.seconds >= LONG_RUN_S]
+def _seeded(seed: int) -> Random:
+    return Random(seed)  # noqa: S311 - a run can be repeated
 
 
 def _kind(name: str) -> Kind:
@@ -241,9 +224,9 @@ def _kind(name: str) -> Kind:
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
-    for ended in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(ended, BaseException) and not isinstance(ended, asyncio.CancelledError):
-            raise ended
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+            raise outcome
 
 
 def _raise_first(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -1,18 +1,15 @@
-"""At rest: every cached entry equals SQL, in Redis and as each web app shows it."""
+"""At rest: every cached entry in Redis equals SQL."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic_core import from_json
 
 from stoker import EntryKey, Scope, Stoker
 from stoker.cache.keys import EntryNames
-from stoker.cache.question import Question
 from stoker.cache.reads import recently_read
 from stoker.chaos.keys import names as stored_names
 from stoker.chaos.scene import Scene
@@ -20,7 +17,6 @@ from stoker.domain import ACTIVE
 
 DAY_S = 86400.0
 MOST = 20_000
-AT_ONCE = 8
 BATCH = 100
 
 
@@ -33,11 +29,8 @@ class Entries:
     outdated: int = 0
     """Left behind by an invalidation: nobody is shown them."""
     unknown: list[str] = field(default_factory=list)
-    """Keys of which this does not know what they would show: nobody probed them, and none is remembered."""
+    """Keys whose entry is not known: nobody asked for it, and its read is not remembered."""
     wrong: list[str] = field(default_factory=list)
-    shown: int = 0
-    """Answers of web apps that were compared."""
-    hits: int = 0
 
 
 async def compare(scene: Scene, stoker: Stoker) -> Entries:
@@ -50,19 +43,17 @@ async def compare(scene: Scene, stoker: Stoker) -> Entries:
     cached = [key for key, name in names.items() if name.entry in stored]
     for start in range(0, len(cached), BATCH):
         await _compare(stoker, cached[start : start + BATCH], names, found)
-    await _ask_webapps(scene, found)
     return found
 
 
 async def _names(scene: Scene, stoker: Stoker) -> dict[EntryKey, EntryNames]:
-    """Every entry that can be cached: what was read, what is probed, what is warmed, and plain ones."""
+    """Every entry that can be cached: what was asked for, what is warmed, and plain ones."""
     keys: dict[EntryKey, None] = {}
-    for at in range(scene.traffic.count):
-        probe = scene.traffic.probe(at)
-        view = stoker.domain.view(probe.view)
-        keys[stoker.domain.key(probe.view, probe.scope_id, probe.params)] = None
+    for read in scene.driver.asked.values():
+        view = stoker.domain.view(read.view)
+        keys[stoker.domain.key(read.view, read.scope_id, read.params)] = None
         for other in stoker.domain.views:
-            plain = other.default_key(stoker.domain.scope(view.scope, probe.scope_id))
+            plain = other.default_key(stoker.domain.scope(view.scope, read.scope_id))
             if other.scope == view.scope and plain is not None:
                 keys[plain] = None
     store = stoker.cache.store
@@ -87,7 +78,7 @@ def _plain(stored: set[str], stoker: Stoker) -> dict[EntryKey, EntryNames]:
 
 async def _stored(scene: Scene, stoker: Stoker) -> set[str]:
     """Names of entries in Redis."""
-    pattern, held = _pattern(stoker), await stored_names(scene.stage.servers.urls.cache)
+    pattern, held = _pattern(stoker), await stored_names(scene.servers.urls.cache)
     return {name for name in held if pattern.fullmatch(name)}
 
 
@@ -101,7 +92,7 @@ def _pattern(stoker: Stoker) -> re.Pattern[str]:
 async def _compare(
     stoker: Stoker, keys: Sequence[EntryKey], names: dict[EntryKey, EntryNames], found: Entries
 ) -> None:
-    held = await stoker.cache.store.fetch(Question(names[key] for key in keys))
+    held = await stoker.cache.store.lookup.fetch(tuple(names[key] for key in keys))
     valid = {key: one.content for key, one in zip(keys, held, strict=True) if one.miss is None}
     found.outdated += len(keys) - len(valid)
     for view in stoker.domain.views:
@@ -114,27 +105,6 @@ async def _compare(
             found.compared += 1
             if content is None or not same(content.body, current.get(key)):
                 found.wrong.append(f"{key} is cached otherwise than SQL has it")
-
-
-async def _ask_webapps(scene: Scene, found: Entries) -> None:
-    """What each web app shows of each probe, twice, against the same past the cache."""
-    asked = [(webapp, at) for webapp in scene.webapps for at in range(scene.traffic.count)]
-    slots = asyncio.Semaphore(AT_ONCE)
-
-    async def one(webapp: Any, at: int) -> None:  # noqa: ANN401 - a slot
-        async with slots:
-            await scene.traffic.read(webapp, at)
-            shown = await scene.traffic.read(webapp, at)
-            current = await scene.traffic.read(webapp, at, bypass=True)
-        if shown is None or current is None:
-            found.wrong.append(f"{webapp.name} does not answer {scene.traffic.probe(at)}")
-            return
-        found.shown += 1
-        found.hits += shown["state"] == "hit"
-        if shown["etag"] != current["etag"]:
-            found.wrong.append(f"{webapp.name} shows {scene.traffic.probe(at)} otherwise than SQL has it")
-
-    await asyncio.gather(*(one(webapp, at) for webapp, at in asked))
 
 
 def same(cached: bytes, current: bytes | None) -> bool:

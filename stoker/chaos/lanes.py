@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from stoker.chaos.acts import Act, What
 from stoker.chaos.faults.kind import BACK_S
-from stoker.chaos.link import NoAnswer
-from stoker.chaos.recovery import ROOM_S
+from stoker.chaos.mischief import ask
 from stoker.chaos.scene import Scene
 from stoker.chaos.tally import Return
 
@@ -47,7 +45,7 @@ async def follow(scene: Scene, fault: str) -> None:
         scene.tally.returns.append(Return(fault, asked, done))
 
 
-def judged(scene: Scene) -> tuple[Returns, list[str]]:
+def judged(scene: Scene, room_s: float) -> tuple[Returns, list[str]]:
     """How fast lanes came back, and whether that was too late."""
     calm, disturbed = [("", 0.0)], [("", 0.0)]
     for one in scene.tally.returns:
@@ -55,36 +53,31 @@ def judged(scene: Scene) -> tuple[Returns, list[str]]:
         where = disturbed if _disturbed(scene, one.asked, one.asked + took_s) else calm
         where.append((one.fault, took_s))
     slowest_s, slowest_disturbed_s = (round(max(took_s for _, took_s in of), 2) for of in (calm, disturbed))
-    return Returns(len(scene.tally.returns), slowest_s, slowest_disturbed_s), late(calm)
+    return Returns(len(scene.tally.returns), slowest_s, slowest_disturbed_s), late(calm, room_s)
 
 
-def late(took_s: Iterable[tuple[str, float]]) -> list[str]:
+def late(took_s: Iterable[tuple[str, float]], room_s: float) -> list[str]:
     """Faults of the queue after which a job was done later than it may be."""
     return [
         f"after {fault} a job was done only {seconds:.1f} s after the queue was back"
         for fault, seconds in took_s
-        if seconds > BACK_S + ROOM_S
+        if seconds > BACK_S + room_s
     ]
 
 
 async def _ask(scene: Scene) -> str | None:
     give_up = time.monotonic() + ASKED_WITHIN_S
     while time.monotonic() < give_up:
-        try:
-            answer = await scene.a_webapp().link.ask("job", kind=Act.kind, arguments={"what": What.WORK})
-        except NoAnswer:
-            answer = {"error": "no answer"}
-        if "error" not in answer:
-            scene.tally.mischief["task"] += 1
-            scene.tally.acknowledged.add(answer["job_id"])
-            return str(answer["job_id"])
+        job_id = await ask(scene.driver, "task")
+        if job_id is not None:
+            return job_id
         await asyncio.sleep(LOOK_S)
     return None
 
 
 async def _done(scene: Scene, job_id: str, until: float) -> float | None:
     ended = f"{scene.ledger.prefix}:chaos:ended"
-    async with Redis.from_url(scene.stage.servers.urls.queue, socket_timeout=1) as redis:
+    async with Redis.from_url(scene.servers.urls.queue, socket_timeout=1) as redis:
         while time.time() < until:
             try:
                 if await redis.hexists(ended, job_id):

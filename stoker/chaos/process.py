@@ -1,8 +1,8 @@
 """A worker or a web app under chaos: `python -m stoker.chaos.process worker|webapp [--older]`.
 
-It is the real one: the same settings, Stoker, engine, sweeper and schedule. Added are the audit in the
-queue's scripts, the jobs that misbehave and the poison event. Ends with 75 when a server is away that it
-needs at its start, so that whoever supervises it starts it again.
+It is the real one: the same settings, Stoker, engine, sweeper and schedule, and the application's own web
+app. Added are the audit in the queue's scripts, the jobs that misbehave and the poison event. Ends with 75
+when a server is away that it needs at its start, so that whoever supervises it starts it again.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import asyncio
 import os
 import signal
 import sys
-from pathlib import Path
 
 from stoker import Domain, Stoker
 from stoker.chaos import acts, audit
-from stoker.chaos.surroundings import NOT_NOW, SOCKET, WORKLOAD
-from stoker.chaos.webapp import serve
-from stoker.chaos.workload import ChaosWorkload, load_workload
+from stoker.chaos.surroundings import NOT_NOW, OLDER, WORKLOAD
+from stoker.chaos.workload import load, load_workload
 from stoker.domain import load_domain
 from stoker.errors import Unavailable
 from stoker.settings import Settings, load_settings
@@ -27,14 +25,13 @@ from stoker.telemetry import log
 def main() -> None:
     """Be what the first argument says, until SIGTERM."""
     role, older = sys.argv[1], "--older" in sys.argv
-    workload = load_workload(os.environ[WORKLOAD])
-    settings = load_settings(domain=workload.domain)
-    log.configure(settings.log)
-    acts.install(older=older)
-    domain = acts.changed(load_domain(workload.domain))
     if older:
-        domain = workload.older(domain)
-    doing = _work(settings, domain) if role == "worker" else _answer(settings, domain, workload)
+        os.environ[OLDER] = "yes"
+    acts.install(older=older)
+    settings = load_settings()
+    log.configure(settings.log)
+    domain = load_domain(settings.domain)
+    doing = _work(settings, domain) if role == "worker" else _answer(settings, domain)
     audit.install()
     try:
         asyncio.run(doing)
@@ -55,10 +52,14 @@ async def _work(settings: Settings, domain: Domain) -> None:
         await run_worker(stoker, settings, asked, now)
 
 
-async def _answer(settings: Settings, domain: Domain, workload: ChaosWorkload) -> None:
-    asked, _ = _stop()
+async def _answer(settings: Settings, domain: Domain) -> None:
+    # Only here: a worker needs no web server.
+    from stoker.chaos.aside import serve  # noqa: PLC0415
+
+    app = load(load_workload(os.environ[WORKLOAD]).webapp, "app")
+    audit.install()
     async with Stoker.opened(settings, domain) as stoker:
-        await serve(stoker, workload, Path(os.environ[SOCKET]), asked)
+        await serve(app, stoker)
 
 
 def _stop() -> tuple[asyncio.Event, asyncio.Event]:

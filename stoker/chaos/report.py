@@ -1,4 +1,4 @@
-"""The report of a run: what was injected, what was counted at rest, and what of it is wrong.
+"""The report of a run under faults: what was injected, what was counted at rest, and what of it is wrong.
 
 Nothing is filled in: what was not measured is null.
 """
@@ -6,104 +6,91 @@ Nothing is filled in: what was not measured is null.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from stoker import Stoker
-from stoker.chaos import accounts, entries, keys, lanes, recovery, rescues, rest
+from stoker.chaos import accounts, answers, entries, keys, lanes, recovery, rescues, rest
+from stoker.chaos.environment import settings_of
 from stoker.chaos.options import ChaosOptions
+from stoker.chaos.program import Facts
 from stoker.chaos.scene import Scene
+from stoker.chaos.tally import Tally
 from stoker.chaos.words import first
 
-Facts = dict[str, Any]
 
-
-@dataclass
-class Report:
-    """Facts as they are written to the JSON file, and the failures among them."""
-
-    facts: Facts
-    failures: list[str] = field(default_factory=list)
-
-    def after(self, scene: Scene) -> Report:
-        """The same, once all processes have been told to end."""
-        for slot in scene.slots:
-            self.failures += slot.disorderly
-        self.failures = list(dict.fromkeys(self.failures))
-        self.facts["failures"] = self.failures
-        return self
-
-    def text(self) -> str:
-        """What a person reads."""
-        facts = self.facts
-        events, reads, entries = facts["events"], facts["reads"], facts["entries"]
-        slowest, rescues = facts["slowest_recovery"], facts["rescues"]
-        lines = {
-            "faults": f"{facts['faults_injected']} in {facts['seconds']:g} s, seed {facts['seed']}: "
-            + _listed(facts["faults"]),
-            "tasks": _listed(facts["mischief"]),
-            "events": f"{events['recorded']} committed, {events['settled']} applied",
-            "reads": f"{reads['checked']} checked, {reads['of_changed']} of what had changed, "
-            f"{reads['stale']} stale; {reads['left']} left unanswered, {reads['refused']} rightly refused",
-            "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
-            f"answers compared with SQL, {len(entries['wrong'])} wrong",
-            "jobs": _listed(facts["jobs"]),
-            "recovery": f"slowest {slowest['seconds']:.1f} s after {slowest['fault']} "
-            f"({slowest['all_s']:.1f} s with times in which nothing could recover), "
-            f"slowest rescue {rescues['slowest_s']:.1f} s, lanes back within "
-            f"{facts['lanes_back']['slowest_s']:.1f} s of the queue, at rest after {facts['rest_s']:.1f} s",
-            "lost": str(facts["lost"]),
-        }
-        told = [f"{name:<9} {line}" for name, line in lines.items()]
-        told += [f"FAILED    {failure}" for failure in self.failures] or ["everything held"]
-        return "\n".join(told) + "\n"
+def text(facts: Facts) -> str:
+    """What a person reads."""
+    events, reads, entries = facts["events"], facts["reads"], facts["entries"]
+    slowest, rescues = facts["slowest_recovery"], facts["rescues"]
+    lines = {
+        "faults": f"{facts['faults_injected']} in {facts['seconds']:g} s, seed {facts['seed']}: "
+        + _listed(facts["faults"]),
+        "tasks": _listed(facts["mischief"]),
+        "events": f"{events['recorded']} committed, {events['settled']} applied",
+        "reads": f"{reads['checked']} checked, {reads['of_changed']} of what had changed, "
+        f"{reads['stale']} stale; {reads['left']} left unanswered, {reads['refused']} rightly refused",
+        "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
+        f"answers compared with SQL, {len(entries['wrong']) + entries['shown_stale']} wrong",
+        "jobs": _listed(facts["jobs"]),
+        "recovery": f"slowest {slowest['seconds']:.1f} s after {slowest['fault']} "
+        f"({slowest['all_s']:.1f} s with times in which nothing could recover), "
+        f"slowest rescue {rescues['slowest_s']:.1f} s, lanes back within "
+        f"{facts['lanes_back']['slowest_s']:.1f} s of the queue, at rest after {facts['rest_s']:.1f} s",
+        "lost": str(facts["lost"]),
+    }
+    told = [f"{name:<9} {line}" for name, line in lines.items()]
+    told += [f"          {example}" for example in facts["examples"] if facts["failures"]]
+    told += [f"FAILED    {failure}" for failure in facts["failures"]] or ["everything held"]
+    return "\n".join(told) + "\n"
 
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-async def report(options: ChaosOptions, scene: Scene) -> Report:
+def ended(facts: Facts, scene: Scene) -> Facts:
+    """The same, once all processes have been told to end."""
+    disorderly = [words for slot in scene.slots for words in slot.disorderly]
+    facts["failures"] = list(dict.fromkeys([*facts["failures"], *disorderly]))
+    return facts
+
+
+async def report(options: ChaosOptions, scene: Scene) -> Facts:
     """Wait until everything settles, count, and say what is wrong."""
     rest_s, left = await rest.settle(scene, options.rest_s)
-    await scene.traffic.finish()
-    await scene.traffic.follow()
+    await scene.driver.follow(scene.sql)
     events = await rest.events(scene)
     found = accounts.places(scene)
     dead, ended_wrong = await accounts.ends(scene)
-    rescued, unexplained = rescues.rescues(scene)
-    returned, late = lanes.judged(scene)
-    async with Stoker.opened(scene.stage.settings, scene.stage.domain) as stoker:
+    rescued, unexplained = rescues.rescues(scene, options.room_s)
+    returned, late = lanes.judged(scene, options.room_s)
+    async with Stoker.opened(settings_of(scene.servers.urls), scene.domain) as stoker:
         compared = await entries.compare(scene, stoker)
-    await scene.revocations.at_rest()
-    stay = await keys.without_ttl(scene.stage.servers.urls, scene.ledger.prefix)
+    await answers.compare(scene.driver)
+    stay = await keys.without_ttl(scene.servers.urls, scene.ledger.prefix)
     tally = scene.tally
     failures = [*left, *accounts.accounted(scene, found), *ended_wrong, *unexplained, *late, *stay.wrong]
     failures += rest.processes(scene)
     failures += _wrong_in_sum(scene, events, compared)
+    failures += [*recovery.never(scene), *recovery.late(recovery.by_fault(scene), options.room_s)]
     failures += [f"{kind}: {count} times" for kind, count in tally.wrong.items()]
-    facts: Facts = {
+    return {
         "seed": options.seed,
         "seconds": options.seconds,
         "workload": options.workload,
         "faults_injected": tally.faults.total(),
         "faults": dict(sorted(tally.faults.items())),
         "mischief": dict(sorted(tally.mischief.items())),
-        "changes": {"acknowledged": tally.changes, "followed": tally.changes_followed},
+        "changes": {"acknowledged": tally.writes, "followed": tally.writes_waited_for},
         "revocations": tally.revocations,
         "events": {**asdict(events), "lost": events.lost},
-        "reads": {
-            "by_state": dict(tally.reads),
-            "checked": tally.reads_checked,
-            "of_changed": tally.reads_of_changed,
-            "stale": tally.stale_reads,
-            "outages": tally.outages,
-            "unanswered": tally.unanswered,
-            "left": tally.left,
-            "refused": tally.refused,
-            "refusals": dict(tally.refusals),
+        "reads": _reads(tally),
+        "entries": {
+            **asdict(compared),
+            "shown": tally.entries_verified,
+            "shown_stale": tally.stale_entries,
         },
-        "entries": asdict(compared),
         "jobs": found,
         "dead_letters": dead,
         "rescues": asdict(rescued),
@@ -112,13 +99,28 @@ async def report(options: ChaosOptions, scene: Scene) -> Report:
         "lost": events.lost + found["lost"],
         "slowest_recovery": recovery.slowest(scene),
         "recovery_s": recovery.by_fault(scene),
-        "recovery_limit_s": recovery.limits(),
+        "recovery_limit_s": recovery.limits(options.room_s),
         "processes_started": sum(len(slot.lives) for slot in scene.slots),
         "rest_s": round(rest_s, 2),
         "examples": tally.examples,
+        "failures": failures,
         "timeline": _timeline(scene),
     }
-    return Report(facts, failures)
+
+
+def _reads(tally: Tally) -> dict[str, Any]:
+    return {
+        "by_state": dict(tally.by_state()),
+        "checked": tally.reads_checked,
+        "of_changed": tally.reads_of_changed,
+        "stale": tally.stale_reads,
+        "not_modified": tally.not_modified,
+        "outages": tally.outages,
+        "unanswered": tally.unanswered,
+        "left": tally.left,
+        "refused": tally.forbidden_reads_attempted - tally.forbidden_reads_served,
+        "refusals": dict(tally.refusals),
+    }
 
 
 def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) -> list[str]:
@@ -129,7 +131,6 @@ def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) 
         wrong.append(f"entries that nobody probes could not be compared: {first(compared.unknown)}")
     if compared.wrong:
         wrong.append(f"{len(compared.wrong)} entries differ from SQL: {first(compared.wrong)}")
-    wrong += [*recovery.never(scene), *recovery.late(recovery.by_fault(scene))]
     if not scene.tally.reads_of_changed:
         wrong.append("no read was of anything that had changed: the run proves nothing")
     return wrong

@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stoker.chaos.mischief import KILLER
 from stoker.chaos.scene import Scene
-from stoker.chaos.traffic import KILLER
 from stoker.errors import DatabaseUnavailable
 from stoker.jobs import Lane
 from stoker.postgres import database_errors
@@ -57,8 +57,8 @@ async def events(scene: Scene) -> Events:
     with database_errors():
         async with scene.sql.connect() as connection:
             recorded, settled, slowest, p99 = (await connection.execute(_EVENTS)).one()
-            known = await connection.scalar(_KNOWN, {"ids": list(scene.traffic.events)})
-    missing = len(scene.traffic.events) - int(known or 0)
+            known = await connection.scalar(_KNOWN, {"ids": list(scene.tally.events)})
+    missing = len(scene.tally.events) - int(known or 0)
     return Events(recorded, settled, missing, float(slowest or 0), float(p99 or 0))
 
 
@@ -80,7 +80,7 @@ async def _left(scene: Scene) -> list[str]:
         return [str(error)]
     if unsettled:
         left.append(f"{unsettled} committed events are not applied")
-    async with Redis.from_url(scene.stage.servers.urls.queue) as redis:
+    async with Redis.from_url(scene.servers.urls.queue) as redis:
         await scene.ledger.take(redis)
     due = await _due(scene)
     if due:
@@ -91,7 +91,7 @@ async def _left(scene: Scene) -> list[str]:
 async def _due(scene: Scene) -> int:
     """Jobs that run, are due, or will be within the backoff of a short run."""
     soon = (time.time() + 5) * 1000
-    async with Redis.from_url(scene.stage.servers.urls.queue) as redis:
+    async with Redis.from_url(scene.servers.urls.queue) as redis:
         pipe: Any = redis.pipeline()
         for lane in Lane:
             queue = f"{scene.ledger.prefix}:{lane}"

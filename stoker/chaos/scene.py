@@ -1,37 +1,40 @@
-"""What faults, traffic and checks work on: the stage, the processes on it, and what is known of both."""
+"""What faults, traffic and checks work on: servers, processes, users, and what is known of them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stoker import Domain
 from stoker.chaos.audit import Ledger
-from stoker.chaos.revocations import Revocations
+from stoker.chaos.driver import Driver
 from stoker.chaos.slots import Slot
-from stoker.chaos.stage import Stage
+from stoker.chaos.surroundings import HEALED
 from stoker.chaos.tally import Tally
-from stoker.chaos.traffic import Traffic
+from stoker.embedded import Embedded
 
 
 @dataclass
 class Scene:
     """One run."""
 
-    stage: Stage
+    servers: Embedded
+    folder: Path
+    domain: Domain
     sql: AsyncEngine
     rng: Random
     workers: list[Slot]
     webapps: list[Slot]
     ledger: Ledger
     tally: Tally
-    traffic: Traffic
-    revocations: Revocations
-    poisoned_scope: str
-    """The scope, as `kind:id`, that poison events name."""
+    driver: Driver
+    poisoned_scope: tuple[str, str]
+    """Kind and id of the scope that poison events name."""
     locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """Of the servers and the outbox; a process has its slot's."""
 
@@ -40,6 +43,7 @@ class Scene:
         """All processes."""
         return [*self.workers, *self.webapps]
 
-    def a_webapp(self) -> Slot:
-        """Any web app."""
-        return self.rng.choice(self.webapps)
+    @property
+    def healed(self) -> Path:
+        """While this file exists poison events can be applied."""
+        return self.folder / HEALED

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stoker.chaos.link import Link
+from stoker.chaos.client import HttpClient
 from stoker.chaos.surroundings import NOT_NOW, SOCKET
 from stoker.embedded.process import LAUNCHER, last_lines
 from stoker.errors import StokerError
@@ -27,11 +29,11 @@ STOP_WITHIN_S = 15.0
 """For an orderly end: well above worker.stop_deadline_s of the run, and what a lane needs for last words."""
 LOOK_S = 0.05
 RESTART_S = 0.3
-READY = b"worker.started"
+WORKER_READY = re.compile(rb"(worker\.started)")
 
 
-class NotReady(StokerError):
-    """A process did not start."""
+class ProcessFailed(StokerError):
+    """A process did not start, or ended by itself."""
 
 
 @dataclass
@@ -53,27 +55,36 @@ class Life:
 
 
 class Slot:
-    """One place for a process."""
+    """One place for a process.
+
+    It is ready when its log shows the sign; one without a sign when its socket is there.
+    """
 
     def __init__(
-        self, name: str, role: str, command: Sequence[str], environment: Mapping[str, str], folder: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        sign: re.Pattern[bytes] | None = None,
     ) -> None:
         self.name = name
-        self.role = role
         self.older = False
         self.lock = asyncio.Lock()
         """Held by the one fault that is at work here."""
         self.wanted = False
         """Whether it is started again when it ends."""
+        self.kept_up = False
         self.log = folder / f"{name}.log"
         self.socket = folder / f"{name}.sock"
-        self.link = Link(self.socket)
+        self.client = HttpClient(self.socket)
         self.lives: list[Life] = []
         self.killed_itself = 0
         """Ends by a SIGKILL that no fault sent: jobs that kill their worker."""
         self.unexplained: list[str] = []
         self.disorderly: list[str] = []
         """Ends after SIGTERM that took too long or had another code than 0."""
+        self._sign = sign
         self._command = command
         self._environment = {**environment, SOCKET: str(self.socket)}
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,7 +94,7 @@ class Slot:
         """Start a process here, and from now on whenever it ends."""
         self._offset = self.log.stat().st_size if self.log.exists() else 0
         self.socket.unlink(missing_ok=True)
-        arguments = [*self._command, self.role, *(["--older"] if self.older else [])]
+        arguments = [*self._command, *(["--older"] if self.older else [])]
         parent, death = str(os.getpid()), str(int(signal.SIGKILL))
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the commands are ours
@@ -97,22 +108,29 @@ class Slot:
         self.lives.append(Life(self._process.pid, time.time()))
         self.wanted = True
 
-    async def ready(self) -> None:
-        """Wait until it works; raises NotReady."""
+    async def ready(self) -> str:
+        """Wait until it works and return what its sign holds; raises ProcessFailed."""
         try:
             async with asyncio.timeout(READY_WITHIN_S):
-                while not self._is_ready():  # noqa: ASYNC110 - a process tells nobody
+                while (found := self._readiness()) is None:
+                    if not self.kept_up:
+                        self.require_alive()
                     await asyncio.sleep(LOOK_S)
         except TimeoutError as error:
-            raise NotReady(
-                f"{self.name} is not ready; the end of {self.log}:\n{self.last_words()}"
-            ) from error
+            raise self._failed("is not ready") from error
+        return found
+
+    def require_alive(self) -> None:
+        """Raise ProcessFailed if the process has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            raise self._failed(f"ended with {self._process.returncode}")
 
     async def keep_up(self) -> None:
         """Start it again whenever it has ended, until cancelled."""
+        self.kept_up = True
         while True:
             await asyncio.sleep(LOOK_S)
-            if self.wanted and self.lives[-1].ready is None and self._is_ready():
+            if self.wanted and self.lives[-1].ready is None and self._readiness() is not None:
                 self.lives[-1].ready = time.time()
             if self.wanted and self._process is not None and self._process.poll() is not None:
                 self._note_end(self._process.returncode)
@@ -166,10 +184,14 @@ class Slot:
         """The end of its log."""
         return last_lines(self.log, self._offset)
 
-    def _is_ready(self) -> bool:
-        if self.role == "webapp":
-            return self.socket.exists()
-        return READY in self.log.read_bytes()[self._offset :]
+    def _readiness(self) -> str | None:
+        if self._sign is None:
+            return str(self.socket) if self.socket.exists() else None
+        found = self._sign.search(self.log.read_bytes(), self._offset)
+        return found and found[1].decode()
+
+    def _failed(self, what: str) -> ProcessFailed:
+        return ProcessFailed(f"the {self.name} {what}; the end of {self.log}:\n{self.last_words()}")
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -185,3 +207,15 @@ class Slot:
     def _end_life(self) -> None:
         if self.lives and self.lives[-1].ended is None:
             self.lives[-1].ended = time.time()
+
+
+@asynccontextmanager
+async def started(*slots: Slot) -> AsyncIterator[None]:
+    """Processes for as long as this lasts; whoever wants them kept up does so."""
+    try:
+        for slot in slots:
+            slot.start()
+        yield
+    finally:
+        await asyncio.gather(*(slot.stop() for slot in slots))
+        await asyncio.gather(*(slot.client.close() for slot in slots))

@@ -1,125 +1,118 @@
-"""Sets the stage: servers, a database and settings of the run's own, in a folder of its own.
+"""Sets the stage: a folder, servers, a database and keys of the run's own; all of it is gone at the end.
 
-Chaos never uses the servers of DATABASE_URL and REDIS_URL: it kills, empties and fills what it uses.
+Given servers keep nothing: a new database and new key prefixes there are removed. Without any, servers of
+the run's own start in its folder and go with it.
 """
 
 from __future__ import annotations
 
-import os
+import logging
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from stoker import Domain, Settings, embedded
-from stoker.chaos import acts
-from stoker.chaos.options import ChaosOptions
-from stoker.chaos.surroundings import FOLDER, HEALED, WORKLOAD
-from stoker.chaos.workload import ChaosWorkload
-from stoker.domain import load_domain
-from stoker.embedded import Embedded
-from stoker.migrate import migrate
-from stoker.settings import CacheSettings, QueueSettings
+from stoker import embedded
+from stoker.embedded import Embedded, Urls
+from stoker.errors import StokerError
+from stoker.postgres import database_errors, engine_of
 
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
-"""Variables that the processes inherit: settings of this shell must not reach them."""
-
-PREFIX = "chaos"
-RUN: dict[str, object] = {
-    # Times are shortened to what a run of minutes can show; all guarantees are the same at any value.
-    "CACHE__PREFIX": PREFIX,
-    "QUEUE__PREFIX": PREFIX,
-    "CACHE__FAIL_SAFE_S": 10,
-    "CACHE__LEASE_S": 5,
-    "CACHE__LEASE_WAIT_S": 1,
-    "CACHE__BREAKER_RETRY_S": 0.3,
-    "CACHE__BREAKER_UNSETTLED_S": 10,
-    "CACHE__WATCH_S": 1,
-    "CACHE__STATS_FLUSH_S": 1,
-    "LOADERS__CONNECTIONS": 8,
-    "LOADERS__STATEMENT_TIMEOUT_S": 4,
-    "DATABASE__CONNECT_TIMEOUT_S": 2,
-    "QUEUE__TIMEOUT_S": 1,
-    "CHANGES__IDLE_IN_TRANSACTION_S": 3,
-    "CHANGES__FIRST_BACKOFF_S": 0.5,
-    "CHANGES__LONGEST_BACKOFF_S": 2,
-    "WORKER__STOP_DEADLINE_S": 2,
-    "WORKER__SWEEP_S": 1,
-    "LANES__REFRESH__CONCURRENCY": 8,
-    "LANES__WARM__CONCURRENCY": 6,
-    "SCHEDULE__WARM_ACTIVE_EVERY_S": 7,
-    "SCHEDULE__KEEP_WARM_EVERY_S": 3,
-    "SCHEDULE__LEASE_S": 5,
-    "SCHEDULE__RETRY_S": 1,
-    "LOG__LEVEL": "info",
-}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Stage:
+class Place:
     """Where a run takes place."""
 
+    name: str
     folder: Path
-    servers: Embedded
-    domain: Domain
-    environment: dict[str, str]
-
-    @property
-    def settings(self) -> Settings:
-        """What the driver's own Stoker needs."""
-        urls = self.servers.urls
-        return Settings(
-            database_url=SecretStr(urls.database),
-            redis_url=SecretStr(urls.queue),
-            cache_redis_url=SecretStr(urls.cache),
-            cache=CacheSettings(prefix=PREFIX),
-            queue=QueueSettings(prefix=PREFIX),
-        )
-
-    @property
-    def healed(self) -> Path:
-        """While this file exists poison events can be applied."""
-        return self.folder / HEALED
+    """Data of servers started here."""
+    sockets: Path
+    """A folder of a short path, as those of sockets must be."""
+    urls: Urls
+    servers: Embedded | None
+    """None: they were given."""
+    keep: bool
+    """Leave everything behind."""
 
 
 @contextmanager
-def staged(options: ChaosOptions, workload: ChaosWorkload) -> Iterator[Stage]:
-    """Servers and a folder, gone at the end."""
-    options.data_dir.mkdir(parents=True, exist_ok=True)
-    servers_at = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.data_dir))
-    # Sockets of the web apps are here: their paths must be short.
-    folder = Path(tempfile.mkdtemp(prefix="stoker-chaos-"))
+def placed(
+    name: str, data_dir: Path, *, keep: bool, given: Urls | None = None, durable: bool = True
+) -> Iterator[Place]:
+    """A fresh folder, and servers. What was started here ends here."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=data_dir))
+    sockets = Path(tempfile.mkdtemp(prefix=f"stoker-{name}-"))
     try:
-        with embedded.start(servers_at / "servers", durable=False) as servers:
-            environment = _environment(options, folder, servers)
-            yield Stage(folder, servers, acts.changed(load_domain(workload.domain)), environment)
+        if given is not None:
+            yield Place(name, folder, sockets, given, None, keep)
+        else:
+            with embedded.start(folder / "servers", durable=durable) as servers:
+                yield Place(name, folder, sockets, servers.urls, servers, keep)
     finally:
-        if not options.keep:
-            shutil.rmtree(servers_at, ignore_errors=True)
+        if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(sockets, ignore_errors=True)
 
 
-async def filled(stage: Stage, workload: ChaosWorkload, seed: int) -> None:
-    """Tables, and what the workload puts into them."""
-    await migrate(stage.servers.urls.database, load_domain(workload.domain))
-    await workload.prepare(stage.servers.urls.database, seed)
+@asynccontextmanager
+async def database_of_its_own(place: Place) -> AsyncIterator[str]:
+    """A new database on the server; dropped at the end."""
+    url = place.urls.database
+    name = f"stoker_{place.name}_{secrets.token_hex(4)}"
+    await administer(url, f'CREATE DATABASE "{name}" TEMPLATE template0')
+    try:
+        yield make_url(url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        if not place.keep:
+            with cleaning(place, "database"):
+                await administer(url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def _environment(options: ChaosOptions, folder: Path, servers: Embedded) -> dict[str, str]:
-    settings = {f"STOKER__{name}": str(value) for name, value in RUN.items()}
-    defaults = folder / "settings.toml"  # empty: all that is not said here has its default
-    defaults.touch()
-    return {
-        **{name: os.environ[name] for name in KEPT if name in os.environ},
-        **settings,
-        "STOKER_SETTINGS": str(defaults),
-        "DATABASE_URL": servers.urls.database,
-        "REDIS_URL": servers.urls.queue,
-        "CACHE_REDIS_URL": servers.urls.cache,
-        WORKLOAD: options.workload,
-        FOLDER: str(folder),
-    }
+@asynccontextmanager
+async def keys_of_its_own(place: Place) -> AsyncIterator[str]:
+    """A prefix for every key; what is under it at the end is unlinked."""
+    prefix = f"{place.name}-{secrets.token_hex(4)}"
+    try:
+        yield prefix
+    finally:
+        if not place.keep:
+            with cleaning(place, "keys"):
+                for url in {place.urls.queue, place.urls.cache}:
+                    async with Redis.from_url(url) as redis:
+                        async for key in redis.scan_iter(match=f"{prefix}*", count=1000):
+                            await redis.unlink(key)
+
+
+@contextmanager
+def cleaning(place: Place, what: str) -> Iterator[None]:
+    """Log what could not be removed, and go on: the error that came before must not be hidden."""
+    try:
+        yield
+    except (StokerError, SQLAlchemyError, RedisError, OSError) as error:
+        log.warning(f"{place.name}.left_behind", extra={"what": what, "error": first_line(error)})  # noqa: G004 - a constant for each program
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, in a line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+async def administer(url: str, statement: str) -> None:
+    """Run a statement outside any transaction."""
+    engine = engine_of(url, isolation_level="AUTOCOMMIT")
+    try:
+        with database_errors():
+            async with engine.connect() as connection:
+                await connection.execute(text(statement))
+    finally:
+        await engine.dispose()

@@ -1,4 +1,4 @@
-"""What the driver and the processes that it starts agree on: environment variables and an exit code."""
+"""What the driver and its processes agree on: environment variables, a header, an exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ FOLDER = "CHAOS_FOLDER"
 """The folder of the run."""
 SOCKET = "CHAOS_SOCKET"
 """Where a web app listens."""
+OLDER = "CHAOS_OLDER"
+"""Set in a process that is the release before this one."""
 HEALED = "healed"
 """A file in the folder: while it exists, poison events can be applied."""
 NOT_NOW = 75
 """Exit code: a server is away (EX_TEMPFAIL of sysexits.h)."""
+LEAVES_AFTER = "X-Leaves-After"
+"""Header of a read: seconds after which its reader goes away."""
+JOB, POISON = "/chaos/job", "/chaos/poison"
+"""Paths that only a web app under chaos has."""

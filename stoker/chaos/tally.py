@@ -1,14 +1,18 @@
-"""What was counted, measured and found wrong in one run."""
+"""What was counted, measured and found wrong in one run.
+
+Latencies are milliseconds from the scheduled start of a request.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 
-EXAMPLES = 20
-"""Descriptions kept of what went wrong; all of it is counted."""
+EXAMPLES = 4
+"""Descriptions kept of each kind of thing that went wrong; all of it is counted."""
 
 
 @dataclass
@@ -40,31 +44,66 @@ class Return:
 
 
 @dataclass
-class Tally:
-    """Counts of one run."""
+class Traffic:
+    """Counts of what users did and were answered."""
 
-    faults: Counter[str] = field(default_factory=Counter)
-    mischief: Counter[str] = field(default_factory=Counter)
-    reads: Counter[str] = field(default_factory=Counter)
-    """By state: hit, miss, stale (marked), bypass."""
+    reads: int = 0
     reads_checked: int = 0
     reads_of_changed: int = 0
     """Checked reads that had to show a change of this run: the others could hardly be wrong."""
     stale_reads: int = 0
+    writes: int = 0
+    writes_waited_for: int = 0
+    """Writes known to be applied, so that later reads are checked against them."""
+    forbidden_reads_attempted: int = 0
+    forbidden_reads_served: int = 0
+    not_modified: int = 0
+    revocations: int = 0
+    """Rights that were taken away, acknowledged."""
+    server_errors: int = 0
     outages: int = 0
     """Requests answered with an outage of a server, as they should be during one."""
     unanswered: int = 0
     left: int = 0
     """Readers who went away before they were answered."""
-    revocations: int = 0
-    refused: int = 0
-    """Reads by those whose right was taken away, and that were refused."""
     refusals: Counter[str] = field(default_factory=Counter)
-    changes: int = 0
-    changes_followed: int = 0
-    """Changes seen applied, so that later reads are checked against them."""
+    """What a release that does not know a view or an event answered, by error."""
+    entries_verified: int = 0
+    stale_entries: int = 0
+    ms: defaultdict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By view and state (hit, miss, stale, bypass)."""
+    write_ms: list[float] = field(default_factory=list)
+    late_ms: list[float] = field(default_factory=list)
+    """How long after its schedule a request was sent: a driver that cannot follow shows here."""
+
+    def of(self, view: str, *states: str) -> list[float]:
+        """Latencies of a view's answers in any of the states."""
+        return [ms for state in states for ms in self.ms[view, state]]
+
+    def by_state(self) -> Counter[str]:
+        """Answers by state."""
+        found: Counter[str] = Counter()
+        for (_, state), answers in self.ms.items():
+            found[state] += len(answers)
+        return found
+
+    def hit_rate(self, *views: str) -> float | None:
+        """Hits among answers that asked the cache; None without any."""
+        hits = sum(len(self.ms[view, "hit"]) for view in views)
+        asked = sum(len(self.of(view, "hit", "miss", "stale")) for view in views)
+        return round(hits / asked, 4) if asked else None
+
+
+@dataclass
+class Tally(Traffic):
+    """The same, with what was done to the servers and to the processes."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    mischief: Counter[str] = field(default_factory=Counter)
     acknowledged: set[str] = field(default_factory=set)
     """Jobs that a caller was told are enqueued."""
+    events: dict[int, float] = field(default_factory=dict)
+    """Every event whose change was acknowledged, and when that began (seconds since 1970)."""
     recoveries: list[Recovery] = field(default_factory=list)
     returns: list[Return] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
@@ -74,7 +113,7 @@ class Tally:
     def note(self, kind: str, example: str) -> None:
         """Something went wrong."""
         self.wrong[kind] += 1
-        if len(self.examples) < EXAMPLES:
+        if self.wrong[kind] <= EXAMPLES:
             self.examples.append(f"{kind}: {example}")
 
     def in_effect(self, began: float) -> None:
@@ -83,3 +122,10 @@ class Tally:
         for recovery in self.recoveries:
             if recovery.seconds is None and recovery.ended <= began:
                 recovery.seconds = now - recovery.ended
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value that this share of all does not exceed (nearest rank); None without values."""
+    if not values:
+        return None
+    return round(sorted(values)[max(0, ceil(len(values) * share) - 1)], 2)

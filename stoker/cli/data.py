@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import migrate as migrations
 from stoker.cli.display import note, progress, show, show_json
-from stoker.cli.servers import DATA, Data, Embedded, session
+from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
+from stoker.outbox import seal_keys
 from stoker.postgres import database_errors, engine_of
 from stoker.settings import Settings, load_settings, require, settings_file, shown
 from stoker.telemetry import log
@@ -36,7 +37,7 @@ class NotEmpty(StokerError):
     """Sample data only goes into an empty database."""
 
 
-def migrate(
+def migrate(  # noqa: PLR0913 - one for each option
     data: Data = DATA,
     only: Annotated[Part | None, typer.Option(help="Only Stoker's own tables, or only the domain's.")] = None,
     *,
@@ -48,13 +49,19 @@ def migrate(
     take_queue: Annotated[
         bool, typer.Option("--take-queue", help="Run what another installation, now gone, left in the queue.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    rotate_key: Annotated[
+        bool,
+        typer.Option("--rotate-key", help="Seal cache entries with a new key; the cache stays warm."),
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Bring the database up to date. Safe to run twice, or from two hosts at once."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
         domain = None if only is Part.STOKER else load_domain(opened.settings.domain)
         applied = asyncio.run(migrations.migrate(opened.database_url, domain, only))
         renewed = asyncio.run(_renew(opened.settings)) if new_installation else None
+        if rotate_key:
+            asyncio.run(_rotate_key(opened.database_url))
         if take_queue:
             asyncio.run(agreement.take_queue(opened.settings))
         if as_json:
@@ -74,7 +81,7 @@ def sample_data(
     seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = SEED,
     *,
     embedded: Embedded = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fill an empty database with plausible data."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
@@ -88,7 +95,7 @@ def check(
     data: Data = DATA,
     *,
     embedded: Embedded = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print what is wrong with settings and servers; exit 1 on errors, 2 without URLs."""
     path = settings_file()
@@ -114,6 +121,14 @@ async def _renew(settings: Settings) -> str:
     return renewed
 
 
+async def _rotate_key(database_url: str) -> None:
+    engine = engine_of(database_url)
+    try:
+        await seal_keys.rotate(engine)
+    finally:
+        await engine.dispose()
+
+
 async def fill_if_empty(database_url: str, domain: Domain) -> None:
     """Sample data for `up`: nothing where there is anything, or where the domain brings none."""
     if domain.sample_data is not None and await _is_empty(database_url, domain.sample_data):
@@ -123,7 +138,7 @@ async def fill_if_empty(database_url: str, domain: Domain) -> None:
 async def _fill(database_url: str, domain: Domain, users: int | None, seed: int) -> dict[str, int]:
     sample = domain.sample_data
     if sample is None:
-        raise StokerError(f"the domain {domain.name} declares no sample data")
+        raise StokerError(f"the domain {domain.name} has no sample data: give it Domain(sample_data=...)")
     await migrations.require_migrated(database_url, domain)
     if not await _is_empty(database_url, sample):
         raise NotEmpty("the database is not empty: sample data only goes into an empty one")
@@ -151,7 +166,7 @@ def _check(settings: Settings, *, as_json: bool) -> None:
         for finding in found:
             show(f"{finding.level}: {finding.message}")
         if not found:
-            show("all is well")
+            show("settings and servers: no problem found")
     if settings.database_url is None or settings.redis_url is None:
         raise typer.Exit(2)
     if any(finding.level is checks.Level.ERROR for finding in found):

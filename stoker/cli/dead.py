@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
 import typer
+from pydantic import BaseModel
 
 from stoker.cli.display import models, show
 from stoker.cli.jobs import draw_job
 from stoker.cli.opened import Limit, On, Yes, checked, confirm, operator
 from stoker.operations import dead, jobs
-from stoker.operations.dead import DeadGroups, DeadJobs, Discarded, Retried, WhichDead
+from stoker.operations.audit import Actor
+from stoker.operations.dead import DeadGroups, DeadJobs, Discarded, WhichDead
 from stoker.operations.jobs import JobDetail
+from stoker.stoker import Stoker
+from stoker.worker.engine.dead_letters import Retried
 
+T = TypeVar("T", bound=BaseModel)
+Act = Callable[[Stoker, Actor, WhichDead], Awaitable[T]]
 app = typer.Typer(help="Jobs that will not run again by themselves.", no_args_is_help=True)
 
 Id = Annotated[int | None, typer.Argument(metavar="[ID]", help="One letter, as `dead list` shows it.")]
@@ -60,54 +67,34 @@ async def show_letter(on: On, letter: Annotated[int, typer.Argument(metavar="ID"
     return await jobs.detail(on.stoker, await dead.job_of(on.stoker, letter))
 
 
-@app.command("retry")
-@operator(_say_retried)
-async def retry(
-    on: On,
-    letter: Id = None,
-    kind: Kind = None,
-    fingerprint: Fingerprint = None,
-    *,
-    everything: All = False,
-    yes: Yes = False,
-) -> Retried:
-    """Put dead jobs back into their lanes, as new jobs."""
-    which = await _chosen(on, "retry", letter, kind, fingerprint, everything=everything, yes=yes)
-    return await dead.retry(on.stoker, on.actor, which)
+def _on_chosen(verb: str, act: Act[T]) -> Callable[..., Awaitable[T]]:
+    """A coroutine that does something with dead jobs, one or many."""
+
+    async def work(
+        on: On,
+        letter: Id = None,
+        kind: Kind = None,
+        fingerprint: Fingerprint = None,
+        *,
+        everything: All = False,
+        yes: Yes = False,
+    ) -> T:
+        if everything == any(one is not None for one in (letter, kind, fingerprint)):
+            raise typer.BadParameter("give an ID, --kind or --fingerprint, or --all", param_hint="ID")
+        with checked():
+            which = WhichDead(id=letter, kind=kind, fingerprint=fingerprint, all=everything)
+        if which.id is not None:
+            await dead.job_of(on.stoker, which.id)
+        elif not yes:
+            confirm(f"{verb} {await dead.count(on.stoker, which)} dead jobs?")
+        return await act(on.stoker, on.actor, which)
+
+    return work
 
 
-@app.command("discard")
-@operator(_say_discarded)
-async def discard(
-    on: On,
-    letter: Id = None,
-    kind: Kind = None,
-    fingerprint: Fingerprint = None,
-    *,
-    everything: All = False,
-    yes: Yes = False,
-) -> Discarded:
-    """Delete dead jobs for good."""
-    which = await _chosen(on, "discard", letter, kind, fingerprint, everything=everything, yes=yes)
-    return await dead.discard(on.stoker, on.actor, which)
-
-
-async def _chosen(  # noqa: PLR0913 - one for each option
-    on: On,
-    verb: str,
-    letter: int | None,
-    kind: str | None,
-    fingerprint: str | None,
-    *,
-    everything: bool,
-    yes: bool,
-) -> WhichDead:
-    if everything == any(one is not None for one in (letter, kind, fingerprint)):
-        raise typer.BadParameter("give an ID, --kind or --fingerprint, or --all", param_hint="ID")
-    with checked():
-        which = WhichDead(id=letter, kind=kind, fingerprint=fingerprint, all=everything)
-    if which.id is not None:
-        await dead.job_of(on.stoker, which.id)
-    elif not yes:
-        confirm(f"{verb} {await dead.count(on.stoker, which)} dead jobs?", yes=yes)
-    return which
+app.command("retry", help="Put dead jobs back into their lanes, as new jobs.")(
+    operator(_say_retried)(_on_chosen("retry", dead.retry))
+)
+app.command("discard", help="Delete dead jobs for good.")(
+    operator(_say_discarded)(_on_chosen("discard", dead.discard))
+)

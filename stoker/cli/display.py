@@ -26,6 +26,7 @@ from stoker.telemetry.plain import escaped, escaped_lines
 Report = Callable[[int, int], None]
 """Called with what is done and the total; the total may be 0 while it is unknown."""
 GAP = "  "
+NOTHING = "-"
 BEHIND = "    "
 """What stands before the columns of a row that did not fit beside the others."""
 SHORT = {"oldest_ready_age_s": "oldest_s"}
@@ -110,8 +111,9 @@ def fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -
         if beside:
             yield GAP.join(row[at] + " " * (widths[at] - cell_len(row[at])) for at in beside).rstrip()
         if row is not columns and len(beside) < len(columns):
-            below = [f"{columns[at]} {row[at]}" for at in range(len(columns)) if at not in beside]
-            yield from (BEHIND + line for line in _wrapped(", ".join(below), width - len(BEHIND)))
+            below = [at for at in range(len(columns)) if at not in beside and row[at] != NOTHING]
+            told = ", ".join(f"{columns[at]} {row[at]}" for at in below)
+            yield from (BEHIND + line for line in _wrapped(told, width - len(BEHIND)) if line)
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
@@ -165,10 +167,12 @@ def _on_terminal() -> bool:
 
 def _cell(value: object) -> str:
     if value is None:
-        return "-"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, Mapping):
+        return json.dumps(value, default=str)
     # Numbers stand as they are, for they may be ids: no separators.
     return f"{value:.2f}" if isinstance(value, float) else escaped(str(value))

@@ -19,14 +19,13 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from stoker.cli.display import show_json
-from stoker.cli.servers import DATA, Data, Embedded, session
+from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import StokerError
 from stoker.operations.audit import Actor, local_actor
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 
 T = TypeVar("T", bound=BaseModel)
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
 OPTIONS = [
@@ -97,10 +96,8 @@ def checked() -> Iterator[None]:
         raise typer.BadParameter(first["msg"], param_hint=hint) from error
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask unless told not to; leaves with exit code 1 on no, raises NotConfirmed where nobody can answer."""
-    if yes:
-        return
+def confirm(question: str) -> None:
+    """Ask; leaves with exit code 1 on no, raises NotConfirmed where nobody can answer."""
     if not sys.stdin.isatty():
         raise NotConfirmed(f"{question} Nobody is there to answer: give --yes")
     typer.confirm(question, abort=True, err=True)

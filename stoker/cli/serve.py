@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ from stoker.cli.signals import Stop, stopped_by_signals
 from stoker.cli.web import address, listening, serve
 from stoker.domain import Domain, load_domain
 from stoker.migrate import migrate
-from stoker.operations.tokens import require_tokens
+from stoker.operations.first_token import FirstToken, first_token
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.traces import telemetry
@@ -33,7 +35,7 @@ def up(
     """Start everything: servers if no URL is set, migrations, sample data, worker and API."""
     with session(embedded=without_urls(), data=data, api=_given(host, port)) as opened:
         with listening(opened.settings.api) as taken, telemetry("up"):
-            asyncio.run(_up(opened, taken, sample_data=not no_sample_data))
+            asyncio.run(_up(opened, taken, data, sample_data=not no_sample_data))
         note("stopping the servers" if opened.owned else "stopped")
 
 
@@ -44,28 +46,29 @@ def api(data: Data = DATA, host: Host = None, port: Port = None, *, embedded: Em
         listening(opened.settings.api) as taken,
         telemetry("api"),
     ):
-        asyncio.run(_serve(opened.settings, taken))
+        asyncio.run(_serve(opened.settings, taken, data))
 
 
-async def _serve(settings: Settings, taken: socket.socket) -> None:
+async def _serve(settings: Settings, taken: socket.socket, data: Path) -> None:
     domain = load_domain(settings.domain)
     with stopped_by_signals() as stop:
         await require_sound(settings, domain)
         async with Stoker.opened(settings, domain) as stoker:
-            await require_tokens(stoker, settings)
+            first = await first_token(stoker, settings, data)
             show(f"api      {address(taken)}/api/cache/health")
+            _tell_console(taken, first)
             await serve(stoker, settings, taken, stop.asked)
 
 
-async def _up(opened: Session, taken: socket.socket, *, sample_data: bool) -> None:
+async def _up(opened: Session, taken: socket.socket, data: Path, *, sample_data: bool) -> None:
     domain = load_domain(opened.settings.domain)
     with stopped_by_signals() as stop:
         await _unless_stopped(stop, _prepare(opened, domain, sample_data=sample_data))
         if stop.asked.is_set():
             return
         async with Stoker.opened(opened.settings, domain) as stoker:
-            await require_tokens(stoker, opened.settings)
-            _tell_addresses(opened, taken)
+            first = await first_token(stoker, opened.settings, data)
+            _tell_addresses(opened, taken, first)
             await _both(stoker, opened.settings, taken, stop)
 
 
@@ -111,9 +114,17 @@ async def _both(stoker: Stoker, settings: Settings, taken: socket.socket, stop: 
             raise ended
 
 
-def _tell_addresses(opened: Session, taken: socket.socket) -> None:
+def _tell_console(taken: socket.socket, first: FirstToken | None) -> None:
+    """Where the console is. The token of the first start is in the address, once, and on a terminal only."""
+    signed_in = first is not None and first.made and sys.stdout.isatty()
+    show(f"console  {address(taken)}/" + (f"#token={first.token}" if first and signed_in else ""))
+    if first is not None:
+        show(f"token    in {first.file}, an operator's; others: stoker tokens add")
+
+
+def _tell_addresses(opened: Session, taken: socket.socket, first: FirstToken | None) -> None:
     show(f"api      {address(taken)}/api/cache/health")
-    show(f"console  {address(taken)}/")
+    _tell_console(taken, first)
     show(f"metrics  {address(taken)}/metrics")
     if opened.embedded:
         show(f"database {opened.database_url}")

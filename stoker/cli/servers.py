@@ -24,6 +24,7 @@ Embedded = Annotated[
     bool, typer.Option("--embedded", help="Use servers of this checkout instead of the URLs' ones.")
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the embedded servers.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 DATA = Path(".data")
 NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "cache_redis_url": "CACHE_REDIS_URL"}
 

@@ -14,15 +14,14 @@ from redis.asyncio import Redis
 
 from stoker.cli import lanes
 from stoker.cli.display import clear, models, named, show, show_json, table
-from stoker.cli.opened import Json
-from stoker.cli.servers import DATA, Data, Embedded, session
-from stoker.console.judgement import judged
-from stoker.console.overview import overview
-from stoker.console.picture import Overview, Verdict
+from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
+from stoker.operations.health import Probe, examine
+from stoker.operations.judgement import judged
+from stoker.operations.overview import overview
+from stoker.operations.picture import Overview, Verdict
 from stoker.settings import Settings, require
 from stoker.stoker import Stoker
-from stoker.telemetry.health import Probe, examine
 
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
 CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute")

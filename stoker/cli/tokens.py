@@ -16,6 +16,10 @@ from stoker.settings import Role
 app = typer.Typer(help="Tokens of the API: add, list, revoke.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is; written to the audit log.")]
+Days = Annotated[
+    int | None,
+    typer.Option(min=1, max=tokens.MOST_DAYS, help="Days until it ends by itself; without: it does not."),
+]
 TheRole = Annotated[Role, typer.Option(help="A viewer looks, an operator acts too.")]
 
 
@@ -24,6 +28,7 @@ class Made(BaseModel):
 
     name: str
     role: Role
+    days: int | None = None
     token: str
 
 
@@ -53,11 +58,11 @@ def _say_revoked(found: Revoked) -> None:
 
 @app.command("add")
 @operator(_say_made)
-async def add(on: On, name: Name, role: TheRole = Role.VIEWER) -> Made:
+async def add(on: On, name: Name, role: TheRole = Role.VIEWER, days: Days = None) -> Made:
     """Make a token and print it, once: only its hash is kept."""
     with checked():
-        given = await tokens.add(on.stoker, on.actor, name, role, on.settings.api.tokens)
-    return Made(name=name, role=role, token=given)
+        given = await tokens.add(on.stoker, on.actor, name, role, on.settings.api.tokens, days)
+    return Made(name=name, role=role, days=days, token=given)
 
 
 @app.command("list")

@@ -1,6 +1,7 @@
-"""The overview as a stream: looked at once a second, however many pages are open, and not at all with none.
+"""The overview as a stream: made once a second, however many pages are open, and not at all with none.
 
-A page that is slow gets the newest picture, not a queue of old ones.
+A page that is slow gets the newest picture, not a queue of old ones. A page has its place before its answer
+begins; some places are kept for operators.
 """
 
 from __future__ import annotations
@@ -8,53 +9,61 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 MOST = 200
 """Pages that one process serves."""
+OPERATORS = 20
+"""Of them, those that only operators may have."""
 MOST_OF_ONE = 20
-"""Of them, those of one token: nobody's open pages keep the others from looking."""
+"""Pages of one token: nobody's open pages keep the others from watching."""
 
-Look = Callable[[], Awaitable[str]]
+Picture = Callable[[], Awaitable[str]]
 
 
 class Live:
-    """One loop that looks, and everybody who watches."""
+    """One loop that makes pictures, and everybody who watches."""
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
         self._watching: Counter[str] = Counter()
         self._latest: str | None = None
         self._changed = asyncio.Condition()
         self._loop: asyncio.Task[None] | None = None
         self._closed = False
 
-    def full(self, who: str) -> bool:
-        """Whether no other page of a token can watch."""
-        return self._watching[who] >= MOST_OF_ONE or self._watching.total() >= MOST
-
-    async def watch(self, who: str) -> AsyncIterator[str]:
-        """The latest picture now, and each new one, until `close`, for a page of a token."""
+    @contextmanager
+    def place(self, who: str, *, operator: bool) -> Iterator[bool]:
+        """A place for a page of a token, for as long as this lasts; False: there is none left."""
+        most = MOST if operator else MOST - OPERATORS
+        if self._watching[who] >= MOST_OF_ONE or self._watching.total() >= most:
+            yield False
+            return
         self._watching[who] += 1
-        seen: str | None = None
         try:
-            if self._loop is None or self._loop.done():
-                self._latest = None
-                self._loop = asyncio.create_task(self._run(), name="live")
-            while not self._closed:
-                async with self._changed:
-                    while self._latest is seen and not self._closed:
-                        await self._changed.wait()
-                    seen = self._latest
-                if seen is not None and not self._closed:
-                    yield seen
+            yield True
         finally:
             self._watching[who] -= 1
             if not self._watching[who]:
                 del self._watching[who]
+
+    async def watch(self) -> AsyncIterator[str]:
+        """The latest picture now, and each new one, until `close`; for whoever has a place."""
+        seen: str | None = None
+        if self._loop is None or self._loop.done():
+            self._latest = None
+            self._loop = asyncio.create_task(self._run(), name="live")
+        while not self._closed:
+            async with self._changed:
+                while self._latest is seen and not self._closed:
+                    await self._changed.wait()
+                seen = self._latest
+            if seen is not None and not self._closed:
+                yield seen
 
     async def close(self) -> None:
         """End every stream: the process stops."""
@@ -68,10 +77,10 @@ class Live:
     async def _run(self) -> None:
         while self._watching.total() and not self._closed:
             try:
-                latest = await self._look()
+                latest = await self._picture()
             except Exception:
-                # One look of many: whoever watches is told again by the next, and must not be hung up on.
-                log.exception("console.look_failed")
+                # One picture of many: the next one tells, and who watches must not be hung up on.
+                log.exception("console.picture_failed")
             else:
                 async with self._changed:
                     self._latest = latest

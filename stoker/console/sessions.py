@@ -1,10 +1,11 @@
 """Console sessions: a signed cookie instead of a token in the browser.
 
-The cookie names a token, never holds it. It is signed with a key that lies in the queue Redis and with the
-token's hash: a token that is removed or replaced ends its sessions, and neither a dump of the database, which
-holds those hashes, nor the queue Redis alone forges one. Postgres only stores which sessions were signed out
-of, until they would have ended by themselves. While either is away a process that knows the key goes on:
-whoever signed out elsewhere may look that long (not act: no action is done unaudited).
+The cookie names a token, never holds it, and ends at its time, or once nobody has used it for the idle time.
+It is signed with a key that lies in the queue Redis and with the token's hash: a token that is removed or
+replaced ends its sessions, and neither a dump of the database, which holds those hashes, nor the queue Redis
+alone forges one. Postgres only stores which sessions were signed out of, until they would have ended by
+themselves. While either is away a process that knows the key goes on: whoever signed out elsewhere may look
+that long (not act: no action is done unaudited).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -30,7 +31,9 @@ ENDED_KEPT = 10_000
 """Sessions signed out of here that this process remembers, should Postgres be away."""
 AWAY_S = 5
 """Seconds for which a Postgres that did not answer is not asked who signed out."""
-PARTS = 4
+PARTS = 5
+RENEWALS = 20
+"""Renewals of a cookie in one idle time, at most: so exactly it is known when it was last used."""
 FORGET = text("DELETE FROM stoker.console_sessions_ended WHERE until < clock_timestamp()")
 END = text(
     "INSERT INTO stoker.console_sessions_ended (nonce, until) VALUES (:nonce, to_timestamp(:until))"
@@ -46,18 +49,26 @@ class Session:
     token: TokenSettings
     until: int
     nonce: str
+    active: int = 0
+    """When somebody was last known to use it, in seconds since 1970."""
 
 
 class Sessions:
     """Makes and reads the cookies of one process; another process with the same servers reads them too."""
 
     def __init__(
-        self, engine: AsyncEngine, queue: Queue, tokens: Mapping[str, TokenSettings], life_s: int
+        self,
+        engine: AsyncEngine,
+        queue: Queue,
+        tokens: Mapping[str, TokenSettings],
+        life_s: int,
+        idle_s: int,
     ) -> None:
-        self._engine = engine
+        self.engine = engine
         self._queue = queue
         self._tokens = tokens
         self._life_s = life_s
+        self._idle_s = idle_s
         self._key: bytes | None = None
         self._reload_at = 0.0
         self._ended: dict[str, int] = {}
@@ -65,24 +76,34 @@ class Sessions:
 
     async def begin(self, token: TokenSettings) -> tuple[str, int]:
         """A cookie's value for a token, and for how many seconds it holds."""
-        until, nonce = int(time.time()) + self._life_s, secrets.token_hex(8)
-        signature = _sign(await self._current_key(), token, until, nonce)
-        return f"{token.name}:{until}:{nonce}:{signature}", self._life_s
+        now = int(time.time())
+        session = Session(token, now + self._life_s, secrets.token_hex(8), now)
+        return await self._cookie(session), self._life_s
+
+    async def renew(self, session: Session) -> tuple[str, int] | None:
+        """A cookie that says that the session was used now; None while the one it has says nearly that."""
+        now = int(time.time())
+        if (now - session.active) * RENEWALS < self._idle_s:
+            return None
+        return await self._cookie(replace(session, active=now)), session.until - now
 
     async def read(self, cookie: str) -> Session | None:
         """The session of a cookie; None for one that is forged, over, ended or of a token that is gone."""
         parts = cookie.split(":")
         if len(parts) != PARTS or not parts[1].isdecimal() or len(cookie) > 512:  # noqa: PLR2004 - longer is forged
             return None
-        name, until, nonce, signature = parts[0], int(parts[1]), parts[2], parts[3]
-        token = self._tokens.get(name)
-        if token is None or until < time.time() or nonce in self._ended:
+        name, until, nonce, active, signature = parts
+        token, now = self._tokens.get(name), time.time()
+        if token is None or not active.isdecimal() or nonce in self._ended:
             return None
-        signed = _sign(await self._current_key(), token, until, nonce)
+        session = Session(token, int(until), nonce, int(active))
+        if session.until < now or session.active + self._idle_s < now:
+            return None
+        signed = _sign(await self._current_key(), session)
         # As bytes: texts may only be compared if they are ASCII, and a cookie is whatever somebody sent.
         if not hmac.compare_digest(signed.encode(), signature.encode(errors="replace")):
             return None
-        return None if await self._ended_anywhere(nonce) else Session(token, until, nonce)
+        return None if await self._ended_anywhere(nonce) else session
 
     async def end(self, session: Session) -> None:
         """Sign out: no process takes the cookie any more.
@@ -91,16 +112,20 @@ class Sessions:
         """
         self._end_here(session)
         with database_errors():
-            async with self._engine.begin() as connection:
+            async with self.engine.begin() as connection:
                 await connection.execute(FORGET)
                 await connection.execute(END, {"nonce": session.nonce, "until": session.until})
+
+    async def _cookie(self, session: Session) -> str:
+        signature = _sign(await self._current_key(), session)
+        return f"{session.token.name}:{session.until}:{session.nonce}:{session.active}:{signature}"
 
     async def _ended_anywhere(self, nonce: str) -> bool:
         if time.monotonic() < self._ask_again_at:
             return False
         try:
             with database_errors():
-                async with self._engine.connect() as connection:
+                async with self.engine.connect() as connection:
                     return await connection.scalar(ENDED, {"nonce": nonce}) is not None
         except DatabaseUnavailable:
             self._ask_again_at = time.monotonic() + AWAY_S
@@ -136,6 +161,7 @@ def console_key_name(settings: QueueSettings) -> str:
     return f"{settings.prefix}:console_key"
 
 
-def _sign(key: bytes, token: TokenSettings, until: int, nonce: str) -> str:
-    said = f"{token.name}:{until}:{nonce}:{token.digest}".encode()
-    return hmac.new(key, said, hashlib.sha256).hexdigest()
+def _sign(key: bytes, session: Session) -> str:
+    token = session.token
+    said = f"{token.name}:{session.until}:{session.nonce}:{session.active}:{token.digest}"
+    return hmac.new(key, said.encode(), hashlib.sha256).hexdigest()

@@ -17,7 +17,7 @@ class PostgresPrograms:
 
     folder: Path
     root: Path
-    parts: tuple[str, ...]  # folders under the root that belong together
+    parts: tuple[str, ...]  # folders under the root that are needed together
 
     @property
     def initdb(self) -> Path:

@@ -36,7 +36,7 @@ class Urls:
 
 @dataclass(frozen=True)
 class State:
-    """What the owner of a folder tells other processes."""
+    """What the owner of a folder publishes for other processes."""
 
     owner: Identified
     servers: Mapping[str, Identified] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Places:
             path.mkdir(exist_ok=True)
             os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
             path.chmod(0o700)
-            path.parent.chmod(0o711)  # may be passed through, not listed
+            path.parent.chmod(0o711)  # others may pass through it, not list it
         return home, sockets
 
     def remove_sockets(self) -> None:
@@ -101,6 +101,17 @@ def _private_directory(path: Path) -> None:
     path.chmod(0o700)
 
 
+def make_private(folder: Path) -> None:
+    """Make the data folder, or let nobody else into the one that there is.
+
+    Only a folder of ours is changed: one that holds our lock, or nothing.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mine = folder.stat().st_uid == os.geteuid()
+    if mine and (_lock(folder).exists() or not any(folder.iterdir())):
+        folder.chmod(0o700)
+
+
 class Ownership:
     """The lock of a folder, held until `release` or the end of this process."""
 
@@ -110,7 +121,7 @@ class Ownership:
 
     @classmethod
     def try_take(cls, places: Places) -> "Ownership | None":
-        """None when another process (or another part of this one) has it."""
+        """The lock, or None when another process (or another part of this one) has it."""
         descriptor = os.open(_lock(places.folder), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

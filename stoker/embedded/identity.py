@@ -1,7 +1,7 @@
-"""As whom Postgres runs: it refuses root, and initdb wants a user that passwd knows.
+"""The user that Postgres runs as: it refuses root, and initdb needs a user with an entry in passwd.
 
-Never adds users and never loosens the mode of a directory. Root becomes 65534 inside a user namespace,
-where its own files stay its own; where the kernel or a container refuses that, it becomes `nobody`.
+Never adds users and never loosens the mode of a directory. Root becomes user 65534 inside a user namespace,
+where it still owns its files. Where the kernel or a container refuses that, it becomes `nobody`.
 """
 
 import enum
@@ -25,7 +25,7 @@ class Identity(enum.StrEnum):
 
 
 def for_postgres() -> Identity:
-    """The least change of user under which Postgres and initdb agree to run."""
+    """The smallest change of user with which Postgres and initdb run."""
     if os.geteuid() != 0 and _is_known(os.geteuid()):
         return Identity.SELF
     if can_map():

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         _check(ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0))
     if os.getppid() != int(parent):
         sys.exit(CANNOT_LAUNCH)  # the parent died before the signal was set
-    os.execv(command[0], command)  # noqa: S606  # the whole point: no shell, this process becomes it
+    os.execv(command[0], command)  # noqa: S606  # no shell: this process becomes the program
 
 
 def _undo_python_signals() -> None:
@@ -42,7 +42,7 @@ def _undo_python_signals() -> None:
 
 
 def _enter_user_namespace() -> None:
-    """Be `nobody` inside, and still the owner of one's own files: nothing has to change owner."""
+    """Become `nobody` inside, while the files keep their owner."""
     uid, gid = os.getuid(), os.getgid()
     _check(ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER))
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")

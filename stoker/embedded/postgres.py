@@ -101,7 +101,7 @@ class Postgres(Server):
         )
 
     def may_retry(self, words: str) -> bool:
-        """Sessions of a killed postmaster need a moment to notice; until then they hold its memory."""
+        """Wait for the sessions of a killed postmaster, which hold its memory for a moment longer."""
         return "pre-existing shared memory block" in words
 
     def wait_ready(self) -> None:
@@ -162,7 +162,7 @@ class Postgres(Server):
         owner = self._postmaster()
         if owner is not None:
             raise EmbeddedError(f"process {owner} already serves {self._data}: stop it first")
-        # Its pid may belong to somebody else by now, and Postgres would refuse to start.
+        # Its pid may belong to another process by now, and Postgres would refuse to start.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _postmaster(self) -> int | None:
@@ -173,7 +173,7 @@ class Postgres(Server):
         except (OSError, ValueError):
             return None
         process = Identified.of(pid)
-        # After kill -9 of the owner the postmaster is on its way out.
+        # After kill -9 of the owner the postmaster is stopping.
         gone = not serves or wait_until(lambda: not process.is_alive(), STOP_DEADLINE_S)
         return None if gone else pid
 

@@ -1,8 +1,8 @@
 """A child process that dies with this one, and the life of a server: start, stop, kill, restart.
 
-Starting means ready: the server answers, and it is the process that was started here. A server that
-does not come up raises `EmbeddedError` with the last lines of its log. Nothing here survives the owner:
-a dead owner is a dead server (Linux; elsewhere only an orderly exit stops them).
+Starting means ready: the server answers, and it is the process that was started here. A server that does not
+come up raises `EmbeddedError` with the last lines of its log. Nothing here survives the owner: when the owner
+dies, so do the servers (on Linux; elsewhere only an orderly exit stops them).
 """
 
 import functools
@@ -22,7 +22,7 @@ from typing import NamedTuple
 from stoker.embedded.identity import Identity
 from stoker.errors import StokerError
 
-START_DEADLINE_S = 90.0  # crash recovery of a large database is the slowest honest start
+START_DEADLINE_S = 90.0  # crash recovery of a large database is the slowest start
 STOP_DEADLINE_S = 20.0
 POLL_S = 0.005
 LOG_KEPT_BYTES = 4 * 1024 * 1024
@@ -35,7 +35,7 @@ class EmbeddedError(StokerError):
 
 
 class Identified(NamedTuple):
-    """A process for good: its pid may be given to another, its start time tells them apart."""
+    """Identifies a process for good: its pid may be reused, so its start time counts too."""
 
     pid: int
     born: str
@@ -50,7 +50,7 @@ class Identified(NamedTuple):
         return _born(self.pid) == self.born and self.born != ""
 
     def is_certain(self) -> bool:
-        """False where the system does not tell when a process began: then it must not be killed."""
+        """Whether the system says when a process began; if not, it must not be killed."""
         return self.born.isdigit()
 
 
@@ -106,7 +106,7 @@ def spawn(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                # PG* and locale variables of the user must not change what the server is.
+                # PG* and locale variables of the user must not change the server.
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
                 start_new_session=True,
             )
@@ -187,7 +187,7 @@ class Server(ABC):
         if self._child is None:
             return
         self._signal(self.stop_signal)
-        self._signal(signal.SIGCONT)  # one that a test has paused must hear it, too
+        self._signal(signal.SIGCONT)  # a paused one must receive it, too
         try:
             self._child.wait(STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -219,7 +219,7 @@ class Server(ABC):
         self.on_change()
 
     def wait_ready(self) -> None:
-        """Wait until the process started here answers; raise with its last words when it does not."""
+        """Wait until the process started here answers; raise with the end of its log when it does not."""
         end = time.monotonic() + START_DEADLINE_S
         while not self.answers():
             if self._child is None or self._child.poll() is not None:
@@ -235,13 +235,13 @@ class Server(ABC):
                 )
             time.sleep(POLL_S)
 
-    def may_retry(self, words: str) -> bool:  # noqa: ARG002  # for those who know a passing cause
-        """Whether these last words name a cause that goes away by itself."""
+    def may_retry(self, words: str) -> bool:  # noqa: ARG002  # for subclasses that know a passing cause
+        """Whether the end of the log names a cause that goes away by itself."""
         return False
 
     @abstractmethod
     def prepare(self) -> tuple[Sequence[str | Path], Identity]:
-        """Make the data ready; the command that serves it, and as whom."""
+        """Prepare the data; return the command that serves it and the user that it runs as."""
 
     @abstractmethod
     def answers(self) -> bool:

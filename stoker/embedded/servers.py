@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from stoker.embedded import valkey
-from stoker.embedded.folder import Ownership, Places, State, Urls, read_state
+from stoker.embedded.folder import Ownership, Places, State, Urls, make_private, read_state
 from stoker.embedded.postgres import Postgres
 from stoker.embedded.process import EmbeddedError, Identified, Server, wait_until
 
@@ -20,7 +20,7 @@ JOIN_DEADLINE_S = 90.0  # as long as a first start may take
 
 
 class Embedded:
-    """The servers of one folder; ours (`owned`), or another process's that we only use."""
+    """The servers of one folder: this process's own (`owned`), or another process's that it only uses."""
 
     def __init__(self, urls: Urls, owner_pid: int, run: "_Run | None" = None) -> None:
         self.urls = urls
@@ -82,8 +82,8 @@ def start(folder: Path, *, durable: bool = True) -> Embedded:
     held by a process that runs no servers.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / "logs").mkdir(exist_ok=True)
+        make_private(folder)
+        (folder / "logs").mkdir(exist_ok=True, mode=0o700)
         places = Places(folder)
         taken = _take_or_join(places)
         if isinstance(taken, Embedded):
@@ -91,7 +91,7 @@ def start(folder: Path, *, durable: bool = True) -> Embedded:
         run = _Run(places, taken)
         try:
             run.start(durable=durable)
-        except BaseException:  # Ctrl-C, too: nothing that was started is left behind
+        except BaseException:  # Ctrl-C too: nothing that was started may be left behind
             run.stop()
             raise
         return Embedded(run.urls, os.getpid(), run)
@@ -106,7 +106,7 @@ def find(folder: Path) -> Urls | None:
 
 
 def _take_or_join(places: Places) -> Embedded | Ownership:
-    """The lock; or, when a living process has it, its servers as soon as they are ready."""
+    """The lock; or, where a living process has it, that process's servers once they are ready."""
     found: list[Embedded | Ownership] = []
 
     def look() -> bool:

@@ -40,7 +40,7 @@ class Valkey(Server):
         return [binaries.valkey_server(), *place, "--daemonize", "no", *self._options], Identity.SELF
 
     def answers(self) -> bool:
-        """PING is refused while data is loading; the process id tells whose answer it is."""
+        """PING is refused while data is loading. The process id shows that the answer is this server's."""
         try:
             reply = self._ask(b"PING\r\nINFO server\r\nQUIT\r\n")
         except OSError:
@@ -72,6 +72,6 @@ def queue(folder: Path, sockets: Path, log: Path, *, durable: bool) -> Valkey:
 
 
 def cache(folder: Path, sockets: Path, log: Path) -> Valkey:
-    """The role that may forget: 256 MB, least frequently used goes first, nothing on disk."""
+    """The role that may evict: 256 MB, least frequently used entries first, nothing on disk."""
     memory = ["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lfu"]
     return Valkey("cache", folder, sockets, log, [*memory, "--appendonly", "no", "--save", ""])

@@ -19,9 +19,8 @@ from itertools import groupby
 from pydantic_core import from_json
 from sqlalchemy import select
 
-from stoker.cache.question import Question
+from stoker.cache.lookup import Found
 from stoker.cache.reads import recently_read
-from stoker.cache.store import Found
 from stoker.cache.verdicts import Verdict, publish
 from stoker.cache.view import EntryKey
 from stoker.handlers.context import JobContext
@@ -122,7 +121,7 @@ async def _held(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, Foun
     """What Redis holds and would be served now."""
     store = stoker.cache.store
     names = [stoker.cache.filler.names(key) for key in keys]
-    found = await store.peek(Question(names))
+    found = await store.lookup.peek(names)
     return {key: one for key, one in zip(keys, found, strict=True) if one.miss is None}
 
 

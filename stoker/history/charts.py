@@ -1,4 +1,4 @@
-"""Figures over time as charts show them: aligned, few enough points, None where nothing was kept.
+"""Figures over time for charts: aligned to steps, bounded in number, None where nothing was kept.
 
 Raises DatabaseUnavailable.
 """
@@ -29,10 +29,10 @@ SUMS = text(
     " WHERE span_s = 60 AND NOT gauge AND at >= clock_timestamp() - interval '60 minutes' GROUP BY series"
 )
 LATELY = timedelta(minutes=5)
-"""What throughput and waits of «now» are over."""
+"""The time over which current throughput and waits are computed."""
 
 SHORTEST_S = 15
-"""The least part of a step that a rate is computed from."""
+"""The shortest part of a step from which a rate is computed."""
 
 Row = Mapping[str, float]
 Points = list[float | None]
@@ -49,7 +49,7 @@ class Length(StrEnum):
 
 @dataclass(frozen=True)
 class Window:
-    """How a length is read: from rows of which span, in steps of what."""
+    """How one chart length is read: from rows of which span, in steps of which length."""
 
     span_s: int
     back: timedelta
@@ -99,7 +99,7 @@ class Charts(BaseModel):
 
 @dataclass(frozen=True)
 class Sums:
-    """What counters grew by: lately, and in the last hour."""
+    """The growth of counters: lately, and in the last hour."""
 
     lately: Row
     hour: Row
@@ -145,7 +145,7 @@ class _Drawer:
 
     def __init__(self, rows: Sequence[Row], step_s: int, last_s: float) -> None:
         self.rows = rows
-        # The last step is not over: what was counted in it is of the part that has passed.
+        # The last step is not over: its count covers only the part that has passed.
         self._minutes = [step_s / 60] * (len(rows) - 1) + [min(step_s, max(last_s, SHORTEST_S)) / 60]
 
     def points(self, value: Callable[[Row], float | None]) -> Points:
@@ -216,15 +216,17 @@ def waits(row: Row, lane: str) -> dict[str, float]:
     }
 
 
-def misses(row: Row, view: str) -> dict[str, float]:
-    """A view's misses by cause."""
-    prefix = f"view:{view}:{MISS}"
+def of_view(row: Row, view: str) -> dict[str, float]:
+    """A view's counters by their names."""
+    prefix = f"view:{view}:"
     return {series[len(prefix) :]: value for series, value in row.items() if series.startswith(prefix)}
 
 
 def hits_and_misses(row: Row, view: str) -> tuple[float, float]:
     """A view's reads that needed no SQL, and those that did."""
-    return row.get(f"view:{view}:hits", 0), sum(misses(row, view).values())
+    counters = of_view(row, view)
+    missed = sum(value for name, value in counters.items() if name.startswith(MISS))
+    return counters.get("hits", 0), missed
 
 
 def hit_rate(row: Row, views: list[str]) -> float | None:

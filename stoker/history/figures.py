@@ -1,6 +1,6 @@
 """The table `figure_history`: add samples, count once over any number of workers, roll up, forget.
 
-Raises DatabaseUnavailable; what was not added is the caller's to keep or drop.
+Raises DatabaseUnavailable; the caller then keeps or drops what was not added.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ ROLL_UP = text(files("stoker.history").joinpath("roll_up.sql").read_text())
 SAMPLING = 0x5730CE13
 """Key of the advisory lock under which shared figures are sampled; any number, but always this one."""
 GAP = timedelta(minutes=5)
-"""A mark older than this is renewed without counting: nobody watched, and a spike would be a lie."""
+"""A mark older than this is renewed without counting: no worker sampled, and the growth since then would show
+as a spike."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ DAY = Span(86400, "day", timedelta(days=732))
 
 
 class Marks:
-    """Where counting has come to, under the lock: of many workers one samples, and nothing counts twice."""
+    """The last counted values, held under the lock: one worker samples at a time, nothing counts twice."""
 
     def __init__(
         self, connection: AsyncConnection, known: Mapping[str, float], since: datetime | None
@@ -113,7 +114,7 @@ class FigureHistory:
         """Compute hours and days anew from `since` ago on."""
         with database_errors():
             for shorter, longer, back in (
-                # Not from before the oldest kept minute: half an hour would replace a whole one.
+                # Not from before the oldest kept minute: part of an hour would replace the whole one.
                 (MINUTE, HOUR, min(since, MINUTE.kept - timedelta(hours=2))),
                 (HOUR, DAY, since + timedelta(days=1)),
             ):
@@ -130,7 +131,7 @@ class FigureHistory:
                     )
 
     async def forget(self) -> None:
-        """Delete what is older than its span is kept, and workers that have long been gone."""
+        """Delete rows past the keeping time of their span, and workers that have long been gone."""
         with database_errors():
             async with self._engine.begin() as connection:
                 for span in (MINUTE, HOUR, DAY):

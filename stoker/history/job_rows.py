@@ -1,24 +1,25 @@
-"""The table `job_history`: every failure, and of each kind of job the newest runs that went well.
+"""The table `job_history`: every failure, and the newest successful runs of each kind of job.
 
-Raises DatabaseUnavailable. Bounded by number, so that a listing with any filter looks at few rows.
+Raises DatabaseUnavailable. The number of rows is bounded, so that a listing with any filter reads few.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, text, true
+from sqlalchemy import ColumnElement, Select, and_, select, text, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.postgres import database_errors
 from stoker.tables import job_history
 
 WELL_KEPT = 2_000
-"""Runs of each kind that went well; kinds that this release does not know share one such number."""
+"""Successful runs kept of each kind; kinds that this release does not know share one such number."""
 FAILURES_KEPT = 50_000
 FAILURES_KEPT_DAYS = 30
 
@@ -76,7 +77,7 @@ class KeptRow(JobRow):
 
 @dataclass(frozen=True)
 class Filter:
-    """Which runs; what is None does not matter. `error` is any part of the message, in any case."""
+    """A choice of runs; None means any. `error` is a part of the message, in upper or lower case."""
 
     lane: str | None = None
     kind: str | None = None
@@ -92,7 +93,11 @@ class Filter:
         given = {name: value for name, value in asdict(self).items() if value is not None}
         part = given.pop("error", None)
         found = and_(true(), *(columns[name] == value for name, value in given.items()))
-        return found if part is None else found & columns.error.icontains(part, autoescape=True)
+        if part is None:
+            return found
+        # As the index job_history_error takes it: ILIKE, with the backslash as escape.
+        escaped = re.sub(r"([\\%_])", r"\\\1", part)
+        return found & columns.error.ilike(f"%{escaped}%")
 
 
 class JobHistory:
@@ -107,7 +112,7 @@ class JobHistory:
             return
         with database_errors():
             async with self._engine.begin() as connection:
-                # Not asdict, which copies what is inside: 10 ms for a hundred rows, in which no job begins.
+                # Not asdict, which copies deeply: 10 ms for a hundred rows, during which no job begins.
                 await connection.execute(INSERT, {"rows": storable([vars(row) for row in rows])})
 
     async def forget(self, kinds: Sequence[str]) -> None:
@@ -116,21 +121,25 @@ class JobHistory:
             async with self._engine.begin() as connection:
                 for kind in kinds:
                     await connection.execute(FORGET_WELL, {"kind": kind, "kept": WELL_KEPT})
-                # Whoever can write to the queue can make up names, a new one for each job that is parked.
+                # Whoever can write to the queue can invent names, a new one for each parked job.
                 await connection.execute(FORGET_STRANGE, {"kinds": list(kinds), "kept": WELL_KEPT})
                 await connection.execute(FORGET_FAILURES, {"days": FAILURES_KEPT_DAYS, "kept": FAILURES_KEPT})
 
     async def list(self, which: Filter, *, limit: int, before: int | None = None) -> Sequence[KeptRow]:
         """The newest first; `before` is the last id of the page before."""
-        query = select(job_history).where(which.clause()).order_by(job_history.c.id.desc()).limit(limit)
-        if before is not None:
-            query = query.where(job_history.c.id < before)
         with database_errors():
             async with self._engine.connect() as connection:
-                return [KeptRow(**row) for row in (await connection.execute(query)).mappings()]
+                rows = await connection.execute(chosen(which, limit, before))
+                return [KeptRow(**row) for row in rows.mappings()]
+
+
+def chosen(which: Filter, limit: int, before: int | None = None) -> Select[Any]:
+    """A page of runs, the newest first."""
+    query = select(job_history).where(which.clause()).order_by(job_history.c.id.desc()).limit(limit)
+    return query if before is None else query.where(job_history.c.id < before)
 
 
 def storable(rows: Sequence[dict[str, Any]]) -> str:
-    """JSON that Postgres takes, whatever an error holds: it refuses NUL and lone surrogates."""
+    """JSON that Postgres accepts, whatever an error holds: it refuses NUL and lone surrogates."""
     written = json.dumps(rows, ensure_ascii=False, default=datetime.isoformat)
     return written.encode(errors="replace").decode().replace("\\u0000", "\\ufffd")

@@ -1,6 +1,6 @@
-"""The loop that keeps history: writes what ended, samples, rolls up, forgets; and says that its worker lives.
+"""The loop that keeps history: it writes ended runs, samples, rolls up, deletes, and reports its worker.
 
-Postgres away: runs wait in memory, as far as there is room; figures of that time are missing.
+While Postgres is away, runs wait in memory as far as there is room, and figures of that time are missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stoker.stoker import Stoker
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 1.0
-"""How late a run appears."""
+"""How late a run appears in the history."""
 TIDY_EVERY_S = 300.0
 ROLLED_UP = timedelta(hours=2)
 """How far back a regular roll-up goes; the first of a process goes as far as there are minutes."""
@@ -46,7 +46,7 @@ class Keeper:
         self._away = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keep history until told to stop, and write what ended by then."""
+        """Keep history until told to stop, then write what has ended."""
         while True:
             await self.once()
             if stop.is_set():
@@ -59,7 +59,7 @@ class Keeper:
                 self._sample_at = 0.0  # what the last jobs added, too
 
     async def once(self) -> None:
-        """All that is due now."""
+        """Do everything that is due now."""
         try:
             if time.monotonic() >= self._beat_at:
                 self._beat_at = time.monotonic() + BEAT_S
@@ -79,7 +79,7 @@ class Keeper:
             self._away = False
 
     async def _leave(self) -> None:
-        with contextlib.suppress(DatabaseUnavailable):  # then its silence tells
+        with contextlib.suppress(DatabaseUnavailable):  # its silence will show it
             await self._presence.left()
 
     async def _write(self) -> None:

@@ -1,6 +1,6 @@
-"""Which workers there are: each says every few seconds that it lives, and when it leaves.
+"""Which workers there are: each reports every few seconds that it lives, and when it leaves.
 
-Marks lie in `figure_marks`, bounded by forgetting. Raises DatabaseUnavailable.
+Marks are rows of `figure_marks`; old ones are deleted. Raises DatabaseUnavailable.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.postgres import database_errors
 
 WORKER = "worker:"
-"""What the marks of workers begin with."""
+"""Begins the names of workers' marks."""
 BEAT_S = 5.0
-"""Seconds between two words of a living worker."""
+"""Seconds between two reports of a living worker."""
 SILENT_S = 15.0
-"""Seconds of silence after which it counts as gone: three words were missed."""
+"""Seconds of silence after which it counts as gone: three reports are missing."""
 
 SEEN = text(
     "INSERT INTO stoker.figure_marks (series, value, at) VALUES (:series, 0, clock_timestamp())"
@@ -30,27 +30,27 @@ WORKERS = text(
 
 
 class Presence:
-    """What one worker says of itself."""
+    """The reports of one worker."""
 
     def __init__(self, engine: AsyncEngine, worker: str) -> None:
         self._engine = engine
         self._series = f"{WORKER}{worker}"
 
     async def seen(self) -> None:
-        """It lives."""
+        """Report that it lives."""
         with database_errors():
             async with self._engine.begin() as connection:
                 await connection.execute(SEEN, {"series": self._series})
 
     async def left(self) -> None:
-        """It has stopped in order: nobody need wait until it counts as gone."""
+        """Report that it has stopped in order, so that it counts as gone at once."""
         with database_errors():
             async with self._engine.begin() as connection:
                 await connection.execute(LEFT, {"series": self._series})
 
 
 async def silences(engine: AsyncEngine) -> dict[str, float]:
-    """Workers of the last ten minutes that did not leave in order: seconds since each one's last word."""
+    """Workers of the last ten minutes that did not stop in order: seconds since their last report."""
     values = {"from": len(WORKER) + 1, "workers": f"{WORKER}%"}
     with database_errors():
         async with engine.connect() as connection:

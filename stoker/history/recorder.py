@@ -1,7 +1,7 @@
-"""What this process sees of its own jobs: an observer of the engine, and a frame around its `run`.
+"""Records the jobs of this process, as an observer of the engine and a wrapper around its `run`.
 
-The engine tells when a job starts and ends, `run` knows which job it is; both happen in one task, so a
-context variable joins them. Noting costs an append; memory is bounded while Postgres is away.
+The engine reports when a job starts and ends, and `run` knows which job it is. Both happen in one task, so a
+context variable connects them. Recording costs an append; memory is bounded while Postgres is away.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from stoker.worker.engine.parts import Run
 FAILED = frozenset({"retried", "dead", "dropped"})
 """Not `postponed`: during an outage every job would push older failures out."""
 WELL_KEPT = 100
-"""Runs of one kind that went well, of one batch: the newest."""
+"""Successful runs of one kind in one batch: the newest ones."""
 FAILURES_KEPT = 5_000
-"""Failures that wait for Postgres; older ones give way."""
+"""Failures that wait for Postgres at most; the oldest are dropped."""
 ERROR_CHARACTERS = 2_000
 
 _running: ContextVar[Note | None] = ContextVar("stoker_run", default=None)
@@ -55,7 +55,7 @@ class Batch:
         if row.failed:
             self.failures.append(row)
         else:
-            # Names that somebody made up share one place: they are without number.
+            # Invented names share one place, because there may be any number of them.
             kind = row.kind if row.kind in JOBS else ""
             self.well.setdefault(kind, deque(maxlen=WELL_KEPT)).append(row)
 
@@ -74,7 +74,7 @@ class Recorder:
         self._batch = Batch()
 
     def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
-        """A job begins, in the task that will tell of its end."""
+        """A job begins, in the task that will report its end."""
         _running.set(Note(lane, kind, waited_s))
 
     def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
@@ -82,7 +82,7 @@ class Recorder:
         self._batch.add(self._row(_running.get() or Note(lane, kind, 0.0), outcome, ran_s))
 
     def around(self, run: Run) -> Run:
-        """The same `run`, whose jobs are noted."""
+        """The same `run`, whose jobs are recorded."""
 
         async def noted(job_id: str, job: Job, attempt: int) -> str:
             note = _running.get()
@@ -100,7 +100,7 @@ class Recorder:
         return noted
 
     def take(self) -> list[JobRow]:
-        """What ended since it was last asked."""
+        """What has ended since the last call."""
         batch, self._batch = self._batch, Batch()
         return batch.rows()
 

@@ -1,6 +1,7 @@
-"""Watchdog at what all processes share (lanes, outbox, views' counters) and adds it to the history.
+"""Samples what all processes share (lanes, outbox, views' counters) and adds it to the history.
 
-Any number of workers may run it: one of them samples at a time. A server that is away leaves its figures out.
+Any number of workers may run it; one of them samples at a time. Figures of a server that is away are left
+out.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.depth import depth
 
 TOTALS = {"done": "done", "failed": "failed", "retried": "retried", "dead": "died", "rescued": "rescued"}
-"""The engine's names of its totals, and ours: `dead` is how many lie there, `died` how many came."""
+"""The engine's names of its totals, and ours: `dead` is the number of dead letters, `died` how many were
+added."""
 KEPT = ("hits", "stale", "loads", "load_us", "load_errors", *(f"{MISS}{cause}" for cause in Miss))
 
 
 class Sampler:
-    """Shared figures, every so often."""
+    """Takes samples of shared figures."""
 
     def __init__(self, stoker: Stoker, history: FigureHistory, every: timedelta) -> None:
         self._stoker = stoker
@@ -43,7 +45,7 @@ class Sampler:
         async with self._history.sampling(self._every / 2) as marks:
             if marks is None:
                 return False
-            # Counters are read under the lock: an older reading that comes later would count as a reset.
+            # Counters are read under the lock: an older reading that is added later would count as a reset.
             gauges, counters = await self._lanes()
             counters |= await self._waits()
             counters |= await self._views()
@@ -112,5 +114,5 @@ class Sampler:
 
 
 def _complete(counters: Mapping[str, int]) -> dict[str, int]:
-    """The counters that are kept; those that were never counted stand at 0, so that their first one shows."""
+    """The counters that are kept; one that was never counted is 0, so that its first count shows."""
     return {what: counters.get(what, 0) for what in KEPT}

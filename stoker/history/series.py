@@ -12,9 +12,9 @@ from typing import NamedTuple
 from stoker.histogram import BOUNDS_S, BUCKETS
 
 WAIT = "wait:"
-"""What the names of a lane's waits begin with; the bucket follows."""
+"""Begins the names of a lane's waits; the bucket follows."""
 MISS = "miss_"
-"""What counters of misses begin with; the cause follows."""
+"""Begins the names of counters of misses; the cause follows."""
 GAUGES = frozenset({"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing"})
 
 
@@ -59,7 +59,7 @@ def quantile(buckets: Mapping[str, float], share: float) -> float | None:
 
 
 def grown(before: Mapping[str, float], now: Mapping[str, float]) -> Iterable[Sample]:
-    """What counters grew by since they were marked; one that fell began anew, one never seen says nothing."""
+    """The growth of counters since they were marked; one that fell was reset, an unmarked one is left out."""
     for series, value in now.items():
         known = before.get(series)
         if known is None:

@@ -1,8 +1,8 @@
 """How long jobs waited and ran, over all workers: counted in each, added up in the queue Redis.
 
 Metrics show these counts, and the history samples them: nothing else measures jobs. Counting is a dictionary
-increment; a worker tells once every few seconds, and not at all without jobs. While the queue Redis is away
-the counts wait. A worker that is killed takes a few seconds of them with it.
+increment; a worker reports every few seconds, and not at all without jobs. While the queue Redis is away the
+counts wait. A worker that is killed loses a few seconds of them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ OBSERVE = Script("stoker.history", "observe")
 EVERY_S = 5.0
 LIFE_MS = 90 * 86_400_000
 OTHER = "other"
-"""Stands for jobs that this release does not know: names of others' making are no labels."""
+"""Stands for jobs that this release does not know: invented names must not become labels."""
 
 Labels = tuple[str, ...]
 Histograms = Mapping[Labels, Observed]
 
 
 class JobTimes:
-    """What one worker saw of its own jobs since it last told: an observer of the engine."""
+    """What one worker has counted of its own jobs since its last report. An observer of the engine."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -47,7 +47,7 @@ class JobTimes:
         self._add(("run", lane, kind if kind in JOBS else OTHER, outcome), ran_s)
 
     async def tell(self, queue: Queue) -> None:
-        """Add it to what all workers saw; raises QueueUnavailable, and then keeps it."""
+        """Add it to the counts of all workers; raises QueueUnavailable, and then keeps it."""
         counts, self._counts = self._counts, Counter()
         if not counts:
             return
@@ -59,7 +59,7 @@ class JobTimes:
             raise
 
     async def run(self, queue: Queue, stop: asyncio.Event) -> None:
-        """Tell every few seconds until told to stop, and what is left then."""
+        """Report every few seconds until told to stop, then what is left."""
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):

@@ -7,8 +7,8 @@ they show then.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
+from typing import Self
 
 from pydantic import BaseModel
 
@@ -16,12 +16,12 @@ from stoker.cache.accounting import read_counters
 from stoker.cache.verdicts import Verdict, verified
 from stoker.history.series import MISS
 from stoker.jobs import Outcome
-from stoker.outbox.rows import backlog
+from stoker.outbox.rows import Backlog, backlog
 from stoker.stoker import Stoker
 
 
-class ViewFigures(BaseModel):
-    """One view over all processes. A hit is an answer without any SQL; rates are None without reads."""
+class ViewReads(BaseModel):
+    """Reads of one view. A hit is an answer without any SQL; rates are None without reads."""
 
     reads: int
     hits: int
@@ -29,42 +29,42 @@ class ViewFigures(BaseModel):
     misses: dict[str, int]
     stale: int
     loads: int
-    load_errors: int
     build_ms: float | None
-    stored: int
-    superseded: int
-    body_bytes: int
-    stored_bytes: int
 
     @classmethod
-    def of(cls, counters: Mapping[str, int]) -> ViewFigures:
-        """The figures that a view's counters amount to."""
-        misses = {name[len(MISS) :]: n for name, n in sorted(counters.items()) if name.startswith(MISS)}
-        hits, loads = counters.get("hits", 0), counters.get("loads", 0)
+    def of(cls, counters: Mapping[str, float], **more: int) -> Self:
+        """What a view's counters amount to, over whatever time they were counted."""
+        misses = {
+            name[len(MISS) :]: round(n) for name, n in sorted(counters.items()) if name.startswith(MISS)
+        }
+        hits, loads = round(counters.get("hits", 0)), round(counters.get("loads", 0))
         reads = hits + sum(misses.values())
         return cls(
             reads=reads,
             hits=hits,
             hit_rate=round(hits / reads, 4) if reads else None,
             misses=misses,
-            stale=counters.get("stale", 0),
+            stale=round(counters.get("stale", 0)),
             loads=loads,
-            load_errors=counters.get("load_errors", 0),
             build_ms=round(counters.get("load_us", 0) / loads / 1000, 3) if loads else None,
-            stored=counters.get(Outcome.STORED, 0),
-            superseded=counters.get(Outcome.SUPERSEDED, 0),
-            body_bytes=counters.get("body_bytes", 0),
-            stored_bytes=counters.get("stored_bytes", 0),
+            **more,
         )
 
 
-class ChangeFigures(BaseModel):
-    """The outbox: events that are not applied, those among them that failed, the oldest's age."""
+class ViewFigures(ViewReads):
+    """One view over all processes, since its counters began."""
 
-    unsettled: int
-    failing: int
-    oldest_age_s: float
-    applied_last_minute: int
+    load_errors: int
+    stored: int
+    superseded: int
+    body_bytes: int
+    stored_bytes: int
+
+    @classmethod
+    def counted(cls, counters: Mapping[str, int]) -> ViewFigures:
+        """The figures that a view's counters amount to."""
+        names = ("load_errors", Outcome.STORED, Outcome.SUPERSEDED, "body_bytes", "stored_bytes")
+        return cls.of(counters, **{str(name): counters.get(name, 0) for name in names})
 
 
 class VerifiedFigures(BaseModel):
@@ -88,7 +88,7 @@ class CacheFigures(BaseModel):
     """Is the cache right (changes, verified), is it warm (views)."""
 
     views: dict[str, ViewFigures]
-    changes: ChangeFigures
+    changes: Backlog
     verified: VerifiedFigures
 
 
@@ -98,18 +98,12 @@ async def view_counters(stoker: Stoker, *others: str) -> Mapping[str, Mapping[st
     return await read_counters(store.client, store.keys, [*sorted(stoker.domain.views_by_name), *others])
 
 
-async def change_figures(stoker: Stoker) -> ChangeFigures:
-    """What the outbox says."""
-    found = asdict(await backlog(stoker.engine))
-    return ChangeFigures(**{name: found[name] for name in ChangeFigures.model_fields})
-
-
 async def cache_figures(stoker: Stoker) -> CacheFigures:
     """Every view's figures and the outbox's."""
     counters = await view_counters(stoker)
     return CacheFigures(
-        views={name: ViewFigures.of(found) for name, found in counters.items()},
-        changes=await change_figures(stoker),
+        views={name: ViewFigures.counted(found) for name, found in counters.items()},
+        changes=await backlog(stoker.engine),
         verified=await verified_figures(stoker),
     )
 

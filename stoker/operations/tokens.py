@@ -22,10 +22,10 @@ from sqlalchemy import exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.errors import BadRequest, DatabaseUnavailable, NotFound, SettingsError
+from stoker.errors import BadRequest, DatabaseUnavailable, NotFound
 from stoker.operations.audit import Actor, audit
 from stoker.postgres import database_errors
-from stoker.settings import NOBODY, Role, Settings, TokenSettings, is_loopback
+from stoker.settings import NOBODY, Role, TokenSettings
 from stoker.stoker import Stoker
 from stoker.tables import api_tokens
 
@@ -39,6 +39,8 @@ NOTED_S = 60
 NOTE_AGAIN_S = 5
 """Seconds until it is tried again where Postgres did not take it: no request waits for it meanwhile."""
 TOKEN_BYTES = 32
+MOST_DAYS = 3650
+"""Days for which a token may be made."""
 
 
 class TokenTaken(BadRequest):
@@ -53,6 +55,7 @@ class TokenFigures(BaseModel):
     created_at: datetime
     revoked_at: datetime | None
     last_used_at: datetime | None
+    expires_at: datetime | None
 
 
 class Tokens(Mapping[str, TokenSettings]):
@@ -69,13 +72,16 @@ class Tokens(Mapping[str, TokenSettings]):
         self._noted: dict[str, float] = {}
 
     def __getitem__(self, name: str) -> TokenSettings:
-        return self._known[name]
+        token = self._known[name]
+        if token.expired:
+            raise KeyError(name)
+        return token
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        return iter([name for name, token in self._known.items() if not token.expired])
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(list(iter(self)))
 
     @property
     def none_ever(self) -> bool:
@@ -106,7 +112,7 @@ class Tokens(Mapping[str, TokenSettings]):
         digest = hashlib.sha256(given.encode(errors="surrogatepass")).hexdigest()
         found = None
         for token in self._known.values():  # all: the time taken must not tell which one was close
-            if hmac.compare_digest(token.digest, digest):
+            if hmac.compare_digest(token.digest, digest) and not token.expired:
                 found = token
         return found
 
@@ -144,36 +150,36 @@ class Tokens(Mapping[str, TokenSettings]):
                 self._looking = None
 
 
-async def require_tokens(stoker: Stoker, settings: Settings) -> None:
-    """Raise SettingsError if the API would face the network without a single token."""
-    tokens = Tokens(settings.api.tokens, stoker.engine)
-    await tokens.load()
-    if not tokens and not is_loopback(settings.api.host):
-        raise SettingsError(
-            f"tokens must be set when api.host ({settings.api.host}) is not loopback: stoker tokens add"
-        )
-
-
 async def add(
-    stoker: Stoker, actor: Actor, name: str, role: Role, of_settings: Sequence[TokenSettings] = ()
+    stoker: Stoker,
+    actor: Actor,
+    name: str,
+    role: Role,
+    of_settings: Sequence[TokenSettings] = (),
+    days: int | None = None,
 ) -> str:
-    """Make a token and return it: the only time that anybody sees it. Raises TokenTaken."""
+    """Make a token, for so many days, and return it: nobody sees it again. Raises TokenTaken."""
     if name == NOBODY:
-        raise TokenTaken(f"{name!r} is whom the audit log names without tokens: choose another", field="name")
+        raise TokenTaken(
+            f"{name!r} is whom the audit log names for wrong tokens: choose another", field="name"
+        )
     if name in {token.name for token in of_settings}:
         raise TokenTaken(f"the settings have a token {name!r}: choose another name", field="name")
     given = secrets.token_urlsafe(TOKEN_BYTES)
     checked = TokenSettings(name=name, role=role, sha256=hashlib.sha256(given.encode()).hexdigest())
-    row = insert(api_tokens).values(name=checked.name, role=role.value, sha256=checked.digest)
-    fresh = {"role": row.excluded.role, "sha256": row.excluded.sha256}
+    ends = None if days is None else func.clock_timestamp() + func.make_interval(0, 0, 0, days)
+    row = insert(api_tokens).values(
+        name=checked.name, role=role.value, sha256=checked.digest, expires_at=ends
+    )
+    fresh = {column: row.excluded[column] for column in ("role", "sha256", "expires_at")}
     row = row.on_conflict_do_update(
         index_elements=["name"],
         set_={**fresh, "created_at": func.clock_timestamp(), "revoked_at": null(), "last_used_at": null()},
-        where=api_tokens.c.revoked_at.is_not(None),
+        where=or_(api_tokens.c.revoked_at.is_not(None), api_tokens.c.expires_at <= func.clock_timestamp()),
     )
     with database_errors():
         async with stoker.session() as session, session.begin():
-            await audit(session, actor, "token.add", {"name": name, "role": role})
+            await audit(session, actor, "token.add", {"name": name, "role": role, "days": days})
             if (await session.execute(row.returning(api_tokens.c.name))).first() is None:
                 raise TokenTaken(f"token {name!r} is in use: revoke it, or choose another name", field="name")
     return given
@@ -204,14 +210,18 @@ async def list_tokens(stoker: Stoker) -> list[TokenFigures]:
 
 async def _active(engine: AsyncEngine) -> dict[str, TokenSettings]:
     columns = api_tokens.c
-    query = select(columns.name, columns.role, columns.sha256).where(columns.revoked_at.is_(None))
+    query = select(columns.name, columns.role, columns.sha256, columns.expires_at).where(
+        columns.revoked_at.is_(None)
+    )
     with database_errors():
         async with engine.connect() as connection:
             rows = (await connection.execute(query)).all()
     found = {}
     for row in rows:
         try:
-            found[row.name] = TokenSettings(name=row.name, role=Role(row.role), sha256=row.sha256)
+            found[row.name] = TokenSettings(
+                name=row.name, role=Role(row.role), sha256=row.sha256, expires_at=row.expires_at
+            )
         except ValueError:  # of a newer release: it counts for nobody here, and takes no other with it
             log.warning("tokens.unreadable", extra={"token": row.name, "role": row.role})
     return found

@@ -1,9 +1,9 @@
-"""Which cache the outbox is applied to, so that nobody goes on reading another one.
+"""Which cache the outbox is applied to, so that no process goes on reading another one.
 
-A cache is told by what its keys begin with and by a random mark that lies in it. Whoever applies events notes
-both in Postgres before, in a table of all that were noted; a reader's breaker looks there for its own. Raises
-CacheUnavailable or DatabaseUnavailable. docs/decisions/0011 says why it is a mark and what becomes of a cache
-that was left and is returned to.
+A cache is identified by its key prefix and a random mark stored in it. A process that applies events first
+notes both in Postgres, in a table of all caches that were noted; the breaker of a reader looks for its own
+cache there. Raises CacheUnavailable or DatabaseUnavailable. docs/decisions/0011 says why it is a mark, and
+what happens when a cache is left and used again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from stoker.redis.cache import CacheClient
 logger = logging.getLogger(__name__)
 
 NOTE_S = 10.0
-"""Seconds between two notes of a process that applies: so long may a cache that lost its mark go unknown."""
+"""Seconds between two notes of a process that applies events; a cache that lost its mark is noted again by
+then."""
 LEFT = timedelta(seconds=60)
 """Time without a note after which nobody applies to a cache any more: longer than a batch may take."""
 MARK_LIFE_S = 30 * 86400
@@ -45,7 +46,7 @@ STAY, MOVE, LEAVE, RETURN, AGAIN, SETTLE_IN, FORGET = (
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A cache that events were applied to; `diverged_since`: from when on some went to another instead."""
+    """A cache that events were applied to. `diverged_since`: since when some have gone to another one."""
 
     root: str
     mark: str
@@ -54,7 +55,7 @@ class Noted:
 
 
 class CacheIdentity:
-    """The cache of one process: noted by those that apply, compared by those that read."""
+    """The cache of one process. Processes that apply events note it; processes that read compare it."""
 
     def __init__(self, engine: AsyncEngine, client: CacheClient, root: str, keep: timedelta) -> None:
         self._engine = engine
@@ -67,9 +68,9 @@ class CacheIdentity:
         self._seen_at = datetime.max.replace(tzinfo=UTC)
 
     async def note(self) -> None:
-        """Say that events are about to be applied here; at most every NOTE_S there is anything to do.
+        """Note that events are about to be applied here. Does nothing within NOTE_S of the last note.
 
-        While the cache is away nothing is noted: `require` tells those who would unlink in it.
+        While the cache is away nothing is noted; `require` then raises.
         """
         if time.monotonic() < self._note_at_s:
             return
@@ -83,21 +84,22 @@ class CacheIdentity:
             self._note_at_s = began_s + NOTE_S
 
     def require(self) -> None:
-        """Raise CacheUnavailable if the last note failed: nothing is settled that readers cannot know of."""
+        """Raise CacheUnavailable if the last note failed: readers would not know where events are applied."""
         if self._unnoted is not None:
             raise CacheUnavailable(self._unnoted)
 
     async def _note(self) -> None:
         with database_errors():
             async with self._engine.begin() as connection:
-                # Before the mark is read: whoever saw another mark here by then reads another cache.
+                # The time is taken before the mark is read: a process that saw another mark by then reads
+                # another cache.
                 at = await connection.scalar(NOW)
                 here = {"root": self._root, "mark": await self._mark(), "at": at}
                 if (await connection.execute(STAY, here)).first() is None:
                     await self._move(connection)
 
     async def diverged(self) -> str | None:
-        """Why changes do not reach the cache of this process; None if they do, or nobody knows better."""
+        """Why changes do not reach the cache of this process; None if they do, or if that is not known."""
         noted = await noted_by(self._engine)
         if not noted or _reaches(noted, self._root, self._seen):
             return None
@@ -107,14 +109,14 @@ class CacheIdentity:
         ours = next((one for one in noted if (one.root, one.mark) == (self._root, mark)), None)
         newest = max(noted, key=lambda one: one.noted_at)
         if ours is None and newest.root == self._root:
-            # It may have lost its mark, to a restart or a flush: then the next note knows the new one.
+            # It may have lost its mark in a restart or a flush; then the next note has the new one.
             another = newest.noted_at > self._seen_at
         else:
             another = ours is None or ours.diverged_since is not None
         return _told(newest, self._root) if another else None
 
     async def _move(self, connection: AsyncConnection) -> None:
-        """Note another cache than the last one that was noted, or the same while another is noted too."""
+        """Note another cache than the last noted one, or the same one while another is noted too."""
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         # Read again under the lock, so that of two marks the one that was read later is noted later.
         at, mark = await connection.scalar(NOW), await self._mark()
@@ -131,7 +133,7 @@ class CacheIdentity:
         await connection.execute(FORGET, {**here, "keep": max(self._keep, 2 * LEFT)})
 
     async def _mark(self) -> str:
-        """What lies in the cache; made by whoever looks first. Empty where the cache takes no writes."""
+        """The mark in the cache, made by whoever asks first. Empty where the cache takes no writes."""
         name = f"{self._root}:mark"
         found = (await self._client.call(("GET", name))).first()
         if found is None:
@@ -140,7 +142,7 @@ class CacheIdentity:
         return found.decode() if isinstance(found, bytes) else ""
 
     async def elsewhere(self) -> str | None:
-        """The same for somebody who looks once while a worker runs: a lost mark counts as another."""
+        """The same for a single check while a worker runs: a lost mark counts as another cache."""
         now = await self._clock()
         noted = [one for one in await noted_by(self._engine) if one.noted_at > now - LEFT]
         if not noted or _reaches(noted, self._root, await self._mark()):
@@ -153,7 +155,7 @@ class CacheIdentity:
 
 
 async def noted_by(engine: AsyncEngine) -> Sequence[Noted]:
-    """Every cache that was noted; none where the table is still to be made."""
+    """Every noted cache; none where the table does not exist yet."""
     try:
         async with looking(engine) as connection:
             return [Noted(*row) for row in await connection.execute(NOTED)]

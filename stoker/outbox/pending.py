@@ -1,9 +1,9 @@
-"""A session's events from their recording to the end of its transaction: inserted, followed, rung for.
+"""A session's events, from their recording to the end of its transaction.
 
-They are written by an INSERT of their own before the commit, at a fraction of the unit of work's price: the
-application may have no other use for mapped rows in that request. Only where a commit might not ask Stoker
-(see `_must_be_flushed`) does a row go into the session, so that whatever flushes it writes them. The
-listeners are on the class: adding some to each session costs more than the row. Touches no Redis.
+They are written by an INSERT of their own before the commit, which costs a fraction of what the unit of work
+takes in a request that maps no other rows. Only where a commit might not call Stoker's listeners (see
+`_must_be_flushed`) a row goes into the session, so that whatever flushes the session writes it. The listeners
+are on the class, because adding listeners to each session costs more than the row. Touches no Redis.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMMITTING = "stoker.committing"
 Ring = Callable[[Sequence[int]], None]
 """Told the ids of events that are committed."""
 _INSERT_ONE = text(
-    # As text: a request records one event, and half of what a built INSERT costs is its building.
+    # As text: a request records one event, and building an INSERT costs as much as running it.
     "INSERT INTO stoker.cache_events (kind, payload, scopes, trace)"
     " VALUES (:kind, CAST(:payload AS jsonb), CAST(:scopes AS jsonb), :trace) RETURNING id"
 ).columns(cache_events.c.id)
@@ -47,14 +47,14 @@ class CacheEvent:
 
 registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)
 _BIND: dict[str, Any] = {"mapper": inspect(CacheEvent), "clause": _INSERT_MANY}
-"""What a session of several engines chooses one by."""
+"""How a session of several engines chooses the one to write through."""
 
 
 class Recorded:
     """One event.
 
-    A transaction or savepoint that ends without a commit takes away what was recorded `within` it, and the
-    rows that were `written_in` it: of what was recorded before it, those are written again.
+    When a transaction or savepoint ends without a commit, what was recorded `within` it is gone, and so are
+    rows that were `written_in` it. Rows of events that were recorded before it are written again.
     """
 
     __slots__ = ("id", "receipt", "row", "said", "within", "written_in")
@@ -68,13 +68,13 @@ class Recorded:
         self.id: int | None = None
 
     def written_as(self) -> int | None:
-        """Its id in the table, be it by the unit of work: recorded while the session was flushing."""
+        """Its id in the table, also where the unit of work has written it."""
         if self.id is None and self.row is not None and (identity := inspect(self.row).identity):
             self.id = identity[0]
         return self.id
 
     def unwrite(self) -> None:
-        """Its row is gone: it must be written again."""
+        """Its row is gone and must be written again."""
         self.id = self.written_in = None
 
 
@@ -114,7 +114,7 @@ class Pending:
         self._events.append(one)
 
     def write(self, session: Session) -> None:
-        """Insert what is not in the table yet. What fails stays, so that a commit after it fails too."""
+        """Insert what is not in the table yet. What fails stays, so that the next commit fails too."""
         for databases in self._unasked:
             databases.ask(session.connection(bind_arguments=_BIND))
         self._unasked.clear()
@@ -135,7 +135,7 @@ class Pending:
             one.id, one.written_in = event_id, innermost(session)
 
     def begin_commit(self) -> None:
-        """A COMMIT or RELEASE is about to be sent: that the transaction ends no longer says how."""
+        """A COMMIT or RELEASE is about to be sent: from now on, an end does not say whether it committed."""
         self._commits += 1
 
     def rise(self, released: SessionTransaction | None) -> None:
@@ -189,14 +189,15 @@ def innermost(session: Session) -> SessionTransaction | None:
 
 
 def _is_outermost(transaction: SessionTransaction) -> bool:
-    """Not a savepoint's, and not one of a flush."""
+    """Whether it is neither a savepoint's nor a flush's."""
     return transaction.parent is None
 
 
 def joins_another(session: Session) -> bool:
     """Whether the session only joined a transaction that its connection had begun.
 
-    What it commits is not committed yet, and nobody here will hear when it is; the sweeper finds its events.
+    What it commits is not committed yet, and no listener here is called when it is; the sweeper finds its
+    events.
     """
     bind = bind_of(session)
     return isinstance(bind, Connection) and bind.in_transaction()
@@ -205,9 +206,9 @@ def joins_another(session: Session) -> bool:
 def _must_be_flushed(session: Session) -> bool:
     """Whether a commit might not write what is only noted here.
 
-    Without a transaction yet, the session begins one as it does for any row, or says why not. Of a session on
-    a connection of its caller's, the caller may commit after a flush. And whoever records from a listener
-    while a commit is under way comes after ours; so it may, for all that is known, after a savepoint's.
+    A session without a transaction begins one, as for any row, or says why it cannot. Where the session is on
+    its caller's connection, the caller may commit that connection after a flush. And a listener that records
+    while a commit, or perhaps a savepoint's release, is under way is called after ours.
     """
     return (
         COMMITTING in session.info or not session.in_transaction() or isinstance(bind_of(session), Connection)

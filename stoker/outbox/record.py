@@ -20,7 +20,7 @@ from stoker.queue.ring import Ringer
 
 
 class InvalidationRequested(Event):
-    """An operator or a program asked for an invalidation by hand; `scopes` as `encode` writes them."""
+    """Somebody has asked for an invalidation by hand; `scopes` as `encode` writes them."""
 
     kind: ClassVar[str] = "stoker.invalidation_requested"
     scopes: tuple[tuple[str, str, tuple[str, ...], bool], ...]

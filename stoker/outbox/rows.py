@@ -21,7 +21,7 @@ from stoker.tables import cache_events
 
 ERROR_CHARACTERS = 2000
 UNREADABLE = "scopes cannot be read"
-"""How the error of a row begins of which nothing was applied."""
+"""Begins the error of a row of which nothing was applied."""
 
 
 CLAIM = text(files("stoker.outbox").joinpath("claim.sql").read_text())
@@ -44,7 +44,7 @@ class Alike:
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """So many events were on their way for about as long."""
+    """A number of events that were on their way for about the same time."""
 
     events: int
     seconds: float
@@ -105,16 +105,16 @@ async def postpone(
 
 
 def _storable(text: str) -> str:
-    """What Postgres takes: a text that it refused would fail the whole batch, again and again (RACES 36)."""
+    """A text that Postgres accepts: one that it refuses would fail the batch again and again (RACES 36)."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 async def unsettled(engine: AsyncEngine) -> Unsettled:
     """The outbox's clock and its oldest unsettled event.
 
-    Not one whose rule failed alone: what it carries is applied, its rule alarms, and one poisonous event must
-    not take the cache from everybody (RACES 36). One recorded before the clock went back lies in the future:
-    it counts as that much in the past (RACES 17).
+    An event whose rule failed alone does not count: what it carries is applied, its rule raises an alarm, and
+    one poisonous event must not take the cache from every reader (RACES 36). An event that was recorded
+    before the clock went back lies in the future and counts as that much in the past (RACES 17).
     """
     async with looking(engine) as connection:
         found = await connection.execute(_UNSETTLED, {"unreadable": UNREADABLE})

@@ -15,8 +15,8 @@ from stoker.domain import Invalidation
 def encode(invalidations: Iterable[Invalidation], catalog: Catalog) -> list[list[Any]]:
     """Invalidations as stored: [kind, id, [view, ...], hard, every view].
 
-    «Every view» also names those that this release knows, so that an older worker unlinks them all
-    (RACES 30).
+    "Every view" also names the views that this release knows, so that an older worker unlinks them all (RACES
+    30).
     """
     return [
         [
@@ -38,7 +38,7 @@ def read(scopes: str | bytes, catalog: Catalog) -> list[Invalidation]:
 def decode(scopes: Any, catalog: Catalog) -> list[Invalidation]:  # noqa: ANN401 - JSON of any release
     """The invalidations of a row, of this release or of another; raises ValueError or TypeError.
 
-    What a newer release adds to a scope goes at its end and must not change what comes before (RACES 30).
+    A newer release may only add to the end of a stored scope (RACES 30).
     """
     return [_decode(one, catalog) for one in _list(scopes)]
 

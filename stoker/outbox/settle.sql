@@ -1,6 +1,6 @@
 -- Marks events as applied: the cache has acknowledged every one of their stamps.
--- In: ids bigint[]; bounds float8[] in seconds. Out: how many were on their way for about as long, and how long
--- they were on the average, in seconds; one row for each of the bounds between which there are any.
+-- In: ids bigint[]; bounds float8[] in seconds. Out: a row for each pair of neighbouring bounds with events
+-- between them: how many, and their average time on the way in seconds.
 WITH settled AS (
     UPDATE stoker.cache_events SET settled_at = clock_timestamp(), error = NULL
      WHERE id = ANY(CAST(:ids AS bigint[]))

@@ -62,6 +62,7 @@ class CacheClient:
         self._opening = OneAttempt(self._confirm_or_open)
         self._adding: asyncio.Task[None] | None = None
         self._add_after_s = 0.0
+        self._closed = False
 
     async def ask(self, packed: bytes) -> Answer:
         """`call` for one command that was packed before."""
@@ -98,7 +99,8 @@ class CacheClient:
             raise CacheUnavailable(str(error)) from error
 
     async def close(self) -> None:
-        """Close every connection; calls under way fail."""
+        """Close every connection; calls under way fail, and none is opened afterwards."""
+        self._closed = True
         await self._opening.cancel()
         if self._adding is not None:
             self._adding.cancel()
@@ -147,6 +149,8 @@ class CacheClient:
             self._adding = asyncio.create_task(self._open_another())
 
     async def _connect(self) -> PrimaryConnection:
+        if self._closed:
+            raise RedisAway("this process has closed its connections to the cache Redis")
         return await self._opening.result()
 
     async def _confirm_or_open(self) -> PrimaryConnection:

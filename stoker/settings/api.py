@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from stoker.settings.tables import Table
 
-NOBODY = "loopback"
-"""Whom the audit log names while there are no tokens: no token may be named so."""
+NOBODY = "nobody"
+"""Whom the audit log names for wrong tokens: no token may be named so."""
 TOKEN_NAME = r"^[A-Za-z0-9._-]{1,40}$"  # noqa: S105 - what a name looks like
 
 
@@ -32,6 +41,8 @@ class TokenSettings(Table):
     """viewer or operator."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """The token's SHA-256 in hex: `printf %s "$TOKEN" | sha256sum`."""
+    expires_at: AwareDatetime | None = None
+    """When it ends by itself; none: it does not."""
     token: SecretStr | None = Field(default=None, min_length=16)
     """The token itself, where the settings come from a secret store. One of the two."""
 
@@ -48,6 +59,11 @@ class TokenSettings(Table):
         if self.token is not None:
             return hashlib.sha256(self.token.get_secret_value().encode()).hexdigest()
         return self.sha256 or ""
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over, by this host's clock."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
 
 def is_loopback(host: str) -> bool:
@@ -79,17 +95,26 @@ class ApiSettings(Table):
     are believed, for the audit log, the rate of signing in and the cookie's Secure."""
     session_s: PositiveInt = 43200
     """Seconds for which signing in to the console lasts."""
+    session_idle_s: PositiveInt = 3600
+    """Seconds after which a console that nobody uses is signed out; raise it for a screen on a wall."""
     sign_ins_per_minute: PositiveInt = 10
-    """Attempts to sign in from one address in a minute; more are answered with 429."""
+    """Wrong tokens from one address (of IPv6: one /64) in a minute; more are answered with 429. Right ones
+    are served all the same."""
     actions_per_minute: PositiveInt = 300
     """Invalidations, refreshes and warmings of one token in a minute; more are answered with 429."""
+    reads_per_minute: PositiveInt = 1200
+    """Requests of one token to one process in a minute, a quarter of them at once; more get 429."""
+    read_connections: PositiveInt = 3
+    """SQL connections per process for what is asked of the API and the console, apart from all others."""
+    read_timeout_s: PositiveFloat = 5
+    """Seconds after which Postgres ends a statement of such a question."""
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()
     """Who may ask: { name = "ops", role = "operator", sha256 = "..." } each. The role is viewer or operator;
-    sha256 comes from `printf %s "$TOKEN" | sha256sum`, or give `token` itself from a secret store. The tokens
-    of `stoker tokens add` count beside them. With none of either the API serves loopback only, and everybody
-    there is an operator."""
+    sha256 comes from `printf %s "$TOKEN" | sha256sum`, or give `token` itself from a secret store; expires_at
+    ends it. The tokens of `stoker tokens add` count beside them. Where there never was any, the first start
+    on loopback makes one."""
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -111,6 +136,6 @@ class ApiSettings(Table):
             msg = f"two tokens are named {doubles[0]!r}"
             raise ValueError(msg)
         if NOBODY in names:
-            msg = f"no token may be named {NOBODY!r}: so the audit log names callers without one"
+            msg = f"no token may be named {NOBODY!r}: so the audit log names whoever has none"
             raise ValueError(msg)
         return tokens

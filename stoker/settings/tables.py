@@ -87,6 +87,13 @@ class DatabaseSettings(Table):
     slots."""
     connect_timeout_s: PositiveFloat = 5
     """Seconds to connect, or to answer on a pooled connection, before Postgres counts as away."""
+    deadline_s: PositiveFloat = 5
+    """Seconds that a read may wait for SQL, its turn for a connection included; then it raises
+    DatabaseUnavailable, and its load goes on for the next reader. A Postgres that answers nothing for so long
+    counts as silent: whoever waits for it gets an error, and whoever comes is refused until it answers."""
+    idle_in_transaction_s: PositiveFloat = 30
+    """Seconds after which Postgres ends a transaction that does nothing, with its locks: its process may have
+    died or lost its link. Above what your code does between two statements of one transaction."""
     command_timeout_s: PositiveFloat = 30
     """Seconds for one statement of services, outbox and worker, after which Postgres counts as away. Above
     what your slowest write takes; use an engine of your own for reports that take longer."""

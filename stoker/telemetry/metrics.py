@@ -28,11 +28,12 @@ from stoker.histogram import Observed
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.times import job_times
 from stoker.operations import figures, lanes, schedule
-from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewFigures
+from stoker.operations.figures import VerifiedFigures, ViewFigures
+from stoker.operations.health import Health, examine, probes
+from stoker.outbox.rows import backlog
 from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.telemetry.health import Health, examine, probes
-from stoker.worker.schedule.tasks import tasks
+from stoker.worker.schedule.tasks import tasks, utc_now
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -197,7 +198,7 @@ def _servers(health: Health) -> _Families:
 
 
 async def _changes(stoker: Stoker, _: Settings) -> _Families:
-    changes: ChangeFigures = await figures.change_figures(stoker)
+    changes = await backlog(stoker.engine)
     found = _Families()
     found.add("stoker_events_unsettled", changes.unsettled)
     found.add("stoker_events_failing", changes.failing)
@@ -210,7 +211,7 @@ async def _cache(stoker: Stoker, _: Settings) -> _Families:
     found = _Families()
     found.observe("stoker_change_applied_seconds", observed(counters[CHANGES], "applied"))
     for name in sorted(stoker.domain.views_by_name):
-        _view(found, name, ViewFigures.of(counters[name]))
+        _view(found, name, ViewFigures.counted(counters[name]))
         found.observe("stoker_cache_build_seconds", observed(counters[name], "load"), name)
     _verified(found, await figures.verified_figures(stoker))
     return found
@@ -266,7 +267,7 @@ async def _jobs(stoker: Stoker, _: Settings) -> _Families:
 
 
 async def _schedule(stoker: Stoker, settings: Settings) -> _Families:
-    planned = {task.name: task.every for task in tasks(settings.schedule, stoker.domain)}
+    planned = {task.name: task.interval(utc_now()) for task in tasks(settings.schedule, stoker.domain)}
     found = _Families()
     for name, every in planned.items():
         found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)

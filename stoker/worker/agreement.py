@@ -1,6 +1,6 @@
-"""What processes of one installation must agree on: the cache that is invalidated, and whose queue it is.
+"""What processes of one installation must agree on: the cache that is invalidated, and the queue's owner.
 
-For somebody who has settings and nothing open yet. Raises CacheUnavailable, DatabaseUnavailable or
+For callers that have settings and nothing open yet. Raises CacheUnavailable, DatabaseUnavailable or
 QueueUnavailable; migrations must be applied.
 """
 
@@ -24,7 +24,7 @@ from stoker.tables import installation
 
 
 async def another_cache(settings: Settings) -> str | None:
-    """Why changes would not reach the cache of these settings, by what running workers noted; None if so."""
+    """Why changes would not reach the cache of these settings, by the notes of running workers; else None."""
     async with _postgres(settings) as engine:
         keys = KeySpace(settings.cache.prefix, await _installation(engine))
         url = require(settings.cache_redis_url or settings.redis_url, "CACHE_REDIS_URL")

@@ -22,18 +22,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stoker.domain import Domain, load_domain
 from stoker.errors import DatabaseUnavailable, DeclarationError, SettingsError, StokerError, Unavailable
+from stoker.jobs import KeepWarm
 from stoker.migrate import MigrationsPending, pending
 from stoker.postgres import OLDEST_POSTGRES, database_errors, engine_of
 from stoker.redis.errors import Unidentified
 from stoker.settings import Settings
 from stoker.worker.agreement import another_cache, another_queue
+from stoker.worker.schedule.tasks import tasks, utc_now
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
 """Seconds that a server gets to answer."""
 OWN_LOOPS = 3
-"""SQL connections of a worker beside its lanes': sweeper, schedule, breaker."""
+"""SQL connections of a worker besides those of its lanes: sweeper, schedule, breaker."""
 OLDEST_REDIS = (6, 2)
 
 
@@ -54,7 +56,7 @@ class Finding:
 
 
 class CheckFailed(StokerError):
-    """Settings or servers are such that starting would do harm."""
+    """With these settings or servers, starting would do harm."""
 
 
 async def check(settings: Settings, domain: Domain | None = None) -> list[Finding]:
@@ -136,11 +138,18 @@ def _lifetimes(settings: Settings, domain: Domain) -> Iterator[Finding]:
     if not lives:
         return
     view, shortest = min(lives.items(), key=lambda item: item[1])
-    if settings.schedule.enable_background_warming and settings.schedule.keep_warm_every_s >= shortest:
-        yield _warning(
-            f"schedule.keep_warm_every_s ({settings.schedule.keep_warm_every_s:g}) is not below the shortest "
-            f"life of an entry ({view}: {shortest:g}): it expires before it is rebuilt"
-        )
+    try:
+        scheduled = tasks(settings.schedule, domain)
+    except SettingsError as problem:
+        yield _error(str(problem))
+        scheduled = []
+    for task in scheduled:
+        every_s = task.interval(utc_now()).total_seconds()
+        if isinstance(task.job, KeepWarm) and every_s >= shortest:
+            yield _warning(
+                f"the schedule's {task.name} comes every {every_s:g} s, which is not below the shortest life "
+                f"of an entry ({view}: {shortest:g}): it expires before it is rebuilt"
+            )
     if settings.changes.keep_settled_s < max(lives.values()):
         yield _error(
             f"changes.keep_settled_s ({settings.changes.keep_settled_s}) is below the longest life of an "
@@ -213,7 +222,7 @@ async def _agreements(settings: Settings) -> list[Finding]:
             *(_error(message) for message in [await another_queue(settings)] if message),
         ]
     except Unavailable as problem:
-        # What a server does not tell today it will not tell tomorrow.
+        # A server that does not report it now will not report it later.
         lasts = isinstance(problem.__cause__, Unidentified)
         return [_error(str(problem)) if lasts else _outage(str(problem))]
 

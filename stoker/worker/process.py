@@ -41,7 +41,7 @@ from stoker.worker.sweeper import Sweeper
 log = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 0.5
-"""Between two attempts to reach a queue that is away at the start."""
+"""Seconds between two attempts to reach a queue that is away at the start."""
 
 
 async def run_worker(
@@ -88,7 +88,7 @@ async def run_worker(
 
 
 async def _refusal(stoker: Stoker, stop: asyncio.Event) -> str | None:
-    """Why the queue is not ours, once it answers: nothing of another installation's may be run here."""
+    """Why the queue is not ours, once it answers: jobs of another installation must not run here."""
     settings = stoker.queue.settings
     while not stop.is_set():
         try:
@@ -105,7 +105,7 @@ async def _refusal(stoker: Stoker, stop: asyncio.Event) -> str | None:
 
 
 class Observers:
-    """Tells each of several."""
+    """Calls each of several observers."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
@@ -122,7 +122,7 @@ class Observers:
 
 
 def runner(stoker: Stoker) -> Run:
-    """What the engine calls for each run of a job: its task."""
+    """What the engine calls for each run of a job: it runs the handler."""
     progress = Progress(stoker.queue.redis, stoker.queue.settings)
 
     async def carry_out(job_id: str, job: Job, attempt: int) -> str:
@@ -130,7 +130,7 @@ def runner(stoker: Stoker) -> Run:
         with said_of(job_id=job_id), tracing.span(f"run {job.kind}", "consumer", facts):
             try:
                 outcome = (await run(JobContext(stoker, progress, job_id, attempt), job)).value
-            except Defer as wish:  # no error, as far as the span is concerned
+            except Defer as wish:  # not an error for the span
                 deferred = wish
             else:
                 return outcome
@@ -140,5 +140,5 @@ def runner(stoker: Stoker) -> Run:
 
 
 def identity() -> str:
-    """This process, as operators find it."""
+    """The name of this process as operators see it."""
     return f"{socket.gethostname()[:80]}:{os.getpid()}"

@@ -1,7 +1,7 @@
 """The sweeper: applies recorded events by itself, every second or two.
 
 It calls what the relay job calls, directly: no queue, flag or pause stands between a recorded event and the
-cache. While a server is away it keeps trying, and says so once per outage.
+cache. While a server is away it keeps trying, and logs this once per outage.
 """
 
 from __future__ import annotations

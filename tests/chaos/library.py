@@ -2,25 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from stoker import Domain, EntryKey, Scope, Stoker, WarmPlan
-from stoker.chaos import Change, Probe
-from tests.library import LABEL, SHELF, BookAdded, ShelfRenamed
+from stoker.chaos import Read, Verdict, Web
+from tests.library import LABEL, SHELF, BookAdded
 
 SHELVES = [f"S-{number}" for number in range(8)]
+
+
+class LibraryUsers:
+    """Everybody may see every shelf. What is shown are numbers that only grow."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._applied: dict[str, int] = {}
+        """By path: the highest number known to be in effect."""
+
+    def read(self) -> Read:
+        """Any view of any shelf."""
+        view, shelf = self._rng.choice(("label", "titles")), self._rng.choice(SHELVES)
+        return Read(view, shelf, 0, f"/{view}/{shelf}")
+
+    def intrusion(self) -> None:
+        """Nobody is refused anything."""
+
+    async def edit(self, web: Web, due: float) -> None:
+        """Number a shelf or its book anew."""
+        path, began = self.read().path, time.time()
+        reply = await web.send("POST", path)
+        if reply is None:
+            return
+        answer = from_json(reply.body)
+
+        def applied() -> None:
+            self._applied[path] = max(answer["number"], self._applied.get(path, 0))
+
+        web.wrote(answer, due, began, applied)
+
+    def rights(self, reader: int) -> int:
+        """Nobody's rights change."""
+        return 0
+
+    def expected(self, read: Read) -> int:
+        """The number that is in effect now."""
+        return self._applied.get(read.path, 0)
+
+    def shown(self, read: Read, body: bytes) -> int:
+        """The number in a body."""
+        value = from_json(body)
+        return int(value["label"] if read.view == "label" else value[0])
+
+    def judge(self, read: Read, expected: int, shown: int) -> Verdict:
+        """Compare the two."""
+        stale = f"shows {shown}, but {expected} was applied before" if shown < expected else None
+        return Verdict(stale, of_changed=expected > 0)
+
+    def candidates(self, served: Iterable[Read]) -> Iterable[Read]:
+        """All that was served."""
+        return served
 
 
 class LibraryWorkload:
     """Labels and titles are numbers that only grow."""
 
     domain = "tests.library"
+    webapp = "tests.chaos.library_webapp:app"
 
     async def prepare(self, database_url: str, seed: int) -> None:
         """Some shelves with a book each."""
@@ -33,28 +87,9 @@ class LibraryWorkload:
                 )
         await engine.dispose()
 
-    async def probes(self, stoker: Stoker) -> Sequence[Probe]:
-        """Every view of every shelf."""
-        return [probe for shelf in SHELVES for probe in (Probe("label", shelf), Probe("titles", shelf))]
-
-    async def change(self, stoker: Stoker, rng: Random) -> Change:
-        """Number a shelf or its book anew."""
-        shelf = rng.choice(SHELVES)
-        view, event, statement = rng.choice(
-            (("label", ShelfRenamed(shelf=shelf), _RENAME), ("titles", BookAdded(shelf=shelf), _REPLACE))
-        )
-        async with stoker.session() as session, session.begin():
-            number = await session.scalar(text(statement), {"id": shelf})
-            receipt = stoker.record(session, event)
-        return Change(receipt, {f"{view} {shelf}": int(number)})
-
-    async def revoke(self, stoker: Stoker, number: int) -> None:
-        """Everybody may read every shelf."""
-
-    def shows(self, probe: Probe, value: Any) -> Mapping[str, int]:  # noqa: ANN401 - as the protocol has it
-        """The number."""
-        number = value["label"] if probe.view == "label" else value[0]
-        return {f"{probe.view} {probe.scope_id}": int(number)}
+    async def users(self, stoker: Stoker, rng: Random) -> LibraryUsers:
+        """Users of all shelves."""
+        return LibraryUsers(rng)
 
     def older(self, domain: Domain) -> Domain:
         """Shelves without books."""
@@ -70,8 +105,5 @@ async def labels(_session: AsyncSession, _scope: Scope | None) -> Sequence[Entry
     """What the release before warmed."""
     return [LABEL.key(SHELF.scope(shelf)) for shelf in SHELVES]
 
-
-_RENAME = "UPDATE shelves SET label = (label::int + 1)::text WHERE id = :id RETURNING label"
-_REPLACE = "UPDATE books SET title = (title::int + 1)::text WHERE shelf_id = :id RETURNING title"
 
 workload = LibraryWorkload()

@@ -28,12 +28,12 @@ from stoker.cache.near import Near, NearCache
 from stoker.cache.read import AskRefresh, Cache
 from stoker.cache.store import BEGIN, RELEASE, STORE, Store
 from stoker.handlers.context import JobContext
-from stoker.settings import CacheSettings, ChangesSettings
+from stoker.settings import CacheSettings, ChangesSettings, DatabaseSettings
 from tests.explore.domain import DOMAIN, FIRST, State
 from tests.explore.rows import Engine, Outbox, RelaySession, Rows, SteppedLoads
 from tests.explore.search import Thread
 from tests.explore.stage import STRAND, Stage
-from tests.explore.valkey import Server, SteppedClient, Taped
+from tests.explore.valkey import SEAL, Server, SteppedClient, Taped
 
 if TYPE_CHECKING:
     from tests.explore.play import Play
@@ -101,12 +101,13 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
     settings: Settings = load_settings(
         cache=CacheSettings(ttl_jitter=0, lease_wait_s=case.lease_wait_s, breaker_unsettled_s=1e6),
         changes=ChangesSettings(refresh_hot=False),
+        database=DatabaseSettings(deadline_s=3600),  # steps of a schedule take as long as they take
     )
     keys = KeySpace(prefix, "case")
     stores: dict[str, Store] = {}
     for process in (*case.processes, OBSERVER):
         client = SteppedClient(server, process)
-        stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0))
+        stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0), SEAL)
         client.learn(BEGIN, STORE, RELEASE)
     engine = create_async_engine("postgresql+asyncpg://nowhere", poolclass=NullPool)
     server.reset({})
@@ -137,9 +138,9 @@ class Process:
 
     def __init__(self, ground: Ground, name: str, stage: Stage, rows: Rows, ask_refresh: AskRefresh) -> None:
         self.store = ground.stores[name]
-        self.store.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
+        self.store.lookup.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
         for entry, near in ground.near.get(name, ()):
-            self.store.near.put(entry, near)
+            self.store.lookup.near.put(entry, near)
         cast("SteppedClient", self.store.client).join(stage)
         detached, accounting = Detached(), Accounting()
         loads = SteppedLoads(ground.engine, rows, detached, ground.case.cap)

@@ -7,6 +7,7 @@ reads are steps.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -26,6 +27,7 @@ from stoker.cache.view import View
 from stoker.outbox.rows import Alike, Waited
 from stoker.outbox.scopes import encode
 from stoker.settings import ChangesSettings
+from stoker.silence import Silence
 from tests.explore.domain import DOMAIN, HARD, State, rows_of
 from tests.explore.stage import STRAND, Stage
 
@@ -156,7 +158,7 @@ class SteppedLoads(Loads):
     """The protocol's own loads, with the rows in SQL's place."""
 
     def __init__(self, engine: AsyncEngine, rows: Rows, detached: Detached, cap: int) -> None:
-        super().__init__(engine, detached, cap=cap, limit=timedelta(seconds=1))
+        super().__init__(engine, detached, Silence(math.inf), cap=cap, limit=timedelta(seconds=1))
         self._rows = rows
 
     async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:

@@ -20,6 +20,7 @@ from stoker.operations import cache
 from stoker.operations.audit import Actor, audited
 from tests.integration.cli import Done, call, running
 from tests.library import BookAdded, ShelfRenamed, domain
+from tests.support.callers import OPERATOR, OSCAR, bearing
 from tests.support.place import Place
 
 ROOT = Path(__file__).parents[2]
@@ -113,9 +114,11 @@ async def _read_and_change(settings: Settings) -> None:
 
 async def _through_the_api(settings: Settings) -> None:
     async with Stoker.opened(settings, domain) as stoker:
-        app = create_app(stoker, load_settings())
+        app = create_app(stoker, load_settings(api={"tokens": [OSCAR]}))
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as api:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", headers=bearing(OPERATOR)
+        ) as api:
             asked = await api.post("/api/cache/invalidate", json={"kind": "shelf", "id": "A-1", "hard": True})
             assert asked.status_code == 202
             assert (await stoker.read("label", "A-1")).value == {"label": "Monsters"}

@@ -53,6 +53,7 @@ LOOKS = {"GET"}
 OPERATORS_ONLY = {"/api/tokens"}
 """Not even looked at by a viewer."""
 START_S = 90
+RATES = dict.fromkeys(("actions_per_minute", "sign_ins_per_minute", "reads_per_minute"), 10**6)
 AUTHORITIES = ssl.create_default_context()
 """Read once: each client would read them all again, though nobody here speaks TLS."""
 
@@ -77,9 +78,7 @@ class Served:
 @pytest.fixture
 def served(place: Place) -> Iterator[Served]:
     """The API with a viewer's and an operator's token, in a thread with an event loop of its own."""
-    configured = place.settings(
-        api={"port": 0, "actions_per_minute": 10**6, "sign_ins_per_minute": 10**6, "tokens": TOKENS}
-    )
+    configured = place.settings(api={"port": 0, **RATES, "tokens": TOKENS})
     ready, ends = threading.Event(), threading.Event()
     with listening(configured.api) as taken:
 

@@ -54,7 +54,7 @@ async def test_what_is_known_of_ended_sessions_is_forgotten_when_they_would_have
     settings: Settings,
 ) -> None:
     async with Stoker.opened(settings, Notes().domain) as stoker:
-        sessions = Sessions(stoker.engine, stoker.queue, Tokens(settings.api.tokens, stoker.engine), 60)
+        sessions = Sessions(stoker.engine, stoker.queue, Tokens(settings.api.tokens, stoker.engine), 60, 60)
         token, soon = settings.api.tokens[0], int(time.time()) + 60
         for number, until in enumerate((1, 1, soon, soon)):
             await sessions.end(Session(token, until, str(number)))
@@ -66,7 +66,7 @@ async def test_a_session_goes_on_while_postgres_is_away_and_ends_where_it_was_en
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Stoker.opened(settings, Notes().domain) as stoker:
-        sessions = Sessions(stoker.engine, stoker.queue, Tokens(settings.api.tokens, stoker.engine), 60)
+        sessions = Sessions(stoker.engine, stoker.queue, Tokens(settings.api.tokens, stoker.engine), 60, 60)
         cookies = [(await sessions.begin(settings.api.tokens[0]))[0] for _ in range(2)]
         monkeypatch.setattr(AsyncEngine, "connect", _away)
         monkeypatch.setattr(AsyncEngine, "begin", _away)
@@ -87,7 +87,7 @@ async def test_guessing_tokens_is_limited_over_all_processes_together(settings: 
         answers = [await sign_in(page, "not-the-right-token") for page in (one, other, one, other, one)]
         assert [answer.status_code for answer in answers] == [401] * 5
         for page in (one, other):
-            refused = await sign_in(page)
+            refused = await sign_in(page, "another-wrong-token")
             assert refused.status_code == 429
             assert 0 < int(refused.headers["retry-after"]) <= 6
 

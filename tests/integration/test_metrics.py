@@ -207,7 +207,12 @@ async def test_a_web_app_exports_its_own_state_with_the_documented_code(
     exec(block, code)  # noqa: S102 - our own page
     code["export"](used)
     found = families(generate_latest(registry))
-    assert found.keys() == {"stoker_breaker_open", "stoker_near_bytes", "stoker_loads_running"}
+    assert found.keys() == {
+        "stoker_breaker_open",
+        "stoker_near_bytes",
+        "stoker_loads_running",
+        "stoker_postgres_silent",
+    }
     assert found["stoker_near_bytes"].samples[0].value > 0
 
 

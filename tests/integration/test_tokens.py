@@ -51,7 +51,7 @@ async def status(api: httpx.AsyncClient, token: str | None = None, path: str = "
 
 async def test_a_token_counts_while_it_is_there_and_no_longer(stoker: Stoker) -> None:
     async with client(stoker) as api:
-        assert await status(api) == 200, "without any token this machine is served"
+        assert await status(api) == 401, "without any token nobody is served"
         given = await tokens.add(stoker, WHO, "ann", Role.VIEWER)
         assert await status(api) == 401
         assert await status(api, given) == 200

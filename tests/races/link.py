@@ -66,6 +66,8 @@ class Link:
         self._thaw = asyncio.Event()
         self._thaw.set()
         self.connected = 0
+        self.delay_s = 0.0
+        """How long a packet is on its way, in either direction."""
         self._counted: list[Counted] = []
         self._rewritten: tuple[re.Pattern[bytes], bytes] | None = None
         self._held: list[Held] = []
@@ -119,6 +121,10 @@ class Link:
         """Hold nothing any more: a test that ended early has left somebody waiting."""
         for held in self._held:
             held.release()
+
+    def forget(self) -> None:
+        """Let what comes pass by: no trap that has not been sprung will be."""
+        self._traps.clear()
 
     def freeze(self) -> None:
         """Accept everything and answer nothing until `mend`."""
@@ -214,6 +220,7 @@ class Link:
                 await trap.held.pass_by()
             elif trap is not None:
                 sprung.append(trap)
+            await self._delay()
             await thaw.wait()
             if trap is not None and trap.breaks_after_first:
                 trap.held.reached.set()
@@ -237,8 +244,13 @@ class Link:
                 return
             if trap is not None and trap.holds_reply:
                 await trap.held.pass_by()
+            await self._delay()
             writer.write(data)
             await writer.drain()
+
+    async def _delay(self) -> None:
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
 
     def _spring(self, data: bytes) -> Trap | None:
         for trap in self._traps:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
 
 from stoker import State
 from stoker.errors import QueueUnavailable
@@ -13,6 +17,7 @@ from tests.races.link import Link
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import PATIENCE_S, Urls, applies, never, patience
+from tests.support.engine_stage import Stage, eventually, running
 
 
 @race("the replication in the run")
@@ -90,3 +95,44 @@ async def test_a_producer_does_not_stay_with_a_queue_that_was_demoted(
     finally:
         await queue.close()
         await link.close()
+
+
+async def test_a_worker_whose_queue_was_demoted_says_so_in_lines_and_listens_to_the_next_primary(
+    rewinding: Rewinding, urls: Urls, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its blocked call is answered UNBLOCKED, all later ones READONLY: REPLICAOF drops no client."""
+    link = await Link(rewinding.server.url).start()
+    queue = Queue.from_url(link.url, QueueSettings(prefix=rewinding.world.prefix))
+    stage = Stage()
+    try:
+        async with running(
+            queue,
+            f"{link.url}?client_name={queue.settings.prefix}",
+            stage,
+            rewinding.world.first.stoker.engine,
+        ):
+            demoted = rewinding.world.redis
+            await eventually(lambda: _listens(demoted, queue.settings.prefix))
+            await rewinding.demote()
+            await eventually(lambda: _has_said(caplog, "UNBLOCKED"))
+            link.lead_to(urls.queue)
+            primary = Redis.from_url(urls.queue)
+            await eventually(lambda: _listens(primary, queue.settings.prefix))
+            await primary.aclose()
+            await queue.ring()
+            await stage.until(lambda: bool(stage.ended))
+    finally:
+        await queue.close()
+        await link.close()
+    broke = [record for record in caplog.records if record.message == "engine.part_broke"]
+    assert broke
+    assert [record for record in broke if record.exc_info] == [], "a traceback says nothing here"
+
+
+async def _listens(redis: Any, prefix: str) -> bool:  # noqa: ANN401 - the driver's
+    """Whether a client waits for bells there, and none of another test does."""
+    return any(one["cmd"] == "blpop" and one["name"] == prefix for one in await redis.client_list())
+
+
+async def _has_said(caplog: pytest.LogCaptureFixture, what: str) -> bool:
+    return any(what in str(vars(record).get("error")) for record in caplog.records)

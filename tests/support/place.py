@@ -7,6 +7,9 @@ from typing import Any
 
 from stoker.settings import Settings, load_settings
 
+PATIENT_S = 60
+"""For a read to wait for SQL on a machine that runs other tests as well."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -20,6 +23,7 @@ class Place:
     def settings(self, **tables: Any) -> Settings:  # noqa: ANN401 - tables of settings.toml
         """Settings of this place; what is given of [cache] and [queue] comes beside the prefix."""
         own = {name: {"prefix": self.prefix, **tables.pop(name, {})} for name in ("cache", "queue")}
+        own["database"] = {"deadline_s": PATIENT_S, **tables.pop("database", {})}
         return load_settings(
             database_url=self.database_url,
             redis_url=self.queue_url,

@@ -17,11 +17,15 @@ import stoker
 ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"stoker.errors", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
+    frozenset({"stoker.errors"}),
+    frozenset({"stoker.closing", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.settings"}),
+    frozenset({"stoker.silence"}),
+    frozenset({"stoker.driver"}),
     frozenset({"stoker.postgres", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.cache"}),
+    frozenset({"stoker.schedule"}),
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.stoker"}),
@@ -36,7 +40,9 @@ LEVELS: tuple[frozenset[str], ...] = (
 """Low to high; whatever of the library is not named here is above all of it."""
 WEB = (
     "cache",
+    "closing",
     "domain",
+    "driver",
     "errors",
     "histogram",
     "jobs",
@@ -47,6 +53,7 @@ WEB = (
     "queue",
     "redis",
     "settings",
+    "silence",
     "stoker",
     "tables",
     "tracing",
@@ -55,6 +62,7 @@ WEB = (
 
 PUBLIC_NAMES = frozenset(
     """
+    MAINTENANCE Cron Every KeepWarm LatePolicy OverlapPolicy Prune Verify
     Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
     DeclarationError Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane
     NotFound Outcome QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings

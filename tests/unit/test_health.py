@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stoker.telemetry.health import examine
+from stoker.operations.health import examine
 
 
 async def answers() -> None:

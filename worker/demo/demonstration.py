@@ -1,104 +1,111 @@
-"""One demonstration from start to end: stage, processes, traffic, comparison, report; then all is stopped."""
+"""One demonstration: a run of chaos without faults, on the real worker and web app, for people to look at."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
+import re
 import time
-from pathlib import Path
+from functools import partial
+from random import Random
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from stoker import Lane, Stoker, StokerError
-from stoker.domain import load_domain
+from jobs import domain
+from stoker import Lane, Stoker
+from stoker.chaos import answers
+from stoker.chaos.driver import Driver
+from stoker.chaos.program import Facts, interruptible, performed
+from stoker.chaos.screen import Screen
+from stoker.chaos.slots import WORKER_READY, Slot, started
+from stoker.chaos.stage import Place, database_of_its_own, keys_of_its_own, placed
+from stoker.chaos.tally import Tally
 from stoker.embedded import Urls
-from stoker.settings import Settings
-from worker.demo import processes, verify
-from worker.demo.client import HttpClient
-from worker.demo.driver import Driver
-from worker.demo.edits import Edits
+from stoker.migrate import migrate
+from stoker.operations import lanes
+from stoker.outbox.rows import backlog
+from stoker.settings import Settings, load_settings, require
 from worker.demo.options import DemoOptions
-from worker.demo.processes import Child, child
-from worker.demo.report import Report, Servers, report
-from worker.demo.screen import Screen
-from worker.demo.stage import Stage, first_line, folder_and_servers, settings_of_this_process, staged
-from worker.demo.tally import Tally
-from worker.demo.traffic import Traffic
-from worker.demo.world import read_world
+from worker.demo.reads import VIEWS
+from worker.demo.report import Servers, report
+from worker.demo.scale import environment_of, scaled
+from worker.demo.workload import workload
 
-DOMAIN = "jobs"
-GOOD, BAD, INTERRUPTED = 0, 1, 130
 WEBAPP_ARGUMENTS = ("--host", "127.0.0.1", "--port", "0", "--no-access-log", "--timeout-keep-alive", "75")
+WEBAPP_READY = re.compile(rb"http://127\.0\.0\.1:(\d+)")
+QUIET_WITHIN_S = 20.0
+LOOK_S = 0.05
 
 
 def demonstrate(options: DemoOptions) -> int:
     """See `worker.demo.run`."""
-    screen = Screen()
-    try:
-        base = settings_of_this_process()
-        with folder_and_servers(options, base) as place:
-            screen.say(f"servers: {place[2]}; folder: {place[0]}")
-            return asyncio.run(_interruptible(options, base, place, screen))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        screen.say("interrupted: everything is stopped")
-        return INTERRUPTED
-    except StokerError as error:
-        screen.say(f"the demonstration could not run: {error}")
-        return BAD
-    except (OSError, SQLAlchemyError) as error:  # a full disk, before any server can say so
-        screen.say(f"the demonstration could not run: {first_line(error)}")
-        return BAD
+    screen = Screen(VIEWS)
+    return performed("the demonstration", partial(_play, options, screen), options.json, screen.say)
 
 
-async def _interruptible(
-    options: DemoOptions, base: Settings, place: tuple[Path, Urls, str], screen: Screen
-) -> int:
-    me = asyncio.current_task()
-    assert me is not None  # noqa: S101 - inside asyncio.run
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
-    async with staged(options, base, load_domain(DOMAIN), place, screen) as stage:
-        found = await _on_stage(options, stage, screen)
+def _play(options: DemoOptions, screen: Screen) -> Facts:
+    base = load_settings()
+    with placed("demo", options.data_dir, keep=options.keep, given=_given(base)) as place:
+        screen.say(f"servers: {'embedded' if place.servers else 'given'}; folder: {place.folder}")
+        found = interruptible(partial(_whole, options, base, place, screen))
     screen.report(found)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return BAD if found["failures"] else GOOD
+    return found
 
 
-async def _on_stage(options: DemoOptions, stage: Stage, screen: Screen) -> Report:
-    environment, folder = stage.environment, stage.folder
-    async with (
-        Stoker.opened(stage.settings, load_domain(DOMAIN)) as observer,
-        child("worker", options.worker_command, environment, folder) as worker,
-        child("webapp", (*options.webapp_command, *WEBAPP_ARGUMENTS), environment, folder) as webapp,
-    ):
+def _given(base: Settings) -> Urls | None:
+    """The servers that the settings name; without any, the demonstration starts its own."""
+    if not (base.database_url or base.redis_url or base.cache_redis_url):
+        return None
+    queue = require(base.redis_url, "REDIS_URL")
+    cache = base.cache_redis_url.get_secret_value() if base.cache_redis_url else queue
+    return Urls(require(base.database_url, "DATABASE_URL"), queue, cache)
+
+
+async def _whole(options: DemoOptions, base: Settings, place: Place, screen: Screen) -> Facts:
+    async with database_of_its_own(place) as database_url, keys_of_its_own(place) as prefix:
+        await migrate(database_url, domain)
+        assert domain.sample_data is not None  # noqa: S101 - this domain has some
+        with screen.progress("sample data") as told:
+            rows = await domain.sample_data.load(database_url, options.seed, options.users, told)
+        screen.say(f"sample data: {', '.join(f'{count:,} {table}' for table, count in rows.items())}")
+        urls = Urls(database_url, place.urls.queue, place.urls.cache)
+        settings = scaled(base, domain, urls, prefix, options.time_scale)
+        return await _on_stage(options, settings, place, screen)
+
+
+async def _on_stage(options: DemoOptions, settings: Settings, place: Place, screen: Screen) -> Facts:
+    environment, folder = environment_of(settings), place.folder
+    worker = Slot("worker", options.worker_command, environment, folder, WORKER_READY)
+    command = (*options.webapp_command, *WEBAPP_ARGUMENTS)
+    webapp = Slot("webapp", command, environment, folder, WEBAPP_READY)
+    async with Stoker.opened(settings, domain) as observer, started(worker, webapp):
         # As they are deployed: the worker first, and users when it has warmed what is active.
-        await worker.ready(processes.WORKER_READY)
-        await verify.quiet(observer, Lane.WARM)
-        port = int(await webapp.ready(processes.WEBAPP_READY))
+        await worker.ready()
+        await _quiet(observer, Lane.WARM)
+        webapp.client.address = port = int(await webapp.ready())
         screen.say(f"web app: http://127.0.0.1:{port}; {options.rate:g} requests/s for {options.seconds:g} s")
-        return await _drive(options, observer, port, (worker, webapp), screen)
+        return await _drive(options, observer, worker, webapp, screen)
 
 
-async def _drive(
-    options: DemoOptions, observer: Stoker, port: int, children: tuple[Child, ...], screen: Screen
-) -> Report:
-    tally = Tally()
-    async with observer.session() as session:
-        world = await read_world(session)
-    client = HttpClient(port)
-    driver = Driver(client, world, Traffic(world, options.seed), tally)
+async def _drive(options: DemoOptions, observer: Stoker, worker: Slot, webapp: Slot, screen: Screen) -> Facts:
+    tally, rng = Tally(), Random(options.seed)  # noqa: S311 - a run can be repeated
+    driver = Driver([webapp], await workload.users(observer, rng), tally, rng)
     began = time.monotonic()
-    try:
-        async with screen.following(tally, options.seconds):
-            await driver.run(options.seconds, options.rate, Edits(driver).one, options.until)
-        driven_s = time.monotonic() - began
-        for process in children:
-            process.require_alive()
-        if not await verify.quiet(observer, Lane.CHANGES, Lane.REFRESH):
-            tally.note("not quiet", f"changes are still under way after {verify.QUIET_WITHIN_S:.0f} s")
-        await verify.compare(driver)
-    finally:
-        await client.close()
+    async with screen.following(tally, options.seconds):
+        await driver.run(options.seconds, options.rate)
+    driven_s = time.monotonic() - began
+    for process in (worker, webapp):
+        process.require_alive()
+    if not await _quiet(observer, Lane.CHANGES, Lane.REFRESH):
+        tally.note("not quiet", f"changes are still under way after {QUIET_WITHIN_S:.0f} s")
+    await answers.compare(driver)
     return report(options, tally, await Servers.ask(observer), driven_s)
+
+
+async def _quiet(stoker: Stoker, *which: Lane) -> bool:
+    """Wait until every event is applied and lanes have nothing to do; false if that does not come."""
+    give_up = time.monotonic() + QUIET_WITHIN_S
+    while time.monotonic() < give_up:
+        unsettled = (await backlog(stoker.engine)).unsettled
+        found = (await lanes.listing(stoker)).lanes
+        if not unsettled and not any(found[lane].ready + found[lane].running for lane in which):
+            return True
+        await asyncio.sleep(LOOK_S)
+    return False

@@ -1,4 +1,4 @@
-"""What a read asks for, what it must show at least, and what it showed."""
+"""What an answer must show at least, and what it showed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic_core import from_json
 
+from stoker.chaos import Read
 from worker.demo.world import World
 
 PROJECT_VIEWS = ("dashboard", "detail", "export")
@@ -14,20 +15,14 @@ USER_VIEWS = ("list", "search", "stats")
 VIEWS = (*PROJECT_VIEWS, *USER_VIEWS)
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """One request for a view by a user. `first_page`: of a list without filters."""
+def project_of(read: Read) -> int | None:
+    """The project that a read shows; None for what a user sees of several."""
+    return int(read.scope_id) if read.view in PROJECT_VIEWS else None
 
-    view: str
-    user: int
-    path: str
-    project: int | None = None
-    first_page: bool = False
 
-    @property
-    def bypass(self) -> str:
-        """The path of the same request with the cache bypassed."""
-        return f"{self.path}{'&' if '?' in self.path else '?'}bypass=1"
+def is_first_page(read: Read) -> bool:
+    """Whether it is of a list without filters."""
+    return read.view == "list" and read.params.keys() <= {"limit"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +38,10 @@ class Expected:
     """What an answer must show at least, noted before the request is sent.
 
     `newest` is the least revision of the whole; `least` that of each project if it is in the answer; `never`
-    the projects that must not be in it. `flux` tells whether the reader's rights were changed meanwhile.
+    the projects that must not be in it. `rights` tells whether the reader's rights were changed meanwhile.
     """
 
-    flux: int
+    rights: int
     newest: int = 0
     least: Mapping[int, int] = field(default_factory=dict)
     never: frozenset[int] = frozenset()
@@ -63,16 +58,16 @@ def shown(view: str, body: bytes) -> Shown:
 
 def expected(world: World, read: Read) -> Expected:
     """What is known now."""
-    flux = world.flux[read.user]
-    if read.project is not None:
-        project = world.projects.get(read.project)
-        return Expected(flux, project.shown_in(read.view) if project else 0)
-    rows = {number: world.projects[number].row for number in world.visible[read.user]}
+    rights, number = world.rights[read.reader], project_of(read)
+    if number is not None:
+        project = world.projects.get(number)
+        return Expected(rights, project.shown_in(read.view) if project else 0)
+    rows = {number: world.projects[number].row for number in world.visible[read.reader]}
     newest = max(rows.values(), default=0)
-    if read.view != "stats" and not (read.first_page and newest >= world.first_revision):
+    if read.view != "stats" and not (is_first_page(read) and newest >= world.first_revision):
         # Dates of sample data do not follow its revisions, and a filter may leave anything out.
         newest = 0
-    return Expected(flux, newest, rows, frozenset(world.lost[read.user]))
+    return Expected(rights, newest, rows, frozenset(world.lost[read.reader]))
 
 
 def staleness(want: Expected, got: Shown, *, same_rights: bool) -> str | None:

@@ -6,17 +6,17 @@ Nothing is filled in: what was not measured is null.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import text
 
 from stoker import Stoker
 from stoker.cache.verdicts import Verdict, verified
+from stoker.chaos.program import Facts
+from stoker.chaos.tally import Tally, percentile
 from stoker.operations import lanes
 from stoker.postgres import database_errors
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
-from worker.demo.tally import Tally, percentile
 
 FLOORS = {"reads": 2000, "writes": 100, "entries_verified": 200, "forbidden_reads_attempted": 100}
 """What a run must have done to prove anything. Absolute: a short run misses them."""
@@ -36,8 +36,6 @@ _SLOTS = text(
 
 DRAIN_S = 2.0
 """Seconds after the last request is due within which all are answered, unless the machine cannot follow."""
-
-Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,9 @@ class Servers:
         )
 
 
-def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float) -> Report:
+def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float) -> Facts:
     """Everything, as it is written to the JSON file."""
-    found: Report = {
+    found: Facts = {
         "seconds": round(driven_s, 2),
         "rate": options.rate,
         "saturated": driven_s > options.seconds + DRAIN_S,
@@ -123,7 +121,7 @@ def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float
     return found
 
 
-def wrong(found: Report, tally: Tally) -> list[str]:
+def wrong(found: Facts, tally: Tally) -> list[str]:
     """What must not be, however short the run."""
     problems = [f"{name}: {found[name]}, wanted 0" for name in ZEROES if found[name]]
     counted = {"stale read", "stale entry", "forbidden read served", "5xx"}
@@ -143,7 +141,7 @@ def wrong(found: Report, tally: Tally) -> list[str]:
     return problems
 
 
-def missed(found: Report) -> list[str]:
+def missed(found: Facts) -> list[str]:
     """Floors that were not reached."""
     return [
         f"floor missed: {name} {floor['measured']}, wanted at least {floor['wanted']}"

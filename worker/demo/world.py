@@ -2,7 +2,7 @@
 
 Everything here is a lower bound. A change counts from the moment its writer was told that it is applied; a
 right counts as lost from the moment somebody set out to take it. So no read is judged by what it may or may
-not have seen; whoever reads during a change of their rights is not judged at all (`flux`).
+not have seen; whoever reads during a change of their rights is not judged at all (`rights`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class World:
         self.visible: defaultdict[int, set[int]] = defaultdict(set)
         self.lost: defaultdict[int, set[int]] = defaultdict(set)
         """By user: projects that were taken from them, acknowledged; each must be refused from then on."""
-        self.flux: Counter[int] = Counter()
+        self.rights: Counter[int] = Counter()
         """By user: how often somebody set out to change what they may read."""
         for project in projects:
             for user in project.members:
@@ -73,8 +73,9 @@ class World:
 
     def joining(self, project: Project, user: int) -> None:
         """Somebody sets out to add a member."""
-        self.flux[user] += 1
+        self.rights[user] += 1
         project.known.add(user)
+        self.lost[user].discard(project.id)
 
     def joined(self, project: Project, user: int, role: str) -> None:
         """The member is added, and that is applied."""
@@ -83,7 +84,7 @@ class World:
 
     def leaving(self, project: Project, user: int) -> None:
         """Somebody sets out to remove a member."""
-        self.flux[user] += 1
+        self.rights[user] += 1
         project.members.pop(user, None)
         self.visible[user].discard(project.id)
 

@@ -19,7 +19,7 @@ EVICTING, REFUSING, AMPLE = "allkeys-lfu", "noeviction", "256mb"
 
 async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """SIGKILL; it comes back with what it held some time before: it goes back in time (RACES 8)."""
-    cache = scene.stage.servers.cache
+    cache = scene.servers.cache
     async with admin(cache) as redis:
         await redis.save()
     await asyncio.sleep(scene.rng.uniform(0.3, 1.5))
@@ -28,7 +28,7 @@ async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 
 async def restart_empty(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """SIGKILL; it comes back without its data."""
-    cache = scene.stage.servers.cache
+    cache = scene.servers.cache
     await asyncio.to_thread(cache.kill)
     try:
         await asyncio.sleep(lasts_s)
@@ -39,13 +39,13 @@ async def restart_empty(scene: Scene, _slot: Slot | None, lasts_s: float) -> Non
 
 async def flush(scene: Scene, _slot: Slot | None, _lasts_s: float) -> None:
     """FLUSHALL."""
-    async with admin(scene.stage.servers.cache) as redis:
+    async with admin(scene.servers.cache) as redis:
         await redis.flushall()
 
 
 async def small(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """Memory for half of what it holds: entries and stamps are evicted all the time."""
-    async with admin(scene.stage.servers.cache) as redis:
+    async with admin(scene.servers.cache) as redis:
         found = await redis.info("memory")
         half = (found["used_memory"] + found["used_memory_startup"]) // 2
         await redis.config_set("maxmemory", half)
@@ -54,7 +54,7 @@ async def small(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 
 async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """No memory left and nothing evicted: scripts are refused, unlinks are not (RACES 44)."""
-    async with admin(scene.stage.servers.cache) as redis:
+    async with admin(scene.servers.cache) as redis:
         await redis.config_set("maxmemory-policy", REFUSING)
         await redis.config_set("maxmemory", TINY)
         await _until_ample(redis, lasts_s)
@@ -62,7 +62,7 @@ async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 
 async def freeze(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """It answers nothing, and then all at once."""
-    await frozen(scene.stage.servers.cache, lasts_s)
+    await frozen(scene.servers.cache, lasts_s)
 
 
 async def _until_ample(redis: Any, lasts_s: float) -> None:  # noqa: ANN401 - the driver's commands are untyped

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from sqlalchemy import text
 
-from stoker.chaos.link import NoAnswer
 from stoker.chaos.scene import Scene
 from stoker.chaos.slots import Slot
+from stoker.chaos.surroundings import POISON
 from stoker.errors import DatabaseUnavailable
 from stoker.postgres import database_errors
 
 
 async def poison_event(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """An event whose rule raises until it is healed; the others must go on meanwhile (RACES 36)."""
-    scene.stage.healed.unlink(missing_ok=True)
+    scene.healed.unlink(missing_ok=True)
     try:
-        kind, _, scope_id = scene.poisoned_scope.partition(":")
-        with suppress(NoAnswer):
-            await scene.a_webapp().link.ask("poison", scope={"scope_kind": kind, "scope_id": scope_id})
+        kind, scope_id = scene.poisoned_scope
+        await scene.driver.aside(POISON, {"scope_kind": kind, "scope_id": scope_id})
         await asyncio.sleep(lasts_s)
     finally:
-        scene.stage.healed.touch()
+        scene.healed.touch()
 
 
 async def unreadable_event(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:

@@ -11,7 +11,7 @@ from stoker.chaos.slots import Slot
 
 async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """An orderly restart: sessions are ended."""
-    postgres = scene.stage.servers.postgres
+    postgres = scene.servers.postgres
     await asyncio.to_thread(postgres.stop)
     try:
         await asyncio.sleep(lasts_s)
@@ -21,4 +21,4 @@ async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 
 async def kill(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """SIGKILL of all its processes: it recovers from its log."""
-    await down(scene.stage.servers.postgres, lasts_s)
+    await down(scene.servers.postgres, lasts_s)

@@ -14,7 +14,7 @@ BURST = 15
 async def kill(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
     """SIGKILL in the middle of work, and a while without the process."""
     assert slot is not None  # noqa: S101 - its target is a slot
-    burst = [asyncio.ensure_future(scene.traffic.change()) for _ in range(BURST)]
+    burst = [asyncio.ensure_future(scene.driver.edit()) for _ in range(BURST)]
     await asyncio.sleep(scene.rng.uniform(0.005, 0.08))
     slot.kill()
     await asyncio.sleep(lasts_s)

@@ -15,12 +15,12 @@ TINY = "1mb"
 
 async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """SIGKILL; it comes back with its data."""
-    await down(scene.stage.servers.queue, lasts_s)
+    await down(scene.servers.queue, lasts_s)
 
 
 async def restart_empty(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """SIGKILL; it comes back without its data. Nothing is written between the count and the end."""
-    queue = scene.stage.servers.queue
+    queue = scene.servers.queue
     async with admin(queue) as redis:
         await redis.execute_command("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
         await scene.ledger.take(redis)
@@ -35,13 +35,13 @@ async def restart_empty(scene: Scene, _slot: Slot | None, lasts_s: float) -> Non
 
 async def flush(scene: Scene, _slot: Slot | None, _lasts_s: float) -> None:
     """FLUSHALL; counted in the same transaction."""
-    async with admin(scene.stage.servers.queue) as redis:
+    async with admin(scene.servers.queue) as redis:
         await scene.ledger.take(redis, then=("FLUSHALL",))
 
 
 async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """No memory left: what is enqueued is refused, what is queued must run."""
-    async with admin(scene.stage.servers.queue) as redis:
+    async with admin(scene.servers.queue) as redis:
         await redis.config_set("maxmemory", TINY)
         try:
             await asyncio.sleep(lasts_s)
@@ -51,4 +51,4 @@ async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 
 async def freeze(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """It answers nothing, and then all at once."""
-    await frozen(scene.stage.servers.queue, lasts_s)
+    await frozen(scene.servers.queue, lasts_s)

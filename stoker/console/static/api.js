@@ -7,7 +7,19 @@ export class Failure extends Error {
   }
 }
 
+const UNATTENDED_MS = 60000;
+
 let signedOut = () => {};
+let usedAt = Date.now();
+
+for (const event of ["pointerdown", "pointermove", "keydown", "wheel", "touchstart"]) {
+  addEventListener(event, () => { usedAt = Date.now(); }, { passive: true, capture: true });
+}
+
+/** Said of requests that the page makes by itself: they do not keep a session alive that nobody uses. */
+export function unattended() {
+  return Date.now() - usedAt > UNATTENDED_MS ? { "X-Stoker-Unattended": "1" } : {};
+}
 
 /** What to do when the session is over. */
 export function whenSignedOut(listener) {
@@ -34,7 +46,7 @@ export function remove(path) {
 
 async function ask(method, path, body) {
   // A session acts only with this header: no other site's page can send it.
-  const headers = { Accept: "application/json" };
+  const headers = { Accept: "application/json", ...unattended() };
   if (method !== "GET") headers["X-Stoker-Console"] = "1";
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;

@@ -175,7 +175,24 @@ function start() {
   show();
 }
 
+/** The token of an address that `stoker up` printed: used once, and taken out of the address at once. */
+function handedToken() {
+  const token = location.hash.startsWith("#token=") ? location.hash.slice("#token=".length) : "";
+  if (token) history.replaceState(null, "", location.pathname);
+  return token;
+}
+
 async function begin() {
+  const token = handedToken();
+  if (token) {
+    try {
+      page.session = await post("/api/session", { token });
+      start();
+    } catch (error) {
+      askToken(error.message);
+    }
+    return;
+  }
   try {
     page.session = await get("/api/session");
   } catch (error) {

@@ -1,5 +1,7 @@
 // The overview as it happens. A stream that breaks, or says nothing for too long, is begun again.
 
+import { unattended } from "./api.js";
+
 const SILENT_MS = 8000;
 const FIRST_MS = 500;
 const LONGEST_MS = 5000;
@@ -38,7 +40,8 @@ export class Live {
       this.on.onState("live");
       this.on.onOverview(this.latest);
     });
-    this.source.addEventListener("signed_out", () => this.on.onSignedOut());
+    // The stream knows only the cookie that it began with: asking tells whether a newer one counts.
+    this.source.addEventListener("signed_out", () => this.#lost());
     this.source.addEventListener("error", () => this.#lost());
   }
 
@@ -58,7 +61,7 @@ export class Live {
 
   async #retry() {
     try {
-      const answer = await fetch("/api/session", { credentials: "same-origin" });
+      const answer = await fetch("/api/session", { credentials: "same-origin", headers: unattended() });
       if (answer.ok && !(await answer.json()).signed_in) {
         this.on.onSignedOut();
         return;

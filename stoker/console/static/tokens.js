@@ -17,7 +17,7 @@ export function tokens(main) {
     const button = form.querySelector("button");
     button.disabled = true;
     try {
-      handOver(await post("/api/tokens", { name: given.get("name"), role: given.get("role") }));
+      handOver(await post("/api/tokens", { name: given.get("name"), role: given.get("role"), days: Number(given.get("days")) || null }));
       form.reset();
     } catch (error) {
       note(error.message, "bad");
@@ -28,6 +28,7 @@ export function tokens(main) {
   } } },
     field("Whose", h("input", { name: "name", required: true, pattern: NAME, maxlength: 40, placeholder: "grafana", title: "Letters, digits, . _ and -, at most 40", autocomplete: "off", spellcheck: "false", data: { search: "1" } })),
     field("Role", select("role", ROLES, "viewer", () => {})),
+    field("Days", h("input", { name: "days", type: "number", min: 1, max: 3650, placeholder: "no end", title: "Days until it ends by itself; empty: never" })),
     h("button", { type: "submit", class: "primary" }, "Add a token"));
   fill(main, h("h1", {}, "Tokens"), form, room);
   reload();
@@ -39,15 +40,22 @@ function draw(found, reload) {
     ...found.settings.map((token) => ({ ...token, from: "settings" })),
     ...found.tokens.map((token) => ({ ...token, from: "added" })),
   ];
-  if (!rows.length) return empty("No token", "Without any, only this machine is served, and everybody there is an operator. The first token ends that: make it an operator's.");
+  if (!rows.length) return empty("No token", "Add one for everybody who asks the API.");
   return table("Who may ask", [
     { label: "Name", kind: "main", cell: (token) => h("strong", {}, token.name) },
     { label: "Role", cell: (token) => token.role },
-    { label: "State", cell: (token) => (token.revoked_at ? state("revoked", `revoked ${ago(token.revoked_at)}`) : state("valid", "in use")) },
+    { label: "State", cell: (token) => stateOf(token) },
     { label: "Added", kind: "number", cell: (token) => (token.created_at ? clock(token.created_at) : "in the settings") },
     { label: "Last used", kind: "number", cell: (token) => (token.from === "settings" ? "not noted" : token.last_used_at ? ago(token.last_used_at) : "never") },
     { label: "Action", kind: "actions", cell: (token) => token.from === "added" && !token.revoked_at && revokeButton(token, reload) },
   ], rows);
+}
+
+function stateOf(token) {
+  if (token.revoked_at) return state("revoked", `revoked ${ago(token.revoked_at)}`);
+  if (!token.expires_at) return state("valid", "in use");
+  if (new Date(token.expires_at) < new Date()) return state("revoked", `ended ${ago(token.expires_at)}`);
+  return state("valid", `until ${clock(token.expires_at)}`);
 }
 
 function revokeButton(token, reload) {

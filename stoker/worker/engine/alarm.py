@@ -1,4 +1,4 @@
-"""Sets an event when the next job of a lane is due. Touches no server; the lane looks by itself then."""
+"""Sets an event when the next job of a lane is due. Touches no server: the lane then asks for work."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 
 
 class Alarm:
-    """At most one time at which `ring` is set: the earliest that anybody asked for."""
+    """At most one alarm: for the earliest time that was asked for."""
 
     def __init__(self, ring: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         self._ring, self._loop = ring, loop
         self._at: asyncio.TimerHandle | None = None
 
     def set(self, due_s: float | None) -> None:
-        """Ring in so many seconds, or now; None asks for nothing."""
+        """Ring in so many seconds, or now; None changes nothing."""
         if due_s is None:
             return
         if due_s <= 0:
@@ -25,6 +25,6 @@ class Alarm:
             self._at = self._loop.call_at(at, self._ring.set)
 
     def cancel(self) -> None:
-        """Ring no more."""
+        """Do not ring any more."""
         if self._at is not None:
             self._at.cancel()

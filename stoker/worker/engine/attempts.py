@@ -1,6 +1,6 @@
-"""One run of one claimed job: read it, carry it out within its time, say what becomes of it.
+"""One run of one claimed job: read it, run it within its time, decide what happens to it.
 
-Decides and tells; claims nothing and ends nothing in Redis. Whatever a task or an observer raises ends here.
+Claims nothing and ends nothing in Redis. Whatever a handler or an observer raises is caught here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Attempts:
         self._tasks = tasks
 
     async def judge(self, running: Running) -> Verdict | None:
-        """What becomes of a job, once it has run; None: the claim was lost, another worker decides."""
+        """Run a job and decide what happens to it; None: the claim was lost and another worker decides."""
         job = verdicts.read(self._lane, running.claim, self._job_types)
         if isinstance(job, Verdict):
             self._tell("job_ended", job.kind, job.outcome, 0.0)

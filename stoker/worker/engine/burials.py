@@ -1,7 +1,7 @@
-"""Burying the dead of one lane: a job's letter is committed before the job leaves Redis (RACES 40).
+"""The dead letters of one lane: a job's letter is committed before the job leaves Redis (RACES 40).
 
-Postgres away: the claim is kept and renewed until the letter has committed, and the lane claims no more when
-too many wait.
+While Postgres is away, claims are kept and renewed until their letters have committed. When too many wait,
+the lane claims no more jobs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Burials:
 
     @property
     def too_many(self) -> bool:
-        """Whether Postgres has to come back before more may die."""
+        """Whether so many wait that the lane must claim no more jobs."""
         return self._waiting >= MOST
 
     async def bury(self, letter: Letter) -> None:
@@ -53,6 +53,6 @@ class Burials:
         except Unavailable:
             raise
         except Exception:
-            # Postgres refuses what the letter holds, and would each time. Its bytes it takes.
+            # Postgres refuses the letter's contents and would refuse them again. It accepts them as bytes.
             logger.exception("engine.letter_refused", extra={"job_id": letter.job_id, "kind": letter.kind})
             await self._letters.bury(letter.as_bytes())

@@ -1,4 +1,4 @@
-"""Who runs what: claims on jobs, owned by a process, renewed, ended and rescued by three Lua scripts.
+"""Claims on jobs: each is owned by a process; three Lua scripts make, renew, end and rescue them.
 
 Never decides how a job ends. When the queue Redis does not answer, every call raises QueueUnavailable and may
 be repeated: a claim is given back only by its owner or after it has expired.
@@ -30,16 +30,16 @@ MARK_MS = 86_400_000
 """Life of `arq:in-progress:<id>`. It names the owner past the claim's own deadline, so that a worker that was
 cut off from Redis finds its claims again; rescue and end delete it."""
 RESCUES_MS = 86_400_000
-"""For how long it is remembered that a job has cost its worker the life."""
+"""For how long it is remembered that a job was running when its worker died."""
 SUSPECT_RESCUES = 2
-"""A job that was running this often when its worker died is a suspect: it runs without other suspects in
-its process, and it alone is blamed for the next death. One death accuses nobody: hosts lose power."""
+"""A job that was running this often when its worker died is a suspect: it runs without other suspects in its
+process, so that it alone is blamed for the next death. One death makes no suspect: hosts lose power."""
 FAR_MS = 10 * 365 * 86_400_000
-"""How far in the future a parked or running job is due: so it stays in its lane's zset and is not claimed."""
+"""How far in the future a parked or running job is due, so that it stays in its lane's zset unclaimed."""
 MOST_SLOTS = 1000
-"""The highest concurrency of a lane in one process, whatever somebody has written."""
+"""The highest concurrency of a lane in one process, whatever has been written to Redis."""
 LONGEST_WAIT_S = 10 * 365 * 86_400.0
-"""A wait beyond this is none: somebody has made up the score."""
+"""A longer wait is ignored: its score was invented."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Claimed:
-    """What one call for work brought."""
+    """The result of one call for work."""
 
     claims: Sequence[Claim]
     next_due_s: float | None
@@ -76,7 +76,7 @@ class Ending(StrEnum):
     RETRY = "retry"
     """Back to its lane; one try used."""
     POSTPONE = "postpone"
-    """Back to its lane; no try used, and requests that join it do not bring it forward."""
+    """Back to its lane; no try used. Requests that join it do not bring it forward."""
     PARK = "park"
 
 
@@ -93,7 +93,7 @@ class Finish:
     totals: tuple[str, ...] = ()
     """Fields of the lane's totals that it counts in."""
     state: str = ""
-    """What its progress shows from now on, if somebody follows it; empty: what it shows already."""
+    """The state that its progress shows from now on, if it is followed; empty: unchanged."""
     error: str = ""
 
 
@@ -110,7 +110,8 @@ class LaneNews:
     slots: int | None
     """Concurrency that an operator has set; None: what the settings say."""
     cancel: Sequence[str]
-    """Ids of this process that are to be cancelled, and rescued ones whose worker died before it could."""
+    """Ids of this process that are to be cancelled, and rescued ones whose worker died before cancelling
+    them."""
 
 
 NO_NEWS = LaneNews(None, (), {}, 0, None, ())
@@ -152,7 +153,6 @@ class Claims:
         arguments: list[Argument] = [
             self.owner,
             self.settings.expires_s * 1000,
-            FAR_MS,
         ]
         for end in ends:
             arguments += [
@@ -200,13 +200,13 @@ class Claims:
 
 
 def read_claimed(found: Sequence[Any]) -> Claimed:
-    """The reply of claim.lua; scores and counts may be anything that a stranger has written."""
+    """Read the reply of claim.lua. Scores and counts may be anything that others have written to Redis."""
     now_ms, due = found[:2]
     return Claimed([_claim(one, now_ms) for one in found[2:]], _seconds_until(due, now_ms))
 
 
 def read_news(found: Sequence[Any], now_ms: float) -> LaneNews:
-    """One lane of the reply of upkeep.lua; the same."""
+    """Read one lane of the reply of upkeep.lua, with the same caution."""
     due, lost, rescued, parked, slots, cancel = found
     return LaneNews(
         next_due_s=_seconds_until(due, now_ms),
@@ -219,7 +219,7 @@ def read_news(found: Sequence[Any], now_ms: float) -> LaneNews:
 
 
 def read_slots(found: Any) -> int | None:  # noqa: ANN401 - what somebody has written
-    """The concurrency that an operator has set; None for nothing, and for what is no number above zero."""
+    """The concurrency that an operator has set; None if there is none or it is no number above zero."""
     return whole(found, most=MOST_SLOTS) or None
 
 

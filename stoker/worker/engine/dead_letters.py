@@ -1,7 +1,7 @@
 """Jobs that will not run again by themselves, in Postgres: write, list, count, retry, discard.
 
 A job leaves Redis only after its dead letter has committed (RACES 40). When Postgres does not answer, calls
-raise DatabaseUnavailable and nothing has changed; burying twice is burying once.
+raise DatabaseUnavailable and nothing has changed. Writing a letter twice is the same as once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, and_, delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -23,9 +24,9 @@ from stoker.tables import dead_jobs
 from stoker.worker.engine.letter import Letter, fingerprint, stored_name
 
 IDENTITY = ("kind", "enqueued_at", "raw")
-"""What tells the letters of two jobs of one id apart."""
+"""Separates the letters of two jobs with one id."""
 RETRIED_AT_ONCE = 500
-"""Letters that one transaction puts back."""
+"""Letters that are retried in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Which:
-    """A choice of dead letters; all of the given fields must match, none given matches all."""
+    """A choice of dead letters: all given fields must match. Without any, all letters do."""
 
     id: int | None = None
     kind: str | None = None
@@ -65,11 +66,10 @@ class Which:
         return chosen
 
 
-@dataclass(frozen=True)
-class Retried:
-    """How many letters went back to their lanes, and how many cannot be read by this release."""
+class Retried(BaseModel):
+    """How many letters' jobs were enqueued again, and how many this release cannot read."""
 
-    enqueued: int
+    retried: int
     unreadable: int
 
 
@@ -80,10 +80,10 @@ class DeadLetters:
         self._sql = sql
 
     async def bury(self, letter: Letter) -> None:
-        """Commit a dead letter; a job that dies again replaces its own.
+        """Commit a dead letter. A job that dies again replaces its own letter.
 
-        arq's clients may use an id again, for another job: its letter lies beside the first one's, under the
-        id with a digest of the job.
+        arq's clients may use an id again for another job. Its letter is then kept beside the first one, under
+        the id with a digest of the job.
         """
         row = letter.row()
         with database_errors():
@@ -106,7 +106,7 @@ class DeadLetters:
                 return [DeadLetter(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
 
     async def count_by_lane(self) -> dict[str, int]:
-        """How many letters each lane has; lanes without any are left out."""
+        """How many letters each lane has; lanes without letters are left out."""
         statement = select(dead_jobs.c.lane, func.count().label("letters")).group_by(dead_jobs.c.lane)
         with database_errors():
             async with self._sql.connect() as connection:
@@ -122,7 +122,7 @@ class DeadLetters:
     async def retry(self, which: Which, queue: Queue) -> Retried:
         """Enqueue the jobs of letters again, as new jobs, and delete the letters.
 
-        A crash between the two runs a job twice, never loses one. What this release cannot read stays.
+        A crash in between runs a job twice and never loses one. Letters that this release cannot read stay.
         """
         enqueued, unreadable, after = 0, 0, 0
         while True:
@@ -142,7 +142,7 @@ class DeadLetters:
                     await queue.enqueue_many(list(readable.values()))
                     await connection.execute(delete(dead_jobs).where(dead_jobs.c.id.in_(readable)))
             if not rows:
-                return Retried(enqueued, unreadable)
+                return Retried(retried=enqueued, unreadable=unreadable)
             enqueued, unreadable = enqueued + len(readable), unreadable + len(rows) - len(readable)
             after = rows[-1].id
 
@@ -154,7 +154,7 @@ class DeadLetters:
 
 
 async def _written(connection: AsyncConnection, row: dict[str, Any]) -> bool:
-    """Write a letter, or write it anew; false if another job's has its id."""
+    """Write or replace a letter; false if the id belongs to another job's letter."""
     statement = insert(dead_jobs).values(row)
     new = statement.excluded
     is_same = and_(*(dead_jobs.c[name].is_not_distinct_from(new[name]) for name in IDENTITY))

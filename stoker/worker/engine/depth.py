@@ -1,13 +1,14 @@
-"""How much waits in each lane, counted at one moment; raises QueueUnavailable.
+"""How many jobs each lane has, counted at one moment; raises QueueUnavailable.
 
-Depth is never ZCARD alone: deferred and parked jobs lie in the same set. Dead jobs are counted from SQL.
+Depth is never ZCARD alone, because deferred and parked jobs are in the same set. Dead jobs are counted in
+SQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from stoker.jobs import Lane
 from stoker.numbers import real, whole
@@ -21,9 +22,10 @@ TOTALS = ("done", "failed", "retried", "deferred", "dead", "dropped", "cancelled
 of them. A run that met a known outage counts as `deferred`."""
 
 
-@dataclass(frozen=True)
-class LaneDepth:
+class LaneDepth(BaseModel):
     """One lane."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     ready: int
     """Due, and waiting for a free slot."""
@@ -37,7 +39,7 @@ class LaneDepth:
     paused: bool
     slots: int | None
     """Concurrency of each worker that an operator has set; None: what the workers' settings say."""
-    totals: Mapping[str, int]
+    totals: dict[str, int]
 
 
 async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
@@ -52,7 +54,7 @@ def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:
         name.decode(errors="replace"): whole(value)
         for name, value in zip(pairs[::2], pairs[1::2], strict=True)
     }
-    # A score that somebody has made up says nothing about how long the job has waited.
+    # An invented score says nothing about how long the job has waited.
     waited_s = (now_ms - real(oldest, most=now_ms, default=now_ms)) / 1000 if oldest else 0.0
     return LaneDepth(
         ready=ready,

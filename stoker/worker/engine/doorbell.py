@@ -1,6 +1,6 @@
-"""Wakes lanes the moment work arrives: one blocking BLPOP per process on the bells of lanes with free slots.
+"""Wakes lanes when work arrives: one blocking BLPOP per process on the bells of lanes with free slots.
 
-Never claims anything. A lost token costs latency only: upkeep looks at every lane every two seconds.
+Never claims anything. A lost token costs only latency: upkeep checks every lane every two seconds.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from stoker.redis.queue import answering
 from stoker.settings import QueueSettings
 
 WAIT_S = 5
-"""Seconds that one BLPOP waits: an idle worker sends one every so often."""
+"""Seconds that one BLPOP waits; an idle worker sends one in this time."""
 ANSWER_S = 0.1
-"""Seconds to let a woken lane claim before bells are heard again: a burst is one wake-up, not many."""
+"""Seconds for a woken lane to claim before bells are listened to again, so that a burst is one wake-up."""
 OWN_BELL_LIFE_S = 60
 CANCEL = b"cancel:"
 """Begins a token in a process's own bell that names a job to be cancelled; written by cancel.lua."""
 
 
 class Sleeper(Protocol):
-    """What a bell wakes."""
+    """What a bell can wake."""
 
     def has_slots(self) -> bool:
         """Whether it could take a job now."""
@@ -52,7 +52,7 @@ class Doorbell:
         self._nudge: asyncio.Task[None] | None = None
 
     def listen_to(self, lanes: Mapping[Lane, Sleeper]) -> None:
-        """Say whom to wake, before `run`."""
+        """Say which lanes to wake; before `run`."""
         self._lanes = {f"{self._prefix}:{lane}:bell".encode(): sleeper for lane, sleeper in lanes.items()}
 
     async def run(self) -> None:
@@ -70,8 +70,8 @@ class Doorbell:
                     [self._own, *self._heard], timeout=WAIT_S
                 )
         except QueueUnavailable:
-            # REPLICAOF drops no client: whoever stays with a server that was demoted is refused for ever,
-            # though another one is the primary by now.
+            # REPLICAOF drops no clients: a connection to a demoted server would be refused for ever, though
+            # another server is the primary by now.
             with suppress(RedisError, OSError):
                 await self._redis.connection_pool.disconnect()
             raise
@@ -94,7 +94,7 @@ class Doorbell:
             self._nudge = asyncio.create_task(self._ring_own())
 
     async def _ring_own(self) -> None:
-        # When Redis is away, the blocked call breaks by itself.
+        # When Redis is away, the blocked call fails by itself.
         with suppress(QueueUnavailable):
             async with answering(self._timeout_s), self._redis.pipeline() as pipe:
                 pipe.lpush(self._own, "1")

@@ -1,20 +1,18 @@
-"""Ends claims in batches: what ends while one call is under way goes with the next.
+"""Ends claims in batches: claims that end while one call is under way go with the next call.
 
-While a backlog is worked off, ends linger for a moment so that one call carries many. An end is kept until
-Redis has answered: a job that ran while Redis was away is ended once, when it is back.
+No end waits for others: in a backlog, ends meet by themselves behind the call under way (measured:
+docs/decisions/0003-wrapping-arq.md). An end is kept until Redis has answered: a job that ran while Redis was
+away is ended once Redis is back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from stoker.errors import Unavailable
 from stoker.worker.engine.claims import Claims, Finish
 
 BATCH = 200
-LINGER_S = 0.002
-"""How long an end, or a free slot, waits for company while there is a backlog."""
 
 
 class Finisher:
@@ -24,8 +22,6 @@ class Finisher:
         self._claims = claims
         self._waiting: list[tuple[Finish, asyncio.Future[bool]]] = []
         self._some = asyncio.Event()
-        self.has_backlog: Callable[[], bool] = lambda: False
-        """Whether any lane has more work than slots."""
 
     async def finish(self, end: Finish) -> bool:
         """Wait until the claim has ended in Redis, however long that takes; False if it was lost."""
@@ -35,11 +31,9 @@ class Finisher:
         return await future
 
     async def run(self) -> None:
-        """Write ends until cancelled; raises QueueUnavailable, and goes on where it was when run again."""
+        """Write ends until cancelled; raises QueueUnavailable. Run again, it continues where it was."""
         while True:
             await self._some.wait()
-            if self.has_backlog():
-                await asyncio.sleep(LINGER_S)
             while self._waiting:
                 await self._finish(self._waiting[:BATCH])
             self._some.clear()
@@ -50,7 +44,7 @@ class Finisher:
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one of them holds
-            # One end that cannot be written must not hold up the others: each is tried and fails alone.
+            # One end that cannot be written must not hold up the others, so each is tried alone.
             if len(batch) == 1:
                 self._settle(error)
             else:
@@ -61,7 +55,7 @@ class Finisher:
             self._settle(was_kept)
 
     def _settle(self, result: bool | Exception) -> None:  # noqa: FBT001 - what a future gets
-        """Tell the one that waits longest; new ones come behind it."""
+        """Resolve the first future that still waits for this claim."""
         _, future = self._waiting.pop(0)
         if future.done():
             return

@@ -1,7 +1,7 @@
 """One lane: an arq Worker whose claims, ends and wake-ups are Stoker's (docs/decisions/0003).
 
-Never ends a job in Redis before its dead letter has committed, and never lets a task, a hook or a server that
-is away end the lane: `main` raises QueueUnavailable and is run again by its supervisor while jobs go on.
+A job never ends in Redis before its dead letter has committed. No handler, hook or outage ends the lane:
+`main` raises QueueUnavailable and is run again by its supervisor, while jobs go on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from stoker.worker.engine.alarm import Alarm
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.burials import Burials
 from stoker.worker.engine.claims import Claim, LaneNews
-from stoker.worker.engine.finisher import LINGER_S
 from stoker.worker.engine.parts import Parts
 from stoker.worker.engine.running import Halt, Running
 from stoker.worker.engine.verdict import Verdict
@@ -31,7 +30,7 @@ from stoker.worker.engine.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 OFFER_PARKED_S = 5
-"""Seconds between looks for parked jobs whose job this release knows."""
+"""Seconds between checks for parked jobs of kinds that this release knows."""
 
 
 class LaneWorker(Worker):
@@ -42,7 +41,7 @@ class LaneWorker(Worker):
     ) -> None:
         self.lane = lane
         self.concurrency = settings.concurrency
-        """Slots, unless an operator has set others for every worker."""
+        """Slots, unless an operator has set another number for every worker."""
         self._rate_per_s = settings.rate_per_s
         self.parts = parts
         self._slots_freed = slots_freed
@@ -74,7 +73,7 @@ class LaneWorker(Worker):
         self._offer_at = 0.0
         self._claiming = 0
         self._cancelled_early: set[str] = set()
-        """Jobs that were cancelled while a claim was under way: it may bring them."""
+        """Jobs that were cancelled while a claim was under way that may bring them."""
 
     # Waking and claiming
 
@@ -89,8 +88,6 @@ class LaneWorker(Worker):
                 looked, self._looked = self._looked, self.loop.create_future()
                 looked.set_result(None)
             await self._wake.wait()
-            if self.hungry and self.allow_pick_jobs and self.job_counter > self.max_jobs // 2:
-                await asyncio.sleep(LINGER_S)
 
     async def _poll_iteration(self) -> None:
         if self._parked and self._free() and time.monotonic() >= self._offer_at:
@@ -120,7 +117,7 @@ class LaneWorker(Worker):
             self._slots_freed(self)
 
     def _start(self, claim: Claim) -> None:
-        # Nothing here may raise: a slot that is counted and has no task would never be free again.
+        # Nothing here may raise: a slot that is counted but has no task would never be free again.
         self._running[claim.job_id] = Running(claim, self.loop.create_future())
         self.job_counter += 1
         task = self.loop.create_task(self.run_job(claim.job_id, round(claim.due_ms)))
@@ -138,11 +135,11 @@ class LaneWorker(Worker):
         return self.allow_pick_jobs and self._free() > 0
 
     def stuck(self) -> bool:
-        """Whether the lane has due jobs and free slots, and yet does not ask for work; from any thread."""
+        """Whether the lane has due jobs and free slots but does not ask for work; thread-safe."""
         return self.has_slots() and self._watchdog.stuck()
 
     def wake(self) -> asyncio.Future[None]:
-        """Look for work; the future is done when it has looked."""
+        """Ask for work; the future is done when the lane has asked."""
         self._wake.set()
         return self._looked
 
@@ -154,13 +151,13 @@ class LaneWorker(Worker):
             self._cancelled_early.add(job_id)
 
     def set_slots(self, slots: int) -> None:
-        """Run so many jobs at once from now on; above that number, running ones end first."""
+        """Run so many jobs at once from now on; if more are running, they end first."""
         if slots != self.max_jobs:
             self.max_jobs = slots
             self.wake()
 
     def hear(self, news: LaneNews) -> None:
-        """What upkeep found: the fallback for bells, what operators ask, jobs that another worker has now."""
+        """Act on what upkeep found: due jobs, operators' wishes, jobs that another worker has now."""
         self._watchdog.has_cause(whether=news.next_due_s is not None and news.next_due_s <= 0)
         self._alarm.set(news.next_due_s)
         self.set_slots(news.slots or self.concurrency)
@@ -198,7 +195,7 @@ class LaneWorker(Worker):
             await asyncio.wait(self.tasks.values())
 
     async def close(self) -> None:
-        """Leave what is left: its claims expire, and another worker rescues it."""
+        """Leave what is still running: its claims expire, and another worker rescues it."""
         self._alarm.cancel()
         left = [*self.tasks.values(), *self.job_tasks.values()]
         for task in left:
@@ -218,8 +215,8 @@ class LaneWorker(Worker):
             if verdict is not None:
                 await self._carry_out(verdict)
         except Exception:
-            # Neither the task's error nor the job's: its end could not be written. The claim expires, and the
-            # job is rescued.
+            # Neither the handler nor the job is at fault: the end could not be written. The claim expires,
+            # and the job is rescued.
             logger.exception("engine.job_run_broke", extra={"lane": self.lane, "job_id": job_id})
         finally:
             if self._running.get(job_id) is running:
@@ -230,7 +227,7 @@ class LaneWorker(Worker):
         try:
             return await self._attempts.judge(running)
         except Exception as error:
-            # Not the task's error but ours, about a job that nobody foresaw. Run again, it would fail again.
+            # The engine itself failed at this job. Run again, it would fail again.
             extra = {"lane": self.lane, "job_id": running.claim.job_id}
             logger.exception("engine.job_run_broke", extra=extra)
             return verdicts.quarantined(self.lane, running.claim, error)

@@ -1,6 +1,6 @@
-"""A dead letter before it is written: why a job died, with a fingerprint that groups the like.
+"""A dead letter before it is written: why a job died, with a fingerprint that groups similar ones.
 
-Whatever a payload or an error holds, the row it makes can be stored: Postgres refuses NUL in texts and JSON.
+Whatever a payload or an error holds, its row can be stored: Postgres refuses NUL in texts and JSON.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from stoker.numbers import LATEST_S, whole
 LONGEST_ERROR, LONGEST_TRACEBACK, LONGEST_NAME = 4_000, 20_000, 64
 UNKNOWN = "<unknown>"
 LARGEST_JSON = 64 * 1024 * 1024
-"""Characters of arguments that a JSONB column takes with certainty; larger ones are kept as bytes."""
+"""Characters of arguments that fit into a JSONB column for certain; larger ones are kept as bytes."""
 MOST_ATTEMPTS = 1_000_000
-"""More than any policy allows, and fewer than the column holds."""
+"""More tries than any policy allows, and fewer than the column holds."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Letter:
     def row(self) -> dict[str, Any]:
         """The letter as a row of `dead_jobs`."""
         payload, raw = self.payload, self.raw
-        # JSON may hold what JSONB does not: NUL and lone surrogates. Then the bytes are kept instead.
+        # JSON may hold what JSONB does not accept: NUL and lone surrogates. Then the bytes are kept instead.
         text = json.dumps(payload)
         if "\\u0000" in text or "\\ud" in text or len(text) > LARGEST_JSON:
             payload, raw = None, text.encode()
@@ -82,7 +82,7 @@ class Letter:
 
 
 def stored_name(name: str) -> str:
-    """A name as a column of 64 characters takes it."""
+    """A name that fits into a column of 64 characters."""
     text = _text(name)
     # A stock client may choose any id; two long ones must not become one.
     return text if len(text) <= LONGEST_NAME else f"{text[:31]}-{fingerprint(name)}"

@@ -1,4 +1,4 @@
-"""What the engine tells about jobs while they run: the seam for metrics and tests."""
+"""What the engine reports about jobs while they run, for metrics and tests."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from stoker.jobs import Lane
 
 
 class Observer(Protocol):
-    """Told of every start and end. Whatever it raises is logged and harms no job."""
+    """Called at every start and end. Whatever it raises is logged and harms no job."""
 
     def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
         """A job begins; it was due `waited_s` seconds ago."""
 
     def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
-        """A job ended with what its task returned, or as the engine decided.
+        """A job ended: with what its handler returned, or as the engine decided.
 
         The engine's words: `retried`, `deferred`, `postponed`, `dead`, `dropped`, `returned`, `lost`,
         `cancelled`, `parked`.
@@ -22,7 +22,7 @@ class Observer(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Does nothing."""
 
     def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
         """Nothing."""

@@ -1,4 +1,4 @@
-"""What the lanes of one process share. Only joins them: does nothing by itself."""
+"""What the lanes of one process share. Does nothing by itself."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ from stoker.postgres import was_canceled
 
 SERVERS_AWAY = (CacheUnavailable, DatabaseUnavailable, QueueUnavailable)
 OUTAGE_FOR_S = 86_400
-"""For how long after its enqueueing a job waits for a server without using tries: an error that is raised for
-longer is no outage."""
+"""For how long after it was enqueued a job waits for a server without using tries. An error that lasts longer
+is not an outage."""
 SOONEST_S, LATEST_S = 1.0, 30.0
 """Bounds of the delays of an outage."""
 TRANSIENT = (Unavailable, OSError, TimeoutError)
-"""What an outage shows itself as, where nobody knows of it."""
+"""The errors by which an outage shows where it is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Again:
 
 @dataclass(frozen=True)
 class Dead:
-    """Never by itself: `failed` (an error that the job does not declare) or `exhausted`."""
+    """It does not run again by itself: `failed` (an error that the job does not declare) or `exhausted`."""
 
     reason: str
 
@@ -53,7 +53,7 @@ def is_known_outage(error: BaseException) -> bool:
 
 
 def outage_delay(age_s: float) -> timedelta:
-    """When a job of that age asks again whether the server is back: soon at first, then more seldom."""
+    """When a job of that age checks again whether the server is back: soon at first, then less often."""
     bound_s = max(SOONEST_S, min(age_s / 2, LATEST_S))
     return timedelta(seconds=bound_s * random.uniform(0.5, 1))  # noqa: S311 - spreads load
 

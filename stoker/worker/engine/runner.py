@@ -1,7 +1,7 @@
-"""The engine of one worker process: its lanes, and what keeps them awake, honest and alive.
+"""The engine of one worker process: its lanes, and what wakes, renews and supervises them.
 
-Survives any outage of queue Redis and Postgres. Stops in order: no new claims, running jobs finish within the
-deadline, the rest goes back to the queue unharmed.
+Survives any outage of the queue Redis and of Postgres. Stops in order: no new claims, running jobs finish
+within the deadline, the rest goes back to the queue without using a try.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stoker.worker.engine.upkeep import Upkeep
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 8
-"""The doorbell blocks one; claims, ends and renewals share the line."""
+"""The doorbell blocks one connection; claims, ends and renewals share another."""
 FAREWELL_S = 2
 """Seconds past the deadline for the last ends to reach Redis."""
 
@@ -50,7 +50,7 @@ class EngineSettings:
 class Engine:
     """All lanes of one process. Make one, run it once."""
 
-    def __init__(  # noqa: PLR0913 - what the lead's process plugs in
+    def __init__(  # noqa: PLR0913 - what the worker process plugs in
         self,
         queue_url: str,
         queue_settings: QueueSettings,
@@ -90,9 +90,9 @@ class Engine:
         return None if self._upkeep is None else self._upkeep.silent_s
 
     def stuck(self) -> list[str]:
-        """Parts that do not go on though they could; empty before `run` and once it stops.
+        """Parts that have stopped although they could go on; empty before `run` and after it.
 
-        Callable from any thread. No server is to blame: only a restart helps them.
+        Callable from any thread. No server is the cause: only a restart of the process helps.
         """
         if self._upkeep is None or self._stopping:
             return []
@@ -100,7 +100,7 @@ class Engine:
         return [*lanes, *(["upkeep"] if self._upkeep.watchdog.stuck() else [])]
 
     def set_concurrency(self, lane: Lane, concurrency: int) -> None:
-        """Change this process's slots of a lane while it runs; what `Queue.set_concurrency` says wins."""
+        """Change this process's slots of a lane while it runs; `Queue.set_concurrency` overrides it."""
         self._lane_settings[lane] = self._lane_settings[lane].model_copy(update={"concurrency": concurrency})
         if lane in self._lanes:
             self._lanes[lane].concurrency = concurrency
@@ -112,7 +112,6 @@ class Engine:
         for lane, lane_settings in self._lane_settings.items():
             self._lanes[lane] = LaneWorker(lane, lane_settings, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
-        self._parts.finisher.has_backlog = lambda: any(lane.hungry for lane in self._lanes.values())
         self._upkeep = Upkeep(self._claims, self._lanes)
         claiming = [_supervised(f"lane.{lane}", worker.main) for lane, worker in self._lanes.items()]
         listening = _supervised("doorbell", bells.run)
@@ -157,7 +156,7 @@ class Engine:
         if left:
             logger.warning("engine.left_behind", extra={"jobs": left})
         pending = set(tasks)
-        while pending:  # again, should a driver have swallowed the first cancellation
+        while pending:  # again, in case a driver has swallowed the first cancellation
             for task in pending:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=CANCEL_GRACE_S)

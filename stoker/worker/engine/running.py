@@ -1,6 +1,6 @@
-"""Runs one task within its time, and ends it when its worker must stop or has lost the claim.
+"""Runs one handler within its time, and ends it when the worker must stop or has lost the claim.
 
-Never waits longer than a grace for a task that swallows its cancellation: it is left behind, and said so.
+Waits only for a grace period for a handler that swallows its cancellation, then leaves it behind and logs it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from stoker.worker.engine.claims import Claim
 logger = logging.getLogger(__name__)
 
 CANCEL_GRACE_S = 1
-"""Seconds that a cancelled task gets to clean up before nobody waits for it any longer."""
+"""Seconds that a cancelled task has to clean up before it is left behind."""
 
 _left_behind: set[asyncio.Task[str]] = set()
 """Tasks that ignored their cancellation; kept here because the event loop holds only weak references."""
 
 
 class Halt(StrEnum):
-    """Why a task must end before it has ended by itself."""
+    """Why a task is ended before it ends by itself."""
 
     STOPPED = "stopped"
-    """Its worker stops: the job goes back."""
+    """Its worker stops: the job goes back to its lane."""
     CANCELLED = "cancelled"
     """Somebody cancelled the job."""
     LOST = "lost"
-    """Another worker has rescued the job: that one decides."""
+    """Another worker has rescued the job and decides."""
 
 
 class Halted(Exception):
@@ -70,11 +70,11 @@ async def bounded(work: asyncio.Task[str], timeout_s: float, halt: asyncio.Futur
     await asyncio.wait({work}, timeout=CANCEL_GRACE_S)
     if not work.done():
         _left_behind.add(work)
-        # Documented for those who extend asyncio: without it asyncio.run would wait for this task for ever,
-        # and the process could only be killed.
+        # asyncio documents this for extensions. Without it asyncio.run would wait for this task for ever, and
+        # the process could only be killed.
         asyncio.tasks._unregister_task(work)  # noqa: SLF001
-        # Said below already; at the end of the process asyncio would say it once more, through a log that has
-        # been taken apart by then ("Logging error").
+        # It is logged below. At the end of the process asyncio would log it once more, when logging has
+        # already been shut down ("Logging error").
         work._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
         work.add_done_callback(_left_behind.discard)
         logger.error("engine.task_ignores_cancellation", extra={"kind": work.get_name()})
@@ -86,7 +86,7 @@ async def bounded(work: asyncio.Task[str], timeout_s: float, halt: asyncio.Futur
 
 
 def _is_cancelled(halt: asyncio.Future[Halt]) -> bool:
-    # A task that swallowed its cancellation may have left its work half done, whatever it returned.
+    # A task that swallowed its cancellation may have left its work half done, whatever it has returned.
     return halt.done() and halt.result() is Halt.CANCELLED
 
 

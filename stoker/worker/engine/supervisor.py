@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 
 FIRST = timedelta(milliseconds=50)
 LONGEST = timedelta(milliseconds=500)
-"""Short: with the longest attempt to connect, lanes are back 1.5 s after their server's return, of the two
-seconds that are promised."""
+"""Short, so that with the longest attempt to connect, lanes are back 1.5 s after their server's return; two
+seconds are promised."""
 TOLD_FIRST, TOLD_EACH = 5, 20
 """Crashes in a row that are logged: the first ones, and then each twentieth."""
 CALM = timedelta(seconds=5)
-"""Whatever ran for this long before it broke starts again with the first delay."""
+"""A part that ran for this long before it broke starts again with the first delay."""
 
 
 async def supervise(
@@ -35,7 +35,8 @@ async def supervise(
 ) -> None:
     """Run `make()` until it returns; start it again after every error.
 
-    A server that is away is logged in one line, anything else with its traceback; of many in a row, a few.
+    A server that is away is logged in one line, any other error with its traceback. Of many in a row, a few
+    are logged.
     """
     crashes = 0
     while True:
@@ -60,7 +61,7 @@ async def supervise(
 
 
 def delay_after(crashes: int, first: timedelta = FIRST, longest: timedelta = LONGEST) -> float:
-    """Seconds to wait after the n-th crash in a row: doubling, bounded, half of it by chance."""
+    """Seconds to wait after the n-th crash in a row: doubling, bounded, half of it random."""
     bound = min(longest.total_seconds(), first.total_seconds() * (1 << min(crashes - 1, 20)))
     return bound * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
 

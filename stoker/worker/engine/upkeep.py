@@ -1,7 +1,7 @@
-"""Every two seconds, one call: renew a process's claims, rescue those of dead workers, look for due jobs.
+"""Every two seconds, one call: renew a process's claims, rescue those of dead workers, find due jobs.
 
-When Redis was away, living workers find their claims expired: they renew first, and nobody rescues for one
-claim's life, so that an outage makes no job run twice.
+After an outage of Redis the claims of living workers have expired. They renew first, and no worker rescues
+for the length of a claim, so that an outage makes no job run twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stoker.worker.engine.watchdog import Watchdog
 
 
 class Upkeep:
-    """The claims of one process, kept alive."""
+    """Keeps the claims of one process alive."""
 
     def __init__(self, claims: Claims, lanes: Mapping[Lane, LaneWorker]) -> None:
         self._claims = claims

@@ -1,7 +1,7 @@
-"""What becomes of a claimed job: read it, and turn what its run ended with into one verdict.
+"""What happens to a claimed job: reads it, and turns the end of its run into one verdict.
 
-Decides only; Redis and Postgres are written by the lane. Nothing vanishes: every path ends in the queue,
-parked or in a dead letter.
+Only decides; the lane writes to Redis and Postgres. Nothing vanishes: every path ends in the queue, parked or
+in a dead letter.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from stoker.worker.engine.claims import Claim, Ending, Finish
 from stoker.worker.engine.letter import UNKNOWN, Letter, fingerprint
 
 PARKED_FOR_S = 3600
-"""For how long after its enqueueing a job about a view or scope kind that is unknown here waits for a release
-that knows it. After that it fails like any other."""
+"""For how long after it was enqueued a job about an unknown view or scope kind waits for a release that knows
+it. Then it fails like any other."""
 RESCUES_ALLOWED = 3
 """A job that was running each time when its worker died, this often, is quarantined."""
 
@@ -52,7 +52,7 @@ class Verdict:
 
 
 def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> ClaimedJob | Verdict:
-    """The job of a claim, or what becomes of one that cannot be run."""
+    """The job of a claim, or the verdict on one that cannot be run."""
     if claim.aborted:
         return _aborted(lane, claim)
     if claim.payload is None:
@@ -70,27 +70,27 @@ def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> Claime
 
 
 def succeeded(job: ClaimedJob, outcome: str) -> Verdict:
-    """The task returned."""
+    """The handler returned."""
     return _verdict(job, str(outcome), Ending.REMOVE, totals=("done",), state=JobState.DONE)
 
 
 def deferred(job: ClaimedJob, after: timedelta) -> Verdict:
-    """The task asked to run later."""
+    """The handler asked to run later."""
     return _later(_verdict(job, "deferred", Ending.AGAIN, totals=("deferred",)), after)
 
 
 def returned(job: ClaimedJob) -> Verdict:
-    """The worker stops before the task has ended: it goes back unharmed."""
+    """The worker stops before the handler has ended: the job goes back without using a try."""
     return _verdict(job, "returned", Ending.AGAIN)
 
 
 def cancelled(job: ClaimedJob) -> Verdict:
-    """Somebody cancelled it while it ran."""
+    """It was cancelled while it ran."""
     return _verdict(job, "cancelled", Ending.REMOVE, totals=("cancelled",), state=JobState.CANCELLED)
 
 
 def failed(job: ClaimedJob, error: BaseException) -> Verdict:
-    """The task raised."""
+    """The handler raised."""
     if _is_for_another_release(job, error):
         return _verdict(job, "parked", Ending.PARK, totals=("parked",), state=JobState.QUEUED)
     if retry.is_known_outage(error) and (age_s := _age_s(job)) < retry.OUTAGE_FOR_S:
@@ -110,25 +110,25 @@ def failed(job: ClaimedJob, error: BaseException) -> Verdict:
 
 
 def buried(job: ClaimedJob, error: BaseException, reason: str) -> Verdict:
-    """The job is dead of an exception."""
+    """The verdict on a job that an exception has killed."""
     letter = _letter(job.lane, job.claim, job.stored, reason, "").caused_by(error)
     verdict = _verdict(job, "dead", Ending.REMOVE, totals=("failed", "dead"), state=JobState.FAILED)
     return replace(verdict, finish=replace(verdict.finish, error=shown(letter.error)), letter=letter)
 
 
 def quarantined(lane: Lane, claim: Claim, error: BaseException) -> Verdict:
-    """The engine itself failed at this job, and would again: it is kept as it came, for an operator."""
+    """The engine itself failed at this job and would fail again: it is kept unchanged for an operator."""
     found = _dead(lane, claim, None, "quarantined", f"{type(error).__name__}: the engine failed at this job")
     return replace(found, letter=found.letter and found.letter.caused_by(error))
 
 
 def shown(error: str) -> str:
-    """An error as it is written to a job's progress."""
+    """The text of an error in a job's progress."""
     return error[:LONGEST_ERROR].encode(errors="replace").decode()
 
 
 def _is_for_another_release(job: ClaimedJob, error: BaseException) -> bool:
-    # Of two releases that run together, the other one may know it (RACES 30). A wrong id is wrong in both.
+    # If two releases run together, the other one may know it (RACES 30). A wrong id is wrong in both.
     unknown = isinstance(error, UnknownView | UnknownScope) and error.field != "id"
     return unknown and _age_s(job) < PARKED_FOR_S
 
@@ -142,7 +142,7 @@ def _later(verdict: Verdict, after: timedelta) -> Verdict:
 
 
 def _dropped(job: ClaimedJob, error: BaseException) -> Verdict:
-    """It has failed for good; the next of its kind does its work, so that nobody needs a dead letter."""
+    """It has failed for good, but the next job of its kind does its work, so it leaves no dead letter."""
     verdict = _verdict(job, "dropped", Ending.REMOVE, totals=("failed", "dropped"), state=JobState.FAILED)
     said = shown(f"{type(error).__name__}: {error}")
     return replace(verdict, finish=replace(verdict.finish, error=said))

@@ -1,7 +1,7 @@
-"""Whether a lane, or upkeep, still does its round: what the worker's health is judged by.
+"""Whether a lane, or upkeep, still does its rounds; the worker's health is judged by it.
 
-A round that ended in an error counts, as each of its calls is bounded in time: a server that is away makes
-nobody stuck, only a round that does not end or is not begun. Touches no server.
+A round that ended in an error counts, because each of its calls is bounded in time. So an outage makes
+nothing stuck, only a round that does not end or does not begin. Touches no server.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ now = time.monotonic
 
 
 class Watchdog:
-    """When one part of the engine last ended its round, and since when it has had cause for another."""
+    """When one part of the engine last ended a round, and since when it has had cause for another."""
 
     def __init__(self) -> None:
         self._ended_at = now()
         self._cause_at: float | None = None
 
     def ended(self) -> None:
-        """A round is over, whatever came of it."""
+        """A round has ended, however it ended."""
         self._ended_at = now()
 
     def has_cause(self, *, whether: bool) -> None:
-        """Say whether there is something to look for, such as a due job; each time it is known anew."""
+        """Say whether there is cause for a round, such as a due job; called each time this is known anew."""
         if not whether:
             self._cause_at = None
         elif self._cause_at is None:

@@ -1,9 +1,8 @@
 -- Claims a slot of the schedule's ledger, or takes over one whose lease ran out before it was done.
--- In: task, slot, worker, lease (interval), begin_older. Out: one row if it is ours, none if it is another's or done.
--- A paused task begins none: its slots pass.
--- Unless begin_older, a slot that is older than any claimed one is never begun: a worker may be late. What
--- somebody ran by hand is no slot, and one that is still to come, claimed by a clock that was wrong, is in
--- nobody's way.
+-- In: task, slot, worker, lease (interval), begin_older. Out: one row if it is ours, none if it is another's
+-- or done. A paused task claims none; its slots pass. Unless begin_older, a slot older than a claimed one is
+-- never begun, because a worker may be late. Runs by hand do not count as slots here, nor do slots of the
+-- future, which a wrong clock has claimed.
 INSERT INTO stoker.schedule_slots (task, slot, state, claimed_by, lease_until)
 SELECT CAST(:task AS varchar), CAST(:slot AS timestamptz), 'claimed', CAST(:worker AS varchar),
        clock_timestamp() + CAST(:lease AS interval)

@@ -1,4 +1,4 @@
-"""The schedule's ledger in Postgres: which slot was claimed by whom, and whether it was done.
+"""The schedule's ledger in Postgres: which worker claimed a slot, and whether it was done.
 
 Claiming is one atomic statement, so any number of workers run a slot once. A worker that dies between claim
 and done leaves a lease that runs out; the slot is then claimed again. Raises DatabaseUnavailable.
@@ -6,6 +6,7 @@ and done leaves a lease that runs out; the slot is then claimed again. Raises Da
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -24,7 +25,7 @@ UNFINISHED = ("claimed", "failed")
 
 @dataclass(frozen=True)
 class SlotState:
-    """A slot that is not ours: done or skipped for good, or held until `lease_left` has passed."""
+    """A slot that cannot be claimed: done, skipped, or held by another until `lease_left` has passed."""
 
     state: str
     lease_left: timedelta
@@ -52,7 +53,7 @@ class Ledger:
     async def claim(self, task: str, slot: datetime, lease: timedelta, *, begin_older: bool = False) -> bool:
         """Take a slot; false if it is another worker's, or done, or its task is paused.
 
-        Unless `begin_older`, older slots that were never done give way to it.
+        Unless `begin_older`, older slots that were never done are then never begun.
         """
         values = {
             "task": task,
@@ -80,7 +81,7 @@ class Ledger:
                 return True
 
     async def state(self, task: str, slot: datetime) -> SlotState:
-        """What became of a slot; a slot that has no row gave way to a later one."""
+        """The state of a slot; one without a row was passed over for a later one."""
         left = slots.c.lease_until - func.clock_timestamp()
         with database_errors():
             async with self._engine.connect() as connection:
@@ -91,21 +92,19 @@ class Ledger:
                 ).first()
         return SlotState("skipped", timedelta(0)) if row is None else SlotState(row[0], row[1])
 
-    async def owed(self, task: str, newest: datetime, every: timedelta, most: int) -> list[datetime]:
-        """Slots up to the newest that were never begun or not done, the oldest first, at most so many.
+    async def owed(self, task: str, passed: Sequence[datetime]) -> list[datetime]:
+        """Which of the passed slots, the newest first, were never begun or not done; the oldest first.
 
-        A task that never ran owes the newest one only.
+        Of a task that never ran, the newest one only.
         """
-        mine = (slots.c.task == task, slots.c.asked_by.is_(None), slots.c.slot <= newest)
-        oldest = newest - every * (most - 1)
-        query = select(slots.c.slot).where(*mine, slots.c.slot >= oldest, slots.c.state.in_(UNFINISHED))
+        mine = (slots.c.task == task, slots.c.asked_by.is_(None), slots.c.slot <= passed[0])
+        query = select(slots.c.slot).where(*mine, slots.c.slot >= passed[-1], slots.c.state.in_(UNFINISHED))
         with database_errors():
             async with self._engine.connect() as connection:
                 unfinished = set((await connection.execute(query)).scalars())
                 last = await connection.scalar(select(func.max(slots.c.slot)).where(*mine))
-        last = newest - every if last is None else last
-        missing = {newest - every * back for back in range(most) if newest - every * back > last}
-        return sorted(unfinished | missing)[-most:]
+        missing = {passed[0]} if last is None else {slot for slot in passed if slot > last}
+        return sorted(unfinished | missing)[-len(passed) :]
 
     async def last_job(self, task: str) -> str | None:
         """The job of the task's last slot, or of its last run by hand."""
@@ -121,13 +120,13 @@ class Ledger:
                 return found
 
     async def done(self, task: str, slot: datetime, job_id: str | None = None) -> None:
-        """Settle a slot that is still ours; the job carries it out."""
+        """Mark a slot that is still ours as done: its job is enqueued."""
         await self._settle(
             task, slot, state="done", done_at=func.clock_timestamp(), error=None, job_id=job_id
         )
 
     async def overlapped(self, task: str, slot: datetime) -> None:
-        """Settle a slot that is still ours, and was not run because the job before it has not ended."""
+        """Mark a slot that is still ours as skipped, because the job before it has not ended."""
         await self._settle(task, slot, state="skipped", error="the task's last job has not ended")
 
     async def failed(self, task: str, slot: datetime, error: str, retry: timedelta) -> None:
@@ -141,7 +140,7 @@ class Ledger:
         )
 
     async def skip(self, task: str, slot: datetime) -> None:
-        """Note that a slot is not run, unless somebody claimed it."""
+        """Mark a slot as skipped, unless a worker has claimed it."""
         with database_errors():
             async with self._engine.begin() as connection:
                 await connection.execute(

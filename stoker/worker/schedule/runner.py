@@ -1,8 +1,8 @@
 """The schedule: enqueues jobs at their slots, once over any number of workers.
 
-The ledger says whose a slot is, and what time it is: hosts' clocks may differ, Postgres' is one. Running a
-slot means enqueueing its job, which its lane then carries out. Postgres away: nothing can be claimed, so the
-loop tries again until it can. Queue away: the slot is given back and tried again.
+The ledger says which worker has a slot, and what time it is: hosts' clocks may differ, so Postgres' clock
+counts. Running a slot means enqueueing its job, which a lane then runs. While Postgres is away nothing can be
+claimed, and the loop tries again. While the queue is away the slot is given back and tried again.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from datetime import datetime, timedelta
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
 from stoker.queue.enqueue import Enqueued
+from stoker.schedule import DAY
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger
-from stoker.worker.schedule.tasks import DAY, Task
+from stoker.worker.schedule.tasks import Task
 
 log = logging.getLogger(__name__)
 
 MOST_LATE = 100
-"""Late slots of a task that are run at most, where all of them are."""
+"""Late slots of a task that are run at most under `all`."""
 
 Enqueue = Callable[[Job], Awaitable[object]]
 IsOpen = Callable[[str], Awaitable[bool]]
@@ -53,7 +54,7 @@ class Schedule:
         self._grace = timedelta(seconds=settings.grace_s)
         self._clock = clock or ledger.now
         self._settled: dict[str, datetime] = {}
-        """The newest slot of each task that needs no more asking."""
+        """The newest slot of each task that is known to be finished."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Wait for slots and run them; outages of Postgres and of the queue only delay it."""
@@ -88,9 +89,9 @@ class Schedule:
 
     async def _due(self, task: Task, newest: datetime, now: datetime) -> Sequence[datetime]:
         if task.late is LatePolicy.ALL:
-            return await self._ledger.owed(task.name, newest, task.every, MOST_LATE)
+            return await self._ledger.owed(task.name, task.last(now, MOST_LATE))
         if task.late is LatePolicy.SKIP and now - newest > self._grace:
-            # Leaves alone what somebody claimed in time and did not finish.
+            # Does not touch a slot that was claimed in time and not finished.
             await self._ledger.skip(task.name, newest)
         return [newest]
 
@@ -100,7 +101,7 @@ class Schedule:
         if await self._ledger.claim(task.name, slot, self._lease, begin_older=every_one):
             return await self._run(task, slot, now)
         if every_one:
-            # Nobody's, and not to be had: its task is paused. Its slots pass, and are not owed afterwards.
+            # Unclaimed and not to be claimed: its task is paused. Its slots pass and are not made up for.
             await self._ledger.skip(task.name, slot)
         state = await self._ledger.state(task.name, slot)
         if state.settled:
@@ -121,7 +122,7 @@ class Schedule:
             log.warning("schedule.not_enqueued", extra={**fields, "error": str(error)})
             await self._ledger.failed(task.name, slot, str(error), self._retry)
             return now + self._retry
-        # Killed here, the slot runs again after its lease: at least once, never not at all.
+        # A worker killed here leaves the slot to run again after its lease: at least once.
         await self._ledger.done(task.name, slot, asked.job_id if isinstance(asked, Enqueued) else None)
         log.info("schedule.enqueued", extra=fields)
         return None

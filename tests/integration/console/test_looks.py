@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import text
 
-from stoker.cli.web import listening
-from stoker.console.live import MOST_OF_ONE, Live
+from stoker.cli.web import address, listening, serve
+from stoker.console import live as live_pages
+from stoker.console.live import MOST, MOST_OF_ONE, OPERATORS, Live
 from stoker.domain import Invalidation
 from stoker.handlers import relay
 from stoker.history.charts import Length, charts
@@ -24,6 +27,7 @@ from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task, tasks
 from tests.integration.test_history import row
+from tests.support.callers import OPERATOR, bearing
 from tests.support.notes import SCHEMA, note
 
 
@@ -56,7 +60,8 @@ async def test_a_stream_tells_news_to_everybody_with_one_look_and_ends_when_clos
     live = Live(look)
 
     async def watch() -> list[str]:
-        return [picture async for picture in live.watch("ann")]
+        with live.place("ann", operator=False):
+            return [picture async for picture in live.watch()]
 
     watching = [asyncio.create_task(watch()) for _ in range(5)]
     await twice.wait()
@@ -66,20 +71,55 @@ async def test_a_stream_tells_news_to_everybody_with_one_look_and_ends_when_clos
     assert looks <= 3
 
 
-async def test_pages_of_one_token_leave_room_for_those_of_others() -> None:
-    async def look() -> str:
+async def test_pages_of_one_token_leave_room_for_those_of_others_and_viewers_for_operators() -> None:
+    async def picture() -> str:
         return "picture"
 
-    live = Live(look)
-    pages = [live.watch("eve") for _ in range(MOST_OF_ONE)]
-    assert not live.full("eve")
-    for page in pages:
-        await anext(page)
-    assert live.full("eve")
-    assert not live.full("oscar")
-    await pages[0].aclose()  # type: ignore[attr-defined]
-    assert not live.full("eve")
+    live = Live(picture)
+    with ExitStack() as held:
+
+        def given(who: str, *, operator: bool = False) -> bool:
+            return held.enter_context(live.place(who, operator=operator))
+
+        assert [given("eve") for _ in range(MOST_OF_ONE + 2)] == [True] * MOST_OF_ONE + [False] * 2
+        others = [given(f"viewer {number}") for number in range(MOST)]
+        assert others.count(True) == MOST - OPERATORS - MOST_OF_ONE
+        assert [given("oscar", operator=True) for _ in range(2)] == [True] * 2
+        assert not given("another viewer")
+    with live.place("eve", operator=False) as again:
+        assert again
     await live.close()
+
+
+async def test_places_are_taken_before_an_answer_begins(
+    stoker: Stoker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """400 requests at once were admitted of 200: each was counted only once its page watched."""
+    monkeypatch.setattr(live_pages, "MOST_OF_ONE", 3)
+    monkeypatch.setattr(live_pages, "EVERY_S", 60)
+    enough, stop, codes = asyncio.Event(), asyncio.Event(), []
+
+    async def ask(client: httpx.AsyncClient) -> int:
+        async with client.stream("GET", "/api/live", headers=bearing(OPERATOR)) as answer:
+            if answer.status_code == 200:
+                await anext(answer.aiter_lines())
+                await enough.wait()
+            return answer.status_code
+
+    with listening(ApiSettings(port=0)) as taken:
+        serving = asyncio.create_task(serve(stoker, settings, taken, stop))
+        async with httpx.AsyncClient(base_url=address(taken), timeout=60) as client:
+            asked = [asyncio.create_task(ask(client)) for _ in range(12)]
+            for done in asyncio.as_completed(asked):
+                codes.append(await done)
+                if len(codes) == 9:
+                    enough.set()
+            assert sorted(codes) == [200] * 3 + [503] * 9
+            async with asyncio.timeout(30):
+                while await ask(client) != 200:
+                    pass  # the server has not heard yet that the pages are gone
+        stop.set()
+        await serving
 
 
 async def test_a_scope_shows_its_entries_stamps_and_who_invalidated_it(

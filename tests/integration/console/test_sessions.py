@@ -10,14 +10,13 @@ import pytest
 from stoker.errors import SettingsError
 from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
-from tests.support.callers import FROM_PAGE, HOST, OPERATOR, OSCAR, VIEWER, client, sign_in
+from tests.support.callers import FROM_PAGE, HOST, OPERATOR, OSCAR, VIEWER, bearing, client, sign_in
 
 
 async def test_a_session_looks_and_acts_as_its_token(stoker: Stoker, settings: Settings) -> None:
     async with client(stoker, settings) as page:
         assert (await page.get("/api/session")).json() == {
             "signed_in": False,
-            "needs_token": True,
             "name": None,
             "role": None,
             "until": None,
@@ -32,7 +31,10 @@ async def test_a_session_looks_and_acts_as_its_token(stoker: Stoker, settings: S
         done = await page.post("/api/cache/invalidate", json=body, headers=FROM_PAGE)
         assert done.status_code == 202
         entries = (await page.get("/api/audit")).json()["entries"]
-        assert [(entry["actor"], entry["action"]) for entry in entries] == [("oscar", "cache.invalidate")]
+        assert [(entry["actor"], entry["action"]) for entry in entries] == [
+            ("oscar", "cache.invalidate"),
+            ("oscar", "session.begin"),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,8 @@ async def test_another_sites_page_cannot_act_with_the_cookie(
         for method, path in (("POST", "/api/jobs/dead/discard"), ("DELETE", "/api/session")):
             answer = await page.request(method, path, headers=headers, json={"all": True})
             assert answer.status_code == 403, path
-        assert (await page.get("/api/audit")).json()["entries"] == []
+        entries = (await page.get("/api/audit")).json()["entries"]
+        assert [entry["action"] for entry in entries] == ["session.begin"]
 
 
 async def test_a_cookie_that_was_changed_ended_or_outlived_its_token_is_refused(
@@ -63,12 +66,14 @@ async def test_a_cookie_that_was_changed_ended_or_outlived_its_token_is_refused(
     async with client(stoker, settings) as page:
         await sign_in(page, VIEWER)
         ((name, value),) = page.cookies.items()
-        who, until, nonce, signature = value.split(":")
+        who, until, nonce, active, signature = value.split(":")
         forged = [
-            f"oscar:{until}:{nonce}:{signature}",
-            f"{who}:{int(until) + 9}:{nonce}:{signature}",
-            f"{who}:{until}:{nonce}:{'0' * 64}",
-            f"{who}:{until}:{nonce}",
+            f"oscar:{until}:{nonce}:{active}:{signature}",
+            f"{who}:{int(until) + 9}:{nonce}:{active}:{signature}",
+            f"{who}:{until}:{nonce}:{int(active) + 9}:{signature}",
+            f"{who}:{until}:{nonce}:{active}:{'0' * 64}",
+            f"{who}:{until}:{nonce}:{active}",
+            f"{who}:{until}:{nonce}:x:{signature}",
             "",
             "x" * 5000,
         ]
@@ -107,13 +112,19 @@ async def test_a_dump_of_the_database_forges_no_session(stoker: Stoker, settings
         assert (await later.get("/api/overview")).status_code == 200
 
 
-async def test_signing_in_is_limited_and_says_when_again(stoker: Stoker, settings: Settings) -> None:
+async def test_guessing_is_limited_and_says_when_again_and_a_right_token_is_served(
+    stoker: Stoker, settings: Settings
+) -> None:
+    """Guard: a token is looked for before the rate is asked. Nobody locks others of an address out."""
     async with client(stoker, settings) as page:
         answers = [await sign_in(page, "not-the-right-token") for _ in range(20)]
         assert [one.status_code for one in answers[:5]] == [401] * 5
         assert answers[-1].status_code == 429
         assert int(answers[-1].headers["retry-after"]) > 0
-        assert (await sign_in(page, OPERATOR)).status_code == 429  # the right one is no way to go on guessing
+        wrong = await page.get("/api/overview", headers=bearing("not-the-right-token"))
+        assert wrong.status_code == 429, "guesses in headers count with those at sign-in"
+        assert (await page.get("/api/overview", headers=bearing(VIEWER))).status_code == 200
+        assert (await sign_in(page, OPERATOR)).status_code == 200
 
 
 async def test_acting_is_limited_by_token(stoker: Stoker, settings: Settings) -> None:
@@ -162,6 +173,7 @@ async def test_a_token_made_by_an_operator_is_shown_once_counts_at_once_and_ends
     assert (await operator.get("/api/overview", headers=as_grafana)).status_code == 401
     entries = (await operator.get("/api/audit", params={"action": "token"})).json()["entries"]
     assert [(one["actor"], one["action"]) for one in entries] == [
+        ("nobody", "token.refused"),  # the last request
         ("oscar", "token.revoke"),
         ("oscar", "token.add"),
     ]
@@ -175,7 +187,7 @@ async def test_a_name_in_use_is_not_given_to_another_token(operator: httpx.Async
         assert (refused.status_code, refused.json()["field"]) == (422, "name")
     assert (await operator.post("/api/tokens/revoke", json={"name": "eve"})).status_code == 404
     assert (await operator.post("/api/tokens", json={"name": "no spaces"})).status_code == 422
-    nobody = await operator.post("/api/tokens", json={"name": "loopback"})  # what no token's caller is called
+    nobody = await operator.post("/api/tokens", json={"name": "nobody"})  # who gives wrong tokens
     assert (nobody.status_code, nobody.json()["field"]) == (422, "name")
-    with pytest.raises(SettingsError, match="loopback"):
-        load_settings(api={"tokens": [{**OSCAR, "name": "loopback"}]})
+    with pytest.raises(SettingsError, match="nobody"):
+        load_settings(api={"tokens": [{**OSCAR, "name": "nobody"}]})

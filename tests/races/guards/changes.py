@@ -164,7 +164,7 @@ def _scopes_of_notes(scopes: str, catalog: Catalog) -> list[Invalidation]:
 
 
 def _close_when_it_answers(self: Breaker, _state: Unsettled) -> None:
-    self.reason = None
+    self.open, self.reason = False, None
 
 
 async def _refreshed_or_failed(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:

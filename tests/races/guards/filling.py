@@ -21,6 +21,7 @@ from stoker.cache.loads import Loaded, Loads
 from stoker.cache.reading import Content
 from stoker.cache.store import Claim
 from stoker.settings import Settings
+from stoker.silence import Silence
 from tests.races.guards.away import Patch, Removal, replaced
 
 
@@ -105,8 +106,8 @@ REPLICA = ""
 def _loaders_on_a_replica(patch: Patch) -> None:
     engine = postgres.loader_engine
 
-    def replica_engine(settings: Settings) -> AsyncEngine:
-        return engine(settings.model_copy(update={"database_url": SecretStr(REPLICA)}))
+    def replica_engine(settings: Settings, silence: Silence) -> AsyncEngine:
+        return engine(settings.model_copy(update={"database_url": SecretStr(REPLICA)}), silence)
 
     patch.setattr(stoker.stoker, "loader_engine", replica_engine)
 

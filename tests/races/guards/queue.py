@@ -94,7 +94,7 @@ GUARDS: Mapping[str, Removal] = {
     ),
     "flags counting only while their jobs are queued": OUTLIVING,
     "one build of an entry at a time": script(
-        CLAIM, "if alone == '1' and taken_by_another(id, digest) then", "if false then"
+        CLAIM, "if alone == '1' and taken_by_another(digest) then", "if false then"
     ),
     "overtaken refreshes deferred": _refreshed_once,
     "unknown job_types parked": _unknown_destroyed,

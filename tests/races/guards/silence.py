@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -13,15 +13,19 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import jobs.acknowledged
+import stoker.cache.fill
+import stoker.driver
 import stoker.outbox.receipt
 import stoker.postgres
+from stoker.driver import LimitedEngine
+from stoker.silence import Silence
 from tests.races.guards.away import NEVER_S, Patch, Removal, Unheard, replaced
 
 
 def _statements_without_end(patch: Patch) -> None:
     engine_of = stoker.postgres.engine_of
 
-    def made(url: str, *, connect_args: Mapping[str, Any], **options: Any) -> AsyncEngine:  # noqa: ANN401
+    def made(url: str, *, connect_args: Mapping[str, Any], **options: Any) -> LimitedEngine:  # noqa: ANN401
         return engine_of(url, connect_args={**connect_args, "command_timeout": None}, **options)
 
     patch.setattr(stoker.postgres, "engine_of", made)
@@ -37,6 +41,10 @@ def _asked_nothing(engine: AsyncEngine, question: str, _limit_s: float) -> None:
         )
 
 
+async def _waited_for(work: Awaitable[object], _limit_s: float) -> object:
+    return await work
+
+
 GUARDS: Mapping[str, Removal] = {
     "pooled connections asked first": replaced(stoker.postgres, "_ask_first", _asked_nothing),
     "no connection of a dead server's time trusted": replaced(
@@ -49,6 +57,9 @@ GUARDS: Mapping[str, Removal] = {
         SimpleNamespace(**{**vars(asyncio), "timeout": lambda _: nullcontext()}),
     ),
     "statements that end": _statements_without_end,
+    "silence noticed": replaced(Silence, "_doubt", lambda *_: None),
+    "reads that end": replaced(stoker.cache.fill, "in_time", _waited_for),
+    "goodbyes that end": replaced(stoker.driver, "GOODBYE_S", 15),
     "receipts that end": replaced(stoker.outbox.receipt, "SILENCE_S", NEVER_S),
     "applied here if nobody can tell": replaced(jobs.acknowledged, "Unavailable", Unheard),
 }

@@ -38,9 +38,8 @@ local function get(key)
 end
 
 local function count(text)
-  local found = tonumber(text or '') or 0
-  if found ~= found then return 0 end -- NaN
-  return math.floor(math.max(0, math.min(MOST, found)))
+  -- Of NaN this makes 0.
+  return math.floor(math.max(0, math.min(tonumber(text or '') or 0, MOST)))
 end
 
 -- The rate as one moment (GCRA, "generic cell rate algorithm"): each job begun moves it on by its share of a
@@ -55,9 +54,9 @@ if rate > 0 then
   slots = math.min(free_slots, math.floor((now - spent) / share_ms))
 end
 
-local function taken_by_another(id, digest)
+local function taken_by_another(digest)
   local begun = get(prefix .. ':begun:' .. digest)
-  return begun and begun ~= id and redis.call('ZSCORE', queue .. ':running', begun)
+  return begun and redis.call('ZSCORE', queue .. ':running', begun)
 end
 
 local function claim(id, due)
@@ -72,13 +71,11 @@ local function claim(id, due)
   if aborted == 1 then redis.call('ZREM', queue .. ':parked', id) end
   local digest, alone
   if payload then digest, alone = string.match(payload, '^{"flag":"(%x+)","alone":([01])') end
-  if digest then
-    if alone == '1' and taken_by_another(id, digest) then
-      -- The running one's end brings this one forward; if it dies, the score does.
-      redis.call('ZADD', queue, now + life_ms, id)
-      redis.call('SET', prefix .. ':held:' .. digest, id, 'PX', mark_ms)
-      return
-    end
+  if alone == '1' and taken_by_another(digest) then
+    -- The running one's end brings this one forward; if it dies, the score does.
+    redis.call('ZADD', queue, now + life_ms, id)
+    redis.call('SET', prefix .. ':held:' .. digest, id, 'PX', mark_ms)
+    return
   end
   if rescues >= suspect_from then
     -- A suspect of having killed its worker runs without other suspects beside it, in any lane of the process,

@@ -4,11 +4,11 @@
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash;
 --         arq:abort zset
--- ARGV    prefix, owner, life of a payload past its due time ms, how far in the future a parked job is due ms,
---         then per job: lane, id, ending (remove, again, retry, postpone, park), delay ms, digest or '', totals to
---         count, separated by spaces, state for its progress or '', error for it
+-- ARGV    prefix, owner, life of a payload past its due time ms, then per job: lane, id, ending (remove, again,
+--         retry, postpone, park), delay ms, digest or '', totals to count, separated by spaces, state for its
+--         progress or '', error for it
 -- Result  per job: 1, or 0 if the claim was lost (nothing was changed)
-local prefix, owner, life_ms, far_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local prefix, owner, life_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local MOST = 1000000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -31,8 +31,7 @@ end
 
 local function use_try(id, life)
   local failed = tonumber(get('arq:retry:' .. id) or '') or 0
-  -- NaN is not equal to itself; neither it nor a negative number may give a job tries without end.
-  if failed ~= failed then failed = 0 end
+  -- Neither a negative number nor NaN, for which this is 0, may give a job tries without end.
   failed = math.max(0, math.min(failed, MOST)) + 1
   redis.call('SET', 'arq:retry:' .. id, string.format('%.0f', failed), 'PX', life)
 end
@@ -79,7 +78,7 @@ local function report(id, state, error)
 end
 
 local replies = {}
-for i = 5, #ARGV, 8 do
+for i = 4, #ARGV, 8 do
   local queue, id, ending = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest, totals = tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5]
   local state, error = ARGV[i + 6], ARGV[i + 7]
@@ -100,9 +99,8 @@ for i = 5, #ARGV, 8 do
     end
     if suspect == id then redis.call('DEL', prefix .. ':suspect:' .. owner) end
     if ending == 'park' then
-      -- In the queue too, far in the future: arq sees a deferred job.
+      -- In the queue it stays, far in the future as while it ran: arq sees a deferred job.
       redis.call('ZADD', queue .. ':parked', now, id)
-      redis.call('ZADD', queue, now + far_ms, id)
       redis.call('PEXPIRE', 'arq:job:' .. id, life_ms)
       if digest ~= '' then
         redis.call('SET', prefix .. ':waiting:' .. digest, id, 'PX', life_ms, 'NX')

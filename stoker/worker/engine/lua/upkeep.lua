@@ -101,9 +101,7 @@ local function rescue_expired(lane)
   local first = tonumber(redis.call('ZRANGE', lane.queue, 0, 0, 'WITHSCORES')[2] or now)
   for _, id in ipairs(expired) do
     local key = prefix .. ':rescues:' .. id
-    local rescues = tonumber(get(key) or '') or 0
-    if rescues ~= rescues then rescues = 0 end -- NaN
-    rescues = math.floor(math.max(0, math.min(rescues, MOST)))
+    local rescues = math.floor(math.max(0, math.min(tonumber(get(key) or '') or 0, MOST))) -- of NaN: 0
     if is_blamed(id, get('arq:in-progress:' .. id)) then
       rescues = rescues + 1
       redis.call('SET', key, string.format('%.0f', rescues), 'PX', count_ms)

@@ -1,0 +1,314 @@
+"""Sends what the simulated users do, on schedule, and judges every answer.
+
+Open loop: a request is sent when it is due, however slow the answers before it are, and its latency counts
+from then. Under faults an outage is a fair answer, and so is none; an unexpected error never is. Then only so
+many requests are under way at once: a machine that is slow because of a fault must not drown in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Any
+
+from pydantic_core import from_json
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.chaos.client import Away, NoReply, Reply
+from stoker.chaos.slots import Slot
+from stoker.chaos.surroundings import LEAVES_AFTER
+from stoker.chaos.tally import Tally
+from stoker.chaos.workload import Read, Users
+from stoker.errors import DatabaseUnavailable
+from stoker.postgres import database_errors
+
+BYPASS_EVERY = 10
+"""One of so many reads bypasses the cache, to know what SQL takes under the same load."""
+CONDITIONAL = 0.3
+"""Share of reads that say which version their browser has, where it has one."""
+LEAVING, STAYS_S = 0.05, 0.004
+"""Under faults: share of readers who go away before they are answered (RACES 24, 41), and after how long."""
+AT_ONCE = 16
+"""Under faults: requests under way."""
+LOOK_S = 0.05
+OK, NOT_MODIFIED, LEFT = 200, 304, 499
+REFUSED = frozenset({403, 404})
+BAD_REQUEST = frozenset({400, 422})
+SERVER_ERROR, OUTAGE = 500, 503
+
+
+class Act(StrEnum):
+    """What one arrival does."""
+
+    READ = "read"
+    INTRUDE = "intrude"
+    """A read that must be refused."""
+    WRITE = "write"
+
+
+SHARES = {Act.READ: 0.885, Act.INTRUDE: 0.065, Act.WRITE: 0.05}
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A committed change that is not seen applied yet; `began`: seconds since 1970."""
+
+    began: float
+    applied: Callable[[], None]
+
+
+class Driver:
+    """All simulated users of one run. `faulty`: whether servers and processes are being broken."""
+
+    def __init__(
+        self,
+        webapps: Sequence[Slot],
+        users: Users,
+        tally: Tally,
+        rng: Random,
+        *,
+        faulty: bool = False,
+        shares: Mapping[Act, float] | None = None,
+    ) -> None:
+        self.webapps = webapps
+        self.users = users
+        self.tally = tally
+        self.rng = rng
+        self.asked: dict[str, Read] = {}
+        """Every entry that was asked for: its last read."""
+        self.served: dict[str, Read] = {}
+        """Those among them that were served."""
+        self._faulty = faulty
+        self._shares = shares or SHARES
+        self._browsers: dict[tuple[int, str], tuple[str, Any]] = {}
+        """What each user's browser keeps: entity tag and what that version showed."""
+        self._following: dict[int, Followed] = {}
+        self._reads_sent = 0
+        self._stopped = False
+        self._ended = False
+
+    async def run(self, seconds: float, rate: float) -> None:
+        """Send requests at a mean rate per second until it is stopped; returns when all are answered."""
+        began = due = time.perf_counter()
+        acts = {Act.READ: self._a_read, Act.INTRUDE: self._an_intrusion, Act.WRITE: self.edit}
+        kinds, weights = list(self._shares), list(self._shares.values())
+        free = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as requests:
+            while (due := due + self.rng.expovariate(rate)) < began + seconds:
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                if self._faulty:
+                    await free.acquire()
+                    due = max(due, time.perf_counter())
+                if self._stopped:
+                    return
+                self.tally.late_ms.append((time.perf_counter() - due) * 1000)
+                [act] = self.rng.choices(kinds, weights)
+                request = requests.create_task(acts[act](due))
+                if self._faulty:
+                    request.add_done_callback(lambda _: free.release())
+
+    def stop(self) -> None:
+        """Send no more; `run` returns when all is answered."""
+        self._stopped = True
+
+    def end(self) -> None:
+        """Follow no more changes."""
+        self._ended = True
+
+    async def send(  # noqa: PLR0913 - what a request is
+        self,
+        method: str,
+        path: str,
+        reader: int = 0,
+        *,
+        webapp: Slot | None = None,
+        body: object = None,
+        etag: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply | None:
+        """One request to any web app; None, counted, when there is no answer or only an error.
+
+        A web app that does not listen is passed over, as a load balancer does.
+        """
+        candidates = [webapp] if webapp else self.rng.sample(self.webapps, len(self.webapps))
+        no_answer = f"{method} {path}: no web app listens"
+        for asked in candidates:
+            try:
+                request = asked.client.request(method, path, reader, body=body, etag=etag, headers=headers)
+                reply = await request
+            except Away:
+                continue
+            except NoReply as error:
+                no_answer = str(error)
+                break
+            return reply if self._is_answer(reply, f"{method} {path} by {asked.name}") else None
+        self._note_silence(no_answer)
+        return None
+
+    async def read(self, read: Read, due: float | None = None) -> None:
+        """A read that must be served, and not with anything older than what was applied before."""
+        due = time.perf_counter() if due is None else due
+        self._reads_sent += 1
+        path = read.bypass if self._reads_sent % BYPASS_EVERY == 0 else read.path
+        kept, rights = self._kept(read), self.users.rights(read.reader)
+        expected = self.users.expected(read)
+        self.asked[_entry(read)] = read
+        reply = await self.send("GET", path, read.reader, etag=kept and kept[0], headers=self._patience())
+        if reply is None:
+            return
+        if reply.status not in (OK, NOT_MODIFIED):
+            if rights == self.users.rights(read.reader):
+                self.tally.note("refused a member", f"{reply.status} {path} as user {read.reader}")
+            return
+        state = reply.headers["x-cache"]
+        self.tally.reads += 1
+        self.tally.ms[read.view, state].append((time.perf_counter() - due) * 1000)
+        self.served[_entry(read)] = read
+        if reply.status == NOT_MODIFIED and kept is not None:
+            self.tally.not_modified += 1
+            shown = kept[1]  # "what you have is current": judged as if it had been sent
+        else:
+            shown = self.users.shown(read, reply.body)
+        self._browsers[read.reader, read.path] = (reply.headers["etag"], shown)
+        self._judge(read, expected, shown, state)
+
+    async def intrude(self, read: Read) -> None:
+        """A read that must be refused, even to a browser that has the page already."""
+        kept, rights = self._browsers.get((read.reader, read.path)), self.users.rights(read.reader)
+        self.asked[_entry(read)] = read
+        reply = await self.send("GET", read.path, read.reader, etag=kept and kept[0])
+        if reply is None or rights != self.users.rights(read.reader):
+            return  # they may have been made a member meanwhile
+        self.tally.forbidden_reads_attempted += 1
+        if reply.status not in REFUSED:
+            self._forbidden(f"{reply.status} {read.path} to user {read.reader}")
+
+    async def edit(self, due: float | None = None) -> None:
+        """One change by any user."""
+        await self.users.edit(self, time.perf_counter() if due is None else due)
+
+    def wrote(self, answer: Mapping[str, Any], due: float, began: float, applied: Callable[[], None]) -> None:
+        """A write was acknowledged: call `applied` as soon as it is known to be in effect.
+
+        `due` by the performance counter, `began` in seconds since 1970.
+        """
+        self.tally.writes += 1
+        self.tally.write_ms.append((time.perf_counter() - due) * 1000)
+        self.tally.events[answer["event_id"]] = began
+        followed = Followed(began, applied)
+        if answer["applied"] == "applied":
+            self._applied(followed)
+        else:
+            self._following[answer["event_id"]] = followed
+
+    async def follow_on(self, sql: AsyncEngine) -> None:
+        """Look which changes are applied, until `end`; never cancelled in the middle of a statement."""
+        while not self._ended:
+            await asyncio.sleep(LOOK_S)
+            await self.follow(sql)
+
+    async def follow(self, sql: AsyncEngine) -> None:
+        """Look once which changes are applied."""
+        if not self._following:
+            return
+        try:
+            with database_errors():
+                async with sql.connect() as connection:
+                    found = await connection.scalars(_SETTLED, {"ids": list(self._following)})
+                    settled = list(found)
+        except DatabaseUnavailable:
+            return
+        for event_id in settled:
+            followed = self._following.pop(event_id, None)
+            if followed is not None:
+                self._applied(followed)
+
+    async def aside(self, path: str, body: object) -> dict[str, Any] | None:
+        """Ask a process under chaos for what no web app offers; None without an answer."""
+        reply = await self.send("POST", path, body=body)
+        if reply is None:
+            return None
+        answer: dict[str, Any] = from_json(reply.body)
+        return answer
+
+    def _note_silence(self, what: str) -> None:
+        self.tally.unanswered += 1
+        if not self._faulty:
+            self.tally.note("no answer", what)
+
+    def _is_answer(self, reply: Reply, what: str) -> bool:
+        """Count what is none."""
+        if reply.status == LEFT:
+            self.tally.left += 1
+        elif reply.status == OUTAGE and self._faulty:
+            self.tally.outages += 1
+        elif (error := _refusal(reply)) is not None and self._faulty:
+            self.tally.refusals[error] += 1
+        elif reply.status >= SERVER_ERROR:
+            self.tally.server_errors += 1
+            self.tally.note("5xx", f"{reply.status} {what}: {reply.body[:200].decode(errors='replace')}")
+        else:
+            return True
+        return False
+
+    async def _a_read(self, due: float) -> None:
+        await self.read(self.users.read(), due)
+
+    async def _an_intrusion(self, _due: float) -> None:
+        read = self.users.intrusion()
+        if read is not None:
+            await self.intrude(read)
+
+    def _kept(self, read: Read) -> tuple[str, Any] | None:
+        kept = self._browsers.get((read.reader, read.path))
+        return kept if kept and self.rng.random() < CONDITIONAL else None
+
+    def _patience(self) -> Mapping[str, str]:
+        if not self._faulty or self.rng.random() >= LEAVING:
+            return {}
+        return {LEAVES_AFTER: f"{self.rng.expovariate(1 / STAYS_S):.5f}"}
+
+    def _judge(self, read: Read, expected: object, shown: object, state: str) -> None:
+        if state == "stale":  # marked as what it is: its loader failed
+            if not self._faulty:
+                self.tally.note("marked stale", f"{read.path}: a loader failed")
+            return
+        verdict = self.users.judge(read, expected, shown)
+        self.tally.reads_checked += 1
+        self.tally.reads_of_changed += verdict.of_changed
+        if verdict.stale is not None:
+            self.tally.stale_reads += 1
+            self.tally.note("stale read", f"{read.path} as user {read.reader} ({state}) {verdict.stale}")
+        for what in verdict.forbidden:
+            self._forbidden(f"{read.path} shows {what} to user {read.reader}")
+
+    def _forbidden(self, what: str) -> None:
+        self.tally.forbidden_reads_served += 1
+        self.tally.note("forbidden read served", what)
+
+    def _applied(self, followed: Followed) -> None:
+        self.tally.writes_waited_for += 1
+        followed.applied()
+        self.tally.in_effect(followed.began)
+
+
+def _entry(read: Read) -> str:
+    return f"{read.view} {read.scope_id} {sorted(read.params.items())}"
+
+
+def _refusal(reply: Reply) -> str | None:
+    """The error of Stoker, other than an outage, that says that this release cannot do it."""
+    if reply.status not in BAD_REQUEST and reply.status != SERVER_ERROR:
+        return None
+    try:
+        return str(from_json(reply.body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return None  # a bug: nobody made an answer of it
+
+
+_SETTLED = text("SELECT id FROM stoker.cache_events WHERE id = ANY(:ids) AND settled_at IS NOT NULL")

@@ -1,0 +1,144 @@
+"""What Stoker needs of its driver, asyncpg: connections that end in bounded time and hold no locks for ever.
+
+Every transaction begins with its limits: SET LOCAL in the packet of its BEGIN. That costs no round trip, and
+a pooler in transaction mode neither refuses it nor hands it to the next client. Sockets have keepalives, so
+that a peer that vanished is noticed. Closing an engine leaves no connection open, even if it is in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+import asyncpg
+from asyncpg import connect_utils
+from asyncpg.exceptions import InterfaceError, PostgresError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stoker.errors import DatabaseUnavailable
+from stoker.silence import Silence
+
+GOODBYE_S = 1.0
+"""For a connection to say that it closes; then its socket is closed without a word."""
+KEEPALIVES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds of silence before the first probe, seconds between probes, lost probes that end a connection."""
+UNACKNOWLEDGED_MS = 15_000
+"""How long what was sent may stay without the peer's acknowledgement."""
+
+
+class Connections:
+    """The open connections of one engine, and what all of them share."""
+
+    def __init__(self, silence: Silence | None, local: Mapping[str, str]) -> None:
+        """`local`: Postgres settings of every transaction."""
+        self.silence = silence or Silence(float("inf"))
+        self.local = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in local.items())
+        self.open: WeakSet[Connection] = WeakSet()
+        self.closed = False
+        self._driver_class = type("Connection", (Connection,), {"shared": self})
+
+    async def connect(self, **arguments: Any) -> Connection:  # noqa: ANN401 - asyncpg's
+        """Open another; raises DatabaseUnavailable if none may be, and what asyncpg raises."""
+        if self.closed:  # nobody would close it
+            raise DatabaseUnavailable("this process has closed its connections to Postgres")
+        self.silence.refuse()
+        async with asyncio.timeout(None) as limit:
+            with self.silence.waiting(Attempt(limit)):
+                opened: Connection = await asyncpg.connect(**arguments, connection_class=self._driver_class)
+                return opened
+
+
+class Attempt:
+    """A connection that is being opened."""
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self._limit = limit
+
+    def terminate(self) -> None:
+        """Give it up."""
+        self._limit.reschedule(asyncio.get_running_loop().time())
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    """A connection of one engine."""
+
+    shared: ClassVar[Connections]
+
+    def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:  # noqa: ANN401 - asyncpg's own
+        super().__init__(protocol, transport, *rest)
+        keep_alive(transport.get_extra_info("socket"))
+        self.shared.open.add(self)
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """Run a statement; a transaction that begins gets its limits with it."""
+        if query.startswith("BEGIN"):
+            query = query.rstrip(";") + self.shared.local
+        with self.shared.silence.waiting(self):
+            done: str = await super().execute(query, *args, timeout=timeout)
+            return done
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        """Close, in GOODBYE_S at most: a server that is silent would be waited for without end."""
+        try:
+            await super().close(timeout=min(timeout or GOODBYE_S, GOODBYE_S))
+        except (OSError, PostgresError, InterfaceError):
+            self.terminate()
+
+
+class QuietUpgrade(connect_utils.TLSUpgradeProto):  # type: ignore[misc] # the same
+    """asyncpg's question whether the server talks TLS, for a connection that nobody waits for any more.
+
+    asyncpg hands the loss of such a connection to a future without a reader, and asyncio then logs "Future
+    exception was never retrieved" for each connect or cancel request that was given up at that point.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand the loss over, and count it as read."""
+        super().connection_lost(exc)
+        if not self.on_data.cancelled():
+            self.on_data.exception()
+
+
+connect_utils.TLSUpgradeProto = QuietUpgrade
+
+
+class LimitedEngine(AsyncEngine):
+    """An engine whose connections are all known, and whose `dispose` takes GOODBYE_S at most."""
+
+    def __init__(self, engine: AsyncEngine, connections: Connections, arguments: Mapping[str, Any]) -> None:
+        """`arguments`: what asyncpg's `connect` is given beside the URL."""
+        super().__init__(engine.sync_engine)
+        self.connections = connections
+        self.arguments = dict(arguments)
+
+    async def dispose(self, close: bool = True) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's
+        """Close every connection, those in use as well."""
+        left = list(self.connections.open)
+        try:
+            if close and left:
+                await asyncio.wait([asyncio.create_task(one.close()) for one in left])
+            await super().dispose(close)
+        finally:
+            if close:
+                for one in list(self.connections.open):
+                    one.terminate()
+
+
+async def close_for_good(engine: AsyncEngine) -> None:
+    """Dispose of an engine; who goes on using it, as a task that nobody waits for may, opens nothing more."""
+    if isinstance(engine, LimitedEngine):
+        engine.connections.closed = True
+    await engine.dispose()
+
+
+def keep_alive(connected: socket.socket) -> None:
+    """Let the kernel notice that the peer vanished; a connection of this host needs none of it."""
+    if connected.family == getattr(socket, "AF_UNIX", None):
+        return
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in {**KEEPALIVES, "TCP_USER_TIMEOUT": UNACKNOWLEDGED_MS}.items():
+        if hasattr(socket, name):  # not on every system
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,113 @@
+"""What the figures of the overview amount to: what is worth a look, and all in all, in words.
+
+Says that the cache is right only once it was compared with SQL, and warm only once it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stoker.operations.picture import Concern, Overview, Verdict
+
+SLOW_CHANGE_S, LOST_CHANGE_S = 5, 30
+"""Age of the oldest event that is not applied from which it is remarked upon, and from which it is wrong."""
+LONG_WAIT_S = {"changes": 5, "refresh": 30, "warm": 600}
+"""Age of a lane's oldest ready job from which it is remarked upon."""
+COLD, COLD_READS = 0.5, 200
+"""Hit rate of the last hour below which a view counts as cold, if it was read so often."""
+KEEPS_UP = "the worker keeps up."
+SAYS = {
+    Verdict.WATCH: "The cache works. Something is worth a look.",
+    Verdict.WRONG: "Something is wrong.",
+}
+
+
+def judged(shown: Overview) -> Overview:
+    """The same picture with its verdict, in one sentence and in what there is to look at."""
+    concerns = sorted(_concerns(shown), key=lambda concern: concern.verdict is not Verdict.WRONG)
+    verdict, says = _all_in_all(shown)
+    if concerns:
+        verdict = concerns[0].verdict
+        says = SAYS[verdict]
+    return shown.model_copy(update={"concerns": concerns, "verdict": verdict, "says": says})
+
+
+def _all_in_all(shown: Overview) -> tuple[Verdict, str]:
+    compared = bool(shown.verified and shown.verified.checked)
+    if compared and shown.hit_rate is not None:
+        if shown.hit_rate >= COLD:
+            return Verdict.WELL, f"The cache is right and warm, and {KEEPS_UP}"
+        return Verdict.WELL, f"The cache is right and still warming up. {KEEPS_UP.capitalize()}"
+    if compared:
+        read = any(view.reads_ever for view in (shown.views or {}).values())
+        nobody = "nothing was read in the last hour" if read else "nothing was read yet"
+        return Verdict.UNTRIED, f"The cache is right; {nobody}. {KEEPS_UP.capitalize()}"
+    if shown.hit_rate is not None:
+        return Verdict.UNTRIED, f"Every change is applied, nothing was compared with SQL yet; {KEEPS_UP}"
+    return Verdict.UNTRIED, f"Nothing was read or compared with SQL yet. {KEEPS_UP.capitalize()}"
+
+
+def _concerns(shown: Overview) -> Iterator[Concern]:
+    for name, server in shown.health.servers.items():
+        if not server.ok:
+            yield Concern(verdict=Verdict.WRONG, about="servers", says=f"{_server(name)} does not answer")
+    yield from _about_right(shown)
+    yield from _about_warm(shown)
+    yield from _about_worker(shown)
+
+
+def _about_right(shown: Overview) -> Iterator[Concern]:
+    changes, verified = shown.changes, shown.verified
+    if changes is not None and changes.oldest_age_s > SLOW_CHANGE_S:
+        verdict = Verdict.WRONG if changes.oldest_age_s > LOST_CHANGE_S else Verdict.WATCH
+        oldest = _duration(changes.oldest_age_s)
+        says = f"{_count(changes.unsettled, 'change')} not applied, the oldest for {oldest}"
+        yield Concern(verdict=verdict, about="right", says=says)
+    if changes is not None and changes.failing:
+        says = f"{_count(changes.failing, 'change')} failed and will be tried again"
+        yield Concern(verdict=Verdict.WRONG, about="right", says=says)
+    if verified is not None and verified.stale:
+        says = f"{_count(verified.stale, 'entry', 'entries')} found stale when compared with SQL"
+        yield Concern(verdict=Verdict.WRONG, about="right", says=says)
+
+
+def _about_warm(shown: Overview) -> Iterator[Concern]:
+    for name, view in (shown.views or {}).items():
+        if view.hit_rate is not None and view.hit_rate < COLD and view.reads >= COLD_READS:
+            says = f"{name} is cold: {view.hit_rate:.0%} of {view.reads:,} reads in the last hour were hits"
+            yield Concern(verdict=Verdict.WATCH, about="warm", says=says)
+
+
+def _about_worker(shown: Overview) -> Iterator[Concern]:
+    if shown.workers is not None and all(worker.gone for worker in shown.workers):
+        yield Concern(
+            verdict=Verdict.WRONG, about="worker", says="no worker reports: start one, or look at its log"
+        )
+    for name, lane in (shown.lanes or {}).items():
+        if lane.paused:
+            yield Concern(verdict=Verdict.WATCH, about="worker", says=f"lane {name} is paused")
+        elif lane.oldest_ready_age_s > LONG_WAIT_S.get(name, SLOW_CHANGE_S):
+            says = f"lane {name} is behind: its oldest job waits for {_duration(lane.oldest_ready_age_s)}"
+            yield Concern(verdict=Verdict.WATCH, about="worker", says=says)
+        if lane.dead:
+            yield Concern(
+                verdict=Verdict.WATCH, about="worker", says=f"{_count(lane.dead, 'dead letter')} in {name}"
+            )
+        if lane.parked:
+            says = f"{_count(lane.parked, 'job')} in {name} of a job that no worker knows"
+            yield Concern(verdict=Verdict.WATCH, about="worker", says=says)
+
+
+def _server(name: str) -> str:
+    return {"database": "Postgres", "queue": "the queue Redis", "cache": "the cache Redis"}.get(name, name)
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,76 @@
+"""What the overview is made of: one model for each part of the page, and the verdict over all of them.
+
+Nothing here asks a server. A part whose server is away is None.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+from stoker.operations.figures import VerifiedFigures, ViewReads
+from stoker.operations.health import Health
+from stoker.operations.lanes import LaneFigures
+from stoker.outbox.rows import Backlog
+
+
+class Verdict(StrEnum):
+    """All in all."""
+
+    WELL = "well"
+    UNTRIED = "untried"
+    """Nothing is wrong, and too little was read or compared to say that all is well."""
+    WATCH = "watch"
+    """Something is worth a look."""
+    WRONG = "wrong"
+    """Something is broken, or is about to be."""
+
+
+class Concern(BaseModel):
+    """One thing to look at. `about`: servers, right, warm or worker."""
+
+    verdict: Verdict
+    about: str
+    says: str
+
+
+class ViewNow(ViewReads):
+    """One view over the last hour."""
+
+    reads_ever: int
+
+
+class LaneNow(LaneFigures):
+    """One lane now; rates and waits over the last five minutes, waits None without jobs."""
+
+    done_per_minute: float
+    failed_per_minute: float
+    wait_p50_s: float | None
+    wait_p99_s: float | None
+
+
+class WorkerSeen(BaseModel):
+    """A worker process that has not left in order, and for how long it has said nothing."""
+
+    name: str
+    silent_s: float
+    gone: bool
+
+
+class Overview(BaseModel):
+    """The whole picture. `says`: all in all, in words; `last`: marks that change with news."""
+
+    at: datetime
+    verdict: Verdict = Verdict.UNTRIED
+    says: str = ""
+    concerns: list[Concern] = []
+    health: Health
+    changes: Backlog | None = None
+    verified: VerifiedFigures | None = None
+    hit_rate: float | None = None
+    views: dict[str, ViewNow] | None = None
+    lanes: dict[str, LaneNow] | None = None
+    workers: list[WorkerSeen] | None = None
+    last: dict[str, float] = {}

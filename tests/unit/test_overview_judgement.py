@@ -1,0 +1,91 @@
+"""What the overview says, from figures alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from stoker.operations.figures import VerifiedFigures
+from stoker.operations.health import Health, ServerHealth
+from stoker.operations.judgement import judged
+from stoker.operations.picture import Overview, Verdict, ViewNow, WorkerSeen
+from stoker.outbox.rows import Backlog
+
+ALIVE = WorkerSeen(name="w1", silent_s=1, gone=False)
+SILENT = WorkerSeen(name="w2", silent_s=20, gone=True)
+
+
+def picture(*, checked: int = 0, hit_rate: float | None = None, **changes: object) -> Overview:
+    verified = VerifiedFigures(
+        checked=checked,
+        stale=0,
+        changed=0,
+        undecided=0,
+        stale_age_s=0,
+        share=1.0 if checked else None,
+        nines=None,
+        last_at=None,
+    )
+    plain: dict[str, Any] = {
+        "at": datetime.now(UTC),
+        "verdict": Verdict.UNTRIED,
+        "says": "",
+        "concerns": [],
+        "health": Health(ok=True, servers={}),
+        "changes": Backlog(unsettled=0, failing=0, oldest_age_s=0, applied_last_minute=0),
+        "verified": verified,
+        "hit_rate": hit_rate,
+        "views": {},
+        "lanes": {},
+        "workers": [ALIVE],
+        "last": {},
+    }
+    return judged(Overview(**{**plain, **changes}))
+
+
+def view(*, reads_ever: int) -> ViewNow:
+    return ViewNow(
+        reads=0, hits=0, hit_rate=None, misses={}, stale=0, loads=0, build_ms=None, reads_ever=reads_ever
+    )
+
+
+@pytest.mark.parametrize(
+    ("checked", "hit_rate", "verdict", "says"),
+    [
+        (0, None, Verdict.UNTRIED, "Nothing was read or compared with SQL yet. The worker keeps up."),
+        (9, None, Verdict.UNTRIED, "The cache is right; nothing was read yet. The worker keeps up."),
+        (
+            0,
+            0.99,
+            Verdict.UNTRIED,
+            "Every change is applied, nothing was compared with SQL yet; the worker keeps up.",
+        ),
+        (9, 0.2, Verdict.WELL, "The cache is right and still warming up. The worker keeps up."),
+        (9, 0.99, Verdict.WELL, "The cache is right and warm, and the worker keeps up."),
+    ],
+)
+def test_nothing_is_called_right_or_warm_that_was_not_compared_or_read(
+    checked: int, hit_rate: float | None, verdict: Verdict, says: str
+) -> None:
+    shown = picture(checked=checked, hit_rate=hit_rate)
+    assert (shown.verdict, shown.says, shown.concerns) == (verdict, says, [])
+
+
+def test_what_was_read_before_the_last_hour_is_not_called_never_read() -> None:
+    shown = picture(checked=9, views={"detail": view(reads_ever=5)})
+    assert "nothing was read in the last hour" in shown.says
+
+
+def test_what_is_wrong_comes_before_what_is_well() -> None:
+    down = Health(ok=False, servers={"cache": ServerHealth(ok=False, ms=800, error="no answer in time")})
+    shown = picture(checked=9, hit_rate=0.99, health=down)
+    assert (shown.verdict, shown.says) == (Verdict.WRONG, "Something is wrong.")
+    assert [one.says for one in shown.concerns] == ["the cache Redis does not answer"]
+
+
+@pytest.mark.parametrize("workers", [[], [SILENT]])
+def test_without_a_living_worker_something_is_wrong(workers: list[WorkerSeen]) -> None:
+    assert picture(checked=9, hit_rate=0.99, workers=workers).verdict is Verdict.WRONG
+    assert picture(checked=9, hit_rate=0.99, workers=[*workers, ALIVE]).verdict is Verdict.WELL
