@@ -19,7 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker.cache.catalog import Catalog
 from stoker.cache.declared import check_all, check_async, check_plain, check_unique, name_of
 from stoker.cache.view import EntryKey, Scope, ScopeKind, View
-from stoker.errors import DeclarationError, InvalidParams, SettingsError, UnknownScope, UnknownView
+from stoker.errors import (
+    BadRequest,
+    DeclarationError,
+    InvalidParams,
+    SettingsError,
+    UnknownScope,
+    UnknownView,
+)
 from stoker.jobs import Invalidate, Job, Refresh, Warm
 from stoker.schedule import MAINTENANCE, Cron, Every, Scheduled
 
@@ -189,6 +196,8 @@ class Domain(Catalog):
                 raise DeclarationError(
                     f"warm plan {plan.target!r} is neither `active` nor a scope kind of this domain"
                 )
+        for entry in self.schedule:
+            self._check_scheduled(entry)
 
     @cached_property
     def rules_by_kind(self) -> Mapping[str, Rule[Any]]:
@@ -250,6 +259,14 @@ class Domain(Catalog):
             for name in job.views:
                 if self.view(name).scope != kind:
                     raise UnknownView(f"view {name} is not of scope kind {kind}", field="views")
+
+    def _check_scheduled(self, entry: Every | Cron) -> None:
+        if entry in MAINTENANCE:  # which leaves out what the domain cannot do
+            return
+        try:
+            self.check_job(entry.job)
+        except BadRequest as error:
+            raise DeclarationError(f"schedule {entry.name}: {error}") from None
 
     def subject_of(self, job: Job | None) -> str | None:
         """What a job is about, as `kind:id`; None for one that is about everything."""

@@ -316,3 +316,17 @@ async def test_loaders_that_write_or_answer_for_other_keys_are_told_so_and_leave
                 await stoker.read("by_number", 1, bypass=bypass)
         [answer] = await stoker.read_many([Asked(views[2], 1)])
         assert isinstance(answer, DeclarationError)
+
+
+async def test_closing_after_a_refused_read_logs_no_traceback(
+    place: Place, notes: Notes, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(notes, place) as stoker:
+        await stoker.read("detail", 1, reader=7)
+        await stoker.invalidate_now([Invalidation(note(1), frozenset({"detail", "access"}))])
+        held = notes.hold_before("detail")
+        with pytest.raises(Forbidden):
+            await stoker.read("detail", 1, reader=8)
+        await held.reached.wait()
+    assert "Traceback" not in capfd.readouterr().err
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
