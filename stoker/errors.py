@@ -14,7 +14,7 @@ StokerError                      catch this to catch all
 │   ├── QueueUnavailable         the queue Redis; recorded events are applied all the same
 │   └── DatabaseUnavailable      Postgres, or it takes no writes
 ├── WrongServer                  a server answers, but it is not one Stoker can trust
-├── InvalidJob                   a payload that is not of its job
+├── InvalidJob                   a payload that does not fit its job
 │   └── UnknownJob               a kind that this release does not know; parked, never destroyed
 └── CommittedNotApplied          the change is in SQL, the cache may still show what was before
 
@@ -90,7 +90,7 @@ class WrongServer(StokerError):
 
 
 class InvalidJob(StokerError):
-    """A payload is not of its job."""
+    """A payload does not fit its job."""
 
 
 class UnknownJob(InvalidJob):

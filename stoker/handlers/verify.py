@@ -1,4 +1,4 @@
-"""The verifier: compares samples of the cache with SQL; a stale entry is not one that has just changed.
+"""The verifier: compares samples of the cache with SQL, and knows a stale entry from a fresh change.
 
 Recently read and recently invalidated entries come first, because a mistake would show there. A stale entry
 is logged, counted and invalidated; the promise is that there is none.

@@ -54,8 +54,7 @@ def checked(url: str) -> str:
 
 
 def for_driver(url: str) -> tuple[URL, dict[str, Any]]:
-    """The URL without options that SQLAlchemy does not know, and those as arguments of asyncpg's
-    `connect`."""
+    """The URL without options that SQLAlchemy lacks, and those as arguments of asyncpg's `connect`."""
     parsed = make_url(url)
     given = _options(parsed)
     arguments: dict[str, Any] = {NUMBERS[name]: int(given[name]) for name in NUMBERS.keys() & given}
