@@ -34,12 +34,12 @@ SHORT = {"oldest_ready_age_s": "oldest_s"}
 
 
 def note(message: str) -> None:
-    """Say what happens, beside the result."""
+    """Write a message to stderr, beside the result."""
     sys.stderr.write(f"{escaped_lines(message)}\n")
 
 
 class NotShown(StokerError):
-    """Nobody can read the result."""
+    """The result could not be written to stdout."""
 
 
 def show(message: str) -> None:
@@ -129,7 +129,7 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
 
 
 def clear() -> None:
-    """Begin a new picture: on a terminal at its top, elsewhere after an empty line."""
+    """Begin a new picture: clear the terminal, elsewhere print an empty line."""
     if _on_terminal():
         Console().clear()
     else:

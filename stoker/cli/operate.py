@@ -74,7 +74,9 @@ async def invalidate(
     view: Views = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is applied.")] = 5,
     *,
-    hard: Annotated[bool, typer.Option("--hard", help="Not even marked stale any more.")] = False,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Never serve the old value again, even if a load fails.")
+    ] = False,
 ) -> Invalidated:
     """Invalidate a scope: recorded like any change, applied by the worker. Exit 1 if that takes too long."""
     recorded = await cache.invalidate(on.stoker, on.actor, kind, scope_id, view or (), hard=hard)
@@ -99,7 +101,7 @@ async def warm(
         float, typer.Option("--timeout", min=0, help="Seconds to wait; 0 does not wait.")
     ] = 900,
 ) -> Warmed:
-    """Build what is missing or ageing, and show how far it is. Exit 1 if it fails, or takes too long."""
+    """Build entries that are missing or about to expire, and show progress. Exit 1 if it fails or is late."""
     found = Warmed(id=await cache.warm(on.stoker, on.actor, target, scope_id))
     if timeout_s:
         note(f"enqueued as {found.id}")
@@ -154,7 +156,7 @@ async def _applied(stoker: Stoker, event_id: int, within_s: float) -> Invalidati
 
 
 async def _followed(on: On, job_id: str, within_s: float) -> WarmProgress:
-    """The last word about a warming that has ended, or whose time is over."""
+    """The last report of a warming that has ended, or whose time is over."""
     began = time.monotonic()
     remarked = False
     with progress("warming") as report:
