@@ -35,14 +35,31 @@ if TYPE_CHECKING:
         DeclarationError,
         Forbidden,
         InvalidParams,
+        InvalidResult,
+        JobFailed,
+        NoResult,
         NotFound,
         QueueUnavailable,
         SettingsError,
         StokerError,
         Unavailable,
+        UnknownJob,
         WrongServer,
     )
-    from stoker.jobs import Invalidate, KeepWarm, Lane, Outcome, Prune, Refresh, Relay, Verify, Warm
+    from stoker.handlers.context import JobContext
+    from stoker.jobs import (
+        Invalidate,
+        Job,
+        KeepWarm,
+        Lane,
+        Outcome,
+        Prune,
+        Refresh,
+        Relay,
+        RetryPolicy,
+        Verify,
+        Warm,
+    )
     from stoker.outbox.receipt import Applied, Receipt
     from stoker.queue.enqueue import Answer, Enqueued
     from stoker.schedule import MAINTENANCE, Cron, Every
@@ -68,11 +85,16 @@ __all__ = [
     "Every",
     "Forbidden",
     "InvalidParams",
+    "InvalidResult",
     "Invalidate",
     "Invalidation",
+    "Job",
+    "JobContext",
+    "JobFailed",
     "KeepWarm",
     "Lane",
     "LatePolicy",
+    "NoResult",
     "NotFound",
     "Outcome",
     "OverlapPolicy",
@@ -82,6 +104,7 @@ __all__ = [
     "Receipt",
     "Refresh",
     "Relay",
+    "RetryPolicy",
     "Rule",
     "SampleData",
     "Scope",
@@ -92,6 +115,7 @@ __all__ = [
     "Stoker",
     "StokerError",
     "Unavailable",
+    "UnknownJob",
     "Verify",
     "View",
     "Warm",
@@ -102,6 +126,8 @@ __all__ = [
 ]
 
 _NAMES = {
+    "stoker.handlers.context": "JobContext",
+    "stoker.errors": "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError Forbidden InvalidParams InvalidResult JobFailed NoResult NotFound QueueUnavailable SettingsError StokerError Unavailable UnknownJob WrongServer",
     "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.cache.lookup": "Asked",
     "stoker.cache.reading": "Reading State",
@@ -112,7 +138,7 @@ _NAMES = {
         "Forbidden InvalidParams NotFound QueueUnavailable SettingsError StokerError "
         "Unavailable WrongServer"
     ),
-    "stoker.jobs": "Invalidate KeepWarm Lane Outcome Prune Refresh Relay Verify Warm",
+    "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
     "stoker.queue.enqueue": "Answer Enqueued",
     "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",

@@ -143,7 +143,7 @@ async def count(stoker: Stoker, which: WhichDead) -> int:
 async def retry(stoker: Stoker, actor: Actor, which: WhichDead) -> Retried:
     """Put dead letters back into their lanes, as new jobs."""
     await act(stoker, actor, "dead.retry", _named(which))
-    found = await DeadLetters(stoker.engine).retry(which.which(), stoker.queue)
+    found = await DeadLetters(stoker.engine).retry(which.which(), stoker.queue, stoker.domain.job_types)
     return Retried(retried=found.enqueued, unreadable=found.unreadable)
 
 

@@ -63,7 +63,7 @@ WEB = (
 PUBLIC_NAMES = frozenset(
     """
     MAINTENANCE Cron Every KeepWarm LatePolicy OverlapPolicy Prune Verify
-    Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
+    Job Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
     DeclarationError Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane
     NotFound Outcome QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
     SettingsError State Stoker StokerError Unavailable View Warm WarmPlan WrongServer load_domain

@@ -17,7 +17,7 @@ from redis.asyncio.connection import Connection, parse_url
 
 from stoker.domain import load_domain
 from stoker.errors import DeclarationError, SettingsError
-from stoker.jobs import Lane
+from stoker.jobs import LANES, Lane
 from stoker.settings import Settings, load_settings, settings_file
 from stoker.stoker import Stoker
 from stoker.worker.check import check
@@ -269,7 +269,7 @@ def test_a_file_that_is_no_toml_is_refused() -> None:
 
 def test_lanes_have_the_settings_of_their_name() -> None:
     write("[lanes.changes]\nconcurrency = 1\n")
-    assert load_settings().lanes.concurrency() == {
+    assert load_settings().lanes.concurrency(LANES) == {
         Lane.CHANGES: 1,
         Lane.REFRESH: 6,
         Lane.WARM: 2,
