@@ -126,21 +126,20 @@ __all__ = [
 ]
 
 _NAMES = {
-    "stoker.handlers.context": "JobContext",
-    "stoker.errors": "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError Forbidden InvalidParams InvalidResult JobFailed NoResult NotFound QueueUnavailable SettingsError StokerError Unavailable UnknownJob WrongServer",
-    "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.cache.lookup": "Asked",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
     "stoker.domain": "Domain Event Invalidation Rule SampleData WarmPlan load_domain",
     "stoker.errors": (
         "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "
-        "Forbidden InvalidParams NotFound QueueUnavailable SettingsError StokerError "
-        "Unavailable WrongServer"
+        "Forbidden InvalidParams InvalidResult JobFailed NoResult NotFound QueueUnavailable "
+        "SettingsError StokerError Unavailable UnknownJob WrongServer"
     ),
+    "stoker.handlers.context": "JobContext",
     "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
     "stoker.queue.enqueue": "Answer Enqueued",
+    "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",
     "stoker.stoker": "Stoker",
 }

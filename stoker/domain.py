@@ -169,27 +169,29 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(Catalog):
-    """Everything that Stoker knows about an application: its views, and what makes them wrong.
-
-    `handlers` are the functions that run the application's own jobs, by the class of the job: async ones, or
-    plain ones, which run in a thread. They take `(context, job)`. `lanes` are the lanes of those jobs.
-    `around` are async functions `(context, job, call)` that run around each handler and answer what
-    `await call()` gives. `lifespan` is an async context manager that takes the Stoker: what it yields, once
-    for each worker, is `context.resources`.
-    `schedule` is what the worker enqueues by itself: MAINTENANCE, and what you put beside it.
-    `migrations` is a folder of Alembic revisions; None for a domain that brings its own.
-    """
+    """Everything that Stoker knows about an application. Raises DeclarationError for what cannot work."""
 
     name: str
+    """For people: console, logs, errors."""
     rules: tuple[Rule[Any], ...]
+    """One for each kind of event that is recorded."""
     warm_plans: tuple[WarmPlan, ...] = ()
+    """At most one for each target."""
     schedule: tuple[Every | Cron, ...] = MAINTENANCE
+    """What the worker enqueues by itself: MAINTENANCE, and what you put beside it."""
     lanes: tuple[Lane, ...] = ()
+    """Queues of the application's own jobs, each with slots of its own."""
     handlers: Mapping[type[Job], Handler] = field(default_factory=dict, hash=False)
+    """What runs the application's own jobs, by the class of the job: functions of (context, job), async
+    ones or plain ones, which run in a thread."""
     around: tuple[Around, ...] = ()
+    """Async functions of (context, job, call) around each handler; they return what `await call()` does."""
     lifespan: Lifespan | None = None
+    """An async context manager of the Stoker: what it yields, once a worker, is `context.resources`."""
     migrations: Path | None = None
+    """A folder of Alembic revisions that `stoker migrate` applies; None where the application does it."""
     sample_data: SampleData | None = None
+    """How to fill an empty database."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,6 +25,7 @@ from sqlalchemy.schema import CreateSchema
 
 from stoker.domain import Domain
 from stoker.errors import StokerError
+from stoker.outbox import seal_keys
 from stoker.postgres import database_errors, engine_of
 from stoker.tables import SCHEMA, installation
 
@@ -92,6 +93,7 @@ async def migrate(database_url: str, domain: Domain | None, only: str | None = N
             applied += await connection.run_sync(_upgrade, history)
         if only != "domain":
             await _name_installation(connection)
+            await seal_keys.make_first(connection)
         return applied
 
 
@@ -124,6 +126,7 @@ async def renew_installation(database_url: str) -> str:
     """Give the database a new id after a restore: it must not meet an old cache entry (RACES 42)."""
     async with _transaction(database_url) as connection:
         await connection.execute(delete(installation))
+        await seal_keys.renew(connection)
         return await _name_installation(connection)
 
 

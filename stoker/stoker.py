@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
 from stoker.cache.deadline import UNTIL, begin_waits
 from stoker.cache.detached import Detached
+from stoker.cache.envelope import Seal
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
 from stoker.cache.loads import Loads
@@ -32,16 +34,30 @@ from stoker.cache.store import Store
 from stoker.cache.view import EntryKey, View
 from stoker.closing import close_within
 from stoker.domain import Domain, Event, Invalidation, load_domain
-from stoker.driver import close_for_good
-from stoker.errors import BadRequest, CacheUnavailable, QueueUnavailable, StokerError, Unavailable
+from stoker.driver import LimitedEngine, close_for_good
+from stoker.errors import (
+    BadRequest,
+    CacheUnavailable,
+    DatabaseUnavailable,
+    QueueUnavailable,
+    StokerError,
+    Unavailable,
+)
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
+from stoker.outbox import seal_keys
 from stoker.outbox.databases import check_engine, check_same_database, installation_of, with_url_of
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
-from stoker.postgres import application_engine, database_errors, loader_engine, sign_of_life
+from stoker.postgres import (
+    application_engine,
+    database_errors,
+    loader_engine,
+    reading_engine,
+    sign_of_life,
+)
 from stoker.queue import owner
 from stoker.queue.enqueue import CancelAnswer, Enqueued, Queue
 from stoker.queue.progress import Progress, ProgressReport
@@ -64,14 +80,22 @@ class Stoker:
     """Everything of one process. Make it with `open`, inside the event loop that uses it."""
 
     def __init__(
-        self, settings: Settings, domain: Domain, installation: str, engine: AsyncEngine, silence: Silence
+        self,
+        settings: Settings,
+        domain: Domain,
+        installation: str,
+        engine: AsyncEngine,
+        silence: Silence,
+        seal: Seal,
     ) -> None:
         self.settings = settings
         self.domain = domain
         self.engine = engine
         self._owns_engine = True
+        self._readers: list[LimitedEngine] = []
         self.installation = installation
         self._silence = silence
+        self._seal = seal
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
         self._loader_engine = loader_engine(settings, silence)
         silence.asks(sign_of_life(self._loader_engine))
@@ -91,6 +115,9 @@ class Stoker:
             asyncio.create_task(
                 repeat("accounting", self._flush_accounting, lambda: settings.cache.stats_flush_s),
                 name="accounting",
+            ),
+            asyncio.create_task(
+                repeat("seal-keys", self._learn_seal_keys, lambda: seal_keys.LEARN_S), name="seal-keys"
             ),
         ]
 
@@ -121,7 +148,8 @@ class Stoker:
         silence = Silence(settings.database.deadline_s)
         used = engine or application_engine(settings, silence)
         try:
-            stoker = cls(settings, domain, await installation_of(used), used, silence)
+            installation, seal = await installation_of(used), Seal(*await seal_keys.learn(used))
+            stoker = cls(settings, domain, installation, used, silence, seal)
         except BaseException:
             await silence.close()
             if engine is None:
@@ -167,8 +195,22 @@ class Stoker:
             try:
                 await close_for_good(self._loader_engine)
             finally:
+                for reader in self._readers:
+                    await close_for_good(reader)
                 if self._owns_engine:
                     await close_for_good(self.engine)
+
+    def for_reading(self) -> Self:
+        """The same Stoker, whose `engine` is a small pool for operators' questions (api.read_connections).
+
+        Nothing that somebody asks of the console takes a connection from writes, or a statement without end.
+        It is closed with this one.
+        """
+        reader = copy(self)
+        engine = reading_engine(self.settings, self._silence)
+        self._readers.append(engine)
+        reader.engine = engine
+        return reader
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -327,7 +369,7 @@ class Stoker:
         )
         near = NearCache(settings.cache.near_bytes)
         lease = timedelta(seconds=settings.cache.lease_s)
-        store = Store(client, keys, lease, near, settings.cache.near_unasked_ms)
+        store = Store(client, keys, lease, near, self._seal, settings.cache.near_unasked_ms)
         filler = Filler(self.domain, store, loads, settings, self.accounting, self._detached)
         self.cache_identity = CacheIdentity(
             self.engine, client, keys.root, timedelta(seconds=settings.changes.keep_settled_s)
@@ -336,6 +378,10 @@ class Stoker:
             client, lambda: unsettled(self.engine), settings.cache, self.cache_identity.diverged
         )
         return Cache(filler, breaker, self._ask_refresh)
+
+    async def _learn_seal_keys(self) -> None:
+        with suppress(DatabaseUnavailable):  # what was learnt last holds, and the next time comes
+            self._seal.use(*await seal_keys.learn(self.engine))
 
     def _ask_refresh(self, key: EntryKey) -> None:
         now = time.monotonic()

@@ -36,6 +36,15 @@ installation = Table(
     comment="One row. A new or restored database gets a new id, so it never meets an old cache (RACES 42).",
 )
 
+seal_keys = Table(
+    "seal_keys",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("secret", String(64), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    comment="What cache entries are sealed with: the newest, once all processes know it, and the one before.",
+)
+
 cache_events = Table(
     "cache_events",
     metadata,

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from stoker.api.access import SteadyOperator, Viewer
-from stoker.api.context import OpenStoker, TheSettings
+from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.cache.view import LARGEST_ID
 from stoker.domain import ACTIVE
 from stoker.operations import cache, entries
@@ -78,7 +78,7 @@ async def invalidate(
 
 @router.get("/invalidate/{id}")
 async def invalidation(
-    event_id: Annotated[int, Path(alias="id", ge=1, le=LARGEST_ID)], _: Viewer, stoker: OpenStoker
+    event_id: Annotated[int, Path(alias="id", ge=1, le=LARGEST_ID)], _: Viewer, stoker: ReadingStoker
 ) -> InvalidationProgress:
     """Whether an invalidation is applied."""
     return await cache.invalidation(stoker, event_id)
@@ -95,7 +95,9 @@ async def warm(
 
 @router.get("/warm/{id}")
 async def warming(
-    job_id: Annotated[str, Path(alias="id", pattern=r"^[A-Za-z0-9_-]{1,64}$")], _: Viewer, stoker: OpenStoker
+    job_id: Annotated[str, Path(alias="id", pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+    _: Viewer,
+    stoker: ReadingStoker,
 ) -> WarmProgress:
     """How far a warming is; known for a day."""
     return await cache.warming(stoker, job_id)
@@ -108,7 +110,7 @@ async def refresh(asked: RefreshRequest, operator: SteadyOperator, stoker: OpenS
 
 
 @router.get("/domain")
-async def domain(_: Viewer, stoker: OpenStoker) -> DomainFigures:
+async def domain(_: Viewer, stoker: ReadingStoker) -> DomainFigures:
     """Scope kinds and their views."""
     return cache.domain_figures(stoker.domain)
 
@@ -116,7 +118,7 @@ async def domain(_: Viewer, stoker: OpenStoker) -> DomainFigures:
 @router.get("/scope")
 async def scope(
     _: Viewer,
-    stoker: OpenStoker,
+    stoker: ReadingStoker,
     kind: Annotated[str, Query(max_length=64)],
     scope_id: Annotated[str, Query(alias="id", max_length=64)],
 ) -> ScopeFigures:
@@ -126,20 +128,20 @@ async def scope(
 
 @router.get("/entries")
 async def stand_out(
-    _: Viewer, stoker: OpenStoker, by: Standing = Standing.READ, limit: Limit = 20
+    _: Viewer, stoker: ReadingStoker, by: Standing = Standing.READ, limit: Limit = 20
 ) -> Entries:
     """Entries that stand out, among those read lately."""
     return await entries.stand_out(stoker, by, limit)
 
 
 @router.get("/invalidated")
-async def invalidated(_: Viewer, stoker: OpenStoker, limit: Limit = 20) -> InvalidatedScopes:
+async def invalidated(_: Viewer, stoker: ReadingStoker, limit: Limit = 20) -> InvalidatedScopes:
     """Scopes that the latest changes named most often."""
     return await entries.most_invalidated(stoker, limit)
 
 
 @router.get("/stats")
-async def stats(_: Viewer, stoker: OpenStoker) -> CacheFigures:
+async def stats(_: Viewer, stoker: ReadingStoker) -> CacheFigures:
     """Hit rate and misses by cause for each view over all processes, and what is not applied yet."""
     return await cache_figures(stoker)
 

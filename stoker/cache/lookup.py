@@ -7,6 +7,8 @@ with its cause, never an error.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from stoker.cache.envelope import Envelope, decode
+from stoker.cache.envelope import Envelope, Forged, Seal, decode
 from stoker.cache.keys import EntryNames
 from stoker.cache.near import Near, NearCache, Unasked
 from stoker.cache.reading import Content, Miss
@@ -22,19 +24,26 @@ from stoker.cache.view import EntryKey, View
 from stoker.redis.cache import CacheClient
 from stoker.redis.connection import ServerRun, pack
 
+logger = logging.getLogger(__name__)
+
 Params = Mapping[str, Any] | BaseModel | None
 COMMANDS_KEPT = 20_000
 """Packed commands that are remembered: up to four for each of the requests whose plans are."""
+ALARM_S = 60.0
+"""Seconds between two log lines about forged entries; each of them is counted."""
 NAMES_KEPT = 2
 """Entries of one command up to which it is: an entry and the access entry that guards it."""
 
 
 class Asked(NamedTuple):
-    """One of many entries to read. `view` is its name or the declaration itself."""
+    """One of many entries to read."""
 
     view: str | View
+    """The view, or its name."""
     scope_id: object
+    """An int, or a str where the scope kind has ids of text."""
     params: Params = None
+    """A mapping, or the view's model; None for its defaults."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,8 +101,9 @@ class Held(NamedTuple):
 class Lookup:
     """Looks entries up on one server, and in what this process keeps of it."""
 
-    def __init__(self, client: CacheClient, near: NearCache, unasked: Unasked) -> None:
+    def __init__(self, client: CacheClient, near: NearCache, unasked: Unasked, seal: Seal) -> None:
         self._client = client
+        self._seal = seal
         self.near = near
         self.unasked = unasked
 
@@ -134,7 +144,7 @@ class Lookup:
         answer = await self._client.ask(packed)
         values, server = answer.first(), answer.server
         return [
-            _judge(own, (values[stamp], values[hard], near or values[entry]), server)
+            _judge(own, (values[stamp], values[hard], near or values[entry]), server, self._seal)
             for own, near, (stamp, hard, entry) in zip(names, kept, places, strict=True)
         ]
 
@@ -166,7 +176,10 @@ _kept_command = lru_cache(maxsize=COMMANDS_KEPT)(_command)
 
 
 def _judge(
-    names: EntryNames, values: tuple[bytes | None, bytes | None, bytes | Near | None], server: ServerRun
+    names: EntryNames,
+    values: tuple[bytes | None, bytes | None, bytes | Near | None],
+    server: ServerRun,
+    seal: Seal,
 ) -> Found:
     stamp, hard, stored = values
     if stored is None:
@@ -176,7 +189,11 @@ def _judge(
     if isinstance(stored, Near):
         envelope, content = stored
     else:
-        read = decode(stored)
+        try:
+            read = decode(stored, seal)
+        except Forged:
+            _alarm(names)
+            return Found(None, None, Miss.FORGED, revivable=False, server=server)
         if read is None or read.check != names.check:
             return Found(None, None, Miss.UNREADABLE, revivable=False, server=server)
         envelope, content = read, Content.stored(read)
@@ -189,3 +206,14 @@ def _judge(
     elif envelope.expired(server.now_us()):
         miss = Miss.EXPIRED
     return Found(envelope, content, miss, hard_holds, server)
+
+
+_alarmed_s = -ALARM_S
+
+
+def _alarm(names: EntryNames) -> None:
+    global _alarmed_s  # noqa: PLW0603 - of the process, as its log is
+    now_s = time.monotonic()
+    if now_s >= _alarmed_s + ALARM_S:
+        _alarmed_s = now_s
+        logger.error("cache.forged", extra={"entry": names.entry})

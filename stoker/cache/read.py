@@ -101,6 +101,8 @@ class Cache:
         plan, found, guard, cause = held
         role = guard.role_of(reader) if guard is not None else None
         if found.miss is None and cause is None and (role is not None or guard is None):
+            if found.content is not None and found.content.is_heavy:
+                await found.content.unpack()
             self.accounting.hit(plan)
             return self._answer(plan.key, found, State.HIT, role)
         return await self._conclude_slowly(held, role, reader)
@@ -108,7 +110,8 @@ class Cache:
     def is_at_hand(self, held: Held, reader: object) -> bool:
         """Whether `conclude` answers from what was found, and waits for nothing."""
         permitted = held.guard is None or held.guard.role_of(reader) is not None
-        return held.found.miss is None and permitted
+        heavy = held.found.content is not None and held.found.content.is_heavy
+        return held.found.miss is None and permitted and not heavy
 
     def _answer(self, key: EntryKey, found: Found, state: State, role: str | None) -> Reading:
         """A reading of what Redis held; `found` has an envelope."""

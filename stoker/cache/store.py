@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from stoker.cache.envelope import HEADER, Envelope, built_under, read_header
+from stoker.cache.envelope import HEADER, Envelope, Seal, built_under, read_header
 from stoker.cache.keys import EntryNames, KeySpace
 from stoker.cache.lookup import Lookup
 from stoker.cache.near import NearCache, Unasked
@@ -60,11 +60,18 @@ class Store:
     """The protocol's steps on one server."""
 
     def __init__(
-        self, client: CacheClient, keys: KeySpace, lease: timedelta, near: NearCache, unasked_ms: int = 0
+        self,
+        client: CacheClient,
+        keys: KeySpace,
+        lease: timedelta,
+        near: NearCache,
+        seal: Seal,
+        unasked_ms: int = 0,
     ) -> None:
         self.client = client
         self.keys = keys
-        self.lookup = Lookup(client, near, Unasked(unasked_ms))
+        self.lookup = Lookup(client, near, Unasked(unasked_ms), seal)
+        self.seal = seal
         self._lease_ms = _ms(lease)
 
     async def begin(self, entries: Sequence[EntryNames]) -> list[Claim | None]:
@@ -104,7 +111,7 @@ class Store:
                     (claim.names.stamp, claim.names.hard, claim.names.entry, claim.names.lease),
                     claim.stamp,
                     claim.hard,
-                    envelope.encode(),
+                    envelope.encode(self.seal),
                     _ms(life),
                     _ms(life + STAMP_MARGIN),
                     claim.token,

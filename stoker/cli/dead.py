@@ -13,9 +13,10 @@ from stoker.cli.jobs import draw_job
 from stoker.cli.opened import Limit, On, Yes, checked, confirm, operator
 from stoker.operations import dead, jobs
 from stoker.operations.audit import Actor
-from stoker.operations.dead import DeadGroups, DeadJobs, Discarded, Retried, WhichDead
+from stoker.operations.dead import DeadGroups, DeadJobs, Discarded, WhichDead
 from stoker.operations.jobs import JobDetail
 from stoker.stoker import Stoker
+from stoker.worker.engine.dead_letters import Retried
 
 T = TypeVar("T", bound=BaseModel)
 Act = Callable[[Stoker, Actor, WhichDead], Awaitable[T]]

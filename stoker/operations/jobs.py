@@ -17,6 +17,7 @@ from stoker.errors import BadRequest, NotFound
 from stoker.history.job_rows import Filter, JobHistory, KeptRow
 from stoker.jobs import Lane
 from stoker.operations.audit import Actor, act
+from stoker.operations.dead import DeadJob
 from stoker.operations.live_jobs import LiveJob, LiveState, live_job, live_jobs
 from stoker.operations.texts import Text64, Text128
 from stoker.queue.enqueue import CancelAnswer
@@ -77,15 +78,9 @@ class JobList(BaseModel):
     ended: list[EndedJob]
 
 
-class DeadEnd(BaseModel):
+class DeadEnd(DeadJob):
     """Why a job will not run again."""
 
-    id: int
-    reason: str
-    error: str
-    fingerprint: str
-    attempts: int
-    died_at: datetime
     traceback: str | None
 
 
@@ -174,7 +169,7 @@ async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetai
     letter = next(iter(await DeadLetters(stoker.engine).list(Which(job_id=job_id), limit=1)), None)
     known = (live[0] if live else None) or (rows[0] if rows else None) or letter
     if known is None:
-        raise NotFound(f"nothing is known of job {job_id!r} (any more)")
+        raise NotFound(f"nothing is known of job {job_id!r}: the id is wrong, or it ended too long ago")
     given = [live[1] if live else None, *(row.arguments for row in rows), letter and letter.payload]
     return JobDetail(
         job_id=job_id,

@@ -5,32 +5,19 @@ Raises UnknownLane, QueueUnavailable or DatabaseUnavailable.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from stoker.jobs import Lane
 from stoker.operations.audit import Actor, act
 from stoker.stoker import Stoker
 from stoker.worker.engine.dead_letters import DeadLetters
-from stoker.worker.engine.depth import depth
+from stoker.worker.engine.depth import LaneDepth, depth
 
 
-class LaneFigures(BaseModel):
-    """One lane: `ready` could begin now, `deferred` waits for its time, `parked` is of no known job.
+class LaneFigures(LaneDepth):
+    """One lane, and how many of its jobs will not run again by themselves."""
 
-    `slots`: what every worker was told to run at once, none where each one's settings count.
-    """
-
-    ready: int
-    deferred: int
-    running: int
-    parked: int
     dead: int
-    paused: bool
-    oldest_ready_age_s: float
-    slots: int | None
-    totals: dict[str, int]
 
 
 class Lanes(BaseModel):
@@ -65,7 +52,7 @@ async def listing(stoker: Stoker) -> Lanes:
     dead = await DeadLetters(stoker.engine).count_by_lane()
     return Lanes(
         lanes={
-            str(lane): LaneFigures(dead=dead.get(str(lane), 0), **asdict(found))
+            str(lane): LaneFigures(dead=dead.get(str(lane), 0), **found.model_dump())
             for lane, found in depths.items()
         }
     )

@@ -10,9 +10,10 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewReads
+from stoker.operations.figures import VerifiedFigures, ViewReads
 from stoker.operations.health import Health
 from stoker.operations.lanes import LaneFigures
+from stoker.outbox.rows import Backlog
 
 
 class Verdict(StrEnum):
@@ -66,7 +67,7 @@ class Overview(BaseModel):
     says: str = ""
     concerns: list[Concern] = []
     health: Health
-    changes: ChangeFigures | None = None
+    changes: Backlog | None = None
     verified: VerifiedFigures | None = None
     hit_rate: float | None = None
     views: dict[str, ViewNow] | None = None

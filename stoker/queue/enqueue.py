@@ -51,6 +51,7 @@ class Answer(StrEnum):
     """What became of a request for work."""
 
     ENQUEUED = "enqueued"
+    """It is a new job."""
     COALESCED = "coalesced"
     """A job of the same key waits and has not begun: it will do this work too."""
     WILL_RERUN = "will_rerun"
@@ -70,10 +71,12 @@ class CancelAnswer(StrEnum):
 
 @dataclass(frozen=True)
 class Enqueued:
-    """The job that will do the work, and whether it is a new one."""
+    """The answer to a request for work."""
 
     job_id: str
+    """The job that will do the work; 32 characters."""
     answer: Answer
+    """Whether it is a new one."""
 
 
 class Queue:

@@ -28,8 +28,9 @@ from stoker.histogram import Observed
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.times import job_times
 from stoker.operations import figures, lanes, schedule
-from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewFigures
+from stoker.operations.figures import VerifiedFigures, ViewFigures
 from stoker.operations.health import Health, examine, probes
+from stoker.outbox.rows import backlog
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.worker.schedule.tasks import tasks, utc_now
@@ -197,7 +198,7 @@ def _servers(health: Health) -> _Families:
 
 
 async def _changes(stoker: Stoker, _: Settings) -> _Families:
-    changes: ChangeFigures = await figures.change_figures(stoker)
+    changes = await backlog(stoker.engine)
     found = _Families()
     found.add("stoker_events_unsettled", changes.unsettled)
     found.add("stoker_events_failing", changes.failing)

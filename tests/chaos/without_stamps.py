@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stoker.cache import lookup, store
+from stoker.cache.envelope import Seal
 from stoker.cache.keys import EntryNames
 from stoker.cache.near import Near
 from stoker.cache.reading import Miss
@@ -18,9 +19,12 @@ def install() -> None:
     judge = lookup._judge
 
     def trusting(
-        names: EntryNames, values: tuple[bytes | None, bytes | None, bytes | Near | None], server: ServerRun
+        names: EntryNames,
+        values: tuple[bytes | None, bytes | None, bytes | Near | None],
+        server: ServerRun,
+        seal: Seal,
     ) -> lookup.Found:
-        found = judge(names, values, server)
+        found = judge(names, values, server, seal)
         return found._replace(miss=None) if found.miss is Miss.INVALIDATED else found
 
     lookup._judge = trusting

@@ -33,7 +33,7 @@ from tests.explore.domain import DOMAIN, FIRST, State
 from tests.explore.rows import Engine, Outbox, RelaySession, Rows, SteppedLoads
 from tests.explore.search import Thread
 from tests.explore.stage import STRAND, Stage
-from tests.explore.valkey import Server, SteppedClient, Taped
+from tests.explore.valkey import SEAL, Server, SteppedClient, Taped
 
 if TYPE_CHECKING:
     from tests.explore.play import Play
@@ -107,7 +107,7 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
     stores: dict[str, Store] = {}
     for process in (*case.processes, OBSERVER):
         client = SteppedClient(server, process)
-        stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0))
+        stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0), SEAL)
         client.learn(BEGIN, STORE, RELEASE)
     engine = create_async_engine("postgresql+asyncpg://nowhere", poolclass=NullPool)
     server.reset({})

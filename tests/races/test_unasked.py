@@ -72,7 +72,7 @@ async def test_what_is_served_unasked_is_never_older_than_the_bound(
 async def test_a_late_reply_does_not_make_an_old_entry_young(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 20, bounded. A reply that says «valid» may be as old as its question."""
+    """Row 20, bounded. A reply that says "valid" may be as old as its question."""
     clock = Clock()
     process = await world.process(cache={"near_unasked_ms": LONG_MS})
     monkeypatch.setattr(stoker.cache.near, "time", clock)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, and_, delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -65,11 +66,10 @@ class Which:
         return chosen
 
 
-@dataclass(frozen=True)
-class Retried:
+class Retried(BaseModel):
     """How many letters' jobs were enqueued again, and how many this release cannot read."""
 
-    enqueued: int
+    retried: int
     unreadable: int
 
 
@@ -141,7 +141,7 @@ class DeadLetters:
                     await queue.enqueue_many(list(readable.values()))
                     await connection.execute(delete(dead_jobs).where(dead_jobs.c.id.in_(readable)))
             if not rows:
-                return Retried(enqueued, unreadable)
+                return Retried(retried=enqueued, unreadable=unreadable)
             enqueued, unreadable = enqueued + len(readable), unreadable + len(rows) - len(readable)
             after = rows[-1].id
 

@@ -6,9 +6,9 @@ SQL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from stoker.numbers import real, whole
 from stoker.queue.enqueue import Queue
@@ -21,9 +21,10 @@ TOTALS = ("done", "failed", "retried", "deferred", "dead", "dropped", "cancelled
 of them. A run that met a known outage counts as `deferred`."""
 
 
-@dataclass(frozen=True)
-class LaneDepth:
+class LaneDepth(BaseModel):
     """One lane."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     ready: int
     """Due, and waiting for a free slot."""
@@ -37,7 +38,7 @@ class LaneDepth:
     paused: bool
     slots: int | None
     """Concurrency of each worker that an operator has set; None: what the workers' settings say."""
-    totals: Mapping[str, int]
+    totals: dict[str, int]
 
 
 async def depth(queue: Queue) -> dict[str, LaneDepth]:

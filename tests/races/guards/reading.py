@@ -11,7 +11,7 @@ from stoker import EntryKey, Forbidden, Reading, State
 from stoker.cache.batch import Answers
 from stoker.cache.breaker import Breaker
 from stoker.cache.catalog import Catalog
-from stoker.cache.envelope import decode
+from stoker.cache.envelope import Seal, decode
 from stoker.cache.fill import Filled
 from stoker.cache.keys import EntryNames
 from stoker.cache.lookup import Asked, Found, Lookup, Params, Plan
@@ -39,12 +39,12 @@ def judging(
             return not missing
         return stamp == own and (not runs or stamp.startswith(server.run))
 
-    def judge(names: EntryNames, values: Values, server: ServerRun) -> Found:
+    def judge(names: EntryNames, values: Values, server: ServerRun, seal: Seal) -> Found:
         soft_stamp, hard_stamp, stored = values
         if isinstance(stored, Near):
             envelope, content = stored
         else:
-            read = decode(stored) if stored is not None else None
+            read = decode(stored, seal) if stored is not None else None
             if read is None or (check and read.check != names.check):
                 return Found(None, None, Miss.COLD, revivable=False, server=server)
             envelope, content = read, Content.stored(read)
@@ -161,6 +161,7 @@ GUARDS: Mapping[str, Removal] = {
     "a missing stamp being a miss": judging(missing=False),
     "the key in the envelope": judging(check=False),
     "the hard stamp": judging(hard=False),
+    "the seal of an entry": replaced(Seal, "holds", lambda *_: True),
     "stamps read before a near entry is served": _near_unasked,
     "access checked on every read": replaced(Cache, "_guard", lambda *_: None),
     "access checked after a wait": replaced(Cache, "_after_miss", _unchecked_after_miss),
