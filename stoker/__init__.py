@@ -66,8 +66,7 @@ if TYPE_CHECKING:
     from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
     from stoker.stoker import Stoker
 
-__all__ = [
-    "MAINTENANCE",
+__all__ = [  # noqa: RUF022 - sorted as Python does
     "Access",
     "Answer",
     "Applied",
@@ -94,6 +93,7 @@ __all__ = [
     "KeepWarm",
     "Lane",
     "LatePolicy",
+    "MAINTENANCE",
     "NoResult",
     "NotFound",
     "Outcome",

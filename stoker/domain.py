@@ -39,7 +39,7 @@ NO_DOMAIN = (
 ACTIVE = "active"
 """The warm target that means everybody who is active now."""
 OWN_KINDS = "stoker."
-"""How the kinds of events begin that Stoker records itself."""
+"""Begins the kinds of events that Stoker records itself."""
 LONGEST_KIND = 64
 """Characters of an event's kind."""
 
@@ -274,7 +274,7 @@ class Domain(Catalog):
     def checked(self, found: object, whose: str) -> list[Invalidation]:
         """The invalidations that a rule or a caller gave; raises DeclarationError for one that cannot be.
 
-        A name with a typing error would be applied without effect, and the page would stay stale.
+        A misspelt name would be applied without effect, and the page would stay stale.
         """
         if not isinstance(found, Iterable) or isinstance(found, str | bytes):
             raise DeclarationError(f"{whose} must give a list of Invalidations, not {found!r:.100}")

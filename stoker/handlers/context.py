@@ -29,7 +29,7 @@ class JobContext:
         return logging.getLogger("stoker.job")
 
     async def report(self, done: int, total: int) -> None:
-        """Say how far the job is. Best effort: progress decides nothing."""
+        """Report how far the job is. Best effort: nothing depends on progress."""
         try:
             await self.progress.report(self.job_id, done, total)
         except QueueUnavailable as error:

@@ -1,7 +1,7 @@
-"""Which handler runs which job, and running one.
+"""Which handler runs which job.
 
-To add a job to Stoker: declare it in stoker/jobs.py, write its handler beside the others here, name it in
-HANDLERS. The jobs of an application are in its domain.
+To add a built-in job: declare it in stoker/jobs.py, write its handler beside the others, name it in HANDLERS.
+The jobs of an application are in its domain.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ assert HANDLERS.keys() == set(JOBS.values()), "a job without a handler"  # noqa:
 
 
 async def run(context: JobContext, job: Job, own: OwnJobs | None = None) -> Outcome:
-    """Run a job's handler; raises what it raises, or Defer to run again later."""
+    """Run a job; raises what its handler raises, or Defer to run again later."""
     if own is not None and type(job) not in HANDLERS:
         return await own.run(context, job)
     return await HANDLERS[type(job)](context, job)

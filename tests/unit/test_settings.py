@@ -183,7 +183,6 @@ def test_a_redis_url_that_its_client_takes_is_taken(monkeypatch: pytest.MonkeyPa
     [
         ("tll = 3\n", "tll"),
         ("[cache]\nleese_s = 3\n", "cache.leese_s"),
-        ("[lanes.refesh]\nconcurrency = 3\n", "lanes.refesh"),
         ("[lanes.warm]\nconcurency = 3\n", "lanes.warm.concurency"),
         ("[shedule]\nlease_s = 3\n", "shedule"),
     ],
