@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all chaos check format docs bench bench-full lock bench-lock clean
+.PHONY: demo test test-all chaos check format audit docs bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -34,6 +34,10 @@ check: $(STAMP) ## format, lint, types, architecture (no test run)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+audit: $(STAMP) ## bill of materials (build/sbom.json), and what OSV knows against it; skipped where it cannot be asked
+	$(BIN)/python -m tests.supply.materials build/sbom.json
+	$(BIN)/python -m tests.supply.known
 
 docs: $(STAMP) ## docs/api.md and settings.toml from the code
 	$(BIN)/python -m tests.docs.reference

@@ -30,7 +30,7 @@ NO_DOMAIN = (
 ACTIVE = "active"
 """The warm target that means everybody who is active now."""
 OWN_KINDS = "stoker."
-"""How the kinds of events begin that Stoker records itself."""
+"""Begins the kinds of events that Stoker records itself."""
 LONGEST_KIND = 64
 """Characters of an event's kind."""
 
@@ -154,18 +154,20 @@ class SampleData:
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(Catalog):
-    """Everything that Stoker knows about an application: its views, and what makes them wrong.
-
-    `schedule` is what the worker enqueues by itself: MAINTENANCE, and what you put beside it.
-    `migrations` is a folder of Alembic revisions; None for a domain that brings its own.
-    """
+    """Everything that Stoker knows about an application. Raises DeclarationError for what cannot work."""
 
     name: str
+    """For people: console, logs, errors."""
     rules: tuple[Rule[Any], ...]
+    """One for each kind of event that is recorded."""
     warm_plans: tuple[WarmPlan, ...] = ()
+    """At most one for each target."""
     schedule: tuple[Every | Cron, ...] = MAINTENANCE
+    """What the worker enqueues by itself: MAINTENANCE, and what you put beside it."""
     migrations: Path | None = None
+    """A folder of Alembic revisions that `stoker migrate` applies; None where the application does it."""
     sample_data: SampleData | None = None
+    """How to fill an empty database."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -201,7 +203,7 @@ class Domain(Catalog):
     def checked(self, found: object, whose: str) -> list[Invalidation]:
         """The invalidations that a rule or a caller gave; raises DeclarationError for one that cannot be.
 
-        A name with a typing error would be applied without effect, and the page would stay stale.
+        A misspelt name would be applied without effect, and the page would stay stale.
         """
         if not isinstance(found, Iterable) or isinstance(found, str | bytes):
             raise DeclarationError(f"{whose} must give a list of Invalidations, not {found!r:.100}")

@@ -14,8 +14,8 @@ StokerError                      catch this to catch all
 │   ├── QueueUnavailable         the queue Redis; recorded events are applied all the same
 │   └── DatabaseUnavailable      Postgres, or it takes no writes
 ├── WrongServer                  a server answers, but it is not one Stoker can trust
-├── InvalidJob                a payload that is not of its job
-│   └── UnknownJob          a kind that this release does not know; parked, never destroyed
+├── InvalidJob                   a payload that does not fit its job
+│   └── UnknownJob               a kind that this release does not know; parked, never destroyed
 └── CommittedNotApplied          the change is in SQL, the cache may still show what was before
 
 Drivers' errors are translated where the driver is called; nothing is caught wider than needed.
@@ -90,7 +90,7 @@ class WrongServer(StokerError):
 
 
 class InvalidJob(StokerError):
-    """A payload is not of its job."""
+    """A payload does not fit its job."""
 
 
 class UnknownJob(InvalidJob):
@@ -111,7 +111,7 @@ class CommittedNotApplied(StokerError):
 
 
 class Defer(Exception):
-    """A task's wish to run again after a delay: a control-flow signal, not an error.
+    """A handler's wish to run again after a delay: a control-flow signal, not an error.
 
     The job goes back to its lane and uses no try. Raised, for example, by a refresh that lost its lease.
     """

@@ -20,15 +20,20 @@ class Lane(StrEnum):
     """A queue with its own workers: bulk warming can never delay an invalidation."""
 
     CHANGES = "changes"
+    """Relays and invalidations."""
     REFRESH = "refresh"
+    """Rebuilds of single entries."""
     WARM = "warm"
+    """Bulk work: warming, verifying, pruning."""
 
 
 class Outcome(StrEnum):
-    """Everything that a task or a build can end with."""
+    """Everything that a handler or a build can end with."""
 
     DONE = "done"
+    """The work is done."""
     STORED = "stored"
+    """Built and kept."""
     FRESH = "fresh"
     """Nothing to do: the entry is valid and young."""
     SUPERSEDED = "superseded"
@@ -73,10 +78,10 @@ class Job(BaseModel):
     """A second job of a coalesce key waits until the first has ended. Not for relays: two of them claim
     different events, and a change must not wait for a relay that hangs."""
     followed: ClassVar[bool] = False
-    """Somebody may ask how far its jobs are: their end is written to their progress."""
+    """Its progress may be asked for, so the end of a job is written to it."""
     repeated: ClassVar[bool] = False
-    """The next slot, sweep or read does its work, too: where an outage has used up its tries, it is dropped
-    and leaves no dead letter that somebody would have to discard."""
+    """The next slot, sweep or read does its work too. When an outage has used up its tries, it is dropped
+    without a dead letter."""
 
     def coalesce_key(self) -> str | None:
         """Jobs of one key coalesce: at most one waits. None: every job runs."""
@@ -96,14 +101,18 @@ class Relay(Job):
 
 
 class Invalidate(Job):
-    """Invalidate a scope for a writer that has no SQL transaction to record an event in."""
+    """Invalidate a scope, for a writer that has no SQL transaction to record an event in."""
 
     kind = "invalidate.v1"
     lane = Lane.CHANGES
     scope_kind: str = Field(max_length=32)
+    """The name of its kind."""
     scope_id: str = Field(max_length=64)
+    """Its id, as text."""
     views: tuple[str, ...] = ()
+    """Names of views; empty: all of the scope."""
     hard: bool = False
+    """Fail-safe may not serve what was before."""
 
 
 class Refresh(Job):
@@ -114,8 +123,11 @@ class Refresh(Job):
     repeated = True
     one_at_a_time = True
     view: str = Field(max_length=32)
+    """The name of its view."""
     scope_id: str = Field(max_length=64)
+    """The id of its scope, as text."""
     params: str = Field(default="", max_length=4096)
+    """Its parameters as in EntryKey; empty for a view that takes none."""
 
     def coalesce_key(self) -> str:
         """At most one refresh of an entry waits while another may run (RACES 26)."""
@@ -130,7 +142,9 @@ class Warm(Job):
     timeout = timedelta(minutes=15)
     followed = True
     target: str = Field(default="active", max_length=32)
+    """The target of a warm plan: `active`, or the name of a scope kind."""
     scope_id: str | None = Field(default=None, max_length=64)
+    """Under the name of a scope kind: the id of the scope, as text."""
 
 
 class KeepWarm(Job):
@@ -143,7 +157,7 @@ class KeepWarm(Job):
     one_at_a_time = True
 
     def coalesce_key(self) -> str:
-        """A later one does all that a waiting one would."""
+        """A job that has not begun does all that another one would."""
         return self.kind
 
 
@@ -164,9 +178,10 @@ class Verify(Job):
     timeout = timedelta(minutes=2)
     one_at_a_time = True
     entries: int = Field(default=100, ge=1, le=10_000)
+    """How many; each costs Postgres about one build."""
 
     def coalesce_key(self) -> str:
-        """A sample is a sample."""
+        """One sample at a time is enough."""
         return self.kind
 
 

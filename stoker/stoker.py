@@ -61,7 +61,7 @@ from stoker.silence import Silence
 logger = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 2.0
-"""Within this time a process asks for the refresh of an entry once."""
+"""Seconds in which a process asks for the refresh of an entry once."""
 ASKED_KEPT = 10_000
 CLOSE_S = 2.0
 """For each part of a Stoker that closes."""
@@ -192,8 +192,8 @@ class Stoker:
     def for_reading(self) -> Self:
         """The same Stoker, whose `engine` is a small pool for operators' questions (api.read_connections).
 
-        Nothing that somebody asks of the console takes a connection from writes, or a statement without end.
-        It is closed with this one.
+        So no question to the console takes a connection from writes or runs without end. It is closed with
+        this one.
         """
         reader = copy(self)
         engine = reading_engine(self.settings, self._silence)
@@ -262,8 +262,8 @@ class Stoker:
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.
 
-        For the one case in which a caller must not be answered before it is done: taking a right away.
-        Raises DeclarationError for what the domain does not have.
+        For taking a right away: there the caller must not be answered before it is done. Raises
+        DeclarationError for what the domain does not have.
         """
         await self.unlink(self.domain.checked(invalidations, "invalidate_now"))
 
@@ -278,7 +278,7 @@ class Stoker:
         store.lookup.unasked.ask_again()
 
     def vitals(self) -> dict[str, float]:
-        """What only this process knows of itself, by name, for its own metrics; costs nothing to ask.
+        """Figures that only this process knows, by name, for its own metrics; costs nothing to ask.
 
         `breaker_open`: 1 while its reads bypass the cache. `near_bytes`: what it keeps of entries.
         `loads_running`: loads that have a connection now, of loaders.connections. `postgres_silent`: 1 while
@@ -304,7 +304,7 @@ class Stoker:
             except BaseException:
                 await self.close()
                 raise
-        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
+        with suppress(Unavailable):  # the breaker checks again; a server may be away
             await self.cache.breaker.compare()
         self._detached.start(self._compare_queue())
 
@@ -358,7 +358,7 @@ class Stoker:
             self.accounting.count(key.view, "refresh_not_asked")  # the entry is still valid
 
     async def _compare_queue(self) -> None:
-        # Said, not raised: reads and writes are right all the same, and changes are applied by the sweeper.
+        # Logged, not raised: reads and writes are still right, and changes are applied by the sweeper.
         with suppress(QueueUnavailable):
             theirs = await owner.owner(self.queue.connection, self.queue.settings)
             if theirs not in (None, self.installation):

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "stoker"
-"""The schema of all of them: an application's own tables and migrations never meet them."""
+"""The schema of all of them, apart from an application's own tables and migrations."""
 metadata = MetaData(schema=SCHEMA)
 
 installation = Table(

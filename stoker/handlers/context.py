@@ -1,4 +1,4 @@
-"""What a running task may use."""
+"""What a running handler may use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JobContext:
     attempt: int = 1
 
     async def report(self, done: int, total: int) -> None:
-        """Say how far the job is. Best effort: progress decides nothing."""
+        """Report how far the job is. Best effort: nothing depends on progress."""
         try:
             await self.progress.report(self.job_id, done, total)
         except QueueUnavailable as error:

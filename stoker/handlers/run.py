@@ -1,6 +1,6 @@
-"""Which task carries out which job, and running one.
+"""Which handler runs which job.
 
-To add a job: declare it in stoker/jobs.py, write its task here beside the others, name it in HANDLERS.
+To add a built-in job: declare it in stoker/jobs.py, write its handler beside the others, name it in HANDLERS.
 """
 
 from __future__ import annotations
@@ -43,5 +43,5 @@ assert HANDLERS.keys() == set(JOBS.values()), "a job without a task"  # noqa: S1
 
 
 async def run(context: JobContext, job: Job) -> Outcome:
-    """Carry out a job; raises what its task raises, or Defer to run again later."""
+    """Run a job; raises what its handler raises, or Defer to run again later."""
     return await HANDLERS[type(job)](context, job)

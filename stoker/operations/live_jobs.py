@@ -1,6 +1,6 @@
 """Jobs in the queue: those that wait, run or are parked, read from the queue Redis.
 
-Watchdog at a bounded number of jobs, however many there are. Raises QueueUnavailable.
+Looks at a bounded number of jobs, however many there are. Raises QueueUnavailable.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _stored(payload: bytes | None) -> wire.Stored | None:
 
 
 def _writable(value: Any) -> Any:  # noqa: ANN401 - whatever was enqueued
-    """The same as far as UTF-8 can hold it: a producer's JSON can spell lone surrogates."""
+    """The value with what UTF-8 cannot encode replaced: JSON can spell lone surrogates."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 

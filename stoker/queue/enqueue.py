@@ -1,4 +1,4 @@
-"""Ask the worker for work: job -> arq's queue, coalesced in one atomic script, with a doorbell.
+"""Asks the worker for work: writes a job to arq's queue in one atomic script that coalesces and rings.
 
 Never uses arq's `_job_id` to coalesce: it drops work while the same id runs (RACES 10). When the queue Redis
 does not answer, callers see QueueUnavailable; recorded events are applied all the same (the sweeper).
@@ -33,7 +33,7 @@ from stoker.redis.script import Script
 from stoker.settings import QueueSettings
 
 THREAD_TIMEOUT_S = 0.3
-"""Seconds that a ring from a thread may take: it stands in a web request, after the commit."""
+"""Seconds that a ring from a thread may take: a web request waits for it, after the commit."""
 JOBS_PER_CALL = 500
 """Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
 
@@ -41,7 +41,7 @@ ENQUEUE = Script("stoker.queue", "enqueue")
 BEGIN = Script("stoker.queue", "begin")
 CANCEL = Script("stoker.queue", "cancel")
 WISH_MS = 86_400_000
-"""For how long it is remembered that a running job is to be cancelled: longer than any job runs."""
+"""How long it is remembered that a running job is to be cancelled: longer than any job runs."""
 TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
 _asked = count()
@@ -51,6 +51,7 @@ class Answer(StrEnum):
     """What became of a request for work."""
 
     ENQUEUED = "enqueued"
+    """It is a new job."""
     COALESCED = "coalesced"
     """A job of the same key waits and has not begun: it will do this work too."""
     WILL_RERUN = "will_rerun"
@@ -58,7 +59,7 @@ class Answer(StrEnum):
 
 
 class CancelAnswer(StrEnum):
-    """What became of a wish to cancel a job."""
+    """What became of a request to cancel a job."""
 
     CANCELLED = "cancelled"
     """It waited: it will not run."""
@@ -70,14 +71,16 @@ class CancelAnswer(StrEnum):
 
 @dataclass(frozen=True)
 class Enqueued:
-    """The job that will do the work, and whether it is a new one."""
+    """The answer to a request for work."""
 
     job_id: str
+    """The job that will do the work; 32 characters."""
     answer: Answer
+    """Whether it is a new one."""
 
 
 class Queue:
-    """The queue Redis as those who ask for work see it."""
+    """The queue Redis, for processes that ask for work."""
 
     def __init__(self, url: str, settings: QueueSettings, redis: Redis) -> None:
         self.redis = redis
@@ -182,7 +185,7 @@ class Queue:
             await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
 
     async def clear_concurrency(self, lane: Lane) -> None:
-        """Each worker's own settings count again."""
+        """Let each worker's own settings count again."""
         async with answering(self.settings.timeout_s):
             await self._commands.hdel(wire.concurrency_name(self.settings), lane)
 
@@ -248,5 +251,6 @@ def _now_ms() -> int:
 
 
 def _job_id(now_ms: int) -> str:
-    # Random, but in the order of asking: jobs that are due in the same millisecond are claimed by their ids.
+    # Random, but ordered by the time of asking: jobs that are due in the same millisecond are claimed in the
+    # order of their ids.
     return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"

@@ -22,7 +22,6 @@ from stoker.worker.engine.alarm import Alarm
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.burials import Burials
 from stoker.worker.engine.claims import Claim, LaneNews
-from stoker.worker.engine.finisher import LINGER_S
 from stoker.worker.engine.parts import Parts
 from stoker.worker.engine.running import Halt, Running
 from stoker.worker.engine.verdict import Verdict
@@ -89,8 +88,6 @@ class LaneWorker(Worker):
                 looked, self._looked = self._looked, self.loop.create_future()
                 looked.set_result(None)
             await self._wake.wait()
-            if self.hungry and self.allow_pick_jobs and self.job_counter > self.max_jobs // 2:
-                await asyncio.sleep(LINGER_S)
 
     async def _poll_iteration(self) -> None:
         if self._parked and self._free() and time.monotonic() >= self._offer_at:

@@ -112,7 +112,6 @@ class Engine:
         for lane, lane_settings in self._lane_settings.items():
             self._lanes[lane] = LaneWorker(lane, lane_settings, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
-        self._parts.finisher.has_backlog = lambda: any(lane.hungry for lane in self._lanes.values())
         self._upkeep = Upkeep(self._claims, self._lanes)
         claiming = [_supervised(f"lane.{lane}", worker.main) for lane, worker in self._lanes.items()]
         listening = _supervised("doorbell", bells.run)
