@@ -1,6 +1,6 @@
 """Routes under /api/cache: invalidate and warm, follow both, and see whether the cache is right and warm.
 
-Acting is asked for, not waited for: 202 with an id whose progress can be read.
+Actions answer 202 with an id under which their progress can be read; no request waits for one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RefreshRequest(Asked):
 
 
 class InvalidateRequest(RefreshRequest):
-    """Which scope is wrong. Without `views`, every view of it. Hard: not even marked stale any more."""
+    """Which scope to invalidate; without `views`, all its views. `hard`: never serve the old value."""
 
     hard: bool = False
 
@@ -88,7 +88,7 @@ async def invalidation(
 async def warm(
     asked: WarmRequest, operator: SteadyOperator, stoker: OpenStoker, request: Request, response: Response
 ) -> Accepted:
-    """Enqueue the building of what is missing or ageing."""
+    """Enqueue a job that builds entries that are missing or about to expire."""
     job_id = await cache.warm(stoker, operator.actor, asked.target, asked.id)
     return _accepted(request, response, "warming", job_id)
 

@@ -1,8 +1,8 @@
 """Every metric, with its unit and meaning, as Prometheus scrapes it.
 
 Shared figures come from the servers at the time of the scrape, so every process that serves them shows the
-same. A server that is away leaves out what it would have said; `stoker_server_up` tells which one it is.
-Labels are bounded: lanes, views, jobs and causes are closed sets, never ids. DECLARED is the table of
+same. Figures of a server that is away are left out; `stoker_server_up` says which one it is. Labels are
+bounded: lanes, views, jobs and causes are closed sets, never ids. DECLARED is the table of
 docs/operations/metrics.md, which a test compares.
 """
 
@@ -131,7 +131,7 @@ BY_NAME = {one.name: one for one in DECLARED}
 
 
 async def exposition(stoker: Stoker, settings: Settings) -> bytes:
-    """Everything there is to say now, in Prometheus' text format."""
+    """All metrics now, in Prometheus' text format."""
     health = await examine(probes(stoker), settings.api.probe_timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
     gathered = _Gathered(_servers(health))
@@ -140,7 +140,7 @@ async def exposition(stoker: Stoker, settings: Settings) -> bytes:
             try:
                 gathered.metrics += await gather(stoker, settings)
             except Unavailable:
-                continue  # went away between the probe and the question; the next scrape tells
+                continue  # went away between the probe and the question; the next scrape shows it
     registry = CollectorRegistry(auto_describe=False)
     registry.register(gathered)
     ProcessCollector(registry=registry)
@@ -148,7 +148,7 @@ async def exposition(stoker: Stoker, settings: Settings) -> bytes:
 
 
 def own_process() -> CollectorRegistry:
-    """What a worker's own endpoint shows: this process, and nothing that all of them share."""
+    """The metrics of a worker's own endpoint: those of this process only."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry

@@ -16,6 +16,7 @@ DRIVERS = {
     "annotated_types",
     "async_timeout",
     "asyncpg",
+    "cronsim",
     "backports",
     "cryptography",
     "cython_runtime",
