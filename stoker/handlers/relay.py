@@ -114,7 +114,7 @@ async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None
         stamps |= store.stamps_of(one.scope, one.views, hard=one.hard)
     if stamps:
         stoker.cache_identity.require()
-    await store.unlink(stamps)
+    await stoker.cache_identity.acknowledged(await store.unlink(stamps))
 
 
 async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:

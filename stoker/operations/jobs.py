@@ -152,7 +152,7 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
     found = JobList(live=[], ended=[])
     if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
         states = [LiveState.RUNNING] if asked.state is None else [asked.state]
-        lanes = [asked.lane] if asked.lane else list(Lane)
+        lanes = [asked.lane] if asked.lane else list(stoker.queue.lanes)
         live = await live_jobs(stoker, lanes, states, asked.among)
         found.live = [job for job in live if asked.fits(job)][: asked.limit]
     if not isinstance(asked.state, LiveState):

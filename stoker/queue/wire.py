@@ -14,13 +14,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from stoker.errors import InvalidJob
-from stoker.jobs import Job, Lane
+from stoker.errors import BadRequest, InvalidJob
+from stoker.jobs import KIND, Job
 from stoker.numbers import LATEST_S, whole
 from stoker.settings import QueueSettings
 
-KIND = re.compile(r"[!-~]{1,64}")
-"""A valid name of a job: it becomes part of rows, log lines and metrics."""
 ABORTS = "arq:abort"
 """The zset in which arq's clients write down which jobs are to be aborted; one for all queues of a server."""
 FLAG = re.compile(r"[0-9a-f]{1,64}")
@@ -29,6 +27,8 @@ MOST_TRIES = 1000
 """The highest number of a first run that a client may ask for."""
 LONGEST_TRACE = 512
 LATEST_MS = int(LATEST_S) * 1000
+LARGEST = 1_000_000
+"""Bytes of one job."""
 DEEPEST = 100
 """Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""
 
@@ -47,7 +47,7 @@ class Stored:
     """Traceparent of whoever asked for it."""
 
 
-def queue_name(settings: QueueSettings, lane: Lane) -> str:
+def queue_name(settings: QueueSettings, lane: str) -> str:
     """The name of a lane's zset: what arq calls `queue_name`."""
     return f"{settings.prefix}:{lane}"
 
@@ -98,7 +98,13 @@ def _lasting(job: Job) -> bytes:
     flag = digest(job)
     marks = {"flag": flag, "alone": int(job.one_at_a_time)} if flag else {}
     arguments = job.model_dump(mode="json")
-    return serialize({**marks, "t": None, "f": job.kind, "a": [arguments], "k": {}})[:-1]
+    written = serialize({**marks, "t": None, "f": job.kind, "a": [arguments], "k": {}})[:-1]
+    if len(written) > LARGEST:
+        raise BadRequest(
+            f"{job.kind}: the arguments have {len(written):,} bytes, over {LARGEST:,}: give ids, not rows",
+            field="job",
+        )
+    return written
 
 
 def decode(raw: bytes) -> Stored:
