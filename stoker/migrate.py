@@ -1,7 +1,7 @@
 """Applies the migrations of Stoker's tables and of the domain's, each with a version table of its own.
 
-An adopter can take only the first: the two histories know nothing of each other. Running twice, or from two
-processes at once, is safe: one advisory lock, one transaction, all or nothing.
+An adopter may have only the first: the two histories are independent. Running twice, or from two processes at
+once, is safe: one advisory lock, one transaction, all or nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class History:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What Alembic must know of the version table."""
+        """What Alembic must know about the version table."""
         return {"version_table": self.version_table, "version_table_schema": self.schema}
 
     def config(self, connection: Connection | None = None) -> Config:

@@ -294,7 +294,13 @@ def is_outage(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(
             error,
-            OSError | PostgresConnectionError | CannotConnectNowError | InterfaceError | QueryCanceledError,
+            # The last one: what asyncpg says of a connection that broke in the middle of an operation.
+            OSError
+            | PostgresConnectionError
+            | CannotConnectNowError
+            | InterfaceError
+            | QueryCanceledError
+            | InternalClientError,
         ):
             return True
         # SQLSTATE classes: 08 connection, 57P shutdown and start-up, 53300 too many connections.

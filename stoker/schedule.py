@@ -29,7 +29,9 @@ class Scheduled:
     """One entry of the schedule: `name` stands in the ledger, never rename it."""
 
     name: str
+    """1 to 32 of a-z, 0-9 and _, unique in the schedule."""
     job: Job
+    """What is enqueued."""
 
     def newest(self, now: datetime) -> datetime:
         """The latest slot that is not in the future."""
@@ -71,8 +73,11 @@ class Every(Scheduled):
     """A job at every multiple of an interval, counted from 1970 in UTC: `Every("sla", RecomputeSla(), …)`."""
 
     every: timedelta
+    """The interval, above zero."""
     late: LatePolicy = LatePolicy.ONCE
+    """What becomes of slots that passed while no worker was there."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
+    """What becomes of a slot while the last one's job has not ended."""
 
     def __post_init__(self) -> None:
         self._check(self.late, self.overlap)
@@ -108,9 +113,13 @@ class Cron(Scheduled):
     """
 
     expression: str
+    """Minute, hour, day of month, month, day of week."""
     timezone: str = "UTC"
+    """A name of the IANA database: Europe/Berlin."""
     late: LatePolicy = LatePolicy.ONCE
+    """What becomes of slots that passed while no worker was there."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
+    """What becomes of a slot while the last one's job has not ended."""
 
     def __post_init__(self) -> None:
         self._check(self.late, self.overlap)

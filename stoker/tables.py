@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "stoker"
-"""The schema of all of them: an application's own tables and migrations never meet them."""
+"""The schema of all of them, apart from an application's own tables and migrations."""
 metadata = MetaData(schema=SCHEMA)
 
 installation = Table(
@@ -192,7 +192,7 @@ cache_identities = Table(
     "cache_identities",
     metadata,
     Column("root", String(64), primary_key=True),
-    Column("mark", String(32), primary_key=True),
+    Column("run", String(32), primary_key=True),
     Column("noted_at", DateTime(timezone=True), nullable=False),
     Column(
         "diverged_since",

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 async def listing(_: Viewer, stoker: ReadingStoker, asked: Annotated[Choice, Query()]) -> JobList:
     """Jobs by any of these. Without a state: what runs now, and what ended; with an error, only the latter.
 
-    By job or scope, the first 2,000 of each lane are looked through for those in the queue.
+    By kind or scope, the first 2,000 of each lane are looked through for those in the queue.
     """
     return await jobs.listing(stoker, asked)
 

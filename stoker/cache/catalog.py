@@ -19,7 +19,9 @@ class Catalog:
     """Scope kinds and views, checked against each other when they are put together."""
 
     scopes: tuple[ScopeKind, ...]
+    """Every scope kind; names are unique."""
     views: tuple[View, ...]
+    """Every view; names are unique."""
 
     def __post_init__(self) -> None:
         check_all(self.scopes, ScopeKind, "scopes")

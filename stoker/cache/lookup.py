@@ -36,11 +36,14 @@ NAMES_KEPT = 2
 
 
 class Asked(NamedTuple):
-    """One of many entries to read. `view` is its name or the declaration itself."""
+    """One of many entries to read."""
 
     view: str | View
+    """The view, or its name."""
     scope_id: object
+    """An int, or a str where the scope kind has ids of text."""
     params: Params = None
+    """A mapping, or the view's model; None for its defaults."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

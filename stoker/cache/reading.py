@@ -109,13 +109,18 @@ class Content:
 
 
 class Reading(NamedTuple):
-    """One answer. `age` is the time since it was built; `role` what the access view says of the reader."""
+    """One answer."""
 
     content: Content
+    """The body in its forms; use the properties below."""
     state: State
+    """Where it came from."""
     age: timedelta = timedelta(0)
+    """Time since it was built, by the server's clock."""
     cause: Miss | None = None
+    """Why it was no hit."""
     role: str | None = None
+    """What the access view says of the reader; None for a view without one."""
 
     @property
     def body(self) -> bytes:
@@ -138,7 +143,7 @@ class Reading(NamedTuple):
         return self.etag_in(None)
 
     def etag_in(self, coding: str | None) -> str:
-        """That of what `encoded` gives: other bytes need another tag (RFC 9110, 8.8.3.3)."""
+        """The entity tag of what `encoded` gave: other bytes need another tag (RFC 9110, 8.8.3.3)."""
         return f'"{self.content.etag.hex()}{f"-{coding}" if coding else ""}"'
 
     def encoded(self, accept_encoding: str) -> tuple[bytes, str | None]:

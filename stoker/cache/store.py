@@ -139,14 +139,17 @@ class Store:
         if commands:
             await self.client.call(*commands)
 
-    async def unlink(self, stamps: Iterable[str]) -> None:
+    async def unlink(self, stamps: Iterable[str]) -> set[bytes]:
         """Invalidate: unlink stamps and wait for the acknowledgement. Idempotent, in any order.
+
+        Returns the runs of the servers that acknowledged it: more than one where it was replaced meanwhile.
 
         Plain UNLINK, which a server whose memory is full still accepts. An error reply is raised: a delete
         that did not happen is never taken for done (RACES 7).
         """
         wanted = list(stamps)
         chunks = [wanted[at : at + UNLINK_CHUNK] for at in range(0, len(wanted), UNLINK_CHUNK)]
+        runs: set[bytes] = set()
         # Each call has a deadline of its own: a change of very many scopes must not fail for its size.
         for at in range(0, len(chunks), CHUNKS_PER_CALL):
             calls = chunks[at : at + CHUNKS_PER_CALL]
@@ -154,6 +157,8 @@ class Store:
             for reply in answer.replies:
                 if isinstance(reply, RedisError):
                     raise CacheUnavailable(f"the cache Redis refused to unlink: {reply}") from reply
+            runs.add(answer.server.run)
+        return runs
 
     def stamps_of(self, scope: Scope, views: Iterable[str], *, hard: bool) -> set[str]:
         """The stamp keys that an invalidation unlinks."""

@@ -1,6 +1,6 @@
 """The commands, put together. A command's module is imported when it is run, or when help lists it.
 
-Everything at once takes a second longer: nobody who looks at a lane waits for what serves the API.
+Importing everything takes a second longer; only commands that serve the API have to wait for it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ An application adds commands of its own here before it calls `main`."""
 
 
 class Commands(UserDict[str, Any]):
-    """Commands by name, in the order of help, made from what they are written as when asked for."""
+    """Commands by name, in the order of help; each is made when it is first asked for."""
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - the library's own kind of command
         if self.data[name] is None:
@@ -56,7 +56,7 @@ class LazyGroup(TyperGroup):
         self.commands = Commands(dict.fromkeys(COMMANDS))
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the library's context
-        """Names need no import."""
+        """The names, without an import of the commands."""
         del ctx
         return list(self.commands)
 
@@ -100,4 +100,4 @@ def stoker(
         typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Only so that it is a group with an option."""
+    """Holds the options of the whole program."""

@@ -27,7 +27,7 @@ DATABASE_ONLY = ("database_url",)
 
 
 class Part(StrEnum):
-    """Whose tables."""
+    """Whose tables to migrate."""
 
     STOKER = "stoker"
     DOMAIN = "domain"
@@ -110,7 +110,7 @@ def check(
 
 
 async def _renew(settings: Settings) -> str:
-    """A new id; the queue comes with it, if there is one: it is the same application."""
+    """Give the installation a new id, and move its queue along if REDIS_URL is set."""
     url = require(settings.database_url, "DATABASE_URL")
     former = await migrations.installation_of(url)
     renewed = await migrations.renew_installation(url)
@@ -130,7 +130,7 @@ async def _rotate_key(database_url: str) -> None:
 
 
 async def fill_if_empty(database_url: str, domain: Domain) -> None:
-    """Sample data for `up`: nothing where there is anything, or where the domain brings none."""
+    """Load sample data for `up`, unless the database holds data or the domain has no sample data."""
     if domain.sample_data is not None and await _is_empty(database_url, domain.sample_data):
         await _fill(database_url, domain, None, SEED)
 

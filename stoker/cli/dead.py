@@ -23,7 +23,7 @@ Act = Callable[[Stoker, Actor, WhichDead], Awaitable[T]]
 app = typer.Typer(help="Jobs that will not run again by themselves.", no_args_is_help=True)
 
 Id = Annotated[int | None, typer.Argument(metavar="[ID]", help="One letter, as `dead list` shows it.")]
-Kind = Annotated[str | None, typer.Option(help="All of this job: `refresh.v1`.")]
+Kind = Annotated[str | None, typer.Option(help="All of this kind: `refresh.v1`.")]
 Fingerprint = Annotated[str | None, typer.Option(help="All of one cause, as `dead list --causes` shows it.")]
 All = Annotated[bool, typer.Option("--all", help="Every one.")]
 

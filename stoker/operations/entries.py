@@ -93,7 +93,7 @@ class ScopeFigures(BaseModel):
 
 
 class Standing(StrEnum):
-    """What entries stand out by."""
+    """How entries are ranked."""
 
     READ = "read"
     """Read most."""
@@ -117,7 +117,7 @@ class Invalidated(BaseModel):
 
 
 class InvalidatedScopes(BaseModel):
-    """Scopes that changes named most often."""
+    """Scopes that were invalidated most often."""
 
     scopes: list[Invalidated]
 

@@ -1,4 +1,4 @@
-"""What the cache amounts to: each view's reads and misses, changes that are not applied, what was verified.
+"""Figures of the cache: each view's reads and misses, changes that are not applied, what was verified.
 
 Reads counters, never entries. Raises CacheUnavailable or DatabaseUnavailable; callers say what
 they show then.
@@ -70,8 +70,8 @@ class ViewFigures(ViewReads):
 class VerifiedFigures(BaseModel):
     """What comparing samples with SQL showed in the last days.
 
-    `share` of the checked entries was not stale; `nines` is the same as nines (3.0 is 99.9 %), never more
-    than so many entries can show. Both are None before the first check.
+    `share` of the checked entries was not stale; `nines` is the share as a number of nines (3.0 is
+    99.9 %), never more than the number of checked entries can prove. Both are None before the first check.
     """
 
     checked: int
@@ -85,7 +85,7 @@ class VerifiedFigures(BaseModel):
 
 
 class CacheFigures(BaseModel):
-    """Is the cache right (changes, verified), is it warm (views)."""
+    """Whether the cache is right (changes, verified) and warm (views)."""
 
     views: dict[str, ViewFigures]
     changes: Backlog

@@ -1,4 +1,4 @@
-"""Is the cache right, is it warm, is the worker keeping up: the figures, gathered and judged.
+"""The overview: whether the cache is right and warm and the worker keeps up, from all figures.
 
 Every part stands alone: a server that is away leaves its part out and is named, the rest is shown.
 """
@@ -37,7 +37,7 @@ LAST = text(
 
 
 async def overview(stoker: Stoker, timeout_s: float) -> Overview:
-    """Everything now."""
+    """Gather all parts and judge them."""
     health = await examine(probes(stoker), timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
     grown = await _unless_away(sums(stoker.engine)) if "database" in up else None

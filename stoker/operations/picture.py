@@ -17,7 +17,7 @@ from stoker.outbox.rows import Backlog
 
 
 class Verdict(StrEnum):
-    """All in all."""
+    """The verdict over all parts."""
 
     WELL = "well"
     UNTRIED = "untried"
@@ -29,7 +29,7 @@ class Verdict(StrEnum):
 
 
 class Concern(BaseModel):
-    """One thing to look at. `about`: servers, right, warm or worker."""
+    """One thing that needs attention. `about`: servers, right, warm or worker."""
 
     verdict: Verdict
     about: str
@@ -60,7 +60,7 @@ class WorkerSeen(BaseModel):
 
 
 class Overview(BaseModel):
-    """The whole picture. `says`: all in all, in words; `last`: marks that change with news."""
+    """All parts. `says` is the summary; `last` has numbers that change when there is news to load."""
 
     at: datetime
     verdict: Verdict = Verdict.UNTRIED

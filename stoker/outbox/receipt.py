@@ -60,7 +60,7 @@ class Receipt:
         return self._event_id
 
     async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
-        """Wait until the change is in effect for every reader (read your writes; RACES 25).
+        """Wait until the change is in effect for every reader, for at most `timeout` (RACES 25).
 
         After a commit that raised, it tells whether there was one, or UNKNOWN while Postgres cannot say.
         Raises DatabaseUnavailable where Postgres cannot say whether what is committed is applied.

@@ -1,8 +1,8 @@
 """Every metric, with its unit and meaning, as Prometheus scrapes it.
 
 Shared figures come from the servers at the time of the scrape, so every process that serves them shows the
-same. A server that is away leaves out what it would have said; `stoker_server_up` tells which one it is.
-Labels are bounded: lanes, views, jobs and causes are closed sets, never ids. DECLARED is the table of
+same. Figures of a server that is away are left out; `stoker_server_up` says which one it is. Labels are
+bounded: lanes, views, jobs and causes are closed sets, never ids. DECLARED is the table of
 docs/operations/metrics.md, which a test compares.
 """
 
@@ -125,13 +125,14 @@ DECLARED = (
         "How long a run took, by how it ended.",
         ("lane", "kind", "outcome"),
     ),
+    Declared("stoker_api_tokens_refused", COUNTER, "Wrong tokens that this API process was given."),
 )
 """Beside these, every process shows the standard `process_*` metrics of its own."""
 BY_NAME = {one.name: one for one in DECLARED}
 
 
-async def exposition(stoker: Stoker, settings: Settings) -> bytes:
-    """Everything there is to say now, in Prometheus' text format."""
+async def exposition(stoker: Stoker, settings: Settings, tokens_refused: int = 0) -> bytes:
+    """All metrics now, in Prometheus' text format; `tokens_refused`: by this process so far."""
     health = await examine(probes(stoker), settings.api.probe_timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
     gathered = _Gathered(_servers(health))
@@ -140,7 +141,10 @@ async def exposition(stoker: Stoker, settings: Settings) -> bytes:
             try:
                 gathered.metrics += await gather(stoker, settings)
             except Unavailable:
-                continue  # went away between the probe and the question; the next scrape tells
+                continue  # went away between the probe and the question; the next scrape shows it
+    own = _Families()
+    own.add("stoker_api_tokens_refused", tokens_refused)
+    gathered.metrics += own
     registry = CollectorRegistry(auto_describe=False)
     registry.register(gathered)
     ProcessCollector(registry=registry)
@@ -148,7 +152,7 @@ async def exposition(stoker: Stoker, settings: Settings) -> bytes:
 
 
 def own_process() -> CollectorRegistry:
-    """What a worker's own endpoint shows: this process, and nothing that all of them share."""
+    """The metrics of a worker's own endpoint: those of this process only."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry

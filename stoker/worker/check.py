@@ -61,10 +61,10 @@ class CheckFailed(StokerError):
 
 async def check(settings: Settings, domain: Domain | None = None) -> list[Finding]:
     """Everything that is wrong, errors first."""
-    found = [*_urls(settings), *_proportions(settings)]
+    found = [*_urls(settings)]
     try:
         domain = domain or load_domain(settings.domain)
-        found += _lifetimes(settings, domain)
+        found += [*_proportions(settings, domain), *_lifetimes(settings, domain)]
     except (DeclarationError, SettingsError) as problem:
         found.append(_error(str(problem)))
     for findings in await asyncio.gather(
@@ -103,8 +103,8 @@ def _urls(settings: Settings) -> Iterator[Finding]:
         yield _warning("CACHE_REDIS_URL is not set: cache and queue share a Redis, which must not evict")
 
 
-def _proportions(settings: Settings) -> Iterator[Finding]:
-    jobs = settings.lanes.concurrency()
+def _proportions(settings: Settings, domain: Domain) -> Iterator[Finding]:
+    jobs = settings.lanes.concurrency(domain.all_lanes)
     building = settings.lanes.refresh.concurrency + settings.lanes.warm.concurrency
     if settings.loaders.connections < building:
         yield _warning(

@@ -121,7 +121,7 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
         yield Ground(case, server, engine, settings, stores)
 
 
-async def _nothing() -> None:
+async def _nothing(*_: object) -> None:
     """There is but one cache here: nobody notes which."""
 
 
@@ -148,7 +148,7 @@ class Process:
         breaker = Breaker(self.store.client, rows.unsettled, ground.settings.cache)
         self.cache = Cache(filler, breaker, ask_refresh)
         hands: Any = SimpleNamespace(
-            cache_identity=SimpleNamespace(note=_nothing, require=lambda: None),
+            cache_identity=SimpleNamespace(note=_nothing, require=lambda: None, acknowledged=_nothing),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,

@@ -89,7 +89,7 @@ async def _drive(options: DemoOptions, observer: Stoker, worker: Slot, webapp: S
     driver = Driver([webapp], await workload.users(observer, rng), tally, rng)
     began = time.monotonic()
     async with screen.following(tally, options.seconds):
-        await driver.run(options.seconds, options.rate, options.until)
+        await driver.run(options.seconds, options.rate)
     driven_s = time.monotonic() - began
     for process in (worker, webapp):
         process.require_alive()

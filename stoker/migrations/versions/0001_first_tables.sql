@@ -48,10 +48,10 @@ COMMENT ON COLUMN stoker.cache_events.trace IS 'W3C traceparent of the transacti
 
 CREATE TABLE stoker.cache_identities (
   root VARCHAR(64) NOT NULL,
-  mark VARCHAR(32) NOT NULL,
+  run VARCHAR(32) NOT NULL,
   noted_at TIMESTAMP WITH TIME ZONE NOT NULL,
   diverged_since TIMESTAMP WITH TIME ZONE,
-  PRIMARY KEY (root, mark)
+  PRIMARY KEY (root, run)
 );
 COMMENT ON TABLE stoker.cache_identities IS 'Caches that recorded events were applied to (docs/decisions/0011).';
 COMMENT ON COLUMN stoker.cache_identities.diverged_since IS 'From when on changes went to another; null: none did.';

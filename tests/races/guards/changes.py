@@ -92,11 +92,11 @@ async def _unswept(_: Sweeper) -> None:
 def _swallowed(patch: Patch) -> None:
     unlinking = Store.unlink
 
-    async def unlinked(self: Store, stamps: set[str]) -> None:
+    async def unlinked(self: Store, stamps: set[str]) -> set[bytes]:
         try:
-            await unlinking(self, stamps)
+            return await unlinking(self, stamps)
         except CacheUnavailable:
-            return
+            return set()
 
     patch.setattr(Store, "unlink", unlinked)
 
