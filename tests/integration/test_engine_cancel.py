@@ -15,7 +15,17 @@ from stoker.queue.enqueue import Answer, CancelAnswer, Queue
 from stoker.queue.progress import JobState, Progress
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.support.engine_stage import Followed, FollowedLong, Keyed, Long, Stage, Work, running, settled
+from tests.support.engine_stage import (
+    DEADLINE_S,
+    Followed,
+    FollowedLong,
+    Keyed,
+    Long,
+    Stage,
+    Work,
+    running,
+    settled,
+)
 
 
 async def leftovers(queue: Queue, job_id: str) -> list[bytes]:
@@ -79,7 +89,7 @@ async def test_a_running_job_is_cancelled_within_a_second_whichever_worker_has_i
             asked = await queue.enqueue(Long(name="slow"))
             await stage.until(lambda: len(stage.runs) == number)  # noqa: B023 - awaited in the loop
             assert await queue.cancel(asked.job_id) is CancelAnswer.CANCELLING
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(DEADLINE_S):
                 await stopped.wait()
             stopped.clear()
             await settled(queue, Lane.WARM, cancelled=number, running=0)
