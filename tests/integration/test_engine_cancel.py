@@ -157,9 +157,11 @@ async def test_a_cancelled_job_whose_worker_dies_or_stops_does_not_run_again(
         rescued = await queue.enqueue(Keyed(name="slow"))
         await stage.until(lambda: bool(stage.runs))
         # As if it had died: its claim expires, and its bell is heard by nobody.
-        await queue.redis.zadd(f"{queue.settings.prefix}:{Lane.REFRESH}:running", {rescued.job_id: 1})
+        await queue.redis.set(
+            f"arq:in-progress:{rescued.job_id}", "a dead one"
+        )  # nobody renews it from here on
         await queue.redis.sadd(wishes, rescued.job_id)  # type: ignore[misc]
-        await queue.redis.set(f"arq:in-progress:{rescued.job_id}", "a dead one")
+        await queue.redis.zadd(f"{queue.settings.prefix}:{Lane.REFRESH}:running", {rescued.job_id: 1})
         elsewhere = Stage()
         async with running(queue, queue_url, elsewhere, sql, claim_life_s=0.9):
             await settled(queue, Lane.REFRESH, cancelled=1, running=0, ready=0, rescued=1)
