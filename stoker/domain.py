@@ -21,6 +21,7 @@ from stoker.cache.catalog import Catalog
 from stoker.cache.declared import check_all, check_async, check_called, check_plain, check_unique, name_of
 from stoker.cache.view import EntryKey, Scope, ScopeKind, View
 from stoker.errors import (
+    BadRequest,
     DeclarationError,
     InvalidParams,
     SettingsError,
@@ -214,6 +215,8 @@ class Domain(Catalog):
                 raise DeclarationError(
                     f"warm plan {plan.target!r} is neither `active` nor a scope kind of this domain"
                 )
+        for entry in self.schedule:
+            self._check_scheduled(entry)
 
     def _check_jobs(self) -> None:
         check_all(self.lanes, Lane, "lanes")
@@ -327,6 +330,14 @@ class Domain(Catalog):
             for name in job.views:
                 if self.view(name).scope != kind:
                     raise UnknownView(f"view {name} is not of scope kind {kind}", field="views")
+
+    def _check_scheduled(self, entry: Every | Cron) -> None:
+        if entry in MAINTENANCE:  # which leaves out what the domain cannot do
+            return
+        try:
+            self.check_job(entry.job)
+        except BadRequest as error:
+            raise DeclarationError(f"schedule {entry.name}: {error}") from None
 
     def subject_of(self, job: Job | None) -> str | None:
         """What a job is about, as `kind:id`; None for one that is about everything."""
