@@ -80,7 +80,9 @@ async def require_sound(settings: Settings, domain: Domain) -> None:
     """Log warnings; raise MigrationsPending or CheckFailed for what will not pass by itself."""
     database_url = settings.database_url
     if database_url is not None:
-        missing = await pending(database_url.get_secret_value(), domain)
+        missing = await pending(
+            database_url.get_secret_value(), domain, connect_timeout_s=settings.database.connect_timeout_s
+        )
         if missing:
             raise MigrationsPending(missing)
     found = await check(settings, domain)
