@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all chaos check format audit docs bench bench-full lock bench-lock clean
+.PHONY: demo test test-all test-lowest chaos check format audit docs bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -20,6 +20,18 @@ test: $(STAMP) ## the tests, on real servers from wheels
 
 test-all: $(STAMP) ## the long ones too: whole runs under chaos with a guard taken away
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# Warnings of old versions about their own dependencies are not ours.
+LOWEST := build/lowest
+test-lowest: ## the same with the lowest versions that pyproject.toml allows; needs uv on PATH
+	mkdir -p build
+	uv pip compile pyproject.toml --all-extras --resolution lowest-direct --python-version 3.11 --no-header \
+	  --no-annotate --quiet --output-file $(LOWEST).txt
+	test -x $(LOWEST)/bin/python || uv venv --quiet --python $(PYTHON) $(LOWEST)
+	uv pip sync --quiet --python $(LOWEST)/bin/python $(LOWEST).txt
+	uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation --editable .
+	$(LOWEST)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not long" \
+	  -W ignore::DeprecationWarning $(TESTS)
 
 chaos: $(STAMP) ## break servers and processes at random for two minutes; nothing may be lost or stale
 	mkdir -p build

@@ -35,22 +35,38 @@ if TYPE_CHECKING:
         DeclarationError,
         Forbidden,
         InvalidParams,
+        InvalidResult,
+        JobFailed,
+        NoResult,
         NotFound,
         QueueUnavailable,
         SettingsError,
         StokerError,
         Unavailable,
+        UnknownJob,
         WrongServer,
     )
-    from stoker.jobs import Invalidate, KeepWarm, Lane, Outcome, Prune, Refresh, Relay, Verify, Warm
+    from stoker.handlers.context import JobContext
+    from stoker.jobs import (
+        Invalidate,
+        Job,
+        KeepWarm,
+        Lane,
+        Outcome,
+        Prune,
+        Refresh,
+        Relay,
+        RetryPolicy,
+        Verify,
+        Warm,
+    )
     from stoker.outbox.receipt import Applied, Receipt
     from stoker.queue.enqueue import Answer, Enqueued
     from stoker.schedule import MAINTENANCE, Cron, Every
     from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
     from stoker.stoker import Stoker
 
-__all__ = [
-    "MAINTENANCE",
+__all__ = [  # noqa: RUF022 - sorted as Python does
     "Access",
     "Answer",
     "Applied",
@@ -68,11 +84,17 @@ __all__ = [
     "Every",
     "Forbidden",
     "InvalidParams",
+    "InvalidResult",
     "Invalidate",
     "Invalidation",
+    "Job",
+    "JobContext",
+    "JobFailed",
     "KeepWarm",
     "Lane",
     "LatePolicy",
+    "MAINTENANCE",
+    "NoResult",
     "NotFound",
     "Outcome",
     "OverlapPolicy",
@@ -82,6 +104,7 @@ __all__ = [
     "Receipt",
     "Refresh",
     "Relay",
+    "RetryPolicy",
     "Rule",
     "SampleData",
     "Scope",
@@ -92,6 +115,7 @@ __all__ = [
     "Stoker",
     "StokerError",
     "Unavailable",
+    "UnknownJob",
     "Verify",
     "View",
     "Warm",
@@ -102,19 +126,20 @@ __all__ = [
 ]
 
 _NAMES = {
-    "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.cache.lookup": "Asked",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
     "stoker.domain": "Domain Event Invalidation Rule SampleData WarmPlan load_domain",
     "stoker.errors": (
         "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "
-        "Forbidden InvalidParams NotFound QueueUnavailable SettingsError StokerError "
-        "Unavailable WrongServer"
+        "Forbidden InvalidParams InvalidResult JobFailed NoResult NotFound QueueUnavailable "
+        "SettingsError StokerError Unavailable UnknownJob WrongServer"
     ),
-    "stoker.jobs": "Invalidate KeepWarm Lane Outcome Prune Refresh Relay Verify Warm",
+    "stoker.handlers.context": "JobContext",
+    "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
     "stoker.queue.enqueue": "Answer Enqueued",
+    "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",
     "stoker.stoker": "Stoker",
 }

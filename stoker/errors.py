@@ -6,6 +6,7 @@ StokerError                      catch this to catch all
 ├── BadRequest                   the caller asked for something that cannot be; answer 422
 │   ├── UnknownView              no view of that name in the domain
 │   ├── UnknownScope             no scope kind of that name, or an id that is not of its type
+│   ├── UnknownLane              no lane of that name in the domain
 │   └── InvalidParams            parameters that the view does not take, or out of range
 ├── NotFound                     the row is gone; answer 404
 ├── Forbidden                    SQL refuses this reader; answer 403 (or 404, to say nothing)
@@ -16,6 +17,9 @@ StokerError                      catch this to catch all
 ├── WrongServer                  a server answers, but it is not one Stoker can trust
 ├── InvalidJob                   a payload that does not fit its job
 │   └── UnknownJob               a kind that this release does not know; parked, never destroyed
+├── InvalidResult               a handler returned what cannot be kept as a result
+├── JobFailed                   the job whose result was asked for failed for good, or was cancelled
+├── NoResult                    the job has ended, and no result of it is kept
 └── CommittedNotApplied          the change is in SQL, the cache may still show what was before
 
 Drivers' errors are translated where the driver is called; nothing is caught wider than needed.
@@ -57,6 +61,10 @@ class UnknownScope(BadRequest):
     """The domain declares no such scope kind, or the id is not of its type."""
 
 
+class UnknownLane(BadRequest):
+    """The domain declares no such lane."""
+
+
 class InvalidParams(BadRequest):
     """The view does not take these parameters."""
 
@@ -95,6 +103,18 @@ class InvalidJob(StokerError):
 
 class UnknownJob(InvalidJob):
     """This release knows no job of that kind."""
+
+
+class InvalidResult(StokerError):
+    """What a handler returned cannot be kept: no JSON, or too large."""
+
+
+class JobFailed(StokerError):
+    """The job whose result was asked for has failed for good, or was cancelled."""
+
+
+class NoResult(StokerError):
+    """The job whose result was asked for has ended, and no result of it is kept."""
 
 
 class CommittedNotApplied(StokerError):

@@ -12,8 +12,8 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from copy import copy
-from datetime import timedelta
-from typing import Self
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -35,7 +35,14 @@ from stoker.cache.view import EntryKey, View
 from stoker.closing import close_within
 from stoker.domain import Domain, Event, Invalidation, load_domain
 from stoker.driver import LimitedEngine, close_for_good
-from stoker.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailable, StokerError, Unavailable
+from stoker.errors import (
+    BadRequest,
+    CacheUnavailable,
+    DatabaseUnavailable,
+    QueueUnavailable,
+    StokerError,
+    Unavailable,
+)
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
 from stoker.outbox import seal_keys
@@ -43,6 +50,7 @@ from stoker.outbox.databases import check_engine, check_same_database, installat
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import AnySession, Outbox
+from stoker.outbox.requests import Requests
 from stoker.outbox.rows import unsettled
 from stoker.postgres import (
     application_engine,
@@ -52,7 +60,9 @@ from stoker.postgres import (
     sign_of_life,
 )
 from stoker.queue import owner
-from stoker.queue.enqueue import Enqueued, Queue
+from stoker.queue.enqueue import CancelAnswer, Enqueued, Queue
+from stoker.queue.progress import Progress, ProgressReport
+from stoker.queue.result import result_of
 from stoker.queue.ring import Ringer
 from stoker.redis.cache import CacheClient
 from stoker.settings import Settings, load_settings, require
@@ -92,10 +102,13 @@ class Stoker:
         silence.asks(sign_of_life(self._loader_engine))
         self._detached = Detached()
         self._asked: dict[EntryKey, float] = {}
-        self.queue = Queue.from_url(require(settings.redis_url, "REDIS_URL"), settings.queue)
+        self.queue = Queue.from_url(
+            require(settings.redis_url, "REDIS_URL"), settings.queue, domain.all_lanes
+        )
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
+        self._requests = Requests(self.queue, engine)
         self._outbox = Outbox(
             domain, engine, installation, self._ringer, self.cache.store.lookup.unasked.ask_again
         )
@@ -131,6 +144,7 @@ class Stoker:
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
         settings.require_views(domain.views_by_name)
+        settings.lanes.of(domain.all_lanes)  # raises for a lane that the domain does not have
         if engine is not None:
             settings = with_url_of(engine, settings)
             await check_engine(engine)
@@ -175,6 +189,7 @@ class Stoker:
                 loop.cancel()
             await close_within(CLOSE_S, "loops", asyncio.wait(self._loops))
             await close_within(CLOSE_S, "rings", self._ringer.close())
+            await close_within(CLOSE_S, "requests", self._requests.close())
             await close_within(CLOSE_S, "loads", self._detached.close())
             await close_within(CLOSE_S, "counters", self._flush_last())
             await close_within(CLOSE_S, "queue", self.queue.close())
@@ -250,14 +265,64 @@ class Stoker:
         begin_waits(self.settings.database.deadline_s)
         return await read_many(self.cache, asked, reader=reader)
 
-    async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
-        """Ask the worker for a job, not before `delay` has passed; raises QueueUnavailable.
+    async def enqueue(
+        self, job: Job, *, delay: timedelta = timedelta(0), at: datetime | None = None
+    ) -> Enqueued:
+        """Ask the worker for a job, not before `delay` has passed or `at` has come; raises QueueUnavailable.
 
         A job whose coalesce key waits already is not written a second time; the answer says so. Raises
-        BadRequest for a job that names a view, scope or warm plan which the domain does not have.
+        UnknownJob for one that no handler of the domain runs, BadRequest for one that names a view, scope or
+        warm plan which the domain does not have, and for one that is too large.
+        """
+        return (await self.enqueue_many([job], delay=delay, at=at))[0]
+
+    async def enqueue_many(
+        self, jobs: Sequence[Job], *, delay: timedelta = timedelta(0), at: datetime | None = None
+    ) -> list[Enqueued]:
+        """The same for many jobs, in their order, at the cost of one round trip for each 500."""
+        for job in jobs:
+            self.domain.check_job(job)
+        return await self.queue.enqueue_many(jobs, delay=_delay(delay, at))
+
+    def enqueue_in(
+        self,
+        session: AnySession,
+        job: Job,
+        *,
+        delay: timedelta = timedelta(0),
+        at: datetime | None = None,
+    ) -> str:
+        """Ask for a job in the session's transaction: it is enqueued after the commit, or not at all.
+
+        Returns the id that the job will have. Takes async, sync and scoped sessions; touches no Redis. A
+        worker delivers it once, within milliseconds of the commit where the queue answers, else when it is
+        back. Jobs of one lane are delivered in the order of asking, as far as their transactions commit in
+        it. Raises what `enqueue` raises for a job that could never run, and WrongServer as `record` does.
         """
         self.domain.check_job(job)
-        return await self.queue.enqueue(job, delay=delay)
+        later = _delay(delay, at)
+        due_at = datetime.now(UTC) + later if later else None
+        return self._requests.add(self._outbox.ours(session), job, due_at)
+
+    async def result(self, job_id: str, timeout: timedelta = timedelta(seconds=30)) -> Any:  # noqa: ANN401, ASYNC109 - JSON; the word for it
+        """What the handler of a job returned, as JSON gives it back; waits until the job has ended.
+
+        For jobs with `keep_result`. Raises JobFailed with the job's error, NoResult where none is kept,
+        TimeoutError, QueueUnavailable or DatabaseUnavailable.
+        """
+        async with asyncio.timeout(timeout.total_seconds()):
+            return await result_of(self.queue, job_id, self._requests.is_on_its_way)
+
+    async def progress(self, job_id: str) -> ProgressReport | None:
+        """The last word about a job that reports, or that is followed; None if there is none.
+
+        Raises QueueUnavailable.
+        """
+        return await Progress(self.queue.redis, self.queue.settings).read(job_id)
+
+    async def cancel(self, job_id: str) -> CancelAnswer:
+        """End a waiting or running job for good; raises QueueUnavailable."""
+        return await self.queue.cancel(job_id)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.
@@ -374,3 +439,13 @@ class Stoker:
     async def _flush_accounting(self) -> None:
         with suppress(CacheUnavailable):  # kept, and sent with the next flush
             await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
+
+
+def _delay(delay: timedelta, at: datetime | None) -> timedelta:
+    if at is None:
+        return delay
+    if at.tzinfo is None:
+        raise BadRequest(f"a moment without a time zone: {at.isoformat()}; give it one", field="at")
+    if delay:
+        raise BadRequest("give `delay` or `at`, not both", field="at")
+    return max(at - datetime.now(UTC), timedelta(0))

@@ -5,20 +5,22 @@ Actions answer 202 with an id under which their progress can be read; no request
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from stoker.api.access import SteadyOperator, Viewer
+from stoker.api.access import Reader, SteadyOperator, Viewer
 from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.cache.view import LARGEST_ID
 from stoker.domain import ACTIVE
 from stoker.operations import cache, entries
 from stoker.operations.cache import DomainFigures, InvalidationProgress, Refreshing, WarmProgress
-from stoker.operations.entries import Entries, InvalidatedScopes, ScopeFigures, Standing
+from stoker.operations.entries import Entries, EntryFigures, InvalidatedScopes, ScopeFigures, Standing
 from stoker.operations.figures import CacheFigures, cache_figures
 from stoker.operations.health import Health, examine, probes
+from stoker.settings import Role
 
 router = APIRouter(prefix="/api/cache", tags=["cache"])
 
@@ -117,21 +119,33 @@ async def domain(_: Viewer, stoker: ReadingStoker) -> DomainFigures:
 
 @router.get("/scope")
 async def scope(
-    _: Viewer,
+    reader: Viewer,
     stoker: ReadingStoker,
     kind: Annotated[str, Query(max_length=64)],
     scope_id: Annotated[str, Query(alias="id", max_length=64)],
 ) -> ScopeFigures:
     """What the cache holds of a scope: entries, stamps, and the events that invalidated it last."""
-    return await entries.scope_figures(stoker, kind, scope_id)
+    found = await entries.scope_figures(stoker, kind, scope_id)
+    return found.model_copy(update={"entries": _shown_to(reader, found.entries)})
 
 
 @router.get("/entries")
 async def stand_out(
-    _: Viewer, stoker: ReadingStoker, by: Standing = Standing.READ, limit: Limit = 20
+    reader: Viewer, stoker: ReadingStoker, by: Standing = Standing.READ, limit: Limit = 20
 ) -> Entries:
     """Entries that stand out, among those read lately."""
-    return await entries.stand_out(stoker, by, limit)
+    found = await entries.stand_out(stoker, by, limit)
+    return Entries(entries=_shown_to(reader, found.entries))
+
+
+def _shown_to(reader: Reader, found: Sequence[EntryFigures]) -> list[EntryFigures]:
+    """Entries with their parameters, for operators alone: they are what people search for."""
+    if reader.role is Role.OPERATOR:
+        return list(found)
+    return [
+        entry.model_copy(update={"params": f"hidden {number}"}) if entry.params else entry
+        for number, entry in enumerate(found, 1)
+    ]
 
 
 @router.get("/invalidated")

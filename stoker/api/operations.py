@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from stoker.api.access import Viewer
+from stoker.api.access import TheAccess, Viewer
 from stoker.api.context import OpenStoker, TheSettings
 from stoker.operations.health import Health, examine, probes
 from stoker.stoker import Stoker
@@ -32,9 +32,9 @@ PLAIN: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}
     response_class=Response,
     responses={200: {"description": "Prometheus' text format.", **PLAIN}},
 )
-async def metrics(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Response:
+async def metrics(_: Viewer, stoker: OpenStoker, settings: TheSettings, access: TheAccess) -> Response:
     """All shared metrics; docs/operations/metrics.md has their units."""
-    return Response(await exposition(stoker, settings), media_type=CONTENT_TYPE)
+    return Response(await exposition(stoker, settings, access.guesses.total), media_type=CONTENT_TYPE)
 
 
 @router.get("/healthz", response_class=Response, responses={200: {"description": "It does.", **PLAIN}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from stoker.errors import QueueUnavailable
 from stoker.queue.progress import Progress
@@ -14,12 +15,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """One run of one job. `attempt` counts from 1."""
+    """One run of one job. `attempt` counts from 1; `resources` is what the domain's `lifespan` made."""
 
     stoker: Stoker
     progress: Progress
     job_id: str
     attempt: int = 1
+    resources: Any = None
+
+    @property
+    def logger(self) -> logging.Logger:
+        """For the handler's own lines; each carries the job's id."""
+        return logging.getLogger("stoker.job")
 
     async def report(self, done: int, total: int) -> None:
         """Report how far the job is. Best effort: nothing depends on progress."""

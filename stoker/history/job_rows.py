@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, select, text, true
+from sqlalchemy import ColumnElement, Select, and_, null, select, text, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.postgres import database_errors
@@ -125,17 +125,26 @@ class JobHistory:
                 await connection.execute(FORGET_STRANGE, {"kinds": list(kinds), "kept": WELL_KEPT})
                 await connection.execute(FORGET_FAILURES, {"days": FAILURES_KEPT_DAYS, "kept": FAILURES_KEPT})
 
-    async def list(self, which: Filter, *, limit: int, before: int | None = None) -> Sequence[KeptRow]:
-        """The newest first; `before` is the last id of the page before."""
+    async def list(
+        self, which: Filter, *, limit: int, before: int | None = None, arguments: bool = False
+    ) -> Sequence[KeptRow]:
+        """The newest first; `before` is the last id of the page before.
+
+        `arguments`: with them. They may be 64 KB each, and a listing does not show them.
+        """
         with database_errors():
             async with self._engine.connect() as connection:
-                rows = await connection.execute(chosen(which, limit, before))
+                rows = await connection.execute(chosen(which, limit, before, arguments=arguments))
                 return [KeptRow(**row) for row in rows.mappings()]
 
 
-def chosen(which: Filter, limit: int, before: int | None = None) -> Select[Any]:
+def chosen(which: Filter, limit: int, before: int | None = None, *, arguments: bool = False) -> Select[Any]:
     """A page of runs, the newest first."""
-    query = select(job_history).where(which.clause()).order_by(job_history.c.id.desc()).limit(limit)
+    shown = [
+        null().label("arguments") if column.name == "arguments" and not arguments else column
+        for column in job_history.c
+    ]
+    query = select(*shown).where(which.clause()).order_by(job_history.c.id.desc()).limit(limit)
     return query if before is None else query.where(job_history.c.id < before)
 
 

@@ -131,7 +131,7 @@ async def count(stoker: Stoker, which: WhichDead) -> int:
 async def retry(stoker: Stoker, actor: Actor, which: WhichDead) -> Retried:
     """Put dead letters back into their lanes, as new jobs."""
     await act(stoker, actor, "dead.retry", _named(which))
-    return await DeadLetters(stoker.engine).retry(which.which(), stoker.queue)
+    return await DeadLetters(stoker.engine).retry(which.which(), stoker.queue, stoker.domain.job_types)
 
 
 async def discard(stoker: Stoker, actor: Actor, which: WhichDead) -> Discarded:

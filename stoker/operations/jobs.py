@@ -152,7 +152,7 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
     found = JobList(live=[], ended=[])
     if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
         states = [LiveState.RUNNING] if asked.state is None else [asked.state]
-        lanes = [asked.lane] if asked.lane else list(Lane)
+        lanes = [asked.lane] if asked.lane else list(stoker.queue.lanes)
         live = await live_jobs(stoker, lanes, states, asked.among)
         found.live = [job for job in live if asked.fits(job)][: asked.limit]
     if not isinstance(asked.state, LiveState):
@@ -165,7 +165,7 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
 async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetail:
     """One job; without arguments and traceback unless it is shown `whole`. Raises NotFound."""
     live = await live_job(stoker, job_id)
-    rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE)
+    rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE, arguments=whole)
     letter = next(iter(await DeadLetters(stoker.engine).list(Which(job_id=job_id), limit=1)), None)
     known = (live[0] if live else None) or (rows[0] if rows else None) or letter
     if known is None:

@@ -1,6 +1,6 @@
 """Lanes: how deep each is; pause, resume, and how many of its jobs run at once.
 
-Raises QueueUnavailable or DatabaseUnavailable.
+Raises UnknownLane, QueueUnavailable or DatabaseUnavailable.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ async def listing(stoker: Stoker) -> Lanes:
 
 async def pause(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
     """Let no worker begin a job of the lane."""
+    stoker.domain.lane(lane)
     await act(stoker, actor, "lane.pause", {"lane": lane})
     await stoker.queue.pause(lane)
     return LanePause(lane=lane, paused=True)
@@ -67,6 +68,7 @@ async def pause(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
 
 async def resume(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
     """End a pause."""
+    stoker.domain.lane(lane)
     await act(stoker, actor, "lane.resume", {"lane": lane})
     await stoker.queue.resume(lane)
     return LanePause(lane=lane, paused=False)
@@ -74,6 +76,7 @@ async def resume(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
 
 async def set_slots(stoker: Stoker, actor: Actor, lane: Lane, slots: int | None) -> LaneSlotsSet:
     """Let every worker run so many jobs of a lane at once; None: as each one's settings say."""
+    stoker.domain.lane(lane)
     await act(stoker, actor, "lane.set", {"lane": lane, "slots": slots})
     if slots is None:
         await stoker.queue.clear_concurrency(lane)

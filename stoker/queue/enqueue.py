@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from stoker import tracing
 from stoker.errors import QueueUnavailable, WrongServer
-from stoker.jobs import Job, Lane, Relay
+from stoker.jobs import LANES, Job, Relay
 from stoker.queue import wire
 from stoker.queue.ringing import Ringing
 from stoker.redis.pool import queue_client
@@ -44,6 +44,8 @@ WISH_MS = 86_400_000
 """How long it is remembered that a running job is to be cancelled: longer than any job runs."""
 TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
+REQUESTED_ID = "r-"
+"""How the id of a job begins that was requested in a transaction: the queue takes it once."""
 _asked = count()
 
 
@@ -79,24 +81,43 @@ class Enqueued:
     """Whether it is a new one."""
 
 
+@dataclass(frozen=True)
+class Request:
+    """A job that was requested in a transaction, as its row says."""
+
+    job_id: str
+    lane: str
+    payload: bytes
+    """As `wire.encode_parts` writes it."""
+    flag: str
+    due_ms: int | None
+    trace: str | None
+
+
+def request_id() -> str:
+    """The id of a job that is requested in a transaction."""
+    return f"{REQUESTED_ID}{_job_id(_now_ms())}"
+
+
 class Queue:
     """The queue Redis, for processes that ask for work."""
 
-    def __init__(self, url: str, settings: QueueSettings, redis: Redis) -> None:
+    def __init__(self, url: str, settings: QueueSettings, redis: Redis, lanes: Sequence[str] = LANES) -> None:
         self.redis = redis
         self.connection = QueueConnection(url, settings)
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
+        self.lanes = tuple(map(str, lanes))
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
         self._ringing = Ringing(self._pack_ring)
 
     @classmethod
-    def from_url(cls, url: str, settings: QueueSettings) -> Self:
+    def from_url(cls, url: str, settings: QueueSettings, lanes: Sequence[str] = LANES) -> Self:
         """A queue with connections of its own, every call bounded by `settings.timeout_s`."""
         redis = queue_client(url, connections=settings.connections, wait_s=settings.timeout_s)
-        return cls(url, settings, redis)
+        return cls(url, settings, redis, lanes)
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
         """Write one job, or join the one of its coalesce key that waits."""
@@ -104,7 +125,7 @@ class Queue:
 
     async def enqueue_many(
         self,
-        job_types: Sequence[Job],
+        jobs: Sequence[Job],
         *,
         traces: Sequence[str | None] = (),
         delay: timedelta = timedelta(0),
@@ -114,10 +135,21 @@ class Queue:
         `traces`: the traceparent of each, where they do not all belong to the active span.
         """
         answers: list[Enqueued] = []
-        for start in range(0, len(job_types), JOBS_PER_CALL):
+        for start in range(0, len(jobs), JOBS_PER_CALL):
             end = start + JOBS_PER_CALL
-            answers += await self._enqueue(job_types[start:end], delay, traces[start:end])
+            answers += await self._enqueue(jobs[start:end], delay, traces[start:end])
         return answers
+
+    async def deliver(self, requests: Sequence[Request]) -> None:
+        """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
+        for start in range(0, len(requests), JOBS_PER_CALL):
+            now_ms = _now_ms()
+            arguments: list[Argument] = [self.settings.expires_s * 1000]
+            for one in requests[start : start + JOBS_PER_CALL]:
+                payload = wire.finished(one.payload, now_ms, one.trace)
+                delay_ms = max(0, one.due_ms - now_ms) if one.due_ms else 0
+                arguments += (one.lane, one.job_id, payload, delay_ms, one.flag)
+            await self.connection.call(ENQUEUE, *arguments)
 
     async def ring(self) -> None:
         """Ask for a relay of recorded events, unless one waits already."""
@@ -143,7 +175,7 @@ class Queue:
         if flag:
             await self.connection.call(BEGIN, flag, job_id)
 
-    async def waits(self, lane: Lane) -> bool:
+    async def waits(self, lane: str) -> bool:
         """Whether a job of the lane is due and has not begun, by this process's clock."""
         async with answering(self.settings.timeout_s):
             name = wire.queue_name(self.settings, lane)
@@ -154,12 +186,12 @@ class Queue:
         async with answering(self.settings.timeout_s):
             return bool(await self.redis.exists(f"arq:job:{job_id}"))
 
-    async def pause(self, lane: Lane) -> None:
+    async def pause(self, lane: str) -> None:
         """No worker begins a job of the lane until it is resumed; running ones go on."""
         async with answering(self.settings.timeout_s):
             await self.redis.set(f"{wire.queue_name(self.settings, lane)}:paused", "1")
 
-    async def resume(self, lane: Lane) -> None:
+    async def resume(self, lane: str) -> None:
         """End a pause; workers notice at once, or within two seconds where the queue is full."""
         name = wire.queue_name(self.settings, lane)
         async with answering(self.settings.timeout_s):
@@ -171,10 +203,10 @@ class Queue:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; requests that have joined it go with it."""
         asked = job_id.encode(errors="surrogateescape")
-        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *Lane)
+        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *self.lanes)
         return CancelAnswer(found.decode())
 
-    async def set_concurrency(self, lane: Lane, slots: int) -> None:
+    async def set_concurrency(self, lane: str, slots: int) -> None:
         """Jobs of the lane that run at once in each worker process, instead of what its settings say.
 
         In effect within two seconds, until it is cleared. Above the new number, running jobs end first.
@@ -184,7 +216,7 @@ class Queue:
         async with answering(self.settings.timeout_s):
             await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
 
-    async def clear_concurrency(self, lane: Lane) -> None:
+    async def clear_concurrency(self, lane: str) -> None:
         """Let each worker's own settings count again."""
         async with answering(self.settings.timeout_s):
             await self._commands.hdel(wire.concurrency_name(self.settings), lane)
@@ -209,9 +241,9 @@ class Queue:
             self._blocking.close()
 
     async def _enqueue(
-        self, job_types: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
+        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
     ) -> list[Enqueued]:
-        arguments = self._arguments(job_types, delay, traces)
+        arguments = self._arguments(jobs, delay, traces)
         found = await self.connection.call(ENQUEUE, *arguments)
         return [
             Enqueued(job_id.decode(errors="replace"), Answer(answer.decode()))
@@ -219,11 +251,11 @@ class Queue:
         ]
 
     def _arguments(
-        self, job_types: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
+        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
     ) -> list[Argument]:
         arguments: list[Argument] = [self.settings.expires_s * 1000]
         now_ms, delay_ms = _now_ms(), max(0, round(delay.total_seconds() * 1000))
-        for job, trace in zip(job_types, traces or repeat(tracing.current()), strict=False):
+        for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
             arguments += _job(job, _job_id(now_ms), now_ms, delay_ms, trace)
         return arguments
 

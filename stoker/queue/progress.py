@@ -84,12 +84,26 @@ class Progress:
         found = {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
         return _report(found)
 
+    async def keep_result(self, job_id: str, result: bytes, kept: timedelta) -> None:
+        """Keep what the job's handler returned, as JSON."""
+        async with answering(self._timeout_s):
+            await self._redis.set(self._result_key(job_id), result, px=kept)
+
+    async def result(self, job_id: str) -> bytes | None:
+        """What the job's handler returned, as JSON; None if it has not, or is not kept any more."""
+        async with answering(self._timeout_s):
+            found: bytes | None = await self._redis.get(self._result_key(job_id))
+            return found
+
     async def _write(self, job_id: str, fields: dict[str, str | int]) -> None:
         key = self._key(job_id)
         async with answering(self._timeout_s), self._redis.pipeline() as pipe:
             pipe.hset(key, mapping={**fields, "updated_ms": int(time.time() * 1000)})
             pipe.expire(key, KEPT)
             await pipe.execute()
+
+    def _result_key(self, job_id: str) -> str:
+        return f"{self._prefix}:result:{job_id}"
 
     def _key(self, job_id: str) -> str:
         return f"{self._prefix}:progress:{job_id}"

@@ -14,13 +14,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from stoker.errors import InvalidJob
-from stoker.jobs import Job, Lane
+from stoker.errors import BadRequest, InvalidJob
+from stoker.jobs import KIND, Job
 from stoker.numbers import LATEST_S, whole
 from stoker.settings import QueueSettings
 
-KIND = re.compile(r"[!-~]{1,64}")
-"""A valid name of a job: it becomes part of rows, log lines and metrics."""
 ABORTS = "arq:abort"
 """The zset in which arq's clients write down which jobs are to be aborted; one for all queues of a server."""
 FLAG = re.compile(r"[0-9a-f]{1,64}")
@@ -29,6 +27,8 @@ MOST_TRIES = 1000
 """The highest number of a first run that a client may ask for."""
 LONGEST_TRACE = 512
 LATEST_MS = int(LATEST_S) * 1000
+LARGEST = 1_000_000
+"""Bytes of one job."""
 DEEPEST = 100
 """Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""
 
@@ -47,7 +47,7 @@ class Stored:
     """Traceparent of whoever asked for it."""
 
 
-def queue_name(settings: QueueSettings, lane: Lane) -> str:
+def queue_name(settings: QueueSettings, lane: str) -> str:
     """The name of a lane's zset: what arq calls `queue_name`."""
     return f"{settings.prefix}:{lane}"
 
@@ -88,17 +88,31 @@ def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
     `flag` and `alone` come first: the scripts read them with an anchored pattern, so that nothing which a
     caller put into the arguments can pass for them. arq ignores them.
     """
-    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
-    return b'%b,"et":%d%b}' % (_lasting(job), now_ms, asked_in)
+    return finished(_lasting(job), now_ms, trace)
 
 
 @lru_cache(maxsize=16)  # a ring is the same each time, and every request that writes sends one
 def _lasting(job: Job) -> bytes:
     """What a payload says at any time, without the brace that ends it."""
-    flag = digest(job)
-    marks = {"flag": flag, "alone": int(job.one_at_a_time)} if flag else {}
-    arguments = job.model_dump(mode="json")
-    return serialize({**marks, "t": None, "f": job.kind, "a": [arguments], "k": {}})[:-1]
+    return encode_parts(job.kind, job.model_dump(mode="json"), digest(job), alone=job.one_at_a_time)
+
+
+def encode_parts(kind: str, arguments: Any, flag: str, *, alone: bool) -> bytes:  # noqa: ANN401 - JSON
+    """The same of a job's parts; raises BadRequest for one that is too large."""
+    marks = {"flag": flag, "alone": int(alone)} if flag else {}
+    written = serialize({**marks, "t": None, "f": kind, "a": [arguments], "k": {}})[:-1]
+    if len(written) > LARGEST:
+        raise BadRequest(
+            f"{kind}: the arguments have {len(written):,} bytes, over {LARGEST:,}: give ids, not rows",
+            field="job",
+        )
+    return written
+
+
+def finished(lasting: bytes, now_ms: int, trace: str | None) -> bytes:
+    """A whole payload: what lasts, when it was enqueued and by which trace."""
+    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
+    return b'%b,"et":%d%b}' % (lasting, now_ms, asked_in)
 
 
 def decode(raw: bytes) -> Stored:

@@ -125,13 +125,14 @@ DECLARED = (
         "How long a run took, by how it ended.",
         ("lane", "kind", "outcome"),
     ),
+    Declared("stoker_api_tokens_refused", COUNTER, "Wrong tokens that this API process was given."),
 )
 """Beside these, every process shows the standard `process_*` metrics of its own."""
 BY_NAME = {one.name: one for one in DECLARED}
 
 
-async def exposition(stoker: Stoker, settings: Settings) -> bytes:
-    """All metrics now, in Prometheus' text format."""
+async def exposition(stoker: Stoker, settings: Settings, tokens_refused: int = 0) -> bytes:
+    """All metrics now, in Prometheus' text format; `tokens_refused`: by this process so far."""
     health = await examine(probes(stoker), settings.api.probe_timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
     gathered = _Gathered(_servers(health))
@@ -141,6 +142,9 @@ async def exposition(stoker: Stoker, settings: Settings) -> bytes:
                 gathered.metrics += await gather(stoker, settings)
             except Unavailable:
                 continue  # went away between the probe and the question; the next scrape shows it
+    own = _Families()
+    own.add("stoker_api_tokens_refused", tokens_refused)
+    gathered.metrics += own
     registry = CollectorRegistry(auto_describe=False)
     registry.register(gathered)
     ProcessCollector(registry=registry)

@@ -61,10 +61,10 @@ class CheckFailed(StokerError):
 
 async def check(settings: Settings, domain: Domain | None = None) -> list[Finding]:
     """Everything that is wrong, errors first."""
-    found = [*_urls(settings), *_proportions(settings)]
+    found = [*_urls(settings)]
     try:
         domain = domain or load_domain(settings.domain)
-        found += _lifetimes(settings, domain)
+        found += [*_proportions(settings, domain), *_lifetimes(settings, domain)]
     except (DeclarationError, SettingsError) as problem:
         found.append(_error(str(problem)))
     for findings in await asyncio.gather(
@@ -80,7 +80,9 @@ async def require_sound(settings: Settings, domain: Domain) -> None:
     """Log warnings; raise MigrationsPending or CheckFailed for what will not pass by itself."""
     database_url = settings.database_url
     if database_url is not None:
-        missing = await pending(database_url.get_secret_value(), domain)
+        missing = await pending(
+            database_url.get_secret_value(), domain, connect_timeout_s=settings.database.connect_timeout_s
+        )
         if missing:
             raise MigrationsPending(missing)
     found = await check(settings, domain)
@@ -101,8 +103,8 @@ def _urls(settings: Settings) -> Iterator[Finding]:
         yield _warning("CACHE_REDIS_URL is not set: cache and queue share a Redis, which must not evict")
 
 
-def _proportions(settings: Settings) -> Iterator[Finding]:
-    jobs = settings.lanes.concurrency()
+def _proportions(settings: Settings, domain: Domain) -> Iterator[Finding]:
+    jobs = settings.lanes.concurrency(domain.all_lanes)
     building = settings.lanes.refresh.concurrency + settings.lanes.warm.concurrency
     if settings.loaders.connections < building:
         yield _warning(

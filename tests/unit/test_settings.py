@@ -17,7 +17,7 @@ from redis.asyncio.connection import Connection, parse_url
 
 from stoker.domain import load_domain
 from stoker.errors import DeclarationError, SettingsError
-from stoker.jobs import Lane
+from stoker.jobs import LANES, Lane
 from stoker.settings import Settings, load_settings, settings_file
 from stoker.stoker import Stoker
 from stoker.worker.check import check
@@ -183,7 +183,6 @@ def test_a_redis_url_that_its_client_takes_is_taken(monkeypatch: pytest.MonkeyPa
     [
         ("tll = 3\n", "tll"),
         ("[cache]\nleese_s = 3\n", "cache.leese_s"),
-        ("[lanes.refesh]\nconcurrency = 3\n", "lanes.refesh"),
         ("[lanes.warm]\nconcurency = 3\n", "lanes.warm.concurency"),
         ("[shedule]\nlease_s = 3\n", "shedule"),
     ],
@@ -269,7 +268,7 @@ def test_a_file_that_is_no_toml_is_refused() -> None:
 
 def test_lanes_have_the_settings_of_their_name() -> None:
     write("[lanes.changes]\nconcurrency = 1\n")
-    assert load_settings().lanes.concurrency() == {
+    assert load_settings().lanes.concurrency(LANES) == {
         Lane.CHANGES: 1,
         Lane.REFRESH: 6,
         Lane.WARM: 2,

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from stoker.jobs import Lane
 from stoker.numbers import real, whole
 from stoker.queue.enqueue import Queue
 from stoker.redis.script import Script
@@ -42,10 +41,10 @@ class LaneDepth(BaseModel):
     totals: dict[str, int]
 
 
-async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
+async def depth(queue: Queue) -> dict[str, LaneDepth]:
     """All lanes, in one round trip."""
-    now_ms, *found = await queue.connection.call(DEPTH, *Lane)
-    return {lane: _lane(now_ms, reply) for lane, reply in zip(Lane, found, strict=True)}
+    now_ms, *found = await queue.connection.call(DEPTH, *queue.lanes)
+    return {lane: _lane(now_ms, reply) for lane, reply in zip(queue.lanes, found, strict=True)}
 
 
 def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:

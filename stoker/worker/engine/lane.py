@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from arq.connections import ArqRedis
 from arq.worker import Worker
 
-from stoker.jobs import Lane
 from stoker.queue import wire
 from stoker.settings import LaneSettings
 from stoker.worker.engine import verdict as verdicts
@@ -37,7 +36,7 @@ class LaneWorker(Worker):
     """A lane of one process. Inherits arq's registry, slots and counters; the ADR lists what it overrides."""
 
     def __init__(
-        self, lane: Lane, settings: LaneSettings, parts: Parts, slots_freed: Callable[[LaneWorker], None]
+        self, lane: str, settings: LaneSettings, parts: Parts, slots_freed: Callable[[LaneWorker], None]
     ) -> None:
         self.lane = lane
         self.concurrency = settings.concurrency
