@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from stoker.cache.keys import KeySpace
 from stoker.cache.view import EntryKey, Scope
+from stoker.numbers import LATEST_S, real
 from stoker.redis.cache import CacheClient
 from stoker.redis.script import Script
 
@@ -50,7 +52,7 @@ async def hottest(client: CacheClient, keys: KeySpace, limit: int) -> list[tuple
     members, heats = answer.first()[::2], answer.first()[1::2]
     now_s = answer.server.now_us() / 1e6
     found = [
-        (parse_key(member), _reads(float(heat), now_s)) for member, heat in zip(members, heats, strict=True)
+        (parse_key(member), _reads(_heat(heat), now_s)) for member, heat in zip(members, heats, strict=True)
     ]
     return [(key, reads) for key, reads in found if key is not None]
 
@@ -67,7 +69,7 @@ async def recently_read(
         )
     )
     members, scores = answer.first()[::2], answer.first()[1::2]
-    found = [(parse_key(member), float(score)) for member, score in zip(members, scores, strict=True)]
+    found = [(parse_key(member), _moment(score)) for member, score in zip(members, scores, strict=True)]
     return [(key, at) for key, at in found if key is not None]
 
 
@@ -83,8 +85,8 @@ async def last_reads(
     members = [write_key(key) for key in entries]
     answer = await client.call(("ZMSCORE", keys.reads, *members), ("ZMSCORE", keys.heat, *members))
     last, heats = answer.all()
-    ranked = sorted(zip(entries, last, heats, strict=True), key=lambda one: -float(one[2] or 0))
-    return {key: None if at is None else float(at) for key, at, _ in ranked}
+    ranked = sorted(zip(entries, last, heats, strict=True), key=lambda one: -_heat(one[2]))
+    return {key: None if at is None else _moment(at) for key, at, _ in ranked}
 
 
 def write_key(key: EntryKey) -> bytes:
@@ -101,6 +103,14 @@ def parse_key(member: bytes) -> EntryKey | None:
     if not all(isinstance(part, str) for part in (view, kind, scope_id, params)):
         return None
     return EntryKey(view, Scope(kind, scope_id), params)
+
+
+def _moment(score: Any) -> float:  # noqa: ANN401 - what somebody has written
+    return real(score, most=LATEST_S)
+
+
+def _heat(score: Any) -> float:  # noqa: ANN401 - the same
+    return real(score, least=-LATEST_S, most=LATEST_S)
 
 
 def _reads(heat: float, now_s: float) -> float:

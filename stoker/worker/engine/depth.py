@@ -6,7 +6,7 @@ SQL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,11 @@ class LaneDepth:
 async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
     """All lanes, in one round trip."""
     now_ms, *found = await queue.connection.call(DEPTH, *Lane)
-    return {lane: _lane(now_ms, reply) for lane, reply in zip(Lane, found, strict=True)}
+    return {lane: read_lane(now_ms, reply) for lane, reply in zip(Lane, found, strict=True)}
 
 
-def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:
+def read_lane(now_ms: int, reply: Sequence[Any]) -> LaneDepth:
+    """One lane of the reply of depth.lua; scores, totals and slots may be anything."""
     ready, queued, running, parked, oldest, paused, slots, pairs = reply
     counted = {
         name.decode(errors="replace"): whole(value)
