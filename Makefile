@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all chaos fuzz check format docs bench bench-full lock bench-lock clean
+.PHONY: demo test test-all test-lowest chaos fuzz check format audit docs bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -24,6 +24,18 @@ test-all: $(STAMP) ## the long ones too: whole runs under chaos with a guard tak
 fuzz: $(STAMP) ## a hundred times as many strange values in decoders, lanes and the API as `make test` tries
 	FUZZ=100 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --timeout 0 tests/fuzz
 
+# Warnings of old versions about their own dependencies are not ours.
+LOWEST := build/lowest
+test-lowest: ## the same with the lowest versions that pyproject.toml allows; needs uv on PATH
+	mkdir -p build
+	uv pip compile pyproject.toml --all-extras --resolution lowest-direct --python-version 3.11 --no-header \
+	  --no-annotate --quiet --output-file $(LOWEST).txt
+	test -x $(LOWEST)/bin/python || uv venv --quiet --python $(PYTHON) $(LOWEST)
+	uv pip sync --quiet --python $(LOWEST)/bin/python $(LOWEST).txt
+	uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation --editable .
+	$(LOWEST)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not long" \
+	  -W ignore::DeprecationWarning $(TESTS)
+
 chaos: $(STAMP) ## break servers and processes at random for two minutes; nothing may be lost or stale
 	mkdir -p build
 	$(BIN)/python -m stoker chaos --workload worker.demo.workload --seconds 120 --json build/chaos.json
@@ -37,6 +49,10 @@ check: $(STAMP) ## format, lint, types, architecture (no test run)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+audit: $(STAMP) ## bill of materials (build/sbom.json), and what OSV knows against it; skipped where it cannot be asked
+	$(BIN)/python -m tests.supply.materials build/sbom.json
+	$(BIN)/python -m tests.supply.known
 
 docs: $(STAMP) ## docs/api.md and settings.toml from the code
 	$(BIN)/python -m tests.docs.reference

@@ -1,11 +1,19 @@
-"""The domain that ships with Stoker: medical-device projects on their way to market.
+"""The jobs of this application, a regulatory app for medical devices: what it caches and keeps right.
 
-Written as an adopter writes one: only public names of `jobs` are used. Replace this package by your own and
-name it in the setting `domain`; nothing else changes.
+Written as any application on Stoker is: only public names of `stoker` are used. The web app records events in
+its own transactions, reads through the views, and enqueues what it wants done; it never touches the cache
+inline. `worker` is the process that carries the jobs out.
+
+    event, by `stoker.record(session, …)`   changes applied by the worker: see jobs/rules.py for what each
+                                            event invalidates
+    Invalidate, Refresh, Warm               jobs that the web app may enqueue, by `stoker.enqueue(…)`
+    detail, dashboard, export, access       views of a project
+    list, stats, search                     views of a user
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from jobs.rules import RULES
@@ -13,7 +21,28 @@ from jobs.sample import is_empty, load
 from jobs.scopes import PROJECT, USER
 from jobs.views import VIEWS
 from jobs.warming import WARM_PLANS
-from stoker import Domain, SampleData
+from stoker import (
+    Cron,
+    Domain,
+    Every,
+    Invalidate,
+    KeepWarm,
+    LatePolicy,
+    Prune,
+    Refresh,
+    SampleData,
+    Verify,
+    Warm,
+)
+
+SCHEDULE = (
+    # ENABLE_BACKGROUND_WARMING=false leaves out the first two.
+    Every("warm_active", Warm(), timedelta(minutes=30)),
+    # A dashboard lives for five minutes: without this one it would be cold for 25 of those 30.
+    Every("keep_warm", KeepWarm(), timedelta(minutes=1), late=LatePolicy.SKIP),
+    Every("verify", Verify(), timedelta(minutes=1), late=LatePolicy.SKIP),
+    Cron("prune", Prune(), "0 3 * * *"),
+)
 
 domain = Domain(
     name="projects",
@@ -21,8 +50,9 @@ domain = Domain(
     views=VIEWS,
     rules=RULES,
     warm_plans=WARM_PLANS,
+    schedule=SCHEDULE,
     migrations=Path(__file__).with_name("migrations"),
     sample_data=SampleData(load=load, is_empty=is_empty),
 )
 
-__all__ = ["domain"]
+__all__ = ["Invalidate", "Refresh", "Warm", "domain"]

@@ -1,6 +1,6 @@
-"""Taking a right away: not done before no cached byte can reach whom SQL refuses.
+"""Taking a right away: done only when no cached byte can reach a reader whom SQL refuses.
 
-The one exception to "the cache is never touched inside a request" (DESIGN.md section 4, RACES 39).
+The one exception to the rule that no request touches the cache to invalidate it (RACES 39).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def until_applied(stoker: Stoker, receipt: Receipt, invalidations: Iterabl
         if await receipt.applied(PATIENCE) is Applied.APPLIED:
             return
     except Unavailable:
-        pass  # whoever cannot tell counts as not applied: unlinking twice does no harm
+        pass  # not known counts as not applied: unlinking twice does no harm
     try:
         await stoker.invalidate_now(invalidations)
     except CacheUnavailable as error:

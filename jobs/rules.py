@@ -1,4 +1,4 @@
-"""Which views of which scopes each event invalidates: the table of DESIGN.md section 2, as code.
+"""Which views of which scopes each event invalidates.
 
 `invalidates` needs the event alone; `audience` adds what SQL says when the event is applied, so that a
 member who joined in between keeps no stale list (RACES 32). An oracle test compares every view before and

@@ -23,7 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stoker.cache.look import Asked
+    from stoker.cache.lookup import Asked
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
     from stoker.domain import Domain, Event, Invalidation, Rule, SampleData, WarmPlan, load_domain
@@ -35,20 +35,38 @@ if TYPE_CHECKING:
         DeclarationError,
         Forbidden,
         InvalidParams,
+        InvalidResult,
+        JobFailed,
+        NoResult,
         NotFound,
         QueueUnavailable,
         SettingsError,
         StokerError,
         Unavailable,
+        UnknownJob,
         WrongServer,
     )
-    from stoker.jobs import Invalidate, Lane, Outcome, Refresh, Relay, Warm
+    from stoker.handlers.context import JobContext
+    from stoker.jobs import (
+        Invalidate,
+        Job,
+        KeepWarm,
+        Lane,
+        Outcome,
+        Prune,
+        Refresh,
+        Relay,
+        RetryPolicy,
+        Verify,
+        Warm,
+    )
     from stoker.outbox.receipt import Applied, Receipt
     from stoker.queue.enqueue import Answer, Enqueued
-    from stoker.settings import Settings, load_settings
+    from stoker.schedule import MAINTENANCE, Cron, Every
+    from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
     from stoker.stoker import Stoker
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - sorted as Python does
     "Access",
     "Answer",
     "Applied",
@@ -56,24 +74,37 @@ __all__ = [
     "BadRequest",
     "CacheUnavailable",
     "CommittedNotApplied",
+    "Cron",
     "DatabaseUnavailable",
     "DeclarationError",
     "Domain",
     "Enqueued",
     "EntryKey",
     "Event",
+    "Every",
     "Forbidden",
     "InvalidParams",
+    "InvalidResult",
     "Invalidate",
     "Invalidation",
+    "Job",
+    "JobContext",
+    "JobFailed",
+    "KeepWarm",
     "Lane",
+    "LatePolicy",
+    "MAINTENANCE",
+    "NoResult",
     "NotFound",
     "Outcome",
+    "OverlapPolicy",
+    "Prune",
     "QueueUnavailable",
     "Reading",
     "Receipt",
     "Refresh",
     "Relay",
+    "RetryPolicy",
     "Rule",
     "SampleData",
     "Scope",
@@ -84,6 +115,8 @@ __all__ = [
     "Stoker",
     "StokerError",
     "Unavailable",
+    "UnknownJob",
+    "Verify",
     "View",
     "Warm",
     "WarmPlan",
@@ -93,19 +126,21 @@ __all__ = [
 ]
 
 _NAMES = {
-    "stoker.cache.look": "Asked",
+    "stoker.cache.lookup": "Asked",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
     "stoker.domain": "Domain Event Invalidation Rule SampleData WarmPlan load_domain",
     "stoker.errors": (
         "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "
-        "Forbidden InvalidParams NotFound QueueUnavailable SettingsError StokerError "
-        "Unavailable WrongServer"
+        "Forbidden InvalidParams InvalidResult JobFailed NoResult NotFound QueueUnavailable "
+        "SettingsError StokerError Unavailable UnknownJob WrongServer"
     ),
-    "stoker.jobs": "Invalidate Lane Outcome Refresh Relay Warm",
+    "stoker.handlers.context": "JobContext",
+    "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
     "stoker.queue.enqueue": "Answer Enqueued",
-    "stoker.settings": "Settings load_settings",
+    "stoker.schedule": "MAINTENANCE Cron Every",
+    "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",
     "stoker.stoker": "Stoker",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -17,10 +18,20 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.catalog import Catalog
-from stoker.cache.declared import check_all, check_async, check_plain, check_unique, name_of
+from stoker.cache.declared import check_all, check_async, check_called, check_plain, check_unique, name_of
 from stoker.cache.view import EntryKey, Scope, ScopeKind, View
-from stoker.errors import DeclarationError, InvalidParams, SettingsError, UnknownScope, UnknownView
-from stoker.jobs import Invalidate, Job, Refresh, Warm
+from stoker.errors import (
+    BadRequest,
+    DeclarationError,
+    InvalidParams,
+    SettingsError,
+    UnknownJob,
+    UnknownLane,
+    UnknownScope,
+    UnknownView,
+)
+from stoker.jobs import JOBS, LANES, Invalidate, Job, Lane, Refresh, Warm
+from stoker.schedule import MAINTENANCE, Cron, Every, Scheduled
 
 NO_DOMAIN = (
     "domain: not set; name the module that declares your views and rules: STOKER__DOMAIN=shop.caching in the"
@@ -29,7 +40,7 @@ NO_DOMAIN = (
 ACTIVE = "active"
 """The warm target that means everybody who is active now."""
 OWN_KINDS = "stoker."
-"""How the kinds of events begin that Stoker records itself."""
+"""Begins the kinds of events that Stoker records itself."""
 LONGEST_KIND = 64
 """Characters of an event's kind."""
 
@@ -151,18 +162,37 @@ class SampleData:
     default_users: int = 200
 
 
+Handler = Callable[[Any, Any], Any]
+"""Runs a job: takes a JobContext and the job, returns the result. An error that it raises fails the job."""
+Around = Callable[[Any, Any, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Domain(Catalog):
-    """Everything that Stoker knows about an application: its views, and what makes them wrong.
-
-    `migrations` is a folder of Alembic revisions; None for a domain that brings its own.
-    """
+    """Everything that Stoker knows about an application. Raises DeclarationError for what cannot work."""
 
     name: str
+    """For people: console, logs, errors."""
     rules: tuple[Rule[Any], ...]
+    """One for each kind of event that is recorded."""
     warm_plans: tuple[WarmPlan, ...] = ()
+    """At most one for each target."""
+    schedule: tuple[Every | Cron, ...] = MAINTENANCE
+    """What the worker enqueues by itself: MAINTENANCE, and what you put beside it."""
+    lanes: tuple[Lane, ...] = ()
+    """Queues of the application's own jobs, each with slots of its own."""
+    handlers: Mapping[type[Job], Handler] = field(default_factory=dict, hash=False)
+    """What runs the application's own jobs, by the class of the job: functions of (context, job), async
+    ones or plain ones, which run in a thread."""
+    around: tuple[Around, ...] = ()
+    """Async functions of (context, job, call) around each handler; they return what `await call()` does."""
+    lifespan: Lifespan | None = None
+    """An async context manager of the Stoker: what it yields, once a worker, is `context.resources`."""
     migrations: Path | None = None
+    """A folder of Alembic revisions that `stoker migrate` applies; None where the application does it."""
     sample_data: SampleData | None = None
+    """How to fill an empty database."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,8 +200,11 @@ class Domain(Catalog):
             raise DeclarationError(f"a domain needs a name, not {self.name!r:.60}")
         check_all(self.rules, Rule, "rules")
         check_all(self.warm_plans, WarmPlan, "warm_plans")
+        check_all(self.schedule, Scheduled, "schedule")
+        check_unique("schedule", [one.name for one in self.schedule])
         check_unique("event", [rule.event.kind for rule in self.rules])
         check_unique("warm plan", [plan.target for plan in self.warm_plans])
+        self._check_jobs()
         for rule in self.rules:
             if rule.event.kind.startswith(OWN_KINDS):
                 raise DeclarationError(
@@ -182,6 +215,54 @@ class Domain(Catalog):
                 raise DeclarationError(
                     f"warm plan {plan.target!r} is neither `active` nor a scope kind of this domain"
                 )
+        for entry in self.schedule:
+            self._check_scheduled(entry)
+
+    def _check_jobs(self) -> None:
+        check_all(self.lanes, Lane, "lanes")
+        check_unique("lane", [str(lane) for lane in self.all_lanes])
+        if not isinstance(self.handlers, Mapping):
+            raise DeclarationError(
+                f"handlers must map job classes to functions, not be {self.handlers!r:.80}"
+            )
+        for job, handler in self.handlers.items():
+            self._check_handler(job, handler)
+        check_unique("job kind", [job.kind for job in self.handlers])
+        for one in self.schedule:
+            if type(one.job) is not self.job_types.get(one.job.kind):
+                raise DeclarationError(f"schedule {one.name}: no handler for {type(one.job).__name__}")
+
+    def _check_handler(self, job: type[Job], handler: Handler) -> None:
+        if not (isinstance(job, type) and issubclass(job, Job) and hasattr(job, "kind")):
+            raise DeclarationError(f"handlers go by a subclass of Job with a `kind`, not by {job!r:.60}")
+        name = job.__name__
+        if job.kind in JOBS:
+            raise DeclarationError(f"job {name}: {job.kind!r} is one of Stoker's own: choose another kind")
+        if job.lane not in self.lanes:
+            known = ", ".join(self.lanes) or "none"
+            raise DeclarationError(
+                f"job {name}: the domain declares no lane {job.lane!r:.60}; there are: {known}. Add "
+                f'Lane("{job.lane:.32}") to `lanes`'
+            )
+        check_called(handler, f"the handler of {name}", "context", "job")
+
+    @property
+    def job_types(self) -> Mapping[str, type[Job]]:
+        """Every job that a worker of this domain runs, by kind: Stoker's own, and those with a handler."""
+        return {**JOBS, **{job.kind: job for job in self.handlers}}
+
+    @cached_property
+    def all_lanes(self) -> tuple[Lane, ...]:
+        """Stoker's own lanes, then the domain's."""
+        return (*LANES, *self.lanes)
+
+    def lane(self, name: str) -> Lane:
+        """The lane of that name; raises UnknownLane."""
+        for lane in self.all_lanes:
+            if lane == name:
+                return lane
+        known = ", ".join(self.all_lanes)
+        raise UnknownLane(f"the domain has no lane {name!r:.42}; there are: {known}", field="lane")
 
     @cached_property
     def rules_by_kind(self) -> Mapping[str, Rule[Any]]:
@@ -196,7 +277,7 @@ class Domain(Catalog):
     def checked(self, found: object, whose: str) -> list[Invalidation]:
         """The invalidations that a rule or a caller gave; raises DeclarationError for one that cannot be.
 
-        A name with a typing error would be applied without effect, and the page would stay stale.
+        A misspelt name would be applied without effect, and the page would stay stale.
         """
         if not isinstance(found, Iterable) or isinstance(found, str | bytes):
             raise DeclarationError(f"{whose} must give a list of Invalidations, not {found!r:.100}")
@@ -224,13 +305,18 @@ class Domain(Catalog):
             return f"a scope that cannot be: {error}"
         return None if canonical else f"{one.scope!r}: write {kind.name}.scope(id) of the ScopeKind"
 
-    @property
-    def warms_active(self) -> bool:
-        """Whether there is a plan for everybody who is active."""
-        return any(plan.target == ACTIVE for plan in self.warm_plans)
+    def has_warm_plan(self, target: str) -> bool:
+        """Whether there is a plan for a target."""
+        return any(plan.target == target for plan in self.warm_plans)
 
     def check_job(self, job: Job) -> None:
-        """Raise BadRequest for a job of Stoker's own that names what this domain does not have."""
+        """Raise UnknownJob for one that no handler runs, BadRequest for one that names what there is not."""
+        if type(job) is not self.job_types.get(job.kind):
+            known = ", ".join(sorted(job.kind for job in self.handlers)) or "none"
+            raise UnknownJob(
+                f"no handler for {type(job).__name__} ({job.kind}): add one to the domain's `handlers`; "
+                f"there are: {known}"
+            )
         if isinstance(job, Warm):
             target = self.warm_plan(job.target).target
             if job.scope_id is not None:
@@ -244,6 +330,14 @@ class Domain(Catalog):
             for name in job.views:
                 if self.view(name).scope != kind:
                     raise UnknownView(f"view {name} is not of scope kind {kind}", field="views")
+
+    def _check_scheduled(self, entry: Every | Cron) -> None:
+        if entry in MAINTENANCE:  # which leaves out what the domain cannot do
+            return
+        try:
+            self.check_job(entry.job)
+        except BadRequest as error:
+            raise DeclarationError(f"schedule {entry.name}: {error}") from None
 
     def subject_of(self, job: Job | None) -> str | None:
         """What a job is about, as `kind:id`; None for one that is about everything."""

@@ -38,10 +38,28 @@ class Connections:
         self.local = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in local.items())
         self.open: WeakSet[Connection] = WeakSet()
         self.closed = False
+        self._driver_class = type("Connection", (Connection,), {"shared": self})
 
-    def driver_class(self) -> type[Connection]:
-        """What asyncpg makes connections of."""
-        return type("Connection", (Connection,), {"shared": self})
+    async def connect(self, **arguments: Any) -> Connection:  # noqa: ANN401 - asyncpg's
+        """Open another; raises DatabaseUnavailable if none may be, and what asyncpg raises."""
+        if self.closed:  # nobody would close it
+            raise DatabaseUnavailable("this process has closed its connections to Postgres")
+        self.silence.refuse()
+        async with asyncio.timeout(None) as limit:
+            with self.silence.waiting(Attempt(limit)):
+                opened: Connection = await asyncpg.connect(**arguments, connection_class=self._driver_class)
+                return opened
+
+
+class Attempt:
+    """A connection that is being opened."""
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self._limit = limit
+
+    def terminate(self) -> None:
+        """Give it up."""
+        self._limit.reschedule(asyncio.get_running_loop().time())
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
@@ -114,12 +132,6 @@ async def close_for_good(engine: AsyncEngine) -> None:
     if isinstance(engine, LimitedEngine):
         engine.connections.closed = True
     await engine.dispose()
-
-
-def refuse_closed(connections: Connections) -> None:
-    """Raise DatabaseUnavailable once the engine is closed: nobody would close what it opens then."""
-    if connections.closed:
-        raise DatabaseUnavailable("this process has closed its connections to Postgres")
 
 
 def keep_alive(connected: socket.socket) -> None:

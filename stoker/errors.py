@@ -6,6 +6,7 @@ StokerError                      catch this to catch all
 ├── BadRequest                   the caller asked for something that cannot be; answer 422
 │   ├── UnknownView              no view of that name in the domain
 │   ├── UnknownScope             no scope kind of that name, or an id that is not of its type
+│   ├── UnknownLane              no lane of that name in the domain
 │   └── InvalidParams            parameters that the view does not take, or out of range
 ├── NotFound                     the row is gone; answer 404
 ├── Forbidden                    SQL refuses this reader; answer 403 (or 404, to say nothing)
@@ -14,8 +15,11 @@ StokerError                      catch this to catch all
 │   ├── QueueUnavailable         the queue Redis; recorded events are applied all the same
 │   └── DatabaseUnavailable      Postgres, or it takes no writes
 ├── WrongServer                  a server answers, but it is not one Stoker can trust
-├── InvalidJob                a payload that is not of its job
-│   └── UnknownJob          a kind that this release does not know; parked, never destroyed
+├── InvalidJob                   a payload that does not fit its job
+│   └── UnknownJob               a kind that this release does not know; parked, never destroyed
+├── InvalidResult               a handler returned what cannot be kept as a result
+├── JobFailed                   the job whose result was asked for failed for good, or was cancelled
+├── NoResult                    the job has ended, and no result of it is kept
 └── CommittedNotApplied          the change is in SQL, the cache may still show what was before
 
 Drivers' errors are translated where the driver is called; nothing is caught wider than needed.
@@ -57,6 +61,10 @@ class UnknownScope(BadRequest):
     """The domain declares no such scope kind, or the id is not of its type."""
 
 
+class UnknownLane(BadRequest):
+    """The domain declares no such lane."""
+
+
 class InvalidParams(BadRequest):
     """The view does not take these parameters."""
 
@@ -90,11 +98,23 @@ class WrongServer(StokerError):
 
 
 class InvalidJob(StokerError):
-    """A payload is not of its job."""
+    """A payload does not fit its job."""
 
 
 class UnknownJob(InvalidJob):
     """This release knows no job of that kind."""
+
+
+class InvalidResult(StokerError):
+    """What a handler returned cannot be kept: no JSON, or too large."""
+
+
+class JobFailed(StokerError):
+    """The job whose result was asked for has failed for good, or was cancelled."""
+
+
+class NoResult(StokerError):
+    """The job whose result was asked for has ended, and no result of it is kept."""
 
 
 class CommittedNotApplied(StokerError):
@@ -111,7 +131,7 @@ class CommittedNotApplied(StokerError):
 
 
 class Defer(Exception):
-    """A task's wish to run again after a delay: a control-flow signal, not an error.
+    """A handler's wish to run again after a delay: a control-flow signal, not an error.
 
     The job goes back to its lane and uses no try. Raised, for example, by a refresh that lost its lease.
     """

@@ -6,29 +6,88 @@ names, never rows. Idea: River's separation of arguments and worker by a stable 
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
-from stoker.errors import InvalidJob, Unavailable, UnknownJob, UnknownScope, UnknownView
+from stoker.errors import DeclarationError, InvalidJob, Unavailable, UnknownJob, UnknownScope, UnknownView
+
+KIND = re.compile(r"[!-~]{1,64}")
+"""What a kind may be: it becomes part of rows, of log lines and of metrics."""
+LANE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+RESERVED = frozenset(
+    {"begun", "bell", "cancelling", "chaos", "clock", "concurrency", "console_key", "held", "installation"}
+    | {"observed", "progress", "rate", "requested", "rescues", "result", "suspect", "waiting"}
+)
+"""Names that follow the prefix in other keys of the queue."""
 
 
-class Lane(StrEnum):
-    """A queue with its own workers: bulk warming can never delay an invalidation."""
+class Lane(str):
+    """A queue with slots of its own, so that no job waits for the jobs of another lane.
 
-    CHANGES = "changes"
-    REFRESH = "refresh"
-    WARM = "warm"
+    A lane is its name: 1 to 32 lower-case letters, digits and _. `concurrency`: how many of its jobs run at
+    once in one worker process. `rate_per_s`: how many all workers together begin in a second; 0: no limit.
+    The settings `lanes.NAME.concurrency` and `lanes.NAME.rate_per_s` win.
+    """
+
+    __slots__ = ("concurrency", "rate_per_s")
+    concurrency: int
+    rate_per_s: float
+    CHANGES: ClassVar[Lane]
+    """Relays and invalidations: Stoker's own jobs only."""
+    REFRESH: ClassVar[Lane]
+    """Rebuilds of single entries."""
+    WARM: ClassVar[Lane]
+    """Bulk warming and maintenance."""
+
+    def __new__(cls, name: str, concurrency: int = 4, rate_per_s: float = 0) -> Self:
+        """Raises DeclarationError for a name or a number that cannot be."""
+        if not isinstance(name, str) or not LANE.fullmatch(name) or name in RESERVED:
+            raise DeclarationError(
+                f"lane name {name!r:.60}: use 1 to 32 lower-case letters, digits and _, beginning with "
+                f"a letter, and none of {', '.join(sorted(RESERVED))}"
+            )
+        if not isinstance(concurrency, int) or concurrency < 1:
+            raise DeclarationError(f"lane {name}: concurrency must be 1 or more, not {concurrency!r:.60}")
+        if not isinstance(rate_per_s, int | float) or not 0 <= rate_per_s < math.inf:
+            raise DeclarationError(f"lane {name}: rate_per_s must be 0 or more, not {rate_per_s!r:.60}")
+        lane = super().__new__(cls, name)
+        lane.concurrency, lane.rate_per_s = concurrency, rate_per_s
+        return lane
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> CoreSchema:
+        """In models it is its name."""
+        return no_info_after_validator_function(_named, str_schema(pattern=f"^{LANE.pattern}$"))
+
+
+def _named(name: str) -> Lane:
+    try:
+        return Lane(name)
+    except DeclarationError as error:
+        raise ValueError(str(error)) from None
+
+
+Lane.CHANGES, Lane.REFRESH, Lane.WARM = Lane("changes", 4), Lane("refresh", 6), Lane("warm", 2)
+LANES = (Lane.CHANGES, Lane.REFRESH, Lane.WARM)
+"""The lanes of Stoker's own jobs."""
 
 
 class Outcome(StrEnum):
-    """Everything that a task or a build can end with."""
+    """Everything that a handler or a build can end with."""
 
     DONE = "done"
+    """The work is done."""
     STORED = "stored"
+    """Built and kept."""
     FRESH = "fresh"
     """Nothing to do: the entry is valid and young."""
     SUPERSEDED = "superseded"
@@ -60,27 +119,70 @@ class RetryPolicy:
 
 
 class Job(BaseModel):
-    """The arguments of one job. Frozen; unknown fields are refused."""
+    """The arguments of one job: ids and names, never rows. Frozen; unknown fields are refused.
+
+    `kind` is stored in Redis: 1 to 64 visible ASCII characters, never renamed. `lane` is a lane that the
+    domain declares, or its name. `timeout` ends a run. `keep_result`: how long what the handler returns can
+    be fetched with `Stoker.result`; None keeps nothing. A class that cannot be a job raises DeclarationError.
+    """
 
     # What a field holds stays out of logs: errors name the field alone.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     kind: ClassVar[str]
-    lane: ClassVar[Lane]
+    lane: ClassVar[str]
     timeout: ClassVar[timedelta] = timedelta(seconds=60)
     retry: ClassVar[RetryPolicy] = RetryPolicy()
+    keep_result: ClassVar[timedelta | None] = None
     one_at_a_time: ClassVar[bool] = False
     """A second job of a coalesce key waits until the first has ended. Not for relays: two of them claim
     different events, and a change must not wait for a relay that hangs."""
     followed: ClassVar[bool] = False
-    """Somebody may ask how far its jobs are: their end is written to their progress."""
+    """Its progress may be asked for, so the end of a job is written to it."""
     repeated: ClassVar[bool] = False
-    """The next slot, sweep or read does its work, too: where an outage has used up its tries, it is dropped
-    and leaves no dead letter that somebody would have to discard."""
+    """The next slot, sweep or read does its work too. When an outage has used up its tries, it is dropped
+    without a dead letter."""
 
     def coalesce_key(self) -> str | None:
         """Jobs of one key coalesce: at most one waits. None: every job runs."""
         return None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        """Refuse what could never run; a class without a kind may be the base of others."""
+        if (mistake := _mistake(cls)) is not None:
+            raise DeclarationError(f"job {cls.__name__}: {mistake}")
+        if cls.keep_result is not None:
+            cls.followed = True
+
+
+def _mistake(job: type[Job]) -> str | None:
+    """What is wrong with a class of jobs, in a sentence that says what to do."""
+    for name in ("kind", "lane", "timeout", "retry", "keep_result"):
+        if name in job.model_fields:
+            return f"`{name}` must not be a field: write it without a type, or with ClassVar"
+    if not hasattr(job, "kind"):
+        return None
+    kept = job.keep_result
+    checks = (
+        (_is_kind(job.kind), f"`kind` must be 1 to 64 visible ASCII characters, not {job.kind!r:.80}"),
+        (isinstance(getattr(job, "lane", None), str), '`lane` must name a lane of the domain: lane = "mail"'),
+        (_is_span(job.timeout), f"`timeout` must be a positive timedelta, not {job.timeout!r:.60}"),
+        (isinstance(job.retry, RetryPolicy), f"`retry` must be a RetryPolicy, not {job.retry!r:.60}"),
+        (
+            kept is None or _is_span(kept),
+            f"`keep_result` must be None or a positive timedelta, not {kept!r:.60}",
+        ),
+    )
+    return next((said for right, said in checks if not right), None)
+
+
+def _is_kind(value: object) -> bool:
+    return isinstance(value, str) and KIND.fullmatch(value) is not None
+
+
+def _is_span(value: object) -> bool:
+    return isinstance(value, timedelta) and value > timedelta(0)
 
 
 class Relay(Job):
@@ -96,14 +198,18 @@ class Relay(Job):
 
 
 class Invalidate(Job):
-    """Invalidate a scope for a writer that has no SQL transaction to record an event in."""
+    """Invalidate a scope, for a writer that has no SQL transaction to record an event in."""
 
     kind = "invalidate.v1"
     lane = Lane.CHANGES
     scope_kind: str = Field(max_length=32)
+    """The name of its kind."""
     scope_id: str = Field(max_length=64)
+    """Its id, as text."""
     views: tuple[str, ...] = ()
+    """Names of views; empty: all of the scope."""
     hard: bool = False
+    """Fail-safe may not serve what was before."""
 
 
 class Refresh(Job):
@@ -114,8 +220,11 @@ class Refresh(Job):
     repeated = True
     one_at_a_time = True
     view: str = Field(max_length=32)
+    """The name of its view."""
     scope_id: str = Field(max_length=64)
+    """The id of its scope, as text."""
     params: str = Field(default="", max_length=4096)
+    """Its parameters as in EntryKey; empty for a view that takes none."""
 
     def coalesce_key(self) -> str:
         """At most one refresh of an entry waits while another may run (RACES 26)."""
@@ -130,7 +239,9 @@ class Warm(Job):
     timeout = timedelta(minutes=15)
     followed = True
     target: str = Field(default="active", max_length=32)
+    """The target of a warm plan: `active`, or the name of a scope kind."""
     scope_id: str | None = Field(default=None, max_length=64)
+    """Under the name of a scope kind: the id of the scope, as text."""
 
 
 class KeepWarm(Job):
@@ -143,7 +254,7 @@ class KeepWarm(Job):
     one_at_a_time = True
 
     def coalesce_key(self) -> str:
-        """A later one does all that a waiting one would."""
+        """A job that has not begun does all that another one would."""
         return self.kind
 
 
@@ -164,9 +275,10 @@ class Verify(Job):
     timeout = timedelta(minutes=2)
     one_at_a_time = True
     entries: int = Field(default=100, ge=1, le=10_000)
+    """How many; each costs Postgres about one build."""
 
     def coalesce_key(self) -> str:
-        """A sample is a sample."""
+        """One sample at a time is enough."""
         return self.kind
 
 
@@ -175,9 +287,13 @@ JOBS: dict[str, type[Job]] = {
 }
 
 
-def parse(kind: str, payload: Any) -> Job:  # noqa: ANN401 - whatever the queue held
+def parse(
+    kind: str,
+    payload: Any,  # noqa: ANN401 - whatever the queue held
+    job_types: Mapping[str, type[Job]] = JOBS,
+) -> Job:
     """The job of a payload; raises UnknownJob or InvalidJob, naming the field."""
-    job = JOBS.get(kind)
+    job = job_types.get(kind)
     if job is None:
         raise UnknownJob(f"this release knows no job {kind[:60]!r}")
     try:

@@ -1,4 +1,4 @@
-"""A loop beside an application: what a step raises is said, and the next step comes all the same.
+"""A loop beside an application: an error of a step is logged, and the next step follows.
 
 For what must go on for the life of a process. Touches no server by itself.
 """
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 async def repeat(name: str, step: Callable[[], Awaitable[None]], every_s: Callable[[], float]) -> NoReturn:
-    """Wait `every_s()` seconds, take the step, and so on until cancelled; say once what goes on failing."""
+    """Wait `every_s()` seconds, take the step, and so on until cancelled; a lasting error is logged once."""
     failing: type[Exception] | None = None
     while True:
         await asyncio.sleep(every_s())
@@ -22,8 +22,8 @@ async def repeat(name: str, step: Callable[[], Awaitable[None]], every_s: Callab
             await step()
             failing = None
         except Exception as error:
-            # Servers answer much that nobody foresaw: a rotated password, a table that a migration holds.
-            # A loop that ended for it would be missed only when it is needed.
+            # A server may answer with an unexpected error: a rotated password, a table locked by a migration.
+            # A loop that ended for it would be missed when it is needed.
             if type(error) is not failing:
                 logger.exception("loop.step_failed", extra={"loop": name})
             failing = type(error)

@@ -1,17 +1,18 @@
 """Applies the migrations of Stoker's tables and of the domain's, each with a version table of its own.
 
-An adopter can take only the first: the two histories know nothing of each other. Running twice, or from two
-processes at once, is safe: one advisory lock, one transaction, all or nothing.
+An adopter may have only the first: the two histories are independent. Running twice, or from two processes at
+once, is safe: one advisory lock, one transaction, all or nothing.
 """
 
 from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from alembic import command
@@ -25,13 +26,15 @@ from sqlalchemy.schema import CreateSchema
 
 from stoker.domain import Domain
 from stoker.errors import StokerError
-from stoker.postgres import database_errors, engine_of
+from stoker.outbox import seal_keys
+from stoker.postgres import CONNECT_S, LOOK_S, database_errors, engine_of
 from stoker.tables import SCHEMA, installation
 
 HERE = Path(__file__).parent / "migrations"
 LOCK = 0x5730CE12
 """Key of the advisory lock under which migrations run; any number, but always this one."""
 ID_LENGTH = 10
+NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 
 
 class MigrationsPending(StokerError):
@@ -58,7 +61,7 @@ class History:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What Alembic must know of the version table."""
+        """What Alembic must know about the version table."""
         return {"version_table": self.version_table, "version_table_schema": self.schema}
 
     def config(self, connection: Connection | None = None) -> Config:
@@ -92,16 +95,20 @@ async def migrate(database_url: str, domain: Domain | None, only: str | None = N
             applied += await connection.run_sync(_upgrade, history)
         if only != "domain":
             await _name_installation(connection)
+            await seal_keys.make_first(connection)
         return applied
 
 
-async def pending(database_url: str, domain: Domain | None) -> list[str]:
+async def pending(
+    database_url: str, domain: Domain | None, *, connect_timeout_s: float = CONNECT_S
+) -> list[str]:
     """Revisions that this release has and the database lacks, as `history: revision`.
 
     A revision that this release does not know means a database that is ahead: workers are deployed before
     web apps, and an older process must go on running beside them.
     """
-    async with _transaction(database_url) as connection:
+    limits = {"timeout": connect_timeout_s, "command_timeout": LOOK_S}
+    async with _transaction(database_url, limits) as connection:
         return [
             name for history in histories(domain) for name in await connection.run_sync(_missing, history)
         ]
@@ -124,6 +131,7 @@ async def renew_installation(database_url: str) -> str:
     """Give the database a new id after a restore: it must not meet an old cache entry (RACES 42)."""
     async with _transaction(database_url) as connection:
         await connection.execute(delete(installation))
+        await seal_keys.renew(connection)
         return await _name_installation(connection)
 
 
@@ -157,8 +165,11 @@ async def _name_installation(connection: AsyncConnection) -> str:
 
 
 @asynccontextmanager
-async def _transaction(database_url: str) -> AsyncIterator[AsyncConnection]:
-    engine = engine_of(database_url)
+async def _transaction(
+    database_url: str, limits: Mapping[str, float] = NO_LIMITS
+) -> AsyncIterator[AsyncConnection]:
+    """`limits`: asyncpg's, beside those that every engine has; a migration may take long."""
+    engine = engine_of(database_url, connect_args=limits)
     try:
         with database_errors():
             async with engine.begin() as connection:

@@ -9,7 +9,7 @@ The connection that came back last goes out first: its backend has planned the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -23,13 +23,13 @@ from asyncpg.exceptions import (
     PostgresError,
     QueryCanceledError,
 )
-from sqlalchemy import AdaptedConnection, ExceptionContext, event
+from sqlalchemy import AdaptedConnection, ExceptionContext, Executable, RowMapping, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from stoker.driver import Connections, LimitedEngine, refuse_closed
+from stoker.driver import Connections, LimitedEngine
 from stoker.errors import DatabaseUnavailable
 from stoker.settings import Settings, for_driver, require
 from stoker.silence import Silence
@@ -67,9 +67,9 @@ def engine_of(
     connections = Connections(silence, local)
     arguments = {"timeout": CONNECT_S, **connect_args, **told}
     made = create_async_engine(
-        place, connect_args={**arguments, "connection_class": connections.driver_class()}, **options
+        place, connect_args={**arguments, "async_creator_fn": connections.connect}, **options
     )
-    _wait_within_limits(made, connections)
+    _wait_within_limits(made, connections.silence)
     return LimitedEngine(made, connections, arguments)
 
 
@@ -124,6 +124,31 @@ def loader_engine(settings: Settings, silence: Silence | None = None) -> Limited
         silence=silence,
     )
     _in_one_snapshot(engine, settings.database.connect_timeout_s)
+    return engine
+
+
+def reading_engine(settings: Settings, silence: Silence | None = None) -> LimitedEngine:
+    """The engine of operators' questions: few connections, statements bounded in time."""
+    limit_s = settings.api.read_timeout_s
+    engine = engine_of(
+        require(settings.database_url, "DATABASE_URL"),
+        pool_size=settings.api.read_connections,
+        max_overflow=0,
+        pool_use_lifo=True,
+        pool_timeout=limit_s,
+        hide_parameters=True,  # errors are logged
+        connect_args={
+            "timeout": settings.database.connect_timeout_s,
+            "command_timeout": limit_s + settings.database.connect_timeout_s,  # the server ends it first
+            "server_settings": {"application_name": "stoker reader"},
+        },
+        local={
+            **_idle_limit(settings),
+            "statement_timeout": str(round(limit_s * 1000)),
+        },
+        silence=silence,
+    )
+    _ask_first(engine, PING, settings.database.connect_timeout_s)
     return engine
 
 
@@ -210,17 +235,10 @@ def _ask_first(engine: LimitedEngine, question: str, limit_s: float) -> None:
     event.listen(engine.sync_engine, "checkout", ask)
 
 
-def _wait_within_limits(engine: AsyncEngine, connections: Connections) -> None:
-    """Tell the engine's Silence of every connection that is opened and every statement that runs."""
-    silence = connections.silence
+def _wait_within_limits(engine: AsyncEngine, silence: Silence) -> None:
+    """Tell the engine's Silence of every statement that runs."""
 
-    def connect(dialect: Any, _record: object, given: Any, named: Any) -> Any:  # noqa: ANN401 - the driver's
-        refuse_closed(connections)
-        silence.refuse()
-        with silence.waiting():
-            return dialect.connect(*given, **named)
-
-    def execute(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:  # noqa: ANN401 - the same
+    def execute(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:  # noqa: ANN401 - the driver's
         with silence.waiting(cursor._connection):  # noqa: SLF001 - the driver's: it has no public name here
             cursor.execute(statement, parameters)
         return True
@@ -230,7 +248,6 @@ def _wait_within_limits(engine: AsyncEngine, connections: Connections) -> None:
             cursor.executemany(statement, parameters)
         return True
 
-    event.listen(engine.sync_engine, "do_connect", connect)
     event.listen(engine.sync_engine, "do_execute", execute)
     event.listen(engine.sync_engine, "do_executemany", execute_many)
 
@@ -245,6 +262,14 @@ async def looking(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     with database_errors():
         async with asyncio.timeout(LOOK_S), engine.connect() as connection:
             yield connection
+
+
+async def fetched(
+    engine: AsyncEngine, query: Executable, values: Mapping[str, Any] | None = None
+) -> Sequence[RowMapping]:
+    """All rows that a short question finds; raises DatabaseUnavailable."""
+    async with looking(engine) as connection:
+        return (await connection.execute(query, values)).mappings().all()
 
 
 @contextmanager
@@ -269,7 +294,13 @@ def is_outage(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(
             error,
-            OSError | PostgresConnectionError | CannotConnectNowError | InterfaceError | QueryCanceledError,
+            # The last one: what asyncpg says of a connection that broke in the middle of an operation.
+            OSError
+            | PostgresConnectionError
+            | CannotConnectNowError
+            | InterfaceError
+            | QueryCanceledError
+            | InternalClientError,
         ):
             return True
         # SQLSTATE classes: 08 connection, 57P shutdown and start-up, 53300 too many connections.

@@ -50,7 +50,7 @@ class Silence:
         if self.reason is not None:
             raise DatabaseUnavailable(self.reason)
 
-    def waiting(self, connection: Droppable | None = None) -> Waiting:
+    def waiting(self, connection: Droppable) -> Waiting:
         """What a wait for the server is wrapped in, as a context manager."""
         return Waiting(self, connection)
 
@@ -71,7 +71,7 @@ class Silence:
         self.reason = f"Postgres has not answered for {self._deadline_s:g} s"
         logger.warning("postgres.silent", extra={"deadline_s": self._deadline_s})
         for one in before & self._waiting:
-            one.give_up()
+            one.connection.terminate()
         while not await self._is_answered(ask):  # noqa: ASYNC110 - nobody tells when it answers again
             await asyncio.sleep(ASK_AGAIN_S)
         logger.warning("postgres.answers_again")
@@ -89,11 +89,11 @@ class Silence:
 class Waiting:
     """One wait for an answer. While it lasts, the server is asked for a sign of life now and then."""
 
-    __slots__ = ("_connection", "_silence", "_timer")
+    __slots__ = ("_silence", "_timer", "connection")
 
-    def __init__(self, silence: Silence, connection: Droppable | None) -> None:
+    def __init__(self, silence: Silence, connection: Droppable) -> None:
         self._silence = silence
-        self._connection = connection
+        self.connection = connection
 
     def __enter__(self) -> None:
         self._silence._waiting.add(self)  # noqa: SLF001 - two halves of one thing
@@ -104,11 +104,6 @@ class Waiting:
     ) -> None:
         self._timer.cancel()
         self._silence._waiting.discard(self)  # noqa: SLF001 - the same
-
-    def give_up(self) -> None:
-        """Fail the wait, where that can be done."""
-        if self._connection is not None:
-            self._connection.terminate()
 
     def _start(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._silence._half_s, self._doubt)  # noqa: SLF001 - the same

@@ -11,20 +11,22 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
-from typing import Self
+from copy import copy
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from stoker.cache.accounting import Accounting
 from stoker.cache.batch import read_many
 from stoker.cache.breaker import Breaker
-from stoker.cache.deadline import begin_read, begin_waits
+from stoker.cache.deadline import UNTIL, begin_waits
 from stoker.cache.detached import Detached
+from stoker.cache.envelope import Seal
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
 from stoker.cache.loads import Loads
-from stoker.cache.look import Asked, Params
+from stoker.cache.lookup import Asked, Params
 from stoker.cache.near import NearCache
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
@@ -32,18 +34,34 @@ from stoker.cache.store import Store
 from stoker.cache.view import EntryKey, View
 from stoker.closing import close_within
 from stoker.domain import Domain, Event, Invalidation, load_domain
-from stoker.driver import close_for_good
-from stoker.errors import CacheUnavailable, QueueUnavailable, StokerError, Unavailable
+from stoker.driver import LimitedEngine, close_for_good
+from stoker.errors import (
+    BadRequest,
+    CacheUnavailable,
+    DatabaseUnavailable,
+    QueueUnavailable,
+    StokerError,
+    Unavailable,
+)
 from stoker.jobs import Job, Refresh
 from stoker.loop import repeat
+from stoker.outbox import seal_keys
 from stoker.outbox.databases import check_engine, check_same_database, installation_of, with_url_of
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import AnySession, Outbox
 from stoker.outbox.rows import unsettled
-from stoker.postgres import application_engine, database_errors, loader_engine, sign_of_life
+from stoker.postgres import (
+    application_engine,
+    database_errors,
+    loader_engine,
+    reading_engine,
+    sign_of_life,
+)
 from stoker.queue import owner
-from stoker.queue.enqueue import Enqueued, Queue
+from stoker.queue.enqueue import CancelAnswer, Enqueued, Queue
+from stoker.queue.progress import Progress, ProgressReport
+from stoker.queue.result import result_of
 from stoker.queue.ring import Ringer
 from stoker.redis.cache import CacheClient
 from stoker.settings import Settings, load_settings, require
@@ -52,7 +70,7 @@ from stoker.silence import Silence
 logger = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 2.0
-"""Within this time a process asks for the refresh of an entry once."""
+"""Seconds in which a process asks for the refresh of an entry once."""
 ASKED_KEPT = 10_000
 CLOSE_S = 2.0
 """For each part of a Stoker that closes."""
@@ -62,29 +80,44 @@ class Stoker:
     """Everything of one process. Make it with `open`, inside the event loop that uses it."""
 
     def __init__(
-        self, settings: Settings, domain: Domain, installation: str, engine: AsyncEngine, silence: Silence
+        self,
+        settings: Settings,
+        domain: Domain,
+        installation: str,
+        engine: AsyncEngine,
+        silence: Silence,
+        seal: Seal,
     ) -> None:
         self.settings = settings
         self.domain = domain
         self.engine = engine
         self._owns_engine = True
+        self._readers: list[LimitedEngine] = []
         self.installation = installation
         self._silence = silence
+        self._seal = seal
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
         self._loader_engine = loader_engine(settings, silence)
         silence.asks(sign_of_life(self._loader_engine))
         self._detached = Detached()
         self._asked: dict[EntryKey, float] = {}
-        self.queue = Queue.from_url(require(settings.redis_url, "REDIS_URL"), settings.queue)
+        self.queue = Queue.from_url(
+            require(settings.redis_url, "REDIS_URL"), settings.queue, domain.all_lanes
+        )
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
-        self._outbox = Outbox(domain, engine, installation, self._ringer, self.cache.store.unasked.ask_again)
+        self._outbox = Outbox(
+            domain, engine, installation, self._ringer, self.cache.store.lookup.unasked.ask_again
+        )
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
             asyncio.create_task(
                 repeat("accounting", self._flush_accounting, lambda: settings.cache.stats_flush_s),
                 name="accounting",
+            ),
+            asyncio.create_task(
+                repeat("seal-keys", self._learn_seal_keys, lambda: seal_keys.LEARN_S), name="seal-keys"
             ),
         ]
 
@@ -109,13 +142,15 @@ class Stoker:
         settings = settings or load_settings()
         domain = domain or load_domain(settings.domain)
         settings.require_views(domain.views_by_name)
+        settings.lanes.of(domain.all_lanes)  # raises for a lane that the domain does not have
         if engine is not None:
             settings = with_url_of(engine, settings)
             await check_engine(engine)
         silence = Silence(settings.database.deadline_s)
         used = engine or application_engine(settings, silence)
         try:
-            stoker = cls(settings, domain, await installation_of(used), used, silence)
+            installation, seal = await installation_of(used), Seal(*await seal_keys.learn(used))
+            stoker = cls(settings, domain, installation, used, silence, seal)
         except BaseException:
             await silence.close()
             if engine is None:
@@ -161,8 +196,22 @@ class Stoker:
             try:
                 await close_for_good(self._loader_engine)
             finally:
+                for reader in self._readers:
+                    await close_for_good(reader)
                 if self._owns_engine:
                     await close_for_good(self.engine)
+
+    def for_reading(self) -> Self:
+        """The same Stoker, whose `engine` is a small pool for operators' questions (api.read_connections).
+
+        So no question to the console takes a connection from writes or runs without end. It is closed with
+        this one.
+        """
+        reader = copy(self)
+        engine = reading_engine(self.settings, self._silence)
+        self._readers.append(engine)
+        reader.engine = engine
+        return reader
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -199,7 +248,7 @@ class Stoker:
         (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
         may be served. Never raises because a Redis is away.
         """
-        begin_read()
+        UNTIL.set(None)
         return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
 
     async def read_many(
@@ -213,20 +262,50 @@ class Stoker:
         begin_waits(self.settings.database.deadline_s)
         return await read_many(self.cache, asked, reader=reader)
 
-    async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
-        """Ask the worker for a job, not before `delay` has passed; raises QueueUnavailable.
+    async def enqueue(
+        self, job: Job, *, delay: timedelta = timedelta(0), at: datetime | None = None
+    ) -> Enqueued:
+        """Ask the worker for a job, not before `delay` has passed or `at` has come; raises QueueUnavailable.
 
         A job whose coalesce key waits already is not written a second time; the answer says so. Raises
-        BadRequest for a job that names a view, scope or warm plan which the domain does not have.
+        UnknownJob for one that no handler of the domain runs, BadRequest for one that names a view, scope or
+        warm plan which the domain does not have, and for one that is too large.
         """
-        self.domain.check_job(job)
-        return await self.queue.enqueue(job, delay=delay)
+        return (await self.enqueue_many([job], delay=delay, at=at))[0]
+
+    async def enqueue_many(
+        self, jobs: Sequence[Job], *, delay: timedelta = timedelta(0), at: datetime | None = None
+    ) -> list[Enqueued]:
+        """The same for many jobs, in their order, at the cost of one round trip for each 500."""
+        for job in jobs:
+            self.domain.check_job(job)
+        return await self.queue.enqueue_many(jobs, delay=_delay(delay, at))
+
+    async def result(self, job_id: str, timeout: timedelta = timedelta(seconds=30)) -> Any:  # noqa: ANN401, ASYNC109 - JSON; the word for it
+        """What the handler of a job returned, as JSON gives it back; waits until the job has ended.
+
+        For jobs with `keep_result`. Raises JobFailed with the job's error, NoResult where none is kept,
+        TimeoutError, or QueueUnavailable.
+        """
+        async with asyncio.timeout(timeout.total_seconds()):
+            return await result_of(self.queue, job_id)
+
+    async def progress(self, job_id: str) -> ProgressReport | None:
+        """The last word about a job that reports, or that is followed; None if there is none.
+
+        Raises QueueUnavailable.
+        """
+        return await Progress(self.queue.redis, self.queue.settings).read(job_id)
+
+    async def cancel(self, job_id: str) -> CancelAnswer:
+        """End a waiting or running job for good; raises QueueUnavailable."""
+        return await self.queue.cancel(job_id)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.
 
-        For the one case in which a caller must not be answered before it is done: taking a right away.
-        Raises DeclarationError for what the domain does not have.
+        For taking a right away: there the caller must not be answered before it is done. Raises
+        DeclarationError for what the domain does not have.
         """
         await self.unlink(self.domain.checked(invalidations, "invalidate_now"))
 
@@ -238,10 +317,10 @@ class Stoker:
             views = one.views or self.domain.view_names_by_scope.get(one.scope.kind, frozenset())
             stamps |= store.stamps_of(one.scope, views, hard=one.hard)
         await store.unlink(stamps)
-        store.unasked.ask_again()
+        store.lookup.unasked.ask_again()
 
     def vitals(self) -> dict[str, float]:
-        """What only this process knows of itself, by name, for its own metrics; costs nothing to ask.
+        """Figures that only this process knows, by name, for its own metrics; costs nothing to ask.
 
         `breaker_open`: 1 while its reads bypass the cache. `near_bytes`: what it keeps of entries.
         `loads_running`: loads that have a connection now, of loaders.connections. `postgres_silent`: 1 while
@@ -249,7 +328,7 @@ class Stoker:
         """
         return {
             "breaker_open": float(self.cache.breaker.open),
-            "near_bytes": float(self.cache.store.near.bytes),
+            "near_bytes": float(self.cache.store.lookup.near.bytes),
             "loads_running": float(self.cache.filler.loads.running),
             "postgres_silent": float(self._silence.reason is not None),
         }
@@ -267,7 +346,7 @@ class Stoker:
             except BaseException:
                 await self.close()
                 raise
-        with suppress(Unavailable):  # the breaker looks again, and whoever is away may be away
+        with suppress(Unavailable):  # the breaker checks again; a server may be away
             await self.cache.breaker.compare()
         self._detached.start(self._compare_queue())
 
@@ -291,7 +370,7 @@ class Stoker:
         )
         near = NearCache(settings.cache.near_bytes)
         lease = timedelta(seconds=settings.cache.lease_s)
-        store = Store(client, keys, lease, near, settings.cache.near_unasked_ms)
+        store = Store(client, keys, lease, near, self._seal, settings.cache.near_unasked_ms)
         filler = Filler(self.domain, store, loads, settings, self.accounting, self._detached)
         self.cache_identity = CacheIdentity(
             self.engine, client, keys.root, timedelta(seconds=settings.changes.keep_settled_s)
@@ -300,6 +379,10 @@ class Stoker:
             client, lambda: unsettled(self.engine), settings.cache, self.cache_identity.diverged
         )
         return Cache(filler, breaker, self._ask_refresh)
+
+    async def _learn_seal_keys(self) -> None:
+        with suppress(DatabaseUnavailable):  # what was learnt last holds, and the next time comes
+            self._seal.use(*await seal_keys.learn(self.engine))
 
     def _ask_refresh(self, key: EntryKey) -> None:
         now = time.monotonic()
@@ -317,7 +400,7 @@ class Stoker:
             self.accounting.count(key.view, "refresh_not_asked")  # the entry is still valid
 
     async def _compare_queue(self) -> None:
-        # Said, not raised: reads and writes are right all the same, and changes are applied by the sweeper.
+        # Logged, not raised: reads and writes are still right, and changes are applied by the sweeper.
         with suppress(QueueUnavailable):
             theirs = await owner.owner(self.queue.connection, self.queue.settings)
             if theirs not in (None, self.installation):
@@ -333,3 +416,13 @@ class Stoker:
     async def _flush_accounting(self) -> None:
         with suppress(CacheUnavailable):  # kept, and sent with the next flush
             await self.accounting.flush(self.cache.store.client, self.cache.store.keys)
+
+
+def _delay(delay: timedelta, at: datetime | None) -> timedelta:
+    if at is None:
+        return delay
+    if at.tzinfo is None:
+        raise BadRequest(f"a moment without a time zone: {at.isoformat()}; give it one", field="at")
+    if delay:
+        raise BadRequest("give `delay` or `at`, not both", field="at")
+    return max(at - datetime.now(UTC), timedelta(0))

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "stoker"
-"""The schema of all of them: an application's own tables and migrations never meet them."""
+"""The schema of all of them, apart from an application's own tables and migrations."""
 metadata = MetaData(schema=SCHEMA)
 
 installation = Table(
@@ -34,6 +34,15 @@ installation = Table(
     Column("id", String(12), primary_key=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     comment="One row. A new or restored database gets a new id, so it never meets an old cache (RACES 42).",
+)
+
+seal_keys = Table(
+    "seal_keys",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("secret", String(64), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    comment="What cache entries are sealed with: the newest, once all processes know it, and the one before.",
 )
 
 cache_events = Table(
@@ -183,7 +192,7 @@ cache_identities = Table(
     "cache_identities",
     metadata,
     Column("root", String(64), primary_key=True),
-    Column("mark", String(32), primary_key=True),
+    Column("run", String(32), primary_key=True),
     Column("noted_at", DateTime(timezone=True), nullable=False),
     Column(
         "diverged_since",

@@ -23,7 +23,7 @@ except ImportError:  # the extra `otel` is not installed
 NAME = "stoker"
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 ASK_AGAIN_S = 1.0
-"""For how long a process that records no spans is not asked whether it does by now."""
+"""Seconds between checks whether a process that records no spans does so by now."""
 _untraced_until_s = 0.0
 Attributes = Mapping[str, str | int | float]
 
@@ -93,7 +93,8 @@ def recorded(
 
 
 def _nobody_records() -> bool:
-    # Asking the API costs as much as noting an event: while nothing records, it is asked once a second.
+    # Asking the API costs as much as recording an event; while nothing records spans, it is asked once a
+    # second.
     global _untraced_until_s  # noqa: PLW0603 - of the process, as the provider is
     now_s = time.monotonic()
     if now_s < _untraced_until_s:

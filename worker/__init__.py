@@ -1,1 +1,1 @@
-"""The worker process, its API and its CLI. Imports `jobs`; nothing in `jobs` imports it."""
+"""The processes of this application: `python -m worker` is `stoker` with its demonstration."""

@@ -1,4 +1,4 @@
-"""The earlier cache layer: our own rebuild, as the customer's document describes it; nothing of its code.
+"""The earlier cache layer: our own rebuild after a description of it; nothing of its code.
 
 A TTL for each view; GET, else load and SET; invalidation by SCAN inside the request; dashboards of active
 users warmed every half hour; nobody asks who reads what is cached. Where the document leaves something open,

@@ -9,7 +9,7 @@ from bench.blocks import alternate, rate
 from bench.figures import Figure
 from bench.ground import SEED, Bench
 from bench.pages import pages
-from stoker.cache.plan import Plan
+from stoker.cache.lookup import Plan
 
 IDS = ("accounting",)
 KEYS, READERS, ZIPF = 1_000, 32, 0.8

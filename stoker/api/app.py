@@ -43,6 +43,7 @@ def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
         responses=failures.DOCUMENTED,
     )
     app.state.stoker = stoker
+    app.state.reader = stoker.for_reading()
     app.state.settings = settings
     known = Tokens(settings.api.tokens, stoker.engine)
     sessions = Sessions(
@@ -51,6 +52,7 @@ def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
     # Cookies know no ports: the installation's id keeps two of them on one host apart.
     cookie = f"stoker_{stoker.installation}"
     app.state.access = Access(settings.api, known, sessions, cookie, stoker.queue)
+    app.state.readiness = operations.Readiness(stoker, settings.api.probe_timeout_s)
     app.state.live = Live(lambda: _picture(stoker, settings))
     app.state.assets = page.load()
     app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes, limit_s=settings.api.body_s)

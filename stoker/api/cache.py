@@ -1,24 +1,26 @@
 """Routes under /api/cache: invalidate and warm, follow both, and see whether the cache is right and warm.
 
-Acting is asked for, not waited for: 202 with an id whose progress can be read.
+Actions answer 202 with an id under which their progress can be read; no request waits for one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from stoker.api.access import SteadyOperator, Viewer
-from stoker.api.context import OpenStoker, TheSettings
+from stoker.api.access import Reader, SteadyOperator, Viewer
+from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.cache.view import LARGEST_ID
 from stoker.domain import ACTIVE
 from stoker.operations import cache, entries
 from stoker.operations.cache import DomainFigures, InvalidationProgress, Refreshing, WarmProgress
-from stoker.operations.entries import Entries, InvalidatedScopes, ScopeFigures, Standing
+from stoker.operations.entries import Entries, EntryFigures, InvalidatedScopes, ScopeFigures, Standing
 from stoker.operations.figures import CacheFigures, cache_figures
 from stoker.operations.health import Health, examine, probes
+from stoker.settings import Role
 
 router = APIRouter(prefix="/api/cache", tags=["cache"])
 
@@ -42,7 +44,7 @@ class RefreshRequest(Asked):
 
 
 class InvalidateRequest(RefreshRequest):
-    """Which scope is wrong. Without `views`, every view of it. Hard: not even marked stale any more."""
+    """Which scope to invalidate; without `views`, all its views. `hard`: never serve the old value."""
 
     hard: bool = False
 
@@ -78,7 +80,7 @@ async def invalidate(
 
 @router.get("/invalidate/{id}")
 async def invalidation(
-    event_id: Annotated[int, Path(alias="id", ge=1, le=LARGEST_ID)], _: Viewer, stoker: OpenStoker
+    event_id: Annotated[int, Path(alias="id", ge=1, le=LARGEST_ID)], _: Viewer, stoker: ReadingStoker
 ) -> InvalidationProgress:
     """Whether an invalidation is applied."""
     return await cache.invalidation(stoker, event_id)
@@ -88,14 +90,16 @@ async def invalidation(
 async def warm(
     asked: WarmRequest, operator: SteadyOperator, stoker: OpenStoker, request: Request, response: Response
 ) -> Accepted:
-    """Enqueue the building of what is missing or ageing."""
+    """Enqueue a job that builds entries that are missing or about to expire."""
     job_id = await cache.warm(stoker, operator.actor, asked.target, asked.id)
     return _accepted(request, response, "warming", job_id)
 
 
 @router.get("/warm/{id}")
 async def warming(
-    job_id: Annotated[str, Path(alias="id", pattern=r"^[A-Za-z0-9_-]{1,64}$")], _: Viewer, stoker: OpenStoker
+    job_id: Annotated[str, Path(alias="id", pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+    _: Viewer,
+    stoker: ReadingStoker,
 ) -> WarmProgress:
     """How far a warming is; known for a day."""
     return await cache.warming(stoker, job_id)
@@ -108,38 +112,50 @@ async def refresh(asked: RefreshRequest, operator: SteadyOperator, stoker: OpenS
 
 
 @router.get("/domain")
-async def domain(_: Viewer, stoker: OpenStoker) -> DomainFigures:
+async def domain(_: Viewer, stoker: ReadingStoker) -> DomainFigures:
     """Scope kinds and their views."""
     return cache.domain_figures(stoker.domain)
 
 
 @router.get("/scope")
 async def scope(
-    _: Viewer,
-    stoker: OpenStoker,
+    reader: Viewer,
+    stoker: ReadingStoker,
     kind: Annotated[str, Query(max_length=64)],
     scope_id: Annotated[str, Query(alias="id", max_length=64)],
 ) -> ScopeFigures:
     """What the cache holds of a scope: entries, stamps, and the events that invalidated it last."""
-    return await entries.scope_figures(stoker, kind, scope_id)
+    found = await entries.scope_figures(stoker, kind, scope_id)
+    return found.model_copy(update={"entries": _shown_to(reader, found.entries)})
 
 
 @router.get("/entries")
 async def stand_out(
-    _: Viewer, stoker: OpenStoker, by: Standing = Standing.READ, limit: Limit = 20
+    reader: Viewer, stoker: ReadingStoker, by: Standing = Standing.READ, limit: Limit = 20
 ) -> Entries:
     """Entries that stand out, among those read lately."""
-    return await entries.stand_out(stoker, by, limit)
+    found = await entries.stand_out(stoker, by, limit)
+    return Entries(entries=_shown_to(reader, found.entries))
+
+
+def _shown_to(reader: Reader, found: Sequence[EntryFigures]) -> list[EntryFigures]:
+    """Entries with their parameters, for operators alone: they are what people search for."""
+    if reader.role is Role.OPERATOR:
+        return list(found)
+    return [
+        entry.model_copy(update={"params": f"hidden {number}"}) if entry.params else entry
+        for number, entry in enumerate(found, 1)
+    ]
 
 
 @router.get("/invalidated")
-async def invalidated(_: Viewer, stoker: OpenStoker, limit: Limit = 20) -> InvalidatedScopes:
+async def invalidated(_: Viewer, stoker: ReadingStoker, limit: Limit = 20) -> InvalidatedScopes:
     """Scopes that the latest changes named most often."""
     return await entries.most_invalidated(stoker, limit)
 
 
 @router.get("/stats")
-async def stats(_: Viewer, stoker: OpenStoker) -> CacheFigures:
+async def stats(_: Viewer, stoker: ReadingStoker) -> CacheFigures:
     """Hit rate and misses by cause for each view over all processes, and what is not applied yet."""
     return await cache_figures(stoker)
 

@@ -20,5 +20,12 @@ def _settings(request: Request) -> Settings:
     return found
 
 
+def _reader(request: Request) -> Stoker:
+    found: Stoker = request.app.state.reader
+    return found
+
+
 OpenStoker = Annotated[Stoker, Depends(_stoker)]
+ReadingStoker = Annotated[Stoker, Depends(_reader)]
+"""For routes that only look: its SQL goes through a small pool of their own."""
 TheSettings = Annotated[Settings, Depends(_settings)]

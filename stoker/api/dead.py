@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from stoker.api.access import Operator, Viewer
-from stoker.api.context import OpenStoker
+from stoker.api.context import OpenStoker, ReadingStoker
 from stoker.cache.view import LARGEST_ID
 from stoker.operations import dead
-from stoker.operations.dead import FINGERPRINT, DeadGroups, DeadJobs, Discarded, Retried, WhichDead
+from stoker.operations.dead import FINGERPRINT, DeadGroups, DeadJobs, Discarded, WhichDead
+from stoker.worker.engine.dead_letters import Retried
 
 router = APIRouter(prefix="/api/jobs/dead", tags=["dead letters"])
 
@@ -20,7 +21,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 @router.get("")
 async def listing(
     _: Viewer,
-    stoker: OpenStoker,
+    stoker: ReadingStoker,
     limit: Limit = 50,
     before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
     fingerprint: Annotated[str | None, Query(pattern=FINGERPRINT)] = None,
@@ -30,7 +31,7 @@ async def listing(
 
 
 @router.get("/groups")
-async def causes(_: Viewer, stoker: OpenStoker, limit: Limit = 100) -> DeadGroups:
+async def causes(_: Viewer, stoker: ReadingStoker, limit: Limit = 100) -> DeadGroups:
     """The same by cause: what died alike has one fingerprint."""
     return await dead.causes(stoker, limit)
 

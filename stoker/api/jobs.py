@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from stoker.api.access import Operator, Viewer
-from stoker.api.context import OpenStoker
+from stoker.api.context import OpenStoker, ReadingStoker
 from stoker.operations import jobs
 from stoker.operations.jobs import Cancelled, Choice, JobDetail, JobList
 from stoker.operations.texts import JobId
@@ -20,16 +20,16 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 
 @router.get("")
-async def listing(_: Viewer, stoker: OpenStoker, asked: Annotated[Choice, Query()]) -> JobList:
+async def listing(_: Viewer, stoker: ReadingStoker, asked: Annotated[Choice, Query()]) -> JobList:
     """Jobs by any of these. Without a state: what runs now, and what ended; with an error, only the latter.
 
-    By job or scope, the first 2,000 of each lane are looked through for those in the queue.
+    By kind or scope, the first 2,000 of each lane are looked through for those in the queue.
     """
     return await jobs.listing(stoker, asked)
 
 
 @router.get("/{job_id}")
-async def detail(job_id: JobId, reader: Viewer, stoker: OpenStoker) -> JobDetail:
+async def detail(job_id: JobId, reader: Viewer, stoker: ReadingStoker) -> JobDetail:
     """One job: where it stands, its runs, and why it died."""
     return await jobs.detail(stoker, job_id, whole=reader.role is Role.OPERATOR)
 

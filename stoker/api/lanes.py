@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from stoker.api.access import Operator, Viewer
-from stoker.api.context import OpenStoker
+from stoker.api.context import OpenStoker, ReadingStoker
 from stoker.jobs import Lane
 from stoker.operations import lanes
 from stoker.operations.lanes import LanePause, Lanes, LaneSlots, LaneSlotsSet
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/api/jobs", tags=["lanes"])
 
 
 @router.get("/queues")
-async def listing(_: Viewer, stoker: OpenStoker) -> Lanes:
+async def listing(_: Viewer, stoker: ReadingStoker) -> Lanes:
     """Ready, deferred, running, parked and dead jobs, and the oldest ready one's age, for each lane."""
     return await lanes.listing(stoker)
 

@@ -7,17 +7,22 @@ to restart anything).
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from stoker.api.access import Viewer
+from stoker.api.access import TheAccess, Viewer
 from stoker.api.context import OpenStoker, TheSettings
-from stoker.operations.health import examine, probes
+from stoker.operations.health import Health, examine, probes
+from stoker.stoker import Stoker
 from stoker.telemetry.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["operations"])
+PROBED_EVERY_S = 1.0
+"""Anybody may ask /readyz, without a token: so often Postgres is asked, at most."""
 PLAIN: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
@@ -27,9 +32,9 @@ PLAIN: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}
     response_class=Response,
     responses={200: {"description": "Prometheus' text format.", **PLAIN}},
 )
-async def metrics(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Response:
+async def metrics(_: Viewer, stoker: OpenStoker, settings: TheSettings, access: TheAccess) -> Response:
     """All shared metrics; docs/operations/metrics.md has their units."""
-    return Response(await exposition(stoker, settings), media_type=CONTENT_TYPE)
+    return Response(await exposition(stoker, settings, access.guesses.total), media_type=CONTENT_TYPE)
 
 
 @router.get("/healthz", response_class=Response, responses={200: {"description": "It does.", **PLAIN}})
@@ -46,8 +51,27 @@ async def alive() -> Response:
         503: {"description": "Postgres does not answer, or takes no writes.", "model": None, **PLAIN},
     },
 )
-async def ready(stoker: OpenStoker, settings: TheSettings) -> Response:
-    """Whether this process can serve: Postgres answers, and takes writes."""
-    asked = {"database": probes(stoker)["database"]}
-    found = await examine(asked, settings.api.probe_timeout_s)
-    return PlainTextResponse("ok\n" if found.ok else "not ready\n", 200 if found.ok else 503)
+async def ready(request: Request) -> Response:
+    """Whether this process can serve: Postgres answered a second ago, and took writes."""
+    readiness: Readiness = request.app.state.readiness
+    found = await readiness.ok()
+    return PlainTextResponse("ok\n" if found else "not ready\n", 200 if found else 503)
+
+
+class Readiness:
+    """Whether Postgres serves, asked once in PROBED_EVERY_S however many callers want to know."""
+
+    def __init__(self, stoker: Stoker, timeout_s: float) -> None:
+        self._stoker = stoker
+        self._timeout_s = timeout_s
+        self._asking: asyncio.Task[Health] | None = None
+        self._again_at = 0.0
+
+    async def ok(self) -> bool:
+        """The last answer, or the next one if that is too old."""
+        if self._asking is None or (self._asking.done() and time.monotonic() >= self._again_at):
+            self._again_at = time.monotonic() + PROBED_EVERY_S
+            asked = {"database": probes(self._stoker)["database"]}
+            self._asking = asyncio.create_task(examine(asked, self._timeout_s), name="readiness")
+        # Shielded: a caller who goes away ends the question for nobody.
+        return (await asyncio.shield(self._asking)).ok

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from stoker.api.access import TheAccess, Viewer
-from stoker.api.context import OpenStoker, TheSettings
+from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.api.failures import Refused
 from stoker.cache.view import LARGEST_ID
 from stoker.console.live import Live
@@ -70,7 +70,7 @@ async def live(_: Annotated[None, Depends(_place)], request: Request, access: Th
 
 
 @router.get("/history")
-async def history(_: Viewer, stoker: OpenStoker, length: Length = Length.HOUR) -> Charts:
+async def history(_: Viewer, stoker: ReadingStoker, length: Length = Length.HOUR) -> Charts:
     """Figures over time: the hour by minutes, the day by ten, the month by six hours, the year by days."""
     return await charts(stoker.engine, length)
 
@@ -78,7 +78,7 @@ async def history(_: Viewer, stoker: OpenStoker, length: Length = Length.HOUR) -
 @router.get("/audit")
 async def audit(
     _: Viewer,
-    stoker: OpenStoker,
+    stoker: ReadingStoker,
     actor: Text64 | None = None,
     action: Text64 | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

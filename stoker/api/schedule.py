@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from stoker.api.access import Operator, SteadyOperator, Viewer
-from stoker.api.context import OpenStoker, TheSettings
+from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.operations import schedule
 from stoker.operations.schedule import TaskPause, TaskRun, Tasks
 
@@ -17,7 +17,7 @@ TaskName = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")]
 
 
 @router.get("")
-async def listing(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Tasks:
+async def listing(_: Viewer, stoker: ReadingStoker, settings: TheSettings) -> Tasks:
     """Next and last runs of each task, how late they were and how long they took."""
     return await schedule.listing(stoker, settings.schedule)
 

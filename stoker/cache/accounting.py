@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from stoker.cache.keys import KeySpace
-from stoker.cache.plan import Plan
+from stoker.cache.lookup import Plan
 from stoker.cache.reads import noted
 from stoker.histogram import Observed, bucket
 from stoker.numbers import whole

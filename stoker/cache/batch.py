@@ -9,8 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 
-from stoker.cache.look import Asked
-from stoker.cache.plan import Plan
+from stoker.cache.lookup import Asked, Plan
 from stoker.cache.read import Cache
 from stoker.cache.reading import Reading
 from stoker.errors import CacheUnavailable, DatabaseUnavailable, StokerError
@@ -50,19 +49,19 @@ async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[
     """Answers, and whether one of them had to wait while others were there."""
     wanted = [_permitted(cache, one, reader) for one in asked]
     plans = [one for one in wanted if not isinstance(one, StokerError)]
-    looks = await cache.look(plans)
-    missing = {key for look in looks for key in look.missing()}
+    held = await cache.fetch(plans)
+    missing = {key for one in held for key in one.missing()}
     if missing:
         with suppress(DatabaseUnavailable):  # each of them meets the deadline itself
             await cache.filler.in_time(cache.filler.fill_ahead(sorted(missing)))
         # Time has passed: all of them again, and who may read them (RACES 23). An answer that had to be built
         # is a miss, though it is in the cache by now.
-        looks = [
-            again._replace(cause=look.found.miss) if look.missing() else again
-            for look, again in zip(looks, await cache.look(plans), strict=True)
+        held = [
+            again._replace(cause=one.found.miss) if one.missing() else again
+            for one, again in zip(held, await cache.fetch(plans), strict=True)
         ]
-    waits = not all(cache.is_at_hand(look, reader) for look in looks)
-    concluded = await _answers(cache.conclude(look, reader) for look in looks)
+    waits = not all(cache.is_at_hand(one, reader) for one in held)
+    concluded = await _answers(cache.conclude(one, reader) for one in held)
     for one in concluded:
         if isinstance(one, CacheUnavailable):
             raise one  # it went away while some waited: no answer of an entry, and SQL has all of them

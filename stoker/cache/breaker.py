@@ -41,6 +41,9 @@ async def _together() -> str | None:
 class Breaker:
     """Decides for one process. `run` is its supervised loop; `trip` may be called from any read."""
 
+    open = False
+    """Whether reads must bypass the cache: a plain attribute, because it is on the path of every hit."""
+
     def __init__(
         self,
         client: CacheClient,
@@ -56,16 +59,11 @@ class Breaker:
         self._answered_at: datetime | None = None
         self.reason: str | None = None
 
-    @property
-    def open(self) -> bool:
-        """Whether reads must bypass the cache."""
-        return self.reason is not None
-
     def trip(self, reason: str) -> None:
         """Open."""
         if self.reason is None:
             logger.warning("cache.breaker_opened", extra={"reason": reason})
-        self.reason = reason
+        self.open, self.reason = True, reason
         self._answered_at = None
 
     async def run(self) -> None:
@@ -108,5 +106,5 @@ class Breaker:
             self._answered_at = state.now
         if state.oldest is None or state.oldest >= self._answered_at:
             logger.warning("cache.breaker_closed", extra={"reason": self.reason})
-            self.reason = None
+            self.open, self.reason = False, None
             self._answered_at = None

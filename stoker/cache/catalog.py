@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -19,7 +19,9 @@ class Catalog:
     """Scope kinds and views, checked against each other when they are put together."""
 
     scopes: tuple[ScopeKind, ...]
+    """Every scope kind; names are unique."""
     views: tuple[View, ...]
+    """Every view; names are unique."""
 
     def __post_init__(self) -> None:
         check_all(self.scopes, ScopeKind, "scopes")
@@ -66,7 +68,7 @@ class Catalog:
 
     def view(self, view: str | View) -> View:
         """The view of that name; raises UnknownView."""
-        name = name_of(view)
+        name = view if type(view) is str else name_of(view)
         try:
             return self.views_by_name[name]
         except KeyError:
@@ -75,7 +77,7 @@ class Catalog:
 
     def scope(self, kind: str | ScopeKind, scope_id: object) -> Scope:
         """The scope of that kind and id; raises UnknownScope."""
-        name = name_of(kind)
+        name = kind if type(kind) is str else name_of(kind)
         try:
             scope_kind = self.kinds_by_name[name]
         except KeyError:
@@ -87,8 +89,6 @@ class Catalog:
         self, view: str | View, scope_id: object, params: Mapping[str, Any] | BaseModel | None = None
     ) -> EntryKey:
         """The key of an entry; raises BadRequest naming what is wrong."""
-        if params is None and type(scope_id) in (int, str):
-            return self._plain_key(name_of(view), scope_id)
         declared = self.view(view)
         return declared.key(self.scope(declared.scope, scope_id), params)
 
@@ -102,15 +102,6 @@ class Catalog:
             return self.scope(*key.scope) == key.scope
         except (ValidationError, UnknownScope):
             return False
-
-    @cached_property
-    def _plain_key(self) -> Callable[[str, object], EntryKey]:
-        # On the path of every hit: the checks of an id are made once.
-        def plain_key(view: str, scope_id: object) -> EntryKey:
-            declared = self.view(view)
-            return declared.key(self.scope(declared.scope, scope_id))
-
-        return lru_cache(maxsize=10_000, typed=True)(plain_key)
 
     def _check_access(self, view: View) -> None:
         if view.access is not Access.MEMBERS:

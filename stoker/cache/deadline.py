@@ -15,26 +15,21 @@ from typing import TypeVar
 from stoker.errors import DatabaseUnavailable
 
 T = TypeVar("T")
-_UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
-"""When the read's deadline is over, by the loop's clock; None before its first wait."""
-
-
-def begin_read() -> None:
-    """Another read begins: it has a deadline of its own."""
-    _UNTIL.set(None)
+UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
+"""When the read's deadline is over, by the loop's clock. None before its first wait, as each read begins."""
 
 
 def begin_waits(limit_s: float) -> None:
     """Begin the deadline now, for all tasks that this one will start."""
-    _UNTIL.set(asyncio.get_running_loop().time() + limit_s)
+    UNTIL.set(asyncio.get_running_loop().time() + limit_s)
 
 
 async def in_time(work: Awaitable[T], limit_s: float) -> T:
     """Wait for SQL; raises DatabaseUnavailable when the read's deadline is over."""
-    if _UNTIL.get() is None:
+    if UNTIL.get() is None:
         begin_waits(limit_s)
     try:
-        async with asyncio.timeout_at(_UNTIL.get()) as deadline:
+        async with asyncio.timeout_at(UNTIL.get()) as deadline:
             return await work
     except TimeoutError as error:
         if not deadline.expired():

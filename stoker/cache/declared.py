@@ -54,21 +54,26 @@ def check_unique(what: str, names: Sequence[str]) -> None:
         raise DeclarationError(f"declared twice: {what} {', '.join(doubles)}")
 
 
+def check_called(function: object, what: str, *takes: str) -> None:
+    """Refuse what is no function, async or plain, of these arguments."""
+    _check_signature(function, f"{what} must be a function that takes ({', '.join(takes)})", takes)
+
+
 def check_async(function: object, what: str, *takes: str) -> None:
     """Refuse what is no async function of these arguments."""
-    _check_called(function, f"{what} must be an async function that takes ({', '.join(takes)})", takes)
-    if not _is_async(function):
+    _check_signature(function, f"{what} must be an async function that takes ({', '.join(takes)})", takes)
+    if not is_async(function):
         raise DeclarationError(f"{what} must be an async function: write `async def`")
 
 
 def check_plain(function: object, what: str, *takes: str) -> None:
     """Refuse what is no plain function of these arguments."""
-    _check_called(function, f"{what} must be a function that takes ({', '.join(takes)})", takes)
-    if _is_async(function):
+    _check_signature(function, f"{what} must be a function that takes ({', '.join(takes)})", takes)
+    if is_async(function):
         raise DeclarationError(f"{what} must be a plain function: write `def`, not `async def`")
 
 
-def _check_called(function: Any, wanted: str, takes: Sequence[str]) -> None:  # noqa: ANN401 - whatever it is
+def _check_signature(function: Any, wanted: str, takes: Sequence[str]) -> None:  # noqa: ANN401 - whatever it is
     if not callable(function):
         raise DeclarationError(f"{wanted}, not {function!r:.60}")
     try:
@@ -81,7 +86,8 @@ def _check_called(function: Any, wanted: str, takes: Sequence[str]) -> None:  # 
         raise DeclarationError(f"{wanted}: {error}") from None
 
 
-def _is_async(function: Any) -> bool:  # noqa: ANN401 - the same
+def is_async(function: Any) -> bool:  # noqa: ANN401 - the same
+    """Whether calling it gives something to await."""
     return any(
         inspect.iscoroutinefunction(one)
         for one in (function, inspect.unwrap(function), getattr(function, "__call__", None))  # noqa: B004 - it is not called

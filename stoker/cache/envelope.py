@@ -1,7 +1,9 @@
 """How an entry is stored: a fixed header and the JSON body, compressed where that pays.
 
-The body is exactly what an HTTP response needs, so a hit is sent without decode and encode. Anything that
-is not an intact envelope of this format is None: a miss, never an exception. Never pickle.
+The body is exactly what an HTTP response needs, so a hit is sent without decode and encode. An entry has a
+seal, a hash that is keyed with the installation's key in Postgres: whoever can only write to the cache cannot
+forge one. (They can bring back an older entry together with its stamps: a seal does not show its age.)
+Anything that is not an intact entry of this format is a miss. Never pickle.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 import struct
 import threading
 from hashlib import blake2b
+from hmac import compare_digest
 from typing import NamedTuple
-from zlib import crc32
 
 import zstandard
 
@@ -24,9 +26,12 @@ LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
 # magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
 HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sI")
-CHECKSUM = struct.Struct(">I")
-"""CRC-32 of header and packed body, between the two: a damaged entry is found without unpacking it."""
-PACKED_AT = HEADER.size + CHECKSUM.size
+SEAL_BYTES = 16
+PACKED_AT = HEADER.size + SEAL_BYTES
+"""Where the packed body begins: after the header and the seal of both."""
+DECLARES_SIZE = 0b1110_0000
+"""Bits of a zstd frame's descriptor that are set where it declares a size (RFC 8878, 3.1.1.1.1)."""
+DESCRIPTOR_AT = 4
 
 _zstd = threading.local()  # the codec's objects must not be shared between threads
 
@@ -59,24 +64,71 @@ class Envelope(NamedTuple):
         """Whether a read at this time should ask for a refresh."""
         return now_us >= self.created_us + self.eager_ms * 1000
 
-    def encode(self) -> bytes:
+    def encode(self, seal: Seal) -> bytes:
         """The bytes to store."""
         header = HEADER.pack(MAGIC, FORMAT, *self[:-1])
-        return header + CHECKSUM.pack(crc32(self.packed, crc32(header))) + self.packed
+        return header + seal.of(header, self.packed) + self.packed
 
 
-def decode(stored: bytes) -> Envelope | None:
-    """The envelope of stored bytes; None for anything that is not an intact one of this format."""
+class Forged(Exception):
+    """An entry whose seal is wrong: it is damaged, or was written by somebody who does not have the key."""
+
+
+class Seal:
+    """Seals entries with a keyed hash (BLAKE2b) of header and packed body, and verifies seals.
+
+    A new key is accepted before it seals, and the last one for as long as its entries live: so a rotation
+    leaves the cache warm.
+    """
+
+    def __init__(self, sealing: bytes, *accepted: bytes) -> None:
+        self.use(sealing, *accepted)
+
+    def use(self, sealing: bytes, *accepted: bytes) -> None:
+        """Seal with this key from now on; accept it and the others."""
+        self._keyed = [
+            blake2b(key=key, digest_size=SEAL_BYTES, person=b"stoker entry") for key in (sealing, *accepted)
+        ]
+
+    def of(self, header: bytes, packed: bytes) -> bytes:
+        """The seal of an entry."""
+        return _keyed_hash(self._keyed[0], header, packed)
+
+    def holds(self, header: bytes, packed: bytes, seal: bytes) -> bool:
+        """Whether an entry was sealed with one of the keys."""
+        return any(compare_digest(_keyed_hash(keyed, header, packed), seal) for keyed in self._keyed)
+
+
+def decode(stored: bytes, seal: Seal) -> Envelope | None:
+    """The envelope of stored bytes; None for anything that is not one of this format. Raises Forged."""
     if len(stored) < PACKED_AT:
         return None
     fields = HEADER.unpack_from(stored)
-    packed = stored[PACKED_AT:]
-    (checksum,) = CHECKSUM.unpack_from(stored, HEADER.size)
-    if fields[:2] != (MAGIC, FORMAT) or crc32(packed, crc32(stored[: HEADER.size])) != checksum:
+    if fields[:2] != (MAGIC, FORMAT):
         return None
+    packed = stored[PACKED_AT:]
+    if not seal.holds(stored[: HEADER.size], packed, stored[HEADER.size : PACKED_AT]):
+        raise Forged
     envelope = Envelope._make((*fields[2:], packed))
-    intact = envelope.codec in (PLAIN, ZSTD) and envelope.body_bytes <= LARGEST_BODY_BYTES
-    return envelope if intact else None
+    return envelope if _can_be_unpacked(envelope) else None
+
+
+def _keyed_hash(keyed: blake2b, header: bytes, packed: bytes) -> bytes:
+    hashed = keyed.copy()
+    hashed.update(header)
+    hashed.update(packed)
+    return hashed.digest()
+
+
+def _can_be_unpacked(envelope: Envelope) -> bool:
+    """Whether header and body agree, as far as can be seen without unpacking."""
+    packed = envelope.packed
+    if envelope.codec == PLAIN:
+        return len(packed) == envelope.body_bytes
+    if envelope.codec != ZSTD or not len(packed) < envelope.body_bytes <= LARGEST_BODY_BYTES:
+        return False
+    # `pack` writes frames that declare no size. One that does would be unpacked to that, whatever the limit.
+    return len(packed) > DESCRIPTOR_AT and not packed[DESCRIPTOR_AT] & DECLARES_SIZE
 
 
 def built_under(header: bytes, stamp: bytes, hard: bytes, check: bytes, now_us: int) -> bool:
@@ -90,7 +142,7 @@ def built_under(header: bytes, stamp: bytes, hard: bytes, check: bytes, now_us: 
 def read_header(header: bytes) -> Envelope | None:
     """What an entry's first bytes say, without its body; None if they are not of this format.
 
-    Nothing vouches for it, the checksum covers the body too: for saving work, never for serving.
+    Nothing vouches for it, because the seal covers the body, too: for saving work, never for serving.
     """
     if len(header) < HEADER.size:
         return None
@@ -108,13 +160,16 @@ def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:
 
 
 def unpack(codec: int, packed: bytes, body_bytes: int) -> bytes:
-    """The body again; raises ValueError for what `pack` did not write, though its checksum is right."""
+    """The body again; raises ValueError for what `pack` did not write, though its seal is right."""
     if codec == PLAIN:
         return packed
     try:
-        return _decompressor().decompress(packed, max_output_size=body_bytes)
+        body = _decompressor().decompress(packed, max_output_size=body_bytes)
     except zstandard.ZstdError as error:
         raise ValueError(f"a body that was not packed here: {error}") from error
+    if len(body) != body_bytes:
+        raise ValueError(f"a body of {len(body)} bytes where the header says {body_bytes}")
+    return body
 
 
 def etag_of(body: bytes) -> bytes:

@@ -24,7 +24,6 @@ from stoker.cache.detached import Detached
 from stoker.cache.envelope import LARGEST_BODY_BYTES, Envelope, etag_of, pack
 from stoker.cache.keys import EntryNames
 from stoker.cache.loads import Loads
-from stoker.cache.question import Question
 from stoker.cache.reading import Content
 from stoker.cache.store import Claim, Store
 from stoker.cache.view import EntryKey, View
@@ -112,7 +111,7 @@ class Filler:
         names = {key: self.names(key) for key in keys}
         outcomes: dict[EntryKey, Outcome] = {}
         # What Redis holds: it may have evicted what is still kept near here.
-        found = await self.store.peek(Question(names.values()))
+        found = await self.store.lookup.peek(names.values())
         for key, one in zip(names, found, strict=True):
             if one.miss is None and one.envelope and not one.envelope.eager(one.server.now_us()):
                 outcomes[key] = Outcome.FRESH
@@ -176,7 +175,7 @@ class Filler:
         return flight
 
     async def _built_elsewhere(self, names: EntryNames) -> Filled | None:
-        found = (await self.store.fetch(Question([names])))[0]
+        found = (await self.store.lookup.fetch((names,)))[0]
         return None if found.miss is not None else Filled(found.content, Outcome.STORED)
 
     async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:

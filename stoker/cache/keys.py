@@ -10,6 +10,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import NamedTuple
 
+from pydantic_core import from_json, to_json
+
 from stoker.cache.envelope import FORMAT
 from stoker.cache.view import EntryKey, Scope
 
@@ -77,3 +79,19 @@ class KeySpace:
     def heat(self) -> str:
         """The sorted set of the entries that are read most; reads.lua says what its scores mean."""
         return f"{self.root}:heat"
+
+
+def write_key(key: EntryKey) -> bytes:
+    """An entry's key as a member of the sorted sets."""
+    return to_json([key.view, key.scope.kind, key.scope.id, key.params])
+
+
+def parse_key(member: bytes) -> EntryKey | None:
+    """The inverse of `write_key`; None for what is not of this form."""
+    try:
+        view, kind, scope_id, params = from_json(member)
+    except (ValueError, TypeError):
+        return None
+    if not all(isinstance(part, str) for part in (view, kind, scope_id, params)):
+        return None
+    return EntryKey(view, Scope(kind, scope_id), params)

@@ -44,6 +44,7 @@ class Loads:
         self._engine = engine
         self._silence = silence
         self._detached = detached
+        self.cap = cap
         self._slots = asyncio.Semaphore(cap)
         self._limit_s = limit.total_seconds()
         self._waiting: dict[EntryKey, asyncio.Task[Loaded]] = {}

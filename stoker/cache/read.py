@@ -1,7 +1,8 @@
 """Reading through the cache: one round trip for a hit, SQL for everything else.
 
-Who may read is checked on every read before a byte is answered (RACES 23). When Redis does not answer, the
-breaker opens and reads go to SQL; nothing here raises because the cache is away.
+A hit goes through this file from top to bottom: `read` makes a plan, fetches what the cache holds for it, and
+concludes. Who may read is checked on every read before a byte is answered (RACES 23). When Redis does not
+answer, the breaker opens and reads go to SQL; nothing here raises because the cache is away.
 """
 
 from __future__ import annotations
@@ -13,19 +14,18 @@ from functools import lru_cache
 
 from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filled, Filler
-from stoker.cache.look import Look, Params
-from stoker.cache.plan import Plan
-from stoker.cache.question import Question
+from stoker.cache.keys import write_key
+from stoker.cache.lookup import Found, Held, Params, Plan
 from stoker.cache.reading import Content, Miss, Reading, State
-from stoker.cache.reads import write_key
-from stoker.cache.rights import Rights, names
-from stoker.cache.store import Found
+from stoker.cache.rights import Rights
 from stoker.cache.view import Access, EntryKey, View
 from stoker.errors import CacheUnavailable, Forbidden, NotFound
 
 AskRefresh = Callable[[EntryKey], None]
 PLANS_KEPT = 5_000
 """Requests whose plans are remembered: about 3 KB each, for a fifth of what a hit costs otherwise."""
+PLAIN = (int, str)
+"""Types of ids of which a plan can be found without making the key first."""
 LONGEST_KEPT = 500
 """Characters of parameters up to which a plan is."""
 
@@ -41,7 +41,9 @@ class Cache:
         self.accounting = filler.accounting
         self.rights = Rights(filler, breaker)
         self._ask_refresh = ask_refresh
+        self._lookup = filler.store.lookup
         self._kept_plan = lru_cache(maxsize=PLANS_KEPT)(self._plan)
+        self._plain_plan = lru_cache(maxsize=PLANS_KEPT, typed=True)(self._make_plain_plan)
 
     async def read(
         self,
@@ -60,40 +62,75 @@ class Cache:
         plan = self.plan(view, scope_id, params, reader=reader)
         if not bypass and not self.breaker.open:
             try:
-                [look] = await self.look((plan,))
-                return await self.conclude(look, reader)
+                [held] = await self.fetch((plan,))
+                return await self.conclude(held, reader)
             except CacheUnavailable as error:
                 self.breaker.trip(str(error))
         return await self._from_sql(plan, reader)
 
     def plan(self, view: str | View, scope_id: object, params: Params = None, *, reader: object) -> Plan:
         """What a request comes to; raises BadRequest, or Forbidden for another owner's scope."""
-        key = self.catalog.key(view, scope_id, params)
-        plan = self._kept_plan(key) if len(key.params) <= LONGEST_KEPT else self._plan(key)
-        # Nobody is nobody's namesake: a reader whose id is the text None is another.
-        nobody = reader is None and plan.view.access is not Access.ANYONE
-        if nobody or (plan.view.access is Access.OWNER and str(reader) != key.scope.id):
-            raise Forbidden(f"{key} is not for this reader")
+        if params is None and type(scope_id) in PLAIN:
+            plan = self._plain_plan(view if type(view) is str else view.name, scope_id)  # type: ignore[union-attr]
+        else:
+            key = self.catalog.key(view, scope_id, params)
+            plan = self._kept_plan(key) if len(key.params) <= LONGEST_KEPT else self._plan(key)
+        access = plan.view.access
+        # A missing reader must not match the id 'None'.
+        if access is not Access.ANYONE and reader is None:
+            raise Forbidden(f"{plan.key} is not for this reader")
+        if access is Access.OWNER and str(reader) != plan.key.scope.id:
+            raise Forbidden(f"{plan.key} is not for this reader")
         return plan
 
-    async def look(self, plans: Sequence[Plan]) -> list[Look]:
-        """What the cache holds for these entries and for the access entries that guard them, at one time."""
+    async def fetch(self, plans: Sequence[Plan]) -> list[Held]:
+        """What the cache holds for these requests, all at one time."""
         if len(plans) == 1:
-            return [_look(plans[0], await self.store.fetch(plans[0].question))]
-        question = Question(
-            dict.fromkeys(names for plan in plans for names in plan.question.names),
-            may_go_unasked=all(plan.question.may_go_unasked for plan in plans),
-        )
-        found = dict(zip(question.names, await self.store.fetch(question) if plans else [], strict=True))
-        return [_look(plan, [found[names] for names in plan.question.names]) for plan in plans]
+            [plan] = plans
+            found = await self._lookup.fetch(plan.names, may_go_unasked=plan.may_go_unasked)
+            return [_held(plan, found)]
+        names = tuple(dict.fromkeys(own for plan in plans for own in plan.names))
+        if not names:
+            return []
+        together = await self._lookup.fetch(names, may_go_unasked=all(plan.may_go_unasked for plan in plans))
+        by_names = dict(zip(names, together, strict=True))
+        return [_held(plan, [by_names[own] for own in plan.names]) for plan in plans]
 
-    async def conclude(self, look: Look, reader: object) -> Reading:
+    async def conclude(self, held: Held, reader: object) -> Reading:
         """Check who reads, then answer from what was found, or build it; raises as `read` does."""
-        plan, found, guard, cause = look
+        plan, found, guard, cause = held
+        role = guard.role_of(reader) if guard is not None else None
+        if found.miss is None and cause is None and (role is not None or guard is None):
+            if found.content is not None and found.content.is_heavy:
+                await found.content.unpack()
+            self.accounting.hit(plan)
+            return self._answer(plan.key, found, State.HIT, role)
+        return await self._conclude_slowly(held, role, reader)
+
+    def is_at_hand(self, held: Held, reader: object) -> bool:
+        """Whether `conclude` answers from what was found, and waits for nothing."""
+        permitted = held.guard is None or held.guard.role_of(reader) is not None
+        heavy = held.found.content is not None and held.found.content.is_heavy
+        return held.found.miss is None and permitted and not heavy
+
+    def _answer(self, key: EntryKey, found: Found, state: State, role: str | None) -> Reading:
+        """A reading of what Redis held; `found` has an envelope."""
+        envelope, content = found.envelope, found.content
+        assert envelope is not None  # noqa: S101 - the caller has checked it
+        assert content is not None  # noqa: S101 - the same
+        now_us = found.server.now_us()
+        if state is not State.STALE and envelope.eager(now_us):
+            self._ask_refresh(key)
+        age = timedelta(microseconds=max(0, now_us - envelope.created_us))
+        return Reading(content, state, age, found.miss, role)
+
+    # Up to here a hit; from here on there is something to build, or to ask SQL about.
+
+    async def _conclude_slowly(self, held: Held, role: str | None, reader: object) -> Reading:
+        plan, found, guard, cause = held
         guard_missed = guard is not None and guard.miss is not None
-        beside = self._begun_beside_the_right(look)
-        role = None
-        if plan.guard is not None and guard is not None:
+        beside = self._begun_beside_the_right(held)
+        if plan.guard is not None and guard is not None and role is None:
             role = await self.rights.role(plan.guard, guard, reader)
         cause = found.miss or cause
         if cause is None and not guard_missed:
@@ -107,33 +144,16 @@ class Cache:
             return await self._after_miss(plan, found.miss, beside, reader)
         return self._answer(plan.key, found, State.MISS, role)
 
-    def is_at_hand(self, look: Look, reader: object) -> bool:
-        """Whether `conclude` answers from what was found, and waits for nothing."""
-        guard = look.found_guard
-        permitted = guard is None or names(guard, reader)
-        return look.found.miss is None and permitted
-
-    def _answer(self, key: EntryKey, found: Found, state: State, role: str | None) -> Reading:
-        """A reading of what Redis held; `found` has an envelope."""
-        envelope, content = found.envelope, found.content
-        assert envelope is not None  # noqa: S101 - the caller looked
-        assert content is not None  # noqa: S101 - the same
-        now_us = found.server.now_us()
-        if state is not State.STALE and envelope.eager(now_us):
-            self._ask_refresh(key)
-        age = timedelta(microseconds=max(0, now_us - envelope.created_us))
-        return Reading(content, state, age, found.miss, role)
-
-    def _begun_beside_the_right(self, look: Look) -> asyncio.Task[Filled] | None:
+    def _begun_beside_the_right(self, held: Held) -> asyncio.Task[Filled] | None:
         """The entry's fill, where both it and the right to it are outdated; who is refused sees nothing.
 
         Where no right was kept, a stranger may be guessing ids: for them nothing is built. A batch that has
         tried to fill both (`cause`) does not try again.
         """
-        guard = look.found_guard
+        guard = held.guard
         outdated = guard is not None and guard.miss in (Miss.INVALIDATED, Miss.EXPIRED)
-        if outdated and look.found.miss is not None and look.cause is None:
-            return self.filler.start_fill(look.plan.key)
+        if outdated and held.found.miss is not None and held.cause is None:
+            return self.filler.start_fill(held.plan.key)
         return None
 
     async def _after_miss(
@@ -153,24 +173,24 @@ class Cache:
         # Time has passed: the reader may have been removed meanwhile (RACES 23).
         role = None
         if plan.guard is not None:
-            [found] = await self.store.fetch(Question([self.filler.names(plan.guard)]))
+            [found] = await self._lookup.fetch(plan.names[1:])
             role = await self.rights.role(plan.guard, found, reader)
         if filled.content is None:
             raise NotFound(f"{plan.key} does not exist")
         return Reading(filled.content, State.MISS, cause=cause, role=role)
 
     async def _stale(self, plan: Plan, reader: object) -> Reading | None:
-        """The last value while its hard stamp holds, looked at again now (RACES 22, 33); never of access."""
+        """The last value while its hard stamp holds, fetched again now (RACES 22, 33); never of access."""
         if plan.view.name in self.catalog.access_views:
             return None
-        [look] = await self.look((plan,))
-        if not look.found.revivable:
+        [held] = await self.fetch((plan,))
+        if not held.found.revivable:
             return None
         role = None
-        if plan.guard is not None and look.found_guard is not None:
-            role = await self.rights.role(plan.guard, look.found_guard, reader)
+        if plan.guard is not None and held.guard is not None:
+            role = await self.rights.role(plan.guard, held.guard, reader)
         self.accounting.count(plan.view.name, "stale")
-        return self._answer(plan.key, look.found, State.STALE, role)
+        return self._answer(plan.key, held.found, State.STALE, role)
 
     async def _from_sql(self, plan: Plan, reader: object) -> Reading:
         self.accounting.count(plan.view.name, f"miss_{Miss.BYPASS}")
@@ -182,18 +202,21 @@ class Cache:
             raise NotFound(f"{plan.key} does not exist")
         return Reading(Content.built(body), State.BYPASS, cause=Miss.BYPASS, role=role)
 
+    def _make_plain_plan(self, view: str, scope_id: object) -> Plan:
+        return self._kept_plan(self.catalog.key(view, scope_id))
+
     def _plan(self, key: EntryKey) -> Plan:
         view = self.catalog.view(key.view)
         guard = self._guard(view, key)
-        names = [self.filler.names(one) for one in (key, guard) if one is not None]
+        keys, versions = self.store.keys, self.catalog.views_by_name
+        names = tuple(keys.entry(one, versions[one.view].version) for one in (key, guard) if one is not None)
         # Who may read is never taken from before: neither the right to this entry, nor one read by itself.
         rights = guard is not None or view.name in self.catalog.access_views
-        question = Question(names, may_go_unasked=self.store.unasked.on and not rights)
-        return Plan(view, key, guard, question, write_key(key))
+        return Plan(view, key, guard, names, self._lookup.unasked.on and not rights, write_key(key))
 
     def _guard(self, view: View, key: EntryKey) -> EntryKey | None:
         return EntryKey(view.access_view, key.scope) if view.access is Access.MEMBERS else None
 
 
-def _look(plan: Plan, found: Sequence[Found]) -> Look:
-    return Look(plan, found[0], found[1] if plan.guard is not None else None)
+def _held(plan: Plan, found: Sequence[Found]) -> Held:
+    return Held(plan, found[0], found[1] if plan.guard is not None else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import timedelta
 from enum import StrEnum
@@ -11,6 +12,9 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from stoker.cache.envelope import PLAIN, ZSTD, Envelope, etag_of, unpack
+
+HEAVY_BYTES = 512 * 1024
+"""Bodies above this size are unpacked in a thread: a millisecond or more of work."""
 
 
 class State(StrEnum):
@@ -37,8 +41,10 @@ class Miss(StrEnum):
     """Its TTL has passed."""
     INVALIDATED = "invalidated"
     """Built under stamps that are no longer there."""
+    FORGED = "forged"
+    """Its seal is wrong: damaged, or written by somebody who does not have the installation's key."""
     UNREADABLE = "undecodable"
-    """Damaged, foreign, or of another key."""
+    """Foreign, or of another key."""
     BYPASS = "bypass"
     """The cache was not asked."""
 
@@ -73,6 +79,15 @@ class Content:
         return self._body
 
     @property
+    def is_heavy(self) -> bool:
+        """Whether `body` would have to unpack so much that the event loop had to wait for it."""
+        return self._body is None and self._envelope is not None and self._envelope.body_bytes > HEAVY_BYTES
+
+    async def unpack(self) -> None:
+        """Unpack the body in a thread; raises ValueError as `body` does."""
+        await asyncio.to_thread(lambda: self.body)
+
+    @property
     def zstd(self) -> bytes | None:
         """The body compressed as it is stored; None where it is stored plain."""
         return self._envelope.packed if self._envelope is not None and self._envelope.codec == ZSTD else None
@@ -84,15 +99,28 @@ class Content:
             self._decoded = from_json(self.body)
         return self._decoded
 
+    def role_of(self, reader: object) -> str | None:
+        """What an access entry says of a reader; None for somebody it does not name."""
+        try:
+            role: str | None = self.decoded.get(str(reader))
+        except (ValueError, AttributeError):
+            return None  # of another shape: SQL knows
+        return role
+
 
 class Reading(NamedTuple):
-    """One answer. `age` is the time since it was built; `role` what the access view says of the reader."""
+    """One answer."""
 
     content: Content
+    """The body in its forms; use the properties below."""
     state: State
+    """Where it came from."""
     age: timedelta = timedelta(0)
+    """Time since it was built, by the server's clock."""
     cause: Miss | None = None
+    """Why it was no hit."""
     role: str | None = None
+    """What the access view says of the reader; None for a view without one."""
 
     @property
     def body(self) -> bytes:
@@ -115,7 +143,7 @@ class Reading(NamedTuple):
         return self.etag_in(None)
 
     def etag_in(self, coding: str | None) -> str:
-        """That of what `encoded` gives: other bytes need another tag (RFC 9110, 8.8.3.3)."""
+        """The entity tag of what `encoded` gave: other bytes need another tag (RFC 9110, 8.8.3.3)."""
         return f'"{self.content.etag.hex()}{f"-{coding}" if coding else ""}"'
 
     def encoded(self, accept_encoding: str) -> tuple[bytes, str | None]:

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from pydantic_core import from_json, to_json
-
-from stoker.cache.keys import KeySpace
-from stoker.cache.view import EntryKey, Scope
+from stoker.cache.keys import KeySpace, parse_key, write_key
+from stoker.cache.view import EntryKey
 from stoker.numbers import LATEST_S, real
 from stoker.redis.cache import CacheClient
 from stoker.redis.script import Script
@@ -87,22 +85,6 @@ async def last_reads(
     last, heats = answer.all()
     ranked = sorted(zip(entries, last, heats, strict=True), key=lambda one: -_heat(one[2]))
     return {key: None if at is None else _moment(at) for key, at, _ in ranked}
-
-
-def write_key(key: EntryKey) -> bytes:
-    """An entry's key as a member of the sorted sets."""
-    return to_json([key.view, key.scope.kind, key.scope.id, key.params])
-
-
-def parse_key(member: bytes) -> EntryKey | None:
-    """The inverse of `write_key`; None for what is not of this form."""
-    try:
-        view, kind, scope_id, params = from_json(member)
-    except (ValueError, TypeError):
-        return None
-    if not all(isinstance(part, str) for part in (view, kind, scope_id, params)):
-        return None
-    return EntryKey(view, Scope(kind, scope_id), params)
 
 
 def _moment(score: Any) -> float:  # noqa: ANN401 - what somebody has written

@@ -10,40 +10,56 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic_core import from_json
 
 from stoker.cache.breaker import Breaker
-from stoker.cache.fill import Filler
-from stoker.cache.question import Question
-from stoker.cache.reading import Content
-from stoker.cache.store import Found
+from stoker.cache.fill import Filled, Filler
+from stoker.cache.loads import Loaded
+from stoker.cache.lookup import Found
+from stoker.cache.strangers import Strangers
 from stoker.cache.view import EntryKey
 from stoker.errors import CacheUnavailable, Forbidden, NotFound, StokerError
 from stoker.jobs import Outcome
 
+STRANGERS_SHARE = 4
+"""Of the loads that may run at once, a quarter is for readers who were refused again and again."""
+
 
 class Rights:
-    """Watchdog up and confirms roles."""
+    """Finds and confirms roles."""
 
     def __init__(self, filler: Filler, breaker: Breaker) -> None:
         self.filler = filler
         self._breaker = breaker
+        self._strangers = Strangers(max(1, filler.loads.cap // STRANGERS_SHARE))
 
     async def role(self, guard: EntryKey, found: Found, reader: object) -> str:
         """The reader's role; an entry that refuses is confirmed in SQL, and refusals are not cached."""
         roles = found.content
         if found.miss is not None:
             self.filler.accounting.count(guard.view, f"miss_{found.miss}")
-            filled = await self.filler.in_time(self.filler.fill(guard))
+            filled = await self.filler.in_time(self._fill(guard, reader))
             if filled.outcome is not Outcome.STORED:
                 # Overtaken, or not kept: what it says may be from before a removal that is done (RACES 23).
                 return await self.role_in_sql(guard, reader)
             roles = filled.content
-        role = _role_named(roles, reader)
+        role = roles.role_of(reader) if roles is not None else None
         return role if role is not None else await self.role_in_sql(guard, reader)
 
     async def role_in_sql(self, guard: EntryKey, reader: object) -> str:
         """What SQL says; raises NotFound without a row, Forbidden for somebody it does not name."""
-        view = self.filler.catalog.view(guard.view)
-        loaded = await self.filler.in_time(self.filler.loads.load_without_stamp(view, guard))
-        return _role_of(guard, loaded.bodies.get(guard), reader)
+        loaded = await self.filler.in_time(self._load(guard, reader))
+        try:
+            return _role_of(guard, loaded.bodies.get(guard), reader)
+        except (NotFound, Forbidden):
+            self._strangers.refused(reader)
+            raise
+
+    async def _fill(self, guard: EntryKey, reader: object) -> Filled:
+        async with self._strangers.turn(reader):
+            return await self.filler.fill(guard)
+
+    async def _load(self, guard: EntryKey, reader: object) -> Loaded:
+        async with self._strangers.turn(reader):
+            view = self.filler.catalog.view(guard.view)
+            return await self.filler.loads.load_without_stamp(view, guard)
 
     async def refusals(self, guards: Iterable[EntryKey], reader: object) -> Mapping[EntryKey, StokerError]:
         """Of access entries, those that do not name the reader now, all looked at together, each with why.
@@ -65,11 +81,11 @@ class Rights:
         if self._breaker.open:
             return guards
         try:
-            found = await self.filler.store.fetch(Question(self.filler.names(guard) for guard in guards))
+            found = await self.filler.store.lookup.fetch(tuple(self.filler.names(guard) for guard in guards))
         except CacheUnavailable as error:
             self._breaker.trip(str(error))
             return guards
-        return [guard for guard, one in zip(guards, found, strict=True) if not names(one, reader)]
+        return [guard for guard, one in zip(guards, found, strict=True) if one.role_of(reader) is None]
 
     async def _refusals_in_sql(
         self, guards: Sequence[EntryKey], reader: object
@@ -78,8 +94,7 @@ class Rights:
         for name in {guard.view for guard in guards}:
             mine = [guard for guard in guards if guard.view == name]
             try:
-                load = self.filler.loads.load(self.filler.catalog.view(name), mine)
-                bodies = (await self.filler.in_time(load)).bodies
+                bodies = (await self.filler.in_time(self._load_all(name, mine, reader))).bodies
             except StokerError as error:
                 refused |= dict.fromkeys(mine, error)
                 continue
@@ -88,12 +103,13 @@ class Rights:
                     _role_of(guard, bodies.get(guard), reader)
                 except (NotFound, Forbidden) as error:
                     refused[guard] = error
+        if refused:
+            self._strangers.refused(reader)
         return refused
 
-
-def names(guard: Found, reader: object) -> bool:
-    """Whether a valid access entry names the reader."""
-    return guard.miss is None and _role_named(guard.content, reader) is not None
+    async def _load_all(self, view: str, guards: Sequence[EntryKey], reader: object) -> Loaded:
+        async with self._strangers.turn(reader):
+            return await self.filler.loads.load(self.filler.catalog.view(view), guards)
 
 
 def _role_of(guard: EntryKey, body: bytes | None, reader: object) -> str:
@@ -104,13 +120,3 @@ def _role_of(guard: EntryKey, body: bytes | None, reader: object) -> str:
     if role is None:
         raise Forbidden(f"{guard.scope} is not for this reader")
     return str(role)
-
-
-def _role_named(roles: Content | None, reader: object) -> str | None:
-    if roles is None:
-        return None
-    try:
-        role: str | None = roles.decoded.get(str(reader))
-    except (ValueError, AttributeError):
-        return None  # forged, checksum and all: SQL knows
-    return role

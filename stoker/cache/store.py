@@ -1,7 +1,6 @@
-"""The four steps of the cache protocol that touch Redis: fetch, begin, store, unlink.
+"""The steps of the cache protocol that change what Redis holds: begin, store, unlink. `lookup` only reads.
 
-Nothing here knows how to load. Every method raises CacheUnavailable when the server does not answer; what
-is wrong with stored bytes is a miss with its cause, never an error.
+Knows nothing of loading. Every method raises CacheUnavailable when the server does not answer.
 """
 
 from __future__ import annotations
@@ -10,16 +9,14 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from stoker.cache.envelope import HEADER, Envelope, built_under, decode, read_header
+from stoker.cache.envelope import HEADER, Envelope, Seal, built_under, read_header
 from stoker.cache.keys import EntryNames, KeySpace
-from stoker.cache.near import Near, NearCache
-from stoker.cache.question import Question
-from stoker.cache.reading import Content, Miss
-from stoker.cache.unasked import Unasked
+from stoker.cache.lookup import Lookup
+from stoker.cache.near import NearCache, Unasked
 from stoker.cache.view import Scope
 from stoker.errors import CacheUnavailable
 from stoker.jobs import Outcome
@@ -38,20 +35,6 @@ UNLINK_CHUNK = 500
 """Keys in one UNLINK: short enough not to hold up readers."""
 CHUNKS_PER_CALL = 4
 """Such commands in one call: far fewer than a busy server and a busy process get done by its deadline."""
-
-
-class Found(NamedTuple):
-    """What Redis held for one entry.
-
-    `miss` is None for an entry that is valid now. `envelope` may be there all the same: `revivable` tells
-    whether fail-safe may serve it.
-    """
-
-    envelope: Envelope | None
-    content: Content | None
-    miss: Miss | None
-    revivable: bool
-    server: ServerRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,53 +60,19 @@ class Store:
     """The protocol's steps on one server."""
 
     def __init__(
-        self, client: CacheClient, keys: KeySpace, lease: timedelta, near: NearCache, unasked_ms: int = 0
+        self,
+        client: CacheClient,
+        keys: KeySpace,
+        lease: timedelta,
+        near: NearCache,
+        seal: Seal,
+        unasked_ms: int = 0,
     ) -> None:
         self.client = client
         self.keys = keys
-        self.near = near
-        self.unasked = Unasked(unasked_ms)
+        self.lookup = Lookup(client, near, Unasked(unasked_ms), seal)
+        self.seal = seal
         self._lease_ms = _ms(lease)
-
-    async def fetch(self, question: Question) -> list[Found]:
-        """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
-
-        A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
-        """
-        kept = [self.near.get(names.entry) for names in question.names]
-        if question.may_go_unasked and (servers := self.unasked.servers(question, kept)):
-            pairs = zip(kept, servers, strict=True)
-            return [Found(*near, None, revivable=True, server=server) for near, server in pairs if near]
-        asked_s = self.unasked.now_s() if question.may_go_unasked else 0.0
-        found = await self._read(question, kept)
-        outdated = False
-        for names, held, one in zip(question.names, kept, found, strict=True):
-            near = held
-            if one.miss is not None:
-                if held is not None:
-                    self.near.drop(names.entry)
-                    outdated = True
-                continue
-            if held is None and one.envelope and one.content:
-                near = Near(one.envelope, one.content)
-                self.near.put(names.entry, near)
-            if near is not None and question.may_go_unasked:
-                self.unasked.valid(names.entry, near, asked_s, one.server)
-        # All of them again, in one look: access must not be older than what it guards (RACES 23).
-        return await self.fetch(question) if outdated else found
-
-    async def peek(self, question: Question) -> list[Found]:
-        """`fetch` past what is kept near: what Redis itself holds."""
-        return await self._read(question, [None] * len(question.names))
-
-    async def _read(self, question: Question, kept: Sequence[Near | None]) -> list[Found]:
-        command = question.command(kept)
-        answer = await self.client.ask(command.packed)
-        values, server = answer.first(), answer.server
-        return [
-            _judge(names, (values[stamp], values[hard], near or values[entry]), server)
-            for names, near, (stamp, hard, entry) in zip(question.names, kept, command.places, strict=True)
-        ]
 
     async def begin(self, entries: Sequence[EntryNames]) -> list[Claim | None]:
         """Take or create stamps and try leases, before anything is loaded (RACES 1).
@@ -162,7 +111,7 @@ class Store:
                     (claim.names.stamp, claim.names.hard, claim.names.entry, claim.names.lease),
                     claim.stamp,
                     claim.hard,
-                    envelope.encode(),
+                    envelope.encode(self.seal),
                     _ms(life),
                     _ms(life + STAMP_MARGIN),
                     claim.token,
@@ -190,14 +139,17 @@ class Store:
         if commands:
             await self.client.call(*commands)
 
-    async def unlink(self, stamps: Iterable[str]) -> None:
+    async def unlink(self, stamps: Iterable[str]) -> set[bytes]:
         """Invalidate: unlink stamps and wait for the acknowledgement. Idempotent, in any order.
+
+        Returns the runs of the servers that acknowledged it: more than one where it was replaced meanwhile.
 
         Plain UNLINK, which a server whose memory is full still accepts. An error reply is raised: a delete
         that did not happen is never taken for done (RACES 7).
         """
         wanted = list(stamps)
         chunks = [wanted[at : at + UNLINK_CHUNK] for at in range(0, len(wanted), UNLINK_CHUNK)]
+        runs: set[bytes] = set()
         # Each call has a deadline of its own: a change of very many scopes must not fail for its size.
         for at in range(0, len(chunks), CHUNKS_PER_CALL):
             calls = chunks[at : at + CHUNKS_PER_CALL]
@@ -205,6 +157,8 @@ class Store:
             for reply in answer.replies:
                 if isinstance(reply, RedisError):
                     raise CacheUnavailable(f"the cache Redis refused to unlink: {reply}") from reply
+            runs.add(answer.server.run)
+        return runs
 
     def stamps_of(self, scope: Scope, views: Iterable[str], *, hard: bool) -> set[str]:
         """The stamp keys that an invalidation unlinks."""
@@ -212,32 +166,6 @@ class Store:
         if hard:
             stamps.add(self.keys.hard(scope))
         return stamps
-
-
-def _judge(
-    names: EntryNames, values: tuple[bytes | None, bytes | None, bytes | Near | None], server: ServerRun
-) -> Found:
-    stamp, hard, stored = values
-    if stored is None:
-        # Its stamp outlives an entry: where it is still there, the server has evicted the entry.
-        cause = Miss.COLD if stamp is None else Miss.EVICTED
-        return Found(None, None, cause, revivable=False, server=server)
-    if isinstance(stored, Near):
-        envelope, content = stored
-    else:
-        read = decode(stored)
-        if read is None or read.check != names.check:
-            return Found(None, None, Miss.UNREADABLE, revivable=False, server=server)
-        envelope, content = read, Content.stored(read)
-    # A stamp of another run of the server counts as missing (RACES 8); a missing stamp is a miss (RACES 14).
-    hard_holds = hard is not None and hard == envelope.hard and hard.startswith(server.run)
-    soft_holds = stamp is not None and stamp == envelope.stamp and stamp.startswith(server.run)
-    miss: Miss | None = None
-    if not (hard_holds and soft_holds):
-        miss = Miss.INVALIDATED
-    elif envelope.expired(server.now_us()):
-        miss = Miss.EXPIRED
-    return Found(envelope, content, miss, hard_holds, server)
 
 
 def _claim(names: EntryNames, reply: Any, token: str, server: ServerRun) -> Claim | None:  # noqa: ANN401

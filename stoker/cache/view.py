@@ -107,22 +107,29 @@ is left out does not exist (any more).
 
 @dataclass(frozen=True, init=False)
 class View:
-    """A cached read model.
+    """A cached read model. Raises DeclarationError for what cannot work.
 
-    `scope` and `access_view` take a name, or the ScopeKind and the View themselves. `ttl`: time until an
-    entry counts as expired; None takes CACHE_DEFAULT_TTL. `params`: a pydantic model of what a request may
-    vary, None for nothing. `version`: raise it when the shape of the value changes, so that two releases keep
-    separate entries.
+    `scope` and `access_view` take a name, or the ScopeKind and the View themselves.
     """
 
     name: str
+    """1 to 32 of a-z, 0-9 and _, beginning with a letter. Part of every key."""
     scope: str
+    """The name of its scope kind."""
     load: Loader
+    """`async load(session, keys)`: builds many entries in as few statements as one needs, in a fresh
+    read-only transaction. Returns key -> a value that JSON can hold, or its JSON as bytes; a key that is left
+    out does not exist."""
     ttl: timedelta | None
+    """Time until an entry expires, at most 46 days; None takes CACHE_DEFAULT_TTL."""
     params: type[BaseModel] | None
+    """A pydantic model of what a request may vary; None for nothing. Each combination is an entry."""
     access: Access
+    """Who may read its entries."""
     access_view: str
+    """Under Access.MEMBERS: the view of the same scope kind that says who may read."""
     version: int
+    """Raise it when the shape of the value changes, so that two releases keep separate entries."""
 
     def __init__(  # noqa: PLR0913 - a declaration; all but three are named
         self,

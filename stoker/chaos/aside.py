@@ -80,9 +80,10 @@ async def serve(app: ASGIApp, stoker: Stoker) -> None:
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
     server = uvicorn.Server(config)
-    await server.serve()
-    if not server.started:
-        raise DatabaseUnavailable("the web app did not start; its log says why")
+    try:
+        await server.serve()
+    except SystemExit as error:  # uvicorn's, when the application could not start
+        raise DatabaseUnavailable("the web app did not start; its log says why") from error
 
 
 async def _said(doing: Any) -> Response:  # noqa: ANN401 - a coroutine

@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from stoker.jobs import Lane
+from stoker.jobs import LANES
 from stoker.redis.script import Script, digest_of
 
 MARK = b":chaos:"
@@ -81,7 +81,7 @@ class Ledger:
         """Read everything in one transaction that ends with `then`, if given: FLUSHALL."""
         pipe: Any = redis.pipeline(transaction=True)
         pipe.hgetall(self._key("born")).hgetall(self._key("ended")).lrange(self._key("rescues"), 0, -1)
-        for lane in Lane:
+        for lane in LANES:
             queue = f"{self.prefix}:{lane}"
             for part in ("", ":running", ":parked"):
                 pipe.zrange(queue + part, 0, -1)

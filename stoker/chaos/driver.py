@@ -1,7 +1,8 @@
 """Sends what the simulated users do, on schedule, and judges every answer.
 
 Open loop: a request is sent when it is due, however slow the answers before it are, and its latency counts
-from then. Under faults an outage is a fair answer, and so is none; an unexpected error never is.
+from then. Under faults an outage is a fair answer, and so is none; an unexpected error never is. Then only so
+many requests are under way at once: a machine that is slow because of a fault must not drown in them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ CONDITIONAL = 0.3
 """Share of reads that say which version their browser has, where it has one."""
 LEAVING, STAYS_S = 0.05, 0.004
 """Under faults: share of readers who go away before they are answered (RACES 24, 41), and after how long."""
+AT_ONCE = 16
+"""Under faults: requests under way."""
 LOOK_S = 0.05
 OK, NOT_MODIFIED, LEFT = 200, 304, 499
 REFUSED = frozenset({403, 404})
@@ -89,22 +92,25 @@ class Driver:
         self._stopped = False
         self._ended = False
 
-    async def run(self, seconds: float, rate: float, until: Sequence[str] = ()) -> None:
-        """Send requests at a mean rate per second; returns when all are answered.
-
-        Ends before its time when it is stopped, or as soon as the tally has some of all that `until` names.
-        """
+    async def run(self, seconds: float, rate: float) -> None:
+        """Send requests at a mean rate per second until it is stopped; returns when all are answered."""
         began = due = time.perf_counter()
         acts = {Act.READ: self._a_read, Act.INTRUDE: self._an_intrusion, Act.WRITE: self.edit}
         kinds, weights = list(self._shares), list(self._shares.values())
+        free = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as requests:
             while (due := due + self.rng.expovariate(rate)) < began + seconds:
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                if self._stopped or self.tally.shows(until):
+                if self._faulty:
+                    await free.acquire()
+                    due = max(due, time.perf_counter())
+                if self._stopped:
                     return
                 self.tally.late_ms.append((time.perf_counter() - due) * 1000)
                 [act] = self.rng.choices(kinds, weights)
-                requests.create_task(acts[act](due))
+                request = requests.create_task(acts[act](due))
+                if self._faulty:
+                    request.add_done_callback(lambda _: free.release())
 
     def stop(self) -> None:
         """Send no more; `run` returns when all is answered."""

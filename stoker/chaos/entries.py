@@ -10,7 +10,6 @@ from pydantic_core import from_json
 
 from stoker import EntryKey, Scope, Stoker
 from stoker.cache.keys import EntryNames
-from stoker.cache.question import Question
 from stoker.cache.reads import recently_read
 from stoker.chaos.keys import names as stored_names
 from stoker.chaos.scene import Scene
@@ -93,7 +92,7 @@ def _pattern(stoker: Stoker) -> re.Pattern[str]:
 async def _compare(
     stoker: Stoker, keys: Sequence[EntryKey], names: dict[EntryKey, EntryNames], found: Entries
 ) -> None:
-    held = await stoker.cache.store.fetch(Question(names[key] for key in keys))
+    held = await stoker.cache.store.lookup.fetch(tuple(names[key] for key in keys))
     valid = {key: one.content for key, one in zip(keys, held, strict=True) if one.miss is None}
     found.outdated += len(keys) - len(valid)
     for view in stoker.domain.views:

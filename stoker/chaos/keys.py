@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from stoker.chaos.words import first
 from stoker.console.sessions import console_key_name
 from stoker.embedded import Urls
-from stoker.jobs import Lane
+from stoker.jobs import LANES
 from stoker.queue.owner import owner_name
 from stoker.queue.wire import concurrency_name, queue_name
 from stoker.settings import QueueSettings
@@ -30,7 +30,7 @@ class Staying:
 def declared(prefix: str) -> frozenset[str]:
     """Keys of the queue that stay; the cache has none."""
     settings = QueueSettings(prefix=prefix)
-    lanes = (f"{queue_name(settings, lane)}{part}" for lane in Lane for part in OF_A_LANE)
+    lanes = (f"{queue_name(settings, lane)}{part}" for lane in LANES for part in OF_A_LANE)
     return frozenset(
         [
             *lanes,

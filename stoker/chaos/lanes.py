@@ -16,7 +16,6 @@ from redis.exceptions import RedisError
 
 from stoker.chaos.faults.kind import BACK_S
 from stoker.chaos.mischief import ask
-from stoker.chaos.recovery import ROOM_S
 from stoker.chaos.scene import Scene
 from stoker.chaos.tally import Return
 
@@ -46,7 +45,7 @@ async def follow(scene: Scene, fault: str) -> None:
         scene.tally.returns.append(Return(fault, asked, done))
 
 
-def judged(scene: Scene) -> tuple[Returns, list[str]]:
+def judged(scene: Scene, room_s: float) -> tuple[Returns, list[str]]:
     """How fast lanes came back, and whether that was too late."""
     calm, disturbed = [("", 0.0)], [("", 0.0)]
     for one in scene.tally.returns:
@@ -54,15 +53,15 @@ def judged(scene: Scene) -> tuple[Returns, list[str]]:
         where = disturbed if _disturbed(scene, one.asked, one.asked + took_s) else calm
         where.append((one.fault, took_s))
     slowest_s, slowest_disturbed_s = (round(max(took_s for _, took_s in of), 2) for of in (calm, disturbed))
-    return Returns(len(scene.tally.returns), slowest_s, slowest_disturbed_s), late(calm)
+    return Returns(len(scene.tally.returns), slowest_s, slowest_disturbed_s), late(calm, room_s)
 
 
-def late(took_s: Iterable[tuple[str, float]]) -> list[str]:
+def late(took_s: Iterable[tuple[str, float]], room_s: float) -> list[str]:
     """Faults of the queue after which a job was done later than it may be."""
     return [
         f"after {fault} a job was done only {seconds:.1f} s after the queue was back"
         for fault, seconds in took_s
-        if seconds > BACK_S + ROOM_S
+        if seconds > BACK_S + room_s
     ]
 
 

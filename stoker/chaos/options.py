@@ -24,15 +24,17 @@ class ChaosOptions:
     workers: int = 2
     """The last one begins as the release before this one."""
     webapps: int = 2
-    rate: float = 90
-    """Requests per second, below what two cores sustain with everything on one machine."""
-    writes: float = 0.12
+    rate: float = 120
+    """Requests per second, at most."""
+    writes: float = 0.1
     """Share of them that change something."""
     pace_s: float = 1.2
     """Mean of the seconds from one fault to the next."""
     faults: tuple[str, ...] | None = None
     mischief: tuple[str, ...] | None = None
     rest_s: float = 60
+    room_s: float = 5
+    """What recovery may take above what is promised, for a machine that has more to do than this."""
     data_dir: Path = Path(".data")
     """Under it a fresh folder is made for this run."""
     keep: bool = False

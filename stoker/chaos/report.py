@@ -63,8 +63,8 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
     events = await rest.events(scene)
     found = accounts.places(scene)
     dead, ended_wrong = await accounts.ends(scene)
-    rescued, unexplained = rescues.rescues(scene)
-    returned, late = lanes.judged(scene)
+    rescued, unexplained = rescues.rescues(scene, options.room_s)
+    returned, late = lanes.judged(scene, options.room_s)
     async with Stoker.opened(settings_of(scene.servers.urls), scene.domain) as stoker:
         compared = await entries.compare(scene, stoker)
     await answers.compare(scene.driver)
@@ -73,6 +73,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
     failures = [*left, *accounts.accounted(scene, found), *ended_wrong, *unexplained, *late, *stay.wrong]
     failures += rest.processes(scene)
     failures += _wrong_in_sum(scene, events, compared)
+    failures += [*recovery.never(scene), *recovery.late(recovery.by_fault(scene), options.room_s)]
     failures += [f"{kind}: {count} times" for kind, count in tally.wrong.items()]
     return {
         "seed": options.seed,
@@ -98,7 +99,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
         "lost": events.lost + found["lost"],
         "slowest_recovery": recovery.slowest(scene),
         "recovery_s": recovery.by_fault(scene),
-        "recovery_limit_s": recovery.limits(),
+        "recovery_limit_s": recovery.limits(options.room_s),
         "processes_started": sum(len(slot.lives) for slot in scene.slots),
         "rest_s": round(rest_s, 2),
         "examples": tally.examples,
@@ -130,7 +131,6 @@ def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) 
         wrong.append(f"entries that nobody probes could not be compared: {first(compared.unknown)}")
     if compared.wrong:
         wrong.append(f"{len(compared.wrong)} entries differ from SQL: {first(compared.wrong)}")
-    wrong += [*recovery.never(scene), *recovery.late(recovery.by_fault(scene))]
     if not scene.tally.reads_of_changed:
         wrong.append("no read was of anything that had changed: the run proves nothing")
     return wrong

@@ -26,7 +26,7 @@ class Rescues:
     slowest_disturbed_s: float
 
 
-def rescues(scene: Scene) -> tuple[Rescues, list[str]]:
+def rescues(scene: Scene, room_s: float) -> tuple[Rescues, list[str]]:
     """How fast rescues were, and those from workers that nothing had happened to."""
     undisturbed, disturbed, wrong = [0.0], [0.0], []
     for rescue in scene.ledger.rescues:
@@ -41,7 +41,7 @@ def rescues(scene: Scene) -> tuple[Rescues, list[str]]:
             disturbed.append(rescue.at - died)
     found = Rescues(len(scene.ledger.rescues), round(max(undisturbed), 2), round(max(disturbed), 2))
     failures = [f"{len(wrong)} claims were lost without a fault: {first(wrong)}"] if wrong else []
-    if found.slowest_s > RESCUED_S:
+    if found.slowest_s > RESCUED_S + room_s:
         failures.append(f"a killed worker's job was rescued only after {found.slowest_s:.1f} s")
     return found, failures
 

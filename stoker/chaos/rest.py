@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.chaos.mischief import KILLER
 from stoker.chaos.scene import Scene
 from stoker.errors import DatabaseUnavailable
-from stoker.jobs import Lane
+from stoker.jobs import LANES
 from stoker.postgres import database_errors
 
 LOOK_S = 0.1
@@ -93,7 +93,7 @@ async def _due(scene: Scene) -> int:
     soon = (time.time() + 5) * 1000
     async with Redis.from_url(scene.servers.urls.queue) as redis:
         pipe: Any = redis.pipeline()
-        for lane in Lane:
+        for lane in LANES:
             queue = f"{scene.ledger.prefix}:{lane}"
             pipe.zcard(f"{queue}:running").zcount(queue, "-inf", soon)
         return sum(await pipe.execute())

@@ -76,10 +76,6 @@ class Traffic:
     late_ms: list[float] = field(default_factory=list)
     """How long after its schedule a request was sent: a driver that cannot follow shows here."""
 
-    def shows(self, names: Sequence[str]) -> bool:
-        """Whether there is some of everything that is named; False when nothing is."""
-        return bool(names) and all(getattr(self, name) for name in names)
-
     def of(self, view: str, *states: str) -> list[float]:
         """Latencies of a view's answers in any of the states."""
         return [ms for state in states for ms in self.ms[view, state]]

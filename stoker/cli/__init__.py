@@ -51,7 +51,7 @@ def _refused(error: BaseException | None) -> SettingsError | None:
 
 
 def _require_utf8(words: Sequence[str]) -> None:
-    """Nothing in a database or a queue is named by bytes that are no text."""
+    """Refuse arguments that are not UTF-8: nothing in Postgres or the queue has such a name."""
     for word in words:
         if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
             raise SettingsError(f"{word!r} is not UTF-8: write it as text")

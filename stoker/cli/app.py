@@ -1,11 +1,11 @@
 """The commands, put together. A command's module is imported when it is run, or when help lists it.
 
-Everything at once takes a second longer: nobody who looks at a lane waits for what serves the API.
+Importing everything takes a second longer; only commands that serve the API have to wait for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections import UserDict
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -39,33 +39,13 @@ COMMANDS = {
 An application adds commands of its own here before it calls `main`."""
 
 
-class Commands(MutableMapping[str, Any]):
-    """Commands by name, in the order of help, made from what they are written as when asked for."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-        self._names = dict.fromkeys(COMMANDS)
+class Commands(UserDict[str, Any]):
+    """Commands by name, in the order of help; each is made when it is first asked for."""
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - the library's own kind of command
-        if name not in self._made:
-            if name not in self._names:
-                raise KeyError(name)
-            self._made[name] = _make(name)
-        return self._made[name]
-
-    def __setitem__(self, name: str, command: Any) -> None:  # noqa: ANN401 - the same
-        self._names[name] = None
-        self._made[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._names[name]
-        self._made.pop(name, None)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+        if self.data[name] is None:
+            self.data[name] = _make(name)
+        return self.data[name]
 
 
 class LazyGroup(TyperGroup):
@@ -73,10 +53,10 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **given: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(**given)
-        self.commands = Commands()
+        self.commands = Commands(dict.fromkeys(COMMANDS))
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the library's context
-        """Names need no import."""
+        """The names, without an import of the commands."""
         del ctx
         return list(self.commands)
 
@@ -120,4 +100,4 @@ def stoker(
         typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Only so that it is a group with an option."""
+    """Holds the options of the whole program."""

@@ -20,6 +20,9 @@ def chaos(  # noqa: PLR0913 - one for each option
         str | None, typer.Option(help="What drives your web app, as module:name (stoker.chaos.Workload).")
     ] = None,
     fault: Annotated[list[str] | None, typer.Option(help="Only this kind of fault; may be repeated.")] = None,
+    room: Annotated[
+        float | None, typer.Option(min=0, help="Seconds that recovery may take above what is promised.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=2, help="Worker processes.")] = None,
     webapps: Annotated[int | None, typer.Option(min=1, help="Web app processes.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave folder and logs behind.")] = False,
@@ -36,6 +39,7 @@ def chaos(  # noqa: PLR0913 - one for each option
         "seed": seed,
         "workload": workload,
         "faults": tuple(fault) if fault else None,
+        "room_s": room,
         "workers": workers,
         "webapps": webapps,
     }

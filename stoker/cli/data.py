@@ -15,6 +15,7 @@ from stoker.cli.display import note, progress, show, show_json
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
+from stoker.outbox import seal_keys
 from stoker.postgres import database_errors, engine_of
 from stoker.settings import Settings, load_settings, require, settings_file, shown
 from stoker.telemetry import log
@@ -26,7 +27,7 @@ DATABASE_ONLY = ("database_url",)
 
 
 class Part(StrEnum):
-    """Whose tables."""
+    """Whose tables to migrate."""
 
     STOKER = "stoker"
     DOMAIN = "domain"
@@ -36,7 +37,7 @@ class NotEmpty(StokerError):
     """Sample data only goes into an empty database."""
 
 
-def migrate(
+def migrate(  # noqa: PLR0913 - one for each option
     data: Data = DATA,
     only: Annotated[Part | None, typer.Option(help="Only Stoker's own tables, or only the domain's.")] = None,
     *,
@@ -48,6 +49,10 @@ def migrate(
     take_queue: Annotated[
         bool, typer.Option("--take-queue", help="Run what another installation, now gone, left in the queue.")
     ] = False,
+    rotate_key: Annotated[
+        bool,
+        typer.Option("--rotate-key", help="Seal cache entries with a new key; the cache stays warm."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring the database up to date. Safe to run twice, or from two hosts at once."""
@@ -55,6 +60,8 @@ def migrate(
         domain = None if only is Part.STOKER else load_domain(opened.settings.domain)
         applied = asyncio.run(migrations.migrate(opened.database_url, domain, only))
         renewed = asyncio.run(_renew(opened.settings)) if new_installation else None
+        if rotate_key:
+            asyncio.run(_rotate_key(opened.database_url))
         if take_queue:
             asyncio.run(agreement.take_queue(opened.settings))
         if as_json:
@@ -103,7 +110,7 @@ def check(
 
 
 async def _renew(settings: Settings) -> str:
-    """A new id; the queue comes with it, if there is one: it is the same application."""
+    """Give the installation a new id, and move its queue along if REDIS_URL is set."""
     url = require(settings.database_url, "DATABASE_URL")
     former = await migrations.installation_of(url)
     renewed = await migrations.renew_installation(url)
@@ -114,8 +121,16 @@ async def _renew(settings: Settings) -> str:
     return renewed
 
 
+async def _rotate_key(database_url: str) -> None:
+    engine = engine_of(database_url)
+    try:
+        await seal_keys.rotate(engine)
+    finally:
+        await engine.dispose()
+
+
 async def fill_if_empty(database_url: str, domain: Domain) -> None:
-    """Sample data for `up`: nothing where there is anything, or where the domain brings none."""
+    """Load sample data for `up`, unless the database holds data or the domain has no sample data."""
     if domain.sample_data is not None and await _is_empty(database_url, domain.sample_data):
         await _fill(database_url, domain, None, SEED)
 
@@ -123,7 +138,7 @@ async def fill_if_empty(database_url: str, domain: Domain) -> None:
 async def _fill(database_url: str, domain: Domain, users: int | None, seed: int) -> dict[str, int]:
     sample = domain.sample_data
     if sample is None:
-        raise StokerError(f"the domain {domain.name} declares no sample data")
+        raise StokerError(f"the domain {domain.name} has no sample data: give it Domain(sample_data=...)")
     await migrations.require_migrated(database_url, domain)
     if not await _is_empty(database_url, sample):
         raise NotEmpty("the database is not empty: sample data only goes into an empty one")

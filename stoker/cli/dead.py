@@ -13,16 +13,17 @@ from stoker.cli.jobs import draw_job
 from stoker.cli.opened import Limit, On, Yes, checked, confirm, operator
 from stoker.operations import dead, jobs
 from stoker.operations.audit import Actor
-from stoker.operations.dead import DeadGroups, DeadJobs, Discarded, Retried, WhichDead
+from stoker.operations.dead import DeadGroups, DeadJobs, Discarded, WhichDead
 from stoker.operations.jobs import JobDetail
 from stoker.stoker import Stoker
+from stoker.worker.engine.dead_letters import Retried
 
 T = TypeVar("T", bound=BaseModel)
 Act = Callable[[Stoker, Actor, WhichDead], Awaitable[T]]
 app = typer.Typer(help="Jobs that will not run again by themselves.", no_args_is_help=True)
 
 Id = Annotated[int | None, typer.Argument(metavar="[ID]", help="One letter, as `dead list` shows it.")]
-Kind = Annotated[str | None, typer.Option(help="All of this job: `refresh.v1`.")]
+Kind = Annotated[str | None, typer.Option(help="All of this kind: `refresh.v1`.")]
 Fingerprint = Annotated[str | None, typer.Option(help="All of one cause, as `dead list --causes` shows it.")]
 All = Annotated[bool, typer.Option("--all", help="Every one.")]
 

@@ -26,6 +26,7 @@ from stoker.telemetry.plain import escaped, escaped_lines
 Report = Callable[[int, int], None]
 """Called with what is done and the total; the total may be 0 while it is unknown."""
 GAP = "  "
+NOTHING = "-"
 BEHIND = "    "
 """What stands before the columns of a row that did not fit beside the others."""
 SHORT = {"oldest_ready_age_s": "oldest_s"}
@@ -33,12 +34,12 @@ SHORT = {"oldest_ready_age_s": "oldest_s"}
 
 
 def note(message: str) -> None:
-    """Say what happens, beside the result."""
+    """Write a message to stderr, beside the result."""
     sys.stderr.write(f"{escaped_lines(message)}\n")
 
 
 class NotShown(StokerError):
-    """Nobody can read the result."""
+    """The result could not be written to stdout."""
 
 
 def show(message: str) -> None:
@@ -110,8 +111,9 @@ def fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -
         if beside:
             yield GAP.join(row[at] + " " * (widths[at] - cell_len(row[at])) for at in beside).rstrip()
         if row is not columns and len(beside) < len(columns):
-            below = [f"{columns[at]} {row[at]}" for at in range(len(columns)) if at not in beside]
-            yield from (BEHIND + line for line in _wrapped(", ".join(below), width - len(BEHIND)))
+            below = [at for at in range(len(columns)) if at not in beside and row[at] != NOTHING]
+            told = ", ".join(f"{columns[at]} {row[at]}" for at in below)
+            yield from (BEHIND + line for line in _wrapped(told, width - len(BEHIND)) if line)
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
@@ -127,7 +129,7 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
 
 
 def clear() -> None:
-    """Begin a new picture: on a terminal at its top, elsewhere after an empty line."""
+    """Begin a new picture: clear the terminal, elsewhere print an empty line."""
     if _on_terminal():
         Console().clear()
     else:
@@ -165,10 +167,12 @@ def _on_terminal() -> bool:
 
 def _cell(value: object) -> str:
     if value is None:
-        return "-"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, Mapping):
+        return json.dumps(value, default=str)
     # Numbers stand as they are, for they may be ids: no separators.
     return f"{value:.2f}" if isinstance(value, float) else escaped(str(value))

@@ -52,7 +52,7 @@ async def list_(  # noqa: PLR0913 - one for each filter
     on: On,
     state: Annotated[str | None, typer.Option(help=f"One of: {STATES}. Default: running and ended.")] = None,
     lane: Annotated[Lane | None, typer.Option(help="Only of this lane.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only of this job: `refresh.v1`.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only jobs of this kind: `refresh.v1`.")] = None,
     scope: Annotated[str | None, typer.Option(help="Only about this scope, as KIND:ID.")] = None,
     error: Annotated[str | None, typer.Option(help="Only with this in the error.")] = None,
     *,

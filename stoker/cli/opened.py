@@ -1,4 +1,4 @@
-"""How a command works on an open Stoker: the operator at this machine's shell may do what the API's may.
+"""How a command works on an open Stoker. Whoever runs commands on this machine has an operator's rights.
 
 `operator` makes a command of a coroutine: it adds the options that all have, opens the Stoker, and shows what
 the coroutine returns, for programs as JSON.
@@ -37,11 +37,11 @@ OPTIONS = [
 
 
 class NotConfirmed(StokerError):
-    """What cannot be taken back is not done without a word."""
+    """Nobody is there to confirm what cannot be undone."""
 
 
 class NotDone(StokerError):
-    """Something is wrong, or was not done (in time). What was found all the same is shown."""
+    """Something is wrong, or was not done (in time); `found` is shown all the same."""
 
     def __init__(self, message: str, found: BaseModel | None = None) -> None:
         super().__init__(message)
@@ -87,7 +87,7 @@ def operator(draw: Callable[[T], None]) -> Callable[[Callable[..., Awaitable[T]]
 
 @contextmanager
 def checked() -> Iterator[None]:
-    """What a model refuses is wrong usage; the message names the option."""
+    """Turn what a model refuses into a usage error that names the option."""
     try:
         yield
     except ValidationError as error:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
-from stoker.cache.verdicts import Verdict
+from stoker.cache.verdicts import Verdict as Checked
 from stoker.cli.display import note, progress, show, table
 from stoker.cli.opened import NotDone, On, operator
 from stoker.domain import ACTIVE
@@ -17,6 +17,8 @@ from stoker.errors import NotFound
 from stoker.handlers.verify import verify_entries
 from stoker.operations import cache
 from stoker.operations.cache import InvalidationProgress, Recorded, WarmProgress
+from stoker.operations.overview import overview
+from stoker.operations.picture import Verdict
 from stoker.queue.progress import JobState
 from stoker.stoker import Stoker
 
@@ -72,7 +74,9 @@ async def invalidate(
     view: Views = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is applied.")] = 5,
     *,
-    hard: Annotated[bool, typer.Option("--hard", help="Not even marked stale any more.")] = False,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Never serve the old value again, even if a load fails.")
+    ] = False,
 ) -> Invalidated:
     """Invalidate a scope: recorded like any change, applied by the worker. Exit 1 if that takes too long."""
     recorded = await cache.invalidate(on.stoker, on.actor, kind, scope_id, view or (), hard=hard)
@@ -81,8 +85,7 @@ async def invalidate(
         note(f"recorded as {found.id}")
         last = await _applied(on.stoker, int(found.id), wait)
         if last is not None:
-            why = f"it failed: {last.error}" if last.error else "is a worker running? `stoker status` says"
-            raise NotDone(f"not applied within {wait:g} s: {why}", found)
+            raise NotDone(f"not applied within {wait:g} s: {last.error or await _why(on)}", found)
         found.applied = True
     return found
 
@@ -98,11 +101,11 @@ async def warm(
         float, typer.Option("--timeout", min=0, help="Seconds to wait; 0 does not wait.")
     ] = 900,
 ) -> Warmed:
-    """Build what is missing or ageing, and show how far it is. Exit 1 if it fails, or takes too long."""
+    """Build entries that are missing or about to expire, and show progress. Exit 1 if it fails or is late."""
     found = Warmed(id=await cache.warm(on.stoker, on.actor, target, scope_id))
     if timeout_s:
         note(f"enqueued as {found.id}")
-        last = await _followed(on.stoker, found.id, timeout_s)
+        last = await _followed(on, found.id, timeout_s)
         if last.state in ENDINGS:
             raise NotDone(": ".join(filter(None, (ENDINGS[last.state], last.error))), found)
         if last.state is not JobState.DONE:
@@ -122,12 +125,19 @@ async def verify(
     with progress("comparing with SQL") as report:
         checked = await verify_entries(on.stoker, entries, report)
     found = Verified(
-        verdicts={str(verdict): checked.counts[verdict] for verdict in Verdict},
+        verdicts={str(verdict): checked.counts[verdict] for verdict in Checked},
         stale={str(key): round(age.total_seconds(), 3) for key, age in checked.stale.items()},
     )
     if found.stale:
         raise NotDone(f"{len(found.stale)} stale: a change was not recorded, or its rule is wrong", found)
     return found
+
+
+async def _why(on: On) -> str:
+    """What keeps a change or a job waiting, as far as it can be told."""
+    seen = await overview(on.stoker, on.settings.api.probe_timeout_s)
+    wrong = [concern.says for concern in seen.concerns if concern.verdict is Verdict.WRONG]
+    return "; ".join(wrong) or "nothing is wrong, `stoker status` shows what the worker does"
 
 
 async def _applied(stoker: Stoker, event_id: int, within_s: float) -> InvalidationProgress | None:
@@ -145,18 +155,18 @@ async def _applied(stoker: Stoker, event_id: int, within_s: float) -> Invalidati
         await asyncio.sleep(LOOK_S)
 
 
-async def _followed(stoker: Stoker, job_id: str, within_s: float) -> WarmProgress:
-    """The last word about a warming that has ended, or whose time is over."""
+async def _followed(on: On, job_id: str, within_s: float) -> WarmProgress:
+    """The last report of a warming that has ended, or whose time is over."""
     began = time.monotonic()
     remarked = False
     with progress("warming") as report:
         while True:
-            last = await cache.warming(stoker, job_id)
+            last = await cache.warming(on.stoker, job_id)
             report(last.done, last.total)
             waited_s = time.monotonic() - began
             if last.state in (*ENDINGS, JobState.DONE) or waited_s > within_s:
                 return last
             if last.state is JobState.QUEUED and waited_s > UNATTENDED_S and not remarked:
-                note("nobody has begun it yet: is a worker running? `stoker status` says")
+                note(f"no worker has begun it yet: {await _why(on)}")
                 remarked = True
             await asyncio.sleep(LOOK_S)

@@ -93,7 +93,7 @@ async def _unless_stopped(stop: Stop, work: Any) -> None:  # noqa: ANN401 - a co
 
 
 async def _both(stoker: Stoker, settings: Settings, taken: socket.socket, stop: Stop) -> None:
-    """The API goes first, then the worker; when one breaks, the other stops in order too."""
+    """Serve the API and run the worker; when one of them breaks, the other stops in order too."""
     api_gone = asyncio.Event()
 
     async def answer() -> None:

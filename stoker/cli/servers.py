@@ -1,7 +1,7 @@
 """Which servers a command works on: those of the URLs, or embedded ones in a data folder.
 
 Without URLs a command stops and says so: a mistyped variable in production must not open an empty database.
-Only `up` and `demo`, or `--embedded`, start servers; a folder that already has some is joined.
+Only `up` and `demo`, or `--embedded`, start servers; servers that already run in the folder are used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "cache_redis_
 
 @dataclass(frozen=True)
 class Session:
-    """What a command works with; `owned`: the embedded servers end with it."""
+    """What a command works with; `owned`: the embedded servers stop when it ends."""
 
     settings: Settings
     embedded: bool = False
@@ -51,7 +51,7 @@ def session(
     needs: tuple[str, ...] = ("database_url", "redis_url"),
     api: Mapping[str, object] | None = None,
 ) -> Iterator[Session]:
-    """Settings whose URLs answer to something; raises SettingsError naming what is not set.
+    """Settings with the URLs of the servers to work on; raises SettingsError naming what is not set.
 
     `needs` are the URLs that the command cannot do without, `api` what its options say about the API.
     """

@@ -1,4 +1,4 @@
-"""`stoker status`: servers, lanes and cache, and all in all in words: the console's overview.
+"""`stoker status`: the console's overview in a terminal: servers, workers, lanes, cache, and a summary.
 
 Shows what answers, whatever is away: without Postgres only which servers answer.
 """

@@ -1,8 +1,8 @@
-"""Which entries are in demand: worth building before anybody asks for them again.
+"""Which entries are in demand, and so worth building before they are read again.
 
-Read within their TTL, and since they were built: what a worker built and nobody then looked at is not built
-a second time, so there is never more than one build that no reader has paid for. Best effort: a wrong answer
-costs a build or a miss, never a wrong value.
+An entry is in demand if it was read within its TTL and since it was built. An entry that nobody has read
+since is not built again, so at most one build is wasted. Best effort: a wrong answer costs a build or a miss,
+never a wrong value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ async def in_demand(stoker: Stoker, keys: Sequence[EntryKey]) -> list[EntryKey]:
     now = (await store.client.server()).now_us() / 1e6
     live = [key for key, at in read_at.items() if now - at < stoker.ttl(key.view).total_seconds()]
     names = [stoker.cache.filler.names(key) for key in live]
-    # Processes tell of reads with their next flush: what was built since the last but one may have been read.
+    # Processes report reads with their next flush, so what was built since the last flush but one may have
+    # been read.
     margin_s = 2 * stoker.settings.cache.stats_flush_s
     built_at = await store.built_at(names)
     return [
@@ -35,7 +36,7 @@ async def in_demand(stoker: Stoker, keys: Sequence[EntryKey]) -> list[EntryKey]:
 
 
 async def _last_reads(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, float]:
-    """When entries were last read, or what they guard; without those not remembered; the hottest first."""
+    """When entries, or those that they guard, were last read, the hottest first; only remembered ones."""
     store = stoker.cache.store
     asked = {key: _read_as(stoker, key) for key in keys}
     flat = list(dict.fromkeys(one for entries in asked.values() for one in entries))
@@ -50,7 +51,7 @@ async def _last_reads(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey
 
 
 def _read_as(stoker: Stoker, key: EntryKey) -> list[EntryKey]:
-    """The entries whose reads are reads of this one: itself, and those that it guards."""
+    """The entries whose reads count as reads of this one: itself and those that it guards."""
     views = stoker.domain.views_guarded_by.get(key.view, ())
     guarded = [view.default_key(key.scope) for view in views]
     return [key, *(one for one in guarded if one is not None)]

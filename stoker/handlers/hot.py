@@ -1,4 +1,4 @@
-"""Refreshing what a change made wrong, where readers are waiting for it: asked for by the relay.
+"""Refreshing what a change has invalidated and readers want; asked for by the relay.
 
 Best effort: what is not refreshed here is built by its next reader.
 """
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 LOOKED_AT = 5000
 """Entries of one batch whose demand is looked up; a burst that changed more is left to the next reads."""
 READERS_FIRST = timedelta(milliseconds=50)
-"""Whoever asks in the moment of a change builds the entry, sooner than they would have it from a worker that
-builds for all at once; its refresh then finds it there."""
+"""A reader that comes right after a change builds the entry itself, sooner than a worker that builds for all
+would. The refresh then finds it built."""
 REFRESHED = 500
 """Entries of one batch that are refreshed at most."""
 
@@ -46,7 +46,7 @@ async def refresh_hot(
 
 
 def _plain_entries(domain: Domain, one: Invalidation) -> Iterable[EntryKey]:
-    """What a plain request for each of the invalidated views reads."""
+    """The entry that a plain request reads, of each invalidated view."""
     for name in one.views & domain.views_by_name.keys():
         view = domain.views_by_name[name]
         if view.scope == one.scope.kind and (key := view.default_key(one.scope)) is not None:

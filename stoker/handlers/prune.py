@@ -1,4 +1,4 @@
-"""Deleting what nobody needs any more: settled events, finished schedule slots, old audit rows."""
+"""Deletes what is past its keeping time: settled events, finished schedule slots, old audit rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATEMENTS = {
 
 
 async def prune(context: JobContext, _job: Prune) -> Outcome:
-    """Delete in batches until nothing is left that is old enough."""
+    """Delete in batches until nothing old enough is left."""
     kept_s = {
         "cache_events": context.stoker.settings.changes.keep_settled_s,
         "schedule_slots": SLOTS_KEPT_DAYS * 86400,

@@ -1,4 +1,4 @@
-"""Rebuilding one entry, because it was read often or asked for."""
+"""Rebuilds one entry, because it is read often or was asked for."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LOOK_AGAIN = timedelta(milliseconds=250)
 async def refresh(context: JobContext, job: Refresh) -> Outcome:
     """Build the entry unless it is valid and young.
 
-    A refresh that finds another build under way is deferred, not dropped: that build may have read before
-    the change that asked for this one (RACES 26). One that a change overtook is asked again (RACES 18).
+    A refresh that finds another build under way is deferred, not dropped: that build may have read before the
+    change that asked for this one (RACES 26). One that a change has overtaken runs again (RACES 18).
     """
     domain = context.stoker.domain
     view = domain.view(job.view)

@@ -1,8 +1,8 @@
 """The relay: applies recorded events to the cache.
 
 Called by the `relay` job that a commit rings for, and directly by the worker's sweeper: no queue, flag or
-pause stands between a recorded event and the cache. Applying is idempotent; being killed anywhere only
-means that it is done again (RACES 27).
+pause stands between a recorded event and the cache. Applying is idempotent: after a kill anywhere it is done
+again (RACES 27).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from stoker.stoker import Stoker
 logger = logging.getLogger(__name__)
 
 MANY_CHANGED = 5000
-"""Invalidations after which refreshes are asked for though there are more events to apply."""
+"""Invalidations after which refreshes are asked for although more events wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def apply_all(stoker: Stoker) -> int:
         changed |= batch.invalidations
         traces |= batch.traces
         is_last = batch.claimed < stoker.settings.changes.batch
-        # Not after every batch: what a burst changes again with the next one would be built for nobody.
+        # Not after every batch: an entry that the next batch invalidates again would be built in vain.
         if is_last or len(changed) >= MANY_CHANGED:
             if changed and stoker.settings.changes.refresh_hot:
                 await refresh_hot(stoker, changed, traces)
@@ -114,7 +114,7 @@ async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None
         stamps |= store.stamps_of(one.scope, one.views, hard=one.hard)
     if stamps:
         stoker.cache_identity.require()
-    await store.unlink(stamps)
+    await stoker.cache_identity.acknowledged(await store.unlink(stamps))
 
 
 async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:
@@ -151,11 +151,11 @@ async def _audience(
         async with session.begin_nested():
             events = [_event(rule.event, payload) for payload in dict.fromkeys(one.payload for one in asked)]
             found = await rule.audience(session, events)  # type: ignore[misc]
-            # Checked here, where a mistake is still one row's own fault (RACES 36).
+            # Checked here, where a mistake still affects only its own row (RACES 36).
             invalidations.update(domain.checked(found, f"the audience of {rule.event.kind}"))
     except Exception as error:
-        # A rule is the adopter's code and may raise anything: only its own event may suffer. Outages are
-        # not the event's fault.
+        # A rule is the adopter's code and may raise anything; that must affect only its own event. Outages
+        # are not the event's fault.
         if isinstance(error, DatabaseUnavailable) or _outage(error):
             raise
         if len(asked) == 1:
@@ -170,7 +170,7 @@ def _each(same: Alike, error: str) -> dict[int, tuple[int, str]]:
 
 
 def _said(error: Exception) -> str:
-    """An error's text; that of an adopter's own may fail, too."""
+    """The text of an error. Asking an adopter's own error for it may fail too."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - as above: only its own row may suffer
@@ -190,12 +190,12 @@ def _complete(one: Invalidation, domain: Domain) -> Invalidation:
 def _outage(error: Exception) -> bool:
     if not isinstance(error, DBAPIError):
         return False
-    # A rule's query that was ended for taking too long leaves the connection as it was: the row's own fault.
+    # A rule's query that took too long leaves the connection intact, so it counts as the row's own fault.
     return error.connection_invalidated or (is_outage(error.orig) and not was_canceled(error))
 
 
 def _traced(claimed: Sequence[Alike], domain: Domain, started_ns: int) -> dict[Scope, str]:
-    """A span in the trace of each event that has one; by scope, so that what follows goes on in it."""
+    """A span in the trace of each event that has one; by scope, so that refreshes continue it."""
     traces: dict[Scope, str] = {}
     for same in claimed:
         if same.trace is None:
@@ -204,6 +204,6 @@ def _traced(claimed: Sequence[Alike], domain: Domain, started_ns: int) -> dict[S
             about = {"stoker.event_id": event_id}
             trace = tracing.recorded(f"apply {same.kind}", same.trace, started_ns, about)
             if trace is not None:
-                with contextlib.suppress(ValueError, TypeError):  # it was put off for the same reason
+                with contextlib.suppress(ValueError, TypeError):  # it was postponed for the same reason
                     traces.update((one.scope, trace) for one in read(same.scopes, domain))
     return traces

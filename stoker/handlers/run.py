@@ -1,6 +1,7 @@
-"""Which task carries out which job, and running one.
+"""Which handler runs which job.
 
-To add a job: declare it in stoker/jobs.py, write its task here beside the others, name it in HANDLERS.
+To add a built-in job: declare it in stoker/jobs.py, write its handler beside the others, name it in HANDLERS.
+The jobs of an application are in its domain.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from stoker.handlers.context import JobContext
 from stoker.handlers.invalidate import invalidate
+from stoker.handlers.own import OwnJobs
 from stoker.handlers.prune import prune
 from stoker.handlers.refresh import refresh
 from stoker.handlers.relay import relay
@@ -28,9 +30,9 @@ from stoker.jobs import (
     Warm,
 )
 
-Task = Callable[[JobContext, Any], Awaitable[Outcome]]
+BuiltIn = Callable[[JobContext, Any], Awaitable[Outcome]]
 
-HANDLERS: dict[type[Job], Task] = {
+HANDLERS: dict[type[Job], BuiltIn] = {
     Relay: relay,
     Invalidate: invalidate,
     Refresh: refresh,
@@ -39,9 +41,11 @@ HANDLERS: dict[type[Job], Task] = {
     Prune: prune,
     Verify: verify,
 }
-assert HANDLERS.keys() == set(JOBS.values()), "a job without a task"  # noqa: S101 - a wiring error
+assert HANDLERS.keys() == set(JOBS.values()), "a job without a handler"  # noqa: S101 - a wiring error
 
 
-async def run(context: JobContext, job: Job) -> Outcome:
-    """Carry out a job; raises what its task raises, or Defer to run again later."""
+async def run(context: JobContext, job: Job, own: OwnJobs | None = None) -> Outcome:
+    """Run a job; raises what its handler raises, or Defer to run again later."""
+    if own is not None and type(job) not in HANDLERS:
+        return await own.run(context, job)
     return await HANDLERS[type(job)](context, job)

@@ -1,6 +1,6 @@
-"""The verifier: compares samples of the cache with SQL, and tells a stale entry from one that just changed.
+"""The verifier: compares samples of the cache with SQL, and knows a stale entry from a fresh change.
 
-Recently read and recently invalidated entries come first: that is where a mistake would show. A stale entry
+Recently read and recently invalidated entries come first, because a mistake would show there. A stale entry
 is logged, counted and invalidated; the promise is that there is none.
 """
 
@@ -19,9 +19,8 @@ from itertools import groupby
 from pydantic_core import from_json
 from sqlalchemy import select
 
-from stoker.cache.question import Question
+from stoker.cache.lookup import Found
 from stoker.cache.reads import recently_read
-from stoker.cache.store import Found
 from stoker.cache.verdicts import Verdict, publish
 from stoker.cache.view import EntryKey
 from stoker.handlers.context import JobContext
@@ -37,11 +36,11 @@ logger = logging.getLogger(__name__)
 BATCH = 25
 """Entries compared at once: one load, a few milliseconds of SQL."""
 POOL = 10
-"""Recently read entries looked at for each one that is drawn."""
+"""Recently read entries from which each one is drawn."""
 EVENTS = 200
-"""Latest applied events whose scopes are looked at."""
+"""Latest applied events whose scopes are sampled."""
 SETTLE_LIMIT_S, SETTLE_LOOK_S = 5.0, 0.05
-"""How long changes that SQL showed may take to be applied before a verdict is left open."""
+"""How long the changes that SQL showed may take to be applied; after that, the verdict is left open."""
 
 
 Report = Callable[[int, int], None]
@@ -49,7 +48,7 @@ Report = Callable[[int, int], None]
 
 
 def _nobody(_done: int, _total: int) -> None:
-    """Nobody wants to know."""
+    """Reports nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,8 @@ async def _check(
     counts[Verdict.RIGHT] += len(before) - len(differing)
     if not differing:
         return
-    # Whatever the load saw was recorded before now. Once all of it is applied, an entry that is still there,
-    # unchanged and valid, is stale: nothing is left that could invalidate it.
+    # Everything that the load saw was recorded before now. Once all of it is applied, an entry that is still
+    # valid and unchanged is stale: nothing is left that could invalidate it.
     if not await _settled_until(stoker, (await unsettled(stoker.engine)).now):
         counts[Verdict.UNDECIDED] += len(differing)
         return
@@ -122,7 +121,7 @@ async def _held(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, Foun
     """What Redis holds and would be served now."""
     store = stoker.cache.store
     names = [stoker.cache.filler.names(key) for key in keys]
-    found = await store.peek(Question(names))
+    found = await store.lookup.peek(names)
     return {key: one for key, one in zip(keys, found, strict=True) if one.miss is None}
 
 
@@ -183,4 +182,4 @@ def _equal(found: Found, body: bytes | None) -> bool:
         held = found.content.body
         return held == body or from_json(held) == from_json(body)
     except ValueError:
-        return False  # its checksum is right, so somebody has forged it: as wrong as a stale one
+        return False  # its checksum is right, so it is forged: as wrong as a stale one

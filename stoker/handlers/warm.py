@@ -1,10 +1,10 @@
-"""Warming: building many entries before anybody asks for them.
+"""Warming: builds many entries before they are read.
 
 The domain's warm plan says which, most urgent first. Entries that are valid and young are left alone, so
-warming twice costs two looks. Overtaken builds are left to the next read (RACES 18).
+warming twice only checks them twice. Overtaken builds are left to the next read (RACES 18).
 
-A long warming gives way: if others wait after its turn, the same job goes to the end of its lane, and goes on
-where it left off. So nobody's 5,000 entries delay somebody else's five.
+A long warming gives way: if other jobs wait after its turn, it goes to the end of its lane and continues from
+there later. So one job of 5,000 entries does not delay one of five.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 """Entries built in one transaction: about the statements of one dashboard, a few milliseconds each."""
 TURN = 5 * BATCH
-"""Entries that a warming builds before it looks whether others wait."""
+"""Entries that a warming builds before it checks whether other jobs wait."""
 HOT_KEPT_WARM = 2000
-"""Entries that one run of keep-warm looks at: those that are read most."""
+"""Entries that one run of keep-warm checks: those that are read most."""
 
 
 async def warm(context: JobContext, job: Warm) -> Outcome:
@@ -42,7 +42,8 @@ async def warm(context: JobContext, job: Warm) -> Outcome:
     with database_errors():
         async with stoker.session() as session:
             keys = list(dict.fromkeys(await plan.entries(session, scope)))
-    # The plan may have changed since the last turn: what moved before the mark is built by its next reader.
+    # The plan may have changed since the last turn: an entry that has moved before the mark is built by its
+    # next reader.
     begin = await _left_off(context)
     async for done in _fill(context, keys, begin):
         if done - begin >= TURN and done < len(keys) and await _gives_way(context, done):
@@ -62,7 +63,7 @@ async def keep_warm(context: JobContext, _job: KeepWarm) -> Outcome:
 
 
 def _with_guard(domain: Domain, key: EntryKey) -> Iterator[EntryKey]:
-    """An entry is a hit only together with the one that guards it."""
+    """An entry is a hit only together with its access entry."""
     view = domain.view(key.view)
     if view.access is Access.MEMBERS:
         yield domain.view(view.access_view).key(key.scope)
@@ -87,7 +88,7 @@ async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -
 
 
 async def _build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
-    """Build entries at once, or else each by itself: one that cannot be built keeps nobody else cold.
+    """Build entries together, or else one by one, so that one that cannot be built does not keep others cold.
 
     Returns each entry's outcome, or what was raised for it; raises Unavailable when a server does not answer.
     """
@@ -117,7 +118,7 @@ async def _left_off(context: JobContext) -> int:
     try:
         return await context.progress.left_off(context.job_id)
     except QueueUnavailable:
-        return 0  # from the beginning: what is built already costs a look
+        return 0  # from the beginning: what is built already is only checked
 
 
 async def _gives_way(context: JobContext, done: int) -> bool:

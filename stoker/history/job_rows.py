@@ -6,12 +6,13 @@ Raises DatabaseUnavailable. The number of rows is bounded, so that a listing wit
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, text, true
+from sqlalchemy import ColumnElement, Select, and_, null, select, text, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.postgres import database_errors
@@ -92,7 +93,11 @@ class Filter:
         given = {name: value for name, value in asdict(self).items() if value is not None}
         part = given.pop("error", None)
         found = and_(true(), *(columns[name] == value for name, value in given.items()))
-        return found if part is None else found & columns.error.icontains(part, autoescape=True)
+        if part is None:
+            return found
+        # As the index job_history_error takes it: ILIKE, with the backslash as escape.
+        escaped = re.sub(r"([\\%_])", r"\\\1", part)
+        return found & columns.error.ilike(f"%{escaped}%")
 
 
 class JobHistory:
@@ -120,14 +125,27 @@ class JobHistory:
                 await connection.execute(FORGET_STRANGE, {"kinds": list(kinds), "kept": WELL_KEPT})
                 await connection.execute(FORGET_FAILURES, {"days": FAILURES_KEPT_DAYS, "kept": FAILURES_KEPT})
 
-    async def list(self, which: Filter, *, limit: int, before: int | None = None) -> Sequence[KeptRow]:
-        """The newest first; `before` is the last id of the page before."""
-        query = select(job_history).where(which.clause()).order_by(job_history.c.id.desc()).limit(limit)
-        if before is not None:
-            query = query.where(job_history.c.id < before)
+    async def list(
+        self, which: Filter, *, limit: int, before: int | None = None, arguments: bool = False
+    ) -> Sequence[KeptRow]:
+        """The newest first; `before` is the last id of the page before.
+
+        `arguments`: with them. They may be 64 KB each, and a listing does not show them.
+        """
         with database_errors():
             async with self._engine.connect() as connection:
-                return [KeptRow(**row) for row in (await connection.execute(query)).mappings()]
+                rows = await connection.execute(chosen(which, limit, before, arguments=arguments))
+                return [KeptRow(**row) for row in rows.mappings()]
+
+
+def chosen(which: Filter, limit: int, before: int | None = None, *, arguments: bool = False) -> Select[Any]:
+    """A page of runs, the newest first."""
+    shown = [
+        null().label("arguments") if column.name == "arguments" and not arguments else column
+        for column in job_history.c
+    ]
+    query = select(*shown).where(which.clause()).order_by(job_history.c.id.desc()).limit(limit)
+    return query if before is None else query.where(job_history.c.id < before)
 
 
 def storable(rows: Sequence[dict[str, Any]]) -> str:

@@ -17,7 +17,6 @@ from stoker.history.job_rows import JobHistory
 from stoker.history.presence import BEAT_S, Presence
 from stoker.history.recorder import Recorder
 from stoker.history.sampler import Sampler
-from stoker.jobs import JOBS
 from stoker.stoker import Stoker
 
 log = logging.getLogger(__name__)
@@ -33,6 +32,7 @@ class Keeper:
     """History of one worker process."""
 
     def __init__(self, stoker: Stoker, recorder: Recorder, worker: str, sample_every: timedelta) -> None:
+        self._domain = stoker.domain
         self._recorder = recorder
         self._presence = Presence(stoker.engine, worker)
         self._every_s = sample_every.total_seconds()
@@ -94,4 +94,4 @@ class Keeper:
         await self._figures.roll_up(self._roll_up)
         self._roll_up = ROLLED_UP
         await self._figures.forget()
-        await self._jobs.forget(list(JOBS))
+        await self._jobs.forget(list(self._domain.job_types))

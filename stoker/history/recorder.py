@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from stoker.domain import Domain
 from stoker.errors import Defer
 from stoker.history.job_rows import JobRow
-from stoker.jobs import JOBS, Job, Lane
+from stoker.jobs import Job
 from stoker.worker.engine.letter import stored_name
 from stoker.worker.engine.parts import Run
 
@@ -34,7 +35,7 @@ _running: ContextVar[Note | None] = ContextVar("stoker_run", default=None)
 class Note:
     """One run while it lasts."""
 
-    lane: Lane
+    lane: str
     kind: str
     waited_s: float
     job_id: str | None = None
@@ -47,6 +48,7 @@ class Note:
 class Batch:
     """What has ended since the last batch."""
 
+    known: Collection[str]
     well: dict[str, deque[JobRow]] = field(default_factory=dict)
     failures: deque[JobRow] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
 
@@ -56,7 +58,7 @@ class Batch:
             self.failures.append(row)
         else:
             # Invented names share one place, because there may be any number of them.
-            kind = row.kind if row.kind in JOBS else ""
+            kind = row.kind if row.kind in self.known else ""
             self.well.setdefault(kind, deque(maxlen=WELL_KEPT)).append(row)
 
     def rows(self) -> list[JobRow]:
@@ -71,13 +73,13 @@ class Recorder:
     def __init__(self, domain: Domain, worker: str) -> None:
         self._domain = domain
         self._worker = worker
-        self._batch = Batch()
+        self._batch = Batch(domain.job_types)
 
-    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+    def job_started(self, lane: str, kind: str, waited_s: float) -> None:
         """A job begins, in the task that will report its end."""
         _running.set(Note(lane, kind, waited_s))
 
-    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+    def job_ended(self, lane: str, kind: str, outcome: str, ran_s: float) -> None:
         """A job ended; one that could not be read never began."""
         self._batch.add(self._row(_running.get() or Note(lane, kind, 0.0), outcome, ran_s))
 
@@ -101,13 +103,13 @@ class Recorder:
 
     def take(self) -> list[JobRow]:
         """What has ended since the last call."""
-        batch, self._batch = self._batch, Batch()
+        batch, self._batch = self._batch, Batch(self._domain.job_types)
         return batch.rows()
 
     def give_back(self, rows: list[JobRow]) -> None:
         """Keep what could not be written, as far as there is room."""
         later = self._batch.rows()
-        self._batch = Batch()
+        self._batch = Batch(self._domain.job_types)
         for row in [*rows, *later]:
             self._batch.add(row)
 
@@ -115,7 +117,7 @@ class Recorder:
         failed = outcome in FAILED
         return JobRow(
             job_id=None if note.job_id is None else stored_name(note.job_id),
-            lane=note.lane.value,
+            lane=note.lane,
             kind=note.kind,
             outcome=outcome,
             failed=failed,

@@ -19,7 +19,6 @@ from stoker.histogram import BOUNDS_S, BUCKETS, Observed
 from stoker.history.figures import FigureHistory
 from stoker.history.series import MISS, WAIT, Sample, grown, name
 from stoker.history.times import job_times
-from stoker.jobs import Lane
 from stoker.outbox.rows import backlog
 from stoker.postgres import database_errors
 from stoker.stoker import Stoker
@@ -90,7 +89,7 @@ class Sampler:
         nothing = Observed({}, 0)
         return {
             name("lane", lane, f"{WAIT}{bucket}"): waits.get((lane,), nothing).buckets.get(bound, 0)
-            for lane in Lane
+            for lane in self._stoker.queue.lanes
             for bound, bucket in zip((*BOUNDS_S, inf), BUCKETS, strict=True)
         }
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from stoker.errors import QueueUnavailable
 from stoker.histogram import Observed, bucket
-from stoker.jobs import JOBS, Lane
+from stoker.jobs import JOBS
 from stoker.numbers import whole
 from stoker.queue.enqueue import Queue
 from stoker.redis.queue import answering
@@ -34,17 +34,18 @@ Histograms = Mapping[Labels, Observed]
 class JobTimes:
     """What one worker has counted of its own jobs since its last report. An observer of the engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Collection[str] = JOBS) -> None:
+        self._known = known
         self._counts: Counter[str] = Counter()
 
-    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+    def job_started(self, lane: str, kind: str, waited_s: float) -> None:
         """A job begins."""
         del kind
         self._add(("wait", lane), waited_s)
 
-    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+    def job_ended(self, lane: str, kind: str, outcome: str, ran_s: float) -> None:
         """A job ended."""
-        self._add(("run", lane, kind if kind in JOBS else OTHER, outcome), ran_s)
+        self._add(("run", lane, kind if kind in self._known else OTHER, outcome), ran_s)
 
     async def tell(self, queue: Queue) -> None:
         """Add it to the counts of all workers; raises QueueUnavailable, and then keeps it."""

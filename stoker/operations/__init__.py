@@ -1,6 +1,6 @@
 """What operators ask and do: the one door for console, API and command line.
 
 A module for each noun: `cache` and its `entries`, `jobs` (`live_jobs`: those in the queue), `dead` letters,
-`lanes`, `schedule`, `tokens`, the `audit` log; `figures` are what the cache amounts to. Functions take plain
+`lanes`, `schedule`, `tokens`, the `audit` log; `figures` are those of the cache. Functions take plain
 values, check them, and return the models that the API and `--json` show. Whatever acts is audited first.
 """

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from stoker.postgres import database_errors
+from stoker.postgres import database_errors, fetched
 from stoker.stoker import Stoker
 from stoker.tables import audit_log
 
@@ -91,10 +91,7 @@ async def audited(
         )
     if before is not None:
         query = query.where(columns.id < before)
-    with database_errors():
-        async with engine.connect() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-    return AuditList(entries=[AuditEntry(**row) for row in rows])
+    return AuditList(entries=[AuditEntry(**row) for row in await fetched(engine, query)])
 
 
 def local_actor() -> Actor:

@@ -20,7 +20,7 @@ from stoker.errors import InvalidParams, NotFound, UnknownScope, UnknownView
 from stoker.jobs import Refresh, Warm
 from stoker.operations.audit import Actor, act, acting
 from stoker.outbox.record import InvalidationRequested
-from stoker.postgres import database_errors
+from stoker.postgres import fetched
 from stoker.queue.progress import JobState, Progress
 from stoker.stoker import Stoker
 from stoker.tables import cache_events
@@ -95,7 +95,7 @@ def domain_figures(domain: Domain) -> DomainFigures:
             )
             for kind in domain.scopes
         },
-        can_warm_active=domain.warms_active,
+        can_warm_active=domain.has_warm_plan(ACTIVE),
     )
 
 
@@ -120,21 +120,13 @@ async def invalidation(stoker: Stoker, event_id: int) -> InvalidationProgress:
     """The state of a requested invalidation; raises NotFound for another id, or one that is long gone."""
     columns = cache_events.c
     query = select(
-        columns.id, columns.recorded_at, columns.settled_at, columns.attempts, columns.error
+        columns.recorded_at, columns.settled_at.label("applied_at"), columns.attempts, columns.error
     ).where(columns.id == event_id, columns.kind == InvalidationRequested.kind)
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            row = (await connection.execute(query)).first()
-    if row is None:
-        raise NotFound(f"there is no invalidation {event_id}")
-    return InvalidationProgress(
-        id=str(row.id),
-        state=EventState.PENDING if row.settled_at is None else EventState.APPLIED,
-        recorded_at=row.recorded_at,
-        applied_at=row.settled_at,
-        attempts=row.attempts,
-        error=row.error,
-    )
+    rows = await fetched(stoker.engine, query)
+    if not rows:
+        raise NotFound(f"there is no invalidation {event_id}: the id is wrong, or it was applied long ago")
+    state = EventState.PENDING if rows[0]["applied_at"] is None else EventState.APPLIED
+    return InvalidationProgress(id=str(event_id), state=state, **rows[0])
 
 
 async def warm(stoker: Stoker, actor: Actor, target: str, scope_id: object | None = None) -> str:
@@ -150,7 +142,7 @@ async def warming(stoker: Stoker, job_id: str) -> WarmProgress:
     """How far a warming is; raises NotFound for one that nobody reported within a day."""
     found = await _progress(stoker).read(job_id)
     if found is None:
-        raise NotFound(f"there is no warming {job_id}")
+        raise NotFound(f"there is no warming {job_id}: the id is wrong, or it ended over a day ago")
     return WarmProgress(id=job_id, **asdict(found))
 
 
@@ -164,7 +156,7 @@ async def refresh(
     ]
     keys: list[EntryKey] = [key for view in chosen if (key := view.default_key(scope)) is not None]
     if not keys:
-        raise InvalidParams("none of these views can be read without parameters", field="views")
+        raise InvalidParams("these views cannot be read without parameters: name one that can", field="views")
     arguments = {"scope": str(scope), "views": sorted(key.view for key in keys)}
     await act(stoker, actor, "cache.refresh", arguments)
     asked = await stoker.queue.enqueue_many(
@@ -189,7 +181,7 @@ def _invalidation_of(
 
 def _warm_of(domain: Domain, target: str, scope_id: object | None) -> Warm:
     targets = [plan.target for plan in domain.warm_plans]
-    if target == ACTIVE and not domain.warms_active:
+    if target == ACTIVE and not domain.has_warm_plan(ACTIVE):
         instead = f"name what to warm: {', '.join(targets)}" if targets else "it has no warm plan at all"
         raise UnknownScope(f"the domain has no warm plan for {ACTIVE!r}; {instead}", field="target")
     plan = domain.warm_plan(target)

@@ -15,10 +15,10 @@ from stoker.cache.view import LARGEST_ID
 from stoker.errors import NotFound
 from stoker.operations.audit import Actor, act
 from stoker.operations.texts import Text64
-from stoker.postgres import database_errors
+from stoker.postgres import fetched
 from stoker.stoker import Stoker
 from stoker.tables import dead_jobs
-from stoker.worker.engine.dead_letters import DeadLetters, Which
+from stoker.worker.engine.dead_letters import DeadLetters, Retried, Which
 
 FINGERPRINT = r"^[0-9a-f]{1,32}$"
 CAUSES = text(
@@ -92,13 +92,6 @@ class WhichDead(BaseModel):
         return Which(**self.model_dump(exclude={"all"}))
 
 
-class Retried(BaseModel):
-    """How many jobs are back in their lanes, and how many letters this release cannot read."""
-
-    retried: int
-    unreadable: int
-
-
 class Discarded(BaseModel):
     """How many letters are gone."""
 
@@ -113,17 +106,12 @@ async def listing(
     older = true() if before is None else dead_jobs.c.id < before
     chosen = Which(fingerprint=fingerprint).clause() & older
     query = select(*columns).where(chosen).order_by(dead_jobs.c.id.desc()).limit(limit)
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-    return DeadJobs(dead=[DeadJob(**row) for row in rows])
+    return DeadJobs(dead=[DeadJob(**row) for row in await fetched(stoker.engine, query)])
 
 
 async def causes(stoker: Stoker, limit: int) -> DeadGroups:
     """The same by cause; counts come from an index."""
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = (await connection.execute(CAUSES, {"limit": limit})).mappings().all()
+    rows = await fetched(stoker.engine, CAUSES, {"limit": limit})
     return DeadGroups(groups=[DeadGroup(**row) for row in rows])
 
 
@@ -143,8 +131,7 @@ async def count(stoker: Stoker, which: WhichDead) -> int:
 async def retry(stoker: Stoker, actor: Actor, which: WhichDead) -> Retried:
     """Put dead letters back into their lanes, as new jobs."""
     await act(stoker, actor, "dead.retry", _named(which))
-    found = await DeadLetters(stoker.engine).retry(which.which(), stoker.queue)
-    return Retried(retried=found.enqueued, unreadable=found.unreadable)
+    return await DeadLetters(stoker.engine).retry(which.which(), stoker.queue, stoker.domain.job_types)
 
 
 async def discard(stoker: Stoker, actor: Actor, which: WhichDead) -> Discarded:

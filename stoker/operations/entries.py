@@ -13,13 +13,13 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 
 from stoker.cache.envelope import HEADER, ZSTD, read_header
 from stoker.cache.keys import EntryNames
 from stoker.cache.reads import hottest, last_reads, recently_read
 from stoker.cache.view import EntryKey, Scope
-from stoker.postgres import database_errors
+from stoker.postgres import fetched
 from stoker.redis.connection import ServerRun
 from stoker.stoker import Stoker
 
@@ -93,7 +93,7 @@ class ScopeFigures(BaseModel):
 
 
 class Standing(StrEnum):
-    """What entries stand out by."""
+    """How entries are ranked."""
 
     READ = "read"
     """Read most."""
@@ -117,7 +117,7 @@ class Invalidated(BaseModel):
 
 
 class InvalidatedScopes(BaseModel):
-    """Scopes that changes named most often."""
+    """Scopes that were invalidated most often."""
 
     scopes: list[Invalidated]
 
@@ -159,25 +159,13 @@ async def most_invalidated(stoker: Stoker, limit: int) -> InvalidatedScopes:
     query = text(
         "WITH latest AS MATERIALIZED (SELECT kind, scopes, settled_at FROM stoker.cache_events"
         " WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT :among)"
-        " SELECT one->>0 AS kind, one->>1 AS id, count(*) AS events, max(settled_at) AS last_at,"
+        " SELECT concat(one->>0, ':', one->>1) AS scope, count(*) AS events, max(settled_at) AS last_at,"
         " (array_agg(latest.kind ORDER BY settled_at DESC))[1] AS last_by"
         " FROM latest, jsonb_array_elements(scopes) AS one"
-        " GROUP BY 1, 2 ORDER BY events DESC, last_at DESC LIMIT :limit"
+        " GROUP BY 1 ORDER BY events DESC, last_at DESC LIMIT :limit"
     )
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = await connection.execute(query, {"among": AMONG_EVENTS, "limit": limit})
-            return InvalidatedScopes(
-                scopes=[
-                    Invalidated(
-                        scope=f"{row.kind}:{row.id}",
-                        events=row.events,
-                        last_at=row.last_at,
-                        last_by=row.last_by,
-                    )
-                    for row in rows
-                ]
-            )
+    rows = await fetched(stoker.engine, query, {"among": AMONG_EVENTS, "limit": limit})
+    return InvalidatedScopes(scopes=[Invalidated(**row) for row in rows])
 
 
 async def _entries(
@@ -226,7 +214,7 @@ async def _slowest(stoker: Stoker) -> list[EntryFigures]:
 async def _events_of(stoker: Stoker, scope: Scope) -> list[ScopeEvent]:
     # No index on `scopes`: it would cost every writer. The latest events are few enough to look through.
     query = text(
-        "SELECT id, kind, scopes, recorded_at, settled_at, attempts, error FROM ("
+        "SELECT id, kind AS by, scopes, recorded_at, settled_at AS applied_at, attempts, error FROM ("
         "(SELECT * FROM stoker.cache_events WHERE settled_at IS NULL ORDER BY recorded_at DESC LIMIT :among)"
         " UNION ALL "
         "(SELECT * FROM stoker.cache_events WHERE settled_at IS NOT NULL"
@@ -234,22 +222,13 @@ async def _events_of(stoker: Stoker, scope: Scope) -> list[ScopeEvent]:
         ") AS latest WHERE scopes @> CAST(:scope AS jsonb) ORDER BY recorded_at DESC LIMIT 5"
     )
     wanted = json.dumps([[scope.kind, scope.id]])
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = (await connection.execute(query, {"among": EVENTS, "scope": wanted})).all()
-    return [
-        ScopeEvent(
-            id=row.id,
-            by=row.kind,
-            views=sorted({view for one in row.scopes if one[:2] == list(scope) for view in one[2]}),
-            hard=any(one[3] for one in row.scopes if one[:2] == list(scope)),
-            recorded_at=row.recorded_at,
-            applied_at=row.settled_at,
-            attempts=row.attempts,
-            error=row.error,
-        )
-        for row in rows
-    ]
+    rows = await fetched(stoker.engine, query, {"among": EVENTS, "scope": wanted})
+    return [_event(row, [one for one in row["scopes"] if one[:2] == list(scope)]) for row in rows]
+
+
+def _event(row: RowMapping, named: list[list[Any]]) -> ScopeEvent:
+    views = sorted({view for one in named for view in one[2]})
+    return ScopeEvent(**row, views=views, hard=any(one[3] for one in named))
 
 
 def _stamp(name: str, value: bytes | None, server: ServerRun) -> StampFigures:

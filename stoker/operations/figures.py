@@ -1,4 +1,4 @@
-"""What the cache amounts to: each view's reads and misses, changes that are not applied, what was verified.
+"""Figures of the cache: each view's reads and misses, changes that are not applied, what was verified.
 
 Reads counters, never entries. Raises CacheUnavailable or DatabaseUnavailable; callers say what
 they show then.
@@ -7,7 +7,6 @@ they show then.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Self
 
@@ -17,7 +16,7 @@ from stoker.cache.accounting import read_counters
 from stoker.cache.verdicts import Verdict, verified
 from stoker.history.series import MISS
 from stoker.jobs import Outcome
-from stoker.outbox.rows import backlog
+from stoker.outbox.rows import Backlog, backlog
 from stoker.stoker import Stoker
 
 
@@ -68,20 +67,11 @@ class ViewFigures(ViewReads):
         return cls.of(counters, **{str(name): counters.get(name, 0) for name in names})
 
 
-class ChangeFigures(BaseModel):
-    """The outbox: events that are not applied, those among them that failed, the oldest's age."""
-
-    unsettled: int
-    failing: int
-    oldest_age_s: float
-    applied_last_minute: int
-
-
 class VerifiedFigures(BaseModel):
     """What comparing samples with SQL showed in the last days.
 
-    `share` of the checked entries was not stale; `nines` is the same as nines (3.0 is 99.9 %), never more
-    than so many entries can show. Both are None before the first check.
+    `share` of the checked entries was not stale; `nines` is the share as a number of nines (3.0 is
+    99.9 %), never more than the number of checked entries can prove. Both are None before the first check.
     """
 
     checked: int
@@ -95,10 +85,10 @@ class VerifiedFigures(BaseModel):
 
 
 class CacheFigures(BaseModel):
-    """Is the cache right (changes, verified), is it warm (views)."""
+    """Whether the cache is right (changes, verified) and warm (views)."""
 
     views: dict[str, ViewFigures]
-    changes: ChangeFigures
+    changes: Backlog
     verified: VerifiedFigures
 
 
@@ -108,18 +98,12 @@ async def view_counters(stoker: Stoker, *others: str) -> Mapping[str, Mapping[st
     return await read_counters(store.client, store.keys, [*sorted(stoker.domain.views_by_name), *others])
 
 
-async def change_figures(stoker: Stoker) -> ChangeFigures:
-    """What the outbox says."""
-    found = asdict(await backlog(stoker.engine))
-    return ChangeFigures(**{name: found[name] for name in ChangeFigures.model_fields})
-
-
 async def cache_figures(stoker: Stoker) -> CacheFigures:
     """Every view's figures and the outbox's."""
     counters = await view_counters(stoker)
     return CacheFigures(
         views={name: ViewFigures.counted(found) for name, found in counters.items()},
-        changes=await change_figures(stoker),
+        changes=await backlog(stoker.engine),
         verified=await verified_figures(stoker),
     )
 

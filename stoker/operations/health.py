@@ -1,6 +1,6 @@
-"""Whether each server does its work, and how fast; never waits longer than its time limit.
+"""Whether each server works, and how fast it answers; never waits longer than the time limit.
 
-A probe that hangs is left behind, not waited for: an operator asks because something is wrong.
+A probe that hangs is abandoned, because operators ask when something is wrong.
 """
 
 from __future__ import annotations

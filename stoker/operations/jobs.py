@@ -17,6 +17,7 @@ from stoker.errors import BadRequest, NotFound
 from stoker.history.job_rows import Filter, JobHistory, KeptRow
 from stoker.jobs import Lane
 from stoker.operations.audit import Actor, act
+from stoker.operations.dead import DeadJob
 from stoker.operations.live_jobs import LiveJob, LiveState, live_job, live_jobs
 from stoker.operations.texts import Text64, Text128
 from stoker.queue.enqueue import CancelAnswer
@@ -25,7 +26,7 @@ from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Which
 
 RUNS_OF_ONE = 50
 AMONG = 2_000
-"""How many jobs of each lane and state are looked through for those of a job or a scope."""
+"""How many jobs of each lane and state are looked through for those of a kind or a scope."""
 
 
 class Ended(StrEnum):
@@ -45,7 +46,7 @@ FILTERS: dict[LiveState | Ended | None, tuple[bool, str | None]] = {
 
 
 class EndedJob(BaseModel):
-    """A run of a job, ended. `outcome` is what its task returned, or `retried`, `dead`, `deferred`."""
+    """A run of a job, ended. `outcome` is what its handler returned, or `retried`, `dead`, `deferred`."""
 
     id: int
     job_id: str | None
@@ -77,15 +78,9 @@ class JobList(BaseModel):
     ended: list[EndedJob]
 
 
-class DeadEnd(BaseModel):
+class DeadEnd(DeadJob):
     """Why a job will not run again."""
 
-    id: int
-    reason: str
-    error: str
-    fingerprint: str
-    attempts: int
-    died_at: datetime
     traceback: str | None
 
 
@@ -104,18 +99,18 @@ class JobDetail(BaseModel):
 
 
 class Cancelled(BaseModel):
-    """What became of the wish: `cancelling` means that its worker ends it within a second."""
+    """What came of a request to cancel: `cancelling` means that its worker ends it within a second."""
 
     job_id: str
     answer: CancelAnswer
 
 
 class WrongChoice(BadRequest):
-    """A choice that no job can meet."""
+    """A combination of filters that no job can match."""
 
 
 class Choice(BaseModel):
-    """Which jobs; `error` is a part of a run's message, so not of what waits. Empty is the same as absent."""
+    """Which jobs to list. `error` is part of a run's message. An empty text is the same as none."""
 
     model_config = ConfigDict(extra="forbid")
     state: LiveState | Ended | None = None
@@ -157,7 +152,7 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
     found = JobList(live=[], ended=[])
     if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
         states = [LiveState.RUNNING] if asked.state is None else [asked.state]
-        lanes = [asked.lane] if asked.lane else list(Lane)
+        lanes = [asked.lane] if asked.lane else list(stoker.queue.lanes)
         live = await live_jobs(stoker, lanes, states, asked.among)
         found.live = [job for job in live if asked.fits(job)][: asked.limit]
     if not isinstance(asked.state, LiveState):
@@ -170,11 +165,11 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
 async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetail:
     """One job; without arguments and traceback unless it is shown `whole`. Raises NotFound."""
     live = await live_job(stoker, job_id)
-    rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE)
+    rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE, arguments=whole)
     letter = next(iter(await DeadLetters(stoker.engine).list(Which(job_id=job_id), limit=1)), None)
     known = (live[0] if live else None) or (rows[0] if rows else None) or letter
     if known is None:
-        raise NotFound(f"nothing is known of job {job_id!r} (any more)")
+        raise NotFound(f"nothing is known of job {job_id!r}: the id is wrong, or it ended too long ago")
     given = [live[1] if live else None, *(row.arguments for row in rows), letter and letter.payload]
     return JobDetail(
         job_id=job_id,

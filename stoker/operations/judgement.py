@@ -1,6 +1,6 @@
-"""What the figures of the overview amount to: what is worth a look, and all in all, in words.
+"""The verdict on the overview's figures: what needs attention, and a summary in one sentence.
 
-Says that the cache is right only once it was compared with SQL, and warm only once it was read.
+It calls the cache right only after entries were compared with SQL, and warm only after it was read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAYS = {
 
 
 def judged(shown: Overview) -> Overview:
-    """The same picture with its verdict, in one sentence and in what there is to look at."""
+    """The same picture with its verdict, its summary and the list of concerns."""
     concerns = sorted(_concerns(shown), key=lambda concern: concern.verdict is not Verdict.WRONG)
     verdict, says = _all_in_all(shown)
     if concerns:
@@ -94,7 +94,7 @@ def _about_worker(shown: Overview) -> Iterator[Concern]:
                 verdict=Verdict.WATCH, about="worker", says=f"{_count(lane.dead, 'dead letter')} in {name}"
             )
         if lane.parked:
-            says = f"{_count(lane.parked, 'job')} in {name} of a job that no worker knows"
+            says = f"{_count(lane.parked, 'job')} in {name} of a kind that no worker knows"
             yield Concern(verdict=Verdict.WATCH, about="worker", says=says)
 
 

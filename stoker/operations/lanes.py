@@ -1,11 +1,9 @@
 """Lanes: how deep each is; pause, resume, and how many of its jobs run at once.
 
-Raises QueueUnavailable or DatabaseUnavailable.
+Raises UnknownLane, QueueUnavailable or DatabaseUnavailable.
 """
 
 from __future__ import annotations
-
-from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,24 +11,13 @@ from stoker.jobs import Lane
 from stoker.operations.audit import Actor, act
 from stoker.stoker import Stoker
 from stoker.worker.engine.dead_letters import DeadLetters
-from stoker.worker.engine.depth import depth
+from stoker.worker.engine.depth import LaneDepth, depth
 
 
-class LaneFigures(BaseModel):
-    """One lane: `ready` could begin now, `deferred` waits for its time, `parked` is of no known job.
+class LaneFigures(LaneDepth):
+    """One lane, and how many of its jobs will not run again by themselves."""
 
-    `slots`: what every worker was told to run at once, none where each one's settings count.
-    """
-
-    ready: int
-    deferred: int
-    running: int
-    parked: int
     dead: int
-    paused: bool
-    oldest_ready_age_s: float
-    slots: int | None
-    totals: dict[str, int]
 
 
 class Lanes(BaseModel):
@@ -65,7 +52,7 @@ async def listing(stoker: Stoker) -> Lanes:
     dead = await DeadLetters(stoker.engine).count_by_lane()
     return Lanes(
         lanes={
-            str(lane): LaneFigures(dead=dead.get(str(lane), 0), **asdict(found))
+            str(lane): LaneFigures(dead=dead.get(str(lane), 0), **found.model_dump())
             for lane, found in depths.items()
         }
     )
@@ -73,6 +60,7 @@ async def listing(stoker: Stoker) -> Lanes:
 
 async def pause(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
     """Let no worker begin a job of the lane."""
+    stoker.domain.lane(lane)
     await act(stoker, actor, "lane.pause", {"lane": lane})
     await stoker.queue.pause(lane)
     return LanePause(lane=lane, paused=True)
@@ -80,6 +68,7 @@ async def pause(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
 
 async def resume(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
     """End a pause."""
+    stoker.domain.lane(lane)
     await act(stoker, actor, "lane.resume", {"lane": lane})
     await stoker.queue.resume(lane)
     return LanePause(lane=lane, paused=False)
@@ -87,6 +76,7 @@ async def resume(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
 
 async def set_slots(stoker: Stoker, actor: Actor, lane: Lane, slots: int | None) -> LaneSlotsSet:
     """Let every worker run so many jobs of a lane at once; None: as each one's settings say."""
+    stoker.domain.lane(lane)
     await act(stoker, actor, "lane.set", {"lane": lane, "slots": slots})
     if slots is None:
         await stoker.queue.clear_concurrency(lane)

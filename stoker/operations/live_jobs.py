@@ -1,6 +1,6 @@
 """Jobs in the queue: those that wait, run or are parked, read from the queue Redis.
 
-Watchdog at a bounded number of jobs, however many there are. Raises QueueUnavailable.
+Looks at a bounded number of jobs, however many there are. Raises QueueUnavailable.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from stoker.errors import InvalidJob
-from stoker.jobs import Lane, parse
+from stoker.jobs import parse
 from stoker.queue import wire
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
@@ -35,7 +35,7 @@ class LiveJob(BaseModel):
     """A job in the queue. `due_at`: when it may begin; for a running one, when its claim runs out."""
 
     job_id: str
-    lane: Lane
+    lane: str
     kind: str
     state: LiveState
     scope: str | None
@@ -44,7 +44,7 @@ class LiveJob(BaseModel):
 
 
 async def live_jobs(
-    stoker: Stoker, lanes: Sequence[Lane], states: Sequence[LiveState], most: int
+    stoker: Stoker, lanes: Sequence[str], states: Sequence[LiveState], most: int
 ) -> list[LiveJob]:
     """Jobs in the queue, at most so many of each lane and state: two round trips."""
     places = [(lane, state) for lane in lanes for state in states]
@@ -75,8 +75,8 @@ async def live_jobs(
 async def live_job(stoker: Stoker, job_id: str) -> tuple[LiveJob, Any] | None:
     """One job in the queue with its arguments; None if it is not (any more) there."""
     raw = job_id.encode(errors="replace")
-    prefix = [wire.queue_name(stoker.queue.settings, lane) for lane in Lane]
-    places = [(lane, state) for lane in Lane for state in ("", ":running", ":parked")]
+    prefix = [wire.queue_name(stoker.queue.settings, lane) for lane in stoker.queue.lanes]
+    places = [(lane, state) for lane in stoker.queue.lanes for state in ("", ":running", ":parked")]
     async with (
         answering(stoker.queue.settings.timeout_s),
         stoker.queue.redis.pipeline(transaction=False) as pipe,
@@ -98,14 +98,14 @@ async def live_job(stoker: Stoker, job_id: str) -> tuple[LiveJob, Any] | None:
 
 
 def _live(
-    stoker: Stoker, lane: Lane, state: LiveState, job_id: bytes, score: float, payload: bytes | None
+    stoker: Stoker, lane: str, state: LiveState, job_id: bytes, score: float, payload: bytes | None
 ) -> LiveJob:
     kind, scope, enqueued_ms = "<unknown>", None, 0
     stored = _stored(payload)
     if stored is not None:
         kind, enqueued_ms = stored.kind, stored.enqueued_ms
         try:
-            scope = stoker.domain.subject_of(parse(stored.kind, stored.payload))
+            scope = stoker.domain.subject_of(parse(stored.kind, stored.payload, stoker.domain.job_types))
         except InvalidJob:
             scope = None
     return LiveJob(
@@ -132,7 +132,7 @@ def _stored(payload: bytes | None) -> wire.Stored | None:
 
 
 def _writable(value: Any) -> Any:  # noqa: ANN401 - whatever was enqueued
-    """The same as far as UTF-8 can hold it: a producer's JSON can spell lone surrogates."""
+    """The value with what UTF-8 cannot encode replaced: JSON can spell lone surrogates."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 

@@ -1,4 +1,4 @@
-"""Is the cache right, is it warm, is the worker keeping up: the figures, gathered and judged.
+"""The overview: whether the cache is right and warm and the worker keeps up, from all figures.
 
 Every part stands alone: a server that is away leaves its part out and is named, the rest is shown.
 """
@@ -16,12 +16,13 @@ from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, wa
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.series import quantile
 from stoker.operations import lanes
-from stoker.operations.figures import ViewReads, change_figures, verified_figures, view_counters
+from stoker.operations.figures import ViewReads, verified_figures, view_counters
 from stoker.operations.health import examine, probes
 from stoker.operations.judgement import judged
 from stoker.operations.lanes import LaneFigures
 from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
-from stoker.postgres import database_errors
+from stoker.outbox.rows import backlog
+from stoker.postgres import fetched
 from stoker.stoker import Stoker
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ LAST = text(
 
 
 async def overview(stoker: Stoker, timeout_s: float) -> Overview:
-    """Everything now."""
+    """Gather all parts and judge them."""
     health = await examine(probes(stoker), timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
     grown = await _unless_away(sums(stoker.engine)) if "database" in up else None
@@ -45,7 +46,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
     shown = Overview(
         at=datetime.now(UTC),
         health=health,
-        changes=await _unless_away(change_figures(stoker)) if "database" in up else None,
+        changes=await _unless_away(backlog(stoker.engine)) if "database" in up else None,
         verified=await _unless_away(verified_figures(stoker)) if "cache" in up else None,
         hit_rate=None
         if grown is None
@@ -97,10 +98,8 @@ async def _workers(stoker: Stoker) -> list[WorkerSeen]:
 
 
 async def _last(stoker: Stoker) -> dict[str, float]:
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            row = (await connection.execute(LAST)).one()
-    return {name: float(value or 0) for name, value in row._mapping.items()}  # noqa: SLF001 - SQLAlchemy's
+    (row,) = await fetched(stoker.engine, LAST)
+    return {name: float(value or 0) for name, value in row.items()}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -10,13 +10,14 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewReads
+from stoker.operations.figures import VerifiedFigures, ViewReads
 from stoker.operations.health import Health
 from stoker.operations.lanes import LaneFigures
+from stoker.outbox.rows import Backlog
 
 
 class Verdict(StrEnum):
-    """All in all."""
+    """The verdict over all parts."""
 
     WELL = "well"
     UNTRIED = "untried"
@@ -28,7 +29,7 @@ class Verdict(StrEnum):
 
 
 class Concern(BaseModel):
-    """One thing to look at. `about`: servers, right, warm or worker."""
+    """One thing that needs attention. `about`: servers, right, warm or worker."""
 
     verdict: Verdict
     about: str
@@ -59,14 +60,14 @@ class WorkerSeen(BaseModel):
 
 
 class Overview(BaseModel):
-    """The whole picture. `says`: all in all, in words; `last`: marks that change with news."""
+    """All parts. `says` is the summary; `last` has numbers that change when there is news to load."""
 
     at: datetime
     verdict: Verdict = Verdict.UNTRIED
     says: str = ""
     concerns: list[Concern] = []
     health: Health
-    changes: ChangeFigures | None = None
+    changes: Backlog | None = None
     verified: VerifiedFigures | None = None
     hit_rate: float | None = None
     views: dict[str, ViewNow] | None = None

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from importlib.resources import files
-from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import delete, func, text
+from sqlalchemy import RowMapping, delete, func, text
 from sqlalchemy.dialects.postgresql import insert
 
 from stoker.errors import NotFound
 from stoker.operations.audit import Actor, act, acting
-from stoker.postgres import database_errors
+from stoker.postgres import database_errors, fetched
 from stoker.settings import ScheduleSettings
 from stoker.stoker import Stoker
 from stoker.tables import schedule_pauses, schedule_slots
@@ -83,20 +82,16 @@ async def listing(stoker: Stoker, settings: ScheduleSettings) -> Tasks:
     """Every task with its next and its last runs."""
     planned = tasks(settings, stoker.domain)
     values = {"tasks": [task.name for task in planned], "slots": SLOTS}
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            rows = (await connection.execute(SLOTS_OF_TASKS, values)).mappings().all()
+    rows = await fetched(stoker.engine, SLOTS_OF_TASKS, values)
     return Tasks(
-        tasks=[_figures(task, [dict(row) for row in rows if row["task"] == task.name]) for task in planned]
+        tasks=[_figures(task, [row for row in rows if row["task"] == task.name]) for task in planned]
     )
 
 
 async def last_slots(stoker: Stoker, names: Iterable[str]) -> dict[str, datetime]:
     """When each task was last enqueued; those that never were are left out."""
-    with database_errors():
-        async with stoker.engine.connect() as connection:
-            found = await connection.execute(LAST_SLOTS, {"tasks": list(names)})
-            return {row.task: row.at for row in found if row.at is not None}
+    rows = await fetched(stoker.engine, LAST_SLOTS, {"tasks": list(names)})
+    return {row["task"]: row["at"] for row in rows if row["at"] is not None}
 
 
 async def run_now(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskRun:
@@ -145,14 +140,14 @@ def _named(stoker: Stoker, settings: ScheduleSettings, name: str) -> Task:
     return known[name]
 
 
-def _figures(task: Task, rows: list[dict[str, Any]]) -> TaskFigures:
-    first = rows[0] if rows else {}
+def _figures(task: Task, rows: list[RowMapping]) -> TaskFigures:
+    paused_by, paused_at = (rows[0]["paused_by"], rows[0]["paused_at"]) if rows else (None, None)
     return TaskFigures(
         name=task.name,
         kind=task.job.kind,
-        every_s=task.every.total_seconds(),
+        every_s=task.interval(utc_now()).total_seconds(),
         next_at=task.following(utc_now()),
-        paused_by=first.get("paused_by"),
-        paused_at=first.get("paused_at"),
-        slots=[SlotFigures.model_validate(row) for row in rows if row["slot"] is not None],
+        paused_by=paused_by,
+        paused_at=paused_at,
+        slots=[SlotFigures(**row) for row in rows if row["slot"] is not None],
     )

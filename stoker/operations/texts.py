@@ -1,4 +1,4 @@
-"""Texts that callers give: whatever Postgres can hold, so that a question about any of them has an answer.
+"""Types of text parameters: only texts that Postgres can hold, so that a query about any of them works.
 
 Postgres refuses NUL, and UTF-8 has no lone surrogates (a JSON body can spell them): both are 422, by name.
 """
@@ -18,5 +18,5 @@ JobId = Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=64)]
 
 
 def writable(text: str) -> str:
-    """The same, or what can be written as UTF-8 in its place."""
+    """The text with what UTF-8 cannot encode replaced."""
     return text.encode(errors="replace").decode()

@@ -1,21 +1,19 @@
 """Which cache the outbox is applied to, so that no process goes on reading another one.
 
-A cache is identified by its key prefix and a random mark stored in it. A process that applies events first
-notes both in Postgres, in a table of all caches that were noted; the breaker of a reader looks for its own
-cache there. Raises CacheUnavailable or DatabaseUnavailable. docs/decisions/0011 says why it is a mark, and
-what happens when a cache is left and used again.
+A cache is identified by its key prefix and the run of its server, as stamps are. A process that applies
+events notes both in Postgres before it settles any, in a table of all caches that were noted; the breaker of
+a reader looks for its own cache there. Raises CacheUnavailable or DatabaseUnavailable. docs/decisions/0011
+says what happens when a server is replaced, or a cache is left and used again.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
@@ -28,15 +26,13 @@ from stoker.redis.cache import CacheClient
 logger = logging.getLogger(__name__)
 
 NOTE_S = 10.0
-"""Seconds between two notes of a process that applies events; a cache that lost its mark is noted again by
-then."""
+"""Seconds between two notes of a process that applies events; a restarted server is noted by then."""
 LEFT = timedelta(seconds=60)
 """Time without a note after which nobody applies to a cache any more: longer than a batch may take."""
-MARK_LIFE_S = 30 * 86400
 LOCK = 0x5730CE14
 """Key of the advisory lock under which a move is noted; any number, but always this one."""
 NOW = text("SELECT clock_timestamp()")
-NOTED = text("SELECT root, mark, noted_at, diverged_since FROM stoker.cache_identities")
+NOTED = text("SELECT root, run, noted_at, diverged_since FROM stoker.cache_identities")
 STAY, MOVE, LEAVE, RETURN, AGAIN, SETTLE_IN, FORGET = (
     text(statement)
     for statement in files("stoker.outbox").joinpath("identity.sql").read_text().split(";\n")
@@ -49,7 +45,7 @@ class Noted:
     """A cache that events were applied to. `diverged_since`: since when some have gone to another one."""
 
     root: str
-    mark: str
+    run: str
     noted_at: datetime
     diverged_since: datetime | None
 
@@ -63,6 +59,7 @@ class CacheIdentity:
         self._root = root
         self._keep = keep
         self._note_at_s = 0.0
+        self._noted_run: str | None = None
         self._unnoted: str | None = None
         self._seen: str | None = None
         self._seen_at = datetime.max.replace(tzinfo=UTC)
@@ -76,7 +73,7 @@ class CacheIdentity:
             return
         began_s = time.monotonic()
         try:
-            await self._note()
+            self._noted_run = await self._note()
         except CacheUnavailable as error:
             self._unnoted = str(error)
         else:
@@ -88,39 +85,65 @@ class CacheIdentity:
         if self._unnoted is not None:
             raise CacheUnavailable(self._unnoted)
 
-    async def _note(self) -> None:
-        with database_errors():
-            async with self._engine.begin() as connection:
-                # The time is taken before the mark is read: a process that saw another mark by then reads
-                # another cache.
-                at = await connection.scalar(NOW)
-                here = {"root": self._root, "mark": await self._mark(), "at": at}
-                if (await connection.execute(STAY, here)).first() is None:
-                    await self._move(connection)
+    async def acknowledged(self, runs: Iterable[bytes]) -> None:
+        """Note the server that has acknowledged unlinks, unless it is noted; call it before they are settled.
+
+        After a failover that is another one than the last note names, and readers may still reach the old
+        one. Raises CacheUnavailable where the servers of several runs took part.
+        """
+        unknown = [run for run in runs if run.decode() != self._noted_run]
+        if not unknown:
+            return
+        self._note_at_s = 0.0
+        await self.note()
+        self.require()
+        if any(run.decode() != self._noted_run for run in runs):
+            raise CacheUnavailable("the cache Redis was replaced while changes were applied: once more")
 
     async def diverged(self) -> str | None:
         """Why changes do not reach the cache of this process; None if they do, or if that is not known."""
         noted = await noted_by(self._engine)
-        if not noted or _reaches(noted, self._root, self._seen):
+        # Without a call while the server has lately said who it is.
+        if not noted or _reaches(noted, self._root, (await self._client.server()).run.decode()):
             return None
-        mark = await self._mark()
-        if mark != self._seen:
-            self._seen, self._seen_at = mark, await self._clock()
-        ours = next((one for one in noted if (one.root, one.mark) == (self._root, mark)), None)
+        run = await self._run()
+        if run != self._seen:
+            self._seen, self._seen_at = run, await self._clock()
+        ours = next((one for one in noted if (one.root, one.run) == (self._root, run)), None)
         newest = max(noted, key=lambda one: one.noted_at)
         if ours is None and newest.root == self._root:
-            # It may have lost its mark in a restart or a flush; then the next note has the new one.
+            # The server may have been restarted or replaced; then the next note has the new run.
             another = newest.noted_at > self._seen_at
         else:
             another = ours is None or ours.diverged_since is not None
         return _told(newest, self._root) if another else None
 
-    async def _move(self, connection: AsyncConnection) -> None:
+    async def elsewhere(self) -> str | None:
+        """The same for a single check while a worker runs: a run that is not noted is another cache."""
+        now = await self._clock()
+        noted = [one for one in await noted_by(self._engine) if one.noted_at > now - LEFT]
+        if not noted or _reaches(noted, self._root, await self._run()):
+            return None
+        return _told(max(noted, key=lambda one: one.noted_at), self._root)
+
+    async def _note(self) -> str:
+        with database_errors():
+            async with self._engine.begin() as connection:
+                # The time is taken before the run is asked for: a process that saw another run by then reads
+                # another cache.
+                at = await connection.scalar(NOW)
+                run = await self._run()
+                here = {"root": self._root, "run": run, "at": at}
+                if (await connection.execute(STAY, here)).first() is None:
+                    run = await self._move(connection)
+                return run
+
+    async def _move(self, connection: AsyncConnection) -> str:
         """Note another cache than the last noted one, or the same one while another is noted too."""
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-        # Read again under the lock, so that of two marks the one that was read later is noted later.
-        at, mark = await connection.scalar(NOW), await self._mark()
-        here = {"root": self._root, "mark": mark, "at": at}
+        # Asked again under the lock, so that of two runs the one that was seen later is noted later.
+        at, run = await connection.scalar(NOW), await self._run()
+        here = {"root": self._root, "run": run, "at": at}
         await connection.execute(MOVE, here)
         left = (await connection.execute(LEAVE, here)).all()
         for root, _ in left:
@@ -131,23 +154,13 @@ class CacheIdentity:
             await connection.execute(SETTLE_IN, here)
             logger.warning("cache.returned", extra={"applied_again": again.rowcount})
         await connection.execute(FORGET, {**here, "keep": max(self._keep, 2 * LEFT)})
+        return run
 
-    async def _mark(self) -> str:
-        """The mark in the cache, made by whoever asks first. Empty where the cache takes no writes."""
-        name = f"{self._root}:mark"
-        found = (await self._client.call(("GET", name))).first()
-        if found is None:
-            made: tuple[Any, ...] = ("SET", name, secrets.token_hex(8), "NX", "EX", MARK_LIFE_S)
-            found = (await self._client.call(made, ("GET", name))).replies[1]
-        return found.decode() if isinstance(found, bytes) else ""
-
-    async def elsewhere(self) -> str | None:
-        """The same for a single check while a worker runs: a lost mark counts as another cache."""
-        now = await self._clock()
-        noted = [one for one in await noted_by(self._engine) if one.noted_at > now - LEFT]
-        if not noted or _reaches(noted, self._root, await self._mark()):
-            return None
-        return _told(max(noted, key=lambda one: one.noted_at), self._root)
+    async def _run(self) -> str:
+        """The run of the server that answers now; a call proves that it still does."""
+        answer = await self._client.call(("PING",))
+        answer.first()
+        return answer.server.run.decode()
 
     async def _clock(self) -> datetime:
         async with looking(self._engine) as connection:
@@ -163,8 +176,8 @@ async def noted_by(engine: AsyncEngine) -> Sequence[Noted]:
         return []  # a web app that was deployed before `stoker migrate`: nobody has noted anything
 
 
-def _reaches(noted: Sequence[Noted], root: str, mark: str | None) -> bool:
-    return any((one.root, one.mark, one.diverged_since) == (root, mark, None) for one in noted)
+def _reaches(noted: Sequence[Noted], root: str, run: str) -> bool:
+    return any((one.root, one.run, one.diverged_since) == (root, run, None) for one in noted)
 
 
 def _told(newest: Noted, root: str) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from stoker.errors import StokerError
+from stoker.errors import DatabaseUnavailable, StokerError
 from stoker.postgres import database_errors
 
 FIRST_LOOK_S, LONGEST_LOOK_S, LOOK_GROWTH = 0.004, 0.1, 1.5
@@ -38,8 +38,8 @@ class Applied(StrEnum):
     ROLLED_BACK = "rolled_back"
     """Its transaction did not commit: nothing changed, nothing will be applied."""
     UNKNOWN = "unknown"
-    """The answer to its COMMIT was lost, and Postgres has not ended the transaction yet: ask again. What was
-    asked for may be done, so it must not be done a second time."""
+    """The answer to its COMMIT was lost, and Postgres has not ended the transaction yet or does not answer:
+    ask again. What was asked for may be done, so it must not be done a second time."""
 
 
 class Receipt:
@@ -60,20 +60,25 @@ class Receipt:
         return self._event_id
 
     async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
-        """Wait until the change is in effect for every reader (read your writes; RACES 25).
+        """Wait until the change is in effect for every reader, for at most `timeout` (RACES 25).
 
-        After a commit that raised, it tells whether there was one. Raises DatabaseUnavailable where Postgres
-        cannot say.
+        After a commit that raised, it tells whether there was one, or UNKNOWN while Postgres cannot say.
+        Raises DatabaseUnavailable where Postgres cannot say whether what is committed is applied.
         """
         limit_s = timeout.total_seconds()
         give_up = time.monotonic() + limit_s
-        with database_errors():
-            async with asyncio.timeout(limit_s + SILENCE_S):
-                if self._unanswered is not None and not await self._decide(self._unanswered, limit_s):
-                    return Applied.UNKNOWN
-                if self._rolled_back:
-                    return Applied.ROLLED_BACK
-                return await self._follow(self.event_id, give_up)
+        try:
+            with database_errors():
+                async with asyncio.timeout(limit_s + SILENCE_S):
+                    if self._unanswered is not None and not await self._decide(self._unanswered, limit_s):
+                        return Applied.UNKNOWN
+                    if self._rolled_back:
+                        return Applied.ROLLED_BACK
+                    return await self._follow(self.event_id, give_up)
+        except DatabaseUnavailable:
+            if self._unanswered is None:
+                raise
+            return Applied.UNKNOWN
 
     async def _decide(self, event_id: int, within_s: float) -> bool:
         try:

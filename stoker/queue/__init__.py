@@ -1,1 +1,1 @@
-"""How a job lies in the queue Redis: arq's keys and dict as JSON, and the scripts that move it."""
+"""How a job is stored in the queue Redis: arq's keys and dict as JSON, and the scripts that move it."""

@@ -1,4 +1,4 @@
-"""Ask the worker for work: job -> arq's queue, coalesced in one atomic script, with a doorbell.
+"""Asks the worker for work: writes a job to arq's queue in one atomic script that coalesces and rings.
 
 Never uses arq's `_job_id` to coalesce: it drops work while the same id runs (RACES 10). When the queue Redis
 does not answer, callers see QueueUnavailable; recorded events are applied all the same (the sweeper).
@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from stoker import tracing
 from stoker.errors import QueueUnavailable, WrongServer
-from stoker.jobs import Job, Lane, Relay
+from stoker.jobs import LANES, Job, Relay
 from stoker.queue import wire
 from stoker.queue.ringing import Ringing
 from stoker.redis.pool import queue_client
@@ -33,7 +33,7 @@ from stoker.redis.script import Script
 from stoker.settings import QueueSettings
 
 THREAD_TIMEOUT_S = 0.3
-"""Seconds that a ring from a thread may take: it stands in a web request, after the commit."""
+"""Seconds that a ring from a thread may take: a web request waits for it, after the commit."""
 JOBS_PER_CALL = 500
 """Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
 
@@ -41,7 +41,7 @@ ENQUEUE = Script("stoker.queue", "enqueue")
 BEGIN = Script("stoker.queue", "begin")
 CANCEL = Script("stoker.queue", "cancel")
 WISH_MS = 86_400_000
-"""For how long it is remembered that a running job is to be cancelled: longer than any job runs."""
+"""How long it is remembered that a running job is to be cancelled: longer than any job runs."""
 TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
 _asked = count()
@@ -51,6 +51,7 @@ class Answer(StrEnum):
     """What became of a request for work."""
 
     ENQUEUED = "enqueued"
+    """It is a new job."""
     COALESCED = "coalesced"
     """A job of the same key waits and has not begun: it will do this work too."""
     WILL_RERUN = "will_rerun"
@@ -58,7 +59,7 @@ class Answer(StrEnum):
 
 
 class CancelAnswer(StrEnum):
-    """What became of a wish to cancel a job."""
+    """What became of a request to cancel a job."""
 
     CANCELLED = "cancelled"
     """It waited: it will not run."""
@@ -70,30 +71,33 @@ class CancelAnswer(StrEnum):
 
 @dataclass(frozen=True)
 class Enqueued:
-    """The job that will do the work, and whether it is a new one."""
+    """The answer to a request for work."""
 
     job_id: str
+    """The job that will do the work; 32 characters."""
     answer: Answer
+    """Whether it is a new one."""
 
 
 class Queue:
-    """The queue Redis as those who ask for work see it."""
+    """The queue Redis, for processes that ask for work."""
 
-    def __init__(self, url: str, settings: QueueSettings, redis: Redis) -> None:
+    def __init__(self, url: str, settings: QueueSettings, redis: Redis, lanes: Sequence[str] = LANES) -> None:
         self.redis = redis
         self.connection = QueueConnection(url, settings)
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
+        self.lanes = tuple(map(str, lanes))
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
         self._ringing = Ringing(self._pack_ring)
 
     @classmethod
-    def from_url(cls, url: str, settings: QueueSettings) -> Self:
+    def from_url(cls, url: str, settings: QueueSettings, lanes: Sequence[str] = LANES) -> Self:
         """A queue with connections of its own, every call bounded by `settings.timeout_s`."""
         redis = queue_client(url, connections=settings.connections, wait_s=settings.timeout_s)
-        return cls(url, settings, redis)
+        return cls(url, settings, redis, lanes)
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
         """Write one job, or join the one of its coalesce key that waits."""
@@ -101,7 +105,7 @@ class Queue:
 
     async def enqueue_many(
         self,
-        job_types: Sequence[Job],
+        jobs: Sequence[Job],
         *,
         traces: Sequence[str | None] = (),
         delay: timedelta = timedelta(0),
@@ -111,9 +115,9 @@ class Queue:
         `traces`: the traceparent of each, where they do not all belong to the active span.
         """
         answers: list[Enqueued] = []
-        for start in range(0, len(job_types), JOBS_PER_CALL):
+        for start in range(0, len(jobs), JOBS_PER_CALL):
             end = start + JOBS_PER_CALL
-            answers += await self._enqueue(job_types[start:end], delay, traces[start:end])
+            answers += await self._enqueue(jobs[start:end], delay, traces[start:end])
         return answers
 
     async def ring(self) -> None:
@@ -140,7 +144,7 @@ class Queue:
         if flag:
             await self.connection.call(BEGIN, flag, job_id)
 
-    async def waits(self, lane: Lane) -> bool:
+    async def waits(self, lane: str) -> bool:
         """Whether a job of the lane is due and has not begun, by this process's clock."""
         async with answering(self.settings.timeout_s):
             name = wire.queue_name(self.settings, lane)
@@ -151,12 +155,12 @@ class Queue:
         async with answering(self.settings.timeout_s):
             return bool(await self.redis.exists(f"arq:job:{job_id}"))
 
-    async def pause(self, lane: Lane) -> None:
+    async def pause(self, lane: str) -> None:
         """No worker begins a job of the lane until it is resumed; running ones go on."""
         async with answering(self.settings.timeout_s):
             await self.redis.set(f"{wire.queue_name(self.settings, lane)}:paused", "1")
 
-    async def resume(self, lane: Lane) -> None:
+    async def resume(self, lane: str) -> None:
         """End a pause; workers notice at once, or within two seconds where the queue is full."""
         name = wire.queue_name(self.settings, lane)
         async with answering(self.settings.timeout_s):
@@ -168,10 +172,10 @@ class Queue:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; requests that have joined it go with it."""
         asked = job_id.encode(errors="surrogateescape")
-        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *Lane)
+        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *self.lanes)
         return CancelAnswer(found.decode())
 
-    async def set_concurrency(self, lane: Lane, slots: int) -> None:
+    async def set_concurrency(self, lane: str, slots: int) -> None:
         """Jobs of the lane that run at once in each worker process, instead of what its settings say.
 
         In effect within two seconds, until it is cleared. Above the new number, running jobs end first.
@@ -181,8 +185,8 @@ class Queue:
         async with answering(self.settings.timeout_s):
             await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
 
-    async def clear_concurrency(self, lane: Lane) -> None:
-        """Each worker's own settings count again."""
+    async def clear_concurrency(self, lane: str) -> None:
+        """Let each worker's own settings count again."""
         async with answering(self.settings.timeout_s):
             await self._commands.hdel(wire.concurrency_name(self.settings), lane)
 
@@ -206,9 +210,9 @@ class Queue:
             self._blocking.close()
 
     async def _enqueue(
-        self, job_types: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
+        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
     ) -> list[Enqueued]:
-        arguments = self._arguments(job_types, delay, traces)
+        arguments = self._arguments(jobs, delay, traces)
         found = await self.connection.call(ENQUEUE, *arguments)
         return [
             Enqueued(job_id.decode(errors="replace"), Answer(answer.decode()))
@@ -216,11 +220,11 @@ class Queue:
         ]
 
     def _arguments(
-        self, job_types: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
+        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
     ) -> list[Argument]:
         arguments: list[Argument] = [self.settings.expires_s * 1000]
         now_ms, delay_ms = _now_ms(), max(0, round(delay.total_seconds() * 1000))
-        for job, trace in zip(job_types, traces or repeat(tracing.current()), strict=False):
+        for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
             arguments += _job(job, _job_id(now_ms), now_ms, delay_ms, trace)
         return arguments
 
@@ -248,5 +252,6 @@ def _now_ms() -> int:
 
 
 def _job_id(now_ms: int) -> str:
-    # Random, but in the order of asking: jobs that are due in the same millisecond are claimed by their ids.
+    # Random, but ordered by the time of asking: jobs that are due in the same millisecond are claimed in the
+    # order of their ids.
     return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"

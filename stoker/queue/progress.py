@@ -1,7 +1,7 @@
-"""How far a job is, for whoever asked for it: a hash per job in the queue Redis, kept for a day.
+"""How far a job is: a hash per job in the queue Redis, kept for a day.
 
-The last word about a job is written by the script that ends it, in the same step (`<p>:progress:<id>`).
-Never decides anything: a lost report costs a display. When Redis does not answer: QueueUnavailable.
+The last state of a job is written by the script that ends it, in the same step (`<p>:progress:<id>`). Nothing
+depends on it: a lost report is only not displayed. When Redis does not answer: QueueUnavailable.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """The last word about a job; `done` of `total` entries, 0 of 0 while the total is unknown."""
+    """The last report about a job: `done` of `total` entries, 0 of 0 while the total is unknown."""
 
     state: JobState
     done: int
@@ -54,7 +54,7 @@ class Progress:
         self._timeout_s = settings.timeout_s
 
     async def queued(self, job_id: str) -> None:
-        """A job that somebody will ask about waits. Does not overwrite what a faster worker reported."""
+        """A followed job waits. Does not overwrite what a faster worker has reported."""
         async with answering(self._timeout_s):
             created = await self._redis.hsetnx(self._key(job_id), "state", JobState.QUEUED)
         if created:
@@ -65,11 +65,11 @@ class Progress:
         await self._write(job_id, {"state": JobState.RUNNING, "done": done, "total": total})
 
     async def leave_off(self, job_id: str, at: int) -> None:
-        """The job gives way to others and goes on at this entry."""
+        """The job gives way to others and will continue at this entry."""
         await self._write(job_id, {"left_off": at})
 
     async def left_off(self, job_id: str) -> int:
-        """Where the job goes on; 0 for one that begins."""
+        """The entry at which the job continues; 0 for one that begins."""
         async with answering(self._timeout_s):
             return whole(await self._redis.hget(self._key(job_id), "left_off"))
 
@@ -78,11 +78,22 @@ class Progress:
         await self._write(job_id, {"state": state, "error": (error or "")[:LONGEST_ERROR]})
 
     async def read(self, job_id: str) -> ProgressReport | None:
-        """The last report; None if nobody reported within a day, or somebody wrote what is none."""
+        """The last report; None if there was none within a day, or it cannot be read."""
         async with answering(self._timeout_s):
             stored = await self._redis.hgetall(self._key(job_id))
         found = {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
         return _report(found)
+
+    async def keep_result(self, job_id: str, result: bytes, kept: timedelta) -> None:
+        """Keep what the job's handler returned, as JSON."""
+        async with answering(self._timeout_s):
+            await self._redis.set(self._result_key(job_id), result, px=kept)
+
+    async def result(self, job_id: str) -> bytes | None:
+        """What the job's handler returned, as JSON; None if it has not, or is not kept any more."""
+        async with answering(self._timeout_s):
+            found: bytes | None = await self._redis.get(self._result_key(job_id))
+            return found
 
     async def _write(self, job_id: str, fields: dict[str, str | int]) -> None:
         key = self._key(job_id)
@@ -90,6 +101,9 @@ class Progress:
             pipe.hset(key, mapping={**fields, "updated_ms": int(time.time() * 1000)})
             pipe.expire(key, KEPT)
             await pipe.execute()
+
+    def _result_key(self, job_id: str) -> str:
+        return f"{self._prefix}:result:{job_id}"
 
     def _key(self, job_id: str) -> str:
         return f"{self._prefix}:progress:{job_id}"

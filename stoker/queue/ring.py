@@ -21,12 +21,12 @@ from stoker.queue.enqueue import Queue
 logger = logging.getLogger(__name__)
 
 TURNS = 4
-"""Turns of the event loop for which a ring gives way to the request that has committed: its answer is on its
-way after three. A worker hears of the change a fraction of a millisecond later."""
+"""Turns of the event loop that a ring waits for the request that has committed: its answer is sent after
+three. The worker learns of the change a fraction of a millisecond later."""
 GAP_S = 0.002
 """Between two rings of a process: above 500 commits a second, one ring and its relay serve several."""
 NAMED = 20
-"""Ids that the line about a failed ring names at most."""
+"""Ids that the log line of a failed ring names at most."""
 
 
 class Ringer:
@@ -69,7 +69,7 @@ class Ringer:
                 self._giving_way.cancel()
                 self._post()
         if self._ringing is not None:
-            # Whatever a ring met is logged by asyncio; closing goes on.
+            # An error of a ring is logged by asyncio; closing goes on.
             await asyncio.wait([self._ringing])
         if self._thread is not None:
             await asyncio.to_thread(self._thread.shutdown)
@@ -83,7 +83,7 @@ class Ringer:
             self._post()
 
     def _post(self) -> None:
-        # Without a task, a third of the cost: this stands in every request that writes.
+        # Without a task it costs a third, and every request that writes does this.
         self._giving_way = None
         self._rung_at = asyncio.get_running_loop().time()
         self._posted = self._queue.post_ring()

@@ -1,6 +1,6 @@
-"""The bytes of a ring, packed once: from one ring to the next only the job's id and the time differ.
+"""The bytes of a ring, packed once: rings differ only in the job's id and the time.
 
-A ring stands in every request that writes: it is not coded as JSON and packed anew in each.
+Every request that writes sends one, so it is not encoded and packed anew each time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ANY_MS = 10**13 - 1
 
 
 class Ringing:
-    """What is sent for a ring, given what packs one of a job id and a time."""
+    """Makes the bytes of a ring, given a function that packs one of a job id and a time."""
 
     def __init__(self, packed: Callable[[str, int], bytes]) -> None:
         self._pack = packed

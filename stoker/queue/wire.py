@@ -1,7 +1,7 @@
 """arq's wire format with JSON: names of keys, and the dict that a stock arq client writes and reads.
 
-Owns what lies in Redis under `arq:job:<id>`; never talks to Redis. A payload is data of whoever could write
-to the queue: it is read as JSON, never unpickled.
+Owns the format of `arq:job:<id>`; never talks to Redis. A payload comes from anybody who can write to the
+queue: it is read as JSON, never unpickled.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from stoker.errors import InvalidJob
-from stoker.jobs import Job, Lane
+from stoker.errors import BadRequest, InvalidJob
+from stoker.jobs import KIND, Job
 from stoker.numbers import LATEST_S, whole
 from stoker.settings import QueueSettings
 
-KIND = re.compile(r"[!-~]{1,64}")
-"""What the name of a job may be: it becomes part of rows, of log lines and of metrics."""
 ABORTS = "arq:abort"
 """The zset in which arq's clients write down which jobs are to be aborted; one for all queues of a server."""
 FLAG = re.compile(r"[0-9a-f]{1,64}")
@@ -29,13 +27,15 @@ MOST_TRIES = 1000
 """The highest number of a first run that a client may ask for."""
 LONGEST_TRACE = 512
 LATEST_MS = int(LATEST_S) * 1000
+LARGEST = 1_000_000
+"""Bytes of one job."""
 DEEPEST = 100
 """Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a payload says, before anybody knows whether its job exists."""
+    """The contents of a payload, before its kind is looked up."""
 
     kind: str
     payload: Any
@@ -47,7 +47,7 @@ class Stored:
     """Traceparent of whoever asked for it."""
 
 
-def queue_name(settings: QueueSettings, lane: Lane) -> str:
+def queue_name(settings: QueueSettings, lane: str) -> str:
     """The name of a lane's zset: what arq calls `queue_name`."""
     return f"{settings.prefix}:{lane}"
 
@@ -65,7 +65,7 @@ def serialize(job: dict[str, Any]) -> bytes:
 def deserialize(raw: bytes) -> dict[str, Any]:
     """The `job_deserializer` for an arq client; raises ValueError or TypeError on anything but a JSON object.
 
-    Numbers that JSON has no words for (NaN, Infinity, 1e400) are refused: no dead letter could hold them.
+    Numbers that JSON cannot express (NaN, Infinity, 1e400) are refused: no dead letter could hold them.
     """
     found = json.loads(raw, parse_constant=_finite, parse_float=_finite)
     if not isinstance(found, dict):
@@ -92,13 +92,19 @@ def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
     return b'%b,"et":%d%b}' % (_lasting(job), now_ms, asked_in)
 
 
-@lru_cache(maxsize=16)  # a ring is the same each time, and stands in every request that writes
+@lru_cache(maxsize=16)  # a ring is the same each time, and every request that writes sends one
 def _lasting(job: Job) -> bytes:
     """What a payload says at any time, without the brace that ends it."""
     flag = digest(job)
     marks = {"flag": flag, "alone": int(job.one_at_a_time)} if flag else {}
     arguments = job.model_dump(mode="json")
-    return serialize({**marks, "t": None, "f": job.kind, "a": [arguments], "k": {}})[:-1]
+    written = serialize({**marks, "t": None, "f": job.kind, "a": [arguments], "k": {}})[:-1]
+    if len(written) > LARGEST:
+        raise BadRequest(
+            f"{job.kind}: the arguments have {len(written):,} bytes, over {LARGEST:,}: give ids, not rows",
+            field="job",
+        )
+    return written
 
 
 def decode(raw: bytes) -> Stored:
@@ -124,7 +130,7 @@ def decode(raw: bytes) -> Stored:
         positional[0] if positional else named,
         first_try,
         enqueued_ms,
-        # Both become parts of keys and headers: what encode() cannot have written does not count.
+        # Both become parts of keys and headers: what encode() cannot have written is ignored.
         flag if isinstance(flag, str) and FLAG.fullmatch(flag) else "",
         trace if isinstance(trace, str) and trace.isascii() and len(trace) <= LONGEST_TRACE else None,
     )

@@ -176,5 +176,9 @@ class CacheClient:
     async def _open_one(self) -> PrimaryConnection:
         async with self._endpoint.opened() as connection:
             shared = await open_primary(connection, self._endpoint, self._nonce_key, self._timeout_s)
+        for other in self._open:
+            if other.server.run != shared.server.run:
+                # The address leads to another server by now. The old one may go on as if it were the primary.
+                other.end(ConnectionLost("another server has taken the place of this connection's"))
         self._open.append(shared)
         return shared

@@ -11,9 +11,7 @@ from stoker.settings.postgres import for_driver
 from stoker.settings.process import LaneSettings, LanesSettings, LogSettings, ProcessSettings
 from stoker.settings.schedule import (
     LatePolicy,
-    LateSettings,
     OverlapPolicy,
-    OverlapSettings,
     ScheduleSettings,
 )
 from stoker.settings.tables import (
@@ -39,11 +37,9 @@ __all__ = [
     "LaneSettings",
     "LanesSettings",
     "LatePolicy",
-    "LateSettings",
     "LoaderSettings",
     "LogSettings",
     "OverlapPolicy",
-    "OverlapSettings",
     "ProcessSettings",
     "QueueSettings",
     "Role",

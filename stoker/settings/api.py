@@ -104,6 +104,10 @@ class ApiSettings(Table):
     """Invalidations, refreshes and warmings of one token in a minute; more are answered with 429."""
     reads_per_minute: PositiveInt = 1200
     """Requests of one token to one process in a minute, a quarter of them at once; more get 429."""
+    read_connections: PositiveInt = 3
+    """SQL connections per process for what is asked of the API and the console, apart from all others."""
+    read_timeout_s: PositiveFloat = 5
+    """Seconds after which Postgres ends a statement of such a question."""
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()

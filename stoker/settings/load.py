@@ -1,4 +1,4 @@
-"""Reads the settings of a process, and says in a line each what is wrong with them."""
+"""Reads the settings of a process, and says what is wrong with them in a line each."""
 
 from __future__ import annotations
 

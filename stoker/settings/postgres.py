@@ -1,8 +1,8 @@
-"""The Postgres URL: which of libpq's options may stand behind its `?`, and how the driver is told of them.
+"""The Postgres URL: which of libpq's options may follow its `?`, and how they are passed to the driver.
 
-URLs come from hosts' panels and work in psql; asyncpg reads such options only from a DSN, and SQLAlchemy
-hands it none. What the driver cannot keep is refused by its name, never dropped, and no value is shown: a
-part of a URL may be a password.
+URLs are copied from hosting panels and work in psql, but asyncpg reads such options only from a DSN, and
+SQLAlchemy passes none. An option that the driver does not support is refused by name, never dropped, and no
+value is shown: a part of a URL may be a password.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 PLACE = frozenset({"host", "port", "user", "password", "database", "prepared_statement_cache_size"})
-"""Options that SQLAlchemy hands to the driver as they are."""
+"""Options that SQLAlchemy passes to the driver unchanged."""
 FILES = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
 LIBPQ = FILES | frozenset(
     """
@@ -24,9 +24,9 @@ LIBPQ = FILES | frozenset(
     options dbname passfile service target_session_attrs krbsrvname gsslib
     """.split()  # noqa: SIM905 - reads better than a column of quotes
 )
-"""Options of libpq that asyncpg knows too, if they reach it in a DSN."""
+"""Options of libpq that asyncpg knows too, in a DSN."""
 NUMBERS = {"statement_cache_size": "statement_cache_size", "connect_timeout": "timeout"}
-"""Options in whole numbers, and what the driver calls them."""
+"""Options with whole numbers, and the driver's names of them."""
 CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
@@ -38,7 +38,7 @@ NO_URL = (
 
 
 def checked(url: str) -> str:
-    """The URL in libpq's words; raises ValueError, in a line that names the option that cannot be."""
+    """The URL in libpq's terms; raises ValueError with a line that names the option that is not possible."""
     parsed = _parsed(url)
     for name, value in _options(parsed).items():
         if name in FILES and not os.access(value, os.R_OK):
@@ -54,7 +54,7 @@ def checked(url: str) -> str:
 
 
 def for_driver(url: str) -> tuple[URL, dict[str, Any]]:
-    """The URL without what SQLAlchemy does not know, and the same as arguments of asyncpg's `connect`."""
+    """The URL without options that SQLAlchemy lacks, and those as arguments of asyncpg's `connect`."""
     parsed = make_url(url)
     given = _options(parsed)
     arguments: dict[str, Any] = {NUMBERS[name]: int(given[name]) for name in NUMBERS.keys() & given}
@@ -69,17 +69,17 @@ def for_driver(url: str) -> tuple[URL, dict[str, Any]]:
 def _parsed(url: str) -> URL:
     try:
         return make_url(url)
-    except (ArgumentError, ValueError):  # it shows what it could not read
+    except (ArgumentError, ValueError):  # its message shows what could not be read
         raise ValueError(NO_URL) from None
 
 
 def _without_ssl(url: URL) -> str:
-    """With `sslmode` for `ssl`, which only SQLAlchemy's users write: one word, wherever it is read."""
+    """With `sslmode` in place of `ssl`, the name that only SQLAlchemy uses."""
     spelt = url.difference_update_query(["ssl"]).update_query_dict({"sslmode": _options(url)["sslmode"]})
     return spelt.render_as_string(hide_password=False)
 
 
 def _options(url: URL) -> dict[str, str]:
-    """By libpq's names; of one that is there twice the last counts."""
+    """By libpq's names; if one is given twice, the last counts."""
     found = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
     return {"sslmode" if name == "ssl" else name: value for name, value in found.items()}

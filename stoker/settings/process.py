@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from stoker.errors import SettingsError
 from stoker.jobs import Lane
 from stoker.settings.tables import Table
+from stoker.settings.typo import meant
 
 
 class ProcessSettings(Table):
@@ -37,19 +40,32 @@ class LaneSettings(Table):
 
 
 class LanesSettings(Table):
-    """Table [lanes]."""
+    """Table [lanes]: Stoker's own lanes, and beside them those of the application, by name."""
 
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, LaneSettings]
     changes: LaneSettings = LaneSettings(concurrency=4)
     refresh: LaneSettings = LaneSettings(concurrency=6)
     warm: LaneSettings = LaneSettings(concurrency=2)
 
-    def by_name(self) -> dict[Lane, LaneSettings]:
-        """The settings of each lane."""
-        return {Lane.CHANGES: self.changes, Lane.REFRESH: self.refresh, Lane.WARM: self.warm}
+    def of(self, lanes: Iterable[Lane]) -> dict[str, LaneSettings]:
+        """The settings of each lane: what is set, else what is declared; raises SettingsError for others."""
+        declared = {str(lane): lane for lane in lanes}
+        for name in self.__pydantic_extra__.keys() - declared:
+            raise SettingsError(f"lanes.{name}: the domain declares no such lane{meant(name, declared)}")
+        return {name: self._of(lane) for name, lane in declared.items()}
 
-    def concurrency(self) -> dict[Lane, int]:
+    def concurrency(self, lanes: Iterable[Lane]) -> dict[str, int]:
         """Jobs at once, by lane."""
-        return {lane: settings.concurrency for lane, settings in self.by_name().items()}
+        return {name: settings.concurrency for name, settings in self.of(lanes).items()}
+
+    def _of(self, lane: Lane) -> LaneSettings:
+        given = getattr(self, lane, None) or LaneSettings()
+        if lane in type(self).model_fields:
+            return given
+        wanted = {name: getattr(given, name) for name in given.model_fields_set}
+        declared = LaneSettings(concurrency=lane.concurrency, rate_per_s=lane.rate_per_s)
+        return declared.model_copy(update=wanted)
 
 
 class LogSettings(Table):

@@ -1,6 +1,6 @@
 """The URLs of the servers: which ones a client could use.
 
-What is refused is never shown: a part of it may be a password.
+A refused URL is never shown: a part of it may be a password.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TLS_OPTIONS = frozenset(
     f"ssl_{name}"
     for name in ("keyfile", "certfile", "cert_reqs", "ca_certs", "ca_data", "check_hostname", "ciphers")
 )
-"""What may follow the `?` of a Redis URL; limits of time and number are settings."""
+"""The options allowed after the `?` of a Redis URL; time limits and numbers are settings."""
 NO_REDIS_URL = (
     "is not of the form redis://user:password@host:port/0; write what is special in a password "
     "as %2F (/), %3F (?), %23 (#), %40 (@)"
@@ -35,7 +35,7 @@ def asyncpg_url(url: str) -> str:
 
 
 def check_redis_url(url: str) -> None:
-    """Raise ValueError for what no client could use; says nothing of what may be a password."""
+    """Raise ValueError for a URL that no client could use, without showing what may be a password."""
     if url.partition("://")[0] not in {"redis", "rediss", "unix"}:
         msg = (
             "must begin with redis://, rediss:// or unix://; Sentinel and Cluster are not supported yet: "
@@ -44,10 +44,10 @@ def check_redis_url(url: str) -> None:
         raise ValueError(msg)
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises for what is none
+        _ = parts.port  # raises for an invalid port
     except ValueError:
         raise ValueError(NO_REDIS_URL) from None
-    # A special character in a password that was left as it is moves the rest of it behind the host.
+    # An unescaped special character in a password moves the rest of it behind the host.
     behind = parts.query if parts.scheme == "unix" else parts.path + parts.query
     database = parts.scheme == "unix" or re.fullmatch(r"/?\d*", parts.path)
     if "@" in behind or parts.fragment or not database:

@@ -1,4 +1,4 @@
-"""All settings of Stoker: its tables, and what stands outside of every table."""
+"""All settings of Stoker: its tables, and the settings outside of them."""
 
 from __future__ import annotations
 

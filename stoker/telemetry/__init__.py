@@ -1,1 +1,1 @@
-"""What a process tells of itself: log lines, metrics, traces, health, and the endpoint that serves them."""
+"""What a process reports about itself: log lines, metrics, traces, health, and an endpoint for them."""

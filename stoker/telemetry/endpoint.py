@@ -1,8 +1,8 @@
 """The worker's own HTTP endpoint, for machines: /metrics for Prometheus, /healthz for what restarts it.
 
 Served from a thread with an event loop of its own, so that it answers whatever the worker's loop does:
-/healthz is 503 once that loop has not turned for `STUCK_S`, or a part of the worker does not go on though it
-could. It needs no token and must not be reachable from outside (worker.metrics_host).
+/healthz is 503 once that loop has not turned for `STUCK_S`, or a part of the worker has stopped although it
+could go on. It needs no token and must not be reachable from outside (worker.metrics_host).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stoker.settings import ProcessSettings
 from stoker.telemetry.serving import Places, Server, listen, server
 
 Stuck = Callable[[], Sequence[str]]
-"""Names the parts of the worker that do not go on; called from the endpoint's thread."""
+"""Names the parts of the worker that have stopped; called from the endpoint's thread."""
 BEAT_S = 1
 CONNECTIONS = 64
 """Connections at once: a scraper, and whatever probes."""
@@ -32,8 +32,8 @@ HEAD_S = 5.0
 GRACE_S = 1
 """Seconds that open requests get when the endpoint stops."""
 STUCK_S = 20
-"""Seconds without a turn of the event loop after which restarting the process is the better choice: longer
-than any statement or call may block it, far shorter than anybody would notice by themselves."""
+"""Seconds without a turn of the event loop after which the process should be restarted: longer than any
+statement or call may block it, and shorter than people would take to notice."""
 
 
 class EndpointRefused(StokerError):
@@ -41,7 +41,7 @@ class EndpointRefused(StokerError):
 
 
 class Pulse:
-    """When the event loop last came round."""
+    """When the event loop last turned."""
 
     def __init__(self) -> None:
         self._beat = time.monotonic()

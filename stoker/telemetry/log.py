@@ -1,8 +1,8 @@
 """Log lines: a constant event name and its fields, for a terminal or as JSON.
 
-Every module logs `log.info("some.event", extra={...})`; this module decides how it looks, and adds which job
-and which trace a line belongs to. Fields never carry payloads or secrets, but they may hold what strangers
-wrote: one event is one line, and nothing in it is acted on by a terminal. Nothing is configured at import.
+Every module logs `log.info("some.event", extra={...})`; this module formats it, and adds the job and the
+trace that a line belongs to. Fields never carry payloads or secrets, but they may hold what strangers wrote:
+one event is one line, and nothing in it is acted on by a terminal. Nothing is configured at import.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _about: ContextVar[Mapping[str, object]] = ContextVar("stoker_log", default=Mapp
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 QUIET = ("alembic", "arq", "asyncio", "uvicorn.access")
-"""Loggers of libraries that only speak up when something is wrong."""
+"""Loggers of libraries that should log only problems."""
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
@@ -50,7 +50,7 @@ def said_of(**about: object) -> Iterator[None]:
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:
-    """What was given as `extra`, and what the line is about."""
+    """The fields given as `extra`, and those of the job or event around it."""
     given = {name: value for name, value in vars(record).items() if name not in _PLAIN}
     trace_id = tracing.trace_id()
     return {**_about.get(), **({"trace_id": trace_id} if trace_id else {}), **given}

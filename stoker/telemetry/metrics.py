@@ -1,8 +1,8 @@
 """Every metric, with its unit and meaning, as Prometheus scrapes it.
 
 Shared figures come from the servers at the time of the scrape, so every process that serves them shows the
-same. A server that is away leaves out what it would have said; `stoker_server_up` tells which one it is.
-Labels are bounded: lanes, views, jobs and causes are closed sets, never ids. DECLARED is the table of
+same. Figures of a server that is away are left out; `stoker_server_up` says which one it is. Labels are
+bounded: lanes, views, jobs and causes are closed sets, never ids. DECLARED is the table of
 docs/operations/metrics.md, which a test compares.
 """
 
@@ -28,11 +28,12 @@ from stoker.histogram import Observed
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.times import job_times
 from stoker.operations import figures, lanes, schedule
-from stoker.operations.figures import ChangeFigures, VerifiedFigures, ViewFigures
+from stoker.operations.figures import VerifiedFigures, ViewFigures
 from stoker.operations.health import Health, examine, probes
+from stoker.outbox.rows import backlog
 from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.schedule.tasks import tasks
+from stoker.worker.schedule.tasks import tasks, utc_now
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -124,13 +125,14 @@ DECLARED = (
         "How long a run took, by how it ended.",
         ("lane", "kind", "outcome"),
     ),
+    Declared("stoker_api_tokens_refused", COUNTER, "Wrong tokens that this API process was given."),
 )
 """Beside these, every process shows the standard `process_*` metrics of its own."""
 BY_NAME = {one.name: one for one in DECLARED}
 
 
-async def exposition(stoker: Stoker, settings: Settings) -> bytes:
-    """Everything there is to say now, in Prometheus' text format."""
+async def exposition(stoker: Stoker, settings: Settings, tokens_refused: int = 0) -> bytes:
+    """All metrics now, in Prometheus' text format; `tokens_refused`: by this process so far."""
     health = await examine(probes(stoker), settings.api.probe_timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
     gathered = _Gathered(_servers(health))
@@ -139,7 +141,10 @@ async def exposition(stoker: Stoker, settings: Settings) -> bytes:
             try:
                 gathered.metrics += await gather(stoker, settings)
             except Unavailable:
-                continue  # went away between the probe and the question; the next scrape tells
+                continue  # went away between the probe and the question; the next scrape shows it
+    own = _Families()
+    own.add("stoker_api_tokens_refused", tokens_refused)
+    gathered.metrics += own
     registry = CollectorRegistry(auto_describe=False)
     registry.register(gathered)
     ProcessCollector(registry=registry)
@@ -147,7 +152,7 @@ async def exposition(stoker: Stoker, settings: Settings) -> bytes:
 
 
 def own_process() -> CollectorRegistry:
-    """What a worker's own endpoint shows: this process, and nothing that all of them share."""
+    """The metrics of a worker's own endpoint: those of this process only."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
@@ -197,7 +202,7 @@ def _servers(health: Health) -> _Families:
 
 
 async def _changes(stoker: Stoker, _: Settings) -> _Families:
-    changes: ChangeFigures = await figures.change_figures(stoker)
+    changes = await backlog(stoker.engine)
     found = _Families()
     found.add("stoker_events_unsettled", changes.unsettled)
     found.add("stoker_events_failing", changes.failing)
@@ -266,7 +271,7 @@ async def _jobs(stoker: Stoker, _: Settings) -> _Families:
 
 
 async def _schedule(stoker: Stoker, settings: Settings) -> _Families:
-    planned = {task.name: task.every for task in tasks(settings.schedule, stoker.domain)}
+    planned = {task.name: task.interval(utc_now()) for task in tasks(settings.schedule, stoker.domain)}
     found = _Families()
     for name, every in planned.items():
         found.add("stoker_schedule_interval_seconds", every.total_seconds(), name)

@@ -53,7 +53,11 @@ async def take_queue(settings: Settings, *, of: str | None = None) -> bool:
 
 @asynccontextmanager
 async def _postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = engine_of(require(settings.database_url, "DATABASE_URL"))
+    limits = {
+        "timeout": settings.database.connect_timeout_s,
+        "command_timeout": settings.database.command_timeout_s,
+    }
+    engine = engine_of(require(settings.database_url, "DATABASE_URL"), connect_args=limits)
     try:
         yield engine
     finally:

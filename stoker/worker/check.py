@@ -22,11 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stoker.domain import Domain, load_domain
 from stoker.errors import DatabaseUnavailable, DeclarationError, SettingsError, StokerError, Unavailable
+from stoker.jobs import KeepWarm
 from stoker.migrate import MigrationsPending, pending
 from stoker.postgres import OLDEST_POSTGRES, database_errors, engine_of
 from stoker.redis.errors import Unidentified
 from stoker.settings import Settings
 from stoker.worker.agreement import another_cache, another_queue
+from stoker.worker.schedule.tasks import tasks, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +61,10 @@ class CheckFailed(StokerError):
 
 async def check(settings: Settings, domain: Domain | None = None) -> list[Finding]:
     """Everything that is wrong, errors first."""
-    found = [*_urls(settings), *_proportions(settings)]
+    found = [*_urls(settings)]
     try:
         domain = domain or load_domain(settings.domain)
-        found += _lifetimes(settings, domain)
+        found += [*_proportions(settings, domain), *_lifetimes(settings, domain)]
     except (DeclarationError, SettingsError) as problem:
         found.append(_error(str(problem)))
     for findings in await asyncio.gather(
@@ -78,7 +80,9 @@ async def require_sound(settings: Settings, domain: Domain) -> None:
     """Log warnings; raise MigrationsPending or CheckFailed for what will not pass by itself."""
     database_url = settings.database_url
     if database_url is not None:
-        missing = await pending(database_url.get_secret_value(), domain)
+        missing = await pending(
+            database_url.get_secret_value(), domain, connect_timeout_s=settings.database.connect_timeout_s
+        )
         if missing:
             raise MigrationsPending(missing)
     found = await check(settings, domain)
@@ -99,8 +103,8 @@ def _urls(settings: Settings) -> Iterator[Finding]:
         yield _warning("CACHE_REDIS_URL is not set: cache and queue share a Redis, which must not evict")
 
 
-def _proportions(settings: Settings) -> Iterator[Finding]:
-    jobs = settings.lanes.concurrency()
+def _proportions(settings: Settings, domain: Domain) -> Iterator[Finding]:
+    jobs = settings.lanes.concurrency(domain.all_lanes)
     building = settings.lanes.refresh.concurrency + settings.lanes.warm.concurrency
     if settings.loaders.connections < building:
         yield _warning(
@@ -136,11 +140,18 @@ def _lifetimes(settings: Settings, domain: Domain) -> Iterator[Finding]:
     if not lives:
         return
     view, shortest = min(lives.items(), key=lambda item: item[1])
-    if settings.schedule.enable_background_warming and settings.schedule.keep_warm_every_s >= shortest:
-        yield _warning(
-            f"schedule.keep_warm_every_s ({settings.schedule.keep_warm_every_s:g}) is not below the shortest "
-            f"life of an entry ({view}: {shortest:g}): it expires before it is rebuilt"
-        )
+    try:
+        scheduled = tasks(settings.schedule, domain)
+    except SettingsError as problem:
+        yield _error(str(problem))
+        scheduled = []
+    for task in scheduled:
+        every_s = task.interval(utc_now()).total_seconds()
+        if isinstance(task.job, KeepWarm) and every_s >= shortest:
+            yield _warning(
+                f"the schedule's {task.name} comes every {every_s:g} s, which is not below the shortest life "
+                f"of an entry ({view}: {shortest:g}): it expires before it is rebuilt"
+            )
     if settings.changes.keep_settled_s < max(lives.values()):
         yield _error(
             f"changes.keep_settled_s ({settings.changes.keep_settled_s}) is below the longest life of an "

@@ -17,11 +17,12 @@ from stoker import tracing
 from stoker.errors import Defer, QueueUnavailable, WrongServer
 from stoker.handlers import relay
 from stoker.handlers.context import JobContext
+from stoker.handlers.own import OwnJobs
 from stoker.handlers.run import run
 from stoker.history.keeper import Keeper
 from stoker.history.recorder import Recorder
 from stoker.history.times import JobTimes
-from stoker.jobs import Job, Lane
+from stoker.jobs import Job
 from stoker.queue import owner
 from stoker.queue.progress import Progress
 from stoker.settings import Settings, require
@@ -48,14 +49,17 @@ async def run_worker(
     stoker: Stoker, settings: Settings, stop: asyncio.Event, now: asyncio.Event | None = None
 ) -> None:
     """Work until `stop` is set; `now` cuts the deadline for running jobs short."""
-    times, recorder = JobTimes(), Recorder(stoker.domain, identity())
+    lanes = settings.lanes.of(stoker.domain.all_lanes)
+    own = OwnJobs(stoker.domain)
+    times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, identity())
     engine = Engine(
         require(settings.redis_url, "REDIS_URL"),
         settings.queue,
-        EngineSettings(lanes=settings.lanes.by_name(), stop_deadline_s=settings.worker.stop_deadline_s),
-        run=recorder.around(runner(stoker)),
+        EngineSettings(lanes=lanes, stop_deadline_s=settings.worker.stop_deadline_s),
+        run=recorder.around(runner(stoker, own)),
         sql=stoker.engine,
         observer=Observers(times, recorder),
+        job_types=stoker.domain.job_types,
     )
     schedule = Schedule(
         tasks(settings.schedule, stoker.domain),
@@ -67,7 +71,7 @@ async def run_worker(
     sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
     keeper = Keeper(stoker, recorder, identity(), timedelta(seconds=settings.worker.history_every_s))
     idle = asyncio.Event()
-    slots = {lane.value: number for lane, number in settings.lanes.concurrency().items()}
+    slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
     async with endpoint(own_process(), settings.worker, engine.stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
@@ -78,7 +82,8 @@ async def run_worker(
             refusal = await _refusal(stoker, stop)
             if refusal is None:
                 group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
-                await engine.run(stop, now)
+                async with own.opened(stoker):
+                    await engine.run(stop, now)
         finally:
             stop.set()
             idle.set()
@@ -110,26 +115,31 @@ class Observers:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+    def job_started(self, lane: str, kind: str, waited_s: float) -> None:
         """A job begins."""
         for observer in self._observers:
             observer.job_started(lane, kind, waited_s)
 
-    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+    def job_ended(self, lane: str, kind: str, outcome: str, ran_s: float) -> None:
         """A job ended."""
         for observer in self._observers:
             observer.job_ended(lane, kind, outcome, ran_s)
 
 
-def runner(stoker: Stoker) -> Run:
+def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
     """What the engine calls for each run of a job: it runs the handler."""
     progress = Progress(stoker.queue.redis, stoker.queue.settings)
 
     async def carry_out(job_id: str, job: Job, attempt: int) -> str:
-        facts = {"messaging.message.id": job_id, "stoker.lane": job.lane.value, "stoker.attempt": attempt}
+        facts: dict[str, str | int | float] = {
+            "messaging.message.id": job_id,
+            "stoker.lane": str(job.lane),
+            "stoker.attempt": attempt,
+        }
+        context = JobContext(stoker, progress, job_id, attempt, own.resources if own else None)
         with said_of(job_id=job_id), tracing.span(f"run {job.kind}", "consumer", facts):
             try:
-                outcome = (await run(JobContext(stoker, progress, job_id, attempt), job)).value
+                outcome = (await run(context, job, own)).value
             except Defer as wish:  # not an error for the span
                 deferred = wish
             else:

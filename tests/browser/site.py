@@ -136,12 +136,13 @@ async def furnish(site: Site) -> None:
     )
 
 
-async def bury(site: Site, letters: int) -> None:
+async def bury(site: Site, letters: int, error: str = "KeyError: boom") -> None:
     await site.execute(
         "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
-        " SELECT 'dead' || n, 'warm', 'warm.v1', '{\"target\": \"active\"}', 'exhausted', 'KeyError: boom',"
+        " SELECT 'dead' || n, 'warm', 'warm.v1', '{\"target\": \"active\"}', 'exhausted', :error,"
         " 'abc123', 5 FROM generate_series(1, :letters) n",
         letters=letters,
+        error=error,
     )
 
 

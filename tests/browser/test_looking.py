@@ -11,8 +11,8 @@ from stoker.domain import Invalidation
 from stoker.handlers import relay
 from stoker.history.presence import Presence
 from stoker.outbox.record import InvalidationRequested
-from tests.browser.site import ON_ONE_LOOP, Site, change, furnish, signed_in, window
-from tests.support.callers import VIEWER
+from tests.browser.site import ON_ONE_LOOP, Site, bury, change, furnish, signed_in, window
+from tests.support.callers import OPERATOR, VIEWER
 from tests.support.notes import note
 
 pytestmark = ON_ONE_LOOP
@@ -63,6 +63,16 @@ async def test_a_scope_that_is_looked_up_shows_its_next_invalidation_by_itself(
         await expect(page.get_by_text("None among the latest events.")).to_be_visible()
         await change(site)
         await expect(page.locator(".scope .timeline li")).to_contain_text("stoker.invalidation_requested")
+
+
+async def test_what_strangers_wrote_is_shown_as_text_in_its_own_order(browser: Browser, site: Site) -> None:
+    await bury(site, 1, error="<img src=x onerror=alert(1)> \u202egnp.exe\x1b[2J")
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR, "dead")
+        await expect(page.locator("main")).to_contain_text(
+            "<img src=x onerror=alert(1)> \\u202egnp.exe\\u001b[2J"
+        )
+        assert await page.locator("main img").count() == 0
 
 
 async def test_the_disconnected_banner_appears_and_goes(browser: Browser, site: Site) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stoker.chaos.process import main
-from stoker.jobs import Lane
 from stoker.worker.engine.claims import Claims, LaneNews
 
 UPKEEP = Claims.upkeep
 
 
-async def forgetful(
-    self: Claims, held: Mapping[Lane, Sequence[str]], **options: bool
-) -> dict[Lane, LaneNews]:
+async def forgetful(self: Claims, held: Mapping[str, Sequence[str]], **options: bool) -> dict[str, LaneNews]:
     """Upkeep by somebody who holds nothing."""
     return await UPKEEP(self, {lane: [] for lane in held}, **options)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stoker.cache import store
+from stoker.cache import lookup, store
+from stoker.cache.envelope import Seal
 from stoker.cache.keys import EntryNames
 from stoker.cache.near import Near
 from stoker.cache.reading import Miss
@@ -15,15 +16,18 @@ COMPARED = "if redis.call('GET', KEYS[1])"
 
 def install() -> None:
     """Take the comparison out of the reading and out of the storing script."""
-    judge = store._judge
+    judge = lookup._judge
 
     def trusting(
-        names: EntryNames, values: tuple[bytes | None, bytes | None, bytes | Near | None], server: ServerRun
-    ) -> store.Found:
-        found = judge(names, values, server)
+        names: EntryNames,
+        values: tuple[bytes | None, bytes | None, bytes | Near | None],
+        server: ServerRun,
+        seal: Seal,
+    ) -> lookup.Found:
+        found = judge(names, values, server, seal)
         return found._replace(miss=None) if found.miss is Miss.INVALIDATED else found
 
-    store._judge = trusting
+    lookup._judge = trusting
     source = store.STORE.source.decode()
     assert COMPARED in source
     source = source.replace(COMPARED, f"if false and {COMPARED[3:]}").replace(

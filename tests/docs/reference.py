@@ -19,6 +19,7 @@ PACKAGES = ("stoker", "stoker.testing", "stoker.embedded")
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
+    "stoker.schedule": "Declaring",
     "stoker.cache": "Views and reading",
     "stoker.outbox": "Changes",
     "stoker.jobs": "Jobs",
@@ -35,6 +36,16 @@ HEAD = """# API
 Made from the docstrings by `make docs`; do not edit. Everything here is imported from `stoker` unless a
 section says otherwise, and nothing else is public. [reading.md](reading.md) tells how it goes together.
 """
+OUR_OWN = {
+    "Domain": "rules_by_kind asking_kinds checked check_job subject_of kinds_by_name views_by_name "
+    "access_views views_guarded_by view_names_by_scope takes has_warm_plan",
+    "View": "bodies",
+    "Receipt": "committed rolled_back unanswered",
+    "Settings": "settings_customise_sources require_views",
+    "Every": "backwards interval last says",
+    "Cron": "backwards interval last says",
+}
+"""Members that only Stoker itself uses, by class: they are no part of the reference."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -133,7 +144,10 @@ def parsed(module: str) -> ast.Module:
     """The source of a module."""
     path = ROOT.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return ast.parse(path.read_text())
+    tree = ast.parse(path.read_text())
+    # What is imported for type checkers alone counts as imported: a package may do so and import lazily.
+    typed = [one for node in tree.body if isinstance(node, ast.If) for one in node.body]
+    return ast.Module([*tree.body, *typed], [])
 
 
 def _entry(one: Public) -> list[str]:
@@ -148,10 +162,18 @@ def _entry(one: Public) -> list[str]:
         body = _members(one.module, node)
         parts += _fields(body)
         for member in body:
-            if isinstance(member, Function):
+            if isinstance(member, Function) and member.name not in OUR_OWN.get(one.name, "").split():
                 parts += [f"#### `{one.name}.{member.name}`\n", _code(_signature(member)), _text(member)]
         return parts
-    return [f"### `{one.name}`\n", _code(ast.unparse(node))]
+    # Without a language: a formatter of pages would wrap what is a whole statement.
+    return [f"### `{one.name}`\n", f"```\n{ast.unparse(node)}\n```\n", (_beneath(one) or "") + "\n"]
+
+
+def _beneath(one: Public) -> str | None:
+    """The docstring of a constant: the text beneath it."""
+    body = parsed(one.module).body
+    at = body.index(one.node)
+    return _string(body[at + 1]) if at + 1 < len(body) else None
 
 
 HIDDEN_BASES = frozenset({"NamedTuple", "BaseModel", "StrEnum", "Generic[E]", "BaseSettings", "Exception"})
@@ -168,7 +190,7 @@ def _members(module: str, node: ast.ClassDef) -> list[ast.stmt]:
             where, parent = definition(module, base.id)
         except (LookupError, FileNotFoundError):
             continue
-        if isinstance(parent, ast.ClassDef) and base.id not in HIDDEN_BASES:
+        if isinstance(parent, ast.ClassDef) and base.id not in {*HIDDEN_BASES, "Job"}:
             for one in _members(where, parent):
                 found.setdefault(_member_name(one), one)
     return list(found.values())
@@ -217,6 +239,7 @@ def _string(node: ast.stmt) -> str | None:
 def _docstrings(one: Public) -> Iterator[tuple[str, str | None]]:
     node = one.node
     if not isinstance(node, ast.ClassDef | Function):
+        yield "", _beneath(one)
         return
     yield "", ast.get_docstring(node)
     if isinstance(node, ast.ClassDef):

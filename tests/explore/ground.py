@@ -33,7 +33,7 @@ from tests.explore.domain import DOMAIN, FIRST, State
 from tests.explore.rows import Engine, Outbox, RelaySession, Rows, SteppedLoads
 from tests.explore.search import Thread
 from tests.explore.stage import STRAND, Stage
-from tests.explore.valkey import Server, SteppedClient, Taped
+from tests.explore.valkey import SEAL, Server, SteppedClient, Taped
 
 if TYPE_CHECKING:
     from tests.explore.play import Play
@@ -107,7 +107,7 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
     stores: dict[str, Store] = {}
     for process in (*case.processes, OBSERVER):
         client = SteppedClient(server, process)
-        stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0))
+        stores[process] = Store(client, keys, timedelta(seconds=20), NearCache(0), SEAL)
         client.learn(BEGIN, STORE, RELEASE)
     engine = create_async_engine("postgresql+asyncpg://nowhere", poolclass=NullPool)
     server.reset({})
@@ -121,7 +121,7 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
         yield Ground(case, server, engine, settings, stores)
 
 
-async def _nothing() -> None:
+async def _nothing(*_: object) -> None:
     """There is but one cache here: nobody notes which."""
 
 
@@ -138,9 +138,9 @@ class Process:
 
     def __init__(self, ground: Ground, name: str, stage: Stage, rows: Rows, ask_refresh: AskRefresh) -> None:
         self.store = ground.stores[name]
-        self.store.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
+        self.store.lookup.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
         for entry, near in ground.near.get(name, ()):
-            self.store.near.put(entry, near)
+            self.store.lookup.near.put(entry, near)
         cast("SteppedClient", self.store.client).join(stage)
         detached, accounting = Detached(), Accounting()
         loads = SteppedLoads(ground.engine, rows, detached, ground.case.cap)
@@ -148,7 +148,7 @@ class Process:
         breaker = Breaker(self.store.client, rows.unsettled, ground.settings.cache)
         self.cache = Cache(filler, breaker, ask_refresh)
         hands: Any = SimpleNamespace(
-            cache_identity=SimpleNamespace(note=_nothing, require=lambda: None),
+            cache_identity=SimpleNamespace(note=_nothing, require=lambda: None, acknowledged=_nothing),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from stoker import EntryKey, Event, View
 from stoker.cache.fill import Filler
+from stoker.cache.keys import EntryNames
+from stoker.cache.lookup import Found, Lookup
 from stoker.cache.near import Near
-from stoker.cache.question import Question
-from stoker.cache.store import STORE, Found, Store
+from stoker.cache.store import STORE
 from stoker.handlers import relay
 from stoker.jobs import Outcome
 from stoker.stoker import Stoker
@@ -75,19 +76,18 @@ async def _event_first(
     await _commit(self, change, None, touched)
 
 
-async def _only_outdated_again(self: Store, question: Question) -> list[Found]:
-    entries = question.names
-    kept = [self.near.get(names.entry) for names in entries]
-    found = await self._read(question, kept)
+async def _only_outdated_again(self: Lookup, names: tuple[EntryNames, ...], **_options: bool) -> list[Found]:
+    kept = [self.near.get(own.entry) for own in names]
+    found = await self._read(names, kept)
     outdated = [at for at, near in enumerate(kept) if near and found[at].miss is not None]
     for at in outdated:
-        self.near.drop(entries[at].entry)
-    again = await self.peek(Question(entries[at] for at in outdated)) if outdated else []
+        self.near.drop(names[at].entry)
+    again = await self.peek(names[at] for at in outdated)
     for at, one in zip(outdated, again, strict=True):
         found[at] = one
-    for names, near, one in zip(entries, kept, found, strict=True):
+    for own, near, one in zip(names, kept, found, strict=True):
         if near is None and one.miss is None and one.envelope and one.content:
-            self.near.put(names.entry, Near(one.envelope, one.content))
+            self.near.put(own.entry, Near(one.envelope, one.content))
     return found
 
 
@@ -132,7 +132,7 @@ OWN: Mapping[str, Guard] = {
         replaced(Rows, "commit", _event_first), "a sweeper at any time"
     ),
     "access read with what it guards": Guard(
-        replaced(Store, "fetch", _only_outdated_again), "a removal, then a secret that is read"
+        replaced(Lookup, "fetch", _only_outdated_again), "a removal, then a secret that is read"
     ),
 }
 

@@ -8,7 +8,6 @@ from typing import Any
 from pydantic_core import from_json
 
 from stoker import EntryKey, Forbidden, NotFound, Reading, State, StokerError
-from stoker.cache.question import Question
 from tests.explore.actors import Actors
 from tests.explore.ground import OBSERVER, Ground
 from tests.explore.promises import Read, Shown
@@ -95,7 +94,9 @@ class Play(Actors):
             self.server.values,
             self.server.ages_us,
         )
-        ground.near = {name: list(one.store.near._kept.items()) for name, one in self.processes.items()}
+        ground.near = {
+            name: list(one.store.lookup.near._kept.items()) for name, one in self.processes.items()
+        }
 
     def _do(self, name: str, process: str, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - of the work
         """Let somebody do something while nobody else does anything."""
@@ -111,7 +112,9 @@ class Play(Actors):
             if name != OBSERVER and not rest:
                 continue
             names = [process.store.keys.entry(key) for key in self.case.rest]
-            for key, one in zip(self.case.rest, _at_once(process.store.fetch(Question(names))), strict=True):
+            for key, one in zip(
+                self.case.rest, _at_once(process.store.lookup.fetch(tuple(names))), strict=True
+            ):
                 if one.miss is None:
                     where = "the cache" if name == OBSERVER else name
                     self.watch.noted.append(f"{where} {key} {one.content.body!r}")
@@ -123,7 +126,7 @@ class Play(Actors):
     def _read_twice(self) -> None:
         """At rest a reader is shown the rows, and the next one finds it in the cache."""
         name, key = self.case.processes[0], self.case.rest[0]
-        self.processes[name].cache.breaker.reason = None
+        self.processes[name].cache.breaker.open = False
         self._read_at_rest(name, key)
         state = self._read_at_rest(name, key)
         if state not in (None, State.HIT):

@@ -41,7 +41,7 @@ class Shown:
 
 @dataclass
 class Promises:
-    """The promises of DESIGN.md section 8 for one run."""
+    """The promises of docs/architecture.md for one run."""
 
     rows: Rows
     builds: dict[str, int] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from stoker.cache.envelope import STAMP_BYTES, decode
 from tests.explore.stage import Done
-from tests.explore.valkey import Server
+from tests.explore.valkey import SEAL, Server
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Trace:
             return "-"
         if len(value) == STAMP_BYTES:
             return self.stamps.setdefault(value, f"s{len(self.stamps) + 1}")
-        envelope = decode(value)
+        envelope = decode(value, SEAL)
         if envelope is None:
             return repr(value[:40])
         under = f"{self._value(envelope.stamp)}, {self._value(envelope.hard)}"

@@ -16,6 +16,7 @@ import hiredis
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
+from stoker.cache.envelope import Seal
 from stoker.redis.cache import CacheClient
 from stoker.redis.connection import ServerRun, _error
 from stoker.redis.errors import ConnectionLost
@@ -25,6 +26,7 @@ from tests.explore.search import Footprint
 from tests.explore.stage import Stage
 
 Command = list[bytes]
+SEAL = Seal(b"of the explorer")
 FULL = "OOM command not allowed when used memory > 'maxmemory'."
 
 

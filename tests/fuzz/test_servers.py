@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.api import create_app
 from stoker.cache.verdicts import Verdict
-from stoker.jobs import Lane
+from stoker.jobs import LANES, Lane
 from stoker.migrate import migrate
 from stoker.queue import wire
 from stoker.queue.enqueue import Queue
@@ -63,7 +63,7 @@ marks = st.dictionaries(
     st.sampled_from(["clock", "refresh:rate", "warm:rate", "suspect:x", "waiting:0", "begun:0", "held:0"]),
     numbers,
 )
-concurrency = st.dictionaries(st.sampled_from(list(Lane)), numbers)
+concurrency = st.dictionaries(st.sampled_from(LANES), numbers)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ async def test_no_lane_stops_and_every_job_ends_or_waits(
     async def nothing_is_due() -> bool:
         redis: Any = queue.redis
         seconds, _ = await redis.time()
-        names = [wire.queue_name(queue.settings, lane) for lane in Lane]
+        names = [wire.queue_name(queue.settings, lane) for lane in LANES]
         due = [await redis.zcount(name, "-inf", seconds * 1000) for name in names]
         return not any(due) and not any([await redis.zcard(f"{name}:running") for name in names])
 
@@ -111,7 +111,7 @@ async def _lay(
     redis: Any = queue.redis
     prefix = queue.settings.prefix
     async with redis.pipeline(transaction=True) as pipe:
-        for lane in Lane:
+        for lane in LANES:
             name = wire.queue_name(queue.settings, lane)
             pipe.delete(name, f"{name}:parked", f"{name}:rate", f"{name}:totals")
         pipe.delete(wire.concurrency_name(queue.settings), f"{prefix}:clock")
@@ -135,7 +135,7 @@ async def _lay(
 letters = st.builds(
     Letter,
     job_id=texts,
-    lane=st.sampled_from(Lane),
+    lane=st.sampled_from(LANES),
     reason=st.just("failed"),
     attempts=st.integers(-(2**70), 2**70),
     error=texts,

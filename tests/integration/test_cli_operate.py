@@ -59,7 +59,7 @@ def test_without_a_worker_an_invalidation_is_recorded_and_said_to_wait(
 ) -> None:
     done = call(tmp_path, environment, "invalidate", "project", "1", "--wait", "0.2", capture=capsys)
     assert done.returncode == 1
-    assert "is a worker running?" in done.stderr
+    assert done.stderr.endswith("s: no worker reports: start one, or look at its log\n")
     shown = call(tmp_path, environment, "status", "--json", capture=capsys)
     assert shown.returncode == 1, "no worker runs"
     status = json.loads(shown.stdout)
@@ -69,6 +69,15 @@ def test_without_a_worker_an_invalidation_is_recorded_and_said_to_wait(
         "no worker reports: start one, or look at its log"
     ]
     assert set(status["lanes"]) == {"changes", "refresh", "warm"}
+
+
+def test_an_invalidation_that_waits_for_the_cache_says_so(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = {**environment, "CACHE_REDIS_URL": "redis://127.0.0.1:1"}
+    done = call(tmp_path, away, "invalidate", "project", "1", "--wait", "0.1", capture=capsys)
+    assert done.returncode == 1
+    assert "not applied within 0.1 s: the cache Redis does not answer; " in done.stderr
 
 
 @pytest.mark.parametrize(

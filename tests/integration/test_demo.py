@@ -13,14 +13,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
+from stoker.chaos.driver import Driver
+from stoker.chaos.slots import WORKER_READY, Slot, started
 from stoker.chaos.stage import Place, administer, database_of_its_own
+from stoker.chaos.tally import Tally
 from stoker.embedded import Urls
-from worker.demo import DemoOptions, edits, run
+from tests.support.projects_world import opened_world, settings
+from worker.demo import DemoOptions, run
+from worker.demo.demonstration import WEBAPP_ARGUMENTS, WEBAPP_READY
+from worker.demo.scale import environment_of
+from worker.demo.workload import workload
 
 UNGUARDED = Path(__file__).parents[1] / "support" / "webapp_without_stamps.py"
 KEYS = """
@@ -78,19 +86,35 @@ def test_a_short_run_finds_nothing_wrong(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
 
 
-@pytest.mark.usefixtures("given_servers")
-def test_without_the_stamp_comparison_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_a_stale_and_a_forbidden_answer_are_noticed(
+    database_url: str, server_urls: Urls, prefix: str, tmp_path: Path, *, guarded: bool
+) -> None:
+    """What users do, one after the other, on a web app with and without the comparison of stamps."""
+    place = settings(database_url, server_urls, prefix)
+    command = (sys.executable, "-m", "uvicorn", "worker.demo.webapp:app")
+    unguarded = (sys.executable, str(UNGUARDED))
     # The worker would soon put a new value in the stale one's place: what is tested is the reader.
-    monkeypatch.setenv("STOKER__CHANGES__REFRESH_HOT", "false")
-    # Every second write removes a member; the run is over when both were shown, whenever that is.
-    monkeypatch.setitem(edits.SHARES, "remove_member", sum(edits.SHARES.values()))
-    wanted = ("stale_reads", "forbidden_reads_served")
-    code = run(short(tmp_path, seconds=90, until=wanted, webapp_command=(sys.executable, str(UNGUARDED))))
-    found = json.loads((tmp_path / "demo.json").read_text())
-    assert code == 1
-    assert found["stale_reads"] > 0
-    assert found["forbidden_reads_served"] > 0
-    assert any(line.startswith("stale_reads: ") for line in found["failures"])
+    environment = {**environment_of(place), "STOKER__CHANGES__REFRESH_HOT": "false"}
+    worker = Slot("worker", (sys.executable, "-m", "worker", "run"), environment, tmp_path, WORKER_READY)
+    arguments = (*(command if guarded else unguarded), *WEBAPP_ARGUMENTS)
+    webapp = Slot("webapp", arguments, environment, tmp_path, WEBAPP_READY)
+    async with opened_world(place) as known, started(worker, webapp):
+        await worker.ready()
+        webapp.client.address = int(await webapp.ready())
+        users = await workload.users(known.stoker, Random(1))
+        driver = Driver([webapp], users, Tally(), Random(1))
+        project = users.world.projects[known.alpha]
+        dashboard = users.traffic.read_of_project("dashboard", project, known.ann)
+        await driver.read(dashboard)
+        await users.edits.update_project(driver, project, 0)
+        await driver.read(dashboard)
+        await users.edits.remove_member(driver, project, 0)
+    tally = driver.tally
+    assert (tally.writes, tally.writes_waited_for, tally.revocations) == (2, 2, 1)
+    assert (tally.stale_reads > 0, tally.forbidden_reads_served > 0) == (not guarded, not guarded)
+    assert tally.forbidden_reads_attempted == 3
+    assert set(tally.wrong) == (set() if guarded else {"stale read", "forbidden read served"})
 
 
 @pytest.mark.usefixtures("given_servers")

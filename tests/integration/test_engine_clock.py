@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.jobs import Lane
+from stoker.jobs import LANES, Lane
 from stoker.queue.enqueue import Queue
 from stoker.queue.wire import queue_name
 from stoker.worker.engine.claims import Claims
@@ -33,7 +33,7 @@ async def set_back(queue: Queue) -> None:
     """Every moment that was written lies an hour ahead now."""
     clock = f"{queue.settings.prefix}:clock"
     await queue.redis.incrby(clock, BACK_MS)
-    for lane in Lane:
+    for lane in LANES:
         for part in ("", ":running"):
             name = queue_name(queue.settings, lane) + part
             for member, score in await queue.redis.zrange(name, 0, -1, withscores=True):

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from stoker.jobs import Lane, Warm
+from stoker.jobs import LANES, Lane, Warm
 from stoker.queue.enqueue import Queue
 from stoker.worker.engine.claims import NO_NEWS, Claims
 from tests.support.engine_fixtures import queue  # noqa: F401
 
-NOTHING: dict[Lane, list[str]] = {lane: [] for lane in Lane}
+NOTHING: dict[str, list[str]] = {lane: [] for lane in LANES}
 
 
 async def _commands(queue: Queue) -> int:
@@ -23,7 +23,7 @@ async def test_upkeep_of_an_idle_worker_is_one_command(queue: Queue) -> None:
     claims = Claims(queue.connection, queue.settings)
     await claims.upkeep(NOTHING, rescue=True)  # connects
     before = await _commands(queue)
-    assert await claims.upkeep(NOTHING, rescue=True) == dict.fromkeys(Lane, NO_NEWS)
+    assert await claims.upkeep(NOTHING, rescue=True) == dict.fromkeys(LANES, NO_NEWS)
     asked = await _commands(queue) - before
     assert asked == 1 + 1  # the second look counts the first
 

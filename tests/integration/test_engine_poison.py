@@ -196,9 +196,9 @@ async def test_dead_letters_are_counted_retried_and_discarded(
         assert newest.error == "ValueError: wrong"
         assert "in wrong" in (newest.traceback or "")
         del stage.acts["wrong"]
-        assert await letters.retry(Which(id=newest.id), queue) == Retried(1, 0)
+        assert await letters.retry(Which(id=newest.id), queue) == Retried(retried=1, unreadable=0)
         await settled(queue, Lane.WARM, done=1)
-        assert await letters.retry(Which(), queue) == Retried(2, 1)
+        assert await letters.retry(Which(), queue) == Retried(retried=2, unreadable=1)
         await settled(queue, Lane.WARM, done=3)
     assert await letters.discard(Which()) == 1
     assert await letters.list(Which()) == []

@@ -193,7 +193,7 @@ async def test_runs_are_noted_with_what_they_were_about_and_why_they_failed(stok
     recorder.job_ended(Lane.WARM, "<unknown>", "dead", 0.0)
     history = JobHistory(stoker.engine)
     await history.add(recorder.take())
-    found = {row.job_id: row for row in await history.list(Filter(), limit=10)}
+    found = {row.job_id: row for row in await history.list(Filter(), limit=10, arguments=True)}
     assert (found["good"].scope, found["good"].attempt, found["good"].error) == ("note:7", 2, None)
     assert (found["bad"].error, found["bad"].failed) == ("ValueError: no \ufffd luck", True)
     assert found[None].kind == "<unknown>"

@@ -101,14 +101,14 @@ async def test_damaged_and_foreign_bytes_are_counted_misses(
 ) -> None:
     await stoker.read("detail", 1, reader=7)
     name = stoker.cache.store.keys.entry(EntryKey("detail", note(1))).entry
-    redis = Redis.from_url(cache_url)
-    stored: bytes = await redis.get(name)
-    for bytes_ in (damage, stored[:-1], stored[:60], stored + b"x"):
-        await redis.set(name, bytes_)
-        reading = await stoker.read("detail", 1, reader=7)
-        assert (reading.state, reading.cause) == (State.MISS, Miss.UNREADABLE)
-        assert reading.value == {"body": "v1"}
-    await redis.aclose()
+    async with Redis.from_url(cache_url) as redis:
+        stored: bytes = await redis.get(name)
+        for bytes_ in (damage, stored[:-1], stored[:60], stored + b"x"):
+            await redis.set(name, bytes_)
+            reading = await stoker.read("detail", 1, reader=7)
+            assert reading.state is State.MISS
+            assert reading.cause in (Miss.UNREADABLE, Miss.FORGED)
+            assert reading.value == {"body": "v1"}
     assert (await stoker.read("detail", 1, reader=7)).state is State.HIT
 
 
@@ -316,3 +316,17 @@ async def test_loaders_that_write_or_answer_for_other_keys_are_told_so_and_leave
                 await stoker.read("by_number", 1, bypass=bypass)
         [answer] = await stoker.read_many([Asked(views[2], 1)])
         assert isinstance(answer, DeclarationError)
+
+
+async def test_closing_after_a_refused_read_logs_no_traceback(
+    place: Place, notes: Notes, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(notes, place) as stoker:
+        await stoker.read("detail", 1, reader=7)
+        await stoker.invalidate_now([Invalidation(note(1), frozenset({"detail", "access"}))])
+        held = notes.hold_before("detail")
+        with pytest.raises(Forbidden):
+            await stoker.read("detail", 1, reader=8)
+        await held.reached.wait()
+    assert "Traceback" not in capfd.readouterr().err
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -81,7 +81,7 @@ def test_the_image_installs_what_was_tested() -> None:
 
 def test_the_image_is_of_two_stages_without_root_and_copies_what_is_there() -> None:
     written = DOCKERFILE.read_text()
-    assert written.count("\nFROM ") == 2
+    assert written.count("\nFROM ${PYTHON_IMAGE}") == 2, "a digest can be given, once for both stages"
     assert "--require-hashes" in written
     assert re.search(r"^USER 10001:10001$", written, re.MULTILINE)
     let_in = (OPERATIONS / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
@@ -165,6 +165,41 @@ def test_manifests_name_each_other_rightly() -> None:
 def test_kustomize_takes_the_manifests() -> None:
     built = list(yaml.safe_load_all(run("kubectl", "kustomize", "kubernetes")))
     assert {"Deployment", "Job", "PodDisruptionBudget", "ScaledObject"} <= {one["kind"] for one in built}
+
+
+def test_compose_lets_nobody_but_stoker_at_the_servers() -> None:
+    composed = yaml.safe_load(COMPOSE.read_text())
+    services = composed["services"]
+    assert [name for name, service in services.items() if service.get("ports")] == ["api"]
+    assert composed["networks"]["servers"]["internal"] is True
+    for name, service in services.items():
+        assert "servers" in service["networks"], name
+        assert ("outside" in service["networks"]) == (name == "api"), name
+    for role in ("queue", "cache"):
+        assert f"../redis/{role}.acl:/etc/valkey/role.acl:ro" in services[role]["volumes"]
+        assert "--aclfile" in services[role]["entrypoint"][2]
+        assert services[role]["environment"]["REDISCLI_AUTH"].startswith("${")
+    urls = services["api"]["environment"]
+    assert urls["REDIS_URL"].startswith("redis://stoker:${")
+    assert urls["CACHE_REDIS_URL"].startswith("redis://stoker:${")
+
+
+def test_a_policy_covers_each_pod_and_lets_in_what_it_serves() -> None:
+    policies = documents(OPERATIONS / "kubernetes" / "network.yaml")
+    ingress = {
+        one["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component"): {
+            port["port"] for rule in one["spec"]["ingress"] for port in rule["ports"]
+        }
+        for one in policies
+        if "Ingress" in one["spec"]["policyTypes"]
+    }
+    for owner, spec in pods():
+        component = owner.removeprefix("stoker-")
+        served = {port["containerPort"] for one in spec["containers"] for port in one.get("ports", [])}
+        assert ingress.get(component, set()) == served, owner
+    assert all(rule["from"] for one in policies for rule in one["spec"].get("ingress", [])), "nobody is all"
+    (egress,) = [one for one in policies if "Egress" in one["spec"]["policyTypes"]]
+    assert egress["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "stoker"}
 
 
 def test_settings_of_compose_exist() -> None:

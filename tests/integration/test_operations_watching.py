@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stoker.chaos.keys import declared
-from stoker.jobs import Lane
+from stoker.jobs import LANES
 from stoker.settings import Settings
 from stoker.telemetry.metrics import DECLARED, Kind
 from tests.support.operations import (
@@ -135,7 +135,7 @@ def test_scrapes_carry_the_names_that_rules_ask_for() -> None:
 def test_every_key_of_the_queue_that_stays_is_in_the_table() -> None:
     told = set(re.findall(r"^\| `(stoker:[^`]*)`", (OPERATIONS / "README.md").read_text(), re.MULTILINE))
     staying = {
-        re.sub(rf":({'|'.join(Lane)})(?=:|$)", ":LANE", key)
+        re.sub(rf":({'|'.join(LANES)})(?=:|$)", ":LANE", key)
         for key in declared("stoker")
         if ":chaos:" not in key
     }

@@ -10,10 +10,9 @@ import pytest
 import stoker.cache.reads
 from stoker import EntryKey, Scope
 from stoker.cache.accounting import LONGEST_MEMBER, Accounting, read_counters
-from stoker.cache.keys import KeySpace
-from stoker.cache.plan import Plan
-from stoker.cache.question import Question
-from stoker.cache.reads import HALF_LIFE_S, hottest, last_reads, recently_read, write_key
+from stoker.cache.keys import KeySpace, write_key
+from stoker.cache.lookup import Plan
+from stoker.cache.reads import HALF_LIFE_S, hottest, last_reads, recently_read
 from stoker.errors import CacheUnavailable
 from stoker.redis.cache import CacheClient
 from stoker.redis.connection import ServerRun
@@ -57,7 +56,8 @@ def plan(number: int) -> Plan:
         NOTES.view("detail"),
         key(number),
         EntryKey("access", key(number).scope),
-        Question(()),
+        (),
+        False,
         write_key(key(number)),
     )
 

@@ -15,6 +15,7 @@ from stoker.errors import DatabaseUnavailable, QueueUnavailable
 from stoker.jobs import Job, Prune
 from stoker.migrate import migrate
 from stoker.queue.enqueue import Answer, Enqueued
+from stoker.schedule import Every
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.tables import schedule_pauses, schedule_slots
 from stoker.worker.schedule.ledger import Ledger
@@ -23,7 +24,7 @@ from stoker.worker.schedule.tasks import Task
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-HOURLY = Task("hourly", Prune(), HOUR)
+HOURLY = Every("hourly", Prune(), HOUR)
 GRACE = ScheduleSettings(grace_s=60)
 SKIP = replace(HOURLY, late=LatePolicy.SKIP)
 ALL = replace(HOURLY, late=LatePolicy.ALL, overlap=OverlapPolicy.ALLOW)

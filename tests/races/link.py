@@ -122,6 +122,10 @@ class Link:
         for held in self._held:
             held.release()
 
+    def forget(self) -> None:
+        """Let what comes pass by: no trap that has not been sprung will be."""
+        self._traps.clear()
+
     def freeze(self) -> None:
         """Accept everything and answer nothing until `mend`."""
         self._thaw.clear()

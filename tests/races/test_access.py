@@ -21,7 +21,7 @@ from stoker import (
     StokerError,
     View,
 )
-from stoker.cache.look import Asked
+from stoker.cache.lookup import Asked
 from tests.races.race import race
 from tests.races.world import Process, World, never, patience
 from tests.support.notes import note

@@ -7,7 +7,7 @@ import asyncio
 from stoker import EntryKey, Reading, State
 from stoker.cache.accounting import read_counters
 from stoker.cache.envelope import ZSTD, decode
-from stoker.cache.look import Asked
+from stoker.cache.lookup import Asked
 from stoker.cache.verdicts import Verdict
 from stoker.errors import CacheUnavailable
 from stoker.handlers.verify import verify_entries
@@ -94,12 +94,13 @@ async def test_the_breaker_does_not_close_for_a_cache_that_is_loading(world: Wor
 
 
 async def _forge(world: World, view: str) -> None:
-    """Bytes that nobody packed, in an envelope with a right checksum."""
+    """Bytes that nobody packed, under a right seal."""
     stored = await world.redis.get(world.names(view).entry)
-    envelope = decode(stored)
+    seal = world.first.stoker.cache.store.seal
+    envelope = decode(stored, seal)
     assert envelope is not None
-    forged = envelope._replace(codec=ZSTD, packed=b"garbage", body_bytes=50)
-    await world.redis.set(world.names(view).entry, forged.encode(), keepttl=True)
+    forged = envelope._replace(codec=ZSTD, packed=b"\x28\xb5\x2f\xfd\x00garbage", body_bytes=50)
+    await world.redis.set(world.names(view).entry, forged.encode(seal), keepttl=True)
 
 
 @race("forged rights looked up in SQL")

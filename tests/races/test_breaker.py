@@ -12,7 +12,6 @@ import jobs.acknowledged
 from jobs.acknowledged import until_applied
 from stoker import CommittedNotApplied, Invalidation, Refresh, State
 from stoker.cache.breaker import Unsettled
-from stoker.cache.question import Question
 from stoker.errors import DatabaseUnavailable
 from stoker.outbox.rows import backlog
 from tests.races.race import race
@@ -178,7 +177,7 @@ async def test_a_removal_that_nobody_applied_is_not_called_done(
     except CommittedNotApplied:
         process.cache_link.mend()
         await until_applied(process.stoker, receipt, invalidations)
-    role = (await elsewhere.stoker.cache.store.fetch(Question([world.names("access")])))[0]
+    role = (await elsewhere.stoker.cache.store.lookup.fetch((world.names("access"),)))[0]
     never("the removed member's right is still cached", happened=role.miss is None)
 
 

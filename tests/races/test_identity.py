@@ -10,6 +10,7 @@ import pytest
 from stoker import Forbidden, State
 from stoker.outbox import identity
 from tests.races.race import race
+from tests.races.rewinding import Rewinding
 from tests.races.world import Process, World, never
 
 
@@ -31,7 +32,7 @@ async def looked(process: Process) -> str | None:
     return process.stoker.cache.breaker.reason
 
 
-@race("the cache noted before anything is applied", "the cache compared by the breaker")
+@race("the cache noted before anything is settled", "the cache compared by the breaker")
 async def test_a_web_app_under_another_prefix_does_not_show_what_nobody_invalidates(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -48,7 +49,7 @@ async def test_a_web_app_under_another_prefix_does_not_show_what_nobody_invalida
     assert [one.levelno for one in caplog.records if one.message == "cache.diverged"] == [logging.ERROR]
 
 
-@race("the cache noted before anything is applied", "the cache compared by the breaker")
+@race("the cache noted before anything is settled", "the cache compared by the breaker")
 async def test_a_web_app_that_starts_under_another_prefix_does_not_show_what_was_kept(world: World) -> None:
     """Row 45. It compares at its start; the breaker's loop looks seconds later."""
     await unknown(world)
@@ -58,34 +59,53 @@ async def test_a_web_app_that_starts_under_another_prefix_does_not_show_what_was
     await _shows(await world.process(cache=old), "v2")
 
 
-@race("the mark in the cache", "the cache compared by the breaker")
+@race("the run of the noted server", "the cache compared by the breaker")
 async def test_a_web_app_on_another_server_does_not_show_what_nobody_invalidates(world: World) -> None:
-    """Row 45. The mark lies in the cache that the worker notes, and not in the other."""
+    """Row 45. The worker notes the run of its server, and that of the other is another one."""
     await unknown(world)
     world.urls = replace(world.urls, cache=world.urls.queue)
     web = await world.warmed(await world.process())
     await world.change("v2")
-    assert await looked(web) is None, "it might have lost its mark"
+    assert await looked(web) is None, "its server might have been restarted"
     await noted(world.first)
     reason = await looked(web)
     await _shows(web, "v2")
     assert "CACHE_REDIS_URL" in (reason or "")
 
 
-@race("a lost mark being known to the next note")
-async def test_a_cache_that_lost_its_mark_does_not_open_a_breaker(world: World) -> None:
-    """Row 45. After a restart, a flush or an eviction: only a note from after the mark was seen counts."""
+@race("a new run being known to the next note")
+async def test_a_cache_that_was_restarted_does_not_open_a_breaker(rewinding: Rewinding) -> None:
+    """Row 45. Only a note from after the new run was seen counts."""
+    world = rewinding.world
     web = await world.process()
     await world.change("v2")
-    await world.warmed(web)
     for _ in range(2):
-        await world.redis.delete(f"{world.first.stoker.cache.store.keys.root}:mark")
+        await rewinding.go_back()
         started = await world.process()
         reasons = [await looked(web), await looked(started)]
         await noted(world.first)
-        reasons.append(await looked(web))
+        reasons += [await looked(web), await looked(started)]
         never(f"opened: {reasons}", happened=any(reasons))
+    await world.warmed(web)
     assert (await web.read()).state is State.HIT
+
+
+async def test_a_flush_and_a_restart_from_before_it_do_not_open_a_breaker(rewinding: Rewinding) -> None:
+    """Row 45. What a snapshot brings back does not say which cache it is."""
+    world = rewinding.world
+    web = await world.process()
+    await noted(world.first)
+    await rewinding.remember()
+    await world.redis.flushall()
+    await noted(world.first)
+    reasons = [await looked(web)]
+    await rewinding.go_back()
+    reasons.append(await looked(web))
+    await noted(world.first)
+    reasons.append(await looked(web))
+    assert not any(reasons), reasons
+    await world.change("v2")
+    await world.must_show("v2", web)
 
 
 async def _shows(process: Process, body: str) -> None:

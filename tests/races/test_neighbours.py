@@ -39,7 +39,7 @@ async def test_a_view_that_only_another_release_knows_is_not_left_valid(world: W
 
 @race("every view meaning those of this release too")
 async def test_a_view_that_an_older_release_did_not_know_is_not_left_valid(world: World) -> None:
-    """Row 30. «Every view» of an older release means those that this one knows, too."""
+    """Row 30. "Every view" of an older release means those that this one knows, too."""
     await world.warmed()
     await world.sql("UPDATE notes SET body = 'v2'")
     await world.sql(

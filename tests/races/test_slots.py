@@ -12,19 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.jobs import Job, Lane
 from stoker.queue.enqueue import Queue
+from stoker.schedule import Every
 from stoker.settings import ScheduleSettings
 from stoker.tables import schedule_slots
 from stoker.worker.engine.depth import depth
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Enqueue, Schedule
-from stoker.worker.schedule.tasks import Task
 from tests.races.race import race
 from tests.races.world import never
 from tests.support.engine_fixtures import known_jobs, queue, sql  # noqa: F401
 from tests.support.engine_stage import Work
 from tests.support.notes import Held
 
-HOURLY = Task("hourly", Work(name="slot"), timedelta(hours=1))
+HOURLY = Every("hourly", Work(name="slot"), timedelta(hours=1))
 
 
 async def _noon() -> datetime:

@@ -121,10 +121,11 @@ async def test_a_warming_overtaken_by_a_change_is_not_kept(world: World) -> None
 async def test_an_eager_refresh_overtaken_by_a_change_is_not_kept(world: World) -> None:
     """Row 2. An ageing entry is served while its rebuild, overtaken, comes to nothing."""
     process = await world.warmed()
-    stored = decode(await world.redis.get(world.names().entry) or b"")
+    seal = world.first.stoker.cache.store.seal
+    stored = decode(await world.redis.get(world.names().entry) or b"", seal)
     assert stored is not None
-    process.stoker.cache.store.near.drop(world.names().entry)
-    await world.redis.set(world.names().entry, stored._replace(eager_ms=0).encode(), keepttl=True)
+    process.stoker.cache.store.lookup.near.drop(world.names().entry)
+    await world.redis.set(world.names().entry, stored._replace(eager_ms=0).encode(seal), keepttl=True)
     asked = process.queue_link.hold_reply(b"refresh.v1")
     assert (await process.read()).state is State.HIT
     async with patience("the ageing entry's refresh was not asked for"):

@@ -40,7 +40,7 @@ async def test_fail_safe_does_not_serve_what_went_back_in_time(rewinding: Rewind
     await world.warmed()
     await rewinding.remember()
     await rewinding.go_back()
-    world.first.stoker.cache.store.near.drop(world.names().entry)
+    world.first.stoker.cache.store.lookup.near.drop(world.names().entry)
     world.first.notes.failing["detail"] = RuntimeError("no SQL")
     try:
         shown = await world.first.read()

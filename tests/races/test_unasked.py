@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-import stoker.cache.unasked
+import stoker.cache.near
 from stoker import Asked, Forbidden, Invalidation, NotFound, State
 from tests.races.race import race
 from tests.races.world import Process, World, never
@@ -60,7 +60,7 @@ async def test_what_is_served_unasked_is_never_older_than_the_bound(
     """Row 20, bounded. The time counts from before Redis was asked."""
     clock = Clock()
     process = await _unasked(world)
-    monkeypatch.setattr(stoker.cache.unasked, "time", clock)
+    monkeypatch.setattr(stoker.cache.near, "time", clock)
     await world.change("v2")
     assert (await process.read(view="mine")).value == ["v1"]  # the promise that the setting gives up
     clock.ahead_s = LONG_MS / 1000
@@ -72,10 +72,10 @@ async def test_what_is_served_unasked_is_never_older_than_the_bound(
 async def test_a_late_reply_does_not_make_an_old_entry_young(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 20, bounded. A reply that says «valid» may be as old as its question."""
+    """Row 20, bounded. A reply that says "valid" may be as old as its question."""
     clock = Clock()
     process = await world.process(cache={"near_unasked_ms": LONG_MS})
-    monkeypatch.setattr(stoker.cache.unasked, "time", clock)
+    monkeypatch.setattr(stoker.cache.near, "time", clock)
     await process.read(view="mine")
     reply = process.cache_link.hold_reply(b"MGET")
     waiting = world.begin(process.read(view="mine"))

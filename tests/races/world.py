@@ -20,8 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import stoker.cache.store
 from stoker import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
 from stoker.cache.keys import EntryNames
-from stoker.cache.question import Question
-from stoker.cache.store import Found
+from stoker.cache.lookup import Found
 from stoker.errors import Defer
 from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
@@ -273,7 +272,7 @@ class World:
     async def peek(self, view: str = "detail", note_id: int = 1, process: Process | None = None) -> Found:
         """What Redis holds for an entry, judged as a read would."""
         store = (process or self.first).stoker.cache.store
-        return (await store.peek(Question([self.names(view, note_id)])))[0]
+        return (await store.lookup.peek((self.names(view, note_id),)))[0]
 
     async def kept(
         self, view: str = "detail", note_id: int = 1, process: Process | None = None

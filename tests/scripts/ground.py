@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from stoker.jobs import Job, Lane
+from stoker.jobs import LANES, Job, Lane
 from stoker.queue import wire
 from stoker.queue.enqueue import Queue
 from stoker.worker.engine.claims import Claim, Claims, Ending, Finish, LaneNews
@@ -76,11 +76,11 @@ class Ground:
         return (await self.one.finish([Finish(lane, claim.job_id, ending, **fields)]))[0]
 
     async def upkeep(
-        self, held: dict[Lane, list[str]] | None = None, *, rescue: bool = True, by: Claims | None = None
-    ) -> dict[Lane, LaneNews]:
+        self, held: dict[str, list[str]] | None = None, *, rescue: bool = True, by: Claims | None = None
+    ) -> dict[str, LaneNews]:
         """What one round of upkeep finds."""
         return await (by or self.one).upkeep(
-            {lane: (held or {}).get(lane, []) for lane in Lane}, rescue=rescue
+            {lane: (held or {}).get(lane, []) for lane in LANES}, rescue=rescue
         )
 
     async def expire(self, lane: Lane, *ids: str) -> None:

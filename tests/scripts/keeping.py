@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stoker.jobs import Lane
 from stoker.queue import wire
-from stoker.worker.engine.claims import MARK_MS, Ending
+from stoker.worker.engine.claims import MARK_MS, Ending, Finish
 from tests.scripts.ending import claimed
 from tests.scripts.enqueueing import BEGUN, FLAG, HOUR, R, W
 from tests.scripts.ground import HOUR_MS, Ground, about
@@ -137,8 +137,25 @@ async def a_claim_that_nobody_owns_blames_its_job(ground: Ground) -> None:
 
 
 @about("upkeep")
+async def a_process_that_was_only_late_takes_its_blame_back(ground: Ground) -> None:
+    claim = await claimed(ground)
+    await ground.redis.set(f"s:rescues:{claim.job_id}", 1)  # another has died of it
+    await ground.redis.sadd(f"s:blamed:{claim.job_id}", "dead")
+    await ground.expire(R, claim.job_id)
+    assert (await ground.upkeep(by=ground.two))[R].rescued == {claim.job_id: 2}
+    assert 0 < await ground.redis.pttl(f"s:blamed:{claim.job_id}") <= DAY_MS
+    for _ in range(2):  # and only once
+        assert (await ground.upkeep({R: [claim.job_id]}))[R].lost == [claim.job_id]
+        assert await ground.get(f"rescues:{claim.job_id}") == "1"
+    (again,) = await ground.take(R, by=ground.two)
+    assert again.rescues == 1
+    await ground.two.finish([Finish(R, claim.job_id, Ending.REMOVE)])
+    assert not await ground.redis.exists(f"s:rescues:{claim.job_id}", f"s:blamed:{claim.job_id}")
+
+
+@about("upkeep")
 async def counts_of_rescues_that_are_none_begin_anew(ground: Ground) -> None:
-    for strange, rescues in (("nan", 1), ("-5", 1), ("abc", 1), ("1e300", 1_000_001), ("1.5", 2)):
+    for strange, rescues in (("nan", 1), ("-5", 1), ("abc", 1), ("1e300", 1_000_000), ("1.5", 2)):
         job_id = await ground.put(Work())
         await ground.take(W)
         await ground.redis.set(f"s:rescues:{job_id}", strange)
@@ -231,6 +248,7 @@ async def no_mark_of_another_type_ends_a_round(ground: Ground) -> None:
     await ground.take(W)
     await ground.expire(W, expired)
     await ground.redis.hset(ground.name(W, ":totals"), "rescued", "nan")
+    await ground.redis.set(f"s:blamed:{expired}", "x")
     for key in ("s:clock", f"s:rescues:{expired}", f"s:{BEGUN}", "s:suspect:one"):
         await ground.redis.delete(key)
         await ground.redis.rpush(key, "x")

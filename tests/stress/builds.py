@@ -62,11 +62,18 @@ class Entries:
 
     async def build(self, job_id: str, job: Job, attempt: int) -> str:
         """The engine's `run`."""
-        entry = job.model_dump()["entry"]
-        seen = await self._redis.hget(self._changed, entry)
+        seen = await self.read(job)
         await asyncio.sleep(random.random() * self._longest_build_s)
-        await self._redis.hset(self._built, entry, seen)
+        await self.write(job, seen)
         return "done"
+
+    async def read(self, job: Job) -> bytes:
+        """How often the job's entry has changed."""
+        return bytes(await self._redis.hget(self._changed, job.model_dump()["entry"]))
+
+    async def write(self, job: Job, seen: bytes) -> None:
+        """Note what a build saw."""
+        await self._redis.hset(self._built, job.model_dump()["entry"], seen)
 
     async def behind(self) -> dict[int, tuple[int, int]]:
         """Entries whose last build did not see their last change: entry -> (seen, changed)."""

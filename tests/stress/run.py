@@ -118,9 +118,9 @@ async def run(servers: Servers, queue: Queue, sql: AsyncEngine, play: Play) -> O
         while True:
             await _rest(queue)
             retried = await letters.retry(Which(), queue)
-            if not retried.enqueued:
+            if not retried.retried:
                 break
-            quarantined += retried.enqueued
+            quarantined += retried.retried
         totals = (await depth(queue))[Lane.REFRESH].totals
     return Outcome(
         answers=answers,

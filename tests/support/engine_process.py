@@ -15,7 +15,7 @@ import sys
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from stoker.jobs import JOBS, Job, Lane
+from stoker.jobs import JOBS, LANES, Job
 from stoker.settings import LaneSettings
 from stoker.worker.engine.runner import Engine, EngineSettings
 from tests.support.engine_stage import TEST_JOBS, settings_of
@@ -50,7 +50,7 @@ async def main(options: dict[str, str]) -> None:
     engine = Engine(
         options["queue"],
         settings_of(options["prefix"]),
-        EngineSettings({lane: LaneSettings(concurrency=concurrency) for lane in Lane}, 1, life_s),
+        EngineSettings({lane: LaneSettings(concurrency=concurrency) for lane in LANES}, 1, life_s),
         run=run,
         sql=sql,
     )

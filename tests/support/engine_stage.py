@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.errors import Unavailable
-from stoker.jobs import JOBS, Job, Lane, RetryPolicy
+from stoker.jobs import JOBS, LANES, Job, Lane, RetryPolicy
 from stoker.queue.enqueue import Queue
 from stoker.settings import LaneSettings, QueueSettings
 from stoker.worker.engine.depth import LaneDepth, depth
@@ -114,11 +114,11 @@ class Stage:
         act = self.acts.get(name)
         return "done" if act is None else await act(attempt)
 
-    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+    def job_started(self, lane: str, kind: str, waited_s: float) -> None:
         """Noted."""
         self.waits_s.append(waited_s)
 
-    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+    def job_ended(self, lane: str, kind: str, outcome: str, ran_s: float) -> None:
         """Noted."""
         self.ended.append((kind, outcome))
         self._changed.set()
@@ -149,7 +149,7 @@ async def eventually(look: Callable[[], Coroutine[Any, Any, bool]], deadline_s: 
             await asyncio.sleep(0.01)
 
 
-async def settled(queue: Queue, lane: Lane, **wanted: int) -> LaneDepth:
+async def settled(queue: Queue, lane: str, **wanted: int) -> LaneDepth:
     """Wait until the lane's depth, totals included, shows what is wanted."""
     async with asyncio.timeout(DEADLINE_S), changes(queue) as next_change:
         while True:
@@ -206,7 +206,7 @@ async def running(  # noqa: PLR0913 - a test's choices
         url,
         queue.settings,
         EngineSettings(
-            {lane: LaneSettings(concurrency=concurrency, rate_per_s=rate_per_s) for lane in Lane},
+            {lane: LaneSettings(concurrency=concurrency, rate_per_s=rate_per_s) for lane in LANES},
             stop_deadline_s,
             claim_life_s,
         ),

@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from stoker.jobs import JOBS, Job
 from stoker.queue.enqueue import Enqueued, Queue
+from stoker.schedule import Every
 from stoker.settings import OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
-from stoker.worker.schedule.tasks import Task
 from tests.support.engine_stage import TEST_JOBS, Work, settings_of
 
 
@@ -36,7 +36,7 @@ async def main(options: dict[str, str]) -> None:
         return await queue.enqueue(job)
 
     every = timedelta(seconds=float(options["every_s"]))
-    task = Task("task", Work(name="slot"), every, overlap=OverlapPolicy.ALLOW)
+    task = Every("task", Work(name="slot"), every, overlap=OverlapPolicy.ALLOW)
     settings = ScheduleSettings(lease_s=float(options.get("lease_s", "60")), retry_s=0.1)
     schedule = Schedule([task], Ledger(sql, f"pid {os.getpid()}"), enqueue, queue.is_open, settings)
     stop = asyncio.Event()

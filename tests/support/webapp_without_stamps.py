@@ -11,11 +11,11 @@ from typing import Any
 
 import uvicorn
 
-from stoker.cache import store
+from stoker.cache import lookup
+from stoker.cache.lookup import Found
 from stoker.cache.reading import Miss
-from stoker.cache.store import Found
 
-judge: Callable[..., Found] = store._judge
+judge: Callable[..., Found] = lookup._judge
 
 
 def judge_without_stamps(*fetched: Any) -> Found:  # noqa: ANN401 - whatever the real one takes
@@ -24,5 +24,5 @@ def judge_without_stamps(*fetched: Any) -> Found:  # noqa: ANN401 - whatever the
 
 
 if __name__ == "__main__":
-    setattr(store, "_judge", judge_without_stamps)  # noqa: B010 - its type is that of the real one
+    setattr(lookup, "_judge", judge_without_stamps)  # noqa: B010 - its type is that of the real one
     uvicorn.main(["worker.demo.webapp:app", *sys.argv[1:]])

@@ -25,6 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.driver"}),
     frozenset({"stoker.postgres", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.cache"}),
+    frozenset({"stoker.schedule"}),
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.stoker"}),
@@ -61,12 +62,13 @@ WEB = (
 
 PUBLIC_NAMES = frozenset(
     """
-    Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable
-    DeclarationError Domain Enqueued EntryKey Event Forbidden InvalidParams Invalidate Invalidation Lane
-    NotFound Outcome QueueUnavailable Reading Receipt Refresh Relay Rule SampleData Scope ScopeKind Settings
-    SettingsError State Stoker StokerError Unavailable View Warm WarmPlan WrongServer load_domain
-    load_settings
-    """.split()  # noqa: SIM905 - reads better than forty quoted lines
+    Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied Cron DatabaseUnavailable
+    DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams InvalidResult Invalidate
+    Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE NoResult NotFound Outcome
+    OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy Rule SampleData Scope
+    ScopeKind Settings SettingsError State Stoker StokerError Unavailable UnknownJob Verify View Warm
+    WarmPlan WrongServer load_domain load_settings
+    """.split()  # noqa: SIM905 - reads better than sixty quoted lines
 )
 
 

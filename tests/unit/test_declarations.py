@@ -17,6 +17,7 @@ from stoker import (
     Domain,
     EntryKey,
     Event,
+    Every,
     Invalidate,
     Invalidation,
     InvalidParams,
@@ -202,6 +203,10 @@ def test_a_rule_needs_a_plain_function_and_an_async_audience() -> None:
         (
             {"warm_plans": (WarmPlan("orders", entries),)},
             "warm plan 'orders' is neither `active` nor a scope kind",
+        ),
+        (
+            {"schedule": (Every("nightly", Warm(target="order"), timedelta(days=1)),)},
+            "schedule nightly: nothing to warm for 'order': the domain has no such warm plan; there are:",
         ),
         (
             {"rules": (Rule(InvalidationRequested, InvalidationRequested.invalidations),)},

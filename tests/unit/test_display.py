@@ -71,16 +71,21 @@ def test_a_table_that_fits_has_a_line_a_row(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.usefixtures("terminal")
 def test_what_does_not_fit_goes_below_its_row_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     error = "ValueError: " + "no such thing, " * 8
-    display.table("ended", ["job_id", "other", "error", "at"], [(ID, ID, error, "now")])
+    columns = ["job_id", "other", "error", "at", "scope"]
+    display.table("ended", columns, [(ID, ID, error, "now", "note:" + ID), (ID, ID, None, "then", None)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == f"{ID}  {ID}  now"
     assert lines[3].startswith("    error ValueError: no such thing,")
+    assert " ".join("".join(lines[3:-2]).split()).endswith(f"scope note:{ID}")
+    assert lines[-2:] == [f"{ID}  {ID}  then", ""]
     assert max(map(len, lines)) <= 80
 
 
 narrow = st.characters(exclude_categories=["C", "Z"])
 wide = st.sampled_from("東京都")
-cell = st.text(narrow, min_size=1, max_size=60) | st.text(wide, min_size=1, max_size=60)
+cell = (st.text(narrow, min_size=1, max_size=60) | st.text(wide, min_size=1, max_size=60)).filter(
+    lambda text: text != display.NOTHING
+)
 
 
 @given(st.lists(st.lists(cell, min_size=5, max_size=5), min_size=1, max_size=4), st.integers(70, 200))

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, StringConstraints
 
 from stoker import EntryKey, InvalidParams, Scope, ScopeKind, View
-from stoker.cache.keys import KeySpace
-from stoker.cache.reads import parse_key, write_key
+from stoker.cache.keys import KeySpace, parse_key, write_key
 from stoker.domain import Domain
 from stoker.errors import UnknownScope
 

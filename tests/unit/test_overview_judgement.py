@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from stoker.operations.figures import ChangeFigures, VerifiedFigures
+from stoker.operations.figures import VerifiedFigures
 from stoker.operations.health import Health, ServerHealth
 from stoker.operations.judgement import judged
 from stoker.operations.picture import Overview, Verdict, ViewNow, WorkerSeen
+from stoker.outbox.rows import Backlog
 
 ALIVE = WorkerSeen(name="w1", silent_s=1, gone=False)
 SILENT = WorkerSeen(name="w2", silent_s=20, gone=True)
@@ -33,7 +34,7 @@ def picture(*, checked: int = 0, hit_rate: float | None = None, **changes: objec
         "says": "",
         "concerns": [],
         "health": Health(ok=True, servers={}),
-        "changes": ChangeFigures(unsettled=0, failing=0, oldest_age_s=0, applied_last_minute=0),
+        "changes": Backlog(unsettled=0, failing=0, oldest_age_s=0, applied_last_minute=0),
         "verified": verified,
         "hit_rate": hit_rate,
         "views": {},

@@ -17,7 +17,7 @@ from redis.asyncio.connection import Connection, parse_url
 
 from stoker.domain import load_domain
 from stoker.errors import DeclarationError, SettingsError
-from stoker.jobs import Lane
+from stoker.jobs import LANES, Lane
 from stoker.settings import Settings, load_settings, settings_file
 from stoker.stoker import Stoker
 from stoker.worker.check import check
@@ -183,9 +183,8 @@ def test_a_redis_url_that_its_client_takes_is_taken(monkeypatch: pytest.MonkeyPa
     [
         ("tll = 3\n", "tll"),
         ("[cache]\nleese_s = 3\n", "cache.leese_s"),
-        ("[lanes.refesh]\nconcurrency = 3\n", "lanes.refesh"),
         ("[lanes.warm]\nconcurency = 3\n", "lanes.warm.concurency"),
-        ("[shedule]\nprune_at = '03:00'\n", "shedule"),
+        ("[shedule]\nlease_s = 3\n", "shedule"),
     ],
 )
 def test_an_unknown_key_of_the_file_is_refused_by_name(text: str, named: str) -> None:
@@ -230,9 +229,8 @@ def test_an_unknown_variable_is_refused_by_name(
         ("CACHE_REDIS_URL", "redis+sentinel://somewhere", "CACHE_REDIS_URL.*Sentinel"),
         ("DATABASE_URL", "sqlite:///x", "DATABASE_URL"),
         ("STOKER__LANES__REFRESH__CONCURRENCY", "0", "lanes.refresh.concurrency"),
-        ("STOKER__SCHEDULE__PRUNE_AT", "25:00", "schedule.prune_at"),
+        ("STOKER__SCHEDULE__LEASE_S", "-1", "schedule.lease_s"),
         ("STOKER__SCHEDULE__LATE__PRUNE", "never", "schedule.late.prune"),
-        ("STOKER__SCHEDULE__LATE__PRUNE", "all", "overlap.prune"),
         ("STOKER__SCHEDULE__OVERLAP__PRUNE", "perhaps", "schedule.overlap.prune"),
         ("STOKER__LANES__WARM__RATE_PER_S", "-1", "lanes.warm.rate_per_s"),
         ("STOKER__API__PORT", "70000", "api.port"),
@@ -270,7 +268,7 @@ def test_a_file_that_is_no_toml_is_refused() -> None:
 
 def test_lanes_have_the_settings_of_their_name() -> None:
     write("[lanes.changes]\nconcurrency = 1\n")
-    assert load_settings().lanes.concurrency() == {
+    assert load_settings().lanes.concurrency(LANES) == {
         Lane.CHANGES: 1,
         Lane.REFRESH: 6,
         Lane.WARM: 2,

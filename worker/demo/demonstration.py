@@ -19,7 +19,8 @@ from stoker.chaos.stage import Place, database_of_its_own, keys_of_its_own, plac
 from stoker.chaos.tally import Tally
 from stoker.embedded import Urls
 from stoker.migrate import migrate
-from stoker.operations import figures, lanes
+from stoker.operations import lanes
+from stoker.outbox.rows import backlog
 from stoker.settings import Settings, load_settings, require
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
@@ -88,7 +89,7 @@ async def _drive(options: DemoOptions, observer: Stoker, worker: Slot, webapp: S
     driver = Driver([webapp], await workload.users(observer, rng), tally, rng)
     began = time.monotonic()
     async with screen.following(tally, options.seconds):
-        await driver.run(options.seconds, options.rate, options.until)
+        await driver.run(options.seconds, options.rate)
     driven_s = time.monotonic() - began
     for process in (worker, webapp):
         process.require_alive()
@@ -102,7 +103,7 @@ async def _quiet(stoker: Stoker, *which: Lane) -> bool:
     """Wait until every event is applied and lanes have nothing to do; false if that does not come."""
     give_up = time.monotonic() + QUIET_WITHIN_S
     while time.monotonic() < give_up:
-        unsettled = (await figures.change_figures(stoker)).unsettled
+        unsettled = (await backlog(stoker.engine)).unsettled
         found = (await lanes.listing(stoker)).lanes
         if not unsettled and not any(found[lane].ready + found[lane].running for lane in which):
             return True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -17,20 +17,8 @@ from worker.demo.traffic import Traffic
 from worker.demo.world import OWNER, Project
 
 Answer = dict[str, Any]
+Edit = Callable[[Web, Project, float], Awaitable[None]]
 CREATED = frozenset({200, 201})
-SHARES = {
-    "update_project": 26,
-    "add_classification": 8,
-    "update_classification": 8,
-    "add_predicate": 8,
-    "update_predicate": 18,
-    "remove_predicate": 4,
-    "add_document": 4,
-    "add_interaction": 4,
-    "add_member": 8,
-    "remove_member": 9,
-    "short_life": 3,
-}
 REFUSED_AFTER_REMOVAL = ("dashboard", "detail", "export")
 
 
@@ -42,13 +30,28 @@ class Edits:
         self._traffic = traffic
         self._rng = traffic.rng
         self._numbers = itertools.count(1)
+        self._shares: Mapping[Edit, int] = {
+            self.update_project: 26,
+            self._add_classification: 8,
+            self._update_classification: 8,
+            self._add_predicate: 8,
+            self._update_predicate: 18,
+            self._remove_predicate: 4,
+            self._add_document: 4,
+            self._add_interaction: 4,
+            self._add_member: 8,
+            self.remove_member: 9,
+            self._short_life: 3,
+        }
+        """Out of a hundred."""
 
     async def one(self, web: Web, due: float) -> None:
         """Any write, on some popular project."""
-        [kind] = self._rng.choices(list(SHARES), list(SHARES.values()))
-        await getattr(self, f"_{kind}")(web, self._traffic.project(), due)
+        [edit] = self._rng.choices(list(self._shares), list(self._shares.values()))
+        await edit(web, self._traffic.project(), due)
 
-    async def _update_project(self, web: Web, project: Project, due: float) -> None:
+    async def update_project(self, web: Web, project: Project, due: float) -> None:
+        """Change a field of its row."""
         number = next(self._numbers)
         changes: Answer = self._rng.choice(
             (
@@ -130,7 +133,7 @@ class Edits:
         if user in project.members:
             await web.read(self._traffic.read_of_project("dashboard", project, user))
 
-    async def _remove_member(self, web: Web, project: Project, due: float) -> None:
+    async def remove_member(self, web: Web, project: Project, due: float) -> None:
         """A member who has just read is removed, and must be refused from the answer on."""
         user = self._traffic.removable(project)
         if user is None:

@@ -26,7 +26,5 @@ class DemoOptions:
     data_dir: Path = Path(".data")
     """Under it a fresh folder is made for this run."""
     time_scale: float = 30
-    until: tuple[str, ...] = ()
-    """Counts of the tally: the traffic ends before its time as soon as none of these is 0."""
     webapp_command: tuple[str, ...] = (sys.executable, "-m", "uvicorn", "worker.demo.webapp:app")
     worker_command: tuple[str, ...] = (sys.executable, "-m", "stoker", "run")

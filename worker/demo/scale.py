@@ -9,7 +9,10 @@ from pydantic import SecretStr
 
 from stoker import Domain
 from stoker.embedded import Urls
-from stoker.settings import ScheduleSettings, Settings, require
+from stoker.settings import Settings, require
+from stoker.worker.schedule.tasks import utc_now
+
+VERIFY_EVERY_S = 20.0
 
 
 def scaled(base: Settings, domain: Domain, urls: Urls, prefix: str, time_scale: float) -> Settings:
@@ -23,7 +26,7 @@ def scaled(base: Settings, domain: Domain, urls: Urls, prefix: str, time_scale: 
             "cache_redis_url": SecretStr(urls.cache),
             "cache": base.cache.model_copy(update=cache),
             "queue": base.queue.model_copy(update={"prefix": prefix}),
-            "schedule": base.schedule.model_copy(update=_divided(base.schedule, time_scale)),
+            "schedule": base.schedule.model_copy(update={"every_s": _divided(domain, time_scale)}),
         }
     )
 
@@ -40,19 +43,14 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "STOKER__QUEUE__PREFIX": settings.queue.prefix,
         "STOKER__CACHE__TTL_S": json.dumps(settings.cache.ttl_s),
         "STOKER__CACHE__FAIL_SAFE_S": str(settings.cache.fail_safe_s),
-        **{
-            f"STOKER__SCHEDULE__{name.upper()}": str(getattr(settings.schedule, name))
-            for name in _divided(settings.schedule, 1)
-        },
+        "STOKER__SCHEDULE__EVERY_S": json.dumps(settings.schedule.every_s),
         # The worker says that it is ready in its log.
         "STOKER__LOG__LEVEL": "info",
     }
 
 
-def _divided(schedule: ScheduleSettings, time_scale: float) -> dict[str, float | int]:
-    """The schedule's intervals; a verifier that comes so much more often looks at so much less."""
-    every = {name: value for name, value in schedule.model_dump().items() if name.endswith("_every_s")}
-    return {
-        **{name: value / time_scale for name, value in every.items()},
-        "verify_entries": max(1, round(schedule.verify_entries / time_scale)),
-    }
+def _divided(domain: Domain, time_scale: float) -> dict[str, float]:
+    """Seconds between runs of the schedule; the verifier builds what it compares, and comes less often."""
+    now = utc_now()
+    every = {one.name: one.interval(now).total_seconds() / time_scale for one in domain.schedule}
+    return {**every, "verify": VERIFY_EVERY_S}

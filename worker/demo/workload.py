@@ -27,7 +27,7 @@ class ProjectUsers:
     def __init__(self, world: World, rng: Random) -> None:
         self.world = world
         self.traffic = Traffic(world, rng)
-        self._edits = Edits(self.traffic)
+        self.edits = Edits(self.traffic)
 
     def read(self) -> Read:
         """A read that must be served."""
@@ -39,7 +39,7 @@ class ProjectUsers:
 
     async def edit(self, web: Web, due: float) -> None:
         """One change of a project, of what is in it, or of who may see it."""
-        await self._edits.one(web, due)
+        await self.edits.one(web, due)
 
     def rights(self, reader: int) -> int:
         """How often somebody set out to change what a user may read."""

@@ -2,9 +2,17 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// Controls, and marks that reverse the order of letters: strangers' text must not look like something else.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+function plain(text) {
+  return text.replace(UNSEEN, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 function put(node, children) {
   for (const child of children.flat(Infinity)) {
-    if (child !== null && child !== undefined && child !== false) node.append(child);
+    if (child === null || child === undefined || child === false) continue;
+    node.append(typeof child === "string" ? plain(child) : child);
   }
   return node;
 }
@@ -34,7 +42,8 @@ export function fill(node, ...children) {
 
 /** Set text only when it changed: assistive technology and selections are left in peace. */
 export function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const shown = plain(String(text));
+  if (node.textContent !== shown) node.textContent = shown;
   return node;
 }
 

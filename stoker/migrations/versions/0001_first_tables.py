@@ -1,4 +1,4 @@
-"""Stoker's own tables; the SQL is in the file beside this one."""
+"""Stoker's own tables; the SQL is in the files beside this one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def upgrade() -> None:
     for statement in Path(__file__).with_suffix(".sql").read_text().split(";\n"):
         if statement.strip():
             op.execute(statement)
+    op.execute(Path(__file__).with_name("0001_error_index.sql").read_text())
 
 
 def downgrade() -> None:

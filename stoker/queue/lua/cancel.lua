@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Cancel a job: one that waits goes at once; the worker of one that runs is told.
+-- Cancel a job: a waiting one is removed at once; the worker of a running one is told.
 --
 -- Keys    as in enqueue.lua, and <p>:<lane>:parked zset, :totals hash; <p>:cancelling set of ids;
 --         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner
@@ -13,8 +13,8 @@ local function get(key)
 end
 
 local function tell_owner()
-  -- The wish outlives its worker: upkeep finds it should the token be lost, the end of the run obeys it, and
-  -- the rescue does if there is no such end.
+  -- The request outlives its worker: upkeep finds it if the token is lost, the end of the run obeys it, and
+  -- so does the rescue if there is no end.
   redis.call('SADD', prefix .. ':cancelling', id)
   redis.call('PEXPIRE', prefix .. ':cancelling', wish_ms)
   local owner = get('arq:in-progress:' .. id)

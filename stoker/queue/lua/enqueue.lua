@@ -18,14 +18,14 @@ local function get(key)
 end
 
 local function ring(queue)
-  -- One token is enough: whoever takes it claims all it can, and rings again if work is left.
+  -- One token is enough: the worker that takes it claims all it can, and rings again if work is left.
   if redis.call('EXISTS', queue .. ':bell') == 0 then
     redis.call('LPUSH', queue .. ':bell', '1')
   end
 end
 
 local function note_the_time()
-  -- Upkeep learns by it that the clock was set back, and takes it back; nobody else does.
+  -- By it upkeep learns that the clock was set back, and sets it back; no other script does.
   local latest = tonumber(get(prefix .. ':clock') or '') or 0
   if not (latest >= now) then -- also where it is NaN
     redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', CLOCK_MS)
@@ -58,8 +58,8 @@ for i = 3, #ARGV, 5 do
   if digest ~= '' then waiting, due = waiting_job(queue, digest) end
   if waiting then
     answer = 'coalesced'
-    -- Asked for sooner than it waits for. A job that backs off after a failure keeps its backoff, one that is
-    -- parked has no worker yet, and one held back is brought forward by the end of the running one.
+    -- Wanted sooner than it is due. But a job that backs off after a failure keeps its backoff, a parked one
+    -- has no worker yet, and one held back is brought forward by the end of the running one.
     if due > now + delay and redis.call('EXISTS', 'arq:retry:' .. waiting) == 0
         and not redis.call('ZSCORE', queue .. ':parked', waiting)
         and get(prefix .. ':held:' .. digest) ~= waiting then

@@ -16,7 +16,7 @@ from arq.worker import Function
 
 from stoker import tracing
 from stoker.errors import Defer
-from stoker.jobs import Job, Lane
+from stoker.jobs import Job
 from stoker.worker.engine import verdict as verdicts
 from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Parts, Run
@@ -31,7 +31,7 @@ class Attempts:
 
     def __init__(
         self,
-        lane: Lane,
+        lane: str,
         parts: Parts,
         functions: Mapping[str, Function | CronJob],
         tasks: dict[str, asyncio.Task[Any]],

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from stoker.jobs import Lane
+from stoker.jobs import LANES
 from stoker.numbers import real, whole
 from stoker.queue import wire
 from stoker.queue.enqueue import CANCEL, TOKEN_MS, WISH_MS
@@ -84,7 +84,7 @@ class Ending(StrEnum):
 class Finish:
     """The end of one claim."""
 
-    lane: Lane
+    lane: str
     job_id: str
     ending: Ending
     delay_s: float = 0
@@ -123,12 +123,13 @@ class Claims:
 
     connection: QueueConnection
     settings: QueueSettings
+    lanes: Sequence[str] = LANES
     life_s: float = 6
     """Seconds that a claim lasts unless renewed: a killed worker's jobs run again soon after."""
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
 
     async def claim(
-        self, lane: Lane, slots: int, *, rate_per_s: float = 0, parked_kinds: Collection[str] = ()
+        self, lane: str, slots: int, *, rate_per_s: float = 0, parked_kinds: Collection[str] = ()
     ) -> Claimed:
         """Take up to `slots` due jobs; with `parked_kinds`, parked jobs of these kinds instead.
 
@@ -167,7 +168,7 @@ class Claims:
             ]
         return [bool(kept) for kept in await self.connection.call(FINISH, *arguments)]
 
-    async def upkeep(self, held: Mapping[Lane, Sequence[str]], *, rescue: bool) -> dict[Lane, LaneNews]:
+    async def upkeep(self, held: Mapping[str, Sequence[str]], *, rescue: bool) -> dict[str, LaneNews]:
         """Renew what this process holds and, if asked, rescue expired claims of others."""
         if not any(held.values()) and await self._is_idle(held):
             return dict.fromkeys(held, NO_NEWS)
@@ -182,7 +183,7 @@ class Claims:
         now_ms, *found = await self.connection.call(UPKEEP, *arguments)
         return {lane: read_news(reply, now_ms) for lane, reply in zip(held, found, strict=True)}
 
-    async def _is_idle(self, lanes: Iterable[Lane]) -> bool:
+    async def _is_idle(self, lanes: Iterable[str]) -> bool:
         # One plain command: this is what an idle worker asks most.
         names = [wire.queue_name(self.settings, lane) for lane in lanes]
         running = [f"{name}:running" for name in names]
@@ -192,7 +193,7 @@ class Claims:
     async def cancel(self, job_id: str) -> None:
         """Remove a job that was rescued from a worker which died before it could cancel it."""
         asked = job_id.encode(errors="surrogateescape")
-        await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *Lane)
+        await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *self.lanes)
 
     @property
     def _lives(self) -> tuple[int, int]:

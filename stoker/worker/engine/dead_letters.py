@@ -6,17 +6,18 @@ raise DatabaseUnavailable and nothing has changed. Writing a letter twice is the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, and_, delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.errors import InvalidJob
-from stoker.jobs import Job, parse
+from stoker.jobs import JOBS, Job, parse
 from stoker.postgres import database_errors
 from stoker.queue.enqueue import Queue
 from stoker.tables import dead_jobs
@@ -65,11 +66,10 @@ class Which:
         return chosen
 
 
-@dataclass(frozen=True)
-class Retried:
+class Retried(BaseModel):
     """How many letters' jobs were enqueued again, and how many this release cannot read."""
 
-    enqueued: int
+    retried: int
     unreadable: int
 
 
@@ -119,7 +119,7 @@ class DeadLetters:
             async with self._sql.connect() as connection:
                 return int((await connection.execute(statement)).scalar_one())
 
-    async def retry(self, which: Which, queue: Queue) -> Retried:
+    async def retry(self, which: Which, queue: Queue, job_types: Mapping[str, type[Job]] = JOBS) -> Retried:
         """Enqueue the jobs of letters again, as new jobs, and delete the letters.
 
         A crash in between runs a job twice and never loses one. Letters that this release cannot read stay.
@@ -136,13 +136,12 @@ class DeadLetters:
                         .with_for_update(skip_locked=True)
                     )
                     rows = (await connection.execute(statement)).all()
-                    readable = {
-                        row.id: job for row in rows if (job := _job_of(row.kind, row.payload)) is not None
-                    }
+                    found = {row.id: _job_of(row.kind, row.payload, job_types) for row in rows}
+                    readable = {number: job for number, job in found.items() if job is not None}
                     await queue.enqueue_many(list(readable.values()))
                     await connection.execute(delete(dead_jobs).where(dead_jobs.c.id.in_(readable)))
             if not rows:
-                return Retried(enqueued, unreadable)
+                return Retried(retried=enqueued, unreadable=unreadable)
             enqueued, unreadable = enqueued + len(readable), unreadable + len(rows) - len(readable)
             after = rows[-1].id
 
@@ -166,8 +165,12 @@ async def _written(connection: AsyncConnection, row: dict[str, Any]) -> bool:
     return await connection.scalar(written) is not None
 
 
-def _job_of(kind: str, payload: Any) -> Job | None:  # noqa: ANN401 - whatever was kept
+def _job_of(
+    kind: str,
+    payload: Any,  # noqa: ANN401 - whatever was kept
+    job_types: Mapping[str, type[Job]],
+) -> Job | None:
     try:
-        return parse(kind, payload)
+        return parse(kind, payload, job_types)
     except InvalidJob:
         return None

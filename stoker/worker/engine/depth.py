@@ -6,11 +6,11 @@ SQL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from stoker.jobs import Lane
+from pydantic import BaseModel, ConfigDict
+
 from stoker.numbers import real, whole
 from stoker.queue.enqueue import Queue
 from stoker.redis.script import Script
@@ -22,9 +22,10 @@ TOTALS = ("done", "failed", "retried", "deferred", "dead", "dropped", "cancelled
 of them. A run that met a known outage counts as `deferred`."""
 
 
-@dataclass(frozen=True)
-class LaneDepth:
+class LaneDepth(BaseModel):
     """One lane."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     ready: int
     """Due, and waiting for a free slot."""
@@ -38,13 +39,13 @@ class LaneDepth:
     paused: bool
     slots: int | None
     """Concurrency of each worker that an operator has set; None: what the workers' settings say."""
-    totals: Mapping[str, int]
+    totals: dict[str, int]
 
 
-async def depth(queue: Queue) -> dict[Lane, LaneDepth]:
+async def depth(queue: Queue) -> dict[str, LaneDepth]:
     """All lanes, in one round trip."""
-    now_ms, *found = await queue.connection.call(DEPTH, *Lane)
-    return {lane: read_lane(now_ms, reply) for lane, reply in zip(Lane, found, strict=True)}
+    now_ms, *found = await queue.connection.call(DEPTH, *queue.lanes)
+    return {lane: read_lane(now_ms, reply) for lane, reply in zip(queue.lanes, found, strict=True)}
 
 
 def read_lane(now_ms: int, reply: Sequence[Any]) -> LaneDepth:

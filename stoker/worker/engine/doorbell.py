@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from stoker.errors import QueueUnavailable
-from stoker.jobs import Lane
 from stoker.redis.queue import answering
 from stoker.settings import QueueSettings
 
@@ -51,7 +50,7 @@ class Doorbell:
         self._heard: Sequence[bytes] = ()
         self._nudge: asyncio.Task[None] | None = None
 
-    def listen_to(self, lanes: Mapping[Lane, Sleeper]) -> None:
+    def listen_to(self, lanes: Mapping[str, Sleeper]) -> None:
         """Say which lanes to wake; before `run`."""
         self._lanes = {f"{self._prefix}:{lane}:bell".encode(): sleeper for lane, sleeper in lanes.items()}
 

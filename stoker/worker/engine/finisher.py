@@ -1,20 +1,18 @@
 """Ends claims in batches: claims that end while one call is under way go with the next call.
 
-While there is a backlog, ends wait for a moment so that one call carries many. An end is kept until Redis has
-answered: a job that ran while Redis was away is ended once Redis is back.
+No end waits for others: in a backlog, ends meet by themselves behind the call under way (measured:
+docs/decisions/0003-wrapping-arq.md). An end is kept until Redis has answered: a job that ran while Redis was
+away is ended once Redis is back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from stoker.errors import Unavailable
 from stoker.worker.engine.claims import Claims, Finish
 
 BATCH = 200
-LINGER_S = 0.002
-"""How long an end, or a free slot, waits for others while there is a backlog."""
 
 
 class Finisher:
@@ -24,8 +22,6 @@ class Finisher:
         self._claims = claims
         self._waiting: list[tuple[Finish, asyncio.Future[bool]]] = []
         self._some = asyncio.Event()
-        self.has_backlog: Callable[[], bool] = lambda: False
-        """Whether any lane has more work than slots."""
 
     async def finish(self, end: Finish) -> bool:
         """Wait until the claim has ended in Redis, however long that takes; False if it was lost."""
@@ -38,8 +34,6 @@ class Finisher:
         """Write ends until cancelled; raises QueueUnavailable. Run again, it continues where it was."""
         while True:
             await self._some.wait()
-            if self.has_backlog():
-                await asyncio.sleep(LINGER_S)
             while self._waiting:
                 await self._finish(self._waiting[:BATCH])
             self._some.clear()

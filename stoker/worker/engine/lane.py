@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from arq.connections import ArqRedis
 from arq.worker import Worker
 
-from stoker.jobs import Lane
 from stoker.queue import wire
 from stoker.settings import LaneSettings
 from stoker.worker.engine import verdict as verdicts
@@ -22,7 +21,6 @@ from stoker.worker.engine.alarm import Alarm
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.burials import Burials
 from stoker.worker.engine.claims import Claim, LaneNews
-from stoker.worker.engine.finisher import LINGER_S
 from stoker.worker.engine.parts import Parts
 from stoker.worker.engine.running import Halt, Running
 from stoker.worker.engine.verdict import Verdict
@@ -38,7 +36,7 @@ class LaneWorker(Worker):
     """A lane of one process. Inherits arq's registry, slots and counters; the ADR lists what it overrides."""
 
     def __init__(
-        self, lane: Lane, settings: LaneSettings, parts: Parts, slots_freed: Callable[[LaneWorker], None]
+        self, lane: str, settings: LaneSettings, parts: Parts, slots_freed: Callable[[LaneWorker], None]
     ) -> None:
         self.lane = lane
         self.concurrency = settings.concurrency
@@ -89,8 +87,6 @@ class LaneWorker(Worker):
                 looked, self._looked = self._looked, self.loop.create_future()
                 looked.set_result(None)
             await self._wake.wait()
-            if self.hungry and self.allow_pick_jobs and self.job_counter > self.max_jobs // 2:
-                await asyncio.sleep(LINGER_S)
 
     async def _poll_iteration(self) -> None:
         if self._parked and self._free() and time.monotonic() >= self._offer_at:

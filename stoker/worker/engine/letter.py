@@ -14,7 +14,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from stoker.jobs import Lane
 from stoker.numbers import LATEST_S, whole
 
 LONGEST_ERROR, LONGEST_TRACEBACK, LONGEST_NAME = 4_000, 20_000, 64
@@ -30,7 +29,7 @@ class Letter:
     """One job's end."""
 
     job_id: str
-    lane: Lane
+    lane: str
     reason: str
     """failed, exhausted, expired, undecodable or quarantined."""
     attempts: int
@@ -68,7 +67,7 @@ class Letter:
             payload, raw = None, text.encode()
         return {
             "job_id": stored_name(self.job_id),
-            "lane": self.lane.value,
+            "lane": str(self.lane),
             "kind": stored_name(self.kind),
             "payload": payload,
             "raw": None if raw is None else base64.b64encode(raw).decode(),

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from stoker.jobs import Lane
-
 
 class Observer(Protocol):
     """Called at every start and end. Whatever it raises is logged and harms no job."""
 
-    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+    def job_started(self, lane: str, kind: str, waited_s: float) -> None:
         """A job begins; it was due `waited_s` seconds ago."""
 
-    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+    def job_ended(self, lane: str, kind: str, outcome: str, ran_s: float) -> None:
         """A job ended: with what its handler returned, or as the engine decided.
 
         The engine's words: `retried`, `deferred`, `postponed`, `dead`, `dropped`, `returned`, `lost`,
@@ -24,8 +22,8 @@ class Observer(Protocol):
 class Silent:
     """Does nothing."""
 
-    def job_started(self, lane: Lane, kind: str, waited_s: float) -> None:
+    def job_started(self, lane: str, kind: str, waited_s: float) -> None:
         """Nothing."""
 
-    def job_ended(self, lane: Lane, kind: str, outcome: str, ran_s: float) -> None:
+    def job_ended(self, lane: str, kind: str, outcome: str, ran_s: float) -> None:
         """Nothing."""

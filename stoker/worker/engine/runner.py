@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.jobs import JOBS, Job, Lane
+from stoker.jobs import JOBS, Job
 from stoker.redis.pool import queue_client
 from stoker.redis.queue import QueueConnection
 from stoker.settings import LaneSettings, QueueSettings
@@ -40,7 +40,7 @@ FAREWELL_S = 2
 class EngineSettings:
     """What one process runs, and how it stops."""
 
-    lanes: Mapping[Lane, LaneSettings]
+    lanes: Mapping[str, LaneSettings]
     stop_deadline_s: float = 25
     """Seconds that running jobs get to finish."""
     claim_life_s: float = 6
@@ -64,7 +64,7 @@ class Engine:
         self._settings = settings
         self._redis = queue_client(queue_url, connections=CONNECTIONS, wait_s=queue_settings.timeout_s)
         self._line = QueueConnection(queue_url, queue_settings)
-        self._claims = Claims(self._line, queue_settings, settings.claim_life_s)
+        self._claims = Claims(self._line, queue_settings, tuple(settings.lanes), settings.claim_life_s)
         self._parts = Parts(
             redis=self._redis,
             claims=self._claims,
@@ -75,7 +75,7 @@ class Engine:
             job_types=job_types,
         )
         self._lane_settings = dict(settings.lanes)
-        self._lanes: dict[Lane, LaneWorker] = {}
+        self._lanes: dict[str, LaneWorker] = {}
         self._upkeep: Upkeep | None = None
         self._stopping = False
 
@@ -99,7 +99,7 @@ class Engine:
         lanes = [f"lane {lane}" for lane, worker in self._lanes.items() if worker.stuck()]
         return [*lanes, *(["upkeep"] if self._upkeep.watchdog.stuck() else [])]
 
-    def set_concurrency(self, lane: Lane, concurrency: int) -> None:
+    def set_concurrency(self, lane: str, concurrency: int) -> None:
         """Change this process's slots of a lane while it runs; `Queue.set_concurrency` overrides it."""
         self._lane_settings[lane] = self._lane_settings[lane].model_copy(update={"concurrency": concurrency})
         if lane in self._lanes:
@@ -112,7 +112,6 @@ class Engine:
         for lane, lane_settings in self._lane_settings.items():
             self._lanes[lane] = LaneWorker(lane, lane_settings, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
-        self._parts.finisher.has_backlog = lambda: any(lane.hungry for lane in self._lanes.values())
         self._upkeep = Upkeep(self._claims, self._lanes)
         claiming = [_supervised(f"lane.{lane}", worker.main) for lane, worker in self._lanes.items()]
         listening = _supervised("doorbell", bells.run)

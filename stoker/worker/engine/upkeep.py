@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from stoker.jobs import Lane
 from stoker.worker.engine.claims import Claims
 from stoker.worker.engine.lane import LaneWorker
 from stoker.worker.engine.watchdog import Watchdog
@@ -19,7 +18,7 @@ from stoker.worker.engine.watchdog import Watchdog
 class Upkeep:
     """Keeps the claims of one process alive."""
 
-    def __init__(self, claims: Claims, lanes: Mapping[Lane, LaneWorker]) -> None:
+    def __init__(self, claims: Claims, lanes: Mapping[str, LaneWorker]) -> None:
         self._claims = claims
         self._lanes = lanes
         self._every_s = claims.life_s / 3

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from stoker.errors import InvalidJob, UnknownScope, UnknownView
-from stoker.jobs import Job, Lane, RetryPolicy, parse
+from stoker.jobs import Job, RetryPolicy, parse
 from stoker.queue import wire
 from stoker.queue.progress import LONGEST_ERROR, JobState
 from stoker.worker.engine import retry
@@ -32,7 +32,7 @@ RESCUES_ALLOWED = 3
 class ClaimedJob:
     """A claimed job that this release can run."""
 
-    lane: Lane
+    lane: str
     claim: Claim
     stored: wire.Stored
     arguments: Job
@@ -51,7 +51,7 @@ class Verdict:
     """Committed before the job leaves Redis."""
 
 
-def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> ClaimedJob | Verdict:
+def read(lane: str, claim: Claim, job_types: Mapping[str, type[Job]]) -> ClaimedJob | Verdict:
     """The job of a claim, or the verdict on one that cannot be run."""
     if claim.aborted:
         return _aborted(lane, claim)
@@ -66,7 +66,7 @@ def read(lane: Lane, claim: Claim, job_types: Mapping[str, type[Job]]) -> Claime
     if stored.kind not in job_types:
         end = Finish(lane, claim.job_id, Ending.PARK, flag=stored.flag, totals=("parked",))
         return Verdict(stored.kind, "parked", end)
-    return _parsed(lane, claim, stored)
+    return _parsed(lane, claim, stored, job_types)
 
 
 def succeeded(job: ClaimedJob, outcome: str) -> Verdict:
@@ -116,7 +116,7 @@ def buried(job: ClaimedJob, error: BaseException, reason: str) -> Verdict:
     return replace(verdict, finish=replace(verdict.finish, error=shown(letter.error)), letter=letter)
 
 
-def quarantined(lane: Lane, claim: Claim, error: BaseException) -> Verdict:
+def quarantined(lane: str, claim: Claim, error: BaseException) -> Verdict:
     """The engine itself failed at this job and would fail again: it is kept unchanged for an operator."""
     found = _dead(lane, claim, None, "quarantined", f"{type(error).__name__}: the engine failed at this job")
     return replace(found, letter=found.letter and found.letter.caused_by(error))
@@ -161,15 +161,17 @@ def _verdict(
     return Verdict(job.stored.kind, outcome, end)
 
 
-def _parsed(lane: Lane, claim: Claim, stored: wire.Stored) -> ClaimedJob | Verdict:
+def _parsed(
+    lane: str, claim: Claim, stored: wire.Stored, job_types: Mapping[str, type[Job]]
+) -> ClaimedJob | Verdict:
     try:
-        arguments = parse(stored.kind, stored.payload)
+        arguments = parse(stored.kind, stored.payload, job_types)
     except InvalidJob as error:
         return _dead(lane, claim, stored, "undecodable", str(error))
     return ClaimedJob(lane, claim, stored, arguments, max(claim.failed_runs + 1, stored.first_try))
 
 
-def _aborted(lane: Lane, claim: Claim) -> Verdict:
+def _aborted(lane: str, claim: Claim) -> Verdict:
     """A stock arq client has aborted it before it ran."""
     kind, flag = UNKNOWN, ""
     with suppress(InvalidJob):
@@ -181,7 +183,7 @@ def _aborted(lane: Lane, claim: Claim) -> Verdict:
     return Verdict(kind, "cancelled", end)
 
 
-def _dead(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Verdict:
+def _dead(lane: str, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Verdict:
     letter = _letter(lane, claim, stored, reason, error)
     end = Finish(
         lane,
@@ -195,7 +197,7 @@ def _dead(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, err
     return Verdict(letter.kind, "dead", end, letter)
 
 
-def _letter(lane: Lane, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Letter:
+def _letter(lane: str, claim: Claim, stored: wire.Stored | None, reason: str, error: str) -> Letter:
     kind = stored.kind if stored else UNKNOWN
     payload: Any = stored.payload if stored else None
     return Letter(

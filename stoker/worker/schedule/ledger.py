@@ -6,6 +6,7 @@ and done leaves a lease that runs out; the slot is then claimed again. Raises Da
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -91,21 +92,19 @@ class Ledger:
                 ).first()
         return SlotState("skipped", timedelta(0)) if row is None else SlotState(row[0], row[1])
 
-    async def owed(self, task: str, newest: datetime, every: timedelta, most: int) -> list[datetime]:
-        """Slots up to the newest that were never begun or not done, the oldest first, at most so many.
+    async def owed(self, task: str, passed: Sequence[datetime]) -> list[datetime]:
+        """Which of the passed slots, the newest first, were never begun or not done; the oldest first.
 
         Of a task that never ran, the newest one only.
         """
-        mine = (slots.c.task == task, slots.c.asked_by.is_(None), slots.c.slot <= newest)
-        oldest = newest - every * (most - 1)
-        query = select(slots.c.slot).where(*mine, slots.c.slot >= oldest, slots.c.state.in_(UNFINISHED))
+        mine = (slots.c.task == task, slots.c.asked_by.is_(None), slots.c.slot <= passed[0])
+        query = select(slots.c.slot).where(*mine, slots.c.slot >= passed[-1], slots.c.state.in_(UNFINISHED))
         with database_errors():
             async with self._engine.connect() as connection:
                 unfinished = set((await connection.execute(query)).scalars())
                 last = await connection.scalar(select(func.max(slots.c.slot)).where(*mine))
-        last = newest - every if last is None else last
-        missing = {newest - every * back for back in range(most) if newest - every * back > last}
-        return sorted(unfinished | missing)[-most:]
+        missing = {passed[0]} if last is None else {slot for slot in passed if slot > last}
+        return sorted(unfinished | missing)[-len(passed) :]
 
     async def last_job(self, task: str) -> str | None:
         """The job of the task's last slot, or of its last run by hand."""

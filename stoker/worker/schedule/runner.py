@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
 from stoker.queue.enqueue import Enqueued
+from stoker.schedule import DAY
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger
-from stoker.worker.schedule.tasks import DAY, Task
+from stoker.worker.schedule.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Schedule:
 
     async def _due(self, task: Task, newest: datetime, now: datetime) -> Sequence[datetime]:
         if task.late is LatePolicy.ALL:
-            return await self._ledger.owed(task.name, newest, task.every, MOST_LATE)
+            return await self._ledger.owed(task.name, task.last(now, MOST_LATE))
         if task.late is LatePolicy.SKIP and now - newest > self._grace:
             # Does not touch a slot that was claimed in time and not finished.
             await self._ledger.skip(task.name, newest)

@@ -1,67 +1,50 @@
-"""What the schedule runs, and when: slots in UTC from the epoch, the same for every worker without asking."""
+"""What the schedule of a worker runs: what the domain declares, as far as the settings leave it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from stoker.domain import ACTIVE, Domain
-from stoker.jobs import Job, KeepWarm, Prune, Verify, Warm
-from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
+from stoker.domain import Domain
+from stoker.errors import DeclarationError, SettingsError
+from stoker.jobs import KeepWarm, Warm
+from stoker.schedule import Cron, Every
+from stoker.settings import ScheduleSettings
+from stoker.settings.typo import meant
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY = timedelta(days=1)
-
-WARM_ACTIVE, KEEP_WARM = "warm_active", "keep_warm"
-
-
-@dataclass(frozen=True)
-class Task:
-    """A job that is enqueued every so often; slots lie at `offset` past multiples of `every`."""
-
-    name: str
-    job: Job
-    every: timedelta
-    offset: timedelta = timedelta(0)
-    late: LatePolicy = LatePolicy.ONCE
-    overlap: OverlapPolicy = OverlapPolicy.SKIP
-
-    def newest(self, now: datetime) -> datetime:
-        """The latest slot that is not in the future."""
-        return EPOCH + self.offset + (now - EPOCH - self.offset) // self.every * self.every
-
-    def following(self, now: datetime) -> datetime:
-        """The earliest slot that is in the future."""
-        return self.newest(now) + self.every
+Task = Every | Cron
+"""One entry of the schedule."""
 
 
 def tasks(settings: ScheduleSettings, domain: Domain) -> list[Task]:
-    """The tasks that the settings ask for and that the domain can run.
+    """The schedule; raises SettingsError for a setting of an entry that the domain does not have.
 
-    ENABLE_BACKGROUND_WARMING=false leaves verifying and pruning. A domain without a plan for `active` has no
-    task for it.
+    ENABLE_BACKGROUND_WARMING=false leaves out what warms.
     """
-    every = {
-        WARM_ACTIVE: (Warm(target=ACTIVE), settings.warm_active_every_s),
-        KEEP_WARM: (KeepWarm(), settings.keep_warm_every_s),
-        "verify": (Verify(entries=settings.verify_entries), settings.verify_every_s),
-        "prune": (Prune(), DAY.total_seconds()),
-    }
-    left_out = set() if settings.enable_background_warming else {WARM_ACTIVE, KEEP_WARM}
-    if not domain.warms_active:
-        left_out.add(WARM_ACTIVE)
-    return [
-        Task(
-            name,
-            job,
-            timedelta(seconds=every_s),
-            settings.prune_offset if name == "prune" else timedelta(0),
-            getattr(settings.late, name),
-            getattr(settings.overlap, name),
-        )
-        for name, (job, every_s) in every.items()
-        if name not in left_out
-    ]
+    known = {task.name for task in domain.schedule}
+    for table in ("every_s", "late", "overlap"):
+        for name in getattr(settings, table).keys() - known:
+            said = f"schedule.{table}.{name}: the domain's schedule has no such entry{meant(name, known)}"
+            raise SettingsError(said)
+    return [_changed(task, settings) for task in domain.schedule if not _left_out(task, settings, domain)]
+
+
+def _left_out(task: Task, settings: ScheduleSettings, domain: Domain) -> bool:
+    if isinstance(task.job, Warm) and not domain.has_warm_plan(task.job.target):
+        return True
+    return isinstance(task.job, Warm | KeepWarm) and not settings.enable_background_warming
+
+
+def _changed(task: Task, settings: ScheduleSettings) -> Task:
+    late = settings.late.get(task.name, task.late)
+    overlap = settings.overlap.get(task.name, task.overlap)
+    every_s = settings.every_s.get(task.name)
+    try:
+        if every_s is not None:
+            return Every(task.name, task.job, timedelta(seconds=every_s), late, overlap)
+        return replace(task, late=late, overlap=overlap)
+    except DeclarationError as error:
+        raise SettingsError(str(error)) from None
 
 
 def utc_now() -> datetime:

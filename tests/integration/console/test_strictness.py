@@ -122,6 +122,8 @@ async def test_guesses_are_logged_counted_and_audited_by_network(
     assert await guess("192.0.2.1") == 401
     async with client(stoker, few, VIEWER, address="2001:db8:0:7::1") as api:
         assert (await api.get("/api/overview")).status_code == 200, "who has a token is served all the same"
+        await api.get("/api/overview", headers=wrong)
+        assert "stoker_api_tokens_refused_total 1.0" in (await api.get("/metrics")).text
     assert caplog.messages.count("api.token_refused") >= 1
     assert "not-the-right-token" not in caplog.text
     async with stoker.engine.connect() as connection:

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pydantic_core import from_json
 
 import stoker.cache.batch
-import stoker.cache.rights
 import stoker.handlers.verify
 from stoker.cache.accounting import Accounting
 from stoker.cache.keys import KeySpace
+from stoker.cache.lookup import Found
 from stoker.cache.reading import Content
-from stoker.cache.store import Found
 from stoker.redis.cache import BUSY_CALLS, Answer, CacheClient
 from stoker.redis.primary import SURE_S, PrimaryConnection
 from tests.races.guards.away import Patch, Removal, Unheard, both, replaced
@@ -38,8 +37,8 @@ def _refused_forgotten(patch: Patch) -> None:
     patch.setattr(Accounting, "flush", flushed)
 
 
-def _role_unpacked(roles: Content | None, reader: object) -> str | None:
-    role: str | None = None if roles is None else roles.decoded.get(str(reader))
+def _role_unpacked(self: Content, reader: object) -> str | None:
+    role: str | None = self.decoded.get(str(reader))
     return role
 
 
@@ -60,6 +59,6 @@ GUARDS: Mapping[str, Removal] = {
         replaced(Answer, "all", lambda self: self.replies),
     ),
     "refused counts kept": _refused_forgotten,
-    "forged rights looked up in SQL": replaced(stoker.cache.rights, "_role_named", _role_unpacked),
+    "forged rights looked up in SQL": replaced(Content, "role_of", _role_unpacked),
     "forged entries being stale": replaced(stoker.handlers.verify, "_equal", _equal_unpacked),
 }

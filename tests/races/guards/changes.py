@@ -92,11 +92,11 @@ async def _unswept(_: Sweeper) -> None:
 def _swallowed(patch: Patch) -> None:
     unlinking = Store.unlink
 
-    async def unlinked(self: Store, stamps: set[str]) -> None:
+    async def unlinked(self: Store, stamps: set[str]) -> set[bytes]:
         try:
-            await unlinking(self, stamps)
+            return await unlinking(self, stamps)
         except CacheUnavailable:
-            return
+            return set()
 
     patch.setattr(Store, "unlink", unlinked)
 
@@ -164,7 +164,7 @@ def _scopes_of_notes(scopes: str, catalog: Catalog) -> list[Invalidation]:
 
 
 def _close_when_it_answers(self: Breaker, _state: Unsettled) -> None:
-    self.reason = None
+    self.open, self.reason = False, None
 
 
 async def _refreshed_or_failed(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:

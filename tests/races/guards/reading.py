@@ -6,22 +6,19 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import stoker.cache.batch
-import stoker.cache.store
+import stoker.cache.lookup
 from stoker import EntryKey, Forbidden, Reading, State
 from stoker.cache.batch import Answers
 from stoker.cache.breaker import Breaker
 from stoker.cache.catalog import Catalog
-from stoker.cache.envelope import decode
+from stoker.cache.envelope import Seal, decode
 from stoker.cache.fill import Filled
 from stoker.cache.keys import EntryNames
-from stoker.cache.look import Asked, Params
+from stoker.cache.lookup import Asked, Found, Lookup, Params, Plan
 from stoker.cache.near import Near
-from stoker.cache.plan import Plan
-from stoker.cache.question import Question
 from stoker.cache.read import Cache
 from stoker.cache.reading import Content, Miss
 from stoker.cache.rights import Rights
-from stoker.cache.store import Found, Store
 from stoker.cache.view import Access
 from stoker.redis.connection import ServerRun
 from tests.races.guards.away import Patch, Removal, both, replaced
@@ -42,12 +39,12 @@ def judging(
             return not missing
         return stamp == own and (not runs or stamp.startswith(server.run))
 
-    def judge(names: EntryNames, values: Values, server: ServerRun) -> Found:
+    def judge(names: EntryNames, values: Values, server: ServerRun, seal: Seal) -> Found:
         soft_stamp, hard_stamp, stored = values
         if isinstance(stored, Near):
             envelope, content = stored
         else:
-            read = decode(stored) if stored is not None else None
+            read = decode(stored, seal) if stored is not None else None
             if read is None or (check and read.check != names.check):
                 return Found(None, None, Miss.COLD, revivable=False, server=server)
             envelope, content = read, Content.stored(read)
@@ -59,21 +56,23 @@ def judging(
             miss = Miss.EXPIRED
         return Found(envelope, content, miss, hard_holds or not hard, server)
 
-    return replaced(stoker.cache.store, "_judge", judge)
+    return replaced(stoker.cache.lookup, "_judge", judge)
 
 
 def _near_unasked(patch: Patch) -> None:
-    fetch = Store.fetch
+    fetch = Lookup.fetch
 
-    async def fetched(self: Store, question: Question) -> list[Found]:
-        kept = [self.near.get(names.entry) for names in question.names]
-        found = await fetch(self, question)
+    async def fetched(
+        self: Lookup, names: tuple[EntryNames, ...], *, may_go_unasked: bool = False
+    ) -> list[Found]:
+        kept = [self.near.get(own.entry) for own in names]
+        found = await fetch(self, names, may_go_unasked=may_go_unasked)
         return [
             one if near is None else Found(*near, None, revivable=True, server=one.server)
             for near, one in zip(kept, found, strict=True)
         ]
 
-    patch.setattr(Store, "fetch", fetched)
+    patch.setattr(Lookup, "fetch", fetched)
 
 
 async def _unchecked_after_miss(
@@ -85,7 +84,7 @@ async def _unchecked_after_miss(
 
 
 async def _unchecked_stale(self: Cache, plan: Plan, _reader: object) -> Reading | None:
-    found = (await self.store.fetch(plan.question))[0]
+    found = (await self.store.lookup.fetch(plan.names))[0]
     return self._answer(plan.key, found, State.STALE, None) if found.revivable else None
 
 
@@ -97,13 +96,13 @@ async def _checked_before_sql(self: Cache, plan: Plan, reader: object) -> Readin
 
 def _fetched_one_by_one(patch: Patch) -> None:
     """The right first, then what it guards: two round trips with a removal between them."""
-    fetch = Store.fetch
+    fetch = Lookup.fetch
 
-    async def fetched(self: Store, question: Question) -> list[Found]:
-        found = [(await fetch(self, Question([names])))[0] for names in reversed(question.names)]
+    async def fetched(self: Lookup, names: tuple[EntryNames, ...], **_options: bool) -> list[Found]:
+        found = [(await fetch(self, (own,)))[0] for own in reversed(names)]
         return found[::-1]
 
-    patch.setattr(Store, "fetch", fetched)
+    patch.setattr(Lookup, "fetch", fetched)
 
 
 async def _overtaken_believed(self: Rights, guard: EntryKey, found: Found, reader: object) -> str:
@@ -126,11 +125,11 @@ async def _refused_unasked(self: Rights, guard: EntryKey, found: Found, reader: 
 
 async def _incomplete_looked_at_again(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
     plans = [cache.plan(*one, reader=reader) for one in asked]
-    looks = await cache.look(plans)
-    await cache.filler.fill_ahead(sorted({key for look in looks for key in look.missing()}))
-    filled = iter(await cache.look([look.plan for look in looks if look.missing()]))
-    looks = [next(filled) if look.missing() else look for look in looks]
-    return await stoker.cache.batch._answers(cache.conclude(look, reader) for look in looks)
+    held = await cache.fetch(plans)
+    await cache.filler.fill_ahead(sorted({key for one in held for key in one.missing()}))
+    filled = iter(await cache.fetch([one.plan for one in held if one.missing()]))
+    held = [next(filled) if one.missing() else one for one in held]
+    return await stoker.cache.batch._answers(cache.conclude(one, reader) for one in held)
 
 
 async def _all_as_they_came(_: Cache, _asked: object, answers: Answers, _reader: object) -> Answers:
@@ -153,13 +152,16 @@ def _anybody_by_name(
 GUARDS: Mapping[str, Removal] = {
     "fail-safe": replaced(Cache, "_stale", _nothing_stale),
     "nobody being nobody's namesake": replaced(Cache, "plan", _anybody_by_name),
-    "an open breaker keeping reads away": replaced(Breaker, "open", property(lambda _: False)),
+    "an open breaker keeping reads away": replaced(
+        Breaker, "open", property(lambda _: False, lambda *_: None)
+    ),
     "stamps compared by the read": judging(stamps=False),
     "stamps": both(COMPARED_BY_STORE, judging(stamps=False)),
     "the run compared by the read": judging(runs=False),
     "a missing stamp being a miss": judging(missing=False),
     "the key in the envelope": judging(check=False),
     "the hard stamp": judging(hard=False),
+    "the seal of an entry": replaced(Seal, "holds", lambda *_: True),
     "stamps read before a near entry is served": _near_unasked,
     "access checked on every read": replaced(Cache, "_guard", lambda *_: None),
     "access checked after a wait": replaced(Cache, "_after_miss", _unchecked_after_miss),

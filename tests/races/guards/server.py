@@ -44,11 +44,12 @@ def _place_in_line(patch: Patch) -> None:
     patch.setattr(SharedConnection, "send", sent)
 
 
-async def _unlinked_by_script(self: Store, stamps: set[str]) -> None:
+async def _unlinked_by_script(self: Store, stamps: set[str]) -> set[bytes]:
     source = "#!lua\nfor _, key in ipairs(KEYS) do redis.call('UNLINK', key) end return 1"
     answer = await self.client.call(("EVAL", source, len(stamps), *stamps))
     if isinstance(answer.replies[0], Exception):
         raise CacheUnavailable(str(answer.replies[0]))
+    return {answer.server.run}
 
 
 def _full_is_an_outage(patch: Patch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +13,12 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import jobs.acknowledged
+import stoker.cache.fill
+import stoker.driver
 import stoker.outbox.receipt
 import stoker.postgres
 from stoker.driver import LimitedEngine
+from stoker.silence import Silence
 from tests.races.guards.away import NEVER_S, Patch, Removal, Unheard, replaced
 
 
@@ -38,6 +41,10 @@ def _asked_nothing(engine: AsyncEngine, question: str, _limit_s: float) -> None:
         )
 
 
+async def _waited_for(work: Awaitable[object], _limit_s: float) -> object:
+    return await work
+
+
 GUARDS: Mapping[str, Removal] = {
     "pooled connections asked first": replaced(stoker.postgres, "_ask_first", _asked_nothing),
     "no connection of a dead server's time trusted": replaced(
@@ -50,6 +57,9 @@ GUARDS: Mapping[str, Removal] = {
         SimpleNamespace(**{**vars(asyncio), "timeout": lambda _: nullcontext()}),
     ),
     "statements that end": _statements_without_end,
+    "silence noticed": replaced(Silence, "_doubt", lambda *_: None),
+    "reads that end": replaced(stoker.cache.fill, "in_time", _waited_for),
+    "goodbyes that end": replaced(stoker.driver, "GOODBYE_S", 15),
     "receipts that end": replaced(stoker.outbox.receipt, "SILENCE_S", NEVER_S),
     "applied here if nobody can tell": replaced(jobs.acknowledged, "Unavailable", Unheard),
 }

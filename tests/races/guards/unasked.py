@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from stoker import EntryKey
-from stoker.cache.near import Near
-from stoker.cache.plan import Plan
+from stoker.cache.lookup import Plan
+from stoker.cache.near import Near, Unasked
 from stoker.cache.read import Cache
-from stoker.cache.unasked import Unasked
 from stoker.redis.connection import ServerRun
 from tests.races.guards.away import Patch, Removal, replaced
 
@@ -37,9 +37,7 @@ def _rights_unasked(patch: Patch) -> None:
     plan = Cache._plan
 
     def careless(self: Cache, key: EntryKey) -> Plan:
-        made = plan(self, key)
-        made.question.may_go_unasked = self.store.unasked.on
-        return made
+        return replace(plan(self, key), may_go_unasked=self.store.lookup.unasked.on)
 
     patch.setattr(Cache, "_plan", careless)
 

@@ -92,10 +92,10 @@ for i = 4, #ARGV, 8 do
     if ending == 'remove' then
       redis.call('ZREM', queue, id)
       redis.call('DEL', 'arq:job:' .. id, 'arq:in-progress:' .. id, 'arq:retry:' .. id,
-        prefix .. ':rescues:' .. id)
+        prefix .. ':rescues:' .. id, prefix .. ':blamed:' .. id)
     else
       -- A run that came to an end by itself killed nobody.
-      redis.call('DEL', 'arq:in-progress:' .. id, prefix .. ':rescues:' .. id)
+      redis.call('DEL', 'arq:in-progress:' .. id, prefix .. ':rescues:' .. id, prefix .. ':blamed:' .. id)
     end
     if suspect == id then redis.call('DEL', prefix .. ':suspect:' .. owner) end
     if ending == 'park' then

@@ -3,7 +3,8 @@
 -- when the next job of each lane is due (the fallback for a bell that nobody rang). Not called while idle.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
---         <p>:cancelling set of ids; arq:abort zset; <p>:clock ms, the latest time at which a score was written
+--         <p>:cancelling set of ids; arq:abort zset; <p>:clock ms, the latest time at which a score was written;
+--         <p>:blamed:<id> set of the owners whose deaths its rescues count
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
 --         then per lane: its name, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
@@ -67,6 +68,28 @@ local function forget_aborts()
   end
 end
 
+local function rescues_of(id)
+  local count = tonumber(get(prefix .. ':rescues:' .. id) or '') or 0
+  return math.floor(math.max(0, math.min(count, MOST))) -- of NaN: 0
+end
+
+local function count_rescues(id, count)
+  redis.call('SET', prefix .. ':rescues:' .. id, string.format('%.0f', count), 'PX', count_ms)
+end
+
+local function blame(id, dead)
+  local key = prefix .. ':blamed:' .. id
+  count_rescues(id, rescues_of(id) + 1)
+  pcall(redis.call, 'SADD', key, dead or '')
+  redis.call('PEXPIRE', key, count_ms)
+end
+
+local function acquit(id)
+  -- This process was only late with renewing, and was taken for dead: its job has killed nobody.
+  local _, removed = pcall(redis.call, 'SREM', prefix .. ':blamed:' .. id, owner)
+  if removed == 1 then count_rescues(id, rescues_of(id) - 1) end
+end
+
 local function renew(lane)
   local lost = {}
   for _, id in ipairs(lane.ids) do
@@ -78,6 +101,7 @@ local function renew(lane)
     elseif mark or redis.call('ZSCORE', lane.queue, id)
         and not redis.call('ZSCORE', lane.queue .. ':running', id) then
       lost[#lost + 1] = id -- another worker has it, or will
+      acquit(id)
     end
   end
   return lost
@@ -100,12 +124,8 @@ local function rescue_expired(lane)
   -- They were first once, so they are again: a backlog does not stand before them.
   local first = tonumber(redis.call('ZRANGE', lane.queue, 0, 0, 'WITHSCORES')[2] or now)
   for _, id in ipairs(expired) do
-    local key = prefix .. ':rescues:' .. id
-    local rescues = math.floor(math.max(0, math.min(tonumber(get(key) or '') or 0, MOST))) -- of NaN: 0
-    if is_blamed(id, get('arq:in-progress:' .. id)) then
-      rescues = rescues + 1
-      redis.call('SET', key, string.format('%.0f', rescues), 'PX', count_ms)
-    end
+    local dead = get('arq:in-progress:' .. id)
+    if is_blamed(id, dead) then blame(id, dead) end
     redis.call('ZREM', lane.queue .. ':running', id)
     redis.call('DEL', 'arq:in-progress:' .. id)
     redis.call('ZADD', lane.queue, math.min(now, first), id)
@@ -123,7 +143,7 @@ local function rescue_expired(lane)
       end
     end
     rescued[#rescued + 1] = id
-    rescued[#rescued + 1] = rescues
+    rescued[#rescued + 1] = rescues_of(id)
   end
   return rescued
 end

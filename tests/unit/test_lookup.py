@@ -1,4 +1,4 @@
-"""Questions: one MGET for many entries, no key twice, every value where its entry looks for it."""
+"""Lookups: one MGET for many entries, no key twice, every value in the place that its entry reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from stoker import EntryKey, Scope
 from stoker.cache.envelope import STAMP_BYTES, Envelope, etag_of
 from stoker.cache.keys import EntryNames, KeySpace
+from stoker.cache.lookup import command
 from stoker.cache.near import Near
-from stoker.cache.question import Command, Question
 from stoker.cache.reading import Content
 
 KEYS = KeySpace("stoker", "unit")
@@ -25,9 +25,9 @@ def names(view: str, number: int) -> EntryNames:
     return KEYS.entry(EntryKey(view, Scope("note", str(number))))
 
 
-def asked(command: Command) -> list[str]:
+def asked(packed: bytes) -> list[str]:
     reader = hiredis.Reader()
-    reader.feed(command.packed)
+    reader.feed(packed)
     verb, *keys = reader.gets()
     assert verb == b"MGET"
     return [key.decode() for key in keys]
@@ -35,12 +35,10 @@ def asked(command: Command) -> list[str]:
 
 def test_an_entry_and_its_access_share_a_hard_stamp_that_is_asked_for_once() -> None:
     page, access = names("detail", 1), names("access", 1)
-    question = Question([page, access])
-    assert asked(question.command([None, None])) == [
-        *(page.stamp, page.hard, page.entry),
-        *(access.stamp, access.entry),
-    ]
-    assert asked(question.command([KEPT, KEPT])) == [page.stamp, page.hard, access.stamp]
+    packed, _ = command((page, access), (True, True))
+    assert asked(packed) == [*(page.stamp, page.hard, page.entry), *(access.stamp, access.entry)]
+    packed, _ = command((page, access), (False, False))
+    assert asked(packed) == [page.stamp, page.hard, access.stamp]
 
 
 @given(
@@ -49,17 +47,17 @@ def test_an_entry_and_its_access_share_a_hard_stamp_that_is_asked_for_once() -> 
         max_size=9,
     )
 )
-def test_every_value_is_where_its_entry_looks_for_it(wanted: Sequence[tuple[str, int, bool]]) -> None:
-    entries = [names(view, number) for view, number, _ in wanted]
-    kept = [KEPT if near else None for *_, near in wanted]
-    command = Question(entries).command(kept)
-    keys = asked(command)
+def test_every_value_is_where_its_entry_reads_it(wanted: Sequence[tuple[str, int, bool]]) -> None:
+    entries = tuple(names(view, number) for view, number, _ in wanted)
+    far = tuple(far for *_, far in wanted)
+    packed, places = command(entries, far)
+    keys = asked(packed)
     assert len(keys) == len(set(keys))
-    for one, near, (stamp, hard, entry) in zip(entries, kept, command.places, strict=True):
+    for one, whole, (stamp, hard, entry) in zip(entries, far, places, strict=True):
         assert (keys[stamp], keys[hard]) == (one.stamp, one.hard)
-        assert near is not None or keys[entry] == one.entry
+        assert not whole or keys[entry] == one.entry
 
 
-def test_a_command_is_packed_once() -> None:
-    question = Question([names("detail", 1), names("access", 1)])
-    assert question.command([None, KEPT]) is question.command([None, KEPT])
+def test_the_command_of_a_request_is_packed_once() -> None:
+    entries = (names("detail", 1), names("access", 1))
+    assert command(entries, (True, False)) is command(entries, (True, False))

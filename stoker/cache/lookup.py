@@ -1,0 +1,219 @@
+"""Looking entries up: one MGET for stamps and entries, and the judgement whether each entry is valid now.
+
+Every lookup comes through here: that of a hit, of a batch, of a build, of the verifier. Knows nothing of
+loading. Raises CacheUnavailable when the server does not answer; what is wrong with stored bytes is a miss
+with its cause, never an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from stoker.cache.envelope import Envelope, Forged, Seal, decode
+from stoker.cache.keys import EntryNames
+from stoker.cache.near import Near, NearCache, Unasked
+from stoker.cache.reading import Content, Miss
+from stoker.cache.view import EntryKey, View
+from stoker.redis.cache import CacheClient
+from stoker.redis.connection import ServerRun, pack
+
+logger = logging.getLogger(__name__)
+
+Params = Mapping[str, Any] | BaseModel | None
+COMMANDS_KEPT = 20_000
+"""Packed commands that are remembered: up to four for each of the requests whose plans are."""
+ALARM_S = 60.0
+"""Seconds between two log lines about forged entries; each of them is counted."""
+NAMES_KEPT = 2
+"""Entries of one command up to which it is: an entry and the access entry that guards it."""
+
+
+class Asked(NamedTuple):
+    """One of many entries to read."""
+
+    view: str | View
+    """The view, or its name."""
+    scope_id: object
+    """An int, or a str where the scope kind has ids of text."""
+    params: Params = None
+    """A mapping, or the view's model; None for its defaults."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What a request comes to: the same for every reader and at every time, so it is made once and kept.
+
+    `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `may_go_unasked`:
+    whether it may be served as it is where it was found valid a moment ago. `member`: the key as it is
+    written in the ranking of what is read.
+    """
+
+    view: View
+    key: EntryKey
+    guard: EntryKey | None
+    names: tuple[EntryNames, ...]
+    may_go_unasked: bool
+    member: bytes
+
+
+class Found(NamedTuple):
+    """What Redis held for one entry.
+
+    `miss` is None for an entry that is valid now. `envelope` may be there all the same: `revivable` tells
+    whether fail-safe may serve it.
+    """
+
+    envelope: Envelope | None
+    content: Content | None
+    miss: Miss | None
+    revivable: bool
+    server: ServerRun
+
+    def role_of(self, reader: object) -> str | None:
+        """The role that a valid access entry gives to the reader; None if there is none."""
+        return self.content.role_of(reader) if self.miss is None and self.content is not None else None
+
+
+class Held(NamedTuple):
+    """What the cache held for a request: for its entry and for the access entry that guards it."""
+
+    plan: Plan
+    found: Found
+    guard: Found | None = None
+    cause: Miss | None = None
+    """Why the entry had to be built since it was looked up, if it had."""
+
+    def missing(self) -> list[EntryKey]:
+        """The entries that must be built."""
+        missing = [self.plan.key] if self.found.miss is not None else []
+        if self.plan.guard is not None and self.guard is not None and self.guard.miss is not None:
+            missing.append(self.plan.guard)
+        return missing
+
+
+class Lookup:
+    """Looks entries up on one server, and in what this process keeps of it."""
+
+    def __init__(self, client: CacheClient, near: NearCache, unasked: Unasked, seal: Seal) -> None:
+        self._client = client
+        self._seal = seal
+        self.near = near
+        self.unasked = unasked
+
+    async def fetch(self, names: tuple[EntryNames, ...], *, may_go_unasked: bool = False) -> list[Found]:
+        """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
+
+        A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
+        """
+        kept = [self.near.get(one.entry) for one in names]
+        if may_go_unasked and (servers := self.unasked.servers(names, kept)):
+            pairs = zip(kept, servers, strict=True)
+            return [Found(*near, None, revivable=True, server=server) for near, server in pairs if near]
+        asked_s = self.unasked.now_s() if may_go_unasked else 0.0
+        found = await self._read(names, kept)
+        outdated = False
+        for own, held, one in zip(names, kept, found, strict=True):
+            near = held
+            if one.miss is not None:
+                if held is not None:
+                    self.near.drop(own.entry)
+                    outdated = True
+                continue
+            if held is None and one.envelope and one.content:
+                near = Near(one.envelope, one.content)
+                self.near.put(own.entry, near)
+            if near is not None and may_go_unasked:
+                self.unasked.valid(own.entry, near, asked_s, one.server)
+        # All of them again, at one time: access must not be older than what it guards (RACES 23).
+        return await self.fetch(names, may_go_unasked=may_go_unasked) if outdated else found
+
+    async def peek(self, names: Iterable[EntryNames]) -> list[Found]:
+        """`fetch` past what is kept near: what Redis itself holds."""
+        names = tuple(names)
+        return await self._read(names, [None] * len(names)) if names else []
+
+    async def _read(self, names: tuple[EntryNames, ...], kept: Sequence[Near | None]) -> list[Found]:
+        packed, places = command(names, tuple([near is None for near in kept]))
+        answer = await self._client.ask(packed)
+        values, server = answer.first(), answer.server
+        return [
+            _judge(own, (values[stamp], values[hard], near or values[entry]), server, self._seal)
+            for own, near, (stamp, hard, entry) in zip(names, kept, places, strict=True)
+        ]
+
+
+Places = tuple[tuple[int, int, int], ...]
+"""Where in a reply each entry's stamp, hard stamp and stored bytes are."""
+
+
+def command(names: tuple[EntryNames, ...], far: tuple[bool, ...]) -> tuple[bytes, Places]:
+    """The MGET for these entries as Redis reads it, with the bytes of those that are `far`; and the places.
+
+    No key is sent twice though entries share it: an entry and its access entry have one hard stamp.
+    """
+    return _kept_command(names, far) if len(names) <= NAMES_KEPT else _command(names, far)
+
+
+def _command(names: tuple[EntryNames, ...], far: tuple[bool, ...]) -> tuple[bytes, Places]:
+    places: dict[str, int] = {}
+    found = []
+    for own, whole in zip(names, far, strict=True):
+        stamp = places.setdefault(own.stamp, len(places))
+        hard = places.setdefault(own.hard, len(places))
+        # Where nothing is read, the place is one that is never used.
+        found.append((stamp, hard, places.setdefault(own.entry, len(places)) if whole else -1))
+    return pack([("MGET", *places)]), tuple(found)
+
+
+_kept_command = lru_cache(maxsize=COMMANDS_KEPT)(_command)
+
+
+def _judge(
+    names: EntryNames,
+    values: tuple[bytes | None, bytes | None, bytes | Near | None],
+    server: ServerRun,
+    seal: Seal,
+) -> Found:
+    stamp, hard, stored = values
+    if stored is None:
+        # Its stamp outlives an entry: where it is still there, the server has evicted the entry.
+        cause = Miss.COLD if stamp is None else Miss.EVICTED
+        return Found(None, None, cause, revivable=False, server=server)
+    if isinstance(stored, Near):
+        envelope, content = stored
+    else:
+        try:
+            read = decode(stored, seal)
+        except Forged:
+            _alarm(names)
+            return Found(None, None, Miss.FORGED, revivable=False, server=server)
+        if read is None or read.check != names.check:
+            return Found(None, None, Miss.UNREADABLE, revivable=False, server=server)
+        envelope, content = read, Content.stored(read)
+    # A stamp of another run of the server counts as missing (RACES 8); a missing stamp is a miss (RACES 14).
+    hard_holds = hard is not None and hard == envelope.hard and hard.startswith(server.run)
+    soft_holds = stamp is not None and stamp == envelope.stamp and stamp.startswith(server.run)
+    miss: Miss | None = None
+    if not (hard_holds and soft_holds):
+        miss = Miss.INVALIDATED
+    elif envelope.expired(server.now_us()):
+        miss = Miss.EXPIRED
+    return Found(envelope, content, miss, hard_holds, server)
+
+
+_alarmed_s = -ALARM_S
+
+
+def _alarm(names: EntryNames) -> None:
+    global _alarmed_s  # noqa: PLW0603 - of the process, as its log is
+    now_s = time.monotonic()
+    if now_s >= _alarmed_s + ALARM_S:
+        _alarmed_s = now_s
+        logger.error("cache.forged", extra={"entry": names.entry})

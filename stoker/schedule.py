@@ -1,0 +1,172 @@
+"""What runs by itself: jobs that are enqueued at the slots of an interval or of a cron expression.
+
+A domain declares its schedule; the worker keeps it. Slots are computed from the clock alone, the same in
+every worker, so that the ledger can give each slot to one of them. Nothing here talks to a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import islice
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from stoker.cache.declared import check_name
+from stoker.errors import DeclarationError
+from stoker.jobs import Job, KeepWarm, Prune, Verify, Warm
+from stoker.settings import LatePolicy, OverlapPolicy
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """One entry of the schedule: `name` stands in the ledger, never rename it."""
+
+    name: str
+    """1 to 32 of a-z, 0-9 and _, unique in the schedule."""
+    job: Job
+    """What is enqueued."""
+
+    def newest(self, now: datetime) -> datetime:
+        """The latest slot that is not in the future."""
+        return next(self.backwards(now))
+
+    def following(self, now: datetime) -> datetime:
+        """The earliest slot that is in the future."""
+        raise NotImplementedError
+
+    def backwards(self, now: datetime) -> Iterator[datetime]:
+        """Slots from the newest one on, each older than the one before."""
+        raise NotImplementedError
+
+    def interval(self, now: datetime) -> timedelta:
+        """Between the slots before and after a moment."""
+        return self.following(now) - self.newest(now)
+
+    def last(self, now: datetime, most: int) -> list[datetime]:
+        """The newest slots, the newest first."""
+        return list(islice(self.backwards(now), most))
+
+    def says(self) -> str:
+        """When it runs, for people."""
+        raise NotImplementedError
+
+    def _check(self, late: LatePolicy, overlap: OverlapPolicy) -> None:
+        check_name(self.name, "schedule")
+        if not isinstance(self.job, Job):
+            raise DeclarationError(f"schedule {self.name}: needs a job, such as Warm(), not {self.job!r:.60}")
+        if (late, overlap) == (LatePolicy.ALL, OverlapPolicy.SKIP):
+            raise DeclarationError(
+                f"schedule {self.name}: late slots are enqueued together: LatePolicy.ALL needs "
+                "OverlapPolicy.ALLOW"
+            )
+
+
+@dataclass(frozen=True)
+class Every(Scheduled):
+    """A job at every multiple of an interval, counted from 1970 in UTC: `Every("sla", RecomputeSla(), …)`."""
+
+    every: timedelta
+    """The interval, above zero."""
+    late: LatePolicy = LatePolicy.ONCE
+    """What becomes of slots that passed while no worker was there."""
+    overlap: OverlapPolicy = OverlapPolicy.SKIP
+    """What becomes of a slot while the last one's job has not ended."""
+
+    def __post_init__(self) -> None:
+        self._check(self.late, self.overlap)
+        if not isinstance(self.every, timedelta) or self.every <= timedelta(0):
+            raise DeclarationError(
+                f"schedule {self.name}: the interval must be a positive timedelta, such as "
+                f"timedelta(minutes=5), not {self.every!r:.60}"
+            )
+
+    def following(self, now: datetime) -> datetime:
+        """The earliest slot that is in the future."""
+        return self.newest(now) + self.every
+
+    def backwards(self, now: datetime) -> Iterator[datetime]:
+        """Slots from the newest one on, each older than the one before."""
+        slot = EPOCH + (now - EPOCH) // self.every * self.every
+        while True:
+            yield slot
+            slot -= self.every
+
+    def says(self) -> str:
+        """When it runs, for people."""
+        return f"every {self.every.total_seconds():g} s"
+
+
+@dataclass(frozen=True)
+class Cron(Scheduled):
+    """A job at the times of a cron expression: `Cron("digest", SendDigests(), "0 6 * * mon-fri")`.
+
+    Five fields, names of days and months allowed, in `timezone`. Daylight saving time as in Debian's cron: a
+    slot in the hour that is skipped runs right after the change, one in the hour that is repeated runs once,
+    unless the expression names every hour.
+    """
+
+    expression: str
+    """Minute, hour, day of month, month, day of week."""
+    timezone: str = "UTC"
+    """A name of the IANA database: Europe/Berlin."""
+    late: LatePolicy = LatePolicy.ONCE
+    """What becomes of slots that passed while no worker was there."""
+    overlap: OverlapPolicy = OverlapPolicy.SKIP
+    """What becomes of a slot while the last one's job has not ended."""
+
+    def __post_init__(self) -> None:
+        self._check(self.late, self.overlap)
+        try:
+            zone = self._zone
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise DeclarationError(
+                f"schedule {self.name}: there is no time zone {self.timezone!r:.60}"
+            ) from None
+        fields = self.expression.split() if isinstance(self.expression, str) else []
+        wrong = f"schedule {self.name}: {self.expression!r:.60} is no cron expression of five fields"
+        if len(fields) != 5:  # noqa: PLR2004 - minute, hour, day of month, month, day of week
+            raise DeclarationError(f"{wrong}: minute, hour, day of month, month, day of week")
+        try:
+            next(CronSim(self.expression, datetime(2024, 1, 1, tzinfo=zone)))
+        except CronSimError as error:
+            raise DeclarationError(f"{wrong}: {error}") from None
+        except StopIteration:
+            raise DeclarationError(f"schedule {self.name}: {self.expression!r:.60} never comes") from None
+
+    @cached_property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def following(self, now: datetime) -> datetime:
+        """The earliest slot that is in the future."""
+        return next(CronSim(self.expression, now.astimezone(self._zone))).astimezone(UTC)
+
+    def backwards(self, now: datetime) -> Iterator[datetime]:
+        """Slots from the newest one on, each older than the one before."""
+        # The library gives what lies before a moment: the slot of this very minute has come.
+        after = now.replace(microsecond=0) + timedelta(seconds=1)
+        return (
+            slot.astimezone(UTC)
+            for slot in CronSim(self.expression, after.astimezone(self._zone), reverse=True)
+        )
+
+    def says(self) -> str:
+        """When it runs, for people."""
+        return f"{self.expression} {self.timezone}"
+
+
+MAINTENANCE: tuple[Every | Cron, ...] = (
+    Every("warm_active", Warm(), timedelta(minutes=30)),
+    # Late ones are skipped: the next comes within the minute.
+    Every("keep_warm", KeepWarm(), timedelta(minutes=1), late=LatePolicy.SKIP),
+    Every("verify", Verify(), timedelta(minutes=1), late=LatePolicy.SKIP),
+    Cron("prune", Prune(), "0 3 * * *"),
+)
+"""What Stoker needs to run by itself: the schedule of a domain that declares none."""

@@ -1,0 +1,73 @@
+"""Which files a hit crosses, in the order in which a newcomer reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import stoker
+from stoker import State, Stoker
+from tests.support.notes import Notes, write_notes
+from tests.support.place import Place
+
+LIBRARY = Path(stoker.__file__).parent
+FIRST = (
+    "stoker.py",
+    "cache/read.py",
+    "cache/catalog.py",
+    "cache/view.py",
+    "cache/keys.py",
+    "cache/lookup.py",
+    "cache/near.py",
+    "redis/cache.py",
+    "redis/connection.py",
+    "cache/envelope.py",
+    "cache/reading.py",
+    "cache/accounting.py",
+)
+"""The first hit of an entry in a process."""
+LATER = frozenset(FIRST) - {"cache/catalog.py", "cache/view.py", "cache/keys.py"}
+"""The next ones: the plan is remembered."""
+QUIET = {"watch_s": 3600, "stats_flush_s": 3600}
+
+
+@contextmanager
+def crossed() -> Iterator[set[str]]:
+    """The files of the library in which a function runs."""
+    found: set[str] = set()
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(LIBRARY):
+            found.add(str(path.relative_to(LIBRARY)))
+
+    sys.setprofile(called)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize(("view", "scope_id"), [("detail", 1), ("mine", 7)])
+async def test_a_hit_crosses_at_most_twelve_files(place: Place, view: str, scope_id: int) -> None:
+    settings = place.settings(cache=QUIET)
+    domain = Notes().domain
+    async with Stoker.opened(settings, domain) as builder, Stoker.opened(settings, domain) as web:
+        async with builder.session() as session, session.begin():
+            await write_notes(session, 2)
+        await builder.read(view, scope_id, reader=7)
+        await web.read("summary", 2, reader=7)  # connects
+        for one in (builder, web):
+            await asyncio.gather(*one._detached._tasks)  # nothing runs beside what is observed
+        for expected in (set(FIRST), set(LATER)):
+            with crossed() as files:
+                reading = await web.read(view, scope_id, reader=7)
+            assert reading.state is State.HIT
+            assert files <= expected
+    assert len(FIRST) <= 12
