@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
@@ -185,6 +185,21 @@ def _is_span(value: object) -> bool:
     return isinstance(value, timedelta) and value > timedelta(0)
 
 
+def _name(given: Any) -> Any:  # noqa: ANN401 - what is neither is refused by the field
+    """The name of a view or a scope kind; a name stands for itself."""
+    return given if isinstance(given, str) else getattr(given, "name", given)
+
+
+def _id(given: Any) -> Any:  # noqa: ANN401 - the same
+    return str(given) if type(given) is int else given
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+"""The name of a view or a scope kind, given as text or as the View or ScopeKind."""
+Id = Annotated[str, BeforeValidator(_id)]
+"""The id of a scope, given as text or as a number."""
+
+
 class Relay(Job):
     """Apply recorded events to the cache. Safe to run twice, in any order."""
 
@@ -197,17 +212,29 @@ class Relay(Job):
         return self.kind
 
 
+class Deliver(Job):
+    """Bring jobs that were requested in transactions to their lanes. Safe to run twice."""
+
+    kind = "deliver.v1"
+    lane = Lane.CHANGES
+    repeated = True
+
+    def coalesce_key(self) -> str:
+        """One that has not begun is enough for every request until it begins."""
+        return self.kind
+
+
 class Invalidate(Job):
     """Invalidate a scope, for a writer that has no SQL transaction to record an event in."""
 
     kind = "invalidate.v1"
     lane = Lane.CHANGES
-    scope_kind: str = Field(max_length=32)
-    """The name of its kind."""
-    scope_id: str = Field(max_length=64)
-    """Its id, as text."""
-    views: tuple[str, ...] = ()
-    """Names of views; empty: all of the scope."""
+    scope_kind: Name = Field(max_length=32)
+    """Its kind, or the name of that."""
+    scope_id: Id = Field(max_length=64)
+    """Its id."""
+    views: tuple[Name, ...] = ()
+    """Views or their names; empty: all of the scope."""
     hard: bool = False
     """Fail-safe may not serve what was before."""
 
@@ -219,10 +246,10 @@ class Refresh(Job):
     lane = Lane.REFRESH
     repeated = True
     one_at_a_time = True
-    view: str = Field(max_length=32)
-    """The name of its view."""
-    scope_id: str = Field(max_length=64)
-    """The id of its scope, as text."""
+    view: Name = Field(max_length=32)
+    """Its view, or the name of that."""
+    scope_id: Id = Field(max_length=64)
+    """The id of its scope."""
     params: str = Field(default="", max_length=4096)
     """Its parameters as in EntryKey; empty for a view that takes none."""
 
@@ -238,10 +265,10 @@ class Warm(Job):
     lane = Lane.WARM
     timeout = timedelta(minutes=15)
     followed = True
-    target: str = Field(default="active", max_length=32)
-    """The target of a warm plan: `active`, or the name of a scope kind."""
-    scope_id: str | None = Field(default=None, max_length=64)
-    """Under the name of a scope kind: the id of the scope, as text."""
+    target: Name = Field(default="active", max_length=32)
+    """The target of a warm plan: `active`, or a scope kind or its name."""
+    scope_id: Id | None = Field(default=None, max_length=64)
+    """Of a scope kind: the id of the scope."""
 
 
 class KeepWarm(Job):
@@ -283,7 +310,7 @@ class Verify(Job):
 
 
 JOBS: dict[str, type[Job]] = {
-    job.kind: job for job in (Relay, Invalidate, Refresh, Warm, KeepWarm, Prune, Verify)
+    job.kind: job for job in (Relay, Deliver, Invalidate, Refresh, Warm, KeepWarm, Prune, Verify)
 }
 
 

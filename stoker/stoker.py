@@ -50,6 +50,7 @@ from stoker.outbox.databases import check_engine, check_same_database, installat
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.record import AnySession, Outbox
+from stoker.outbox.requests import Requests
 from stoker.outbox.rows import unsettled
 from stoker.postgres import (
     application_engine,
@@ -107,6 +108,7 @@ class Stoker:
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self._ringer = Ringer(self.queue)
+        self._requests = Requests(self.queue, engine)
         self._outbox = Outbox(
             domain, engine, installation, self._ringer, self.cache.store.lookup.unasked.ask_again
         )
@@ -187,6 +189,7 @@ class Stoker:
                 loop.cancel()
             await close_within(CLOSE_S, "loops", asyncio.wait(self._loops))
             await close_within(CLOSE_S, "rings", self._ringer.close())
+            await close_within(CLOSE_S, "requests", self._requests.close())
             await close_within(CLOSE_S, "loads", self._detached.close())
             await close_within(CLOSE_S, "counters", self._flush_last())
             await close_within(CLOSE_S, "queue", self.queue.close())
@@ -281,14 +284,34 @@ class Stoker:
             self.domain.check_job(job)
         return await self.queue.enqueue_many(jobs, delay=_delay(delay, at))
 
+    def enqueue_in(
+        self,
+        session: AnySession,
+        job: Job,
+        *,
+        delay: timedelta = timedelta(0),
+        at: datetime | None = None,
+    ) -> str:
+        """Ask for a job in the session's transaction: it is enqueued after the commit, or not at all.
+
+        Returns the id that the job will have. Takes async, sync and scoped sessions; touches no Redis. A
+        worker delivers it once, within milliseconds of the commit where the queue answers, else when it is
+        back. Jobs of one lane are delivered in the order of asking, as far as their transactions commit in
+        it. Raises what `enqueue` raises for a job that could never run, and WrongServer as `record` does.
+        """
+        self.domain.check_job(job)
+        later = _delay(delay, at)
+        due_at = datetime.now(UTC) + later if later else None
+        return self._requests.add(self._outbox.ours(session), job, due_at)
+
     async def result(self, job_id: str, timeout: timedelta = timedelta(seconds=30)) -> Any:  # noqa: ANN401, ASYNC109 - JSON; the word for it
         """What the handler of a job returned, as JSON gives it back; waits until the job has ended.
 
         For jobs with `keep_result`. Raises JobFailed with the job's error, NoResult where none is kept,
-        TimeoutError, or QueueUnavailable.
+        TimeoutError, QueueUnavailable or DatabaseUnavailable.
         """
         async with asyncio.timeout(timeout.total_seconds()):
-            return await result_of(self.queue, job_id)
+            return await result_of(self.queue, job_id, self._requests.is_on_its_way)
 
     async def progress(self, job_id: str) -> ProgressReport | None:
         """The last word about a job that reports, or that is followed; None if there is none.

@@ -63,6 +63,25 @@ cache_events = Table(
     comment="The outbox: what changed, recorded in the writer's own transaction.",
 )
 
+job_requests = Table(
+    "job_requests",
+    metadata,
+    Column("seq", BigInteger, Identity(), primary_key=True, comment="The order of asking."),
+    Column("job_id", String(64), nullable=False, comment="The job's id in the queue; begins with r-."),
+    Column("lane", String(32), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("arguments", JSONB, nullable=False),
+    Column("flag", String(64), nullable=False, comment="Digest of its coalesce key; empty: it has none."),
+    Column("alone", Boolean, nullable=False, comment="One job of the key at a time."),
+    Column("due_at", DateTime(timezone=True), comment="Null: at once."),
+    Column("trace", String(55)),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("delivered_at", DateTime(timezone=True)),
+    Index("job_requests_undelivered", "seq", postgresql_where=text("delivered_at IS NULL")),
+    Index("job_requests_delivered", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
+    comment="Jobs that were asked for in a transaction, until the queue has them and for a day after.",
+)
+
 dead_jobs = Table(
     "dead_jobs",
     metadata,

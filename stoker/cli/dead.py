@@ -57,6 +57,9 @@ async def list_(
     """List dead jobs, the latest first."""
     if causes:
         return await dead.causes(on.stoker, limit)
+    if fingerprint is not None:
+        with checked():
+            WhichDead(fingerprint=fingerprint)
     return await dead.listing(on.stoker, limit, None, fingerprint)
 
 

@@ -87,12 +87,12 @@ def operator(draw: Callable[[T], None]) -> Callable[[Callable[..., Awaitable[T]]
 
 @contextmanager
 def checked() -> Iterator[None]:
-    """Turn what a model refuses into a usage error that names the option."""
+    """Turn what a model refuses into a usage error that names what is wrong."""
     try:
         yield
     except ValidationError as error:
         first = error.errors()[0]
-        hint = ", ".join(f"--{part}" for part in first["loc"]) or None
+        hint = ".".join(str(part) for part in first["loc"]) or None
         raise typer.BadParameter(first["msg"], param_hint=hint) from error
 
 

@@ -11,12 +11,17 @@ from stoker.postgres import database_errors
 BATCH = 10_000
 """Rows in one transaction: locks and write-ahead log stay small."""
 AUDIT_KEPT_DAYS = 365
+REQUESTS_KEPT_DAYS = 1
 SLOTS_KEPT_DAYS = 30
 
 STATEMENTS = {
     "cache_events": (
         "DELETE FROM stoker.cache_events WHERE id IN (SELECT id FROM stoker.cache_events"
         " WHERE settled_at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
+    ),
+    "job_requests": (
+        "DELETE FROM stoker.job_requests WHERE seq IN (SELECT seq FROM stoker.job_requests"
+        " WHERE delivered_at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
     ),
     "schedule_slots": (
         "DELETE FROM stoker.schedule_slots WHERE (task, slot) IN ("
@@ -35,6 +40,7 @@ async def prune(context: JobContext, _job: Prune) -> Outcome:
     """Delete in batches until nothing old enough is left."""
     kept_s = {
         "cache_events": context.stoker.settings.changes.keep_settled_s,
+        "job_requests": REQUESTS_KEPT_DAYS * 86400,
         "schedule_slots": SLOTS_KEPT_DAYS * 86400,
         "audit_log": AUDIT_KEPT_DAYS * 86400,
     }

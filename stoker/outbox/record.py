@@ -13,7 +13,7 @@ from stoker.cache.view import Scope
 from stoker.domain import Domain, Event, Invalidation, Rule
 from stoker.errors import DeclarationError
 from stoker.outbox.databases import KnownDatabases
-from stoker.outbox.pending import Pending, bind_of
+from stoker.outbox.pending import Pending, Ring, bind_of
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.scopes import encode
 from stoker.queue.ring import Ringer
@@ -71,11 +71,7 @@ class Outbox:
 
         The scopes that the event's rule names are stored with it. See Stoker.record for what it raises.
         """
-        plain: AsyncSession | Session = session() if isinstance(session, SCOPED) else session
-        if isinstance(plain, AsyncSession):
-            sync, ring = plain.sync_session, self._ringer.soon
-        else:
-            sync, ring = plain, self._ringer.soon_from_thread
+        sync, ring = self._of(session)
         known = self._databases.knows(bind_of(sync))
         said = self._said(what)
         receipt = Receipt(self._engine, self._on_applied)
@@ -84,6 +80,19 @@ class Outbox:
             pending.ask_first(sync, self._databases)
         pending.add(sync, said, receipt)
         return receipt
+
+    def ours(self, session: AnySession) -> Session:
+        """The sync session of any; one of another database raises WrongServer, here or at its commit."""
+        sync, ring = self._of(session)
+        if not self._databases.knows(bind_of(sync)):
+            Pending.of(sync, ring).ask_first(sync, self._databases)
+        return sync
+
+    def _of(self, session: AnySession) -> tuple[Session, Ring]:
+        plain: AsyncSession | Session = session() if isinstance(session, SCOPED) else session
+        if isinstance(plain, AsyncSession):
+            return plain.sync_session, self._ringer.soon
+        return plain, self._ringer.soon_from_thread
 
     def _said(self, what: Event) -> dict[str, Any]:
         """The row of an event: its kind, fields, scopes and trace."""

@@ -44,6 +44,8 @@ WISH_MS = 86_400_000
 """How long it is remembered that a running job is to be cancelled: longer than any job runs."""
 TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
+REQUESTED_ID = "r-"
+"""How the id of a job begins that was requested in a transaction: the queue takes it once."""
 _asked = count()
 
 
@@ -77,6 +79,24 @@ class Enqueued:
     """The job that will do the work; 32 characters."""
     answer: Answer
     """Whether it is a new one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job that was requested in a transaction, as its row says."""
+
+    job_id: str
+    lane: str
+    payload: bytes
+    """As `wire.encode_parts` writes it."""
+    flag: str
+    due_ms: int | None
+    trace: str | None
+
+
+def request_id() -> str:
+    """The id of a job that is requested in a transaction."""
+    return f"{REQUESTED_ID}{_job_id(_now_ms())}"
 
 
 class Queue:
@@ -119,6 +139,17 @@ class Queue:
             end = start + JOBS_PER_CALL
             answers += await self._enqueue(jobs[start:end], delay, traces[start:end])
         return answers
+
+    async def deliver(self, requests: Sequence[Request]) -> None:
+        """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
+        for start in range(0, len(requests), JOBS_PER_CALL):
+            now_ms = _now_ms()
+            arguments: list[Argument] = [self.settings.expires_s * 1000]
+            for one in requests[start : start + JOBS_PER_CALL]:
+                payload = wire.finished(one.payload, now_ms, one.trace)
+                delay_ms = max(0, one.due_ms - now_ms) if one.due_ms else 0
+                arguments += (one.lane, one.job_id, payload, delay_ms, one.flag)
+            await self.connection.call(ENQUEUE, *arguments)
 
     async def ring(self) -> None:
         """Ask for a relay of recorded events, unless one waits already."""

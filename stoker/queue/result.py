@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from stoker.errors import JobFailed, NoResult
@@ -14,12 +15,15 @@ FIRST_S, LONGEST_S = 0.01, 0.25
 """Seconds between two questions: short at first, because most jobs are."""
 
 
-async def result_of(queue: Queue, job_id: str) -> Any:  # noqa: ANN401 - JSON
-    """What the job's handler returned, once it has ended; raises JobFailed or NoResult."""
+async def result_of(queue: Queue, job_id: str, is_on_its_way: Callable[[str], Awaitable[bool]]) -> Any:  # noqa: ANN401 - JSON
+    """What the job's handler returned, once it has ended; raises JobFailed or NoResult.
+
+    `is_on_its_way`: whether the job is to come to the queue yet.
+    """
     progress, pause_s = Progress(queue.redis, queue.settings), FIRST_S
     while True:
         # Asked in this order: a job writes its result before it ends.
-        is_open = await queue.is_open(job_id)
+        is_open = await is_on_its_way(job_id) or await queue.is_open(job_id)
         kept = await progress.result(job_id)
         if kept is not None:
             return json.loads(kept)

@@ -88,23 +88,31 @@ def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
     `flag` and `alone` come first: the scripts read them with an anchored pattern, so that nothing which a
     caller put into the arguments can pass for them. arq ignores them.
     """
-    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
-    return b'%b,"et":%d%b}' % (_lasting(job), now_ms, asked_in)
+    return finished(_lasting(job), now_ms, trace)
 
 
 @lru_cache(maxsize=16)  # a ring is the same each time, and every request that writes sends one
 def _lasting(job: Job) -> bytes:
     """What a payload says at any time, without the brace that ends it."""
-    flag = digest(job)
-    marks = {"flag": flag, "alone": int(job.one_at_a_time)} if flag else {}
-    arguments = job.model_dump(mode="json")
-    written = serialize({**marks, "t": None, "f": job.kind, "a": [arguments], "k": {}})[:-1]
+    return encode_parts(job.kind, job.model_dump(mode="json"), digest(job), alone=job.one_at_a_time)
+
+
+def encode_parts(kind: str, arguments: Any, flag: str, *, alone: bool) -> bytes:  # noqa: ANN401 - JSON
+    """The same of a job's parts; raises BadRequest for one that is too large."""
+    marks = {"flag": flag, "alone": int(alone)} if flag else {}
+    written = serialize({**marks, "t": None, "f": kind, "a": [arguments], "k": {}})[:-1]
     if len(written) > LARGEST:
         raise BadRequest(
-            f"{job.kind}: the arguments have {len(written):,} bytes, over {LARGEST:,}: give ids, not rows",
+            f"{kind}: the arguments have {len(written):,} bytes, over {LARGEST:,}: give ids, not rows",
             field="job",
         )
     return written
+
+
+def finished(lasting: bytes, now_ms: int, trace: str | None) -> bytes:
+    """A whole payload: what lasts, when it was enqueued and by which trace."""
+    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
+    return b'%b,"et":%d%b}' % (lasting, now_ms, asked_in)
 
 
 def decode(raw: bytes) -> Stored:

@@ -17,6 +17,7 @@ from stoker import tracing
 from stoker.errors import Defer, QueueUnavailable, WrongServer
 from stoker.handlers import relay
 from stoker.handlers.context import JobContext
+from stoker.handlers.deliver import deliver_all
 from stoker.handlers.own import OwnJobs
 from stoker.handlers.run import run
 from stoker.history.keeper import Keeper
@@ -69,6 +70,8 @@ async def run_worker(
         settings.schedule,
     )
     sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
+    # A sweeper of its own: what holds up one must not hold up the other.
+    deliverer = Sweeper(lambda: deliver_all(stoker), timedelta(seconds=settings.worker.sweep_s), "requests")
     keeper = Keeper(stoker, recorder, identity(), timedelta(seconds=settings.worker.history_every_s))
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
@@ -76,6 +79,7 @@ async def run_worker(
     async with endpoint(own_process(), settings.worker, engine.stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
+        group.create_task(supervise("deliverer", lambda: deliverer.run(idle)), name="deliverer")
         group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
         group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
         try:

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 class Sweeper:
     """`apply` settles what is unsettled and returns how many events that were."""
 
-    def __init__(self, apply: Callable[[], Awaitable[int]], every: timedelta) -> None:
+    def __init__(self, apply: Callable[[], Awaitable[int]], every: timedelta, of: str = "events") -> None:
+        self._of = of
         self._apply = apply
         self._every = every
         self._away: str | None = None
@@ -41,9 +42,9 @@ class Sweeper:
             applied = await self._apply()
         except Unavailable as error:
             if self._away is None:
-                log.warning("sweeper.waits", extra={"error": str(error)})
+                log.warning("sweeper.waits", extra={"of": self._of, "error": str(error)})
             self._away = str(error)
             return
         if self._away is not None:
-            log.info("sweeper.resumes", extra={"applied": applied})
+            log.info("sweeper.resumes", extra={"of": self._of, "applied": applied})
         self._away = None

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from stoker.api import operations
 from stoker.errors import DatabaseUnavailable
 from stoker.migrate import migrate
 from stoker.operations import tokens
@@ -62,6 +63,7 @@ async def test_a_write_is_an_outage_and_the_next_one_finds_the_new_primary(stand
 
 async def test_readers_go_on_and_probes_tell(standby: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "NOTE_AGAIN_S", 0)
+    monkeypatch.setattr(operations, "PROBED_EVERY_S", 0)
     stoker = standby.stoker
     given = await tokens.add(stoker, Actor("test"), "ann", Role.VIEWER)
     async with client(stoker) as api:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from stoker.jobs import Lane
+from stoker.jobs import Job, Lane
 from stoker.queue import wire
-from stoker.queue.enqueue import Answer, CancelAnswer
+from stoker.queue.enqueue import Answer, CancelAnswer, Request, request_id
 from stoker.worker.engine.claims import Ending
 from tests.scripts.ground import HOUR_MS, Ground, about
 from tests.support.engine_stage import Elsewhere, Keyed, Work
@@ -37,6 +37,31 @@ async def jobs_of_a_key_coalesce_until_one_begins(ground: Ground) -> None:
     assert third.job_id != first.job_id
     assert third.answer is Answer.WILL_RERUN
     assert first.answer is Answer.ENQUEUED
+
+
+@about("enqueue")
+async def a_job_that_was_requested_in_a_transaction_is_written_once(ground: Ground) -> None:
+    def request(job: Job) -> Request:
+        payload = wire.encode_parts(job.kind, job.model_dump(mode="json"), wire.digest(job), alone=False)
+        return Request(request_id(), str(job.lane), payload, wire.digest(job), None, None)
+
+    async def queued() -> list[str]:
+        found = [await ground.redis.zrange(ground.name(lane), 0, -1) for lane in (W, R)]
+        return [one.decode() for ids in found for one in ids]
+
+    plain, keyed = request(Work()), request(KEYED)
+    await ground.queue.deliver([plain, keyed])
+    assert await queued() == [plain.job_id, keyed.job_id]
+    await ground.queue.cancel(plain.job_id)
+    await ground.queue.cancel(keyed.job_id)
+    await ground.queue.deliver([plain, keyed])
+    assert await queued() == []
+    waits = await ground.queue.enqueue(KEYED, delay=HOUR)
+    before = await ground.score(R, waits.job_id)
+    await ground.queue.deliver([keyed])
+    assert await queued() == [waits.job_id]
+    assert await ground.score(R, waits.job_id) == before
+    assert await ground.redis.pttl(f"s:requested:{plain.job_id}") > 23 * HOUR_MS
 
 
 @about("enqueue")

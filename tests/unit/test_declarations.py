@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import (
@@ -330,6 +330,15 @@ def test_declarations_stand_for_their_names() -> None:
     assert domain.scope(ORDER, 1) == ORDER.scope(1)
     assert domain.key(SUMMARY, 1, {"limit": 10}) == domain.key("summary", 1) == KEY
     assert domain.warm_plan(ORDER).target == "order"
+
+
+def test_jobs_take_declarations_and_numbers_and_store_names_and_text() -> None:
+    assert Refresh(view=SUMMARY, scope_id=1) == Refresh(view="summary", scope_id="1")
+    assert Warm(target=ORDER, scope_id=7).model_dump(mode="json") == {"target": "order", "scope_id": "7"}
+    by_object = Invalidate(scope_kind=ORDER, scope_id=1, views=(SUMMARY,))
+    assert by_object == Invalidate(scope_kind="order", scope_id="1", views=("summary",))
+    with pytest.raises(ValidationError):
+        Refresh(view=5, scope_id=True)
 
 
 def test_stoker_takes_them_typed() -> None:

@@ -6,11 +6,15 @@
 -- ARGV    prefix, life of a payload past its due time in ms,
 --         then per job: lane, id, payload, delay ms, digest ('' = never coalesces)
 -- Result  per job: id of the job that will do the work, answer
+--
+-- A job that was requested in a transaction (its id begins with r-) is written once: <p>:requested:<id> remembers
+-- it past its end.
 local prefix, life_ms = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local CLOCK_MS = 86400000
+local REQUESTED_MS = 86400000
 
 local function get(key)
   -- MGET, because GET fails where a key is of another type.
@@ -49,14 +53,22 @@ local function waiting_job(queue, digest)
   return nil
 end
 
+local function was_delivered(id)
+  return string.sub(id, 1, 2) == 'r-'
+      and not redis.call('SET', prefix .. ':requested:' .. id, '1', 'NX', 'PX', REQUESTED_MS)
+end
+
 local replies, written = {}, false
 for i = 3, #ARGV, 5 do
   local queue, id, payload = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest = tonumber(ARGV[i + 3]), ARGV[i + 4]
   local answer = 'enqueued'
   local waiting, due
+  local delivered = was_delivered(id)
   if digest ~= '' then waiting, due = waiting_job(queue, digest) end
-  if waiting then
+  if delivered then
+    answer = 'enqueued' -- by an earlier delivery, whose transaction did not commit
+  elseif waiting then
     answer = 'coalesced'
     -- Wanted sooner than it is due. But a job that backs off after a failure keeps its backoff, a parked one
     -- has no worker yet, and one held back is brought forward by the end of the running one.

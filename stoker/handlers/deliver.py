@@ -1,0 +1,64 @@
+"""Brings jobs that were requested in transactions from Postgres to the queue, once each.
+
+A request stays undelivered until the queue has acknowledged its job. A worker that is killed in between
+delivers it again under the same id, which the queue remembers for a day. Requests and recorded events never
+wait for each other.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from sqlalchemy import text, update
+
+from stoker.handlers.context import JobContext
+from stoker.jobs import Deliver, Outcome
+from stoker.postgres import database_errors
+from stoker.queue import wire
+from stoker.queue.enqueue import Request
+from stoker.stoker import Stoker
+from stoker.tables import job_requests
+
+CLAIM = text(files("stoker.handlers").joinpath("claim_requests.sql").read_text())
+BATCH = 500
+
+
+async def deliver(context: JobContext, _job: Deliver) -> Outcome:
+    """Deliver until no request is left."""
+    await deliver_all(context.stoker)
+    return Outcome.DONE
+
+
+async def deliver_all(stoker: Stoker) -> int:
+    """Deliver what is committed; returns how many. Raises QueueUnavailable or DatabaseUnavailable."""
+    delivered, batch = 0, BATCH
+    while batch == BATCH:
+        batch = await _deliver_batch(stoker)
+        delivered += batch
+    return delivered
+
+
+async def _deliver_batch(stoker: Stoker) -> int:
+    with database_errors():
+        async with stoker.engine.begin() as connection:
+            rows = (await connection.execute(CLAIM, {"batch": BATCH})).all()
+            if rows:
+                await stoker.queue.deliver([_request(row) for row in rows])
+                await connection.execute(
+                    update(job_requests)
+                    .where(job_requests.c.seq.in_([row.seq for row in rows]))
+                    .values(delivered_at=text("clock_timestamp()"))
+                )
+    return len(rows)
+
+
+def _request(row: Any) -> Request:  # noqa: ANN401 - a row of the table
+    return Request(
+        job_id=row.job_id,
+        lane=row.lane,
+        payload=wire.encode_parts(row.kind, row.arguments, row.flag, alone=row.alone),
+        flag=row.flag,
+        due_ms=None if row.due_at is None else round(row.due_at.timestamp() * 1000),
+        trace=row.trace,
+    )

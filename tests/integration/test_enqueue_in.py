@@ -1,0 +1,196 @@
+"""Jobs that are requested in a transaction: enqueued once after its commit, or never."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+import stoker.handlers.deliver
+from stoker import Job, JobContext, Lane, Stoker
+from stoker.errors import BadRequest, DatabaseUnavailable, QueueUnavailable, UnknownJob
+from stoker.handlers.deliver import deliver_all
+from stoker.worker.process import run_worker
+from tests.library import domain as library
+from tests.support.place import Place
+
+
+class Note(Job):
+    kind = "note.write"
+    lane = "notes"
+    keep_result = timedelta(minutes=1)
+    text: str
+
+
+class Unhandled(Job):
+    kind = "note.unhandled"
+    lane = "notes"
+
+
+async def write(_: JobContext, job: Note) -> str:
+    return job.text
+
+
+NOTES = Lane("notes")
+domain = replace(library, lanes=(NOTES,), handlers={Note: write})
+
+
+@pytest.fixture
+async def opened(place: Place) -> AsyncIterator[Stoker]:
+    """A Stoker without a worker: what is in the queue stays there."""
+    async with Stoker.opened(place.settings(), domain) as stoker:
+        yield stoker
+
+
+async def waiting(opened: Stoker) -> list[str]:
+    found: list[bytes] = await opened.queue.redis.zrange(f"{opened.queue.settings.prefix}:notes", 0, -1)
+    return [one.decode() for one in found]
+
+
+async def undelivered(opened: Stoker) -> int:
+    async with opened.engine.connect() as connection:
+        found: int = await connection.scalar(
+            text("SELECT count(*) FROM stoker.job_requests WHERE delivered_at IS NULL")
+        )
+        return found
+
+
+async def test_a_job_is_enqueued_after_the_commit_and_not_before(opened: Stoker) -> None:
+    async with opened.session() as session, session.begin():
+        first = opened.enqueue_in(session, Note(text="first"))
+        await session.flush()
+        assert await deliver_all(opened) == 0
+        second = opened.enqueue_in(session, Note(text="second"))
+    assert await deliver_all(opened) == 2
+    assert await waiting(opened) == [first, second], "in the order of asking"
+    assert await undelivered(opened) == 0
+
+
+async def test_a_rollback_leaves_no_job_nor_does_that_of_a_savepoint(opened: Stoker) -> None:
+    async with opened.session() as session:
+        opened.enqueue_in(session, Note(text="never"))
+        await session.flush()
+        await session.rollback()
+        opened.enqueue_in(session, Note(text="never flushed"))
+        await session.rollback()
+        kept = opened.enqueue_in(session, Note(text="kept"))
+        savepoint = await session.begin_nested()
+        opened.enqueue_in(session, Note(text="in the savepoint"))
+        await session.flush()
+        await savepoint.rollback()
+        await session.commit()
+    assert await deliver_all(opened) == 1
+    assert await waiting(opened) == [kept]
+
+
+async def test_a_delivery_that_dies_before_its_commit_is_done_again_and_enqueues_nothing_twice(
+    opened: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened.session() as session, session.begin():
+        job_id = opened.enqueue_in(session, Note(text="once"))
+
+    def killed(*_: object) -> None:
+        raise ConnectionAbortedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stoker.handlers.deliver, "update", killed)
+        with pytest.raises(DatabaseUnavailable):
+            await deliver_all(opened)
+    assert await waiting(opened) == [job_id]
+    # Its job has run and is gone; the request is delivered once more all the same.
+    await opened.cancel(job_id)
+    assert await waiting(opened) == []
+    assert await undelivered(opened) == 1
+    assert await deliver_all(opened) == 1
+    assert await waiting(opened) == []
+    assert await undelivered(opened) == 0
+
+
+async def test_two_deliveries_at_once_enqueue_each_job_once(opened: Stoker) -> None:
+    async with opened.session() as session, session.begin():
+        asked = [opened.enqueue_in(session, Note(text=str(number))) for number in range(700)]
+    both = await asyncio.gather(deliver_all(opened), deliver_all(opened))
+    assert sum(both) == 700
+    assert sorted(await waiting(opened)) == sorted(asked)
+
+
+async def test_while_the_queue_is_away_requests_wait_in_postgres(
+    opened: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise QueueUnavailable("away")
+
+    async with opened.session() as session, session.begin():
+        job_id = opened.enqueue_in(session, Note(text="later"))
+    with monkeypatch.context() as patched:
+        patched.setattr(opened.queue, "deliver", away)
+        with pytest.raises(QueueUnavailable):
+            await deliver_all(opened)
+    assert await undelivered(opened) == 1
+    await deliver_all(opened)
+    assert await waiting(opened) == [job_id]
+
+
+async def test_a_synchronous_session_requests_jobs_too(opened: Stoker) -> None:
+    url = make_url(str(opened.settings.database_url.get_secret_value())).set(  # type: ignore[union-attr]
+        drivername="postgresql+psycopg"
+    )
+
+    def request() -> str:
+        engine = create_engine(url)
+        try:
+            with Session(engine) as session, session.begin():
+                return opened.enqueue_in(session, Note(text="sync"))
+        finally:
+            engine.dispose()
+
+    job_id = await asyncio.to_thread(request)
+    await deliver_all(opened)
+    assert await waiting(opened) == [job_id]
+
+
+async def test_a_job_that_could_never_run_or_has_no_moment_is_refused_at_once(opened: Stoker) -> None:
+    async with opened.session() as session:
+        with pytest.raises(UnknownJob, match="no handler for Unhandled"):
+            opened.enqueue_in(session, Unhandled())
+        with pytest.raises(BadRequest, match="time zone"):
+            opened.enqueue_in(session, Note(text="x"), at=datetime(2030, 1, 1))  # noqa: DTZ001 - the mistake
+        with pytest.raises(BadRequest, match="give ids, not rows"):
+            opened.enqueue_in(session, Note(text="x" * 1_000_001))
+        assert isinstance(session, AsyncSession)
+        await session.commit()
+    assert await deliver_all(opened) == 0
+
+
+async def test_a_moment_is_kept(opened: Stoker) -> None:
+    async with opened.session() as session, session.begin():
+        opened.enqueue_in(session, Note(text="x"), at=datetime.now(UTC) + timedelta(hours=1))
+    await deliver_all(opened)
+    async with opened.engine.connect() as connection:
+        left_s = await connection.scalar(
+            text("SELECT extract(epoch FROM due_at - clock_timestamp()) FROM stoker.job_requests")
+        )
+    assert 3500 < left_s <= 3600
+    assert not await opened.queue.waits("notes")
+
+
+async def test_a_worker_runs_it_soon_after_the_commit(place: Place) -> None:
+    settings = place.settings(
+        schedule={"enable_background_warming": False},
+        worker={"sweep_s": 3600},  # so that only the ring brings it
+    )
+    async with Stoker.opened(settings, domain) as stoker:
+        stop = asyncio.Event()
+        worker = asyncio.create_task(run_worker(stoker, settings, stop))
+        await asyncio.sleep(0)
+        async with stoker.session() as session, session.begin():
+            job_id = stoker.enqueue_in(session, Note(text="soon"))
+        assert await stoker.result(job_id) == "soon"
+        stop.set()
+        await worker
