@@ -1,4 +1,4 @@
-"""Which entries are read, when last and how much: the signal that refreshing and warming rank by.
+"""Which entries are read, when last and how often: refreshing and warming rank entries by it.
 
 Two bounded sorted sets in the cache Redis, fed by every process's flush. Losing them loses a ranking, never
 correctness. Everything here raises CacheUnavailable.
@@ -18,7 +18,7 @@ from stoker.redis.cache import CacheClient
 from stoker.redis.script import Script
 
 READS_KEPT = 20_000
-"""Entries in each sorted set; the longest unread and the coldest are dropped."""
+"""Entries in each sorted set. Those that were not read for the longest time, or least, are dropped."""
 READS_LIFE_MS = 90 * 86400 * 1000
 HALF_LIFE_S = 1800.0
 """After this time a read counts half as much. All processes must agree on it: heats are merged by it."""
@@ -42,7 +42,7 @@ def noted(keys: KeySpace, reads: Mapping[bytes, int], now_us: int) -> list[tuple
 
 
 async def hottest(client: CacheClient, keys: KeySpace, limit: int) -> list[tuple[EntryKey, float]]:
-    """The entries that are read most, the hottest first, each with its reads.
+    """The entries that are read most, hottest first, each with its reads.
 
     A read counts 1 when it is made, and half as much after every HALF_LIFE_S.
     """
