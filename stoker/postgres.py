@@ -145,6 +145,8 @@ def reading_engine(settings: Settings, silence: Silence | None = None) -> Limite
         local={
             **_idle_limit(settings),
             "statement_timeout": str(round(limit_s * 1000)),
+            # A plan without the values in it reads all failures by id, whatever an index says of them.
+            "plan_cache_mode": "force_custom_plan",
         },
         silence=silence,
     )

@@ -27,8 +27,7 @@ LARGEST_BODY_BYTES = 64 * 1024 * 1024
 # magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
 HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sI")
 SEAL_BYTES = 16
-PACKED_AT = HEADER.size + SEAL_BYTES
-"""Where the packed body begins: after the header and the seal of both."""
+"""The seal follows header and packed body."""
 DECLARES_SIZE = 0b1110_0000
 """Bits of a zstd frame's descriptor that are set where it declares a size (RFC 8878, 3.1.1.1.1)."""
 DESCRIPTOR_AT = 4
@@ -67,7 +66,8 @@ class Envelope(NamedTuple):
     def encode(self, seal: Seal) -> bytes:
         """The bytes to store."""
         header = HEADER.pack(MAGIC, FORMAT, *self[:-1])
-        return header + seal.of(header, self.packed) + self.packed
+        unsealed = header + self.packed
+        return unsealed + seal.of(unsealed)
 
 
 class Forged(Exception):
@@ -90,34 +90,34 @@ class Seal:
             blake2b(key=key, digest_size=SEAL_BYTES, person=b"stoker entry") for key in (sealing, *accepted)
         ]
 
-    def of(self, header: bytes, packed: bytes) -> bytes:
+    def of(self, unsealed: bytes) -> bytes:
         """The seal of an entry."""
-        return _keyed_hash(self._keyed[0], header, packed)
+        hashed = self._keyed[0].copy()
+        hashed.update(unsealed)
+        return hashed.digest()
 
-    def holds(self, header: bytes, packed: bytes, seal: bytes) -> bool:
+    def holds(self, stored: bytes) -> bool:
         """Whether an entry was sealed with one of the keys."""
-        return any(compare_digest(_keyed_hash(keyed, header, packed), seal) for keyed in self._keyed)
+        unsealed, seal = memoryview(stored)[:-SEAL_BYTES], stored[-SEAL_BYTES:]
+        for keyed in self._keyed:
+            hashed = keyed.copy()
+            hashed.update(unsealed)
+            if compare_digest(hashed.digest(), seal):
+                return True
+        return False
 
 
 def decode(stored: bytes, seal: Seal) -> Envelope | None:
     """The envelope of stored bytes; None for anything that is not one of this format. Raises Forged."""
-    if len(stored) < PACKED_AT:
+    if len(stored) < HEADER.size + SEAL_BYTES:
         return None
     fields = HEADER.unpack_from(stored)
     if fields[:2] != (MAGIC, FORMAT):
         return None
-    packed = stored[PACKED_AT:]
-    if not seal.holds(stored[: HEADER.size], packed, stored[HEADER.size : PACKED_AT]):
+    if not seal.holds(stored):
         raise Forged
-    envelope = Envelope._make((*fields[2:], packed))
+    envelope = Envelope._make((*fields[2:], stored[HEADER.size : -SEAL_BYTES]))
     return envelope if _can_be_unpacked(envelope) else None
-
-
-def _keyed_hash(keyed: blake2b, header: bytes, packed: bytes) -> bytes:
-    hashed = keyed.copy()
-    hashed.update(header)
-    hashed.update(packed)
-    return hashed.digest()
 
 
 def _can_be_unpacked(envelope: Envelope) -> bool:

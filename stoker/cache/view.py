@@ -23,6 +23,9 @@ from stoker.errors import DeclarationError, InvalidParams, UnknownScope
 from stoker.settings import LONGEST_TTL_S
 
 LARGEST_ID = 2**63 - 1
+NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+TEXT = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+"""What ids of scopes may be."""
 
 
 class Access(StrEnum):
@@ -74,9 +77,9 @@ class ScopeKind:
         """
         text = str(scope_id)
         if self.id_type is int:
-            ok = bool(re.fullmatch(r"0|[1-9][0-9]{0,18}", text, re.ASCII)) and int(text) <= LARGEST_ID
+            ok = NUMBER.fullmatch(text) is not None and int(text) <= LARGEST_ID
         else:
-            ok = bool(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text, re.ASCII))
+            ok = TEXT.fullmatch(text) is not None
         if not ok or isinstance(scope_id, bool):
             wanted = "an integer of 0 or more" if self.id_type is int else "1 to 64 of A-Z a-z 0-9 . _ -"
             raise UnknownScope(f"{self.name} id {text[:40]!r} is not {wanted}", field="id")

@@ -6,6 +6,8 @@ Shows what answers, whatever is away: without Postgres only which servers answer
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -47,25 +49,24 @@ def status(
 
 
 async def _show(settings: Settings, every_s: float | None, *, as_json: bool) -> Overview:
+    async with aclosing(_pictures(settings)) as pictures:
+        while True:
+            found = await anext(pictures)
+            _tell(found, every_s, as_json=as_json)
+            if every_s is None:
+                return found
+            await pause_between_looks(every_s)
+
+
+async def _pictures(settings: Settings) -> AsyncGenerator[Overview]:
+    """One overview after another, without end; nothing but the servers' health until Postgres answers."""
     while True:
         try:
             async with Stoker.opened(settings) as stoker:
-                return await _look(stoker, settings, every_s, as_json=as_json)
-        except DatabaseUnavailable as error:  # at the start: from then on a part is missing
-            found = await _without_database(settings, error)
-            _tell(found, every_s, as_json=as_json)
-        if every_s is None:
-            return found
-        await pause_between_looks(every_s)
-
-
-async def _look(stoker: Stoker, settings: Settings, every_s: float | None, *, as_json: bool) -> Overview:
-    while True:
-        found = await overview(stoker, settings.api.probe_timeout_s)
-        _tell(found, every_s, as_json=as_json)
-        if every_s is None:
-            return found
-        await pause_between_looks(every_s)
+                while True:
+                    yield await overview(stoker, settings.api.probe_timeout_s)
+        except DatabaseUnavailable as error:
+            yield await _without_database(settings, error)
 
 
 async def pause_between_looks(seconds: float) -> None:

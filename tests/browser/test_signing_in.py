@@ -38,6 +38,27 @@ async def test_signing_in_leaves_no_token_in_the_browser(browser: Browser, site:
         await expect(page.get_by_label("Token")).to_be_visible()
 
 
+async def test_the_address_that_the_first_start_prints_signs_in_and_forgets_the_token(
+    browser: Browser, site: Site
+) -> None:
+    async with window(browser) as context:
+        page = await context.new_page()
+        await page.goto(f"{site.url}/#token={OPERATOR}")
+        await expect(page.locator(".status")).to_have_text("Live")
+        assert page.url == f"{site.url}/"
+        await page.goto("about:blank")
+        await page.go_back()
+        await expect(page.locator(".status")).to_have_text("Live")
+        assert OPERATOR not in page.url
+        await page.goto(f"{site.url}/#token=not-a-token-of-anybody")
+        await page.reload()
+    async with window(browser) as context:
+        page = await context.new_page()
+        await page.goto(f"{site.url}/#token=not-a-token-of-anybody")
+        await expect(page.get_by_label("Token")).to_be_visible()
+        await expect(page.get_by_text("no such token")).to_be_visible()
+
+
 async def test_a_token_is_shown_once_and_ends_when_it_is_revoked(browser: Browser, site: Site) -> None:
     async with window(browser) as context, window(browser) as another:
         page = await signed_in(context, site, OPERATOR, "tokens")

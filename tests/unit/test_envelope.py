@@ -13,7 +13,6 @@ from stoker import EntryKey, View
 from stoker.cache.envelope import (
     HEADER,
     LARGEST_BODY_BYTES,
-    PACKED_AT,
     STAMP_BYTES,
     ZSTD,
     Envelope,
@@ -151,7 +150,6 @@ def test_a_header_tells_whether_somebody_built_the_entry_meanwhile() -> None:
     assert not built_under(header, STAMP, HARD, STAMP[:8], 10)
     assert not built_under(header, STAMP, HARD, CHECK, 1_000_000)
     assert not built_under(b"", STAMP, HARD, CHECK, 10)
-    assert HEADER.size < PACKED_AT
 
 
 def test_the_longest_life_that_may_be_set_can_be_stored() -> None:

@@ -16,7 +16,7 @@ for (const event of ["pointerdown", "pointermove", "keydown", "wheel", "touchsta
   addEventListener(event, () => { usedAt = Date.now(); }, { passive: true, capture: true });
 }
 
-/** Said of requests that the page makes by itself: they do not keep a session alive that nobody uses. */
+/** For requests of a page that nobody uses: they keep no session alive. */
 export function unattended() {
   return Date.now() - usedAt > UNATTENDED_MS ? { "X-Stoker-Unattended": "1" } : {};
 }

@@ -175,7 +175,7 @@ function start() {
   show();
 }
 
-/** The token of an address that `stoker up` printed: used once, and taken out of the address at once. */
+/** The token in an address that `stoker up` printed; it leaves the address at once. */
 function handedToken() {
   const token = location.hash.startsWith("#token=") ? location.hash.slice("#token=".length) : "";
   if (token) history.replaceState(null, "", location.pathname);

@@ -40,7 +40,7 @@ export class Live {
       this.on.onState("live");
       this.on.onOverview(this.latest);
     });
-    // The stream knows only the cookie that it began with: asking tells whether a newer one counts.
+    // It knows only the cookie that it began with; a newer one may count.
     this.source.addEventListener("signed_out", () => this.#lost());
     this.source.addEventListener("error", () => this.#lost());
   }

@@ -28,7 +28,7 @@ export function tokens(main) {
   } } },
     field("Whose", h("input", { name: "name", required: true, pattern: NAME, maxlength: 40, placeholder: "grafana", title: "Letters, digits, . _ and -, at most 40", autocomplete: "off", spellcheck: "false", data: { search: "1" } })),
     field("Role", select("role", ROLES, "viewer", () => {})),
-    field("Days", h("input", { name: "days", type: "number", min: 1, max: 3650, placeholder: "no end", title: "Days until it ends by itself; empty: never" })),
+    field("Days", h("input", { name: "days", type: "number", min: 1, max: 3650, placeholder: "no end" })),
     h("button", { type: "submit", class: "primary" }, "Add a token"));
   fill(main, h("h1", {}, "Tokens"), form, room);
   reload();

@@ -80,11 +80,16 @@ async def test_searching_failures_by_error_takes_the_index(stoker: Stoker, part:
         )
         await connection.execute(text("ANALYZE stoker.job_history"))
 
+    engine = stoker.for_reading().engine
+
     def explained(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> tuple[str, Any]:  # noqa: ANN401 - the same
         return f"EXPLAIN {statement}", parameters
 
-    event.listen(stoker.engine.sync_engine, "before_cursor_execute", explained, retval=True)
-    async with stoker.engine.connect() as connection:
+    async with engine.connect() as connection:
+        mode = await connection.scalar(text("SHOW plan_cache_mode"))
+        assert mode == "force_custom_plan", "after five searches Postgres would plan without what is searched"
+    event.listen(engine.sync_engine, "before_cursor_execute", explained, retval=True)
+    async with engine.connect() as connection:
         rows = await connection.execute(chosen(Filter(error=part), 50))
         plan = "\n".join(str(row[0]) for row in rows)
     assert "job_history_error" in plan
