@@ -82,7 +82,10 @@ async def require_sound(settings: Settings, domain: Domain) -> None:
     database_url = settings.database_url
     if database_url is not None:
         missing = await pending(
-            database_url.get_secret_value(), domain, connect_timeout_s=settings.database.connect_timeout_s
+            database_url.get_secret_value(),
+            domain,
+            schema=settings.database.schema_name,
+            connect_timeout_s=settings.database.connect_timeout_s,
         )
         if missing:
             raise MigrationsPending(missing)
@@ -164,13 +167,13 @@ async def _database(settings: Settings, domain: Domain | None) -> list[Finding]:
     if settings.database_url is None:
         return []
     url = settings.database_url.get_secret_value()
-    engine = engine_of(url, connect_args={"timeout": PATIENCE_S})
+    engine = engine_of(url, connect_args={"timeout": PATIENCE_S}, schema=settings.database.schema_name)
     try:
         with database_errors():
             async with engine.connect() as connection:
                 found = [finding async for finding in _postgres(connection, settings)]
         if not found or found[0].level is not Level.ERROR:
-            missing = await pending(url, domain)
+            missing = await pending(url, domain, schema=settings.database.schema_name)
             found += [_error(str(MigrationsPending(missing)))] if missing else []
     except DatabaseUnavailable as problem:
         return [_outage(str(problem))]
