@@ -36,7 +36,8 @@ PATIENCE_S = 5.0
 """Seconds that a server gets to answer."""
 OWN_LOOPS = 3
 """SQL connections of a worker besides those of its lanes: sweeper, schedule, breaker."""
-OLDEST_REDIS = (6, 2)
+OLDEST_REDIS = {"queue": (7, 0), "cache": (6, 2)}
+"""By role. The queue's scripts declare that they run while memory is full, which older ones cannot read."""
 
 
 class Level(StrEnum):
@@ -234,8 +235,9 @@ async def _agreements(settings: Settings) -> list[Finding]:
 
 def _any_redis(role: str, found: dict[str, Any]) -> Iterator[Finding]:
     version = tuple(int(part) for part in str(found.get("redis_version", "0")).split(".")[:2])
-    if version < OLDEST_REDIS:
-        yield _error(f"the {role} Redis is {found.get('redis_version')}: 6.2 or newer is needed")
+    if version < (oldest := OLDEST_REDIS[role]):
+        needed = ".".join(map(str, oldest))
+        yield _error(f"the {role} Redis is {found.get('redis_version')}: {needed} or newer is needed")
     if found.get("redis_mode", "standalone") != "standalone":
         yield _error(f"the {role} Redis runs as {found['redis_mode']}, which is not supported yet")
     if found.get("role") == "slave":
