@@ -177,7 +177,7 @@ def test_check_warns_about_pools_and_leases_that_do_not_fit(stoker: Stoker) -> N
 def test_check_warns_about_a_rate_that_holds_changes_back_and_about_no_other(stoker: Stoker) -> None:
     limited = {f"STOKER__LANES__{lane}__RATE_PER_S": "2.5" for lane in ("CHANGES", "REFRESH", "WARM")}
     told = stoker("check", **limited, **NOWHERE).stdout
-    assert "warning: lanes.changes.rate_per_s (2.5) holds changes back" in told
+    assert "warning: lanes.changes.rate_per_s (2.5) delays changes" in told
     assert told.count("rate_per_s") == 1
     assert "rate_per_s" not in stoker("check", **NOWHERE).stdout
 
