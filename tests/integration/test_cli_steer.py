@@ -115,7 +115,7 @@ def test_a_waiting_job_is_listed_shown_and_cancelled(stoker: Run, environment: d
     again = stoker("jobs", "cancel", asked.job_id)
     assert (again.returncode, "neither waits nor runs" in again.stderr) == (1, True)
     gone = stoker("jobs", "show", asked.job_id)
-    assert (gone.returncode, "nothing is known" in gone.stderr) == (1, True)
+    assert (gone.returncode, "there is no job" in gone.stderr) == (1, True)
     assert "job.cancel" in audited(environment)
 
 
