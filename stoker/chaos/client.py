@@ -86,8 +86,10 @@ class HttpClient:
             writer.write(request)
             reply = await _read(reader)
         except BaseException:
-            writer.close()  # A reply may still be on its way, and must not be read as that of another
-            request. raise self._idle.append((reader, writer)) return reply
+            writer.close()  # a late reply must not be read as that of another request
+            raise
+        self._idle.append((reader, writer))
+        return reply
 
     async def _connection(self) -> Connection:
         while self._idle:

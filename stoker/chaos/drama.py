@@ -116,7 +116,7 @@ async def _scene(
 
 @asynccontextmanager
 async def _processes(scene: Scene) -> AsyncIterator[None]:
-    """All processes, restarted when they end, until the context ends; one of each role is an older release."""
+    """All processes, kept running until the context ends. One of each role is an older release."""
     for slots in (scene.workers, scene.webapps):
         slots[-1].older = len(slots) > 1
     async with started(*scene.slots):

@@ -136,8 +136,14 @@ async def refuse(_request: Request, error: StokerError) -> JSONResponse:
     """Every error of Stoker as JSON; its tree says what each means."""
     answer: dict[str, object] = {"error": type(error).__name__, "message": str(error)}
     match error:
-        case Forbidden(): return JSONResponse(answer, 403) case NotFound(): return JSONResponse(answer, 404)
-        case BadRequest(): return JSONResponse({**answer, "field": error.field}, 422) case Unavailable():
-        return JSONResponse(answer, 503, {"Retry-After": "1"}) case CommittedNotApplied():  # committed in SQL
-        and not yet in effect: the answer must not claim that it is return JSONResponse({**answer, "event_id":
-        error.event_id}, 503) return JSONResponse(answer, 500)
+        case Forbidden():
+            return JSONResponse(answer, 403)
+        case NotFound():
+            return JSONResponse(answer, 404)
+        case BadRequest():
+            return JSONResponse({**answer, "field": error.field}, 422)
+        case Unavailable():
+            return JSONResponse(answer, 503, {"Retry-After": "1"})
+        case CommittedNotApplied():  # committed, but not yet in effect: the answer must not claim it
+            return JSONResponse({**answer, "event_id": error.event_id}, 503)
+    return JSONResponse(answer, 500)
