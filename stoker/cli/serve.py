@@ -73,7 +73,7 @@ async def _up(opened: Session, taken: socket.socket, data: Path, *, sample_data:
 
 
 async def _prepare(opened: Session, domain: Domain, *, sample_data: bool) -> None:
-    for applied in await migrate(opened.database_url, domain):
+    for applied in await migrate(opened.database_url, domain, schema=opened.settings.database.schema_name):
         note(f"migrated {applied}")
     await require_sound(opened.settings, domain)
     if sample_data:

@@ -24,6 +24,7 @@ ROOMS = {
     "stoker.outbox": "Changes",
     "stoker.jobs": "Jobs",
     "stoker.queue": "Jobs",
+    "stoker.handlers": "Jobs",
     "stoker.settings": "Settings",
     "stoker.errors": "Errors",
     "stoker.testing": "Testing",
