@@ -31,6 +31,7 @@ from stoker.operations import figures, lanes, schedule
 from stoker.operations.figures import VerifiedFigures, ViewFigures
 from stoker.operations.health import Health, examine, probes
 from stoker.outbox.rows import backlog
+from stoker.outbox.undelivered import undelivered
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.worker.schedule.tasks import tasks, utc_now
@@ -81,6 +82,12 @@ DECLARED = (
         "stoker_change_applied_seconds",
         HISTOGRAM,
         "From when an event was recorded to when the cache had acknowledged it.",
+    ),
+    Declared("stoker_requests_undelivered", GAUGE, "Jobs of `enqueue_in` that the queue does not have yet."),
+    Declared(
+        "stoker_requests_oldest_undelivered_age_seconds",
+        GAUGE,
+        "Age of the oldest of these; 0 without one.",
     ),
     Declared("stoker_cache_reads", COUNTER, "Reads by result: a hit needs no SQL.", ("view", "result")),
     Declared("stoker_cache_misses", COUNTER, "Reads that needed SQL, by cause.", ("view", "cause")),
@@ -207,6 +214,9 @@ async def _changes(stoker: Stoker, _: Settings) -> _Families:
     found.add("stoker_events_unsettled", changes.unsettled)
     found.add("stoker_events_failing", changes.failing)
     found.add("stoker_events_oldest_unsettled_age_seconds", changes.oldest_age_s)
+    waiting = await undelivered(stoker.engine)
+    found.add("stoker_requests_undelivered", waiting.count)
+    found.add("stoker_requests_oldest_undelivered_age_seconds", waiting.oldest_age_s)
     return found
 
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Collection
 from datetime import timedelta
 
 from stoker import tracing
@@ -47,10 +48,18 @@ ASK_AGAIN_S = 0.5
 
 
 async def run_worker(
-    stoker: Stoker, settings: Settings, stop: asyncio.Event, now: asyncio.Event | None = None
+    stoker: Stoker,
+    settings: Settings,
+    stop: asyncio.Event,
+    now: asyncio.Event | None = None,
+    only: Collection[str] = (),
 ) -> None:
-    """Work until `stop` is set; `now` cuts the deadline for running jobs short."""
+    """Work until `stop` is set; `now` cuts the deadline for running jobs short.
+
+    `only`: the lanes whose jobs this process runs, where others run the rest; without any, all of them.
+    """
     lanes = settings.lanes.of(stoker.domain.all_lanes)
+    lanes = {name: lane for name, lane in lanes.items() if not only or name in only}
     own = OwnJobs(stoker.domain)
     times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, identity())
     engine = Engine(

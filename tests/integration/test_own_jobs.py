@@ -25,7 +25,7 @@ from stoker.errors import (
     UnknownLane,
 )
 from stoker.handlers.context import JobContext
-from stoker.jobs import Job, Relay, RetryPolicy
+from stoker.jobs import Job, Prune, Relay, RetryPolicy
 from stoker.operations import lanes as lane_operations
 from stoker.operations.audit import Actor
 from stoker.queue.progress import JobState
@@ -207,6 +207,26 @@ async def test_operators_pause_a_lane_of_the_application(working: Stoker) -> Non
     assert (await working.result(asked.job_id))["sum"] == 6
     with pytest.raises(UnknownLane, match="no lane 'sum'; there are: changes, refresh, warm, sums"):
         working.domain.lane("sum")
+
+
+async def test_workers_share_the_lanes_out(place: Place) -> None:
+    settings = place.settings(schedule={"enable_background_warming": False})
+    async with Stoker.opened(settings, domain) as stoker, Stoker.opened(settings, domain) as workers:
+        stop = asyncio.Event()
+        pruned = await stoker.enqueue(Prune())
+        added = await stoker.enqueue(Add(left=1, right=1))
+        worker = asyncio.create_task(run_worker(workers, settings, stop, only=["sums"]))
+        assert (await stoker.result(added.job_id))["sum"] == 2
+        lanes = (await lane_operations.listing(stoker)).lanes
+        assert (lanes["warm"].ready, lanes["warm"].totals["done"]) == (1, 0)
+        stop.set()
+        await worker
+        stop.clear()
+        worker = asyncio.create_task(run_worker(workers, settings, stop, only=["warm", "refresh"]))
+        await settled(stoker.queue, Lane.WARM, ready=0, running=0)
+        assert not await stoker.queue.is_open(pruned.job_id)
+        stop.set()
+        await worker
 
 
 async def test_a_release_without_the_handler_parks_the_job_for_the_one_that_has_it(place: Place) -> None:
