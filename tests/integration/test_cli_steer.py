@@ -104,6 +104,40 @@ def audited(environment: dict[str, str]) -> list[str]:
     return on_stoker(environment, work)
 
 
+def test_an_operator_enqueues_a_job_of_the_application(stoker: Run, environment: dict[str, str]) -> None:
+    asked = shown(stoker("jobs", "enqueue", "digest.write.v1", '{"user_id": 7}', "--json"))
+    assert (asked["lane"], asked["answer"]) == ("files", "enqueued")
+    assert shown(stoker("jobs", "show", asked["job_id"], "--json"))["arguments"] == {"user_id": 7}
+    joined = stoker("jobs", "enqueue", "digest.write.v1", '{"user_id": 7}').stdout
+    assert joined == f"{asked['job_id']}: coalesced in files\n"
+    later = shown(stoker("jobs", "enqueue", "prune.v1", "--delay", "60", "--json"))
+    (waits,) = shown(stoker("jobs", "list", "--state", "deferred", "--json"))["live"]
+    assert waits["job_id"] == later["job_id"]
+    assert audited(environment).count("job.enqueue") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("digest.wriet.v1",), "no job 'digest.wriet.v1'; there are: deliver.v1, digest.write.v1"),
+        (("digest.write.v1",), "user_id: Field required"),
+        (("digest.write.v1", '{"user_id": "seven"}'), "user_id: Input should be a valid integer"),
+        (("digest.write.v1", '{"user_id": 7, "colour": 1}'), "colour: Extra inputs"),
+        (("digest.write.v1", "[7]"), "payload: Input should be"),
+        (("digest.write.v1", "{user_id: 7}"), "no JSON"),
+        (("refresh.v1", '{"view": "dashbord", "scope_id": "7"}'), "dashbord"),
+        (("prune.v1", "--delay", "-1"), "--delay"),
+    ],
+)
+def test_a_job_that_no_handler_takes_is_a_usage_error(
+    stoker: Run, environment: dict[str, str], arguments: tuple[str, ...], said: str
+) -> None:
+    done = stoker("jobs", "enqueue", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+    assert audited(environment) == []
+
+
 def test_a_waiting_job_is_listed_shown_and_cancelled(stoker: Run, environment: dict[str, str]) -> None:
     asked = on_queue(environment, lambda queue: queue.enqueue(Warm(target=KIND, scope_id="7")))
     (listed,) = shown(stoker("jobs", "list", "--state", "ready", "--json"))["live"]

@@ -70,6 +70,13 @@ def test_without_a_url_a_command_exits_2_and_starts_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("lanes", ["fiels", "files,", "", "files changes"])
+def test_a_worker_of_a_lane_that_there_is_not_is_a_usage_error(stoker: Stoker, lanes: str) -> None:
+    done = stoker("run", "--lanes", lanes, **NOWHERE)
+    assert done.returncode == 2
+    assert "there are: changes, refresh, warm, files" in done.stderr
+
+
 def test_up_with_only_one_url_starts_nothing(stoker: Stoker, tmp_path: Path) -> None:
     done = stoker("up", DATABASE_URL=NOWHERE["DATABASE_URL"])
     assert (done.returncode, done.stderr.count("REDIS_URL is not set")) == (2, 1)
