@@ -145,6 +145,9 @@ def test_a_queue_that_evicts_is_refused(
     assert (checked.returncode, "error: the queue Redis has maxmemory-policy" in checked.stdout) == (1, True)
     run = call(tmp_path, evicting, "run", capture=capsys)
     assert (run.returncode, "it may evict jobs" in run.stderr) == (1, True)
+    allowed = {**evicting, "STOKER__QUEUE__ALLOW_EVICTION": "true"}
+    warned = call(tmp_path, allowed, "check", capture=capsys)
+    assert (warned.returncode, "warning: the queue Redis has maxmemory-policy" in warned.stdout) == (0, True)
 
 
 def test_nothing_starts_before_the_migrations(
