@@ -132,6 +132,12 @@ DECLARED = (
         "How long a run took, by how it ended.",
         ("lane", "kind", "outcome"),
     ),
+    Declared(
+        "stoker_job_blocked_loop_seconds",
+        HISTOGRAM,
+        "How long a handler kept its worker's event loop to itself, where it was over a second.",
+        ("kind",),
+    ),
     Declared("stoker_api_tokens_refused", COUNTER, "Wrong tokens that this API process was given."),
 )
 """Beside these, every process shows the standard `process_*` metrics of its own."""
@@ -271,12 +277,14 @@ async def _workers(stoker: Stoker, _: Settings) -> _Families:
 
 
 async def _jobs(stoker: Stoker, _: Settings) -> _Families:
-    waits, runs = await job_times(stoker.queue)
+    times = await job_times(stoker.queue)
     found = _Families()
-    for labels, waited in waits.items():
+    for labels, waited in times.waits.items():
         found.observe("stoker_job_wait_seconds", waited, *labels)
-    for labels, ran in runs.items():
+    for labels, ran in times.runs.items():
         found.observe("stoker_job_run_seconds", ran, *labels)
+    for labels, blocked in times.blocked.items():
+        found.observe("stoker_job_blocked_loop_seconds", blocked, *labels)
     return found
 
 

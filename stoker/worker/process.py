@@ -36,6 +36,7 @@ from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Run
 from stoker.worker.engine.runner import Engine, EngineSettings
 from stoker.worker.engine.supervisor import supervise
+from stoker.worker.heartbeat import Heartbeat
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
@@ -62,11 +63,12 @@ async def run_worker(
     lanes = {name: lane for name, lane in lanes.items() if not only or name in only}
     own = OwnJobs(stoker.domain)
     times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, identity())
+    heartbeat = Heartbeat(times.loop_blocked)
     engine = Engine(
         require(settings.redis_url, "REDIS_URL"),
         settings.queue,
         EngineSettings(lanes=lanes, stop_deadline_s=settings.worker.stop_deadline_s),
-        run=recorder.around(runner(stoker, own)),
+        run=heartbeat.around(recorder.around(runner(stoker, own))),
         sql=stoker.engine,
         observer=Observers(times, recorder),
         job_types=stoker.domain.job_types,
@@ -95,7 +97,7 @@ async def run_worker(
             refusal = await _refusal(stoker, stop)
             if refusal is None:
                 group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
-                async with own.opened(stoker):
+                async with own.opened(stoker), heartbeat.watching():
                     await engine.run(stop, now)
         finally:
             stop.set()
