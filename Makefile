@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all test-lowest chaos check format audit docs bench bench-full lock bench-lock clean
+.PHONY: demo test test-all test-lowest chaos fuzz check format audit docs bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -20,6 +20,9 @@ test: $(STAMP) ## the tests, on real servers from wheels
 
 test-all: $(STAMP) ## the long ones too: whole runs under chaos with a guard taken away
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+fuzz: $(STAMP) ## a hundred times as many strange values in decoders, lanes and the API as `make test` tries
+	FUZZ=100 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --timeout 0 tests/fuzz
 
 # Warnings of old versions about their own dependencies are not ours.
 LOWEST := build/lowest

@@ -74,24 +74,26 @@ class History:
         return config
 
 
-STOKER = History("stoker", HERE / "versions", SCHEMA)
-
-
-def histories(domain: Domain | None, only: str | None = None) -> list[History]:
+def histories(domain: Domain | None, only: str | None = None, schema: str = SCHEMA) -> list[History]:
     """Stoker's history and the domain's, or the one that `only` names: `stoker` or `domain`."""
-    both = [] if only == "domain" else [STOKER]
+    both = [] if only == "domain" else [History("stoker", HERE / "versions", schema)]
     if domain is not None and domain.migrations is not None and only != "stoker":
         versions = domain.migrations / "versions"
         both.append(History(domain.name, versions if versions.is_dir() else domain.migrations))
     return both
 
 
-async def migrate(database_url: str, domain: Domain | None, only: str | None = None) -> list[str]:
-    """Apply what is pending and return it as `history: revision`; raises DatabaseUnavailable."""
-    async with _transaction(database_url) as connection:
+async def migrate(
+    database_url: str, domain: Domain | None, only: str | None = None, *, schema: str = SCHEMA
+) -> list[str]:
+    """Apply what is pending and return it as `history: revision`; raises DatabaseUnavailable.
+
+    `schema`: that of Stoker's own tables.
+    """
+    async with _transaction(database_url, schema) as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         applied: list[str] = []
-        for history in histories(domain, only):
+        for history in histories(domain, only, schema):
             applied += await connection.run_sync(_upgrade, history)
         if only != "domain":
             await _name_installation(connection)
@@ -100,7 +102,11 @@ async def migrate(database_url: str, domain: Domain | None, only: str | None = N
 
 
 async def pending(
-    database_url: str, domain: Domain | None, *, connect_timeout_s: float = CONNECT_S
+    database_url: str,
+    domain: Domain | None,
+    *,
+    schema: str = SCHEMA,
+    connect_timeout_s: float = CONNECT_S,
 ) -> list[str]:
     """Revisions that this release has and the database lacks, as `history: revision`.
 
@@ -108,28 +114,30 @@ async def pending(
     web apps, and an older process must go on running beside them.
     """
     limits = {"timeout": connect_timeout_s, "command_timeout": LOOK_S}
-    async with _transaction(database_url, limits) as connection:
+    async with _transaction(database_url, schema, limits) as connection:
         return [
-            name for history in histories(domain) for name in await connection.run_sync(_missing, history)
+            name
+            for history in histories(domain, schema=schema)
+            for name in await connection.run_sync(_missing, history)
         ]
 
 
-async def require_migrated(database_url: str, domain: Domain | None) -> None:
+async def require_migrated(database_url: str, domain: Domain | None, *, schema: str = SCHEMA) -> None:
     """Raise MigrationsPending unless the database has all that this release needs."""
-    missing = await pending(database_url, domain)
+    missing = await pending(database_url, domain, schema=schema)
     if missing:
         raise MigrationsPending(missing)
 
 
-async def installation_of(database_url: str) -> str | None:
+async def installation_of(database_url: str, *, schema: str = SCHEMA) -> str | None:
     """The id of a migrated database."""
-    async with _transaction(database_url) as connection:
+    async with _transaction(database_url, schema) as connection:
         return await connection.scalar(select(installation.c.id))
 
 
-async def renew_installation(database_url: str) -> str:
+async def renew_installation(database_url: str, *, schema: str = SCHEMA) -> str:
     """Give the database a new id after a restore: it must not meet an old cache entry (RACES 42)."""
-    async with _transaction(database_url) as connection:
+    async with _transaction(database_url, schema) as connection:
         await connection.execute(delete(installation))
         await seal_keys.renew(connection)
         return await _name_installation(connection)
@@ -166,10 +174,10 @@ async def _name_installation(connection: AsyncConnection) -> str:
 
 @asynccontextmanager
 async def _transaction(
-    database_url: str, limits: Mapping[str, float] = NO_LIMITS
+    database_url: str, schema: str, limits: Mapping[str, float] = NO_LIMITS
 ) -> AsyncIterator[AsyncConnection]:
     """`limits`: asyncpg's, beside those that every engine has; a migration may take long."""
-    engine = engine_of(database_url, connect_args=limits)
+    engine = engine_of(database_url, connect_args=limits, schema=schema)
     try:
         with database_errors():
             async with engine.begin() as connection:

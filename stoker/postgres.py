@@ -31,8 +31,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from stoker.driver import Connections, LimitedEngine
 from stoker.errors import DatabaseUnavailable
+from stoker.schema import use_schema
 from stoker.settings import Settings, for_driver, require
 from stoker.silence import Silence
+from stoker.tables import SCHEMA
 
 OLDEST_POSTGRES = 14
 QUERY_CANCELED = "57014"
@@ -57,11 +59,13 @@ def engine_of(
     connect_args: Mapping[str, Any] = NOTHING,
     local: Mapping[str, str] = NOTHING,
     silence: Silence | None = None,
+    schema: str = SCHEMA,
     **options: Any,  # noqa: ANN401 - SQLAlchemy's
 ) -> LimitedEngine:
     """An engine as SQLAlchemy makes it, of a URL with libpq's options in it; what the URL says wins.
 
     `local`: Postgres settings that every transaction begins with. `silence` is told of every wait.
+    `schema` is that of Stoker's tables.
     """
     place, told = for_driver(url)
     connections = Connections(silence, local)
@@ -70,6 +74,7 @@ def engine_of(
         place, connect_args={**arguments, "async_creator_fn": connections.connect}, **options
     )
     _wait_within_limits(made, connections.silence)
+    use_schema(made.sync_engine, schema)
     return LimitedEngine(made, connections, arguments)
 
 
@@ -91,6 +96,7 @@ def application_engine(settings: Settings, silence: Silence | None = None) -> Li
         },
         local=_idle_limit(settings),
         silence=silence,
+        schema=settings.database.schema_name,
     )
     event.listen(engine.sync_engine, "handle_error", _leave_read_only)
     _ask_first(engine, PING, settings.database.connect_timeout_s)
@@ -122,6 +128,7 @@ def loader_engine(settings: Settings, silence: Silence | None = None) -> Limited
             "plan_cache_mode": "force_generic_plan",
         },
         silence=silence,
+        schema=settings.database.schema_name,
     )
     _in_one_snapshot(engine, settings.database.connect_timeout_s)
     return engine
@@ -149,6 +156,7 @@ def reading_engine(settings: Settings, silence: Silence | None = None) -> Limite
             "plan_cache_mode": "force_custom_plan",
         },
         silence=silence,
+        schema=settings.database.schema_name,
     )
     _ask_first(engine, PING, settings.database.connect_timeout_s)
     return engine

@@ -65,12 +65,11 @@ class Silence:
             self._asking = asyncio.create_task(self._find_out(self._ask))
 
     async def _find_out(self, ask: Callable[[], Awaitable[None]]) -> None:
-        before = set(self._waiting)
         if await self._is_answered(ask):
             return
         self.reason = f"Postgres has not answered for {self._deadline_s:g} s"
         logger.warning("postgres.silent", extra={"deadline_s": self._deadline_s})
-        for one in before & self._waiting:
+        for one in list(self._waiting):
             one.connection.terminate()
         while not await self._is_answered(ask):  # noqa: ASYNC110 - nobody tells when it answers again
             await asyncio.sleep(ASK_AGAIN_S)
@@ -96,6 +95,8 @@ class Waiting:
         self.connection = connection
 
     def __enter__(self) -> None:
+        if self._silence.reason is not None:
+            self.connection.terminate()  # it was taken before: whatever is sent on it would wait in vain
         self._silence._waiting.add(self)  # noqa: SLF001 - two halves of one thing
         self._start()
 

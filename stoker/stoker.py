@@ -65,6 +65,7 @@ from stoker.queue.progress import Progress, ProgressReport
 from stoker.queue.result import result_of
 from stoker.queue.ring import Ringer
 from stoker.redis.cache import CacheClient
+from stoker.schema import use_schema
 from stoker.settings import Settings, load_settings, require
 from stoker.silence import Silence
 
@@ -110,7 +111,12 @@ class Stoker:
         self._ringer = Ringer(self.queue)
         self._requests = Requests(self.queue, engine)
         self._outbox = Outbox(
-            domain, engine, installation, self._ringer, self.cache.store.lookup.unasked.ask_again
+            domain,
+            engine,
+            installation,
+            self._ringer,
+            self.cache.store.lookup.unasked.ask_again,
+            settings.database.schema_name,
         )
         self._loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
@@ -148,6 +154,7 @@ class Stoker:
         if engine is not None:
             settings = with_url_of(engine, settings)
             await check_engine(engine)
+            use_schema(engine.sync_engine, settings.database.schema_name)
         silence = Silence(settings.database.deadline_s)
         used = engine or application_engine(settings, silence)
         try:

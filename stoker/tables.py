@@ -51,7 +51,12 @@ cache_events = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("kind", String(64), nullable=False),
     Column("payload", JSONB, nullable=False),
-    Column("scopes", JSONB, nullable=False, comment="[[kind, id, [view, ...], hard 0/1], ...]"),
+    Column(
+        "scopes",
+        JSONB,
+        nullable=False,
+        comment="[[kind, id, [view, ...], hard 0 or 1, every view 0 or 1], ...]",
+    ),
     Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("settled_at", DateTime(timezone=True)),
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),

@@ -1,6 +1,6 @@
 """The cache protocol: views, keys, stamps, envelope, guarded store, read-through. Knows no domain.
 
-`view` declares, `keys` names, `client` talks to the server, `envelope` packs, `store` holds the four steps
-that touch Redis (fetch, begin, store, unlink), `fill` builds entries, `read` puts it together; `breaker`
-decides when the cache may be asked at all, `accounting` counts what happened.
+`view` and `catalog` declare, `keys` names, `envelope` packs and seals. `lookup` reads what Redis holds and
+judges it; `store` changes it (begin, store, unlink); `fill` builds entries; `read` is the pipeline of a read.
+`breaker` decides whether the cache may be asked at all, `accounting` counts. Connections are in stoker/redis.
 """

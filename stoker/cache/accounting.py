@@ -1,4 +1,4 @@
-"""What happened to reads and builds in this process, summed up and flushed to the cache Redis.
+"""Counts reads and builds of this process, and flushes the sums to the cache Redis.
 
 Counting is a dictionary increment; a flush is one round trip every few seconds. Losing a flush loses
 figures, never correctness.
@@ -17,14 +17,14 @@ from stoker.numbers import whole
 from stoker.redis.cache import CacheClient
 
 READS_PENDING = 2_000
-"""Entries of which one flush tells; who reads more of them in that time tells of a sample."""
+"""Entries in one flush. A process that reads more of them in that time reports a sample."""
 LONGEST_MEMBER = 1_000
-"""Bytes of view, scope and parameters up to which an entry is ranked: the sets are bounded in number only."""
+"""Longest view, scope and parameters, in bytes, of an entry that is ranked: only the number is bounded."""
 HITS_PENDING = 2_000
-"""Plans whose hits are counted before they are summed up: nothing else may keep them."""
+"""Plans whose hits are counted before they are summed up, because counting keeps the plans alive."""
 COUNTERS_LIFE_MS = 90 * 86400 * 1000
 CHANGES = "#changes"
-"""Stands where a view's name stands, for what is counted about changes: no view can be named like this."""
+"""Used in place of a view's name to count changes. No view can have this name."""
 
 
 class Accounting:
@@ -36,7 +36,7 @@ class Accounting:
         self._reads: dict[bytes, int] = {}
 
     def hit(self, plan: Plan) -> None:
-        """Count a hit of an entry and of its access entry: one increment, for it is on every hit's path."""
+        """Count a hit of an entry and of its access entry: one increment, because every hit does it."""
         try:
             self._hits[plan] += 1
         except KeyError:
@@ -45,7 +45,7 @@ class Accounting:
             self._hits[plan] = 1
 
     def read(self, member: bytes, times: int = 1) -> None:
-        """Note reads of an entry, as `write_key` writes it, for the ranking; of hits, `hit` does."""
+        """Note reads of an entry (as `write_key` writes it) for the ranking. Hits are noted by `hit`."""
         reads = self._reads
         if len(member) <= LONGEST_MEMBER and (member in reads or len(reads) < READS_PENDING):
             reads[member] = reads.get(member, 0) + times
@@ -63,7 +63,7 @@ class Accounting:
         self.count(view, f"{what}_le_{bucket(us / 1_000_000)}", times)
 
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
-        """Send what has been gathered; raises CacheUnavailable. Counts that were refused are kept."""
+        """Send the counts; raises CacheUnavailable. Counts that were refused are kept."""
         self._sum_up_hits()
         if not self._counts and not self._reads:
             return  # before the clock is asked for: an idle process would ask the server every time who it is

@@ -1,6 +1,6 @@
 """Reading many entries of any views at once: one round trip for what is cached, one load a view for the rest.
 
-A request that fails, for whatever reason `Cache.read` would raise a StokerError, does not fail the others.
+A request for which `Cache.read` would raise a StokerError does not fail the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stoker.errors import CacheUnavailable, DatabaseUnavailable, StokerError
 Answers = list[Reading | StokerError]
 
 AT_ONCE = 500
-"""Requests that are looked up, and built, in one go: what they come to must fit into one call's deadline."""
+"""Requests that are looked up and built together. Their commands must fit into the deadline of one call."""
 
 
 async def read_many(cache: Cache, asked: Sequence[Asked], *, reader: object = None) -> Answers:
@@ -70,7 +70,7 @@ async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[
 
 
 async def _permitted_still(cache: Cache, asked: Sequence[Asked], answers: Answers, reader: object) -> Answers:
-    """The answers, without what the reader lost the right to while the last of them was built (RACES 23)."""
+    """The answers, except those that the reader lost the right to while others were built (RACES 23)."""
     guards = [
         cache.plan(*one, reader=reader).guard if isinstance(answer, Reading) else None
         for one, answer in zip(asked, answers, strict=True)

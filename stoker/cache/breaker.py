@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """What SQL says of the outbox: its clock, and the oldest event that is not settled."""
+    """The state of the outbox in SQL: the time there, and the oldest event that is not settled."""
 
     now: datetime
     oldest: datetime | None
@@ -34,7 +34,7 @@ class Unsettled:
         return max(0.0, (self.now - self.oldest).total_seconds()) if self.oldest else 0.0
 
 
-async def _together() -> str | None:
+async def _same_cache() -> str | None:
     return None
 
 
@@ -49,7 +49,7 @@ class Breaker:
         client: CacheClient,
         unsettled: Callable[[], Awaitable[Unsettled]],
         settings: CacheSettings,
-        diverged: Callable[[], Awaitable[str | None]] = _together,
+        diverged: Callable[[], Awaitable[str | None]] = _same_cache,
     ) -> None:
         """`diverged` tells why changes do not reach this process's cache, if they do not."""
         self._client = client
@@ -84,7 +84,7 @@ class Breaker:
         return True
 
     async def look(self) -> None:
-        """Look once: open for old events, close when Redis answers and SQL has nothing older."""
+        """Check once: open for old events; close when Redis answers and SQL has no older unsettled event."""
         try:
             if self.open:
                 (await self._client.call(("PING",))).first()

@@ -1,4 +1,4 @@
-"""The views that there are: what the cache needs to know of an application, and no more."""
+"""All views of an application: what the cache knows of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stoker.errors import DeclarationError, UnknownScope, UnknownView
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
-    """Scope kinds and views, checked against each other when they are put together."""
+    """Scope kinds and views. They are checked against each other when the catalog is made."""
 
     scopes: tuple[ScopeKind, ...]
     """Every scope kind; names are unique."""
@@ -93,7 +93,7 @@ class Catalog:
         return declared.key(self.scope(declared.scope, scope_id), params)
 
     def takes(self, key: EntryKey) -> bool:
-        """Whether a key that was stored by some release is one of this: others know other parameters."""
+        """Whether this release has the view, scope kind and parameters of a key that any release stored."""
         view = self.views_by_name.get(key.view)
         if view is None or view.scope != key.scope.kind or (view.params is None and key.params):
             return False

@@ -1,6 +1,6 @@
 """Tasks that outlive the request that began them.
 
-A reader that goes away cancels nobody (RACES 41): loads run here, and readers wait for them shielded.
+A reader that is cancelled does not cancel a load (RACES 41): loads run here, and readers shield their waits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Detached:
         self._ends: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run the coroutine by itself. Whoever waits should do so through asyncio.shield."""
+        """Run the coroutine in a task of its own. Wait for it through asyncio.shield."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

@@ -36,19 +36,19 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.003, 0.1, 1.4
-"""How a reader asks again whether another process's build is there: by the next claim, in one round trip."""
+"""A reader that waits for another process's build claims again after these times, in one round trip each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A value and what became of it; None for a row that does not exist."""
+    """A value and whether it was stored; None for a row that does not exist."""
 
     content: Content | None
     outcome: Outcome
 
 
 class Filler:
-    """Builds entries and keeps them, if no change overtook the build."""
+    """Builds entries and stores them, unless a change overtook the build."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Filler:
             wait_s = min(wait_s * WAIT_GROWTH, LONGEST_WAIT_S)
 
     def start_fill(self, key: EntryKey) -> asyncio.Task[Filled]:
-        """`fill` beside what its caller does meanwhile; it ends by itself though nobody waits for it."""
+        """Start `fill` in a task of its own. It runs to its end even if nobody waits for it."""
         return self._detached.start(self.fill(key))
 
     async def in_time(self, work: Awaitable[T]) -> T:
@@ -104,13 +104,13 @@ class Filler:
         return await in_time(work, self._settings.database.deadline_s)
 
     async def fill_many(self, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
-        """Build what is missing or ageing among entries, in as few statements as there are views.
+        """Build those of the entries that are missing or ageing, with one load for each view.
 
         Raises CacheUnavailable or the loader's error. Entries that others are building are left to them.
         """
         names = {key: self.names(key) for key in keys}
         outcomes: dict[EntryKey, Outcome] = {}
-        # What Redis holds: it may have evicted what is still kept near here.
+        # Ask Redis itself: it may have evicted what this process still keeps near.
         found = await self.store.lookup.peek(names.values())
         for key, one in zip(names, found, strict=True):
             if one.miss is None and one.envelope and not one.envelope.eager(one.server.now_us()):
@@ -131,14 +131,14 @@ class Filler:
             try:
                 filled = await self._build(self.catalog.view(mine[0][0].view), mine)
             except BaseException:
-                # The views behind it will not be built here: nobody must wait for them (RACES 12).
+                # The remaining views will not be built here: give their leases back (RACES 12).
                 await self._release([claim for rest in groups[at + 1 :] for _, claim in rest])
                 raise
             outcomes.update({key: one.outcome for (key, _), one in zip(mine, filled, strict=True)})
         return outcomes
 
     async def fill_ahead(self, keys: Sequence[EntryKey]) -> None:
-        """Build what many readers will ask for next, if it works; each of them sees what went wrong itself.
+        """Build what many readers will ask for next. If it fails, each of them meets the error itself.
 
         Raises CacheUnavailable.
         """
@@ -153,7 +153,7 @@ class Filler:
         return (await self._claims([names]))[0]
 
     async def _claims(self, names: Sequence[EntryNames]) -> list[Claim | None]:
-        """Take the stamps and try the leases; who goes away meanwhile gives them back (RACES 41)."""
+        """Take the stamps and try the leases; a caller that is cancelled gives them back (RACES 41)."""
         taking = self._detached.start(self.store.begin(names))
         try:
             return await asyncio.shield(taking)
@@ -165,7 +165,7 @@ class Filler:
         await self._release([claim for claim in await taking if claim is not None])
 
     def _join(self, claim: Claim) -> asyncio.Task[list[Filled]] | None:
-        # Only a load under the very stamps that this reader just obtained may be joined (RACES 31).
+        # A reader joins only a load under the same stamps that it has just obtained (RACES 31).
         return self._flights.get(claim.flight)
 
     def _start(self, view: View, key: EntryKey, claim: Claim) -> asyncio.Task[list[Filled]]:
@@ -179,7 +179,7 @@ class Filler:
         return None if found.miss is not None else Filled(found.content, Outcome.STORED)
 
     async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:
-        """Load and store entries of one view. The stamps in the claims are older than the transaction."""
+        """Load and store entries of one view. Their stamps were taken before the transaction begins."""
         started_us = [claim.server.now_us() for _, claim in claims]
         try:
             loaded = await self.loads.load(view, [key for key, _ in claims])
@@ -243,7 +243,7 @@ class Filler:
         self, view: View, claim: Claim, body: bytes, created_us: int, build_us: int
     ) -> tuple[Envelope, timedelta]:
         cache = self._settings.cache
-        # What was filled together must not expire together (RACES 19).
+        # Entries that were filled together must not expire together (RACES 19).
         shortened = 1 - cache.ttl_jitter * random.random()  # noqa: S311 - spreads load, hides nothing
         ttl = self._settings.ttl(view.name, view.ttl) * shortened
         eager = ttl * (cache.eager_refresh * shortened if cache.eager_refresh < 1 else 1)

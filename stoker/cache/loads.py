@@ -25,7 +25,7 @@ from stoker.silence import Silence
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Bodies by key, and the microseconds that building one of them took. Absent keys do not exist."""
+    """Bodies by key, and the microseconds that building one of them took. A key without a body has no row."""
 
     bodies: Mapping[EntryKey, bytes]
     build_us: int
@@ -58,7 +58,7 @@ class Loads:
             return await self._run(view, keys)
 
     async def load_without_stamp(self, view: View, key: EntryKey) -> Loaded:
-        """Load one entry that nobody will keep, joining a load that has not begun (never one of access)."""
+        """Load one entry that will not be stored. Joins a load that has not begun, except one of access."""
         self._silence.refuse()
         if view.name == view.access_view:
             return await self.load(view, [key])
@@ -71,7 +71,7 @@ class Loads:
     async def _load_waiting(self, view: View, key: EntryKey) -> Loaded:
         try:
             async with self._slots:
-                # From here on the transaction is open: whoever comes now must not join (RACES 31).
+                # The transaction opens now: later readers must not join this load (RACES 31).
                 del self._waiting[key]
                 return await self._run(view, [key])
         finally:
@@ -87,7 +87,7 @@ class Loads:
             raise
         except DatabaseUnavailable:
             self._silence.refuse()
-            # A pooled connection may have died with a restarted server: once more on a new one.
+            # A pooled connection may have died with a restarted server: try once more on a new one.
             bodies = await self._in_snapshot(view, keys)
         finally:
             self.running -= 1
@@ -95,7 +95,7 @@ class Loads:
 
     async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
         try:
-            # The limit stands outside: its TimeoutError is an OSError too, and no outage.
+            # The limit is outside: its TimeoutError is an OSError, too, but not an outage.
             async with asyncio.timeout(self._limit_s), self._session() as session:
                 with database_errors():
                     values = await view.load(session, keys)
@@ -118,5 +118,5 @@ class Loads:
         try:
             yield session
         finally:
-            # It only read: no reader needs to wait until its connection is free for the next.
+            # The transaction only read, so no reader waits until its connection is given back.
             self._detached.finish(session.close())

@@ -78,7 +78,7 @@ class Cache:
         access = plan.view.access
         # A missing reader must not match the id 'None'.
         if access is not Access.ANYONE and reader is None:
-            raise Forbidden(f"{plan.key} is not for this reader")
+            raise Forbidden(f"{plan.key} is for certain readers only: pass reader=...")
         if access is Access.OWNER and str(reader) != plan.key.scope.id:
             raise Forbidden(f"{plan.key} is not for this reader")
         return plan
@@ -145,7 +145,7 @@ class Cache:
         return self._answer(plan.key, found, State.MISS, role)
 
     def _begun_beside_the_right(self, held: Held) -> asyncio.Task[Filled] | None:
-        """The entry's fill, where both it and the right to it are outdated; who is refused sees nothing.
+        """Start the entry's fill where it and the right to it are outdated; the right is checked first.
 
         Where no right was kept, a stranger may be guessing ids: for them nothing is built. A batch that has
         tried to fill both (`cause`) does not try again.

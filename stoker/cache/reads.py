@@ -1,4 +1,4 @@
-"""Which entries are read, when last and how much: the signal that refreshing and warming rank by.
+"""Which entries are read, when last and how often: refreshing and warming rank entries by it.
 
 Two bounded sorted sets in the cache Redis, fed by every process's flush. Losing them loses a ranking, never
 correctness. Everything here raises CacheUnavailable.
@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from stoker.cache.keys import KeySpace, parse_key, write_key
 from stoker.cache.view import EntryKey
+from stoker.numbers import LATEST_S, real
 from stoker.redis.cache import CacheClient
 from stoker.redis.script import Script
 
 READS_KEPT = 20_000
-"""Entries in each sorted set; the longest unread and the coldest are dropped."""
+"""Entries in each sorted set. Those that were not read for the longest time, or least, are dropped."""
 READS_LIFE_MS = 90 * 86400 * 1000
 HALF_LIFE_S = 1800.0
 """After this time a read counts half as much. All processes must agree on it: heats are merged by it."""
@@ -40,7 +42,7 @@ def noted(keys: KeySpace, reads: Mapping[bytes, int], now_us: int) -> list[tuple
 
 
 async def hottest(client: CacheClient, keys: KeySpace, limit: int) -> list[tuple[EntryKey, float]]:
-    """The entries that are read most, the hottest first, each with its reads.
+    """The entries that are read most, hottest first, each with its reads.
 
     A read counts 1 when it is made, and half as much after every HALF_LIFE_S.
     """
@@ -48,7 +50,7 @@ async def hottest(client: CacheClient, keys: KeySpace, limit: int) -> list[tuple
     members, heats = answer.first()[::2], answer.first()[1::2]
     now_s = answer.server.now_us() / 1e6
     found = [
-        (parse_key(member), _reads(float(heat), now_s)) for member, heat in zip(members, heats, strict=True)
+        (parse_key(member), _reads(_heat(heat), now_s)) for member, heat in zip(members, heats, strict=True)
     ]
     return [(key, reads) for key, reads in found if key is not None]
 
@@ -65,7 +67,7 @@ async def recently_read(
         )
     )
     members, scores = answer.first()[::2], answer.first()[1::2]
-    found = [(parse_key(member), float(score)) for member, score in zip(members, scores, strict=True)]
+    found = [(parse_key(member), _moment(score)) for member, score in zip(members, scores, strict=True)]
     return [(key, at) for key, at in found if key is not None]
 
 
@@ -81,8 +83,16 @@ async def last_reads(
     members = [write_key(key) for key in entries]
     answer = await client.call(("ZMSCORE", keys.reads, *members), ("ZMSCORE", keys.heat, *members))
     last, heats = answer.all()
-    ranked = sorted(zip(entries, last, heats, strict=True), key=lambda one: -float(one[2] or 0))
-    return {key: None if at is None else float(at) for key, at, _ in ranked}
+    ranked = sorted(zip(entries, last, heats, strict=True), key=lambda one: -_heat(one[2]))
+    return {key: None if at is None else _moment(at) for key, at, _ in ranked}
+
+
+def _moment(score: Any) -> float:  # noqa: ANN401 - what somebody has written
+    return real(score, most=LATEST_S)
+
+
+def _heat(score: Any) -> float:  # noqa: ANN401 - the same
+    return real(score, least=-LATEST_S, most=LATEST_S)
 
 
 def _reads(heat: float, now_s: float) -> float:

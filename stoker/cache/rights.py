@@ -1,6 +1,6 @@
-"""Who may read: what access entries say of a reader, in the cache and, where it does not say yes, in SQL.
+"""Who may read: by the access entries in the cache, and by SQL where they do not name the reader.
 
-A refusal is never cached, and a right is looked at again after every wait (RACES 21, 23).
+A refusal is never cached, and a right is checked again after every wait (RACES 21, 23).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Rights:
             self.filler.accounting.count(guard.view, f"miss_{found.miss}")
             filled = await self.filler.in_time(self._fill(guard, reader))
             if filled.outcome is not Outcome.STORED:
-                # Overtaken, or not kept: what it says may be from before a removal that is done (RACES 23).
+                # Overtaken or not stored: the value may be from before a removal that is applied (RACES 23).
                 return await self.role_in_sql(guard, reader)
             roles = filled.content
         role = roles.role_of(reader) if roles is not None else None
@@ -62,9 +62,9 @@ class Rights:
             return await self.filler.loads.load_without_stamp(view, guard)
 
     async def refusals(self, guards: Iterable[EntryKey], reader: object) -> Mapping[EntryKey, StokerError]:
-        """Of access entries, those that do not name the reader now, all looked at together, each with why.
+        """The access entries that do not name the reader now, each with the error; all are read together.
 
-        Those of which the cache does not say it are asked of SQL, and then the rest is looked at once more.
+        Those that do not name the reader in the cache are read from SQL; then the rest is checked once more.
         """
         refused: dict[EntryKey, StokerError] = {}
         unsure = list(dict.fromkeys(guards))
@@ -77,7 +77,7 @@ class Rights:
         return refused
 
     async def _not_named(self, guards: Sequence[EntryKey], reader: object) -> Sequence[EntryKey]:
-        """Access entries of which the cache does not say that they name the reader."""
+        """The access entries that do not name the reader in the cache."""
         if self._breaker.open:
             return guards
         try:
@@ -113,7 +113,7 @@ class Rights:
 
 
 def _role_of(guard: EntryKey, body: bytes | None, reader: object) -> str:
-    """What an access entry says of a reader; raises NotFound without one, Forbidden if it does not."""
+    """The reader's role in an access entry; raises NotFound without an entry, Forbidden without a role."""
     if body is None:
         raise NotFound(f"{guard.scope} does not exist")
     role = from_json(body).get(str(reader))

@@ -1,4 +1,4 @@
-"""The verifier's verdicts, kept in the cache Redis: how right the cache has been found to be.
+"""The verifier's verdicts, kept in the cache Redis: how often entries were right.
 
 A hash for each day, kept for a little over a week. Losing it loses figures, never correctness.
 """
@@ -17,7 +17,7 @@ from stoker.numbers import LATEST_S, real, whole
 from stoker.redis.cache import CacheClient
 
 DAYS = 7
-"""Days that the published share is over."""
+"""Days over which the published share is computed."""
 
 
 class Verdict(StrEnum):
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     STALE = "stale"
     """Different, valid, and every change that SQL showed was applied: a broken promise."""
     UNDECIDED = "undecided"
-    """Different, and changes are still waiting to be applied: the outbox tells why."""
+    """Different, and changes still wait to be applied: the outbox says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ async def publish(
     ]
     commands.append(("HSET", name, "last_at", f"{time.time():.3f}"))
     if stale_age:
-        # The latest found, which is what an operator looks for; the log has every one of them.
+        # Only the latest is kept here; the log has all of them.
         commands.append(("HSET", name, "stale_age_s", f"{stale_age.total_seconds():.3f}"))
     commands.append(("EXPIRE", name, (DAYS + 1) * 86400))
     await client.call(*commands)

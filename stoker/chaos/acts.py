@@ -24,9 +24,12 @@ from stoker.errors import QueueUnavailable
 from stoker.handlers.context import JobContext
 from stoker.handlers.run import HANDLERS
 from stoker.jobs import JOBS, Job, KeepWarm, RetryPolicy
+from stoker.schedule import Cron, Every
 
 ENTRIES_LIVE = timedelta(seconds=25)
 """TTL of every view: some entries expire during a run, most live to be compared."""
+EVERY = {"warm_active": timedelta(seconds=7), "keep_warm": timedelta(seconds=3)}
+"""Intervals of the schedule."""
 
 
 class What(StrEnum):
@@ -87,7 +90,10 @@ class Poison(Event):
 
 
 def install(*, older: bool) -> None:
-    """Teach this process the job_types; an older release knows neither the newer one nor `keep_warm`."""
+    """Teach this process the jobs; an older release knows neither the newer one nor `keep_warm`.
+
+    After its domain was loaded: that of an older release is made by `before_keep_warm`.
+    """
     for job, task in ((Act, act), (Slow, slow), (Newer, newer)):
         JOBS[job.kind] = job
         HANDLERS[job] = task
@@ -96,10 +102,22 @@ def install(*, older: bool) -> None:
 
 
 def changed(domain: Domain) -> Domain:
-    """The domain with short lives of entries, and with the event that poisons."""
+    """The domain with short lives of entries, a quick schedule, and the event that poisons."""
     views = tuple(replace(view, ttl=ENTRIES_LIVE) for view in domain.views)
     poison: Rule[Poison] = Rule(Poison, Poison.invalidations, poisoned)
-    return replace(domain, views=views, rules=(*domain.rules, poison))
+    return replace(domain, views=views, rules=(*domain.rules, poison), schedule=_quick(domain))
+
+
+def _quick(domain: Domain) -> tuple[Every | Cron, ...]:
+    return tuple(
+        replace(one, every=EVERY[one.name]) if isinstance(one, Every) and one.name in EVERY else one
+        for one in domain.schedule
+    )
+
+
+def before_keep_warm(domain: Domain) -> Domain:
+    """The domain of a release that did not know `keep_warm`."""
+    return replace(domain, schedule=tuple(one for one in domain.schedule if one.job.kind != KeepWarm.kind))
 
 
 async def act(_context: JobContext, job: Act) -> Outcome:

@@ -38,8 +38,6 @@ RUN: dict[str, object] = {
     "WORKER__SWEEP_S": 1,
     "LANES__REFRESH__CONCURRENCY": 8,
     "LANES__WARM__CONCURRENCY": 6,
-    "SCHEDULE__WARM_ACTIVE_EVERY_S": 7,
-    "SCHEDULE__KEEP_WARM_EVERY_S": 3,
     "SCHEDULE__LEASE_S": 5,
     "SCHEDULE__RETRY_S": 1,
     "LOG__LEVEL": "info",

@@ -27,10 +27,10 @@ def main() -> None:
     role, older = sys.argv[1], "--older" in sys.argv
     if older:
         os.environ[OLDER] = "yes"
-    acts.install(older=older)
     settings = load_settings()
     log.configure(settings.log)
     domain = load_domain(settings.domain)
+    acts.install(older=older)
     doing = _work(settings, domain) if role == "worker" else _answer(settings, domain)
     audit.install()
     try:

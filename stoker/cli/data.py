@@ -58,10 +58,11 @@ def migrate(  # noqa: PLR0913 - one for each option
     """Bring the database up to date. Safe to run twice, or from two hosts at once."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
         domain = None if only is Part.STOKER else load_domain(opened.settings.domain)
-        applied = asyncio.run(migrations.migrate(opened.database_url, domain, only))
+        schema = opened.settings.database.schema_name
+        applied = asyncio.run(migrations.migrate(opened.database_url, domain, only, schema=schema))
         renewed = asyncio.run(_renew(opened.settings)) if new_installation else None
         if rotate_key:
-            asyncio.run(_rotate_key(opened.database_url))
+            asyncio.run(_rotate_key(opened.settings))
         if take_queue:
             asyncio.run(agreement.take_queue(opened.settings))
         if as_json:
@@ -86,6 +87,8 @@ def sample_data(
     """Fill an empty database with plausible data."""
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
         domain = load_domain(opened.settings.domain)
+        schema = opened.settings.database.schema_name
+        asyncio.run(migrations.require_migrated(opened.database_url, domain, schema=schema))
         rows = asyncio.run(_fill(opened.database_url, domain, users, seed))
         if as_json:
             show_json(rows)
@@ -112,8 +115,8 @@ def check(
 async def _renew(settings: Settings) -> str:
     """Give the installation a new id, and move its queue along if REDIS_URL is set."""
     url = require(settings.database_url, "DATABASE_URL")
-    former = await migrations.installation_of(url)
-    renewed = await migrations.renew_installation(url)
+    former = await migrations.installation_of(url, schema=settings.database.schema_name)
+    renewed = await migrations.renew_installation(url, schema=settings.database.schema_name)
     if settings.redis_url is None:
         note("REDIS_URL is not set: workers will refuse a queue of the former id; give --take-queue with it")
     elif not await agreement.take_queue(settings, of=former):
@@ -121,8 +124,9 @@ async def _renew(settings: Settings) -> str:
     return renewed
 
 
-async def _rotate_key(database_url: str) -> None:
-    engine = engine_of(database_url)
+async def _rotate_key(settings: Settings) -> None:
+    url = require(settings.database_url, "DATABASE_URL")
+    engine = engine_of(url, schema=settings.database.schema_name)
     try:
         await seal_keys.rotate(engine)
     finally:
@@ -139,7 +143,6 @@ async def _fill(database_url: str, domain: Domain, users: int | None, seed: int)
     sample = domain.sample_data
     if sample is None:
         raise StokerError(f"the domain {domain.name} has no sample data: give it Domain(sample_data=...)")
-    await migrations.require_migrated(database_url, domain)
     if not await _is_empty(database_url, sample):
         raise NotEmpty("the database is not empty: sample data only goes into an empty one")
     with progress("sample data") as report:

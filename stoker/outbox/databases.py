@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.errors import SettingsError, WrongServer
 from stoker.postgres import OLDEST_POSTGRES, database_errors
+from stoker.schema import use_schema
 from stoker.settings import Settings
 from stoker.settings.urls import asyncpg_url
+from stoker.tables import SCHEMA
 
 INSTALLATION = text("SELECT id FROM stoker.installation ORDER BY created_at DESC LIMIT 1")
 
@@ -24,7 +26,8 @@ INSTALLATION = text("SELECT id FROM stoker.installation ORDER BY created_at DESC
 class KnownDatabases:
     """What is known of the engines that events were recorded through."""
 
-    def __init__(self, own: Engine, installation: str) -> None:
+    def __init__(self, own: Engine, installation: str, schema: str = SCHEMA) -> None:
+        self._schema = schema
         self._own = own
         self._installation = installation
         # By pool: an engine with other options shares it, and one that was disposed of gets a new one.
@@ -38,6 +41,7 @@ class KnownDatabases:
         if bind.dialect.name != "postgresql":
             raise _wrong(f"it is of {bind.dialect.name}")
         if pool not in self._refused:
+            use_schema(bind.engine, self._schema)
             return False
         if (reason := self._refused[pool]) is not None:
             raise _wrong(reason)

@@ -17,6 +17,7 @@ from stoker.outbox.pending import Pending, Ring, bind_of
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.scopes import encode
 from stoker.queue.ring import Ringer
+from stoker.tables import SCHEMA
 
 
 class InvalidationRequested(Event):
@@ -59,11 +60,12 @@ class Outbox:
         installation: str,
         ringer: Ringer,
         on_applied: Callable[[], None],
+        schema: str = SCHEMA,
     ) -> None:
         self._domain = domain
         self._on_applied = on_applied
         self._engine = engine
-        self._databases = KnownDatabases(engine.sync_engine, installation)
+        self._databases = KnownDatabases(engine.sync_engine, installation, schema)
         self._ringer = ringer
 
     def record(self, session: AnySession, what: Event) -> Receipt:

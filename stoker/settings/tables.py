@@ -82,6 +82,8 @@ class LoaderSettings(Table):
 class DatabaseSettings(Table):
     """Table [database]: the connections of services, outbox and worker."""
 
+    schema_name: str = Field(default="stoker", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    """Postgres schema of Stoker's own tables. The same in all processes of an installation."""
     connections: PositiveInt = 10
     """SQL connections per process besides the loaders' own. In a worker, above the sum of the lanes'
     slots."""

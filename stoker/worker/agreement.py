@@ -57,7 +57,11 @@ async def _postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
         "timeout": settings.database.connect_timeout_s,
         "command_timeout": settings.database.command_timeout_s,
     }
-    engine = engine_of(require(settings.database_url, "DATABASE_URL"), connect_args=limits)
+    engine = engine_of(
+        require(settings.database_url, "DATABASE_URL"),
+        connect_args=limits,
+        schema=settings.database.schema_name,
+    )
     try:
         yield engine
     finally:

@@ -36,7 +36,8 @@ PATIENCE_S = 5.0
 """Seconds that a server gets to answer."""
 OWN_LOOPS = 3
 """SQL connections of a worker besides those of its lanes: sweeper, schedule, breaker."""
-OLDEST_REDIS = (6, 2)
+OLDEST_REDIS = {"queue": (7, 0), "cache": (6, 2)}
+"""By role. The queue's scripts declare that they run while memory is full, which older ones cannot read."""
 
 
 class Level(StrEnum):
@@ -81,7 +82,10 @@ async def require_sound(settings: Settings, domain: Domain) -> None:
     database_url = settings.database_url
     if database_url is not None:
         missing = await pending(
-            database_url.get_secret_value(), domain, connect_timeout_s=settings.database.connect_timeout_s
+            database_url.get_secret_value(),
+            domain,
+            schema=settings.database.schema_name,
+            connect_timeout_s=settings.database.connect_timeout_s,
         )
         if missing:
             raise MigrationsPending(missing)
@@ -163,13 +167,13 @@ async def _database(settings: Settings, domain: Domain | None) -> list[Finding]:
     if settings.database_url is None:
         return []
     url = settings.database_url.get_secret_value()
-    engine = engine_of(url, connect_args={"timeout": PATIENCE_S})
+    engine = engine_of(url, connect_args={"timeout": PATIENCE_S}, schema=settings.database.schema_name)
     try:
         with database_errors():
             async with engine.connect() as connection:
                 found = [finding async for finding in _postgres(connection, settings)]
         if not found or found[0].level is not Level.ERROR:
-            missing = await pending(url, domain)
+            missing = await pending(url, domain, schema=settings.database.schema_name)
             found += [_error(str(MigrationsPending(missing)))] if missing else []
     except DatabaseUnavailable as problem:
         return [_outage(str(problem))]
@@ -231,8 +235,9 @@ async def _agreements(settings: Settings) -> list[Finding]:
 
 def _any_redis(role: str, found: dict[str, Any]) -> Iterator[Finding]:
     version = tuple(int(part) for part in str(found.get("redis_version", "0")).split(".")[:2])
-    if version < OLDEST_REDIS:
-        yield _error(f"the {role} Redis is {found.get('redis_version')}: 6.2 or newer is needed")
+    if version < (oldest := OLDEST_REDIS[role]):
+        needed = ".".join(map(str, oldest))
+        yield _error(f"the {role} Redis is {found.get('redis_version')}: {needed} or newer is needed")
     if found.get("redis_mode", "standalone") != "standalone":
         yield _error(f"the {role} Redis runs as {found['redis_mode']}, which is not supported yet")
     if found.get("role") == "slave":

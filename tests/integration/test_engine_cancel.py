@@ -15,7 +15,17 @@ from stoker.queue.enqueue import Answer, CancelAnswer, Queue
 from stoker.queue.progress import JobState, Progress
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
-from tests.support.engine_stage import Followed, FollowedLong, Keyed, Long, Stage, Work, running, settled
+from tests.support.engine_stage import (
+    DEADLINE_S,
+    Followed,
+    FollowedLong,
+    Keyed,
+    Long,
+    Stage,
+    Work,
+    running,
+    settled,
+)
 
 
 async def leftovers(queue: Queue, job_id: str) -> list[bytes]:
@@ -79,7 +89,7 @@ async def test_a_running_job_is_cancelled_within_a_second_whichever_worker_has_i
             asked = await queue.enqueue(Long(name="slow"))
             await stage.until(lambda: len(stage.runs) == number)  # noqa: B023 - awaited in the loop
             assert await queue.cancel(asked.job_id) is CancelAnswer.CANCELLING
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(DEADLINE_S):
                 await stopped.wait()
             stopped.clear()
             await settled(queue, Lane.WARM, cancelled=number, running=0)
@@ -147,9 +157,11 @@ async def test_a_cancelled_job_whose_worker_dies_or_stops_does_not_run_again(
         rescued = await queue.enqueue(Keyed(name="slow"))
         await stage.until(lambda: bool(stage.runs))
         # As if it had died: its claim expires, and its bell is heard by nobody.
-        await queue.redis.zadd(f"{queue.settings.prefix}:{Lane.REFRESH}:running", {rescued.job_id: 1})
+        await queue.redis.set(
+            f"arq:in-progress:{rescued.job_id}", "a dead one"
+        )  # nobody renews it from here on
         await queue.redis.sadd(wishes, rescued.job_id)  # type: ignore[misc]
-        await queue.redis.set(f"arq:in-progress:{rescued.job_id}", "a dead one")
+        await queue.redis.zadd(f"{queue.settings.prefix}:{Lane.REFRESH}:running", {rescued.job_id: 1})
         elsewhere = Stage()
         async with running(queue, queue_url, elsewhere, sql, claim_life_s=0.9):
             await settled(queue, Lane.REFRESH, cancelled=1, running=0, ready=0, rescued=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,20 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
+from stoker import Applied, Stoker, Verify
 from stoker.domain import Domain
 from stoker.embedded import Urls
 from stoker.errors import DatabaseUnavailable
+from stoker.handlers.relay import apply_all
 from stoker.migrate import MigrationsPending, migrate, pending, renew_installation, require_migrated
 from stoker.tables import metadata
+from stoker.worker.check import check
+from stoker.worker.process import run_worker
+from tests.library import ShelfRenamed
+from tests.library import domain as shelves
+from tests.support.place import Place
 
 REVISIONS = ["stoker: 0001"]
 FIRST_OF_A_DOMAIN = """
@@ -151,3 +159,27 @@ async def test_a_restored_database_can_be_given_a_new_id(empty_database: str) ->
 async def test_an_unreachable_database_is_reported_as_such() -> None:
     with pytest.raises(DatabaseUnavailable):
         await pending("postgresql+asyncpg://nobody@127.0.0.1:1/none", None)
+
+
+async def test_stokers_tables_can_be_in_a_schema_of_another_name(place: Place, empty_database: str) -> None:
+    settings = replace(place, database_url=empty_database).settings(
+        database={"schema_name": "cache_of_shop"}, schedule={"enable_background_warming": False}
+    )
+    await migrate(empty_database, shelves, schema="cache_of_shop")
+    engine = create_async_engine(empty_database)
+    async with Stoker.opened(settings, shelves) as stoker:
+        async with AsyncSession(engine) as session, session.begin():  # an engine of the application's own
+            await session.execute(text("INSERT INTO shelves VALUES ('s', 'Novels')"))
+            receipt = stoker.record(session, ShelfRenamed(shelf="s"))
+        assert await apply_all(stoker) == 1
+        assert await receipt.applied() is Applied.APPLIED
+        stop = asyncio.Event()
+        worker = asyncio.create_task(run_worker(stoker, settings, stop))
+        await stoker.enqueue(Verify())
+        stop.set()
+        await worker
+        assert await check(settings, shelves) == []
+    await engine.dispose()
+    schemas = [name for (name,) in await query(empty_database, "SELECT nspname FROM pg_namespace")]
+    assert "cache_of_shop" in schemas
+    assert "stoker" not in schemas

@@ -113,7 +113,7 @@ async def test_a_member_removed_while_rights_were_loaded_does_not_get_the_cached
     await _is_refused(waiting)
 
 
-@race("nobody being nobody's namesake")
+@race("a missing reader matching no id")
 async def test_nobody_does_not_read_as_somebody_whose_id_is_none(world: World) -> None:
     """Row 23. A read without a reader is refused, whatever ids there are."""
 

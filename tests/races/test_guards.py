@@ -31,6 +31,6 @@ def test_no_race_hides_its_row() -> None:
     for race in RACES:
         text = race.read_text(encoding="utf-8")
         for docstring in re.findall(
-            r"@race\([^@]*?async def test_\w+\([^)]*\) -> None:\n    \"\"\"(.*)", text
+            r"@race\([^@]*?\)\nasync def test_\w+\([^)]*\) -> None:\n    \"\"\"(.*)", text
         ):
             assert re.match(r"Rows? \d+|A server that|Postgres away", docstring), docstring

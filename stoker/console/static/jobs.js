@@ -19,15 +19,22 @@ export function jobs(main, context, filters) {
     context.go("jobs", { ...filters, ...changes });
   }
 
-  const lanes = ["changes", "refresh", "warm"].map((lane) => [lane, lane]);
+  const lane = h("span", {}, laneSelect([filters.lane].filter(Boolean)));
+  get("/api/jobs/queues").then((found) => fill(lane, laneSelect(Object.keys(found.lanes))), () => {});
+
+  function laneSelect(names) {
+    const options = [["", "Every lane"], ...names.map((name) => [name, name])];
+    return select("lane", options, filters.lane ?? "", (event) => choose({ lane: event.target.value }));
+  }
+
   const form = h("form", { class: "filters", role: "search", "aria-label": "Jobs", on: { submit: (event) => {
     event.preventDefault();
     const given = new FormData(form);
     choose({ kind: given.get("kind"), scope: given.get("scope"), error: given.get("error") });
   } } },
     field("State", select("state", STATES, filters.state ?? "", (event) => choose({ state: event.target.value }))),
-    field("Lane", select("lane", [["", "Every lane"], ...lanes], filters.lane ?? "", (event) => choose({ lane: event.target.value }))),
-    field("Contract", h("input", { name: "kind", value: filters.kind ?? "", placeholder: "refresh.v1", autocomplete: "off", spellcheck: "false" })),
+    field("Lane", lane),
+    field("Kind", h("input", { name: "kind", value: filters.kind ?? "", placeholder: "refresh.v1", autocomplete: "off", spellcheck: "false" })),
     field("Scope", h("input", { name: "scope", value: filters.scope ?? "", placeholder: "kind:42", autocomplete: "off", spellcheck: "false" })),
     field("Error", h("input", { name: "error", type: "search", value: filters.error ?? "", placeholder: "part of its message", autocomplete: "off", data: { search: "1" } })),
     h("button", { type: "submit" }, "Filter"));
@@ -62,7 +69,7 @@ function draw(found, filters, context, reload) {
 
 function liveTable(rows, context, reload) {
   const columns = [
-    { label: "Contract", kind: "main", cell: (job) => job.kind },
+    { label: "Kind", kind: "main", cell: (job) => job.kind },
     { label: "State", cell: (job) => state(job.state) },
     { label: "Lane", cell: (job) => job.lane },
     { label: "Scope", kind: "mono", cell: (job) => job.scope ?? NONE },
@@ -85,7 +92,7 @@ function cancelButton(job, after) {
 
 function endedTable(rows, context) {
   return table("Ended", [
-    { label: "Contract", kind: "main", cell: (job) => job.kind },
+    { label: "Kind", kind: "main", cell: (job) => job.kind },
     { label: "State", cell: (job) => [state(job.state, job.state === "done" ? job.outcome : job.state), job.attempt > 1 && h("span", { class: "muted" }, ` run ${job.attempt}`)] },
     { label: "Lane", cell: (job) => job.lane },
     { label: "Scope", kind: "mono", cell: (job) => job.scope ?? NONE },
@@ -117,7 +124,7 @@ function drawOne(job, context, after) {
   return [
     facts([
       ["Stands", stands],
-      ["Contract", job.kind],
+      ["Kind", job.kind],
       ["Lane", job.lane],
       ["Scope", h("code", {}, job.scope ?? NONE)],
       ["Id", h("code", {}, job.job_id)],

@@ -43,7 +43,7 @@ CREATE TABLE stoker.cache_events (
 CREATE INDEX cache_events_settled ON stoker.cache_events (settled_at) WHERE settled_at IS NOT NULL;
 CREATE INDEX cache_events_unsettled ON stoker.cache_events (recorded_at) WHERE settled_at IS NULL;
 COMMENT ON TABLE stoker.cache_events IS 'The outbox: what changed, recorded in the writer''s own transaction.';
-COMMENT ON COLUMN stoker.cache_events.scopes IS '[[kind, id, [view, ...], hard 0/1], ...]';
+COMMENT ON COLUMN stoker.cache_events.scopes IS '[[kind, id, [view, ...], hard 0 or 1, every view 0 or 1], ...]';
 COMMENT ON COLUMN stoker.cache_events.trace IS 'W3C traceparent of the transaction; null: not traced.';
 
 CREATE TABLE stoker.cache_identities (

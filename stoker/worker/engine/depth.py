@@ -6,6 +6,7 @@ SQL.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -44,10 +45,11 @@ class LaneDepth(BaseModel):
 async def depth(queue: Queue) -> dict[str, LaneDepth]:
     """All lanes, in one round trip."""
     now_ms, *found = await queue.connection.call(DEPTH, *queue.lanes)
-    return {lane: _lane(now_ms, reply) for lane, reply in zip(queue.lanes, found, strict=True)}
+    return {lane: read_lane(now_ms, reply) for lane, reply in zip(queue.lanes, found, strict=True)}
 
 
-def _lane(now_ms: int, reply: list[Any]) -> LaneDepth:
+def read_lane(now_ms: int, reply: Sequence[Any]) -> LaneDepth:
+    """One lane of the reply of depth.lua; scores, totals and slots may be anything."""
     ready, queued, running, parked, oldest, paused, slots, pairs = reply
     counted = {
         name.decode(errors="replace"): whole(value)

@@ -33,7 +33,7 @@ class Sleeper(Protocol):
         """Whether it could take a job now."""
 
     def wake(self) -> asyncio.Future[None]:
-        """Look for work; the future is done when it has looked."""
+        """Ask for work; the future is done when it has been asked for."""
 
     def cancel(self, job_id: str) -> None:
         """End a job, if it is one of the lane's."""

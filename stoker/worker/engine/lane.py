@@ -61,7 +61,7 @@ class LaneWorker(Worker):
         )
         self._running: dict[str, Running] = {}
         self._wake = asyncio.Event()
-        self._looked: asyncio.Future[None] = self.loop.create_future()
+        self._asked: asyncio.Future[None] = self.loop.create_future()
         self._watchdog = Watchdog()
         self._alarm = Alarm(self._wake, self.loop)
         self._attempts = Attempts(lane, parts, self.functions, self.job_tasks)
@@ -84,8 +84,8 @@ class LaneWorker(Worker):
                 await self._poll_iteration()
             finally:
                 self._watchdog.ended()
-                looked, self._looked = self._looked, self.loop.create_future()
-                looked.set_result(None)
+                asked, self._asked = self._asked, self.loop.create_future()
+                asked.set_result(None)
             await self._wake.wait()
 
     async def _poll_iteration(self) -> None:
@@ -140,7 +140,7 @@ class LaneWorker(Worker):
     def wake(self) -> asyncio.Future[None]:
         """Ask for work; the future is done when the lane has asked."""
         self._wake.set()
-        return self._looked
+        return self._asked
 
     def cancel(self, job_id: str) -> None:
         """End a job for good, if it is one of the lane's."""

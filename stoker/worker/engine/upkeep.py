@@ -38,12 +38,12 @@ class Upkeep:
         self._grace_s = self._claims.life_s
         while True:
             try:
-                await self._look(rescue=time.monotonic() >= rescue_from)
+                await self._round(rescue=time.monotonic() >= rescue_from)
             finally:
                 self.watchdog.ended()
             await asyncio.sleep(self._every_s)
 
-    async def _look(self, *, rescue: bool) -> None:
+    async def _round(self, *, rescue: bool) -> None:
         held = {name: lane.held() for name, lane in self._lanes.items()}
         news = await self._claims.upkeep(held, rescue=rescue)
         self._last = time.monotonic()

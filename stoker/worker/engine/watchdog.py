@@ -10,7 +10,7 @@ import time
 
 STUCK_S = 20
 """Seconds without a round, though there was cause for one, after which restarting the process is the better
-choice: ten times as long as upkeep needs to see to it that a lane looks."""
+choice: ten times as long as upkeep takes to make a lane ask for work."""
 now = time.monotonic
 
 

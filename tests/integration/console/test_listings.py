@@ -139,17 +139,22 @@ async def test_everything_is_answered_quickly_on_a_hundred_thousand_jobs(
         "/api/jobs/dead/groups",
         "/api/history?length=day",
     )
-    took = {path: await fastest(operator, path) for path in paths}
-    # The promise is 100 ms; machines that run tests are shared.
-    assert max(took.values()) < 0.4, took
-    assert took["/"] < 0.1
+    took = {path: await least_work(crowded, operator, path) for path in paths}
+    # The promise is 100 ms. Machines that run tests are shared: the work that it takes tells, not the clock.
+    assert max(took.values()) < 0.1, took
 
 
-async def fastest(api: httpx.AsyncClient, path: str) -> float:
-    """Of five, in seconds."""
+async def least_work(stoker: Stoker, api: httpx.AsyncClient, path: str) -> float:
+    """Of five answers: seconds of CPU of this process and of the queue's commands."""
     took = []
     for _ in range(5):
-        began = time.perf_counter()
+        redis_s, began = await commands_s(stoker), time.process_time()
         assert (await api.get(path)).status_code == 200
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began + await commands_s(stoker) - redis_s)
     return min(took)
+
+
+async def commands_s(stoker: Stoker) -> float:
+    """Seconds that the queue Redis has spent in commands, by its own record."""
+    stats: dict[str, dict[str, float]] = await stoker.queue.redis.info("commandstats")
+    return sum(one["usec"] for one in stats.values()) / 1e6

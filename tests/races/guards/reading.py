@@ -151,7 +151,7 @@ def _anybody_by_name(
 
 GUARDS: Mapping[str, Removal] = {
     "fail-safe": replaced(Cache, "_stale", _nothing_stale),
-    "nobody being nobody's namesake": replaced(Cache, "plan", _anybody_by_name),
+    "a missing reader matching no id": replaced(Cache, "plan", _anybody_by_name),
     "an open breaker keeping reads away": replaced(
         Breaker, "open", property(lambda _: False, lambda *_: None)
     ),

@@ -1,0 +1,44 @@
+"""A worker that is told to stop while Postgres says nothing stops, with connections that never answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import make_url
+
+from stoker import Settings, Stoker
+from stoker.worker.process import run_worker
+from tests.races.link import Link
+from tests.races.postgres_link import link_to, through
+from tests.support.notes import Notes
+from tests.support.place import Place
+
+STOP_S = 2.0
+"""What running jobs are given."""
+SILENT_FOR_EVER_S = 60
+"""Without limits it would still wait then."""
+
+
+@pytest.fixture
+async def link(place: Place) -> AsyncIterator[Link]:
+    link = await link_to(make_url(place.database_url))
+    yield link
+    await link.close()
+
+
+async def test_a_worker_stops_though_postgres_is_silent(place: Place, link: Link) -> None:
+    led = through(link, make_url(place.database_url)).render_as_string(hide_password=False)
+    settings: Settings = Place(led, place.queue_url, place.cache_url, place.prefix).settings(
+        worker={"stop_deadline_s": STOP_S, "metrics_port": 0},
+        database={"deadline_s": 1, "command_timeout_s": 3600},
+    )
+    stop, swept = asyncio.Event(), link.count(b"cache_events")
+    async with asyncio.timeout(SILENT_FOR_EVER_S):
+        async with Stoker.opened(settings, Notes().domain) as stoker:
+            working = asyncio.create_task(run_worker(stoker, settings, stop))
+            await swept.reach(2)
+            link.freeze()
+            stop.set()
+            await working
