@@ -20,7 +20,9 @@ from stoker.errors import SettingsError
 from stoker.settings import Settings, load_settings, require
 from stoker.telemetry import log
 
-Embedded = Annotated[bool, typer.Option("--embedded", help="Use embedded servers instead of URLs.")]
+Embedded = Annotated[
+    bool, typer.Option("--embedded", help="Use the servers in the folder of --data instead of URLs.")
+]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the embedded servers.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 DATA = Path(".data")
