@@ -228,6 +228,11 @@ class Domain(Catalog):
         for job, handler in self.handlers.items():
             self._check_handler(job, handler)
         check_unique("job kind", [job.kind for job in self.handlers])
+        check_all(self.around, Callable, "around")  # type: ignore[arg-type] # checked below, one by one
+        for around in self.around:
+            check_async(around, f"`around` {name_of_function(around)}", "context", "job", "call")
+        if self.lifespan is not None:
+            self._check_lifespan()
         for one in self.schedule:
             if type(one.job) is not self.job_types.get(one.job.kind):
                 raise DeclarationError(f"schedule {one.name}: no handler for {type(one.job).__name__}")

@@ -76,7 +76,8 @@ async def run_worker(
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
-    async with endpoint(own_process(), settings.worker, engine.stuck), asyncio.TaskGroup() as group:
+    stuck = lambda: [*engine.stuck(), *own.stuck()]
+    async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
         group.create_task(supervise("deliverer", lambda: deliverer.run(idle)), name="deliverer")
