@@ -100,6 +100,10 @@ class Outcome(StrEnum):
     """Built, but the cache did not take it: away, or its memory is full."""
 
 
+def _is_span(value: object) -> bool:
+    return isinstance(value, timedelta) and value > timedelta(0)
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """When a failed job runs again.
@@ -198,10 +202,6 @@ def _mistake(job: type[Job]) -> str | None:
 
 def _is_kind(value: object) -> bool:
     return isinstance(value, str) and KIND.fullmatch(value) is not None
-
-
-def _is_span(value: object) -> bool:
-    return isinstance(value, timedelta) and value > timedelta(0)
 
 
 def _name(given: Any) -> Any:  # noqa: ANN401 - what is neither is refused by the field

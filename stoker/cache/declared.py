@@ -88,8 +88,9 @@ def _check_signature(function: Any, wanted: str, takes: Sequence[str]) -> None: 
 
 def check_one_value(function: object, what: str) -> None:
     """Refuse a generator, which would never run: calling it gives something to iterate over."""
-    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in _bodies(function)):
-        raise DeclarationError(f"{what} must return its result: it is a generator, write `return`, not `yield`")
+    bodies = _bodies(function)
+    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in bodies):
+        raise DeclarationError(f"{what} is a generator: write `return`, not `yield`")
 
 
 def is_async(function: Any) -> bool:  # noqa: ANN401 - the same

@@ -23,8 +23,7 @@ from stoker.tables import job_requests
 CLAIM = text(files("stoker.handlers").joinpath("claim_requests.sql").read_text())
 BATCH = 500
 BYTES = BYTES_PER_CALL
-"""Arguments that are read in one transaction, and written in one call: a large one must not time out again and
-again, and keep back all that come after it."""
+"""Of arguments in one transaction and call: one that timed out each time would keep back all after it."""
 
 
 async def deliver(context: JobContext, _job: Deliver) -> Outcome:

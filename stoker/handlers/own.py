@@ -14,8 +14,9 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json
 
 from stoker.cache.declared import is_async
-from stoker.domain import Around, Domain, Handler
+from stoker.domain import Domain
 from stoker.errors import InvalidResult
+from stoker.handled import Around, Handler
 from stoker.handlers.context import JobContext
 from stoker.handlers.threads import Threads
 from stoker.jobs import Job, Outcome

@@ -1,8 +1,8 @@
 """Runs plain functions, each call in a thread of its own.
 
-So a function that hangs takes no thread from another one; the slots of the lanes bound how many run. A thread
-cannot be ended: one that is not waited for any more is left behind and counted. Threads are daemons: what hangs
-does not keep the process from ending.
+So a function that hangs takes no thread from another one; the slots of the lanes bound how many run. A
+thread cannot be ended: one that is not waited for any more is left behind and counted. Threads are daemons: a
+function that hangs does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Threads:
     def __init__(self) -> None:
         self._left_behind = 0
 
-    async def call(self, function: Callable[..., Any], *arguments: Any, **told: str) -> Any:  # noqa: ANN401 - any function
-        """What the function returns or raises. Cancelled, it goes on alone and is logged with what is `told`."""
+    async def call(self, function: Callable[..., Any], *arguments: Any, **told: str) -> Any:  # noqa: ANN401 - any
+        """What the function returns or raises. Cancelled, it goes on alone, and this is logged."""
         loop, here = asyncio.get_running_loop(), copy_context()
         ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
@@ -64,7 +64,7 @@ class Threads:
 
 
 def _raise(error: BaseException) -> NoReturn:
-    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
-        # In a thread they are the function's own: nobody has cancelled the job or interrupted the worker.
-        raise RuntimeError(f"the handler raised {type(error).__name__}") from error
-    raise error
+    if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
+        raise error
+    # In a thread they are the function's own: nobody has cancelled the job or interrupted the worker.
+    raise RuntimeError(f"the handler raised {type(error).__name__}") from error

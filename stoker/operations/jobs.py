@@ -187,7 +187,7 @@ async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetai
 async def cancel(stoker: Stoker, actor: Actor, job_id: str) -> Cancelled:
     """End a waiting or running job for good."""
     await act(stoker, actor, "job.cancel", {"job_id": job_id})
-    return Cancelled(job_id=job_id, answer=await stoker.queue.cancel(job_id))
+    return Cancelled(job_id=job_id, answer=await stoker.cancel(job_id))
 
 
 def _dead_end(letter: DeadLetter, *, whole: bool) -> DeadEnd:

@@ -59,7 +59,7 @@ class Requests:
         self._again = False
 
     def add(self, session: Session, job: Job, due_at: datetime | None) -> str:
-        """Add the row; returns the id that the job will have. Raises BadRequest for one that no worker would read."""
+        """Add the row; returns the job's id. Raises BadRequest for a job that no worker would read."""
         row = JobRequest()
         row.job_id, row.lane, row.kind = request_id(), str(job.lane), job.kind
         row.arguments, row.flag, row.alone = wire.arguments_of(job), wire.digest(job), job.one_at_a_time

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
-from itertools import chain, count, repeat
+from itertools import count, repeat
 from threading import Lock
 from typing import Any, Self
 
@@ -240,9 +240,7 @@ class Queue:
             self._blocking.close()
 
     async def _enqueue(self, jobs: Sequence[Packed]) -> list[Enqueued]:
-        found = await self.connection.call(
-            ENQUEUE, self.settings.expires_s * 1000, *chain.from_iterable(jobs)
-        )
+        found = await self.connection.call(ENQUEUE, self.settings.expires_s * 1000, *_flat(jobs))
         return [
             Enqueued(job_id.decode(errors="replace"), Answer(answer.decode()))
             for job_id, answer in zip(found[::2], found[1::2], strict=True)
@@ -266,6 +264,11 @@ class Queue:
                     self._url, socket_timeout=THREAD_TIMEOUT_S, socket_connect_timeout=THREAD_TIMEOUT_S
                 )
             return self._blocking
+
+
+def _flat(jobs: Sequence[Packed]) -> Iterator[Argument]:
+    for job in jobs:
+        yield from job
 
 
 def _job(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> Packed:

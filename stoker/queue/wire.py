@@ -61,7 +61,7 @@ def concurrency_name(settings: QueueSettings) -> str:
 
 
 def serialize(job: dict[str, Any]) -> bytes:
-    """The `job_serializer` for an arq client that wants to enqueue for Stoker; raises ValueError or TypeError."""
+    """The `job_serializer` for an arq client that enqueues for Stoker; raises ValueError or TypeError."""
     return json.dumps(job, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
