@@ -7,6 +7,9 @@ inline. `worker` is the process that carries the jobs out.
     event, by `stoker.record(session, …)`   changes applied by the worker: see jobs/rules.py for what each
                                             event invalidates
     Invalidate, Refresh, Warm               jobs that the web app may enqueue, by `stoker.enqueue(…)`
+    WriteExport                             its own job, which it requests in a transaction, by
+                                            `stoker.enqueue_in(session, …)`: a file of a project
+    WriteDigests                            its own job of every week: a file of each user's projects
     detail, dashboard, export, access       views of a project
     list, stats, search                     views of a user
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from jobs.files import FILES, HANDLERS, WriteDigests, WriteExport
 from jobs.rules import RULES
 from jobs.sample import is_empty, load
 from jobs.scopes import PROJECT, USER
@@ -42,6 +46,8 @@ SCHEDULE = (
     Every("keep_warm", KeepWarm(), timedelta(minutes=1), late=LatePolicy.SKIP),
     Every("verify", Verify(), timedelta(minutes=1), late=LatePolicy.SKIP),
     Cron("prune", Prune(), "0 3 * * *"),
+    # Late ones are skipped: `stoker schedule run digests` writes them at any time.
+    Cron("digests", WriteDigests(), "0 6 * * mon", timezone="Europe/Berlin", late=LatePolicy.SKIP),
 )
 
 domain = Domain(
@@ -50,9 +56,11 @@ domain = Domain(
     views=VIEWS,
     rules=RULES,
     warm_plans=WARM_PLANS,
+    lanes=(FILES,),
+    handlers=HANDLERS,
     schedule=SCHEDULE,
     migrations=Path(__file__).with_name("migrations"),
     sample_data=SampleData(load=load, is_empty=is_empty),
 )
 
-__all__ = ["Invalidate", "Refresh", "Warm", "domain"]
+__all__ = ["Invalidate", "Refresh", "Warm", "WriteDigests", "WriteExport", "domain"]

@@ -7,6 +7,7 @@ once, when the domain is made; a mistake is a DeclarationError at start-up, not 
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -233,8 +234,16 @@ def load_domain(named: str) -> Domain:
     module, _, attribute = named.partition(":")
     try:
         found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
+    except (DeclarationError, SettingsError):
+        raise
+    except ImportError as error:
         raise DeclarationError(f"domain {module!r} cannot be imported: {error}") from error
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, SyntaxError) else f" ({place.filename}, line {place.lineno})"
+        raise DeclarationError(
+            f"domain {module!r} cannot be imported: {type(error).__name__}: {error}{where}"
+        ) from error
     domain = getattr(found, attribute or "domain", None)
     if not isinstance(domain, Domain):
         raise DeclarationError(f"{module} has no `{attribute or 'domain'}` of type stoker.Domain")

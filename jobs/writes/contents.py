@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Table, delete, false, update
 from sqlalchemy.dialects.postgresql import insert
@@ -21,6 +21,7 @@ from jobs.events import (
     PredicateRemoved,
     PredicateUpdated,
 )
+from jobs.files import WriteExport
 from jobs.inputs import (
     Changes,
     ClassificationChanges,
@@ -108,6 +109,23 @@ class ContentWrites(Writer):
     async def remove_interaction(self, actor: int, project_id: int, interaction_id: int) -> Result:
         """Remove an interaction."""
         return await self._remove(agent_interactions, InteractionRemoved, actor, project_id, interaction_id)
+
+    async def request_export(
+        self,
+        actor: int,
+        project_id: int,
+        format: Literal["json", "csv"] = "json",  # noqa: A002 - as in the URL
+    ) -> Result:
+        """Ask for a file of the whole project: the interaction that says so and the job are one commit."""
+        note = {"project_id": project_id, "user_id": actor, "agent": "export", "summary": f"As {format}"}
+        async with self._changing(actor, project_id) as session:
+            added = insert(agent_interactions).values(note).returning(agent_interactions.c.id)
+            number = (await session.execute(added)).scalar_one()
+            revision = await next_revision(session, project_id, "contents_revision")
+            receipt = self._stoker.record(session, InteractionAdded(project_id=project_id, item_id=number))
+            job = WriteExport(number=number, project_id=project_id, user_id=actor, format=format)
+            self._stoker.enqueue_in(session, job)
+        return Written(number, project_id, revision, BY_CONTENTS), receipt
 
     async def _add(
         self, table: Table, kind: EventType, actor: int, project_id: int, values: dict[str, Any]

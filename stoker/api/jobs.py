@@ -1,19 +1,20 @@
-"""Routes under /api/jobs: jobs that wait and jobs that ended, one job, cancelling one.
+"""Routes under /api/jobs: jobs that wait and jobs that ended, one job, enqueueing and cancelling one.
 
 Viewers see keys and metadata; arguments and tracebacks only operators.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 
-from stoker.api.access import Operator, Viewer
+from stoker.api.access import Operator, SteadyOperator, Viewer
 from stoker.api.context import OpenStoker, ReadingStoker
 from stoker.operations import jobs
-from stoker.operations.jobs import Cancelled, Choice, JobDetail, JobList
-from stoker.operations.texts import JobId
+from stoker.operations.jobs import Asked, Cancelled, Choice, JobDetail, JobList
+from stoker.operations.texts import JobId, Text64
 from stoker.settings import Role
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
@@ -26,6 +27,21 @@ async def listing(_: Viewer, stoker: ReadingStoker, asked: Annotated[Choice, Que
     By kind or scope, the first 2,000 of each lane are looked through for those in the queue.
     """
     return await jobs.listing(stoker, asked)
+
+
+class JobRequest(BaseModel):
+    """A job to enqueue: its kind, its arguments, and the seconds until it may begin."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Text64
+    arguments: dict[str, Any] = {}
+    delay_s: float = Field(default=0, ge=0, le=365 * 86_400)
+
+
+@router.post("", status_code=202)
+async def enqueue(asked: JobRequest, operator: SteadyOperator, stoker: OpenStoker) -> Asked:
+    """Ask for a job of a kind that the domain handles, one of Stoker's own included."""
+    return await jobs.enqueue(stoker, operator.actor, asked.kind, asked.arguments, asked.delay_s)
 
 
 @router.get("/{job_id}")

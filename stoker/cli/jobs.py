@@ -1,8 +1,9 @@
-"""`stoker jobs`: what waits, runs and ended; one job; cancel one."""
+"""`stoker jobs`: what waits, runs and ended; one job; enqueue and cancel one."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import typer
 
@@ -10,13 +11,14 @@ from stoker.cli.display import models, show, table
 from stoker.cli.opened import Limit, NotDone, On, checked, operator
 from stoker.jobs import Lane
 from stoker.operations import jobs
-from stoker.operations.jobs import Cancelled, Choice, Ended, JobDetail, JobList
+from stoker.operations.jobs import Asked, Cancelled, Choice, Ended, JobDetail, JobList
 from stoker.operations.live_jobs import LiveState
 from stoker.queue.enqueue import CancelAnswer
 
-app = typer.Typer(help="Jobs that wait, run and ended; cancel one.", no_args_is_help=True)
+app = typer.Typer(help="Jobs that wait, run and ended; enqueue and cancel one.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `jobs list` shows it.")]
+LONGEST_DELAY_S = 365 * 86_400
 STATES = ", ".join([*LiveState, *Ended])
 
 
@@ -40,6 +42,10 @@ def draw_job(found: JobDetail) -> None:
     if found.dead is not None:
         models("dead", ["id", "reason", "attempts", "died_at", "fingerprint"], [found.dead])
         show(found.dead.traceback or found.dead.error)
+
+
+def _say_asked(found: Asked) -> None:
+    show(f"{found.job_id}: {found.answer} in {found.lane}")
 
 
 def _say_cancelled(found: Cancelled) -> None:
@@ -73,6 +79,27 @@ async def list_(  # noqa: PLR0913 - one for each filter
 async def show_job(on: On, job_id: JobId) -> JobDetail:
     """Show one job: arguments, runs, errors."""
     return await jobs.detail(on.stoker, job_id)
+
+
+@app.command("enqueue")
+@operator(_say_asked)
+async def enqueue(
+    on: On,
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="A kind of the domain or of Stoker: `warm.v1`.")
+    ],
+    arguments: Annotated[str, typer.Argument(metavar="JSON", help="Its arguments as a JSON object.")] = "{}",
+    delay: Annotated[float, typer.Option(min=0, max=LONGEST_DELAY_S, help="Seconds until it may begin.")] = 0,
+) -> Asked:
+    """Ask for a job; exit 2 for a kind or arguments that no handler takes."""
+    return await jobs.enqueue(on.stoker, on.actor, kind, _read(arguments), delay)
+
+
+def _read(arguments: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(arguments)
+    except ValueError as error:
+        raise typer.BadParameter(f"no JSON: {error}", param_hint="JSON") from error
 
 
 @app.command("cancel")

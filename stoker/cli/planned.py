@@ -14,7 +14,7 @@ from stoker.operations.schedule import TaskPause, TaskRun, Tasks
 app = typer.Typer(help="The schedule: list, run now, pause, resume.", no_args_is_help=True)
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="As `schedule list` shows it.")]
-TASK = ("name", "kind", "every_s", "next_at", "paused_by")
+TASK = ("name", "kind", "when", "next_at", "paused_by")
 LAST = ("state", "late_s", "ran_s", "outcome")
 
 

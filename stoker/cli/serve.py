@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -127,11 +128,20 @@ def _tell_addresses(opened: Session, taken: socket.socket, first: FirstToken | N
     _tell_console(taken, first)
     show(f"metrics  {address(taken)}/metrics")
     if opened.embedded:
-        show(f"database {opened.database_url}")
-        for name, url in (("queue", opened.settings.redis_url), ("cache", opened.settings.cache_redis_url)):
-            if url is not None:
-                show(f"{name:<8} {url.get_secret_value()}")
+        show("servers  paste this line where your application and other stoker commands run:")
+        show(_exports(opened))
     show("Ctrl-C stops everything.")
+
+
+def _exports(opened: Session) -> str:
+    """The URLs of the servers as one line for a shell."""
+    urls = {
+        "DATABASE_URL": opened.settings.database_url,
+        "REDIS_URL": opened.settings.redis_url,
+        "CACHE_REDIS_URL": opened.settings.cache_redis_url,
+    }
+    given = (f"{name}={quote(url.get_secret_value())}" for name, url in urls.items() if url is not None)
+    return f"export {' '.join(given)}"
 
 
 def _given(host: str | None, port: int | None) -> dict[str, object]:

@@ -21,7 +21,8 @@ from stoker.settings import Settings, load_settings, require
 from stoker.telemetry import log
 
 Embedded = Annotated[
-    bool, typer.Option("--embedded", help="Use servers of this checkout instead of the URLs' ones.")
+    bool,
+    typer.Option("--embedded", help="Use the servers in the folder of --data instead of the URLs' ones."),
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the embedded servers.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]

@@ -27,6 +27,7 @@ from stoker.stoker import Stoker
 
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
 CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute")
+REQUESTS = ("count", "oldest_age_s")
 VERIFIED = ("checked", "stale", "nines", "last_at")
 
 
@@ -120,5 +121,7 @@ def _draw(found: Overview) -> None:
         named("view", VIEW, found.views)
     if found.changes is not None:
         models("changes", CHANGES, [found.changes])
+    if found.requests is not None:
+        models("requested jobs, undelivered", REQUESTS, [found.requests])
     if found.verified is not None:
         models("verified", VERIFIED, [found.verified])

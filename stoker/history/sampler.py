@@ -83,7 +83,7 @@ class Sampler:
 
     async def _waits(self) -> dict[str, float]:
         try:
-            waits, _ = await job_times(self._stoker.queue)
+            waits = (await job_times(self._stoker.queue)).waits
         except QueueUnavailable:
             return {}
         nothing = Observed({}, 0)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stoker.errors import QueueUnavailable
@@ -47,6 +48,10 @@ class JobTimes:
         """A job ended."""
         self._add(("run", lane, kind if kind in self._known else OTHER, outcome), ran_s)
 
+    def loop_blocked(self, kind: str, seconds: float) -> None:
+        """A handler has blocked the worker's event loop."""
+        self._add(("blocked", kind if kind in self._known else OTHER), seconds)
+
     async def tell(self, queue: Queue) -> None:
         """Add it to the counts of all workers; raises QueueUnavailable, and then keeps it."""
         counts, self._counts = self._counts, Counter()
@@ -74,8 +79,17 @@ class JobTimes:
         self._counts[f"{name}|us"] += round(seconds * 1_000_000)
 
 
-async def job_times(queue: Queue) -> tuple[Histograms, Histograms]:
-    """Waits by lane, and runs by lane, job and outcome; raises QueueUnavailable."""
+@dataclass(frozen=True)
+class Times:
+    """What all workers have counted: waits by lane, runs by lane, job and outcome, blocked loops by job."""
+
+    waits: Histograms
+    runs: Histograms
+    blocked: Histograms
+
+
+async def job_times(queue: Queue) -> Times:
+    """What all workers have counted; raises QueueUnavailable."""
     redis: Any = queue.redis  # the driver types its replies as awaitable or not
     async with answering(queue.settings.timeout_s):
         stored = await redis.hgetall(f"{queue.settings.prefix}:observed")
@@ -83,7 +97,11 @@ async def job_times(queue: Queue) -> tuple[Histograms, Histograms]:
     for field, count in stored.items():
         *about, name = field.decode(errors="replace").split("|")
         found[tuple(about)][name] = whole(count)
-    return _histograms(found, ("wait", "lane")), _histograms(found, ("run", "lane", "kind", "outcome"))
+    return Times(
+        waits=_histograms(found, ("wait", "lane")),
+        runs=_histograms(found, ("run", "lane", "kind", "outcome")),
+        blocked=_histograms(found, ("blocked", "kind")),
+    )
 
 
 def _histograms(found: Mapping[Labels, Mapping[str, int]], shape: Labels) -> Histograms:

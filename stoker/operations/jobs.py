@@ -1,4 +1,4 @@
-"""Jobs: those in the queue and runs that ended, one job with all that is known of it, cancelling one.
+"""Jobs: those in the queue and runs that ended, one job with all that is known of it; enqueue and cancel one.
 
 Ended runs come from their history in Postgres, waiting jobs from the queue, a bounded number of either.
 Raises QueueUnavailable or DatabaseUnavailable.
@@ -6,21 +6,22 @@ Raises QueueUnavailable or DatabaseUnavailable.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from stoker.cache.view import LARGEST_ID
-from stoker.errors import BadRequest, NotFound
+from stoker.errors import BadRequest, InvalidJob, NotFound, UnknownJob
 from stoker.history.job_rows import Filter, JobHistory, KeptRow
-from stoker.jobs import Lane
+from stoker.jobs import Job, Lane, parse
 from stoker.operations.audit import Actor, act
 from stoker.operations.dead import DeadJob
 from stoker.operations.live_jobs import LiveJob, LiveState, live_job, live_jobs
 from stoker.operations.texts import Text64, Text128
-from stoker.queue.enqueue import CancelAnswer
+from stoker.queue import wire
+from stoker.queue.enqueue import Answer, CancelAnswer
 from stoker.stoker import Stoker
 from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Which
 
@@ -105,6 +106,15 @@ class Cancelled(BaseModel):
     answer: CancelAnswer
 
 
+class Asked(BaseModel):
+    """What came of a request for a job: `job_id` is the job that does the work."""
+
+    job_id: str
+    kind: str
+    lane: str
+    answer: Answer
+
+
 class WrongChoice(BadRequest):
     """A combination of filters that no job can match."""
 
@@ -184,10 +194,40 @@ async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetai
     )
 
 
+async def enqueue(
+    stoker: Stoker,
+    actor: Actor,
+    kind: str,
+    arguments: Any,  # noqa: ANN401 - JSON, to be checked
+    delay_s: float = 0,
+) -> Asked:
+    """Ask for a job of a kind that the domain handles; raises BadRequest for one that could not run.
+
+    The audit names the kind alone: arguments may hold what is not for everybody who reads it.
+    """
+    job = _job(stoker, kind, arguments)
+    await act(stoker, actor, "job.enqueue", {"kind": kind})
+    asked = await stoker.enqueue(job, delay=timedelta(seconds=delay_s))
+    return Asked(job_id=asked.job_id, kind=kind, lane=str(job.lane), answer=asked.answer)
+
+
 async def cancel(stoker: Stoker, actor: Actor, job_id: str) -> Cancelled:
     """End a waiting or running job for good."""
     await act(stoker, actor, "job.cancel", {"job_id": job_id})
     return Cancelled(job_id=job_id, answer=await stoker.cancel(job_id))
+
+
+def _job(stoker: Stoker, kind: str, arguments: Any) -> Job:  # noqa: ANN401 - the same
+    try:
+        job = parse(kind, arguments, stoker.domain.job_types)
+        stoker.domain.check_job(job)
+        wire.encode(job, 0)
+    except UnknownJob:
+        known = ", ".join(sorted(stoker.domain.job_types))
+        raise BadRequest(f"no job {kind!r:.66}; there are: {known}", field="kind") from None
+    except InvalidJob as error:
+        raise BadRequest(str(error), field="arguments") from None
+    return job
 
 
 def _dead_end(letter: DeadLetter, *, whole: bool) -> DeadEnd:

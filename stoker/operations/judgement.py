@@ -11,6 +11,8 @@ from stoker.operations.picture import Concern, Overview, Verdict
 
 SLOW_CHANGE_S, LOST_CHANGE_S = 5, 30
 """Age of the oldest event that is not applied from which it is remarked upon, and from which it is wrong."""
+SLOW_REQUEST_S = 5
+"""Age of the oldest request of `enqueue_in` that is not delivered from which it is remarked upon."""
 LONG_WAIT_S = {"changes": 5, "refresh": 30, "warm": 600}
 """Age of a lane's oldest ready job from which it is remarked upon."""
 COLD, COLD_READS = 0.5, 200
@@ -83,6 +85,11 @@ def _about_worker(shown: Overview) -> Iterator[Concern]:
         yield Concern(
             verdict=Verdict.WRONG, about="worker", says="no worker reports: start one, or look at its log"
         )
+    requests = shown.requests
+    if requests is not None and requests.oldest_age_s > SLOW_REQUEST_S:
+        oldest = _duration(requests.oldest_age_s)
+        says = f"{_count(requests.count, 'requested job')} not in the queue yet, the oldest for {oldest}"
+        yield Concern(verdict=Verdict.WATCH, about="worker", says=says)
     for name, lane in (shown.lanes or {}).items():
         if lane.paused:
             yield Concern(verdict=Verdict.WATCH, about="worker", says=f"lane {name} is paused")

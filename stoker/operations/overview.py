@@ -22,6 +22,7 @@ from stoker.operations.judgement import judged
 from stoker.operations.lanes import LaneFigures
 from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
 from stoker.outbox.rows import backlog
+from stoker.outbox.undelivered import undelivered
 from stoker.postgres import fetched
 from stoker.stoker import Stoker
 
@@ -47,6 +48,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         at=datetime.now(UTC),
         health=health,
         changes=await _unless_away(backlog(stoker.engine)) if "database" in up else None,
+        requests=await _unless_away(undelivered(stoker.engine)) if "database" in up else None,
         verified=await _unless_away(verified_figures(stoker)) if "cache" in up else None,
         hit_rate=None
         if grown is None

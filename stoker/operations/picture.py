@@ -14,6 +14,7 @@ from stoker.operations.figures import VerifiedFigures, ViewReads
 from stoker.operations.health import Health
 from stoker.operations.lanes import LaneFigures
 from stoker.outbox.rows import Backlog
+from stoker.outbox.undelivered import Undelivered
 
 
 class Verdict(StrEnum):
@@ -68,6 +69,7 @@ class Overview(BaseModel):
     concerns: list[Concern] = []
     health: Health
     changes: Backlog | None = None
+    requests: Undelivered | None = None
     verified: VerifiedFigures | None = None
     hit_rate: float | None = None
     views: dict[str, ViewNow] | None = None

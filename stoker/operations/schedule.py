@@ -47,11 +47,15 @@ class SlotFigures(BaseModel):
 
 
 class TaskFigures(BaseModel):
-    """A task of the schedule: when it runs next, and how it ran lately, the newest first."""
+    """A task of the schedule: when it runs next, and how it ran lately, the newest first.
+
+    `every_s`: the time between its last slot and its next. `when`: its interval or cron expression, in words.
+    """
 
     name: str
     kind: str
     every_s: float
+    when: str
     next_at: datetime
     paused_by: str | None
     paused_at: datetime | None
@@ -146,6 +150,7 @@ def _figures(task: Task, rows: list[RowMapping]) -> TaskFigures:
         name=task.name,
         kind=task.job.kind,
         every_s=task.interval(utc_now()).total_seconds(),
+        when=task.says(),
         next_at=task.following(utc_now()),
         paused_by=paused_by,
         paused_at=paused_at,

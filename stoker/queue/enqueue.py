@@ -27,7 +27,7 @@ from stoker.errors import QueueUnavailable, WrongServer
 from stoker.jobs import LANES, Job, Relay
 from stoker.queue import wire
 from stoker.queue.ringing import Ringing
-from stoker.redis.pool import queue_client
+from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import Argument, QueueConnection, answering, call_blocking
 from stoker.redis.script import Script
 from stoker.settings import QueueSettings
@@ -235,7 +235,7 @@ class Queue:
     async def close(self) -> None:
         """Give every connection back."""
         await self.connection.close()
-        await self.redis.aclose(close_connection_pool=True)
+        await close_client(self.redis)
         if self._blocking is not None:
             self._blocking.close()
 

@@ -31,6 +31,7 @@ from stoker.operations import figures, lanes, schedule
 from stoker.operations.figures import VerifiedFigures, ViewFigures
 from stoker.operations.health import Health, examine, probes
 from stoker.outbox.rows import backlog
+from stoker.outbox.undelivered import undelivered
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.worker.schedule.tasks import tasks, utc_now
@@ -82,6 +83,12 @@ DECLARED = (
         HISTOGRAM,
         "From when an event was recorded to when the cache had acknowledged it.",
     ),
+    Declared("stoker_requests_undelivered", GAUGE, "Jobs of `enqueue_in` that the queue does not have yet."),
+    Declared(
+        "stoker_requests_oldest_undelivered_age_seconds",
+        GAUGE,
+        "Age of the oldest of these; 0 without one.",
+    ),
     Declared("stoker_cache_reads", COUNTER, "Reads by result: a hit needs no SQL.", ("view", "result")),
     Declared("stoker_cache_misses", COUNTER, "Reads that needed SQL, by cause.", ("view", "cause")),
     Declared("stoker_cache_stale", COUNTER, "Answers marked stale: the loader failed.", ("view",)),
@@ -124,6 +131,12 @@ DECLARED = (
         HISTOGRAM,
         "How long a run took, by how it ended.",
         ("lane", "kind", "outcome"),
+    ),
+    Declared(
+        "stoker_job_blocked_loop_seconds",
+        HISTOGRAM,
+        "How long a handler kept its worker's event loop to itself, where it was over a second.",
+        ("kind",),
     ),
     Declared("stoker_api_tokens_refused", COUNTER, "Wrong tokens that this API process was given."),
 )
@@ -207,6 +220,9 @@ async def _changes(stoker: Stoker, _: Settings) -> _Families:
     found.add("stoker_events_unsettled", changes.unsettled)
     found.add("stoker_events_failing", changes.failing)
     found.add("stoker_events_oldest_unsettled_age_seconds", changes.oldest_age_s)
+    waiting = await undelivered(stoker.engine)
+    found.add("stoker_requests_undelivered", waiting.count)
+    found.add("stoker_requests_oldest_undelivered_age_seconds", waiting.oldest_age_s)
     return found
 
 
@@ -261,12 +277,14 @@ async def _workers(stoker: Stoker, _: Settings) -> _Families:
 
 
 async def _jobs(stoker: Stoker, _: Settings) -> _Families:
-    waits, runs = await job_times(stoker.queue)
+    times = await job_times(stoker.queue)
     found = _Families()
-    for labels, waited in waits.items():
+    for labels, waited in times.waits.items():
         found.observe("stoker_job_wait_seconds", waited, *labels)
-    for labels, ran in runs.items():
+    for labels, ran in times.runs.items():
         found.observe("stoker_job_run_seconds", ran, *labels)
+    for labels, blocked in times.blocked.items():
+        found.observe("stoker_job_blocked_loop_seconds", blocked, *labels)
     return found
 
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from stoker import tracing
@@ -36,6 +36,7 @@ from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Run
 from stoker.worker.engine.runner import Engine, EngineSettings
 from stoker.worker.engine.supervisor import supervise
+from stoker.worker.heartbeat import Heartbeat
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
@@ -48,17 +49,26 @@ ASK_AGAIN_S = 0.5
 
 
 async def run_worker(
-    stoker: Stoker, settings: Settings, stop: asyncio.Event, now: asyncio.Event | None = None
+    stoker: Stoker,
+    settings: Settings,
+    stop: asyncio.Event,
+    now: asyncio.Event | None = None,
+    only: Collection[str] = (),
 ) -> None:
-    """Work until `stop` is set; `now` cuts the deadline for running jobs short."""
+    """Work until `stop` is set; `now` cuts the deadline for running jobs short.
+
+    `only`: the lanes whose jobs this process runs, where others run the rest; without any, all of them.
+    """
     lanes = settings.lanes.of(stoker.domain.all_lanes)
+    lanes = {name: lane for name, lane in lanes.items() if not only or name in only}
     own = OwnJobs(stoker.domain)
     times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, identity())
+    heartbeat = Heartbeat(times.loop_blocked)
     engine = Engine(
         require(settings.redis_url, "REDIS_URL"),
         settings.queue,
         EngineSettings(lanes=lanes, stop_deadline_s=settings.worker.stop_deadline_s),
-        run=recorder.around(runner(stoker, own)),
+        run=heartbeat.around(recorder.around(runner(stoker, own))),
         sql=stoker.engine,
         observer=Observers(times, recorder),
         job_types=stoker.domain.job_types,
@@ -88,7 +98,7 @@ async def run_worker(
             refusal = await _refusal(stoker, stop)
             if refusal is None:
                 group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
-                async with own.opened(stoker):
+                async with own.opened(stoker), heartbeat.watching():
                     await engine.run(stop, now)
         finally:
             stop.set()

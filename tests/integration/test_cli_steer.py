@@ -104,6 +104,40 @@ def audited(environment: dict[str, str]) -> list[str]:
     return on_stoker(environment, work)
 
 
+def test_an_operator_enqueues_a_job_of_the_application(stoker: Run, environment: dict[str, str]) -> None:
+    asked = shown(stoker("jobs", "enqueue", "digest.write.v1", '{"user_id": 7}', "--json"))
+    assert (asked["lane"], asked["answer"]) == ("files", "enqueued")
+    assert shown(stoker("jobs", "show", asked["job_id"], "--json"))["arguments"] == {"user_id": 7}
+    joined = stoker("jobs", "enqueue", "digest.write.v1", '{"user_id": 7}').stdout
+    assert joined == f"{asked['job_id']}: coalesced in files\n"
+    later = shown(stoker("jobs", "enqueue", "prune.v1", "--delay", "60", "--json"))
+    (waits,) = shown(stoker("jobs", "list", "--state", "deferred", "--json"))["live"]
+    assert waits["job_id"] == later["job_id"]
+    assert audited(environment).count("job.enqueue") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("digest.wriet.v1",), "no job 'digest.wriet.v1'; there are: deliver.v1, digest.write.v1"),
+        (("digest.write.v1",), "user_id: Field required"),
+        (("digest.write.v1", '{"user_id": "seven"}'), "user_id: Input should be a valid integer"),
+        (("digest.write.v1", '{"user_id": 7, "colour": 1}'), "colour: Extra inputs"),
+        (("digest.write.v1", "[7]"), "payload: Input should be"),
+        (("digest.write.v1", "{user_id: 7}"), "no JSON"),
+        (("refresh.v1", '{"view": "dashbord", "scope_id": "7"}'), "dashbord"),
+        (("prune.v1", "--delay", "-1"), "--delay"),
+    ],
+)
+def test_a_job_that_no_handler_takes_is_a_usage_error(
+    stoker: Run, environment: dict[str, str], arguments: tuple[str, ...], said: str
+) -> None:
+    done = stoker("jobs", "enqueue", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+    assert audited(environment) == []
+
+
 def test_a_waiting_job_is_listed_shown_and_cancelled(stoker: Run, environment: dict[str, str]) -> None:
     asked = on_queue(environment, lambda queue: queue.enqueue(Warm(target=KIND, scope_id="7")))
     (listed,) = shown(stoker("jobs", "list", "--state", "ready", "--json"))["live"]
@@ -151,10 +185,13 @@ def test_lanes_are_paused_resumed_and_given_slots(stoker: Run) -> None:
 
 
 def test_tasks_are_listed_run_paused_and_resumed(stoker: Run, environment: dict[str, str]) -> None:
-    assert "verify" in stoker("schedule", "list").stdout
+    listed = stoker("schedule", "list").stdout
+    assert "verify" in listed
+    assert "0 3 * * * UTC" in listed
     assert stoker("schedule", "pause", "verify").stdout == "verify is paused\n"
     tasks = {task["name"]: task for task in shown(stoker("schedule", "list", "--json"))["tasks"]}
     assert tasks["verify"]["paused_by"].startswith("cli")
+    assert (tasks["verify"]["when"], tasks["prune"]["when"]) == ("every 60 s", "0 3 * * * UTC")
     assert stoker("schedule", "resume", "verify").returncode == 0
     job_id = shown(stoker("schedule", "run", "prune", "--json"))["job_id"]
     assert shown(stoker("jobs", "show", job_id, "--json"))["kind"] == "prune.v1"

@@ -70,6 +70,13 @@ def test_without_a_url_a_command_exits_2_and_starts_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("lanes", ["fiels", "files,", "", "files changes"])
+def test_a_worker_of_a_lane_that_there_is_not_is_a_usage_error(stoker: Stoker, lanes: str) -> None:
+    done = stoker("run", "--lanes", lanes, **NOWHERE)
+    assert done.returncode == 2
+    assert "there are: changes, refresh, warm, files" in done.stderr
+
+
 def test_up_with_only_one_url_starts_nothing(stoker: Stoker, tmp_path: Path) -> None:
     done = stoker("up", DATABASE_URL=NOWHERE["DATABASE_URL"])
     assert (done.returncode, done.stderr.count("REDIS_URL is not set")) == (2, 1)
@@ -147,6 +154,28 @@ def test_a_port_in_use_is_said_before_anything_starts(stoker: Stoker) -> None:
         done = stoker("api", "--port", port, **NOWHERE)
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "from stoker import Domain\n\ndomain = Domain(nam='shop')\n",
+            "TypeError: .*'nam'.*broken.py, line 3",
+        ),
+        ("domain = Domain(\n", "SyntaxError: .*broken.py, line 1"),
+        ("from stoker import Domian\n", "cannot import name 'Domian'"),
+    ],
+)
+def test_a_domain_that_raises_at_its_import_is_one_line_that_says_where(
+    stoker: Stoker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    (tmp_path / "broken.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = stoker("run", STOKER__DOMAIN="broken", **NOWHERE)
+    sys.modules.pop("broken", None)
+    assert done.returncode == 2
+    assert re.fullmatch(f"error: domain 'broken' cannot be imported: .*{said}.*\n", done.stderr)
 
 
 def test_a_domain_that_is_not_there_is_named(stoker: Stoker) -> None:

@@ -82,7 +82,8 @@ def test_a_short_run_finds_nothing_wrong(tmp_path: Path) -> None:
     assert found["entries_verified"] > 0
     assert found["forbidden_reads_attempted"] > 0
     assert found["hit_rate"].keys() == found["read_ms"].keys() == VIEWS
-    assert found["jobs"].keys() == {"changes", "refresh", "warm"}
+    assert found["jobs"].keys() == {"changes", "refresh", "warm", "files"}
+    assert found["exports_requested"] == found["exports_delivered"]
     assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
 
 

@@ -16,6 +16,10 @@ import stoker.handlers.deliver
 from stoker import Job, JobContext, Lane, Stoker
 from stoker.errors import BadRequest, DatabaseUnavailable, QueueUnavailable, UnknownJob
 from stoker.handlers.deliver import deliver_all
+from stoker.operations.overview import overview
+from stoker.outbox.undelivered import Undelivered
+from stoker.outbox.undelivered import undelivered as requests_waiting
+from stoker.telemetry.metrics import exposition
 from stoker.worker.process import run_worker
 from tests.library import domain as library
 from tests.support.place import Place
@@ -118,6 +122,32 @@ async def test_two_deliveries_at_once_enqueue_each_job_once(opened: Stoker) -> N
     both = await asyncio.gather(deliver_all(opened), deliver_all(opened))
     assert sum(both) == 700
     assert sorted(await waiting(opened)) == sorted(asked)
+
+
+async def test_operators_see_what_waits_and_for_how_long(opened: Stoker) -> None:
+    assert await requests_waiting(opened.engine) == Undelivered(0, 0)
+    async with opened.session() as session, session.begin():
+        opened.enqueue_in(session, Note(text="uncommitted"))
+        await session.flush()
+        assert (await requests_waiting(opened.engine)).count == 0
+    async with opened.session() as session, session.begin():
+        opened.enqueue_in(session, Note(text="old"))
+        await session.flush()
+        await session.execute(
+            text("UPDATE stoker.job_requests SET requested_at = requested_at - interval '1 minute'")
+        )
+    found = await requests_waiting(opened.engine)
+    assert found.count == 2
+    assert 60 <= found.oldest_age_s < 600
+    shown = await overview(opened, 30)
+    assert shown.requests is not None
+    assert shown.requests.count == 2
+    assert any("2 requested jobs not in the queue yet" in one.says for one in shown.concerns)
+    exposed = (await exposition(opened, opened.settings)).decode()
+    assert "stoker_requests_undelivered 2.0" in exposed
+    await deliver_all(opened)
+    assert await requests_waiting(opened.engine) == Undelivered(0, 0)
+    assert not any("requested" in one.says for one in (await overview(opened, 30)).concerns)
 
 
 async def test_while_the_queue_is_away_requests_wait_in_postgres(

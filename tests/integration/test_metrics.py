@@ -74,6 +74,7 @@ async def _use(stoker: Stoker, settings: Settings, library: Domain) -> None:
     worker = JobTimes()
     worker.job_started(Lane.WARM, "prune.v1", 0.02)
     worker.job_ended(Lane.WARM, "prune.v1", "done", 1.5)
+    worker.loop_blocked("prune.v1", 1.2)
     await worker.tell(stoker.queue)
     assert library.views
 
@@ -141,7 +142,7 @@ async def test_what_could_not_be_told_is_told_later(settings: Settings) -> None:
             await worker.tell(stoker.queue)
     async with Stoker.opened(settings, domain) as stoker:
         await worker.tell(stoker.queue)
-        waits, _ = await job_times(stoker.queue)
+        waits = (await job_times(stoker.queue)).waits
     assert sum(waits[("warm",)].buckets.values()) == 1
 
 
@@ -153,7 +154,7 @@ async def test_the_last_jobs_of_a_worker_are_told_when_it_stops(settings: Settin
         await asyncio.sleep(0)  # it waits by now
         stop.set()
         await telling
-        waits, _ = await job_times(stoker.queue)
+        waits = (await job_times(stoker.queue)).waits
     assert sum(waits[("warm",)].buckets.values()) == 1
 
 

@@ -25,7 +25,8 @@ from stoker.errors import (
     UnknownLane,
 )
 from stoker.handlers.context import JobContext
-from stoker.jobs import Job, Relay, RetryPolicy
+from stoker.history.times import job_times
+from stoker.jobs import Job, Prune, Relay, RetryPolicy
 from stoker.operations import lanes as lane_operations
 from stoker.operations.audit import Actor
 from stoker.queue.progress import JobState
@@ -66,6 +67,12 @@ class Odd(Job):
     size: int = 0
 
 
+class Blocking(Job):
+    kind = "sum.blocking"
+    lane = "sums"
+    keep_result = timedelta(minutes=1)
+
+
 class Unhandled(Job):
     kind = "sum.unhandled"
     lane = "sums"
@@ -103,6 +110,10 @@ def odd(_: JobContext, job: Odd) -> object:
     return "x" * job.size if job.size else threading.Lock()
 
 
+async def blocking(_: JobContext, __: Blocking) -> None:
+    time.sleep(1.6)  # noqa: ASYNC251 - that is the mistake
+
+
 async def noted(context: JobContext, job: Job, call: Callable[[], Awaitable[Any]]) -> object:
     context.resources.calls.append(f"around {job.kind}")
     return await call()
@@ -112,7 +123,7 @@ SUMS = Lane("sums", concurrency=3)
 domain = replace(
     library,
     lanes=(SUMS,),
-    handlers={Add: add, Slow: slow, Flaky: flaky, Odd: odd},
+    handlers={Add: add, Slow: slow, Flaky: flaky, Odd: odd, Blocking: blocking},
     around=(noted,),
     lifespan=counting,
 )
@@ -153,6 +164,25 @@ async def test_a_plain_function_runs_in_a_thread_and_is_left_behind_at_its_timeo
     assert "job.thread_left_behind" in caplog.messages
 
 
+async def test_a_handler_that_blocks_the_loop_is_named_and_measured(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = place.settings(schedule={"enable_background_warming": False})
+    async with Stoker.opened(settings, domain) as stoker:
+        stop = asyncio.Event()
+        worker = asyncio.create_task(run_worker(stoker, settings, stop))
+        asked = await stoker.enqueue(Blocking())
+        await stoker.result(asked.job_id)
+        stop.set()
+        await worker  # it has told what it counted
+        [(labels, seconds)] = (await job_times(stoker.queue)).blocked.items()
+    assert labels == ("sum.blocking",)
+    assert 1 <= seconds.sum_s < 30
+    [line] = [one for one in caplog.records if one.message == "worker.loop_blocked"]
+    assert (vars(line)["kind"], vars(line)["job_id"]) == ("sum.blocking", asked.job_id)
+    assert vars(line)["at"].endswith(" blocking")
+
+
 async def test_declared_errors_are_retried_and_others_are_told(working: Stoker) -> None:
     assert await working.result((await working.enqueue(Flaky(failures=2))).job_id) == 3
     with pytest.raises(JobFailed, match="not yet"):
@@ -178,7 +208,7 @@ async def test_a_waiting_job_is_cancelled_and_a_moment_can_be_given(working: Sto
 
 
 async def test_what_could_never_run_is_refused_where_it_is_enqueued(working: Stoker) -> None:
-    with pytest.raises(UnknownJob, match=r"no handler for Unhandled.*sum\.add, sum\.flaky"):
+    with pytest.raises(UnknownJob, match=r"no handler for Unhandled.*sum\.add, sum\.blocking, sum\.flaky"):
         await working.enqueue(Unhandled())
     with pytest.raises(BadRequest, match="time zone"):
         await working.enqueue(Add(left=1, right=1), at=datetime(2030, 1, 1))  # noqa: DTZ001 - that is the mistake
@@ -207,6 +237,26 @@ async def test_operators_pause_a_lane_of_the_application(working: Stoker) -> Non
     assert (await working.result(asked.job_id))["sum"] == 6
     with pytest.raises(UnknownLane, match="no lane 'sum'; there are: changes, refresh, warm, sums"):
         working.domain.lane("sum")
+
+
+async def test_workers_share_the_lanes_out(place: Place) -> None:
+    settings = place.settings(schedule={"enable_background_warming": False})
+    async with Stoker.opened(settings, domain) as stoker, Stoker.opened(settings, domain) as workers:
+        stop = asyncio.Event()
+        pruned = await stoker.enqueue(Prune())
+        added = await stoker.enqueue(Add(left=1, right=1))
+        worker = asyncio.create_task(run_worker(workers, settings, stop, only=["sums"]))
+        assert (await stoker.result(added.job_id))["sum"] == 2
+        lanes = (await lane_operations.listing(stoker)).lanes
+        assert (lanes["warm"].ready, lanes["warm"].totals["done"]) == (1, 0)
+        stop.set()
+        await worker
+        stop.clear()
+        worker = asyncio.create_task(run_worker(workers, settings, stop, only=["warm", "refresh"]))
+        await settled(stoker.queue, Lane.WARM, ready=0, running=0)
+        assert not await stoker.queue.is_open(pruned.job_id)
+        stop.set()
+        await worker
 
 
 async def test_a_release_without_the_handler_parks_the_job_for_the_one_that_has_it(place: Place) -> None:

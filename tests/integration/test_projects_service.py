@@ -50,6 +50,7 @@ WRITER_ATTEMPTS: dict[str, Attempt] = {
     "remove_predicate": lambda s, w, actor, at: s.remove_predicate(actor, at, w.predicate),
     "add_document": lambda s, _, actor, at: s.add_document(actor, at, DOCUMENT),
     "add_interaction": lambda s, _, actor, at: s.add_interaction(actor, at, INTERACTION),
+    "request_export": lambda s, _, actor, at: s.request_export(actor, at),
 }
 OWNER_ATTEMPTS: dict[str, Attempt] = {
     "delete_project": lambda s, _, actor, at: s.delete_project(actor, at),

@@ -6,9 +6,11 @@ import asyncio
 import re
 import time
 from functools import partial
+from pathlib import Path
 from random import Random
 
 from jobs import domain
+from jobs.files import FILES
 from stoker import Lane, Stoker
 from stoker.chaos import answers
 from stoker.chaos.driver import Driver
@@ -21,6 +23,7 @@ from stoker.embedded import Urls
 from stoker.migrate import migrate
 from stoker.operations import lanes
 from stoker.outbox.rows import backlog
+from stoker.outbox.undelivered import undelivered
 from stoker.settings import Settings, load_settings, require
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
@@ -71,7 +74,8 @@ async def _whole(options: DemoOptions, base: Settings, place: Place, screen: Scr
 
 
 async def _on_stage(options: DemoOptions, settings: Settings, place: Place, screen: Screen) -> Facts:
-    environment, folder = environment_of(settings), place.folder
+    folder = place.folder
+    environment = {**environment_of(settings), "EXPORTS_DIR": str(folder / "exports")}
     worker = Slot("worker", options.worker_command, environment, folder, WORKER_READY)
     command = (*options.webapp_command, *WEBAPP_ARGUMENTS)
     webapp = Slot("webapp", command, environment, folder, WEBAPP_READY)
@@ -81,29 +85,38 @@ async def _on_stage(options: DemoOptions, settings: Settings, place: Place, scre
         await _quiet(observer, Lane.WARM)
         webapp.client.address = port = int(await webapp.ready())
         screen.say(f"web app: http://127.0.0.1:{port}; {options.rate:g} requests/s for {options.seconds:g} s")
-        return await _drive(options, observer, worker, webapp, screen)
+        return await _drive(options, observer, (worker, webapp), folder / "exports", screen)
 
 
-async def _drive(options: DemoOptions, observer: Stoker, worker: Slot, webapp: Slot, screen: Screen) -> Facts:
+async def _drive(
+    options: DemoOptions, observer: Stoker, processes: tuple[Slot, Slot], exports: Path, screen: Screen
+) -> Facts:
     tally, rng = Tally(), Random(options.seed)  # noqa: S311 - a run can be repeated
-    driver = Driver([webapp], await workload.users(observer, rng), tally, rng)
+    users = await workload.users(observer, rng)
+    users.edits.ask_for_exports()
+    driver = Driver([processes[1]], users, tally, rng)
     began = time.monotonic()
     async with screen.following(tally, options.seconds):
         await driver.run(options.seconds, options.rate)
     driven_s = time.monotonic() - began
-    for process in (worker, webapp):
+    for process in processes:
         process.require_alive()
-    if not await _quiet(observer, Lane.CHANGES, Lane.REFRESH):
+    if not await _quiet(observer, Lane.CHANGES, Lane.REFRESH, FILES):
         tally.note("not quiet", f"changes are still under way after {QUIET_WITHIN_S:.0f} s")
     await answers.compare(driver)
-    return report(options, tally, await Servers.ask(observer), driven_s)
+    servers = await Servers.ask(observer, exports)
+    screen.say(
+        "own jobs: {exports_requested} exports asked for in transactions, {exports_delivered} delivered, "
+        "{exports_written} written; digests of {digests_written} users written".format_map(servers.files)
+    )
+    return report(options, tally, servers, driven_s)
 
 
 async def _quiet(stoker: Stoker, *which: Lane) -> bool:
-    """Wait until every event is applied and lanes have nothing to do; false if that does not come."""
+    """Wait until events are applied, requests delivered and lanes idle; false if that does not come."""
     give_up = time.monotonic() + QUIET_WITHIN_S
     while time.monotonic() < give_up:
-        unsettled = (await backlog(stoker.engine)).unsettled
+        unsettled = (await backlog(stoker.engine)).unsettled + (await undelivered(stoker.engine)).count
         found = (await lanes.listing(stoker)).lanes
         if not unsettled and not any(found[lane].ready + found[lane].running for lane in which):
             return True

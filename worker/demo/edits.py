@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic_core import from_json
@@ -18,7 +18,7 @@ from worker.demo.world import OWNER, Project
 
 Answer = dict[str, Any]
 Edit = Callable[[Web, Project, float], Awaitable[None]]
-CREATED = frozenset({200, 201})
+CREATED = frozenset({200, 201, 202})
 REFUSED_AFTER_REMOVAL = ("dashboard", "detail", "export")
 
 
@@ -30,7 +30,7 @@ class Edits:
         self._traffic = traffic
         self._rng = traffic.rng
         self._numbers = itertools.count(1)
-        self._shares: Mapping[Edit, int] = {
+        self._shares: dict[Edit, int] = {
             self.update_project: 26,
             self._add_classification: 8,
             self._update_classification: 8,
@@ -44,6 +44,10 @@ class Edits:
             self._short_life: 3,
         }
         """Out of a hundred."""
+
+    def ask_for_exports(self) -> None:
+        """From now on users ask for exports, too."""
+        self._shares[self._request_export] = 12
 
     async def one(self, web: Web, due: float) -> None:
         """Any write, on some popular project."""
@@ -115,6 +119,9 @@ class Edits:
     async def _add_interaction(self, web: Web, project: Project, due: float) -> None:
         new = {"agent": "classifier", "summary": f"Class II, looked at {next(self._numbers)} times"}
         await self._write(web, "POST", project, "/interactions", due, new)
+
+    async def _request_export(self, web: Web, project: Project, due: float) -> None:
+        await self._write(web, "POST", project, f"/exports?format={self._rng.choice(('json', 'csv'))}", due)
 
     async def _add_member(self, web: Web, project: Project, due: float) -> None:
         """A stranger becomes a member, and sees the project from then on."""
@@ -191,7 +198,7 @@ class Edits:
         user, began = actor or self._traffic.writer(project), time.time()
         rights = self._world.rights[user]
         url = "/projects" if path is None else f"/projects/{project.id}{path}"
-        reply = await web.send(method, f"{url}?wait=1", user, body=body)
+        reply = await web.send(method, f"{url}{'&' if '?' in url else '?'}wait=1", user, body=body)
         if reply is None:
             return None
         if reply.status not in CREATED:

@@ -6,9 +6,11 @@ Nothing is filled in: what was not measured is null.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import text
 
+from jobs import WriteExport
 from stoker import Stoker
 from stoker.cache.verdicts import Verdict, verified
 from stoker.chaos.program import Facts
@@ -18,7 +20,14 @@ from stoker.postgres import database_errors
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
 
-FLOORS = {"reads": 2000, "writes": 100, "entries_verified": 200, "forbidden_reads_attempted": 100}
+FLOORS = {
+    "reads": 2000,
+    "writes": 100,
+    "entries_verified": 200,
+    "forbidden_reads_attempted": 100,
+    "exports_written": 5,
+    "digests_written": 20,
+}
 """What a run must have done to prove anything. Absolute: a short run misses them."""
 ZEROES = ("stale_reads", "stale_entries", "forbidden_reads_served", "server_errors")
 
@@ -33,6 +42,7 @@ _SLOTS = text(
     "SELECT task, count(*) AS count FROM stoker.schedule_slots WHERE state = 'done'"
     " GROUP BY task ORDER BY task"
 )
+_REQUESTS = text("SELECT count(*), count(delivered_at) FROM stoker.job_requests WHERE kind = :kind")
 
 DRAIN_S = 2.0
 """Seconds after the last request is due within which all are answered, unless the machine cannot follow."""
@@ -53,13 +63,16 @@ class Servers:
     schedule: dict[str, int]
     verifier: dict[str, int]
     """Entries that the worker's own verifier compared with SQL during the run, and found stale."""
+    files: dict[str, int]
+    """Exports that users asked for in their transactions and those among them that were delivered; files."""
 
     @classmethod
-    async def ask(cls, stoker: Stoker) -> Servers:
-        """Ask them now."""
+    async def ask(cls, stoker: Stoker, exports: Path) -> Servers:
+        """Ask them now; `exports` is the folder that the worker writes files to."""
         with database_errors():
             async with stoker.engine.connect() as connection:
                 recorded, applied, p50, p99 = (await connection.execute(_EVENTS)).one()
+                asked, delivered = (await connection.execute(_REQUESTS, {"kind": WriteExport.kind})).one()
                 slots = {str(task): int(count) for task, count in await connection.execute(_SLOTS)}
         found = (await lanes.listing(stoker)).lanes
         store = stoker.cache.store
@@ -77,7 +90,16 @@ class Servers:
             },
             schedule=slots,
             verifier={"checked": seen.checked, "stale": seen.counts[Verdict.STALE]},
+            files={
+                "exports_requested": asked,
+                "exports_delivered": delivered,
+                **_written(exports),
+            },
         )
+
+
+def _written(exports: Path) -> dict[str, int]:
+    return {f"{kind}s_written": len(list(exports.glob(f"{kind}-*"))) for kind in ("export", "digest")}
 
 
 def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float) -> Facts:
@@ -110,6 +132,7 @@ def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float
         "jobs": servers.jobs,
         "schedule": servers.schedule,
         "verifier": servers.verifier,
+        **servers.files,
     }
     found["floors"] = {
         name: {"wanted": least, "measured": found[name], "met": found[name] >= least}
@@ -131,6 +154,9 @@ def wrong(found: Facts, tally: Tally) -> list[str]:
         problems.append(f"unapplied events: {unapplied}")
     if found["events_recorded"] < found["writes"]:
         problems.append(f"{found['writes']} writes recorded only {found['events_recorded']} events")
+    undelivered = found["exports_requested"] - found["exports_delivered"]
+    if undelivered:
+        problems.append(f"undelivered requests: {undelivered}")
     if found["verifier"]["stale"]:
         problems.append(f"the worker's verifier found {found['verifier']['stale']} entries stale")
     dead = sum(lane["dead"] for lane in found["jobs"].values())

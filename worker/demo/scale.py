@@ -13,6 +13,7 @@ from stoker.settings import Settings, require
 from stoker.worker.schedule.tasks import utc_now
 
 VERIFY_EVERY_S = 20.0
+DIGESTS_EVERY_S = 25.0
 
 
 def scaled(base: Settings, domain: Domain, urls: Urls, prefix: str, time_scale: float) -> Settings:
@@ -50,7 +51,10 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def _divided(domain: Domain, time_scale: float) -> dict[str, float]:
-    """Seconds between runs of the schedule; the verifier builds what it compares, and comes less often."""
+    """Seconds between runs of the schedule; two of them are not divided.
+
+    The verifier builds what it compares, and comes less often; a thirtieth of a week is too long.
+    """
     now = utc_now()
     every = {one.name: one.interval(now).total_seconds() / time_scale for one in domain.schedule}
-    return {**every, "verify": VERIFY_EVERY_S}
+    return {**every, "verify": VERIFY_EVERY_S, "digests": DIGESTS_EVERY_S}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Request
 
@@ -154,6 +154,12 @@ async def add_interaction(project_id: int, new: NewInteraction, by: By) -> Answe
 async def remove_interaction(project_id: int, item_id: int, by: By) -> Answer:
     """Remove an interaction."""
     return await by.answer(by.projects.remove_interaction(by.user, project_id, item_id))
+
+
+@router.post("/projects/{project_id}/exports", status_code=202)
+async def request_export(project_id: int, by: By, format: Literal["json", "csv"] = "json") -> Answer:  # noqa: A002 - the word in the URL
+    """Ask for a file of the project; the worker writes it. `id` is the number in the file's name."""
+    return await by.answer(by.projects.request_export(by.user, project_id, format))
 
 
 @router.post("/projects/{project_id}/members/{user_id}/{role}", status_code=201)

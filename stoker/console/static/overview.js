@@ -118,7 +118,7 @@ function drawWarm(part, { hit_rate: hitRate, views }) {
   whenChanged(part.extra, missed, () => [h("h3", {}, "Why reads missed"), causes(missed)]);
 }
 
-function drawWorker(part, { lanes, workers }) {
+function drawWorker(part, { lanes, workers, requests }) {
   const all = Object.values(lanes ?? {});
   const waits = all.map((lane) => lane.wait_p99_s).filter((wait) => wait !== null);
   const oldest = Math.max(0, ...all.map((lane) => lane.oldest_ready_age_s));
@@ -129,6 +129,7 @@ function drawWorker(part, { lanes, workers }) {
   rows(part, [
     ["Workers", workers ? [alive ? `${count(alive)} reporting` : "none reporting", silent && `${count(silent)} silent`].filter(Boolean).join(", ") : NONE, workers && (!alive || silent) && "bad"],
     ["Oldest ready job", oldest ? seconds(oldest) : NONE, oldest > 30 && "bad"],
+    ["Requested, not in the queue", count(requests?.count), requests?.oldest_age_s > 5 && "bad"],
     ["Jobs a minute", rate(all.reduce((total, lane) => total + lane.done_per_minute, 0))],
     ["Failed a minute", rate(all.reduce((total, lane) => total + lane.failed_per_minute, 0)), all.some((lane) => lane.failed_per_minute > 0) && "bad"],
   ]);

@@ -18,7 +18,7 @@ function draw(task, context, reload) {
   const last = task.slots.find((slot) => slot.state !== "skipped");
   return h("li", { class: "card task" },
     h("div", { class: "section-head" },
-      h("div", {}, h("h2", {}, task.name.replaceAll("_", " ")), h("p", { class: "muted" }, `${task.kind} · ${every(task.every_s)}`)),
+      h("div", {}, h("h2", {}, task.name.replaceAll("_", " ")), h("p", { class: "muted" }, `${task.kind} · ${task.when.startsWith("every ") ? every(task.every_s) : task.when}`)),
       context.operator && h("div", { class: "actions" }, buttons(task, reload))),
     facts([
       ["Next", task.paused_at ? state("parked", `paused by ${task.paused_by}`) : h("time", { datetime: task.next_at, title: clock(task.next_at) }, until(task.next_at))],

@@ -16,6 +16,7 @@ from stoker.stoker import Stoker
 from stoker.tables import cache_events
 from stoker.worker.engine import depth
 from tests.integration.api.library import audited
+from tests.support.callers import VIEWER
 
 
 async def test_an_invalidation_is_recorded_followed_and_applied(
@@ -71,6 +72,33 @@ async def test_an_invalidation_that_cannot_be_is_refused_with_its_field(
     assert set(answer.json()) == {"error", "message", "field"}
     async with stoker.engine.connect() as connection:
         assert (await connection.execute(select(cache_events.c.id))).all() == []
+
+
+async def test_a_job_is_enqueued_audited_and_refused_with_its_field(
+    api: httpx.AsyncClient, stoker: Stoker
+) -> None:
+    asked = {"kind": "refresh.v1", "arguments": {"view": "labels", "scope_id": "7"}, "delay_s": 60}
+    answer = await api.post("/api/jobs", json=asked)
+    assert (answer.status_code, answer.json()["answer"]) == (202, "enqueued")
+    assert await stoker.queue.is_open(answer.json()["job_id"])
+    assert await audited(stoker) == [("oscar", "job.enqueue", {"kind": "refresh.v1"})]
+    for wrong, field in (
+        ({"kind": "refersh.v1"}, "kind"),
+        ({"kind": "refresh.v1"}, "arguments"),
+        ({**asked, "arguments": {"view": "labels", "scope_id": "7", "params": "no"}}, "params"),
+        ({**asked, "delay_s": -1}, "delay_s"),
+        ({"kind": "prune.v1", "colour": "red"}, "colour"),
+    ):
+        refused = await api.post("/api/jobs", json=wrong)
+        assert (refused.status_code, refused.json()["field"]) == (422, field)
+    assert len(await audited(stoker)) == 1
+
+
+async def test_a_viewer_enqueues_no_job(api: httpx.AsyncClient) -> None:
+    answer = await api.post(
+        "/api/jobs", json={"kind": "prune.v1"}, headers={"Authorization": f"Bearer {VIEWER}"}
+    )
+    assert answer.status_code == 403
 
 
 async def test_a_body_that_is_no_json_is_refused(api: httpx.AsyncClient) -> None:
