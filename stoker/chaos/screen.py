@@ -64,7 +64,10 @@ class Screen:
         for line in found["examples"] if found["failures"] else []:
             self.say(f"  {line}")
         if found["saturated"]:
-            line = "the machine could not follow this rate: the latencies are those of its queue"
+            line = (
+                f"the machine could not follow {found['rate']:g} requests a second: latencies and 5xx are"
+                " those of its queue. Run it again when nothing else runs, or with a lower --rate"
+            )
             self.console.print(Text(f"! {line}", style="yellow"), soft_wrap=True)
         for line in found["failures"]:
             self.console.print(Text(f"✗ {line}", style="bold red"), soft_wrap=True)
