@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from stoker.api.access import Reader, SteadyOperator, Viewer
 from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.cache.view import LARGEST_ID
-from stoker.domain import ACTIVE
 from stoker.operations import cache, entries
 from stoker.operations.cache import DomainFigures, InvalidationProgress, Refreshing, WarmProgress
 from stoker.operations.entries import Entries, EntryFigures, InvalidatedScopes, ScopeFigures, Standing
 from stoker.operations.figures import CacheFigures, cache_figures
 from stoker.operations.health import Health, examine, probes
 from stoker.settings import Role
+from stoker.warm_plans import ACTIVE
 
 router = APIRouter(prefix="/api/cache", tags=["cache"])
 

@@ -13,7 +13,7 @@ from stoker.cache.keys import EntryNames
 from stoker.cache.reads import recently_read
 from stoker.chaos.keys import names as stored_names
 from stoker.chaos.scene import Scene
-from stoker.domain import ACTIVE
+from stoker.warm_plans import ACTIVE
 
 DAY_S = 86400.0
 MOST = 20_000

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from stoker.cache.verdicts import Verdict as Checked
 from stoker.cli.display import note, progress, show, table
 from stoker.cli.opened import NotDone, On, operator
-from stoker.domain import ACTIVE
 from stoker.errors import NotFound
 from stoker.handlers.verify import verify_entries
 from stoker.operations import cache
@@ -21,6 +20,7 @@ from stoker.operations.overview import overview
 from stoker.operations.picture import Verdict
 from stoker.queue.progress import JobState
 from stoker.stoker import Stoker
+from stoker.warm_plans import ACTIVE
 
 POLL_S = 0.1
 UNATTENDED_S = 10

@@ -14,15 +14,17 @@ from pydantic import BaseModel
 from sqlalchemy import select
 
 from stoker.cache.view import EntryKey
-from stoker.domain import ACTIVE, Domain, Invalidation
+from stoker.domain import Domain
 from stoker.errors import InvalidParams, NotFound, UnknownScope, UnknownView
 from stoker.jobs import Refresh, Warm
 from stoker.operations.audit import Actor, act, acting
 from stoker.outbox.record import InvalidationRequested
 from stoker.postgres import fetched
 from stoker.queue.progress import JobState, Progress
+from stoker.rules import Invalidation
 from stoker.stoker import Stoker
 from stoker.tables import cache_events
+from stoker.warm_plans import ACTIVE
 
 
 class ScopeKindFigures(BaseModel):

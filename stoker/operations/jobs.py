@@ -214,7 +214,7 @@ async def enqueue(
 async def cancel(stoker: Stoker, actor: Actor, job_id: str) -> Cancelled:
     """End a waiting or running job for good."""
     await act(stoker, actor, "job.cancel", {"job_id": job_id})
-    return Cancelled(job_id=job_id, answer=await stoker.queue.cancel(job_id))
+    return Cancelled(job_id=job_id, answer=await stoker.cancel(job_id))
 
 
 def _job(stoker: Stoker, kind: str, arguments: Any) -> Job:  # noqa: ANN401 - the same

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from stoker import tracing
@@ -87,7 +87,8 @@ async def run_worker(
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
-    async with endpoint(own_process(), settings.worker, engine.stuck), asyncio.TaskGroup() as group:
+    stuck = _both(engine.stuck, own.stuck)
+    async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
         group.create_task(supervise("deliverer", lambda: deliverer.run(idle)), name="deliverer")
@@ -105,6 +106,10 @@ async def run_worker(
     if refusal is not None:
         raise WrongServer(refusal)
     log.info("worker.stopped")
+
+
+def _both(*stuck: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    return lambda: [part for one in stuck for part in one()]
 
 
 async def _refusal(stoker: Stoker, stop: asyncio.Event) -> str | None:
