@@ -25,9 +25,9 @@ from stoker.telemetry.traces import telemetry
 from stoker.worker.check import require_sound
 from stoker.worker.process import run_worker
 
-Host = Annotated[str | None, typer.Option(help="Address of the API; anything but loopback needs tokens.")]
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]
-NoSampleData = Annotated[bool, typer.Option("--no-sample-data", help="Leave an empty database empty.")]
+Host = Annotated[str | None, typer.Option(help="Address of the API; other than loopback it needs tokens.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0: any free port.")]
+NoSampleData = Annotated[bool, typer.Option("--no-sample-data", help="Load no sample data.")]
 
 
 def up(
@@ -119,7 +119,7 @@ async def _both(stoker: Stoker, settings: Settings, taken: socket.socket, stop: 
 
 
 def _tell_console(taken: socket.socket, first: FirstToken | None) -> None:
-    """Where the console is. The token of the first start is in the address, once, and on a terminal only."""
+    """Print the console's address. It contains the token of the first start once, and only on a terminal."""
     signed_in = first is not None and first.made and sys.stdout.isatty()
     show(f"console  {address(taken)}/" + (f"#token={first.token}" if first and signed_in else ""))
     if first is not None:

@@ -19,6 +19,8 @@ PACKAGES = ("stoker", "stoker.testing", "stoker.embedded", "stoker.telemetry.log
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
+    "stoker.rules": "Declaring",
+    "stoker.warm_plans": "Declaring",
     "stoker.schedule": "Declaring",
     "stoker.cache": "Views and reading",
     "stoker.outbox": "Changes",
