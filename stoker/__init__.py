@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stoker.cache.lookup import Asked
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
-    from stoker.domain import Domain, Event, Invalidation, Rule, SampleData, WarmPlan, load_domain
+    from stoker.domain import Domain, SampleData, load_domain
     from stoker.errors import (
         BadRequest,
         CacheUnavailable,
@@ -62,9 +62,11 @@ if TYPE_CHECKING:
     )
     from stoker.outbox.receipt import Applied, Receipt
     from stoker.queue.enqueue import Answer, Enqueued
+    from stoker.rules import Event, Invalidation, Rule
     from stoker.schedule import MAINTENANCE, Cron, Every
     from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
     from stoker.stoker import Stoker
+    from stoker.warm_plans import WarmPlan
 
 __all__ = [  # noqa: RUF022 - sorted as Python does
     "Access",
@@ -129,7 +131,7 @@ _NAMES = {
     "stoker.cache.lookup": "Asked",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
-    "stoker.domain": "Domain Event Invalidation Rule SampleData WarmPlan load_domain",
+    "stoker.domain": "Domain SampleData load_domain",
     "stoker.errors": (
         "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "
         "Forbidden InvalidParams InvalidResult JobFailed NoResult NotFound QueueUnavailable "
@@ -139,9 +141,11 @@ _NAMES = {
     "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
     "stoker.queue.enqueue": "Answer Enqueued",
+    "stoker.rules": "Event Invalidation Rule",
     "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",
     "stoker.stoker": "Stoker",
+    "stoker.warm_plans": "WarmPlan",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

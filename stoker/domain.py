@@ -1,4 +1,4 @@
-"""What a domain declares: scope kinds, views, events, rules and warm plans.
+"""The domain: everything that an application declares.
 
 Stoker finds the domain through the setting `domain` and never names one itself. Declarations are checked
 once, when the domain is made; a mistake is a DeclarationError at start-up, not a stale page later.
@@ -7,19 +7,18 @@ once, when the domain is made; a mistake is a DeclarationError at start-up, not 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.catalog import Catalog
-from stoker.cache.declared import check_all, check_async, check_called, check_plain, check_unique, name_of
-from stoker.cache.view import EntryKey, Scope, ScopeKind, View
+from stoker.cache.declared import check_all, check_unique, name_of
+from stoker.cache.view import EntryKey, ScopeKind
 from stoker.errors import (
     BadRequest,
     DeclarationError,
@@ -30,123 +29,16 @@ from stoker.errors import (
     UnknownScope,
     UnknownView,
 )
+from stoker.handled import Around, Handler, Lifespan, check_around, check_handlers, check_lifespan
 from stoker.jobs import JOBS, LANES, Invalidate, Job, Lane, Refresh, Warm
+from stoker.rules import OWN_KINDS, Invalidation, Rule
 from stoker.schedule import MAINTENANCE, Cron, Every, Scheduled
+from stoker.warm_plans import ACTIVE, WarmPlan
 
 NO_DOMAIN = (
     "domain: not set; name the module that declares your views and rules: STOKER__DOMAIN=shop.caching in the"
     ' environment, or domain = "shop.caching" in settings.toml'
 )
-ACTIVE = "active"
-"""The warm target that means everybody who is active now."""
-OWN_KINDS = "stoker."
-"""Begins the kinds of events that Stoker records itself."""
-LONGEST_KIND = 64
-"""Characters of an event's kind."""
-
-
-class Event(BaseModel):
-    """A fact about the database, recorded in the transaction that made it true.
-
-    `kind` is stored: never rename it, add a new one. Fields carry what the writer saw (the audience of the
-    change); later rows may already be gone when the event is applied.
-    """
-
-    # What a field holds stays out of logs: errors name the field alone.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    kind: ClassVar[str]
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: object) -> None:
-        """Refuse a kind that is a field or no name; a class without one may be the base of others."""
-        if "kind" in cls.model_fields:
-            raise DeclarationError(
-                f'event {cls.__name__}: `kind` must not be a field: write `kind = "order.changed"` without a '
-                "type, or with ClassVar[str]"
-            )
-        kind = getattr(cls, "kind", None)
-        if kind is not None and not (isinstance(kind, str) and 0 < len(kind) <= LONGEST_KIND):
-            raise DeclarationError(
-                f"event {cls.__name__}: `kind` must be a text of 1 to {LONGEST_KIND} characters, "
-                f"not {kind!r:.80}"
-            )
-
-
-@dataclass(frozen=True, init=False, slots=True)
-class Invalidation:
-    """Which views of one scope are wrong now; an empty `views` means every view of the scope.
-
-    `views` takes names or the Views themselves. Soft: entries may still be served, marked stale, when their
-    loader fails. Hard: never again.
-    """
-
-    scope: Scope
-    views: frozenset[str]
-    hard: bool
-
-    def __init__(self, scope: Scope, views: Iterable[str | View] = frozenset(), hard: bool = False) -> None:  # noqa: FBT001, FBT002 - the scope and its views come by position, and this may
-        if not isinstance(scope, Scope):
-            raise DeclarationError(
-                f"an invalidation needs a Scope, not {scope!r:.60}: write ORDER.scope(order_id), where ORDER "
-                "is a ScopeKind"
-            )
-        if isinstance(views, str | View):
-            raise DeclarationError(
-                f"an invalidation needs a set of views, not {views!r:.60}: write {{{name_of(views)!r}}}"
-            )
-        set_ = object.__setattr__  # the class is frozen
-        set_(self, "scope", scope)
-        set_(self, "views", frozenset(map(name_of, views)))
-        set_(self, "hard", hard)
-
-
-E = TypeVar("E", bound=Event)
-AudienceQuery = Callable[[AsyncSession, Sequence[E]], Awaitable[Iterable[Invalidation]]]
-
-
-@dataclass(frozen=True)
-class Rule(Generic[E]):
-    """Which views of which scopes an event invalidates.
-
-    `invalidates` is computed from the event alone, when it is recorded, and stored with it. `audience`, if
-    given, adds what the database says when the event is applied: whoever joined in between must not keep a
-    stale list (RACES 32). It gets many events of its type at once.
-    """
-
-    event: type[E]
-    invalidates: Callable[[E], Iterable[Invalidation]]
-    audience: AudienceQuery[E] | None = None
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.event, type) and issubclass(self.event, Event)):
-            raise DeclarationError(f"a rule is for a subclass of Event, not for {self.event!r:.60}")
-        name = self.event.__name__
-        if not hasattr(self.event, "kind"):
-            raise DeclarationError(
-                f'event {name} has no `kind`: write `kind = "order.changed"`, and never rename it'
-            )
-        check_plain(self.invalidates, f"`invalidates` of the rule for {name}", "event")
-        if self.audience is not None:
-            check_async(self.audience, f"`audience` of the rule for {name}", "session", "events")
-
-
-Entries = Callable[[AsyncSession, Scope | None], Awaitable[Sequence[EntryKey]]]
-
-
-@dataclass(frozen=True, init=False)
-class WarmPlan:
-    """What to warm for one kind of target, most urgent first.
-
-    `target` is `active` (everybody active now), or a scope kind or its name. `entries` gets the scope (None
-    for `active`) and gives the keys of entries in the order in which they should be built.
-    """
-
-    target: str
-    entries: Entries
-
-    def __init__(self, target: str | ScopeKind, entries: Entries) -> None:
-        vars(self).update(target=name_of(target), entries=entries)  # the class is frozen
-        check_async(entries, f"`entries` of the warm plan for {self.target!r}", "session", "scope")
 
 
 @dataclass(frozen=True)
@@ -160,12 +52,6 @@ class SampleData:
     load: Callable[[str, int, int, Callable[[int, int], None]], Awaitable[Mapping[str, int]]]
     is_empty: Callable[[AsyncSession], Awaitable[bool]]
     default_users: int = 200
-
-
-Handler = Callable[[Any, Any], Any]
-"""Runs a job: takes a JobContext and the job, returns the result. An error that it raises fails the job."""
-Around = Callable[[Any, Any, Callable[[], Awaitable[Any]]], Awaitable[Any]]
-Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +90,11 @@ class Domain(Catalog):
         check_unique("schedule", [one.name for one in self.schedule])
         check_unique("event", [rule.event.kind for rule in self.rules])
         check_unique("warm plan", [plan.target for plan in self.warm_plans])
-        self._check_jobs()
+        check_all(self.lanes, Lane, "lanes")
+        check_unique("lane", [str(lane) for lane in self.all_lanes])
+        check_handlers(self.handlers, self.lanes)
+        check_around(self.around)
+        check_lifespan(self.lifespan)
         for rule in self.rules:
             if rule.event.kind.startswith(OWN_KINDS):
                 raise DeclarationError(
@@ -217,34 +107,6 @@ class Domain(Catalog):
                 )
         for entry in self.schedule:
             self._check_scheduled(entry)
-
-    def _check_jobs(self) -> None:
-        check_all(self.lanes, Lane, "lanes")
-        check_unique("lane", [str(lane) for lane in self.all_lanes])
-        if not isinstance(self.handlers, Mapping):
-            raise DeclarationError(
-                f"handlers must map job classes to functions, not be {self.handlers!r:.80}"
-            )
-        for job, handler in self.handlers.items():
-            self._check_handler(job, handler)
-        check_unique("job kind", [job.kind for job in self.handlers])
-        for one in self.schedule:
-            if type(one.job) is not self.job_types.get(one.job.kind):
-                raise DeclarationError(f"schedule {one.name}: no handler for {type(one.job).__name__}")
-
-    def _check_handler(self, job: type[Job], handler: Handler) -> None:
-        if not (isinstance(job, type) and issubclass(job, Job) and hasattr(job, "kind")):
-            raise DeclarationError(f"handlers go by a subclass of Job with a `kind`, not by {job!r:.60}")
-        name = job.__name__
-        if job.kind in JOBS:
-            raise DeclarationError(f"job {name}: {job.kind!r} is one of Stoker's own: choose another kind")
-        if job.lane not in self.lanes:
-            known = ", ".join(self.lanes) or "none"
-            raise DeclarationError(
-                f"job {name}: the domain declares no lane {job.lane!r:.60}; there are: {known}. Add "
-                f'Lane("{job.lane:.32}") to `lanes`'
-            )
-        check_called(handler, f"the handler of {name}", "context", "job")
 
     @property
     def job_types(self) -> Mapping[str, type[Job]]:
@@ -332,6 +194,8 @@ class Domain(Catalog):
                     raise UnknownView(f"view {name} is not of scope kind {kind}", field="views")
 
     def _check_scheduled(self, entry: Every | Cron) -> None:
+        if type(entry.job) is not self.job_types.get(entry.job.kind):
+            raise DeclarationError(f"schedule {entry.name}: no handler for {type(entry.job).__name__}")
         if entry in MAINTENANCE:  # which leaves out what the domain cannot do
             return
         try:
@@ -370,8 +234,16 @@ def load_domain(named: str) -> Domain:
     module, _, attribute = named.partition(":")
     try:
         found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
+    except (DeclarationError, SettingsError):
+        raise
+    except ImportError as error:
         raise DeclarationError(f"domain {module!r} cannot be imported: {error}") from error
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, SyntaxError) else f" ({place.filename}, line {place.lineno})"
+        raise DeclarationError(
+            f"domain {module!r} cannot be imported: {type(error).__name__}: {error}{where}"
+        ) from error
     domain = getattr(found, attribute or "domain", None)
     if not isinstance(domain, Domain):
         raise DeclarationError(f"{module} has no `{attribute or 'domain'}` of type stoker.Domain")

@@ -100,6 +100,10 @@ class Outcome(StrEnum):
     """Built, but the cache did not take it: away, or its memory is full."""
 
 
+def _is_span(value: object) -> bool:
+    return isinstance(value, timedelta) and value > timedelta(0)
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """When a failed job runs again.
@@ -116,6 +120,21 @@ class RetryPolicy:
         *(Unavailable, OSError, TimeoutError),
         *(UnknownView, UnknownScope),
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be followed; raises DeclarationError."""
+        if not isinstance(self.attempts, int) or self.attempts < 1:
+            raise DeclarationError(f"retry: attempts must be 1 or more, not {self.attempts!r:.60}")
+        for name in ("first", "longest"):
+            if not _is_span(span := getattr(self, name)):
+                raise DeclarationError(f"retry: {name} must be a positive timedelta, not {span!r:.60}")
+        errors = self.errors
+        if not isinstance(errors, tuple) or not all(
+            isinstance(one, type) and issubclass(one, BaseException) for one in errors
+        ):
+            raise DeclarationError(
+                f"retry: errors must be a tuple of exceptions, such as (OSError,), not {errors!r:.60}"
+            )
 
 
 class Job(BaseModel):
@@ -173,16 +192,16 @@ def _mistake(job: type[Job]) -> str | None:
             kept is None or _is_span(kept),
             f"`keep_result` must be None or a positive timedelta, not {kept!r:.60}",
         ),
+        (
+            not job.one_at_a_time or job.coalesce_key is not Job.coalesce_key,
+            "`one_at_a_time` needs a coalesce_key(): it holds for jobs of one key",
+        ),
     )
     return next((said for right, said in checks if not right), None)
 
 
 def _is_kind(value: object) -> bool:
     return isinstance(value, str) and KIND.fullmatch(value) is not None
-
-
-def _is_span(value: object) -> bool:
-    return isinstance(value, timedelta) and value > timedelta(0)
 
 
 def _name(given: Any) -> Any:  # noqa: ANN401 - what is neither is refused by the field

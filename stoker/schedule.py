@@ -61,6 +61,10 @@ class Scheduled:
         check_name(self.name, "schedule")
         if not isinstance(self.job, Job):
             raise DeclarationError(f"schedule {self.name}: needs a job, such as Warm(), not {self.job!r:.60}")
+        for given, policy in ((late, LatePolicy), (overlap, OverlapPolicy)):
+            if not isinstance(given, policy):
+                known = " or ".join(f"{policy.__name__}.{one.name}" for one in policy)
+                raise DeclarationError(f"schedule {self.name}: write {known}, not {given!r:.60}")
         if (late, overlap) == (LatePolicy.ALL, OverlapPolicy.SKIP):
             raise DeclarationError(
                 f"schedule {self.name}: late slots are enqueued together: LatePolicy.ALL needs "

@@ -33,7 +33,7 @@ from stoker.cache.reading import Reading
 from stoker.cache.store import Store
 from stoker.cache.view import EntryKey, View
 from stoker.closing import close_within
-from stoker.domain import Domain, Event, Invalidation, load_domain
+from stoker.domain import Domain, load_domain
 from stoker.driver import LimitedEngine, close_for_good
 from stoker.errors import (
     BadRequest,
@@ -61,10 +61,11 @@ from stoker.postgres import (
 )
 from stoker.queue import owner
 from stoker.queue.enqueue import CancelAnswer, Enqueued, Queue
-from stoker.queue.progress import Progress, ProgressReport
+from stoker.queue.progress import JobState, Progress, ProgressReport
 from stoker.queue.result import result_of
 from stoker.queue.ring import Ringer
 from stoker.redis.cache import CacheClient
+from stoker.rules import Event, Invalidation
 from stoker.schema import use_schema
 from stoker.settings import Settings, load_settings, require
 from stoker.silence import Silence
@@ -329,7 +330,10 @@ class Stoker:
 
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; raises QueueUnavailable."""
-        return await self.queue.cancel(job_id)
+        answer = await self.queue.cancel(job_id)
+        if answer is CancelAnswer.CANCELLED:  # whoever waits for its result is told
+            await Progress(self.queue.redis, self.queue.settings).finish(job_id, JobState.CANCELLED)
+        return answer
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.

@@ -21,7 +21,7 @@ PATIENCE_S = 120.0
 
 
 async def measure(bench: Bench) -> list[Figure]:
-    """One worker process. Every buffer of fixed size is full long before the first look."""
+    """One worker process. Every buffer of fixed size is full long before the first measurement."""
     first, later = (FULL_JOBS, FULL_LATER) if bench.scale.full else map(bench.scale.count, (JOBS, LATER))
     async with bench.stoker() as stoker, bench.worker(stoker) as process:
         before = await _after(stoker, process.pid, first)

@@ -86,9 +86,18 @@ def _check_signature(function: Any, wanted: str, takes: Sequence[str]) -> None: 
         raise DeclarationError(f"{wanted}: {error}") from None
 
 
+def check_one_value(function: object, what: str) -> None:
+    """Refuse a generator, which would never run: calling it gives something to iterate over."""
+    bodies = _bodies(function)
+    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in bodies):
+        raise DeclarationError(f"{what} is a generator: write `return`, not `yield`")
+
+
 def is_async(function: Any) -> bool:  # noqa: ANN401 - the same
     """Whether calling it gives something to await."""
-    return any(
-        inspect.iscoroutinefunction(one)
-        for one in (function, inspect.unwrap(function), getattr(function, "__call__", None))  # noqa: B004 - it is not called
-    )
+    return any(map(inspect.iscoroutinefunction, _bodies(function)))
+
+
+def _bodies(function: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the same
+    """What runs when it is called: itself, what its decorators wrap, or the method of an object."""
+    return function, inspect.unwrap(function), getattr(function, "__call__", None)  # noqa: B004 - it is not called

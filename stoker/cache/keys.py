@@ -17,13 +17,17 @@ from stoker.cache.view import EntryKey, Scope
 
 
 class EntryNames(NamedTuple):
-    """The keys of one entry. `check` is embedded in the envelope and compared on every read (RACES 24)."""
+    """The keys of one entry. `check` is embedded in the envelope and compared on every read (RACES 24).
+
+    `alone`: no other entry has its soft stamp, because the view takes no parameters.
+    """
 
     stamp: str
     hard: str
     entry: str
     lease: str
     check: bytes
+    alone: bool
 
 
 class KeySpace:
@@ -55,6 +59,7 @@ class KeySpace:
             entry=name,
             lease=name + ":lease",
             check=blake2b(name.encode(), digest_size=8).digest(),
+            alone=not key.params,
         )
 
     def counters(self, view: str) -> str:

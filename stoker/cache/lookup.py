@@ -183,8 +183,9 @@ def _judge(
 ) -> Found:
     stamp, hard, stored = values
     if stored is None:
-        # Its stamp outlives an entry: where it is still there, the server has evicted the entry.
-        cause = Miss.COLD if stamp is None else Miss.EVICTED
+        # Its stamp outlives an entry: where it is still there, the server has evicted the entry. Where other
+        # entries have the same stamp, it tells nothing: this one may never have been built.
+        cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):
         envelope, content = stored

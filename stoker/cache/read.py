@@ -78,7 +78,7 @@ class Cache:
         access = plan.view.access
         # A missing reader must not match the id 'None'.
         if access is not Access.ANYONE and reader is None:
-            raise Forbidden(f"{plan.key} is not for this reader")
+            raise Forbidden(f"{plan.key} is for certain readers only: pass reader=...")
         if access is Access.OWNER and str(reader) != plan.key.scope.id:
             raise Forbidden(f"{plan.key} is not for this reader")
         return plan

@@ -34,9 +34,9 @@ class Miss(StrEnum):
     """Why an entry could not be served as it is."""
 
     COLD = "cold"
-    """There is none."""
+    """There is none; with parameters, also one that the server dropped."""
     EVICTED = "evicted"
-    """The server dropped it to make room, or it was never stored."""
+    """The server dropped it to make room, or it was never stored; only known without parameters."""
     EXPIRED = "expired"
     """Its TTL has passed."""
     INVALIDATED = "invalidated"

@@ -14,7 +14,7 @@ from stoker.operations.schedule import TaskPause, TaskRun, Tasks
 app = typer.Typer(help="The schedule: list, run now, pause, resume.", no_args_is_help=True)
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="As `schedule list` shows it.")]
-TASK = ("name", "kind", "every_s", "next_at", "paused_by")
+TASK = ("name", "kind", "when", "next_at", "paused_by")
 LAST = ("state", "late_s", "ran_s", "outcome")
 
 
@@ -45,14 +45,14 @@ async def list_(on: On) -> Tasks:
 @app.command("run")
 @operator(_say_run)
 async def run(on: On, task: TaskName) -> TaskRun:
-    """Run a task now, besides its times."""
+    """Run a task now, in addition to its schedule."""
     return await schedule.run_now(on.stoker, on.actor, on.settings.schedule, task)
 
 
 @app.command("pause")
 @operator(_say_paused)
 async def pause(on: On, task: TaskName) -> TaskPause:
-    """Let a task's slots pass until it is resumed; for every worker."""
+    """Skip a task's slots until it is resumed, in every worker."""
     return await schedule.pause(on.stoker, on.actor, on.settings.schedule, task)
 
 

@@ -1,8 +1,16 @@
 -- Locks requests of jobs that are not delivered, the oldest first; those that another worker has are left to it.
--- In: batch. Out: their rows.
-SELECT seq, job_id, lane, kind, arguments, flag, alone, due_at, trace
-  FROM stoker.job_requests
- WHERE delivered_at IS NULL
- ORDER BY seq
- LIMIT :batch
-   FOR UPDATE SKIP LOCKED
+-- Gives as many of them as have about `bytes` together, and at least one; the others are free with the commit.
+-- In: batch, bytes. Out: their rows, and in `locked` how many there were.
+WITH locked AS (
+    SELECT seq, job_id, lane, kind, arguments, flag, alone, due_at, trace
+      FROM stoker.job_requests
+     WHERE delivered_at IS NULL
+     ORDER BY seq
+     LIMIT :batch
+       FOR UPDATE SKIP LOCKED
+), measured AS (
+    SELECT *, count(*) OVER () AS locked, octet_length(arguments::text) AS bytes,
+           sum(octet_length(arguments::text)) OVER (ORDER BY seq) AS bytes_with_it
+      FROM locked
+)
+SELECT * FROM measured WHERE bytes_with_it - bytes < :bytes ORDER BY seq

@@ -16,12 +16,14 @@ from stoker.handlers.context import JobContext
 from stoker.jobs import Deliver, Outcome
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.enqueue import Request
+from stoker.queue.enqueue import BYTES_PER_CALL, Request
 from stoker.stoker import Stoker
 from stoker.tables import job_requests
 
 CLAIM = text(files("stoker.handlers").joinpath("claim_requests.sql").read_text())
 BATCH = 500
+BYTES = BYTES_PER_CALL
+"""Of arguments in one transaction and call: one that timed out each time would keep back all after it."""
 
 
 async def deliver(context: JobContext, _job: Deliver) -> Outcome:
@@ -32,17 +34,18 @@ async def deliver(context: JobContext, _job: Deliver) -> Outcome:
 
 async def deliver_all(stoker: Stoker) -> int:
     """Deliver what is committed; returns how many. Raises QueueUnavailable or DatabaseUnavailable."""
-    delivered, batch = 0, BATCH
-    while batch == BATCH:
-        batch = await _deliver_batch(stoker)
+    delivered, is_more = 0, True
+    while is_more:
+        batch, is_more = await _deliver_batch(stoker)
         delivered += batch
     return delivered
 
 
-async def _deliver_batch(stoker: Stoker) -> int:
+async def _deliver_batch(stoker: Stoker) -> tuple[int, bool]:
+    """How many were delivered, and whether there may be more."""
     with database_errors():
         async with stoker.engine.begin() as connection:
-            rows = (await connection.execute(CLAIM, {"batch": BATCH})).all()
+            rows = (await connection.execute(CLAIM, {"batch": BATCH, "bytes": BYTES})).all()
             if rows:
                 await stoker.queue.deliver([_request(row) for row in rows])
                 await connection.execute(
@@ -50,7 +53,7 @@ async def _deliver_batch(stoker: Stoker) -> int:
                     .where(job_requests.c.seq.in_([row.seq for row in rows]))
                     .values(delivered_at=text("clock_timestamp()"))
                 )
-    return len(rows)
+    return len(rows), bool(rows) and (rows[0].locked == BATCH or rows[0].locked > len(rows))
 
 
 def _request(row: Any) -> Request:  # noqa: ANN401 - a row of the table

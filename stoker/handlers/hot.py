@@ -11,10 +11,11 @@ from datetime import timedelta
 from itertools import islice
 
 from stoker.cache.view import EntryKey, Scope
-from stoker.domain import Domain, Invalidation
+from stoker.domain import Domain
 from stoker.errors import CacheUnavailable, QueueUnavailable
 from stoker.handlers.demand import in_demand
 from stoker.jobs import Refresh
+from stoker.rules import Invalidation
 from stoker.stoker import Stoker
 
 logger = logging.getLogger(__name__)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from stoker.domain import Invalidation
 from stoker.handlers.context import JobContext
 from stoker.jobs import Invalidate, Outcome
+from stoker.rules import Invalidation
 
 
 async def invalidate(context: JobContext, job: Invalidate) -> Outcome:

@@ -5,28 +5,23 @@ Keeps results as JSON. Whatever a handler raises goes to the engine, which retri
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from contextvars import copy_context
 from functools import partial
+from inspect import isawaitable
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from stoker.cache.declared import is_async
-from stoker.domain import Around, Domain, Handler
+from stoker.domain import Domain
 from stoker.errors import InvalidResult
+from stoker.handled import Around, Handler
 from stoker.handlers.context import JobContext
+from stoker.handlers.threads import Threads
 from stoker.jobs import Job, Outcome
 from stoker.stoker import Stoker
 
-logger = logging.getLogger(__name__)
-
-THREADS = 16
-"""Plain functions that run at once in one worker process; more wait for a thread."""
 LARGEST_RESULT = 1_000_000
 """Bytes of JSON."""
 
@@ -38,20 +33,21 @@ class OwnJobs:
         self._handlers: Mapping[type[Job], Handler] = domain.handlers
         self._around = domain.around
         self._lifespan = domain.lifespan
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stoker-job")
+        self._threads = Threads()
         self.resources: Any = None
 
     @asynccontextmanager
     async def opened(self, stoker: Stoker) -> AsyncIterator[None]:
         """With what the domain's `lifespan` makes; threads that still run at the end are not waited for."""
-        try:
-            if self._lifespan is None:
-                yield
-                return
-            async with self._lifespan(stoker) as self.resources:
-                yield
-        finally:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._lifespan is None:
+            yield
+            return
+        async with self._lifespan(stoker) as self.resources:
+            yield
+
+    def stuck(self) -> list[str]:
+        """What says that only a restart helps; callable from any thread."""
+        return self._threads.stuck()
 
     async def run(self, context: JobContext, job: Job) -> Outcome:
         """Run a job's handler and keep its result; raises what it raises, or InvalidResult."""
@@ -69,14 +65,9 @@ class OwnJobs:
         handler = self._handlers[type(job)]
         if is_async(handler):
             return await handler(context, job)
-        loop, here = asyncio.get_running_loop(), copy_context()
-        running = loop.run_in_executor(self._threads, here.run, handler, context, job)
-        try:
-            return await running
-        except asyncio.CancelledError:
-            # A thread cannot be ended: the job has its verdict, the function goes on until it returns.
-            logger.warning("job.thread_left_behind", extra={"kind": job.kind, "job_id": context.job_id})
-            raise
+        found = await self._threads.call(handler, context, job, kind=job.kind, job_id=context.job_id)
+        # A plain function around an async one has only made what is to be awaited.
+        return await found if isawaitable(found) else found
 
 
 async def _through(around: Around, context: JobContext, job: Job, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - the same

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from stoker import tracing
 from stoker.cache.accounting import CHANGES
 from stoker.cache.view import Scope
-from stoker.domain import Domain, Event, Invalidation
+from stoker.domain import Domain
 from stoker.errors import DatabaseUnavailable
 from stoker.handlers.context import JobContext
 from stoker.handlers.hot import refresh_hot
@@ -28,6 +28,7 @@ from stoker.outbox import rows as outbox
 from stoker.outbox.rows import UNREADABLE, Alike
 from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
+from stoker.rules import Event, Invalidation
 from stoker.stoker import Stoker
 
 logger = logging.getLogger(__name__)

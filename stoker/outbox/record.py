@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session, scoped_session
 
 from stoker import tracing
 from stoker.cache.view import Scope
-from stoker.domain import Domain, Event, Invalidation, Rule
+from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.outbox.databases import KnownDatabases
 from stoker.outbox.pending import Pending, Ring, bind_of
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.scopes import encode
 from stoker.queue.ring import Ringer
+from stoker.rules import Event, Invalidation, Rule
 from stoker.tables import SCHEMA
 
 

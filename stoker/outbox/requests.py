@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session, SessionTransaction, registry
 
 from stoker import tracing
-from stoker.errors import QueueUnavailable
+from stoker.errors import BadRequest, QueueUnavailable
 from stoker.jobs import Deliver, Job
 from stoker.outbox.pending import joins_another
 from stoker.postgres import database_errors
@@ -27,6 +28,8 @@ from stoker.tables import job_requests
 
 REQUESTED = "stoker.requested"
 """Key of a session's `info` under which it has what rings for its requests."""
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The character as JSON writes it, which jsonb refuses, and not a backslash before `u0000`."""
 
 
 class JobRequest:
@@ -56,12 +59,14 @@ class Requests:
         self._again = False
 
     def add(self, session: Session, job: Job, due_at: datetime | None) -> str:
-        """Add the row; returns the id that the job will have. Raises BadRequest for one that is too large."""
+        """Add the row; returns the job's id. Raises BadRequest for a job that no worker would read."""
         row = JobRequest()
         row.job_id, row.lane, row.kind = request_id(), str(job.lane), job.kind
-        row.arguments, row.flag, row.alone = job.model_dump(mode="json"), wire.digest(job), job.one_at_a_time
+        row.arguments, row.flag, row.alone = wire.arguments_of(job), wire.digest(job), job.one_at_a_time
         row.due_at, row.trace = due_at, tracing.current()
-        wire.encode_parts(row.kind, row.arguments, row.flag, alone=row.alone)
+        written = wire.encode_checked(row.kind, row.arguments, row.flag, alone=row.alone)
+        if NUL.search(written):
+            raise BadRequest(f"{row.kind}: Postgres stores no text with a NUL character", field="job")
         session.add(row)
         session.info[REQUESTED] = self.ring
         return row.job_id

@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from stoker.cache.catalog import Catalog
 from stoker.cache.view import Scope
-from stoker.domain import Invalidation
+from stoker.rules import Invalidation
 
 
 def encode(invalidations: Iterable[Invalidation], catalog: Catalog) -> list[list[Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,11 +23,11 @@ import redis as sync_redis
 from redis.asyncio import Redis
 
 from stoker import tracing
-from stoker.errors import QueueUnavailable, WrongServer
+from stoker.errors import QueueUnavailable
 from stoker.jobs import LANES, Job, Relay
 from stoker.queue import wire
 from stoker.queue.ringing import Ringing
-from stoker.redis.pool import queue_client
+from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import Argument, QueueConnection, answering, call_blocking
 from stoker.redis.script import Script
 from stoker.settings import QueueSettings
@@ -36,6 +36,8 @@ THREAD_TIMEOUT_S = 0.3
 """Seconds that a ring from a thread may take: a web request waits for it, after the commit."""
 JOBS_PER_CALL = 500
 """Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
+BYTES_PER_CALL = 4_000_000
+"""Bytes of payloads in one script call, about: more might take longer than an answer is waited for."""
 
 ENQUEUE = Script("stoker.queue", "enqueue")
 BEGIN = Script("stoker.queue", "begin")
@@ -46,6 +48,8 @@ TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
 REQUESTED_ID = "r-"
 """How the id of a job begins that was requested in a transaction: the queue takes it once."""
+Packed = tuple[str, str, bytes, int, str]
+"""One job as the script takes it: lane, id, payload, delay in ms, digest."""
 _asked = count()
 
 
@@ -121,7 +125,7 @@ class Queue:
 
     async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
         """Write one job, or join the one of its coalesce key that waits."""
-        return (await self._enqueue([job], delay))[0]
+        return (await self.enqueue_many([job], delay=delay))[0]
 
     async def enqueue_many(
         self,
@@ -130,26 +134,19 @@ class Queue:
         traces: Sequence[str | None] = (),
         delay: timedelta = timedelta(0),
     ) -> list[Enqueued]:
-        """Write many jobs, in their order, in one round trip for each 500.
+        """Write many jobs, in their order, in one round trip for each 500, or 4 MB of them.
 
         `traces`: the traceparent of each, where they do not all belong to the active span.
         """
         answers: list[Enqueued] = []
-        for start in range(0, len(jobs), JOBS_PER_CALL):
-            end = start + JOBS_PER_CALL
-            answers += await self._enqueue(jobs[start:end], delay, traces[start:end])
+        for call in _calls(self._packed_jobs(jobs, delay, traces)):
+            answers += await self._enqueue(call)
         return answers
 
     async def deliver(self, requests: Sequence[Request]) -> None:
         """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
-        for start in range(0, len(requests), JOBS_PER_CALL):
-            now_ms = _now_ms()
-            arguments: list[Argument] = [self.settings.expires_s * 1000]
-            for one in requests[start : start + JOBS_PER_CALL]:
-                payload = wire.finished(one.payload, now_ms, one.trace)
-                delay_ms = max(0, one.due_ms - now_ms) if one.due_ms else 0
-                arguments += (one.lane, one.job_id, payload, delay_ms, one.flag)
-            await self.connection.call(ENQUEUE, *arguments)
+        for call in _calls(map(_packed_request, requests)):
+            await self._enqueue(call)
 
     async def ring(self) -> None:
         """Ask for a relay of recorded events, unless one waits already."""
@@ -163,8 +160,10 @@ class Queue:
 
     def ring_from_thread(self) -> None:
         """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
-        arguments = self._arguments([Relay()], timedelta(0))
-        call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, *arguments)
+        now_ms = _now_ms()
+        ring = _job(Relay(), _job_id(now_ms), now_ms, 0, tracing.current())
+        life_ms = self.settings.expires_s * 1000
+        call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *ring)
 
     async def begin(self, job_id: str, job: Job) -> None:
         """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
@@ -221,43 +220,26 @@ class Queue:
         async with answering(self.settings.timeout_s):
             await self._commands.hdel(wire.concurrency_name(self.settings), lane)
 
-    async def refuse_eviction(self) -> None:
-        """Raise WrongServer if this Redis may evict jobs and no setting allows it."""
-        if self.settings.allow_eviction:
-            return
-        async with answering(self.settings.timeout_s):
-            found = (await self.redis.info("memory")).get("maxmemory_policy", "unknown")
-        if found != "noeviction":
-            raise WrongServer(
-                f"the queue Redis has maxmemory-policy {found}: it may evict jobs. Set it to noeviction, "
-                "or set queue.allow_eviction for development"
-            )
-
     async def close(self) -> None:
         """Give every connection back."""
         await self.connection.close()
-        await self.redis.aclose(close_connection_pool=True)
+        await close_client(self.redis)
         if self._blocking is not None:
             self._blocking.close()
 
-    async def _enqueue(
-        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
-    ) -> list[Enqueued]:
-        arguments = self._arguments(jobs, delay, traces)
-        found = await self.connection.call(ENQUEUE, *arguments)
+    async def _enqueue(self, jobs: Sequence[Packed]) -> list[Enqueued]:
+        found = await self.connection.call(ENQUEUE, self.settings.expires_s * 1000, *_flat(jobs))
         return [
             Enqueued(job_id.decode(errors="replace"), Answer(answer.decode()))
             for job_id, answer in zip(found[::2], found[1::2], strict=True)
         ]
 
-    def _arguments(
-        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None] = ()
-    ) -> list[Argument]:
-        arguments: list[Argument] = [self.settings.expires_s * 1000]
+    def _packed_jobs(
+        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None]
+    ) -> Iterator[Packed]:
         now_ms, delay_ms = _now_ms(), max(0, round(delay.total_seconds() * 1000))
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
-            arguments += _job(job, _job_id(now_ms), now_ms, delay_ms, trace)
-        return arguments
+            yield _job(job, _job_id(now_ms), now_ms, delay_ms, trace)
 
     def _pack_ring(self, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
         job = _job(Relay(), job_id, now_ms, 0, trace)
@@ -272,10 +254,34 @@ class Queue:
             return self._blocking
 
 
-def _job(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> tuple[Argument, ...]:
-    """One job as the script takes it."""
+def _flat(jobs: Sequence[Packed]) -> Iterator[Argument]:
+    for job in jobs:
+        yield from job
+
+
+def _job(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> Packed:
     payload = wire.encode(job, now_ms, trace)
     return job.lane, job_id, payload, delay_ms, wire.digest(job)
+
+
+def _packed_request(one: Request) -> Packed:
+    now_ms = _now_ms()
+    payload = wire.finished(one.payload, now_ms, one.trace)
+    return one.lane, one.job_id, payload, max(0, one.due_ms - now_ms) if one.due_ms else 0, one.flag
+
+
+def _calls(jobs: Iterable[Packed]) -> Iterator[list[Packed]]:
+    """Jobs in their order, as many together as one call may take."""
+    call: list[Packed] = []
+    held = 0
+    for job in jobs:
+        if call and (len(call) == JOBS_PER_CALL or held + len(job[2]) > BYTES_PER_CALL):
+            yield call
+            call, held = [], 0
+        call.append(job)
+        held += len(job[2])
+    if call:
+        yield call
 
 
 def _now_ms() -> int:

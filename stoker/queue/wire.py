@@ -14,8 +14,10 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from pydantic import ValidationError
+
 from stoker.errors import BadRequest, InvalidJob
-from stoker.jobs import KIND, Job
+from stoker.jobs import JOBS, KIND, Job
 from stoker.numbers import LATEST_S, whole
 from stoker.settings import QueueSettings
 
@@ -29,6 +31,7 @@ LONGEST_TRACE = 512
 LATEST_MS = int(LATEST_S) * 1000
 LARGEST = 1_000_000
 """Bytes of one job."""
+OURS = frozenset(JOBS.values())
 DEEPEST = 100
 """Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""
 
@@ -58,8 +61,8 @@ def concurrency_name(settings: QueueSettings) -> str:
 
 
 def serialize(job: dict[str, Any]) -> bytes:
-    """The `job_serializer` for an arq client that wants to enqueue for Stoker."""
-    return json.dumps(job, separators=(",", ":"), ensure_ascii=False).encode()
+    """The `job_serializer` for an arq client that enqueues for Stoker; raises ValueError or TypeError."""
+    return json.dumps(job, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def deserialize(raw: bytes) -> dict[str, Any]:
@@ -70,16 +73,46 @@ def deserialize(raw: bytes) -> dict[str, Any]:
     found = json.loads(raw, parse_constant=_finite, parse_float=_finite)
     if not isinstance(found, dict):
         raise TypeError("not a JSON object")
-    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _depth(found) > DEEPEST:
-        raise ValueError("nested too deep")
+    _check_depth(raw, found)
     return found
 
 
-@lru_cache(maxsize=16)
 def digest(job: Job) -> str:
-    """The part of a waiting flag's name that stands for the coalesce key; empty: never coalesces."""
+    """The part of a waiting flag's name that stands for the coalesce key; empty: never coalesces.
+
+    Jobs of two kinds never coalesce, whatever their keys say. Raises BadRequest for a key that is no text.
+    """
+    return _digest_of_ours(job) if type(job) in OURS else _digest(job, f"{job.kind}\n")
+
+
+@lru_cache(maxsize=16)
+def _digest_of_ours(job: Job) -> str:
+    return _digest(job, "")  # their keys begin with their kinds
+
+
+def _digest(job: Job, before: str) -> str:
     key = job.coalesce_key()
-    return "" if key is None else blake2b(key.encode(), digest_size=16).hexdigest()
+    if key is None:
+        return ""
+    if not isinstance(key, str):
+        raise BadRequest(f"{job.kind}: coalesce_key() must give a text or None, not {key!r:.60}", field="job")
+    return blake2b(f"{before}{key}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def arguments_of(job: Job) -> dict[str, Any]:
+    """The fields of a job as JSON; raises BadRequest where a worker could not make the same job of them."""
+    try:
+        found = job.model_dump(mode="json")
+        type(job).model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "arguments"
+        raise BadRequest(
+            f"{job.kind}: a worker could not read it: {where}: {first['msg']}", field="job"
+        ) from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadRequest(f"{job.kind}: its fields are no JSON: {error!s:.200}", field="job") from None
+    return found
 
 
 def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
@@ -88,25 +121,39 @@ def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
     `flag` and `alone` come first: the scripts read them with an anchored pattern, so that nothing which a
     caller put into the arguments can pass for them. arq ignores them.
     """
-    return finished(_lasting(job), now_ms, trace)
+    return finished(_ours(job) if type(job) in OURS else _lasting(job), now_ms, trace)
 
 
 @lru_cache(maxsize=16)  # a ring is the same each time, and every request that writes sends one
+def _ours(job: Job) -> bytes:
+    # Only of Stoker's own jobs: others may have fields that cannot be hashed, or are equal and not the same.
+    return _lasting(job)
+
+
 def _lasting(job: Job) -> bytes:
     """What a payload says at any time, without the brace that ends it."""
-    return encode_parts(job.kind, job.model_dump(mode="json"), digest(job), alone=job.one_at_a_time)
+    return encode_checked(job.kind, arguments_of(job), digest(job), alone=job.one_at_a_time)
 
 
-def encode_parts(kind: str, arguments: Any, flag: str, *, alone: bool) -> bytes:  # noqa: ANN401 - JSON
-    """The same of a job's parts; raises BadRequest for one that is too large."""
-    marks = {"flag": flag, "alone": int(alone)} if flag else {}
-    written = serialize({**marks, "t": None, "f": kind, "a": [arguments], "k": {}})[:-1]
+def encode_checked(kind: str, arguments: Any, flag: str, *, alone: bool) -> bytes:  # noqa: ANN401 - JSON
+    """The same of a job's parts; raises BadRequest for one that no worker would read."""
+    try:
+        written = encode_parts(kind, arguments, flag, alone=alone)
+        _check_depth(written, [[arguments]])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadRequest(f"{kind}: the arguments are no JSON: {error!s:.200}", field="job") from None
     if len(written) > LARGEST:
         raise BadRequest(
             f"{kind}: the arguments have {len(written):,} bytes, over {LARGEST:,}: give ids, not rows",
             field="job",
         )
     return written
+
+
+def encode_parts(kind: str, arguments: Any, flag: str, *, alone: bool) -> bytes:  # noqa: ANN401 - JSON
+    """The same of parts that were checked when the job was asked for."""
+    marks = {"flag": flag, "alone": int(alone)} if flag else {}
+    return serialize({**marks, "t": None, "f": kind, "a": [arguments], "k": {}})[:-1]
 
 
 def finished(lasting: bytes, now_ms: int, trace: str | None) -> bytes:
@@ -142,6 +189,11 @@ def decode(raw: bytes) -> Stored:
         flag if isinstance(flag, str) and FLAG.fullmatch(flag) else "",
         trace if isinstance(trace, str) and trace.isascii() and len(trace) <= LONGEST_TRACE else None,
     )
+
+
+def _check_depth(raw: bytes, found: object) -> None:
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _depth(found) > DEEPEST:
+        raise ValueError("nested too deep")
 
 
 def _finite(number: str) -> float:

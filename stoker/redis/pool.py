@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError  # noqa: A004 - redis-py's name
 
 LONGEST_CONNECT_S = 1
 """Short, so that callers are back soon after a host that swallowed packets."""
 
 
 class _Pool(BlockingConnectionPool):
+    closed = False
+
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Connect, again if the server has closed the connection since it was last used."""
         reader = connection._reader  # noqa: SLF001 - redis-py has no cheaper way to ask
@@ -22,6 +25,9 @@ class _Pool(BlockingConnectionPool):
             await connection.disconnect(nowait=True)
         # A connection whose call was cancelled was closed by redis-py: no reply is left unread (RACES 24).
         await connection.connect()  # type: ignore[no-untyped-call]
+        if self.closed:  # while this call connected: nobody would close it
+            await connection.disconnect(nowait=True)
+            raise ConnectionError("the client is closed")
 
 
 def queue_client(url: str, *, connections: int, wait_s: float) -> Redis:
@@ -33,3 +39,10 @@ def queue_client(url: str, *, connections: int, wait_s: float) -> Redis:
         socket_connect_timeout=min(wait_s, LONGEST_CONNECT_S),
     )
     return Redis(connection_pool=pool)
+
+
+async def close_client(client: Redis) -> None:
+    """Close every connection of a client, also one that a call is making."""
+    if isinstance(client.connection_pool, _Pool):
+        client.connection_pool.closed = True
+    await client.aclose(close_connection_pool=True)

@@ -66,5 +66,8 @@ def _check_options(parts: SplitResult) -> None:
 def require(url: SecretStr | None, name: str) -> str:
     """The URL in clear, or a SettingsError that names the variable to set."""
     if url is None:
-        raise SettingsError(f"{name} is not set; set it, or pass --embedded for servers of this checkout")
+        raise SettingsError(
+            f"{name} is not set: set it in the environment or in settings.toml. `stoker up` runs servers"
+            " of its own and prints a line that sets it; stoker's commands in its folder also take --embedded"
+        )
     return url.get_secret_value()

@@ -21,6 +21,8 @@ from stoker import tracing
 from stoker.settings import LogSettings
 from stoker.telemetry.plain import escaped
 
+__all__ = ["HumanLines", "JsonLines"]
+
 _about: ContextVar[Mapping[str, object]] = ContextVar("stoker_log", default=MappingProxyType({}))
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -76,7 +78,7 @@ class JsonLines(logging.Formatter):
 class HumanLines(logging.Formatter):
     """`12:30:01.250 info  stoker.worker.schedule.runner: schedule.enqueued task=prune`."""
 
-    def __init__(self, *, on_terminal: bool) -> None:
+    def __init__(self, *, on_terminal: bool = False) -> None:
         super().__init__()
         self._on_terminal = on_terminal
 

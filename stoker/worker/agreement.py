@@ -1,6 +1,6 @@
 """What processes of one installation must agree on: the cache that is invalidated, and the queue's owner.
 
-For callers that have settings and nothing open yet. Raises CacheUnavailable, DatabaseUnavailable or
+For callers that have settings and no open Stoker. Raises CacheUnavailable, DatabaseUnavailable or
 QueueUnavailable; migrations must be applied.
 """
 
@@ -24,7 +24,7 @@ from stoker.tables import installation
 
 
 async def another_cache(settings: Settings) -> str | None:
-    """Why changes would not reach the cache of these settings, by the notes of running workers; else None."""
+    """Why changes would not reach the cache of these settings, by the workers' notes; None if they would."""
     async with _postgres(settings) as engine:
         keys = KeySpace(settings.cache.prefix, await _installation(engine))
         url = require(settings.cache_redis_url or settings.redis_url, "CACHE_REDIS_URL")
@@ -36,14 +36,14 @@ async def another_cache(settings: Settings) -> str | None:
 
 
 async def another_queue(settings: Settings) -> str | None:
-    """Why the queue of these settings is not ours; None if it is, or is nobody's."""
+    """Why the queue of these settings is not ours; None if it is ours or has no owner."""
     async with _postgres(settings) as engine, _line(settings) as line:
         ours, theirs = await _installation(engine), await owner.owner(line, settings.queue)
     return None if theirs in (None, ours) else owner.refused(settings.queue, str(theirs), ours)
 
 
 async def take_queue(settings: Settings, *, of: str | None = None) -> bool:
-    """Make the queue ours; `of`: only if it is that installation's. Whether it is ours now."""
+    """Make the queue ours. `of`: only if it belongs to that installation. Returns whether it is ours now."""
     async with _postgres(settings) as engine, _line(settings) as line:
         ours = await _installation(engine)
         if of is None or await owner.owner(line, settings.queue) in (None, of):

@@ -12,10 +12,10 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from sqlalchemy import text
 
 from stoker.cli.web import address, listening, serve
-from stoker.domain import Invalidation
 from stoker.handlers import relay
 from stoker.history.job_rows import JobHistory
 from stoker.outbox.record import InvalidationRequested
+from stoker.rules import Invalidation
 from stoker.settings import ApiSettings, Settings
 from stoker.stoker import Stoker
 from tests.integration.test_history import row

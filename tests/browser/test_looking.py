@@ -7,10 +7,10 @@ import re
 
 from playwright.async_api import Browser, Route, expect
 
-from stoker.domain import Invalidation
 from stoker.handlers import relay
 from stoker.history.presence import Presence
 from stoker.outbox.record import InvalidationRequested
+from stoker.rules import Invalidation
 from tests.browser.site import ON_ONE_LOOP, Site, bury, change, furnish, signed_in, window
 from tests.support.callers import OPERATOR, VIEWER
 from tests.support.notes import note

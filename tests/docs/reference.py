@@ -15,10 +15,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "api.md"
-PACKAGES = ("stoker", "stoker.testing", "stoker.embedded")
+PACKAGES = ("stoker", "stoker.testing", "stoker.embedded", "stoker.telemetry.log")
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
+    "stoker.rules": "Declaring",
+    "stoker.warm_plans": "Declaring",
     "stoker.schedule": "Declaring",
     "stoker.cache": "Views and reading",
     "stoker.outbox": "Changes",
@@ -29,6 +31,7 @@ ROOMS = {
     "stoker.errors": "Errors",
     "stoker.testing": "Testing",
     "stoker.embedded": "Servers for development and tests",
+    "stoker.telemetry": "Logs",
 }
 """Where a name is defined -> under which heading it stands, in this order; others come last."""
 OTHERS = "More"

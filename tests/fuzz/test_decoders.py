@@ -29,7 +29,6 @@ from stoker.cache.envelope import (
 )
 from stoker.cache.keys import parse_key, write_key
 from stoker.cache.reading import Content
-from stoker.domain import Invalidation
 from stoker.errors import InvalidJob
 from stoker.history.job_rows import storable
 from stoker.history.recorder import Recorder
@@ -38,6 +37,7 @@ from stoker.numbers import real, whole
 from stoker.outbox import scopes
 from stoker.queue import wire
 from stoker.redis.connection import pack as pack_commands
+from stoker.rules import Invalidation
 from stoker.worker.engine import verdict
 from stoker.worker.engine.claims import MOST_SLOTS, Claimed, read_claimed, read_news
 from stoker.worker.engine.depth import LaneDepth, read_lane

@@ -149,7 +149,7 @@ def test_a_waiting_job_is_listed_shown_and_cancelled(stoker: Run, environment: d
     again = stoker("jobs", "cancel", asked.job_id)
     assert (again.returncode, "neither waits nor runs" in again.stderr) == (1, True)
     gone = stoker("jobs", "show", asked.job_id)
-    assert (gone.returncode, "nothing is known" in gone.stderr) == (1, True)
+    assert (gone.returncode, "there is no job" in gone.stderr) == (1, True)
     assert "job.cancel" in audited(environment)
 
 
@@ -185,10 +185,13 @@ def test_lanes_are_paused_resumed_and_given_slots(stoker: Run) -> None:
 
 
 def test_tasks_are_listed_run_paused_and_resumed(stoker: Run, environment: dict[str, str]) -> None:
-    assert "verify" in stoker("schedule", "list").stdout
+    listed = stoker("schedule", "list").stdout
+    assert "verify" in listed
+    assert "0 3 * * * UTC" in listed
     assert stoker("schedule", "pause", "verify").stdout == "verify is paused\n"
     tasks = {task["name"]: task for task in shown(stoker("schedule", "list", "--json"))["tasks"]}
     assert tasks["verify"]["paused_by"].startswith("cli")
+    assert (tasks["verify"]["when"], tasks["prune"]["when"]) == ("every 60 s", "0 3 * * * UTC")
     assert stoker("schedule", "resume", "verify").returncode == 0
     job_id = shown(stoker("schedule", "run", "prune", "--json"))["job_id"]
     assert shown(stoker("jobs", "show", job_id, "--json"))["kind"] == "prune.v1"
@@ -259,7 +262,7 @@ def test_a_choice_that_cannot_be_is_wrong_usage(stoker: Run) -> None:
     no_letter = stoker("dead", "retry", "7")
     assert (no_letter.returncode, "there is no dead letter 7" in no_letter.stderr) == (1, True)
     no_text = stoker("jobs", "show", "\udcff")
-    assert (no_text.returncode, no_text.stderr) == (2, "error: '\\udcff' is not UTF-8: write it as text\n")
+    assert (no_text.returncode, no_text.stderr) == (2, "error: the argument '\\udcff' is not UTF-8\n")
 
 
 def test_the_api_faces_the_network_only_with_a_token(stoker: Run) -> None:

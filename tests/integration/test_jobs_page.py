@@ -16,8 +16,9 @@ import pytest
 from sqlalchemy import text
 
 from stoker import Stoker
-from stoker.handlers import own
+from stoker.handlers import own, threads
 from stoker.handlers.run import HANDLERS
+from stoker.queue import enqueue
 from stoker.queue.enqueue import CancelAnswer
 from stoker.queue.progress import JobState
 from stoker.worker.engine import verdict
@@ -66,7 +67,10 @@ async def test_the_code_of_the_page_declares_enqueues_and_runs(place: Place, sho
 
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
-    assert f"{own.THREADS} at once in each process" in PAGE
+    assert f"At {threads.MOST_LEFT} of them" in PAGE
+    assert f"each {enqueue.JOBS_PER_CALL} jobs or {enqueue.BYTES_PER_CALL // 1_000_000} MB" in PAGE.replace(
+        "for each", "each"
+    )
     assert own.LARGEST_RESULT == 1_000_000
     assert verdict.RESCUES_ALLOWED == 3
     lanes = ", ".join(f"`{lane}`" for lane in sorted({str(job.lane) for job in HANDLERS}))

@@ -17,13 +17,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from stoker.domain import Domain, Invalidation
+from stoker.domain import Domain
 from stoker.errors import QueueUnavailable
 from stoker.handlers import relay
 from stoker.history.times import LIFE_MS, JobTimes, job_times
 from stoker.jobs import Lane
 from stoker.migrate import migrate
 from stoker.outbox.record import InvalidationRequested
+from stoker.rules import Invalidation
 from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
 from stoker.telemetry.metrics import DECLARED, exposition, own_process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT
@@ -74,10 +75,8 @@ async def program(folder: Path, *command: str, **variables: str) -> AsyncIterato
 
 async def printed_urls(up: Program) -> dict[str, str]:
     """What `stoker up` prints for the application's own processes."""
-    database = (await up.until(r"^database (\S+)"))[1]
-    queue = (await up.until(r"^queue +(\S+)"))[1]
-    cache = (await up.until(r"^cache +(\S+)"))[1]
-    return {"DATABASE_URL": database, "REDIS_URL": queue, "CACHE_REDIS_URL": cache}
+    line = (await up.until(r"^export (.+)"))[1]
+    return dict(pair.split("=", 1) for pair in shlex.split(line))
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

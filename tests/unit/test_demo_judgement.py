@@ -174,6 +174,15 @@ def test_what_is_good_has_no_failures_and_what_was_not_measured_is_null() -> Non
     assert found["read_ms"]["list"] == {"hit_p50": None, "hit_p99": None, "sql_p50": None, "sql_p99": None}
 
 
+def test_a_machine_that_cannot_follow_is_told_by_its_time_or_by_its_hits() -> None:
+    tally, servers = good()
+    tally.ms["detail", "hit"] += [5.0, 40.0, 900.0]
+    assert not report(DemoOptions(), tally, servers, 30.0)["saturated"]
+    assert report(DemoOptions(), tally, servers, 33.0)["saturated"]
+    tally.ms["list", "hit"] += [60.0, 70.0]
+    assert report(DemoOptions(), tally, servers, 30.0)["saturated"]
+
+
 def test_each_floor_is_a_failure_when_it_is_missed_by_one() -> None:
     for name, least in FLOORS.items():
         tally, servers = good()
@@ -199,5 +208,5 @@ def test_each_thing_that_must_not_be_is_a_failure() -> None:
         "undelivered requests: 1",
         "the worker's verifier found 1 entries stale",
         "dead jobs: 1",
-        "the schedule did not warm",
+        "no scheduled warming ran",
     ]

@@ -80,7 +80,7 @@ async def _on_stage(options: DemoOptions, settings: Settings, place: Place, scre
     command = (*options.webapp_command, *WEBAPP_ARGUMENTS)
     webapp = Slot("webapp", command, environment, folder, WEBAPP_READY)
     async with Stoker.opened(settings, domain) as observer, started(worker, webapp):
-        # As they are deployed: the worker first, and users when it has warmed what is active.
+        # As in a deployment: the worker first, and users once it has warmed the active ones.
         await worker.ready()
         await _quiet(observer, Lane.WARM)
         webapp.client.address = port = int(await webapp.ready())

@@ -8,7 +8,7 @@ import { act, empty, facts, listing, state } from "./parts.js";
 export function schedule(main, context) {
   const room = h("div");
   const reload = listing(room, () => get("/api/schedule"), ({ tasks }) =>
-    tasks.length ? h("ul", { class: "groups tasks" }, tasks.map((task) => draw(task, context, reload))) : empty("Nothing is scheduled", "The settings' table [schedule] says what runs when."));
+    tasks.length ? h("ul", { class: "groups tasks" }, tasks.map((task) => draw(task, context, reload))) : empty("Nothing is scheduled", "The application's domain declares the schedule."));
   fill(main, h("h1", {}, "Schedule"), room);
   reload();
   return { changed: (last) => String(Math.floor(last.jobs / 5)), reload, everyMs: 5000 };
@@ -18,7 +18,7 @@ function draw(task, context, reload) {
   const last = task.slots.find((slot) => slot.state !== "skipped");
   return h("li", { class: "card task" },
     h("div", { class: "section-head" },
-      h("div", {}, h("h2", {}, task.name.replaceAll("_", " ")), h("p", { class: "muted" }, `${task.kind} · ${every(task.every_s)}`)),
+      h("div", {}, h("h2", {}, task.name.replaceAll("_", " ")), h("p", { class: "muted" }, `${task.kind} · ${task.when.startsWith("every ") ? every(task.every_s) : task.when}`)),
       context.operator && h("div", { class: "actions" }, buttons(task, reload))),
     facts([
       ["Next", task.paused_at ? state("parked", `paused by ${task.paused_by}`) : h("time", { datetime: task.next_at, title: clock(task.next_at) }, until(task.next_at))],

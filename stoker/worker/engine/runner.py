@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.jobs import JOBS, Job
-from stoker.redis.pool import queue_client
+from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import QueueConnection
 from stoker.settings import LaneSettings, QueueSettings
 from stoker.worker.engine.claims import Claims
@@ -163,7 +163,7 @@ class Engine:
         for lane in self._lanes.values():
             await lane.close()
         await self._line.close()
-        await self._redis.aclose(close_connection_pool=True)
+        await close_client(self._redis)
 
 
 def _supervised(name: str, make: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

@@ -11,10 +11,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
-from stoker.domain import Domain, WarmPlan
+from stoker.domain import Domain
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.tables import audit_log
+from stoker.warm_plans import WarmPlan
 from tests.support.callers import client
 
 

@@ -122,12 +122,14 @@ async def test_the_api_describes_itself(api: httpx.AsyncClient) -> None:
     assert {"/api/cache/invalidate", "/api/cache/warm/{id}", "/metrics"} <= set(paths)
 
 
-async def test_postgres_down_is_named_and_answered_quickly(settings: Settings, server_urls: Urls) -> None:
+async def test_postgres_down_is_named_and_answered_quickly(
+    settings: Settings, server_urls: Urls, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del server_urls
     async with served(settings, OPERATOR) as (api, stoker):
         await stoker.engine.dispose()
-        # The connections now lead nowhere, as when Postgres is gone.
-        stoker.engine.sync_engine.dialect.connect = _refuse  # type: ignore[method-assign]
+        # New connections are refused, as when Postgres is gone.
+        monkeypatch.setattr("asyncpg.connect", _refuse)
         health = await api.get("/api/cache/health")
         assert (health.status_code, health.json()["servers"]["database"]["ok"]) == (503, False)
         stats = await api.get("/api/cache/stats")

@@ -16,11 +16,11 @@ from sqlalchemy import text
 from stoker.cli.web import address, listening, serve
 from stoker.console import live as live_pages
 from stoker.console.live import MOST, MOST_OF_ONE, OPERATORS, Live
-from stoker.domain import Invalidation
 from stoker.handlers import relay
 from stoker.history.charts import Length, charts
 from stoker.history.job_rows import JobHistory
 from stoker.outbox.record import InvalidationRequested
+from stoker.rules import Invalidation
 from stoker.settings import ApiSettings, Settings
 from stoker.stoker import Stoker
 from stoker.worker.schedule.ledger import Ledger
