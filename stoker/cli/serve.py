@@ -34,7 +34,10 @@ def up(
     data: Data = DATA, host: Host = None, port: Port = None, *, no_sample_data: NoSampleData = False
 ) -> None:
     """Start everything: servers if no URL is set, migrations, sample data, worker and API."""
-    with session(embedded=without_urls(), data=data, api=_given(host, port)) as opened:
+    embedded = without_urls()
+    if not embedded:
+        note(f"using the servers of the URLs that are set; without any, `stoker up` starts its own in {data}")
+    with session(embedded=embedded, data=data, api=_given(host, port)) as opened:
         with listening(opened.settings.api) as taken, telemetry("up"):
             asyncio.run(_up(opened, taken, data, sample_data=not no_sample_data))
         note("stopping the servers" if opened.owned else "stopped")

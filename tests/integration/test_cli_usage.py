@@ -148,6 +148,18 @@ def test_an_unreachable_postgres_is_one_clear_line(stoker: Stoker) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_up_says_that_urls_are_set_and_that_it_starts_no_servers(stoker: Stoker) -> None:
+    """Whoever pasted its line into a shell and stopped it starts it again there."""
+    done = stoker("up", "--port", "0", **NOWHERE)
+    assert done.returncode == 1
+    noted, said = done.stderr.splitlines()
+    assert (
+        noted
+        == "using the servers of the URLs that are set; without any, `stoker up` starts its own in .data"
+    )
+    assert said.startswith("error: Postgres does not answer")
+
+
 def test_a_port_in_use_is_said_before_anything_starts(stoker: Stoker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
