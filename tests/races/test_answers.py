@@ -1,4 +1,4 @@
-"""What is no answer of the cache, and what a reader is told then (rows 7, 24, 38)."""
+"""Replies that do not count as answers of the cache, and what a reader gets then (rows 7, 24, 38)."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ async def test_one_poisonous_event_does_not_take_the_cache_from_everybody(world:
 
 @race("loops that go on")
 async def test_an_answer_that_nobody_foresaw_does_not_end_the_watch(world: World) -> None:
-    """Row 38. A password that was rotated, a table that is being migrated: it looks again."""
+    """Row 38. After a rotated password, or during a migration of a table, it checks again."""
     process = await world.process(cache={"watch_s": 0.01})
     breaker = process.stoker.cache.breaker
     looks = itertools.count()

@@ -1,4 +1,4 @@
-"""Whatever ends a use of Postgres (a cancellation, a timeout, a close), no transaction stays open for it.
+"""No transaction stays open after a cancellation, a timeout or a close.
 
 A connection that is idle in a transaction keeps its locks and its snapshot: a migration or a TRUNCATE waits
 for it as long as the process lives. Postgres itself is asked what there is.
@@ -51,7 +51,7 @@ async def link(world: World) -> AsyncIterator[Link]:
 
 @pytest.fixture
 async def no_errors() -> AsyncIterator[None]:
-    """What the loop was told that nobody looked at: asyncpg's futures, for example."""
+    """Exceptions that nothing awaited, such as those of asyncpg futures; the loop reports them."""
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     yield
