@@ -36,7 +36,7 @@ SEED = 20
 WORKER_READY = timedelta(seconds=30)
 WORKER_STOP_S = 30.0
 SOME_USER = 1
-LOOK_S = 0.05
+POLL_S = 0.05
 LAST_COMMIT = text(
     "SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin))) FROM stoker.cache_events "
     "WHERE settled_at >= (SELECT max(settled_at) FROM stoker.cache_events) - interval '1 second'"
@@ -197,6 +197,6 @@ async def settled_at(stoker: Stoker, timeout_s: float) -> float:
     while (await unsettled(stoker.engine)).oldest is not None:
         if time.monotonic() > give_up:
             raise NotThere(f"events are still unsettled after {timeout_s:.0f} s")
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     async with stoker.engine.connect() as connection:
         return float((await connection.execute(LAST_COMMIT)).scalar_one())

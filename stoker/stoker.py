@@ -332,7 +332,7 @@ class Stoker:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; raises QueueUnavailable."""
         answer = await self.queue.cancel(job_id)
-        if answer is CancelAnswer.CANCELLED:  # whoever waits for its result is told
+        if answer is CancelAnswer.CANCELLED:  # callers that wait for its result must see its end
             await Progress(self.queue.redis, self.queue.settings).finish(job_id, JobState.CANCELLED)
         return answer
 

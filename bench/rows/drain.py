@@ -15,7 +15,7 @@ from stoker.queue.wire import queue_name
 
 IDS = ("drain",)
 JOBS, JOBS_OF_SHORT_RUN = 20_000, 1_000
-LOOK_S = 0.01
+POLL_S = 0.01
 PATIENCE_S = 120.0
 SLOTS = 100
 """Jobs at once, on both sides."""
@@ -58,7 +58,7 @@ async def drained(stoker: Stoker, lane: Lane, jobs: Sequence[Job]) -> float:
     while await queue.redis.zcard(name) or await queue.redis.zcard(f"{name}:running"):
         if time.monotonic() - started > PATIENCE_S:
             raise NotThere(f"the lane is not empty after {PATIENCE_S:.0f} s")
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     return len(jobs) / (time.monotonic() - started)
 
 

@@ -36,7 +36,7 @@ INTRUSIONS = 0.1
 """Share of requests whose readers must be refused."""
 MISCHIEF_PER_S = 2.0
 RECOVERED_WITHIN_S = 20.0
-LOOK_S = 0.05
+POLL_S = 0.05
 LAST_CHANGES = 6
 """Changes of the last act, made while the queue is away: no ring announces them."""
 
@@ -196,7 +196,7 @@ async def _recovered(scene: Scene) -> None:
     while (  # noqa: ASYNC110 - there is nothing to wait for but the state
         time.monotonic() < give_up and any(one.seconds is None for one in scene.tally.recoveries)
     ):
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def _last_act(scene: Scene) -> None:

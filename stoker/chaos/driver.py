@@ -35,7 +35,7 @@ LEAVING, STAYS_S = 0.05, 0.004
 """Under faults: share of readers who go away before they are answered (RACES 24, 41), and after how long."""
 AT_ONCE = 16
 """Under faults: most concurrent requests."""
-LOOK_S = 0.05
+POLL_S = 0.05
 OK, NOT_MODIFIED, LEFT = 200, 304, 499
 REFUSED = frozenset({403, 404})
 BAD_REQUEST = frozenset({400, 422})
@@ -209,7 +209,7 @@ class Driver:
     async def follow_on(self, sql: AsyncEngine) -> None:
         """Check which changes are applied, until `end`; never cancelled in the middle of a statement."""
         while not self._ended:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             await self.follow(sql)
 
     async def follow(self, sql: AsyncEngine) -> None:

@@ -21,7 +21,7 @@ from stoker.chaos.tally import Return
 
 ASKED_WITHIN_S = 15.0
 DONE_WITHIN_S = 30.0
-LOOK_S = 0.05
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ async def _ask(scene: Scene) -> str | None:
         job_id = await ask(scene.driver, "task")
         if job_id is not None:
             return job_id
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     return None
 
 
@@ -86,7 +86,7 @@ async def _done(scene: Scene, job_id: str, until: float) -> float | None:
                 pass  # the next fault of the queue
             if job_id in scene.ledger.erased:
                 return None
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
     return None
 
 

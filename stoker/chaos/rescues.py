@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stoker.chaos.audit import Rescue
 from stoker.chaos.faults.kind import RESCUED_S
 from stoker.chaos.scene import Scene
-from stoker.chaos.slots import LOOK_S, Life
+from stoker.chaos.slots import POLL_S, Life
 from stoker.chaos.words import first
 
 CLAIM_S = 6.0
@@ -54,7 +54,7 @@ def _died(scene: Scene, rescue: Rescue) -> float | None:
     """When the owner of a rescued claim died; None if it was alive."""
     for life in _lives(scene, rescue.owner_pid):
         # A SIGKILL and its record here are not simultaneous.
-        if life.ended is not None and life.ended <= rescue.at + LOOK_S:
+        if life.ended is not None and life.ended <= rescue.at + POLL_S:
             return life.ended
     return None
 

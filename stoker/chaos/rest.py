@@ -21,7 +21,7 @@ from stoker.errors import DatabaseUnavailable
 from stoker.jobs import LANES
 from stoker.postgres import database_errors
 
-LOOK_S = 0.1
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ async def settle(scene: Scene, within_s: float) -> tuple[float, list[str]]:
         took = time.monotonic() - began
         if not left or took > within_s:
             return took, left
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def events(scene: Scene) -> Events:

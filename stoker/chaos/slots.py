@@ -27,7 +27,7 @@ from stoker.errors import StokerError
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
 """Seconds for an orderly end: well above worker.stop_deadline_s of the run and a lane's final commands."""
-LOOK_S = 0.05
+POLL_S = 0.05
 RESTART_S = 0.3
 WORKER_READY = re.compile(rb"(worker\.started)")
 
@@ -115,7 +115,7 @@ class Slot:
                 while (found := self._readiness()) is None:
                     if not self.kept_up:
                         self.require_alive()
-                    await asyncio.sleep(LOOK_S)
+                    await asyncio.sleep(POLL_S)
         except TimeoutError as error:
             raise self._failed("is not ready") from error
         return found
@@ -129,7 +129,7 @@ class Slot:
         """Start it again whenever it has ended, until cancelled."""
         self.kept_up = True
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             if self.wanted and self.lives[-1].ready is None and self._readiness() is not None:
                 self.lives[-1].ready = time.time()
             if self.wanted and self._process is not None and self._process.poll() is not None:
@@ -168,7 +168,7 @@ class Slot:
         while (  # noqa: ASYNC110 - a process tells nobody
             self._process.poll() is None and time.monotonic() - began < STOP_WITHIN_S
         ):
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         code = self._process.poll()
         if code is None:
             self.disorderly.append(f"{self.name} did not end within {STOP_WITHIN_S:g} s of SIGTERM")

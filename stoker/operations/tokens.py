@@ -33,7 +33,7 @@ from stoker.tables import api_tokens
 log = logging.getLogger(__name__)
 
 RELOAD_S = 5
-LOOK_S = 5
+READ_S = 5
 """Time limit in seconds for reading the table: every request that needs it waits for it."""
 NOTED_S = 60
 """Seconds between two writes of when a token was last used: not one write for each request."""
@@ -69,7 +69,7 @@ class Tokens(Mapping[str, TokenSettings]):
         self._loaded = bool(settings)
         self._none_ever = False
         self._reload_at = 0.0
-        self._looking: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._noted: dict[str, float] = {}
 
     def __getitem__(self, name: str) -> TokenSettings:
@@ -97,15 +97,15 @@ class Tokens(Mapping[str, TokenSettings]):
         """
         if time.monotonic() < self._reload_at:
             return
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look_up(), name="tokens")
-            self._looking.add_done_callback(_heard)
-        await asyncio.shield(self._looking)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="tokens")
+            self._reading.add_done_callback(_heard)
+        await asyncio.shield(self._reading)
 
     def outdated(self) -> None:
         """Read the table again at the next call: it was just changed."""
         self._reload_at = 0.0
-        self._looking = None  # it may have read the table before the change
+        self._reading = None  # it may have read the table before the change
 
     def find(self, given: str) -> TokenSettings | None:
         """The token that was given; None for an unknown one."""
@@ -128,11 +128,11 @@ class Tokens(Mapping[str, TokenSettings]):
         except DatabaseUnavailable:
             self._noted[token.name] = now - NOTED_S + NOTE_AGAIN_S
 
-    async def _look_up(self) -> None:
+    async def _read(self) -> None:
         mine, began = asyncio.current_task(), time.monotonic()
         try:
             with database_errors():
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(READ_S):
                     active = await _active(self._engine)
                     # In this order: a token that is added in between is seen by the second query.
                     none_ever = not active and not self._settings and not await _any_ever(self._engine)
@@ -140,15 +140,15 @@ class Tokens(Mapping[str, TokenSettings]):
             if not self._loaded:
                 raise
             log.info("tokens.not_loaded", extra={"error": str(error)})
-            if self._looking is mine:
+            if self._reading is mine:
                 self._reload_at = time.monotonic() + RELOAD_S
         else:
-            if self._looking is mine:
+            if self._reading is mine:
                 self._known, self._none_ever, self._loaded = {**active, **self._settings}, none_ever, True
                 self._reload_at = began + RELOAD_S
         finally:
-            if self._looking is mine:
-                self._looking = None
+            if self._reading is mine:
+                self._reading = None
 
 
 async def add(
@@ -232,9 +232,9 @@ async def _any_ever(engine: AsyncEngine) -> bool:
             return bool(await connection.scalar(select(exists().select_from(api_tokens))))
 
 
-def _heard(looking: asyncio.Task[None]) -> None:
-    if not looking.cancelled():
-        looking.exception()  # Every caller that waited may be gone; the next one reads again.
+def _heard(reading: asyncio.Task[None]) -> None:
+    if not reading.cancelled():
+        reading.exception()  # Every caller that waited may be gone; the next one reads again.
 
 
 async def _note_use(engine: AsyncEngine, name: str) -> None:

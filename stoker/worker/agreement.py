@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.cache.keys import KeySpace
 from stoker.outbox.identity import CacheIdentity
-from stoker.postgres import engine_of, looking
+from stoker.postgres import engine_of, short_connection
 from stoker.queue import owner
 from stoker.redis.cache import CacheClient
 from stoker.redis.queue import QueueConnection
@@ -79,5 +79,5 @@ async def _line(settings: Settings) -> AsyncIterator[QueueConnection]:
 
 async def _installation(engine: AsyncEngine) -> str:
     newest = select(installation.c.id).order_by(installation.c.created_at.desc()).limit(1)
-    async with looking(engine) as connection:
+    async with short_connection(engine) as connection:
         return str((await connection.execute(newest)).scalar_one())

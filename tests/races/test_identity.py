@@ -28,7 +28,7 @@ async def unknown(world: World) -> None:
 
 async def looked(process: Process) -> str | None:
     """Why the breaker is open after its next look."""
-    await process.stoker.cache.breaker.look()
+    await process.stoker.cache.breaker.check()
     return process.stoker.cache.breaker.reason
 
 

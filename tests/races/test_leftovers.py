@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker import Asked, EntryKey, StokerError
 from stoker.cache.detached import Detached
 from stoker.cache.loads import Loads
-from stoker.postgres import looking
+from stoker.postgres import short_connection
 from tests.races.link import Link
 from tests.races.postgres_link import link_to, through
 from tests.races.world import Process, World, patience
@@ -112,7 +112,7 @@ async def _writes(process: Process) -> None:
 
 
 async def _looks(process: Process) -> None:
-    async with looking(process.stoker.engine) as connection:
+    async with short_connection(process.stoker.engine) as connection:
         await connection.execute(text("SELECT pg_sleep(0.002)"))
 
 

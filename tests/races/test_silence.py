@@ -102,7 +102,7 @@ async def test_a_postgres_that_is_silent_does_not_hide_a_dead_worker(world: Worl
     await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 minute'")
     wired.link.silence()
     async with patience("the breaker did not look", IN_VAIN_S):
-        await breaker.look()
+        await breaker.check()
     never("it knows of no event", happened=not breaker.open)
 
 
@@ -130,10 +130,10 @@ async def test_a_postgres_that_is_silent_does_not_hold_the_watch(
     patient: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 38. It looks again later, and lets in force what is."""
-    monkeypatch.setattr(stoker.postgres, "LOOK_S", QUICKLY_S)
+    monkeypatch.setattr(stoker.postgres, "QUESTION_S", QUICKLY_S)
     patient.link.freeze()
     async with patience("the breaker waits for an answer", IN_VAIN_S):
-        await patient.process.stoker.cache.breaker.look()
+        await patient.process.stoker.cache.breaker.check()
     assert not patient.process.stoker.cache.breaker.open
 
 
