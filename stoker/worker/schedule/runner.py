@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
 from stoker.queue.enqueue import Enqueued
-from stoker.schedule import DAY
+from stoker.schedule import DAY, Cron
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.tasks import Task
@@ -88,9 +88,13 @@ class Schedule:
         return min([task.following(now), *waits])
 
     async def _due(self, task: Task, newest: datetime, now: datetime) -> Sequence[datetime]:
+        is_late = now - newest > self._grace
+        if isinstance(task, Cron) and is_late and not await self._ledger.has_begun(task.name):
+            # A new entry: a deployment at noon must not send the mails of six o'clock.
+            await self._ledger.skip(task.name, newest)
         if task.late is LatePolicy.ALL:
             return await self._ledger.owed(task.name, task.last(now, MOST_LATE))
-        if task.late is LatePolicy.SKIP and now - newest > self._grace:
+        if task.late is LatePolicy.SKIP and is_late:
             # Does not touch a slot that was claimed in time and not finished.
             await self._ledger.skip(task.name, newest)
         return [newest]
