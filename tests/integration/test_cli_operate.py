@@ -68,7 +68,7 @@ def test_without_a_worker_an_invalidation_is_recorded_and_said_to_wait(
     assert [concern["says"] for concern in status["concerns"] if concern["verdict"] == "wrong"] == [
         "no worker reports: start one, or read its log"
     ]
-    assert set(status["lanes"]) == {"changes", "refresh", "warm"}
+    assert set(status["lanes"]) == {"changes", "refresh", "warm", "files"}
 
 
 def test_an_invalidation_that_waits_for_the_cache_says_so(
