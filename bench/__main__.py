@@ -1,7 +1,7 @@
-"""Measure Stoker beside what people use, on servers of the benchmark's own, and print what came out.
+"""Measure Stoker and other libraries on servers of the benchmark's own, and print the results.
 
-A report, not a test: it exits with 0 even when a row does not hold, and says so. docs/benchmarks.md explains
-the rows.
+This is a report, not a test: it exits with 0 even when a row does not hold, and says so. docs/benchmarks.md
+explains the rows.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Options:
 def main() -> None:
     """Measure, print and write."""
     options = _options()
-    # Told to end, it still ends what it has started: workers, peers, servers.
+    # On SIGTERM it still stops what it has started: workers, peers, servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if options.scale is QUICK:
-        console.print("[yellow]A quick run: figures are not to be quoted.[/]")
+        console.print("[yellow]This is a quick run: do not quote its figures.[/]")
     rows: list[Summary] = []
     left_out: dict[str, str] = {}
     started = time.monotonic()
@@ -92,11 +92,14 @@ def _options() -> Options:
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--full", action="store_true", help="more and longer blocks: no limit of time")
-    size.add_argument("--quick", action="store_true", help="two short blocks: whether it works at all")
+    size.add_argument("--quick", action="store_true", help="two short blocks, only to see whether it works")
     parser.add_argument("--row", action="append", default=[], metavar="ID", help="only this row; repeatable")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file")
     parser.add_argument(
-        "--worker", default=default_worker(), metavar="COMMAND", help="another worker process to measure"
+        "--worker",
+        default=default_worker(),
+        metavar="COMMAND",
+        help="the command of another worker process to measure",
     )
     given = parser.parse_args()
     known = {name: row for row in ROWS for name in row.ids}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 Block = Callable[[], Awaitable[float]]
 """Runs one block of one side and returns its figure."""
 STEPS_PER_LOOK = 32
-"""Steps between looks at the clock."""
+"""Steps between two readings of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ FULL = Scale(blocks=24, full=True)
 async def alternate(blocks: int, *sides: Block) -> list[list[float]]:
     """Run each side `blocks` times in turn; the figures of each side. The first round is not counted.
 
-    Each round begins with another side: what one leaves behind is not always the next one's.
+    The sides take turns in going first, so that none always runs right after the same other one.
     """
     figures: list[list[float]] = [[] for _ in sides]
     for round_ in range(blocks + 1):
@@ -60,7 +60,7 @@ async def rate(seconds: float, step: Callable[[int], Awaitable[object]], *, read
 
 
 async def _read_on(until: float, step: Callable[[int], Awaitable[object]], reader: int) -> int:
-    number = reader * 7919  # each reader begins at another place
+    number = reader * 7919  # each reader starts at another place
     done = 0
     while time.perf_counter() < until:
         for _ in range(STEPS_PER_LOOK):

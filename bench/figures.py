@@ -1,4 +1,4 @@
-"""From the figures of interleaved blocks to one row of the report: medians, their ratio, what is wanted.
+"""Turns the figures of interleaved blocks into one row of the report: medians, their ratio, the bound.
 
 Touches no server and no clock.
 """

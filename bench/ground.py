@@ -1,7 +1,7 @@
-"""What every row stands on: servers of the benchmark's own, a database with sample data, a worker process.
+"""The ground of every row: servers of the benchmark's own, a database with sample data, a worker process.
 
-Servers are durable, as in production: what a commit costs is part of what is measured. Nothing outlives the
-run.
+Servers are durable, as in production, so that measurements include the cost of a commit. All of it ends with
+the run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEED = 20
 WORKER_READY = timedelta(seconds=30)
 WORKER_STOP_S = 30.0
 SOME_USER = 1
-LOOK_S = 0.05
+POLL_S = 0.05
 LAST_COMMIT = text(
     "SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin))) FROM stoker.cache_events "
     "WHERE settled_at >= (SELECT max(settled_at) FROM stoker.cache_events) - interval '1 second'"
@@ -183,7 +183,7 @@ async def _fill(database_url: str) -> None:
     await _load(database_url)
     engine = create_async_engine(database_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
-        # The one clock that knows when a change was committed; a writer's own may lag behind.
+        # Only Postgres knows when a change was committed; a writer learns of it later.
         await connection.execute(text("ALTER SYSTEM SET track_commit_timestamp = on"))
     await engine.dispose()
 
@@ -191,12 +191,12 @@ async def _fill(database_url: str) -> None:
 async def settled_at(stoker: Stoker, timeout_s: float) -> float:
     """Wait until no event is unsettled; when the last settling was committed, in seconds of the wall clock.
 
-    Postgres notes that by itself: to look often would take a processor from the worker that is measured.
+    Postgres records that itself, and frequent polling would take CPU from the worker that is measured.
     """
     give_up = time.monotonic() + timeout_s
     while (await unsettled(stoker.engine)).oldest is not None:
         if time.monotonic() > give_up:
             raise NotThere(f"events are still unsettled after {timeout_s:.0f} s")
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     async with stoker.engine.connect() as connection:
         return float((await connection.execute(LAST_COMMIT)).scalar_one())

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 LOCK = Path(__file__).with_name("peers.lock")
 ENVIRONMENT = CHECKOUT / ".bench-venv"
 PEERS_PYTHON = ENVIRONMENT / "bin" / "python"

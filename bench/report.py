@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.figures import Summary
 
-TITLE = "Stoker against what people use"
+TITLE = "Stoker compared with other libraries"
 CAPTION = """\
 Medians of interleaved blocks, one of ours and one of theirs in turn. ratio = ours / theirs; quartiles: those
 of the ratio, pair by pair. wanted is about the ratio, unless it says "ours"; "-": the row only informs."""
@@ -21,9 +21,7 @@ HOLDS = {True: "[green]yes[/]", False: "[bold red]NO[/]", None: "-"}
 
 def table(rows: Sequence[Summary]) -> Table:
     """All rows, one a line."""
-    made = Table(
-        title="Stoker against what people use", caption=CAPTION, box=SIMPLE_HEAD, caption_justify="left"
-    )
+    made = Table(title=TITLE, caption=CAPTION, box=SIMPLE_HEAD, caption_justify="left")
     for name in ("row", "ours", "theirs", "unit", "against", "ratio", "quartiles", "wanted", "holds"):
         right = name in {"ours", "theirs", "ratio"}
         made.add_column(name, justify="right" if right else "left", no_wrap=name != "against")

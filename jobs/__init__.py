@@ -1,8 +1,8 @@
-"""The jobs of this application, a regulatory app for medical devices: what it caches and keeps right.
+"""The jobs of this application, a regulatory app for medical devices: its views, rules, jobs and schedule.
 
-Written as any application on Stoker is: only public names of `stoker` are used. The web app records events in
-its own transactions, reads through the views, and enqueues what it wants done; it never touches the cache
-inline. `worker` is the process that carries the jobs out.
+It uses only public names of `stoker`, like any application. The web app records events in its own
+transactions, reads through the views, and enqueues jobs; it never touches the cache inline. `worker` is the
+process that runs the jobs.
 
     event, by `stoker.record(session, …)`   changes applied by the worker: see jobs/rules.py for what each
                                             event invalidates

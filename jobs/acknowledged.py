@@ -1,6 +1,6 @@
-"""Taking a right away: done only when no cached byte can reach a reader whom SQL refuses.
+"""Taking a right away: it is done only when no cached byte can reach a reader whom SQL refuses.
 
-The one exception to the rule that no request touches the cache to invalidate it (RACES 39).
+This is the one exception to the rule that no request touches the cache to invalidate it (RACES 39).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ PATIENCE = timedelta(seconds=2)
 
 
 async def until_applied(stoker: Stoker, receipt: Receipt, invalidations: Iterable[Invalidation]) -> None:
-    """Wait for the worker; if it does not come in time, invalidate here.
+    """Wait for the worker; if it is not in time, invalidate here.
 
     Raises CommittedNotApplied if the cache does not answer either: the change is committed, the worker
-    applies it as soon as it can, and until then nobody may claim that it is in effect.
+    applies it as soon as it can, and until then it is not in effect.
     """
     started = time.monotonic()
     try:
         if await receipt.applied(PATIENCE) is Applied.APPLIED:
             return
     except Unavailable:
-        pass  # not known counts as not applied: unlinking twice does no harm
+        pass  # Unknown counts as not applied: a second unlink does no harm.
     try:
         await stoker.invalidate_now(invalidations)
     except CacheUnavailable as error:

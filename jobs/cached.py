@@ -1,7 +1,7 @@
 """Projects through the cache: the reads of `ProjectService` by the same names, its writes as they are.
 
-A reading has the bytes of the answer, its ETag, its age and how it came about. While Redis is away the same
-calls answer from SQL.
+A reading has the bytes of the answer, its ETag, its age and its state. While Redis is away the same calls
+answer from SQL.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stoker import Reading
 class CachedProjectService(Writes):
     """Cached reads; raises Forbidden, NotFound, BadRequest and DatabaseUnavailable.
 
-    `bypass=True` answers from SQL and leaves the cache alone.
+    `bypass=True` answers from SQL and does not use the cache.
     """
 
     async def detail(self, reader: int, project_id: int, *, bypass: bool = False) -> Reading:

@@ -1,7 +1,7 @@
-"""What can happen to projects and users, as facts recorded in the transaction that made them true.
+"""The events of projects and users: facts that are recorded in the transaction that made them true.
 
-An event carries the audience that its writer saw: rows that name it may be gone when it is applied. Kinds
-are stored: never rename one.
+An event carries the audience that its writer saw, because the rows that name the audience may be gone when it
+is applied. Kinds are stored: never rename one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What writers may send: checked here once, before any statement.
+"""The inputs of writes, checked here once, before any statement.
 
-In changes, a field that is left out or None stays as it is.
+In a change, a field that is missing or None stays as it is.
 """
 
 from __future__ import annotations

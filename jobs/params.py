@@ -11,7 +11,7 @@ from jobs.scopes import Status
 
 
 def _none_if_empty(value: str | None) -> str | None:
-    # "" and nothing ask for the same list: one entry, not two.
+    # An empty text and a missing one mean the same list: one entry, not two.
     return value or None
 
 

@@ -16,8 +16,7 @@ from stoker import Forbidden, NotFound
 async def lock_project(session: AsyncSession, project_id: int) -> None:
     """Wait for other writers of the project; raises NotFound.
 
-    Whatever is read afterwards, in statements of their own, is what the last of them committed: members,
-    audience and the next revision.
+    Statements after this one see what the last of them committed: members, audience and the next revision.
     """
     number = PROJECT.scope(project_id).number
     if await session.scalar(select(projects.c.id).where(projects.c.id == number).with_for_update()) is None:
@@ -33,7 +32,9 @@ async def require_role(
     if roles is None:
         raise NotFound(f"no project {number}")
     if roles.get(str(user_id)) not in allowed:
-        raise Forbidden(f"user {user_id} is none of {', '.join(sorted(allowed))} of project {number}")
+        raise Forbidden(
+            f"user {user_id} has none of the roles {', '.join(sorted(allowed))} in project {number}"
+        )
 
 
 async def is_active(session: AsyncSession, user_id: int) -> bool:

@@ -1,8 +1,8 @@
 """Which views of which scopes each event invalidates.
 
-`invalidates` needs the event alone; `audience` adds what SQL says when the event is applied, so that a
+`invalidates` needs only the event. `audience` adds the result of a query when the event is applied, so that a
 member who joined in between keeps no stale list (RACES 32). An oracle test compares every view before and
-after every event with what its rule says.
+after every event with its rule.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Projects on SQL alone: every read asks SQL for permission, then for the value.
 
-The reference that the cached service is compared with, and what runs where there is no Redis at all.
+The cached service is compared with it, and it also works without any Redis.
 """
 
 from __future__ import annotations

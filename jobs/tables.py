@@ -1,7 +1,8 @@
 """The tables of the domain: users, projects and what projects contain.
 
-Equal to what `migrations/` creates (a test compares them). One sequence numbers all changes of all
-projects; numbers are drawn under the project's row lock, so their order is the order of commits.
+They equal the tables that `migrations/` creates (a test compares them). One sequence numbers the changes of
+all projects. A number is drawn under the project's row lock, so a project's numbers have the order of its
+commits.
 """
 
 from __future__ import annotations

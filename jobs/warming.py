@@ -1,7 +1,7 @@
-"""What is worth building ahead, most urgent first.
+"""The entries that are worth building before anybody asks, most urgent first.
 
-The priority is written out in `queries/warm_order.sql`, never an enum's sort order; users take turns, so
-that nobody's twentieth project comes before somebody else's first.
+`queries/warm_order.sql` spells the priority out. Users take turns, so that every user's first project comes
+before any user's second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stoker import EntryKey, Scope, WarmPlan
 ACTIVE_WITHIN = timedelta(hours=24)
 """How long a user counts as active after the last project activity."""
 PROJECTS_PER_USER = 20
-"""Projects that are warmed for one user. More: longer warming, for pages that few look at."""
+"""Projects that are warmed for one user. More of them: longer warming, for pages that few users read."""
 
 
 async def active(session: AsyncSession, _scope: Scope | None) -> Sequence[EntryKey]:

@@ -120,8 +120,8 @@ class NoResult(StokerError):
 class CommittedNotApplied(StokerError):
     """The change is committed, but the cache has not acknowledged it.
 
-    Whoever waits for a removal must not be told that it is in effect; the worker applies it as soon as the
-    cache answers (RACES 39).
+    A caller that waits for a removal must not report it as done. The worker applies it as soon as the cache
+    answers (RACES 39).
     """
 
     def __init__(self, event_id: int, waited_s: float) -> None:

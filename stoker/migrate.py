@@ -27,7 +27,7 @@ from sqlalchemy.schema import CreateSchema
 from stoker.domain import Domain
 from stoker.errors import StokerError
 from stoker.outbox import seal_keys
-from stoker.postgres import CONNECT_S, LOOK_S, database_errors, engine_of
+from stoker.postgres import CONNECT_S, QUESTION_S, database_errors, engine_of
 from stoker.tables import SCHEMA, installation
 
 HERE = Path(__file__).parent / "migrations"
@@ -113,7 +113,7 @@ async def pending(
     A revision that this release does not know means a database that is ahead: workers are deployed before
     web apps, and an older process must go on running beside them.
     """
-    limits = {"timeout": connect_timeout_s, "command_timeout": LOOK_S}
+    limits = {"timeout": connect_timeout_s, "command_timeout": QUESTION_S}
     async with _transaction(database_url, schema, limits) as connection:
         return [
             name

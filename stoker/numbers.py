@@ -1,7 +1,7 @@
-"""Reads numbers that anybody may have written: always within bounds, never with an exception.
+"""Reads numbers from untrusted text: always within bounds, never with an exception.
 
-Redis holds text, and whoever can write to it can write any. What is no number counts as the default, and what
-cannot be right is moved to the nearest bound.
+Redis holds text, which any client of it may have written. A text that is no number counts as the default, and
+a number out of range becomes the nearest bound.
 """
 
 from __future__ import annotations

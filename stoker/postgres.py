@@ -44,7 +44,7 @@ READ_ONLY = "25006"
 PING = "SELECT"
 FRESH = "stoker.fresh"
 """Key of a pooled connection's `info` while nobody has used it."""
-LOOK_S = 15.0
+QUESTION_S = 15.0
 """For a short question, a connection that has to be replaced first included."""
 CONNECT_S = 5.0
 """For a connection of an engine that is made without settings; the default of database.connect_timeout_s."""
@@ -62,9 +62,9 @@ def engine_of(
     schema: str = SCHEMA,
     **options: Any,  # noqa: ANN401 - SQLAlchemy's
 ) -> LimitedEngine:
-    """An engine as SQLAlchemy makes it, of a URL with libpq's options in it; what the URL says wins.
+    """An engine of SQLAlchemy for a URL that may contain libpq's options; these win over `options`.
 
-    `local`: Postgres settings that every transaction begins with. `silence` is told of every wait.
+    `local`: Postgres settings of every transaction. Every wait is registered with `silence`.
     `schema` is that of Stoker's tables.
     """
     place, told = for_driver(url)
@@ -191,16 +191,16 @@ def _idle_limit(settings: Settings) -> dict[str, str]:
 
 
 def _leave_read_only(failed: ExceptionContext) -> None:
-    # After a failover the same address leads to the new primary, but connections that were kept lead to the
-    # old one for as long as it lives: none of them is trusted.
+    # After a failover the same address belongs to the new primary, but pooled connections stay at the old one
+    # for as long as it lives: none of them is trusted.
     if _is_read_only(failed.original_exception):
         failed.is_disconnect = True
 
 
 def _in_one_snapshot(engine: LimitedEngine, limit_s: float) -> None:
-    """Whoever takes a connection is in a transaction already: its BEGIN is the question that is asked first.
+    """A connection is handed out in a transaction: its BEGIN also serves as the first ping.
 
-    SQLAlchemy would ask, then begin: a round trip more for every miss.
+    SQLAlchemy would ping, then begin: one more round trip for every miss.
     """
 
     def end(adapted: AdaptedConnection, _record: object, state: PoolResetState) -> None:
@@ -209,7 +209,7 @@ def _in_one_snapshot(engine: LimitedEngine, limit_s: float) -> None:
         try:
             _run(adapted, "ROLLBACK", limit_s)
         except (OSError, PostgresError, InterfaceError, InternalClientError):
-            # It died, or went silent, under its load: whoever is next finds it closed, and gets another.
+            # It died, or went silent, during its load: the pool finds it closed and opens another one.
             adapted.driver_connection.terminate()
 
     _ask_first(engine, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", limit_s)
@@ -267,10 +267,10 @@ def _run(adapted: AdaptedConnection, statement: str, limit_s: float) -> None:
 
 
 @asynccontextmanager
-async def looking(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection for a short question; a silence raises DatabaseUnavailable after LOOK_S."""
+async def short_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection for a short query; raises DatabaseUnavailable if it takes longer than QUESTION_S."""
     with database_errors():
-        async with asyncio.timeout(LOOK_S), engine.connect() as connection:
+        async with asyncio.timeout(QUESTION_S), engine.connect() as connection:
             yield connection
 
 
@@ -278,7 +278,7 @@ async def fetched(
     engine: AsyncEngine, query: Executable, values: Mapping[str, Any] | None = None
 ) -> Sequence[RowMapping]:
     """All rows that a short question finds; raises DatabaseUnavailable."""
-    async with looking(engine) as connection:
+    async with short_connection(engine) as connection:
         return (await connection.execute(query, values)).mappings().all()
 
 

@@ -83,8 +83,8 @@ class Rule(Generic[E]):
     """Which views of which scopes an event invalidates.
 
     `invalidates` is computed from the event alone, when it is recorded, and stored with it. `audience`, if
-    given, adds what the database says when the event is applied: whoever joined in between must not keep a
-    stale list (RACES 32). It gets many events of its type at once.
+    given, adds what the database says when the event is applied: a member who joined in between must not keep
+    a stale list (RACES 32). It gets many events of its type at once.
     """
 
     event: type[E]

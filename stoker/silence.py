@@ -1,9 +1,9 @@
-"""Whether Postgres answers at all: a breaker for a server that says nothing, not even that it is away.
+"""Whether Postgres answers at all: a breaker for a server that is silent and closes no connection.
 
-Whoever waits for Postgres says so here. If an answer takes longer than half the deadline, a new connection
-asks for a sign of life. A slow server gives one, and everybody waits on. A silent server gives none in the
-other half: then the connections that were waiting are dropped, which fails their statements, and whoever
-comes later is refused at once, until a connection is answered again. Touches no Redis.
+Every wait for Postgres is registered here. If an answer takes longer than half the deadline, a new connection
+is opened as a probe. If the probe is answered, the server is only slow, and all waits go on. If it is not
+answered in the other half, the waiting connections are dropped, which fails their statements, and new calls
+are refused at once until a connection is answered again. Touches no Redis.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from stoker.errors import DatabaseUnavailable
 logger = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 1.0
-"""Between two questions to a silent server."""
+"""Seconds between two probes of a silent server."""
 
 
 class Droppable(Protocol):
     """A connection that can be dropped at once."""
 
     def terminate(self) -> None:
-        """Close the socket; whoever waits for an answer on it gets an error."""
+        """Close the socket; a call that waits for an answer on it gets an error."""
 
 
 class Silence:

@@ -318,6 +318,7 @@ class Stoker:
         For jobs with `keep_result`. Raises JobFailed with the job's error, NoResult where none is kept,
         TimeoutError, QueueUnavailable or DatabaseUnavailable.
         """
+        _check_span(timeout, "timeout")
         async with asyncio.timeout(timeout.total_seconds()):
             return await result_of(self.queue, job_id, self._requests.is_on_its_way)
 
@@ -331,7 +332,7 @@ class Stoker:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; raises QueueUnavailable."""
         answer = await self.queue.cancel(job_id)
-        if answer is CancelAnswer.CANCELLED:  # whoever waits for its result is told
+        if answer is CancelAnswer.CANCELLED:  # callers that wait for its result must see its end
             await Progress(self.queue.redis, self.queue.settings).finish(job_id, JobState.CANCELLED)
         return answer
 
@@ -453,6 +454,7 @@ class Stoker:
 
 
 def _delay(delay: timedelta, at: datetime | None) -> timedelta:
+    _check_span(delay, "delay")
     if at is None:
         return delay
     if at.tzinfo is None:
@@ -460,3 +462,10 @@ def _delay(delay: timedelta, at: datetime | None) -> timedelta:
     if delay:
         raise BadRequest("give `delay` or `at`, not both", field="at")
     return max(at - datetime.now(UTC), timedelta(0))
+
+
+def _check_span(value: object, name: str) -> None:
+    if not isinstance(value, timedelta):
+        raise BadRequest(
+            f"{name} must be a timedelta, such as timedelta(seconds=5), not {value!r:.60}", field=name
+        )

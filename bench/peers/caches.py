@@ -1,4 +1,4 @@
-"""What people use to read a cached, decoded value: cashews, aiocache, and redis-py with json by hand.
+"""Reads of a cached, decoded value with cashews, with aiocache, and with redis-py and json.
 
 Arguments: cache URL, library. Values are the same bodies; each library stores and decodes in its own way.
 """

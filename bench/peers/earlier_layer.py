@@ -1,8 +1,8 @@
-"""The earlier cache layer: our own rebuild after a description of it; nothing of its code.
+"""The earlier cache layer: a rebuild after its description, with none of its code.
 
 A TTL for each view; GET, else load and SET; invalidation by SCAN inside the request; dashboards of active
-users warmed every half hour; nobody asks who reads what is cached. Where the document leaves something open,
-it gets the kinder reading.
+users warmed every half hour; no check of who reads a cached value. Where the description is open, the faster
+variant was chosen.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TTL = {
 }
 WARM_EVERY = timedelta(minutes=30)
 SCAN_COUNT = 1000
-"""Keys that Redis looks at in one call; redis-py would ask for 10, a hundred times as many round trips."""
+"""Keys that Redis scans in one call. redis-py's default of 10 needs a hundred times as many round trips."""
 
 
 class EarlierLayer:
@@ -79,7 +79,7 @@ class EarlierLayer:
 
 
 async def drop(redis: Redis, pattern: str) -> int:
-    """Look through all keys and delete those that match; how many those were."""
+    """Scan all keys and delete those that match; returns their number."""
     found = [key async for key in redis.scan_iter(match=pattern, count=SCAN_COUNT)]
     if found:
         await redis.delete(*found)

@@ -1,7 +1,7 @@
 """Fifty readers of one cold key in this process; three other processes do the same at the same moment.
 
-The loader counts its runs in Redis and takes 100 ms. Arguments: cache URL. Each library is used with the
-means that it offers against stampedes.
+The loader counts its runs in Redis and takes 100 ms. Arguments: cache URL. Each library uses its own
+protection against stampedes.
 """
 
 from __future__ import annotations

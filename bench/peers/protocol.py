@@ -1,6 +1,6 @@
-"""How a peer process talks with the driver: a JSON object a line in, a JSON object a line out.
+"""The protocol between a peer process and the driver: one JSON object on each line, in and out.
 
-Runs under the peers' own environment too: imports the standard library only.
+It also runs in the peers' own environment, so it imports only the standard library.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What each peer library is asked to do: enqueue the one-command job, and run it in one worker process.
+"""The task of each peer library: enqueue the one-command job, and run it in one worker process.
 
-The job UNLINKs one key of the cache and notes how long after its enqueueing it began. Client and worker are
-two processes of the same script, `python -m bench.peers.<library>_jobs <queue URL> <cache URL>`.
-Imports the standard library and redis only.
+The job UNLINKs one key of the cache and records how long after its enqueueing it started. Client and worker
+are two processes of the same script, `python -m bench.peers.<library>_jobs <queue URL> <cache URL>`. Imports
+the standard library and redis only.
 """
 
 from __future__ import annotations

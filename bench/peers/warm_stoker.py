@@ -1,6 +1,6 @@
-"""A fresh process that warms once, and says how much memory that took. URLs come from the environment.
+"""A fresh process that warms once and reports how much memory that took. URLs come from the environment.
 
-Fresh, because a process that has warmed before has the memory already: the peak over it would be nothing.
+It must be fresh: a process that has warmed before holds the memory already, and its peak would not grow.
 """
 
 from __future__ import annotations

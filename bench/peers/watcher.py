@@ -1,4 +1,4 @@
-"""Notes when keys are deleted from a Redis: keyspace events, so that nobody has to ask for them.
+"""Records when keys are deleted from a Redis, by keyspace events instead of polling.
 
 Times are wall time in nanoseconds: the clock that this host's Postgres has, too.
 """

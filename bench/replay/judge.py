@@ -1,7 +1,7 @@
-"""What every answer must show at least, by what had taken effect when its read began; what answers showed.
+"""Compares what each answer shows with the changes that were in effect when its read started.
 
-Every write is numbered by SQL (`revision`), and every view shows the number of what it was built from: that
-is the truth that both sides are held against. Touches no server.
+SQL numbers every write (`revision`), and every view shows the number that it was built from. Both sides are
+compared with these numbers. Touches no server.
 """
 
 from __future__ import annotations

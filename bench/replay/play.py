@@ -65,7 +65,7 @@ class Player:
             tally.refused += not least.forbidden
             return
         took_ms = (time.perf_counter() - started) * 1e3
-        if least.forbidden and self._in_effect.least(read).forbidden:  # nobody let them in meanwhile
+        if least.forbidden and self._in_effect.least(read).forbidden:  # they were not added again meanwhile
             tally.intrusions += 1
             tally.forbidden += 1
             return

@@ -1,7 +1,7 @@
-"""A trace: who reads and who writes what, when. Drawn from a seed, so that both sides are asked the same.
+"""A trace: who reads and who writes what, when. It is drawn from a seed, so both sides get the same requests.
 
-Popular projects are read and written most (Zipf); to 20 reads there is one write. When somebody writes,
-others who have the project open ask for it again around that moment. Touches no server.
+Popular projects are read and written most (Zipf), with one write for 20 reads. Around each write, other users
+who have the project open read it again. Touches no server.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class _Recorder:
         elif edit in (Edit.ADD_MEMBER, Edit.REMOVE_MEMBER) and (strangers := self._strangers(project)):
             edit, user = Edit.ADD_MEMBER, self._rng.choice(strangers)
             team.members.append(user)
-            self._known[project].add(user)  # who was removed never comes back
+            self._known[project].add(user)  # a removed member is never added again
         else:
             edit, user = edit if edit in ALONE else Edit.PREDICATE, 0
         return Write(edit, project, team.owner, team.predicate, user)

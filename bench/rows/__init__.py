@@ -1,4 +1,4 @@
-"""The rows in the order in which they are measured: issue 2's first, then 3's, then 4's."""
+"""The rows in the order in which they are measured."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.rows import (
     console,
     drain,
     earlier_layer,
+    enqueue_in,
     herd,
     hit_body,
     hit_bounded,
@@ -25,6 +26,7 @@ from bench.rows import (
     invalidate_scan,
     job_start,
     memory,
+    own_drain,
     record_cost,
     ring,
     warm,
@@ -46,7 +48,7 @@ MODULES = (
     *(hit_body, change_applied, burst),
     *(hit_decoded, hit_near, hit_bounded, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
-    *(job_start, record_cost, ring, drain, memory, idle),
+    *(job_start, record_cost, enqueue_in, ring, drain, own_drain, memory, idle),
     console,
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

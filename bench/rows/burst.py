@@ -71,7 +71,7 @@ async def measure(bench: Bench) -> list[Figure]:
     events, recorded = bench.scale.count(EVENTS), bench.scale.count(RECORDED)
     jobs = EVENTS if bench.scale.full else bench.scale.count(JOBS)
     async with bench.stoker() as stoker, bench.worker(stoker), AsyncExitStack() as stack:
-        rivals = [await _rival(bench, stack, name) for name in PEERS]
+        rivals = [await rival_of(bench, stack, name) for name in PEERS]
         wanted = await changes(stoker, PROJECTS)
         keys = [one.stamp for one in wanted]
         heats = await alternate(
@@ -104,7 +104,8 @@ async def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-async def _rival(bench: Bench, stack: AsyncExitStack, name: str) -> Rival:
+async def rival_of(bench: Bench, stack: AsyncExitStack, name: str) -> Rival:
+    """Client and worker of a peer library."""
     client, worker = [
         await stack.enter_async_context(running(f"{name}_jobs", bench.urls.queue, bench.urls.cache))
         for _ in range(2)

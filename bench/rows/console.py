@@ -1,6 +1,6 @@
-"""The console: what its page weighs, and how fast it answers with 100,000 jobs in the queue.
+"""The console: the size of its page, and how fast it answers with 100,000 jobs in the queue.
 
-Over a socket of the loopback, client and server in one process: that is more than the answer takes.
+Client and server share one process and a loopback socket, so the figure also includes the client's time.
 """
 
 from __future__ import annotations

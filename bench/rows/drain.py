@@ -10,12 +10,12 @@ from bench.blocks import alternate
 from bench.figures import Figure
 from bench.ground import Bench, NotThere
 from bench.peer import Peer, running
-from stoker import Invalidate, Lane, Stoker
+from stoker import Invalidate, Job, Lane, Stoker
 from stoker.queue.wire import queue_name
 
 IDS = ("drain",)
 JOBS, JOBS_OF_SHORT_RUN = 20_000, 1_000
-LOOK_S = 0.01
+POLL_S = 0.01
 PATIENCE_S = 120.0
 SLOTS = 100
 """Jobs at once, on both sides."""
@@ -38,7 +38,7 @@ async def measure(bench: Bench) -> list[Figure]:
         await stoker.queue.set_concurrency(Lane.CHANGES, SLOTS)
         ours, theirs = await alternate(
             bench.scale.blocks,
-            lambda: _drained(stoker, jobs),
+            lambda: drained(stoker, Lane.CHANGES, jobs),
             lambda: _drained_by(client, worker, [f"plain:{number}" for number in range(count)]),
         )
     note = (
@@ -47,17 +47,18 @@ async def measure(bench: Bench) -> list[Figure]:
     return [Figure("drain", "stock arq at its best poll delay", "jobs/s", ">= 1.5", ours, theirs, note)]
 
 
-async def _drained(stoker: Stoker, jobs: Sequence[Invalidate]) -> float:
+async def drained(stoker: Stoker, lane: Lane, jobs: Sequence[Job]) -> float:
+    """Jobs a second from a full lane."""
     queue = stoker.queue
-    await queue.pause(Lane.CHANGES)
+    await queue.pause(lane)
     await queue.enqueue_many(jobs)
-    name = queue_name(queue.settings, Lane.CHANGES)
+    name = queue_name(queue.settings, lane)
     started = time.monotonic()
-    await queue.resume(Lane.CHANGES)
+    await queue.resume(lane)
     while await queue.redis.zcard(name) or await queue.redis.zcard(f"{name}:running"):
         if time.monotonic() - started > PATIENCE_S:
             raise NotThere(f"the lane is not empty after {PATIENCE_S:.0f} s")
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     return len(jobs) / (time.monotonic() - started)
 
 

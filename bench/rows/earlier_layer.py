@@ -1,6 +1,6 @@
 """One recorded replay through the earlier layer and through Stoker: hits, latency, wrong answers, SQL.
 
-Times run 60 times as fast as in life: a dashboard lives 5 s, the half-hourly warming comes every 30 s.
+Time runs 60 times as fast as in reality: a dashboard lives 5 s, the half-hourly warming runs every 30 s.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Played:
 
 
 async def measure(bench: Bench) -> list[Figure]:
-    """Each side begins with a database of the same rows, an empty cache, and its warming.
+    """Each side starts with a database of the same rows, an empty cache, and its warming.
 
-    Three pairs: one alone says as much of the minute it ran in, and of two the median is the mean.
+    Three pairs: a single one depends on the machine's load in its minute, and two have no true median.
     """
     played: dict[bool, list[Played]] = {False: [], True: []}
     for round_ in range(3):
@@ -89,7 +89,7 @@ async def _through_stoker(bench: Bench) -> Played:
             STOKER__CACHE__TTL_S=json.dumps(lives),
             STOKER__SCHEDULE__WARM_ACTIVE_EVERY_S=str(1800 / PACE),
             STOKER__SCHEDULE__KEEP_WARM_EVERY_S=str(60 / PACE),
-            # The earlier layer has nothing that checks it: neither side pays for that here.
+            # The earlier layer has no verifier, so it is off on both sides.
             STOKER__SCHEDULE__VERIFY_EVERY_S="86400",
         ),
     ):
@@ -143,9 +143,7 @@ def _rates(ours: Played, earlier: Played) -> str:
         for view in (*PROJECT_VIEWS, *USER_VIEWS)
     )
     count = ours.tally.reads.total()
-    return (
-        f"{count:,} reads and {ours.tally.writes} writes on each side, {PACE} times as fast as life; {views}"
-    )
+    return f"{count:,} reads and {ours.tally.writes} writes on each side, {PACE} times as fast; {views}"
 
 
 def _stale(ours: Played, earlier: Played) -> str:
@@ -166,6 +164,6 @@ def _intrusions(ours: Played, earlier: Played) -> str:
 
 def _sql(_ours: Played, _earlier: Played) -> str:
     return (
-        "CPU time of Postgres for reads, writes, warming and our outbox; what is served stale, or to whom it "
-        "should be refused, costs the earlier layer nothing"
+        "CPU time of Postgres for reads, writes, warming and our outbox; answers of the earlier layer "
+        "that are stale or should be refused cost it no SQL"
     )

@@ -44,7 +44,7 @@ async def measure(bench: Bench) -> list[Figure]:
     by_name = dict(zip(LIBRARIES, others, strict=True))
     best = min(by_name, key=lambda name: (median(by_name[name]), mean(by_name[name])))
     said = ", ".join(f"{name} {median(runs):g} (most {max(runs):g})" for name, runs in by_name.items())
-    # One block with a second run would be a broken promise: the worst block is what is reported.
+    # A single block with a second run breaks the promise, so the worst block is reported.
     worst = [max(ours)] * len(ours)
     note = f"{PROCESSES} x {READERS} readers, loader of 100 ms; ours is the worst block; {said}"
     return [Figure("herd", best, "loader runs", "ours == 1", worst, by_name[best], note)]

@@ -34,7 +34,7 @@ async def measure(bench: Bench) -> list[Figure]:
             before, started = await _counts(queue, cache), time.monotonic()
             await asyncio.sleep(bench.scale.seconds(BLOCK_S))
             after, took = await _counts(queue, cache), time.monotonic() - started
-            asked = 2  # the second look counts the commands of the first
+            asked = 2  # the second reading counts the commands of the first
             commands.append((after[0] - before[0] - asked) / took)
             trips.append((after[1] - before[1] - asked) / took)
     note = f"commands inside scripts counted; {median(trips):.1f} round trips a second"

@@ -1,7 +1,7 @@
 """Enqueue to start of a one-command job at 100 a second, against SAQ; stock arq and taskiq beside it.
 
-The job unlinks one key; the figure is the time from before its enqueueing to the key being gone, for every
-library alike: what it starts later, or does more slowly, counts.
+The job unlinks one key. For every library the figure is the time from before the enqueueing until the key is
+gone.
 """
 
 from __future__ import annotations

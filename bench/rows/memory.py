@@ -16,12 +16,12 @@ JOBS, LATER = 30_000, 90_000
 FULL_JOBS, FULL_LATER, MILLION = 100_000, 300_000, 1_000_000
 """With --full; too many for a run that is to end within 15 minutes."""
 AT_ONCE = 10_000
-LOOK_S = 0.05
+POLL_S = 0.05
 PATIENCE_S = 120.0
 
 
 async def measure(bench: Bench) -> list[Figure]:
-    """One worker process. Every buffer of fixed size is full long before the first look."""
+    """One worker process. Every buffer of fixed size is full long before the first measurement."""
     first, later = (FULL_JOBS, FULL_LATER) if bench.scale.full else map(bench.scale.count, (JOBS, LATER))
     async with bench.stoker() as stoker, bench.worker(stoker) as process:
         before = await _after(stoker, process.pid, first)
@@ -50,7 +50,7 @@ async def _until_empty(stoker: Stoker) -> None:
     while await queue.redis.zcard(name) or await queue.redis.zcard(f"{name}:running"):
         if time.monotonic() > give_up:
             raise NotThere(f"the lane is not empty after {PATIENCE_S:.0f} s")
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 def _figure(row: str, before: float, after: float, first: int, later: int) -> Figure:

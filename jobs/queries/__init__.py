@@ -1,8 +1,8 @@
 """The SQL of the views: every function builds many values of one view in one statement.
 
-The statements are in the `.sql` files, each headed by its arguments and result. They read the time from
-nowhere, order totally, and write times in UTC, so that equal rows give equal bytes. What a view may read is
-fixed by its rule (rules.py): contents belong to dashboard and export alone.
+The statements are in the `.sql` files, each headed by its arguments and result. They never read the clock,
+have a total order, and write times in UTC, so that equal rows give equal bytes. The rules (rules.py) limit
+what a view may read: only dashboard and export read the contents.
 """
 
 from jobs.queries.access import access

@@ -56,5 +56,5 @@ def _rows(export: Value) -> Iterator[tuple[object, ...]]:
 
 
 def _safe(cell: object) -> object:
-    # A spreadsheet would run a text that begins like a formula (OWASP: CSV injection).
+    # A spreadsheet would run a text that starts like a formula (OWASP: CSV injection).
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -1,7 +1,6 @@
 """Rows of sample data, computed from a seed alone: the same seed, size and time give the same rows.
 
-Activity is Zipf-like: a few projects get most of it, as in a real office, and popular pages are what a
-cache is for. Touches no server.
+Activity is Zipf-like: a few projects get most of it, as in a real office. Touches no server.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ class Sample:
 
     @cached_property
     def _popularity(self) -> Sequence[float]:
-        # Which projects are popular is drawn too, so that ids say nothing about it.
+        # Popular projects are drawn at random, so that ids do not predict popularity.
         ranks = list(range(1, len(self._projects) + 1))
         self._random("ranks").shuffle(ranks)
         return list(itertools.accumulate(rank**-ZIPF for rank in ranks))
@@ -130,7 +129,7 @@ class Sample:
         for project in self._projects:
             count = _classifications(project)
             for place in range(count):
-                # The last one is current and fits; those before were guesses.
+                # The last one is current and correct; earlier ones were guesses.
                 kind = project.kind if place == count - 1 else rng.choice(words.KINDS)
                 at = self._now - project.age * (1 - (place + rng.random()) / (count + 1))
                 share = _share(rng.betavariate(8, 2))

@@ -32,8 +32,8 @@ async def load(
 ) -> Mapping[str, int]:
     """Fill empty tables with `size` users and what belongs to them; returns rows per table.
 
-    Timestamps count back from now; all else follows from the seed. Raises BadRequest for a size that cannot
-    be and for tables that hold users already.
+    Timestamps count back from now; everything else follows from the seed. Raises BadRequest for a size out of
+    range and for tables that hold users already.
     """
     if not 1 <= size <= MOST_USERS:
         raise BadRequest(f"sample data needs 1 to {MOST_USERS:,} users, not {size}", field="users")
@@ -52,10 +52,12 @@ async def load(
 
 
 async def _refuse_filled(connection: asyncpg.Connection) -> None:
-    # The lock lets two loaders meet one after the other: the second finds users.
+    # The lock makes two loaders run one after the other: the second one finds users.
     await connection.execute("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
     if await connection.fetchval("SELECT EXISTS (SELECT FROM users)"):
-        raise BadRequest("the database has users already: sample data is for an empty one", field="database")
+        raise BadRequest(
+            "the database has users already: sample data is only loaded into an empty one", field="database"
+        )
 
 
 async def _copy(connection: asyncpg.Connection, sample: Sample, report: Callable[[int, int], None]) -> None:

@@ -1,6 +1,6 @@
-"""Every write: checks in SQL, changes, numbers the change and records its event, in one transaction.
+"""The writes. Each checks in SQL, changes rows, numbers the change and records its event, in one transaction.
 
-Redis is not needed by any of them. When SQL does not answer nothing has happened.
+No write needs Redis. If SQL does not answer, nothing is changed.
 """
 
 from jobs.writes.contents import ContentWrites
@@ -13,8 +13,8 @@ __all__ = ["ContentWrites", "MemberWrites", "ProjectWrites", "Result", "UserWrit
 
 
 class Writes(ProjectWrites, ContentWrites, MemberWrites, UserWrites):
-    """All writes, as the services offer them.
+    """All writes of the services.
 
-    Each is its own transaction and returns once it is committed. They raise Forbidden, NotFound and, for a
-    change that cannot be, BadRequest. The receipt tells when the cache shows the change.
+    Each is its own transaction and returns once it is committed. They raise Forbidden, NotFound and, for an
+    impossible change, BadRequest. The receipt tells when the cache shows the change.
     """

@@ -19,7 +19,7 @@ from stoker import BadRequest, NotFound
 class MemberWrites(Writer):
     """Add and remove members and change their roles; only the owner may, except that anybody may leave.
 
-    The owner's own place is changed by `transfer_owner` alone.
+    Only `transfer_owner` changes the owner's own membership.
     """
 
     async def add_member(self, actor: int, project_id: int, user_id: int, role: Role) -> Result:
@@ -44,8 +44,8 @@ class MemberWrites(Writer):
     async def remove_member(self, actor: int, project_id: int, user_id: int) -> Result:
         """End a membership; when this returns, no cached byte of the project reaches the user.
 
-        Raises CommittedNotApplied when the cache does not acknowledge it: the user is removed, but what is
-        cached may still be shown.
+        Raises CommittedNotApplied if the cache does not acknowledge it: the user is removed, but cached
+        values may still be shown.
         """
         event = MemberRemoved(project_id=project_id, user_id=user_id)
         allowed = READERS if actor == user_id else OWNERS
@@ -65,11 +65,11 @@ class MemberWrites(Writer):
 
 def _refuse_owner(role: Role) -> None:
     if role is Role.OWNER:
-        raise BadRequest("a project has one owner: transfer it", field="role")
+        raise BadRequest("the owner's role cannot be changed: transfer the project instead", field="role")
 
 
 def _member(project_id: int, user_id: int) -> tuple[ColumnElement[bool], ...]:
-    # The owner's row is left alone: a project without it would still belong to them.
+    # The owner's row is not deleted: the project would still belong to them without it.
     return (
         project_members.c.project_id == project_id,
         project_members.c.user_id == USER.scope(user_id).number,

@@ -61,7 +61,7 @@ class ProjectWrites(Writer):
     async def delete_project(self, actor: int, project_id: int) -> Result:
         """Delete the project and all it contains; only its owner may.
 
-        Its row is locked before its members are read: whoever is added meanwhile waits, then finds nothing.
+        Its row is locked before its members are read: a concurrent addition of a member waits, then fails.
         """
         async with self._changing(actor, project_id, OWNERS) as session:
             audience = await viewers(session, [project_id])

@@ -1,7 +1,7 @@
-"""The frame of every write to a project: lock it, ask what the actor may do, number the change.
+"""The frame of every write to a project: lock it, check the actor's role, number the change.
 
-The lock comes first and in a statement of its own, so that permission and audience are read as the writer
-before has committed them, and revisions are drawn in the order of commits (RACES 9, 32).
+The lock comes first and in a statement of its own, so that permission and audience are read as the previous
+writer committed them, and revisions are drawn in the order of commits (RACES 9, 32).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Who may do what: tokens with roles (stoker/operations/tokens.py), in a header or behind a console session.
 
-Nobody is served without one, not even on this machine. A page of another site that reaches the API through
-the operator's browser is refused, by its Origin and Sec-Fetch-Site; a session's cookie alone changes nothing.
-Guesses at tokens are limited for each network that they come from, logged, counted and audited; whoever has a
-token is served all the same.
+Every request needs one, also from this machine. A page of another site that reaches the API through the
+operator's browser is refused by its Origin and Sec-Fetch-Site; a session's cookie alone allows no action.
+Wrong tokens are limited for each network that they come from, logged, counted and audited. This limit does
+not apply to requests with a valid token.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ HEADER = re.compile(r"[Bb]earer ([A-Za-z0-9._~+/=-]{1,512})")
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CONSOLE_HEADER = "x-stoker-console"
-"""Sent by the console's own page with whatever acts; another site's page cannot without our consent."""
+"""The console's page sends it with every action. A page of another site cannot send it: CORS forbids that."""
 UNATTENDED_HEADER = "x-stoker-unattended"
-"""Sent by the console's own page while nobody uses it: such a request does not prolong the session."""
+"""The console's page sends it while nobody uses the page: such a request does not extend the session."""
 _documented = HTTPBearer(auto_error=False, description="A token of the settings, or of `stoker tokens add`.")
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Who asks, from where, and as what."""
+    """Who sends the request, from where, and with which role."""
 
     actor: Actor
     role: Role
@@ -45,7 +45,7 @@ class Reader:
 
 
 class Access:
-    """The tokens, and the sessions that were begun with them."""
+    """The tokens, and the sessions that were started with them."""
 
     def __init__(
         self, settings: ApiSettings, tokens: Tokens, sessions: Sessions, cookie: str, queue: Queue
@@ -58,7 +58,7 @@ class Access:
         self.reads = Bucket(settings.reads_per_minute)
 
     def cookie(self, request: Request) -> str:
-        """The session cookie's name. Browsers take `__Host-` from this very host alone, over TLS alone."""
+        """The session cookie's name. Browsers accept `__Host-` only from the same host and only over TLS."""
         return f"__Host-{self._cookie}" if request.url.scheme == "https" else self._cookie
 
     async def identify(self, request: Request) -> Reader:
@@ -83,7 +83,7 @@ class Access:
         return Reader(Actor(session.token.name, address), session.token.role, session)
 
     def set_cookie(self, request: Request, response: Response, value: str, life_s: int) -> None:
-        """Give the browser a session's cookie, which scripts cannot read."""
+        """Set a session's cookie, which scripts cannot read."""
         response.set_cookie(
             self.cookie(request),
             value,
@@ -99,7 +99,7 @@ def require_same_origin(request: Request) -> None:
     origin = _origin(request)
     foreign = origin is not None and origin.netloc != request.headers.get("host", "")
     if foreign or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise Refused(403, "forbidden", "a page of another origin may not ask for this")
+        raise Refused(403, "forbidden", "a page of another origin may not send this request")
 
 
 def _origin(request: Request) -> SplitResult | None:
@@ -107,7 +107,7 @@ def _origin(request: Request) -> SplitResult | None:
     try:
         return None if header is None else urlsplit(header)
     except ValueError:
-        return SplitResult("", "", "", "", "")  # nobody's origin, so a foreign one
+        return SplitResult("", "", "", "", "")  # not a valid origin, so not ours
 
 
 def _bearer(header: str | None) -> str:
@@ -120,7 +120,7 @@ def _bearer(header: str | None) -> str:
 
 
 async def the_access(request: Request) -> Access:
-    """The application's tokens, as they are now, and sessions."""
+    """The application's current tokens, and its sessions."""
     access: Access = request.app.state.access
     await access.tokens.load()
     return access
@@ -132,7 +132,7 @@ async def viewer(
     access: Annotated[Access, Depends(the_access)],
     _: Annotated[object, Depends(_documented)],
 ) -> Reader:
-    """Anybody with a token or a session, who does not ask too often; raises Refused."""
+    """A caller with a token or a session, within the rate; raises Refused."""
     reader = await access.identify(request)
     _refuse_for(access.reads.wait_s(reader.actor.name))
     if reader.session is not None and UNATTENDED_HEADER not in request.headers:
@@ -143,10 +143,10 @@ async def viewer(
 
 
 async def operator(reader: Annotated[Reader, Depends(viewer)]) -> Reader:
-    """Somebody who may act; raises Refused with 403."""
+    """A caller with the operator's role; raises Refused with 403."""
     if reader.role is not Role.OPERATOR:
         raise Refused(
-            403, "forbidden", f"token {reader.actor.name!r} may only look; this needs an operator's"
+            403, "forbidden", f"token {reader.actor.name!r} is a viewer's; this needs an operator's"
         )
     return reader
 
@@ -154,13 +154,13 @@ async def operator(reader: Annotated[Reader, Depends(viewer)]) -> Reader:
 async def steady_operator(
     reader: Annotated[Reader, Depends(operator)], access: Annotated[Access, Depends(the_access)]
 ) -> Reader:
-    """An operator who does not ask too often for what costs work; raises Refused with 429."""
+    """An operator, within the rate of expensive actions; raises Refused with 429."""
     await refuse_too_many(access.actions, reader.actor.name)
     return reader
 
 
 async def refuse_too_many(rate: Rate, caller: str) -> None:
-    """Raise Refused with 429 if the caller asked too often."""
+    """Raise Refused with 429 if the caller exceeds the rate."""
     _refuse_for(await rate.wait_s(caller))
 
 

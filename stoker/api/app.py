@@ -1,4 +1,4 @@
-"""Puts API and console together. The application gets an open Stoker and neither opens nor closes it.
+"""Combines the API and the console. The application gets an open Stoker and neither opens nor closes it.
 
 OpenAPI is at /api/openapi.json; the interactive pages are off, because they load from other hosts.
 """
@@ -24,21 +24,21 @@ from stoker.api.access import Access
 from stoker.api.limits import BodyLimit
 from stoker.console.live import Live
 from stoker.console.sessions import Sessions
-from stoker.operations.overview import overview as look
+from stoker.operations.overview import overview as read_overview
 from stoker.operations.tokens import Tokens
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 
 
 def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
-    """The API of a Stoker that is open."""
+    """The API of an open Stoker."""
     app = FastAPI(
         title="Stoker",
-        summary="See and steer a cache that a background worker keeps correct and warm.",
+        summary="Monitor and control a cache that a background worker keeps correct and warm.",
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # it would redirect to whatever Host a request names
+        redirect_slashes=False,  # it would redirect to any Host that a request names
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=failures.DOCUMENTED,
     )
@@ -49,7 +49,7 @@ def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
     sessions = Sessions(
         stoker.engine, stoker.queue, known, settings.api.session_s, settings.api.session_idle_s
     )
-    # Cookies know no ports: the installation's id keeps two of them on one host apart.
+    # Cookies do not depend on the port: the id distinguishes two installations on one host.
     cookie = f"stoker_{stoker.installation}"
     app.state.access = Access(settings.api, known, sessions, cookie, stoker.queue)
     app.state.readiness = operations.Readiness(stoker, settings.api.probe_timeout_s)
@@ -58,11 +58,11 @@ def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, limit_bytes=settings.api.body_limit_bytes, limit_s=settings.api.body_s)
     app.add_middleware(page.StrictHeaders)
     failures.install(app)
-    # `dead` goes before `jobs`, which takes whatever stands in that place for a job's id.
+    # `dead` goes before `jobs`, whose route takes any name in that place as a job's id.
     for module in (cache, lanes, dead, jobs, schedule, overview, session, tokens, operations, page):
         app.include_router(module.router)
     return app
 
 
 async def _picture(stoker: Stoker, settings: Settings) -> str:
-    return (await look(stoker, settings.api.probe_timeout_s)).model_dump_json()
+    return (await read_overview(stoker, settings.api.probe_timeout_s)).model_dump_json()

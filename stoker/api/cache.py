@@ -1,6 +1,6 @@
-"""Routes under /api/cache: invalidate and warm, follow both, and see whether the cache is right and warm.
+"""Routes under /api/cache: invalidate and warm, follow the progress, and read the cache's figures.
 
-Actions answer 202 with an id under which their progress can be read; no request waits for one.
+Actions answer 202 with an id under which their progress can be read; no request waits for an action.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Asked(BaseModel):
 
 
 class RefreshRequest(Asked):
-    """Which scope's plain entries to rebuild. Without `views`, those of every view."""
+    """Which scope's entries without parameters to rebuild. Without `views`, those of every view."""
 
     kind: Name = Field(description="A scope kind of the domain.")
     id: ScopeId
@@ -57,7 +57,7 @@ class WarmRequest(Asked):
 
 
 class Accepted(BaseModel):
-    """What was asked for will be done; `status_url` tells how far it is."""
+    """The action was accepted; `status_url` shows its progress."""
 
     id: str
     status_url: str
@@ -71,7 +71,7 @@ async def invalidate(
     request: Request,
     response: Response,
 ) -> Accepted:
-    """Record an invalidation; the worker applies it as it does any change."""
+    """Record an invalidation; the worker applies it like any change."""
     recorded = await cache.invalidate(
         stoker, operator.actor, asked.kind, asked.id, asked.views or (), hard=asked.hard
     )
@@ -101,13 +101,13 @@ async def warming(
     _: Viewer,
     stoker: ReadingStoker,
 ) -> WarmProgress:
-    """How far a warming is; known for a day."""
+    """The progress of a warming; kept for a day."""
     return await cache.warming(stoker, job_id)
 
 
 @router.post("/refresh", status_code=202)
 async def refresh(asked: RefreshRequest, operator: SteadyOperator, stoker: OpenStoker) -> Refreshing:
-    """Rebuild a scope's plain entries; readers get the old ones meanwhile."""
+    """Rebuild a scope's entries without parameters; readers get the old ones meanwhile."""
     return await cache.refresh(stoker, operator.actor, asked.kind, asked.id, asked.views or ())
 
 
@@ -124,7 +124,7 @@ async def scope(
     kind: Annotated[str, Query(max_length=64)],
     scope_id: Annotated[str, Query(alias="id", max_length=64)],
 ) -> ScopeFigures:
-    """What the cache holds of a scope: entries, stamps, and the events that invalidated it last."""
+    """What the cache holds for a scope: entries, stamps, and the events that invalidated it last."""
     found = await entries.scope_figures(stoker, kind, scope_id)
     return found.model_copy(update={"entries": _shown_to(reader, found.entries)})
 
@@ -133,13 +133,13 @@ async def scope(
 async def stand_out(
     reader: Viewer, stoker: ReadingStoker, by: Standing = Standing.READ, limit: Limit = 20
 ) -> Entries:
-    """Entries that stand out, among those read lately."""
+    """The hottest or slowest entries, among those read lately."""
     found = await entries.stand_out(stoker, by, limit)
     return Entries(entries=_shown_to(reader, found.entries))
 
 
 def _shown_to(reader: Reader, found: Sequence[EntryFigures]) -> list[EntryFigures]:
-    """Entries with their parameters, for operators alone: they are what people search for."""
+    """Entries with their parameters only for operators: parameters hold what people search for."""
     if reader.role is Role.OPERATOR:
         return list(found)
     return [
@@ -156,13 +156,13 @@ async def invalidated(_: Viewer, stoker: ReadingStoker, limit: Limit = 20) -> In
 
 @router.get("/stats")
 async def stats(_: Viewer, stoker: ReadingStoker) -> CacheFigures:
-    """Hit rate and misses by cause for each view over all processes, and what is not applied yet."""
+    """Hit rate and misses by cause for each view over all processes, and the changes not applied yet."""
     return await cache_figures(stoker)
 
 
 @router.get("/health", responses={503: {"model": Health, "description": "Which server is down."}})
 async def health(_: Viewer, stoker: OpenStoker, settings: TheSettings, response: Response) -> Health:
-    """Whether Postgres and both Redis roles answer, and how fast; itself answers within a second."""
+    """Whether Postgres and both Redis roles answer, and how fast. This route answers within a second."""
     found = await examine(probes(stoker), settings.api.probe_timeout_s)
     response.status_code = 200 if found.ok else 503
     return found

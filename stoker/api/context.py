@@ -1,4 +1,4 @@
-"""What every route works with: the open Stoker and the settings of the application."""
+"""What every route uses: the open Stoker and the settings of the application."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def _reader(request: Request) -> Stoker:
 
 OpenStoker = Annotated[Stoker, Depends(_stoker)]
 ReadingStoker = Annotated[Stoker, Depends(_reader)]
-"""For routes that only look: its SQL goes through a small pool of their own."""
+"""For routes that only read: their SQL goes through a small pool of its own."""
 TheSettings = Annotated[Settings, Depends(_settings)]

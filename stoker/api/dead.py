@@ -32,7 +32,7 @@ async def listing(
 
 @router.get("/groups")
 async def causes(_: Viewer, stoker: ReadingStoker, limit: Limit = 100) -> DeadGroups:
-    """The same by cause: what died alike has one fingerprint."""
+    """Dead jobs by cause: those with the same error have one fingerprint."""
     return await dead.causes(stoker, limit)
 
 

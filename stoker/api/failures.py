@@ -1,4 +1,4 @@
-"""Every answer that is not a success, in one shape: `error`, `message`, and `field` where one is to blame."""
+"""Every failure in one shape: `error`, `message`, and `field` if a field is wrong."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Failure(BaseModel):
 
 
 class Refused(StokerError):
-    """A request that is answered with this status, whatever it asked for."""
+    """A request is answered with this status and goes no further."""
 
     def __init__(
         self, status: int, error: str, message: str, *, headers: Mapping[str, str] | None = None
@@ -44,27 +44,27 @@ class Refused(StokerError):
 
 
 def too_many(wait_s: float) -> Refused:
-    """429 for somebody who may ask again after so many seconds."""
+    """Status 429; the caller may try again after `again_s`."""
     again = str(math.ceil(wait_s))
-    message = f"too many requests: again in {again} s"
+    message = f"too many requests: try again in {again} s"
     return Refused(429, "too_many", message, headers={"Retry-After": again})
 
 
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "The request cannot be read."},
-    401: {"model": Failure, "description": "No token, a malformed one, or one that nobody has."},
+    401: {"model": Failure, "description": "The token is missing, malformed or unknown."},
     403: {"model": Failure, "description": "The token's role does not allow it."},
-    404: {"model": Failure, "description": "There is no such thing (any more)."},
+    404: {"model": Failure, "description": "It does not exist, or no longer exists."},
     408: {"model": Failure, "description": "The body did not arrive in time."},
     413: {"model": Failure, "description": "The body is too large."},
     422: {"model": Failure, "description": "A field is wrong; `field` names it."},
-    429: {"model": Failure, "description": "Too often; `Retry-After` says when again."},
+    429: {"model": Failure, "description": "Too many requests; `Retry-After` says when to try again."},
     503: {"model": Failure, "description": "A server does not answer; try again."},
 }
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the tree, of validation and of routing in this shape."""
+    """Answer Stoker's errors and those of validation and routing in this shape."""
     app.add_exception_handler(StokerError, _stoker)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -73,7 +73,7 @@ def install(app: FastAPI) -> None:
 
 def answer(status: int, failure: Failure, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response of a failure."""
-    # A name that the caller chose may hold what UTF-8 has no bytes for.
+    # A name that the caller chose may hold characters that UTF-8 cannot encode.
     said = failure.model_dump(exclude_none=True)
     return JSONResponse({name: writable(value) for name, value in said.items()}, status, headers)
 

@@ -1,7 +1,8 @@
 """Wrong tokens, in a header or at sign-in: limited for each network they come from, logged, counted, audited.
 
-A right token is never refused for others' wrong ones: it is looked for first. Only as many guesses are
-audited as the rate lets through, and only so many a minute of all networks: nobody fills the audit log.
+A valid token is found before guesses are counted, so other callers' wrong tokens never block it. Only guesses
+within the rate are audited, and the number a minute over all networks is limited: the audit log cannot be
+flooded.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from stoker.settings import NOBODY
 log = logging.getLogger(__name__)
 
 AUDITED_PER_MINUTE = 60
-"""Guesses of all networks together that the audit log gets from one process."""
+"""Guesses a minute of all networks together that one process writes to the audit log."""
 LOGGED_EVERY_S = 1.0
 """Seconds between two log lines; each says how many guesses there were so far."""
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 IPV6_PREFIX = 64
-"""What a customer of any provider has: limiting single addresses of it limits nobody."""
+"""The network that a provider gives to one customer: a limit for each address would have no effect."""
 
 
 class Guesses:
@@ -41,7 +42,7 @@ class Guesses:
         self._log_at = 0.0
 
     async def refusal(self, address: str | None, where: str) -> Refused:
-        """What a wrong token is answered with: 401, or 429 for a network that guesses too often."""
+        """The answer to a wrong token: 401, or 429 for a network that guesses too often."""
         self.total += 1
         wait_s = await self._rate.wait_s(network(address))
         self._log(address, where)
@@ -68,7 +69,7 @@ class Guesses:
 
 
 def network(address: str | None) -> str:
-    """Whose guesses count together: an IPv4 address, or the /64 of an IPv6 address."""
+    """The network whose guesses count together: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         found = ip_address((address or "").partition("%")[0])
     except ValueError:

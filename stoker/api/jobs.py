@@ -1,4 +1,4 @@
-"""Routes under /api/jobs: jobs that wait and jobs that ended, one job, enqueueing and cancelling one.
+"""Routes under /api/jobs: list waiting and ended jobs, show, enqueue and cancel a job.
 
 Viewers see keys and metadata; arguments and tracebacks only operators.
 """
@@ -22,15 +22,15 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 @router.get("")
 async def listing(_: Viewer, stoker: ReadingStoker, asked: Annotated[Choice, Query()]) -> JobList:
-    """Jobs by any of these. Without a state: what runs now, and what ended; with an error, only the latter.
+    """Jobs that match the filters. Without a state: running and ended jobs; with an error: only ended ones.
 
-    By kind or scope, the first 2,000 of each lane are looked through for those in the queue.
+    With a kind or a scope, only the first 2,000 jobs of each lane in the queue are searched.
     """
     return await jobs.listing(stoker, asked)
 
 
 class JobRequest(BaseModel):
-    """A job to enqueue: its kind, its arguments, and the seconds until it may begin."""
+    """A job to enqueue: its kind, its arguments, and the seconds until it may start."""
 
     model_config = ConfigDict(extra="forbid")
     kind: Text64
@@ -40,13 +40,13 @@ class JobRequest(BaseModel):
 
 @router.post("", status_code=202)
 async def enqueue(asked: JobRequest, operator: SteadyOperator, stoker: OpenStoker) -> Asked:
-    """Ask for a job of a kind that the domain handles, one of Stoker's own included."""
+    """Enqueue a job of a kind that the domain handles, or one of Stoker's own."""
     return await jobs.enqueue(stoker, operator.actor, asked.kind, asked.arguments, asked.delay_s)
 
 
 @router.get("/{job_id}")
 async def detail(job_id: JobId, reader: Viewer, stoker: ReadingStoker) -> JobDetail:
-    """One job: where it stands, its runs, and why it died."""
+    """One job: its state, its runs, and why it died."""
     return await jobs.detail(stoker, job_id, whole=reader.role is Role.OPERATOR)
 
 

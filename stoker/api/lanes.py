@@ -21,7 +21,7 @@ async def listing(_: Viewer, stoker: ReadingStoker) -> Lanes:
 
 @router.post("/lanes/{lane}/pause")
 async def pause(lane: Lane, operator: Operator, stoker: OpenStoker) -> LanePause:
-    """Let no worker begin a job of the lane; running ones go on. Recorded events are applied all the same."""
+    """Stop workers from starting jobs of the lane; running jobs go on. Recorded events are still applied."""
     return await lanes.pause(stoker, operator.actor, lane)
 
 

@@ -14,7 +14,7 @@ from stoker.api.failures import Failure, answer
 
 
 class BodyLimit:
-    """ASGI middleware: reads the body, at most `limit_bytes` of it and for `limit_s`, and hands it on."""
+    """ASGI middleware: reads the body, at most `limit_bytes` and for at most `limit_s`, and passes it on."""
 
     def __init__(self, app: ASGIApp, limit_bytes: int, limit_s: float) -> None:
         self._app = app
@@ -33,7 +33,7 @@ class BodyLimit:
                 body = None if too_large else await self._read(receive)
         except TimeoutError:
             message = f"the body took longer than {self._limit_s:g} s"
-            # Closed: what still arrives must not be taken for a request.
+            # Closed: the rest of the body must not be read as the next request.
             late = answer(408, Failure(error="too_slow", message=message), {"Connection": "close"})
             await late(scope, receive, send)
             return

@@ -1,8 +1,8 @@
-"""What machines ask: Prometheus' /metrics, and the probes of whatever runs this process.
+"""Routes for machines: Prometheus' /metrics, and the probes of the supervisor of this process.
 
-The probes need no token and say nothing but whether: /healthz that this process answers, /readyz that it can
-serve, which needs a Postgres that takes writes, and nothing else (a Redis that is away is shown, not a reason
-to restart anything).
+The probes need no token and tell nothing else. /healthz: this process answers. /readyz: it can serve, which
+needs a Postgres that accepts writes. A Redis that is away does not make a process unready, because a restart
+would not help.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from stoker.telemetry.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["operations"])
 PROBED_EVERY_S = 1.0
-"""Anybody may ask /readyz, without a token: so often Postgres is asked, at most."""
+"""Seconds between two questions to Postgres: /readyz needs no token, so it may be called at any rate."""
 PLAIN: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
-# `Response` as the class: errors of these routes are JSON like all others, only what succeeds is text.
+# `Response` as the class: errors of these routes are JSON like all others, only successes are text.
 @router.get(
     "/metrics",
     response_class=Response,
@@ -39,7 +39,7 @@ async def metrics(_: Viewer, stoker: OpenStoker, settings: TheSettings, access: 
 
 @router.get("/healthz", response_class=Response, responses={200: {"description": "It does.", **PLAIN}})
 async def alive() -> Response:
-    """Whether this process answers at all."""
+    """Whether this process answers."""
     return PlainTextResponse("ok\n")
 
 
@@ -48,11 +48,11 @@ async def alive() -> Response:
     response_class=Response,
     responses={
         200: {"description": "It can.", **PLAIN},
-        503: {"description": "Postgres does not answer, or takes no writes.", "model": None, **PLAIN},
+        503: {"description": "Postgres does not answer, or accepts no writes.", "model": None, **PLAIN},
     },
 )
 async def ready(request: Request) -> Response:
-    """Whether this process can serve: Postgres answered a second ago, and took writes."""
+    """Whether this process can serve: Postgres answered within the last second, and accepts writes."""
     readiness: Readiness = request.app.state.readiness
     found = await readiness.ok()
     return PlainTextResponse("ok\n" if found else "not ready\n", 200 if found else 503)
@@ -73,5 +73,5 @@ class Readiness:
             self._again_at = time.monotonic() + PROBED_EVERY_S
             asked = {"database": probes(self._stoker)["database"]}
             self._asking = asyncio.create_task(examine(asked, self._timeout_s), name="readiness")
-        # Shielded: a caller who goes away ends the question for nobody.
+        # Shielded: a caller that goes away does not cancel the query for the others.
         return (await asyncio.shield(self._asking)).ok

@@ -16,7 +16,7 @@ from stoker.console.live import Live
 from stoker.errors import Unavailable
 from stoker.history.charts import Charts, Length, charts
 from stoker.operations.audit import AuditList, audited
-from stoker.operations.overview import overview as look
+from stoker.operations.overview import overview as read_overview
 from stoker.operations.picture import Overview
 from stoker.operations.texts import Text64
 from stoker.settings import Role
@@ -30,16 +30,16 @@ RETRY_MS = 1000
 @router.get("/overview")
 async def overview(_: Viewer, stoker: OpenStoker, settings: TheSettings) -> Overview:
     """Is the cache right, is it warm, is the worker keeping up."""
-    return await look(stoker, settings.api.probe_timeout_s)
+    return await read_overview(stoker, settings.api.probe_timeout_s)
 
 
 async def _place(viewer: Viewer, request: Request) -> AsyncIterator[None]:
-    """A place among the pages that watch, from before the answer begins until it has ended."""
+    """A place for a page that watches, held from before the answer starts until it has ended."""
     pictures: Live = request.app.state.live
     operator = viewer.role is Role.OPERATOR
     with pictures.place(viewer.actor.name, operator=operator) as given:
         if not given:
-            message = "as many pages watch as one process serves to a token, or to all of them: close some"
+            message = "too many pages are open, for this token or for all tokens together: close some"
             raise Refused(503, "too_many_streams", message)
         yield
 
@@ -60,7 +60,7 @@ async def live(_: Annotated[None, Depends(_place)], request: Request, access: Th
                 await access.tokens.load()
                 await access.identify(request)
             except Unavailable:
-                pass  # who is known goes on; the picture tells what is away
+                pass  # The session goes on; the picture names the server that is away.
             except Refused:
                 yield "event: signed_out\ndata: {}\n\n"
                 return
@@ -71,7 +71,7 @@ async def live(_: Annotated[None, Depends(_place)], request: Request, access: Th
 
 @router.get("/history")
 async def history(_: Viewer, stoker: ReadingStoker, length: Length = Length.HOUR) -> Charts:
-    """Figures over time: the hour by minutes, the day by ten, the month by six hours, the year by days."""
+    """Figures over time, in steps of 1 minute (hour), 10 minutes (day), 6 hours (month) or 1 day (year)."""
     return await charts(stoker.engine, length)
 
 
@@ -84,5 +84,5 @@ async def audit(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
 ) -> AuditList:
-    """What operators did, the latest first; `action` may be the first part of one: `cache`."""
+    """What operators did, the latest first. `action` may be the first part of a name, such as `cache`."""
     return await audited(stoker.engine, actor or None, action or None, limit, before)

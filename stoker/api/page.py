@@ -39,13 +39,13 @@ STRICT = {
 
 
 NOT_KEPT = ("/api/", "/metrics", "/readyz", "/healthz")
-"""What no browser or proxy may keep: it is said to one reader, at one time."""
+"""Paths whose answers no browser or proxy may store: they are meant for one reader at one time."""
 TLS_ONLY = "max-age=31536000"
 
 
 @dataclass(frozen=True)
 class Asset:
-    """One file: its bytes, plain and packed, and an entity tag of each."""
+    """One file: its bytes, plain and compressed, with an entity tag for each."""
 
     media_type: str
     body: bytes
@@ -73,13 +73,13 @@ def load() -> dict[str, Asset]:
 
 @router.get("/")
 async def page(request: Request) -> Response:
-    """The page; it holds no data, so everybody may have it."""
+    """The page. It holds no data, so it needs no token."""
     return _answer(request, "index.html")
 
 
 @router.get("/console/{name}")
 async def asset(name: str, request: Request) -> Response:
-    """One of its files."""
+    """A file of the page."""
     return _answer(request, name)
 
 
@@ -100,13 +100,13 @@ def _answer(request: Request, name: str) -> Response:
 
 
 class StrictHeaders:
-    """ASGI middleware: every answer carries the headers of `STRICT`, none with data is kept, TLS stays on."""
+    """ASGI middleware: adds the headers of `STRICT`, forbids storing answers with data, and keeps TLS on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application, and add them to what it answers."""
+        """Call the application, and add the headers to its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,6 +1,6 @@
-"""How often one caller may ask: a bucket for each, refilled steadily, shared through the queue Redis.
+"""How often one caller may ask: a token bucket for each caller, shared through the queue Redis.
 
-While the queue Redis is away each process counts by itself, so a caller may get that much from every one.
+While the queue Redis is away, each process counts by itself, so each of them gives a caller the full rate.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from stoker.redis.script import Script
 
 TAKE = Script("stoker.api", "take")
 CALLERS = 10_000
-"""Callers that one process remembers; the one not heard of for longest gives way."""
+"""Callers that one process remembers; the least recent one is dropped."""
 AWAY_S = 5.0
-"""Seconds for which a Redis that did not answer is not asked: nobody waits for it on every request."""
+"""Seconds for which a Redis that did not answer is not asked again: not every request must wait for it."""
 
 
 class Bucket:
-    """So many a minute, of which up to a quarter at once; counted by this process alone."""
+    """A number of requests a minute, up to a quarter of it at once; counted by this process alone."""
 
     def __init__(self, per_minute: int) -> None:
         self.per_s = per_minute / 60
@@ -41,7 +41,7 @@ class Bucket:
 
 
 class Rate:
-    """The same over all processes. `what` names it: callers of one rate do not use up another."""
+    """The same rate over all processes. `what` names it: each rate has buckets of its own."""
 
     def __init__(self, queue: Queue, what: str, per_minute: int) -> None:
         self._queue = queue
@@ -52,7 +52,7 @@ class Rate:
     async def wait_s(self, caller: str) -> int:
         """Take one; 0 if it was there, else the whole seconds until there will be one."""
         if time.monotonic() >= self._ask_again_at:
-            # An address or a name, but whatever it is, it enters no key as it came.
+            # An address or a name from outside: hashed, so that it cannot shape the key.
             name = f"{self._what}:{blake2b(caller.encode(), digest_size=16).hexdigest()}"
             bounds = (repr(self._own.per_s), repr(self._own.most))
             try:

@@ -24,13 +24,13 @@ async def listing(_: Viewer, stoker: ReadingStoker, settings: TheSettings) -> Ta
 
 @router.post("/{name}/run", status_code=202)
 async def run(name: TaskName, operator: SteadyOperator, stoker: OpenStoker, settings: TheSettings) -> TaskRun:
-    """Run a task now, besides its times."""
+    """Run a task now, in addition to its schedule."""
     return await schedule.run_now(stoker, operator.actor, settings.schedule, name)
 
 
 @router.post("/{name}/pause")
 async def pause(name: TaskName, operator: Operator, stoker: OpenStoker, settings: TheSettings) -> TaskPause:
-    """Let a task's slots pass until it is resumed; for every worker."""
+    """Skip a task's slots until it is resumed, in every worker."""
     return await schedule.pause(stoker, operator.actor, settings.schedule, name)
 
 

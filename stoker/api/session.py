@@ -35,7 +35,7 @@ class SignIn(BaseModel):
 
 
 class SignedIn(BaseModel):
-    """Who is signed in, and as what."""
+    """Who is signed in, and with which role."""
 
     signed_in: bool
     name: str | None = None
@@ -45,7 +45,7 @@ class SignedIn(BaseModel):
 
 @router.get("")
 async def session(request: Request, access: TheAccess) -> SignedIn:
-    """Who the caller is; nobody is an answer, not an error."""
+    """Who the caller is. Without a session the answer says so; it is not an error."""
     if "authorization" not in request.headers and access.cookie(request) not in request.cookies:
         return SignedIn(signed_in=False)
     try:
@@ -60,7 +60,7 @@ async def session(request: Request, access: TheAccess) -> SignedIn:
 async def sign_in(
     asked: SignIn, request: Request, response: Response, access: TheAccess, stoker: OpenStoker
 ) -> SignedIn:
-    """Give a token once, get a cookie that scripts cannot read."""
+    """Sign in with a token; the answer sets a cookie that scripts cannot read."""
     require_same_origin(request)
     address = request.client.host if request.client else None
     token = access.tokens.find(asked.token.get_secret_value())
@@ -89,7 +89,7 @@ async def sign_out(
 
 
 async def _audited(stoker: Stoker, actor: Actor, action: str) -> None:
-    """Best effort: whoever is known may look while Postgres is away, and cannot act."""
+    """Best effort: while Postgres is away, known callers may read and cannot act."""
     try:
         async with stoker.session() as session, session.begin():
             await audit(session, actor, action, {})

@@ -1,6 +1,6 @@
-"""Routes under /api/tokens, for operators alone: who may ask; add a token, revoke one.
+"""Routes under /api/tokens, for operators alone: list, add and revoke tokens.
 
-A token is in the answer to the request that made it and nowhere else, ever.
+A token appears only in the answer to the request that made it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/tokens", tags=["tokens"])
 
 
 class SettingsToken(BaseModel):
-    """A token of the settings: it ends with them."""
+    """A token of the settings: it is valid until it is removed there."""
 
     name: str
     role: Role
@@ -34,17 +34,17 @@ class TokenList(BaseModel):
 
 
 class NewToken(BaseModel):
-    """Whose token it is, and what it may."""
+    """Whose token it is, and its role."""
 
     model_config = ConfigDict(extra="forbid")
     name: str = Field(pattern=TOKEN_NAME)
     role: Role = Role.VIEWER
     days: Annotated[int, Field(ge=1, le=MOST_DAYS)] | None = None
-    """Days until it ends by itself; none: it does not."""
+    """Days until it expires; null: never."""
 
 
 class TokenMade(NewToken):
-    """The token itself: keep it, nobody can show it again."""
+    """The token itself. Keep it: it cannot be shown again."""
 
     token: str
 
@@ -57,14 +57,14 @@ class WhichToken(BaseModel):
 
 
 class TokenRevoked(BaseModel):
-    """A token that counts no more."""
+    """A revoked token."""
 
     name: str
 
 
 @router.get("")
 async def listing(_: Operator, stoker: OpenStoker, settings: TheSettings) -> TokenList:
-    """Who may ask; nothing to guess a token from."""
+    """All tokens, without their hashes."""
     own = [SettingsToken(name=token.name, role=token.role) for token in settings.api.tokens]
     return TokenList(tokens=await tokens.list_tokens(stoker), settings=own)
 
@@ -78,7 +78,7 @@ async def add(
     access: TheAccess,
     response: Response,
 ) -> TokenMade:
-    """Make a token. It counts at once here and within 5 seconds in every other process."""
+    """Make a token. It is valid here at once, and within 5 seconds in every other process."""
     given = await tokens.add(stoker, operator.actor, asked.name, asked.role, settings.api.tokens, asked.days)
     access.tokens.outdated()
     response.headers["Cache-Control"] = "no-store"
@@ -89,7 +89,7 @@ async def add(
 async def revoke(
     asked: WhichToken, operator: SteadyOperator, stoker: OpenStoker, access: TheAccess
 ) -> TokenRevoked:
-    """Let a token count no more, within 5 seconds in every process; its console sessions end with it."""
+    """Revoke a token, within 5 seconds in every process. Its console sessions end with it."""
     await tokens.revoke(stoker, operator.actor, asked.name)
     access.tokens.outdated()
     return TokenRevoked(name=asked.name)

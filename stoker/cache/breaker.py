@@ -2,8 +2,8 @@
 
 Open means: reads go to SQL and do not touch Redis. It opens when a call fails, when the oldest unsettled
 event is too old (a dead worker must not mean stale pages), and when changes are applied to another cache than
-this process reads. It closes on what SQL says: no unsettled event is older than the moment Redis
-answered again (RACES 38).
+this process reads. It closes when SQL shows that no unsettled event is older than the moment at
+which Redis answered again (RACES 38).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Breaker:
         """Watch until cancelled."""
         settings = self._settings
         await repeat(
-            "breaker", self.look, lambda: settings.breaker_retry_s if self.open else settings.watch_s
+            "breaker", self.check, lambda: settings.breaker_retry_s if self.open else settings.watch_s
         )
 
     async def compare(self) -> bool:
@@ -83,7 +83,7 @@ class Breaker:
         self.trip(diverged)
         return True
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check once: open for old events; close when Redis answers and SQL has no older unsettled event."""
         try:
             if self.open:
@@ -95,7 +95,7 @@ class Breaker:
             self.trip(str(error))
             return
         except DatabaseUnavailable:
-            return  # nothing can commit either; whatever is in force stays in force
+            return  # nothing can commit either, so the state stays as it is
         if state.oldest_age_s > self._settings.breaker_unsettled_s:
             self.trip(f"an event has not been applied for {state.oldest_age_s:.0f} s: is a worker running?")
         elif self.open:

@@ -1,7 +1,7 @@
-"""The deadline of a read: how long one reader waits for SQL, whatever stands in its way.
+"""The deadline of a read: how long one reader waits for SQL in all.
 
-It begins with the read's first wait for SQL, so a hit pays nothing for it. All waits of the read share it:
-its turn for a connection, the build, and the look at who may read. What it waited for goes on for other
+It starts with the read's first wait for SQL, so a hit pays nothing for it. All waits of the read share it:
+the wait for a connection, the build, and the check of the access right. After it, the build goes on for other
 readers.
 """
 

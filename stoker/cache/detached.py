@@ -38,7 +38,7 @@ class Detached:
         for task in self._tasks - self._ends:
             task.cancel()
         while self._tasks:
-            await asyncio.wait(self._tasks)  # not gather: whoever stops waiting must not cancel them all
+            await asyncio.wait(self._tasks)  # not gather: a waiter that is cancelled must not cancel them all
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

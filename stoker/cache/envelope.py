@@ -1,8 +1,8 @@
 """How an entry is stored: a fixed header and the JSON body, compressed where that pays.
 
 The body is exactly what an HTTP response needs, so a hit is sent without decode and encode. An entry has a
-seal, a hash that is keyed with the installation's key in Postgres: whoever can only write to the cache cannot
-forge one. (They can bring back an older entry together with its stamps: a seal does not show its age.)
+seal, a hash that is keyed with the installation's key in Postgres: an attacker who can only write to the
+cache cannot forge one. (They can restore an older entry together with its stamps: a seal shows no age.)
 Anything that is not an intact entry of this format is a miss. Never pickle.
 """
 

@@ -48,7 +48,7 @@ class Claim:
     token: str
     server: ServerRun
     built: bool
-    """The entry is there by now, valid under these stamps: somebody built it since the caller looked."""
+    """The entry exists by now, valid under these stamps: it was built since the caller's lookup."""
 
     @property
     def flight(self) -> tuple[str, bytes, bytes]:

@@ -1,7 +1,7 @@
-"""Readers who were refused again and again: their questions to SQL take turns; members' misses stay fast.
+"""Readers who were refused repeatedly: their queries take turns, so that members' misses stay fast.
 
-A refusal is never cached, so each costs a load, and guessing ids would take all loaders' connections. Nobody
-is refused for it, and whoever was refused seldom does not notice. Known to this process alone.
+A refusal is never cached, so each costs a load, and a reader who guesses ids could take all connections of
+the loaders. Such a reader is slowed down, never refused for it. Each process counts for itself.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 FEW = 5
-"""Refusals of one reader after which its questions take turns."""
+"""Refusals of one reader after which its queries take turns."""
 FORGOTTEN_S = 60.0
 """Seconds without a refusal after which a reader is like any other."""
 KEPT = 10_000
-"""Readers that are remembered; whoever was not refused for longest gives way."""
+"""Readers that are remembered; the one whose last refusal is oldest is dropped."""
 
 
 class Strangers:
-    """Who was refused lately; their loads, `at_once` of all of them, one of each."""
+    """Readers who were refused lately. Of their loads `at_once` run in all, and one of each reader."""
 
     def __init__(self, at_once: int) -> None:
         self._slots = asyncio.Semaphore(at_once)

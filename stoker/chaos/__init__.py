@@ -1,9 +1,9 @@
 """Chaos as a feature: real processes under seeded faults, and a count at rest of what must have survived.
 
-`run` starts servers, workers and web apps of its own, breaks them at random while readers and writers go on,
-heals everything and then checks events, jobs, entries and keys. Works on any domain through a Workload. Never
-touches servers that it has not started itself. The same stage, processes and users serve a demonstration
-without faults, which an application builds of them.
+`run` starts servers, workers and web apps of its own, breaks them at random under load, heals everything and
+then checks events, jobs, entries and keys. It works on any domain through a Workload, and never touches
+servers that it did not start. An application can use the same stage, processes and users for a demonstration
+without faults.
 """
 
 from stoker.chaos.options import ChaosOptions
@@ -12,7 +12,7 @@ from stoker.chaos.workload import Read, Users, Verdict, Web, Workload
 
 def run(options: ChaosOptions) -> int:
     """Run it; the exit code: 0 only if everything held, 130 when interrupted."""
-    # Only here: the processes that are broken live in this package too, and import nothing of the driver.
+    # Imported here: the processes under chaos import this package, too, and must not load the driver.
     from stoker.chaos.drama import perform  # noqa: PLC0415
 
     return perform(options)

@@ -1,4 +1,4 @@
-"""At rest: every job is in exactly one place, and ended as it was asked to."""
+"""At rest: every job is in exactly one place, and ended as its arguments said."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXPECTED_END: Mapping[str, tuple[str, ...]] = {
 ENDS = ("done", "dead", "cancelled", "dropped")
 """The engine's totals of jobs that have left the queue."""
 CHANCE = "quarantined"
-"""How any job may end whose worker was killed three times while it ran: chaos can do that by chance."""
+"""How any job may end if its worker was killed three times while it ran, which chaos can do by chance."""
 
 
 def places(scene: Scene) -> dict[str, int]:
@@ -62,12 +62,12 @@ def accounted(scene: Scene, found: Mapping[str, int]) -> list[str]:
     if unborn:
         wrong.append(f"{len(unborn)} jobs were acknowledged to their callers but never enqueued")
     if ledger.unborn:
-        wrong.append(f"{len(ledger.unborn)} jobs are in the queue that nobody enqueued")
+        wrong.append(f"{len(ledger.unborn)} jobs are in the queue but were never enqueued")
     return wrong
 
 
 async def ends(scene: Scene) -> tuple[dict[str, int], list[str]]:
-    """Dead letters by kind and reason; jobs that ended otherwise than they were asked to."""
+    """Dead letters by kind and reason, and jobs that ended differently than their arguments said."""
     with database_errors():
         async with scene.sql.connect() as connection:
             rows = (await connection.execute(_DEAD)).all()
@@ -81,7 +81,7 @@ async def ends(scene: Scene) -> tuple[dict[str, int], list[str]]:
             wrong.append(f"{ledger.born[job_id].decode()[:200]} ended {end}")
     found = Counter(f"{row.kind} {row.reason}" for row in rows)
     return dict(found), [
-        f"{len(wrong)} jobs ended otherwise than they should: {first(wrong)}"
+        f"{len(wrong)} jobs ended differently than they should: {first(wrong)}"
     ] if wrong else []
 
 
@@ -91,7 +91,7 @@ def _expected(scene: Scene, job_id: str) -> tuple[str, ...]:
         return EXPECTED_END[scene.ledger.arguments(job_id)["what"]]
     if kind in (Slow.kind, Newer.kind):
         return ("done",)
-    # The product's own jobs may use up their tries while a server is away; they must not fail otherwise.
+    # Stoker's own jobs may use up their tries while a server is away; they must not fail for another reason.
     return ("done", "exhausted")
 
 

@@ -1,7 +1,7 @@
-"""Jobs that misbehave, and an event that nobody can apply: what chaos adds to a domain and to the job_types.
+"""Jobs that misbehave, and an event that cannot be applied: chaos adds them to a domain and its job types.
 
-Known to every process of a run, except what only the newer release knows. A job does what its arguments say;
-a poison event fails until the driver has healed it.
+Every process of a run knows them, except those that only the newer release knows. A job does what its
+arguments say; a poison event fails until the driver has healed it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EVERY = {"warm_active": timedelta(seconds=7), "keep_warm": timedelta(seconds=3)}
 
 
 class What(StrEnum):
-    """What a job does."""
+    """What a job does, by its arguments."""
 
     WORK = "work"
     RAISE = "raise"
@@ -90,9 +90,9 @@ class Poison(Event):
 
 
 def install(*, older: bool) -> None:
-    """Teach this process the jobs; an older release knows neither the newer one nor `keep_warm`.
+    """Register the jobs in this process. An older release knows neither the newer job nor `keep_warm`.
 
-    After its domain was loaded: that of an older release is made by `before_keep_warm`.
+    Call it after the domain was loaded: `before_keep_warm` makes the domain of an older release.
     """
     for job, task in ((Act, act), (Slow, slow), (Newer, newer)):
         JOBS[job.kind] = job
@@ -143,7 +143,7 @@ async def slow(_context: JobContext, job: Slow) -> Outcome:
 
 
 async def newer(_context: JobContext, _job: Newer) -> Outcome:
-    """Nothing, but only in the newer release."""
+    """Do nothing; only the newer release has this handler."""
     return Outcome.DONE
 
 

@@ -1,4 +1,4 @@
-"""At rest: what each web app shows from the cache equals what it shows past it."""
+"""At rest: each web app's cached answers equal its answers from SQL."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ AT_ONCE = 4
 
 
 async def compare(driver: Driver) -> None:
-    """Read entries through the cache and past it, in the order of `Users.candidates`.
+    """Read entries through the cache and with a bypass, in the order of `Users.candidates`.
 
-    Only entries that are cached at that moment count: one that this read has built proves nothing.
+    Only entries that were cached before count: one that this read built proves nothing.
     """
     asked = ((webapp, read) for read in _candidates(driver) for webapp in driver.webapps)
     await asyncio.gather(*(_compare_all(driver, asked) for _ in range(AT_ONCE)))
@@ -44,5 +44,5 @@ async def _compare(driver: Driver, webapp: Slot, read: Read) -> None:
     driver.tally.entries_verified += 1
     if current.status != OK or current.body != cached.body:
         driver.tally.stale_entries += 1
-        what = f"{webapp.name} shows {read.path} to user {read.reader} otherwise than SQL has it"
+        what = f"{webapp.name} shows {read.path} to user {read.reader} different from SQL"
         driver.tally.note("stale entry", what)

@@ -1,6 +1,6 @@
-"""The application's web app under chaos, and beside it what only chaos asks for.
+"""The application's web app under chaos, with additional routes that only chaos uses.
 
-Jobs that work and jobs that do not, a poison event, and readers who go away before they are answered.
+They enqueue jobs that work and jobs that fail, record a poison event, and cancel reads before the answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Aside:
         self._stoker = stoker
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what is chaos's own; let the application answer the rest."""
+        """Answer the routes of chaos; pass other requests to the application."""
         own = self._own.get(scope["path"]) if scope["type"] == "http" else None
         if own is not None:
             response = await _said(own(await Request(scope, receive).json()))
@@ -50,7 +50,7 @@ class Aside:
             async with asyncio.timeout(after_s) as patience:
 
                 async def sent(message: Message) -> None:
-                    patience.reschedule(None)  # it is answered: too late to go
+                    patience.reschedule(None)  # it is answered already
                     await send(message)
 
                 await self._app(scope, receive, sent)

@@ -1,7 +1,7 @@
-"""Counts jobs where nothing is missed: inside the queue's own scripts, in the same atomic step.
+"""Counts jobs inside the queue's own scripts, in the same atomic step, so that none is missed.
 
-`install` is for the processes under chaos; `Ledger` is the driver's, which takes the counts out of the queue
-Redis before each fault that erases it, in the same transaction. Nothing here changes what a script does.
+`install` is for the processes under chaos. `Ledger` belongs to the driver: it reads the counts from the queue
+Redis in the same transaction as each fault that erases them. Nothing here changes the effect of a script.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stoker.jobs import LANES
 from stoker.redis.script import Script, digest_of
 
 MARK = b":chaos:"
-"""Stands in every script that has the audit already."""
+"""A mark in every script that has the audit already."""
 OF_THE_CACHE = frozenset({"stoker.cache", "stoker.redis"})
 
 
@@ -41,7 +41,7 @@ def audited(source: str, name: str) -> str:
     """A script with the audit in front of it."""
     audit = files("stoker.chaos").joinpath("lua", "audit.lua").read_text().replace("SCRIPT", name)
     flags = ""
-    if source.startswith("#!"):  # must stay the first line
+    if source.startswith("#!"):  # the shebang must stay the first line
         flags, _, source = source.partition("\n")
         flags += "\n"
     return f"{flags}{audit}\n{source}"
@@ -59,7 +59,7 @@ class Rescue:
 
 @dataclass
 class Ledger:
-    """Every job of a run, and what became of it."""
+    """Every job of a run, and how it ended."""
 
     prefix: str
     born: dict[str, bytes] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Ledger:
             self.erase()
 
     def erase(self) -> None:
-        """What is open now goes with the data of the queue, and so do its own counts."""
+        """Open jobs and the engine's counts are lost with the data of the queue."""
         self.erased |= self.parked | self.waiting | self.running
         self.parked, self.waiting, self.running = set(), set(), set()
         self._past, self._now = self._past + self._now, Counter()

@@ -1,6 +1,6 @@
-"""The domain of a process under chaos: the workload's, as its release knows it, with what chaos adds.
+"""The domain of a process under chaos: the workload's, as its release knows it, with the additions of chaos.
 
-Processes name this module in the setting `domain`, so the web app opens its Stoker as it always does.
+The setting `domain` names this module, so the web app opens its Stoker as it does without chaos.
 """
 
 from __future__ import annotations

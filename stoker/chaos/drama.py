@@ -33,12 +33,12 @@ from stoker.embedded import Embedded
 from stoker.migrate import migrate
 
 INTRUSIONS = 0.1
-"""Share of requests by readers who must be refused."""
+"""Share of requests whose readers must be refused."""
 MISCHIEF_PER_S = 2.0
 RECOVERED_WITHIN_S = 20.0
-LOOK_S = 0.05
+POLL_S = 0.05
 LAST_CHANGES = 6
-"""Changes of the last act, made while the queue is away: nobody rings for them ever."""
+"""Changes of the last act, made while the queue is away: no ring announces them."""
 
 
 def perform(options: ChaosOptions) -> int:
@@ -47,7 +47,7 @@ def perform(options: ChaosOptions) -> int:
 
 
 def say(message: str) -> None:
-    """Tell what happens, beside the report."""
+    """Print what happens, in addition to the report."""
     sys.stderr.write(f"{message}\n")
 
 
@@ -64,7 +64,7 @@ async def _whole(options: ChaosOptions, workload: Workload, servers: Embedded, f
     domain = load_domain(workload.domain)
     await migrate(servers.urls.database, domain)
     await workload.prepare(servers.urls.database, options.seed)
-    # The driver is no web app: it must see a restart of Postgres as an error, at once.
+    # Unlike a web app, the driver must see a restart of Postgres as an error at once.
     sql = create_async_engine(
         servers.urls.database, pool_pre_ping=True, connect_args={"timeout": 2, "command_timeout": 5}
     )
@@ -116,7 +116,7 @@ async def _scene(
 
 @asynccontextmanager
 async def _processes(scene: Scene) -> AsyncIterator[None]:
-    """All processes, kept up, for as long as this lasts; the last of each role is of the older release."""
+    """All processes, kept running until the context ends. One of each role is an older release."""
     for slots in (scene.workers, scene.webapps):
         slots[-1].older = len(slots) > 1
     async with started(*scene.slots):
@@ -159,7 +159,7 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
 
 
 async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None:
-    """One fault; none if what it strikes is under another one until the time (monotonic) is over."""
+    """One fault; none if its target is under another fault until the time (monotonic) is over."""
     kind = planned.kind
     slots = {"worker": scene.workers, "webapp": scene.webapps}.get(kind.target)
     slot = slots[planned.pick % len(slots)] if slots else None
@@ -181,7 +181,7 @@ async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None
 
 
 async def _same_release(scene: Scene) -> None:
-    """From here on every process is of the newest release, and works."""
+    """Wait until every process is of the newest release and works."""
     roles = (("deploy", scene.workers), ("deploy_webapp", scene.webapps))
     older = [(name, number) for name, slots in roles for number, slot in enumerate(slots) if slot.older]
     deploys = (Planned(0, _kind(name), 0, number) for name, number in older)
@@ -191,12 +191,12 @@ async def _same_release(scene: Scene) -> None:
 
 
 async def _recovered(scene: Scene) -> None:
-    """Changes go on until one that was begun after the last fault is in effect, or it takes too long."""
+    """Continue changes until one that was started after the last fault is in effect, or the time is over."""
     give_up = time.monotonic() + RECOVERED_WITHIN_S
-    while (  # noqa: ASYNC110 - looking is what tells
+    while (  # noqa: ASYNC110 - there is nothing to wait for but the state
         time.monotonic() < give_up and any(one.seconds is None for one in scene.tally.recoveries)
     ):
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def _last_act(scene: Scene) -> None:

@@ -1,8 +1,8 @@
-"""Sends what the simulated users do, on schedule, and judges every answer.
+"""Sends the requests of the simulated users on schedule, and judges every answer.
 
 Open loop: a request is sent when it is due, however slow the answers before it are, and its latency counts
-from then. Under faults an outage is a fair answer, and so is none; an unexpected error never is. Then only so
-many requests are under way at once: a machine that is slow because of a fault must not drown in them.
+from then. Under faults an outage or no answer is accepted; an unexpected error never is. Under faults the
+number of concurrent requests is limited, so that a machine that a fault slows down is not flooded.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from stoker.errors import DatabaseUnavailable
 from stoker.postgres import database_errors
 
 BYPASS_EVERY = 10
-"""One of so many reads bypasses the cache, to know what SQL takes under the same load."""
+"""One in this many reads bypasses the cache, to measure SQL under the same load."""
 CONDITIONAL = 0.3
-"""Share of reads that say which version their browser has, where it has one."""
+"""Share of reads that send the entity tag of their browser's version, if it has one."""
 LEAVING, STAYS_S = 0.05, 0.004
 """Under faults: share of readers who go away before they are answered (RACES 24, 41), and after how long."""
 AT_ONCE = 16
-"""Under faults: requests under way."""
-LOOK_S = 0.05
+"""Under faults: most concurrent requests."""
+POLL_S = 0.05
 OK, NOT_MODIFIED, LEFT = 200, 304, 499
 REFUSED = frozenset({403, 404})
 BAD_REQUEST = frozenset({400, 422})
@@ -56,7 +56,7 @@ SHARES = {Act.READ: 0.885, Act.INTRUDE: 0.065, Act.WRITE: 0.05}
 
 @dataclass(frozen=True)
 class Followed:
-    """A committed change that is not seen applied yet; `began`: seconds since 1970."""
+    """A committed change that is not known to be applied yet; `began`: seconds since 1970."""
 
     began: float
     applied: Callable[[], None]
@@ -86,7 +86,7 @@ class Driver:
         self._faulty = faulty
         self._shares = shares or SHARES
         self._browsers: dict[tuple[int, str], tuple[str, Any]] = {}
-        """What each user's browser keeps: entity tag and what that version showed."""
+        """What each user's browser keeps: the entity tag, and what that version showed."""
         self._following: dict[int, Followed] = {}
         self._reads_sent = 0
         self._stopped = False
@@ -113,7 +113,7 @@ class Driver:
                     request.add_done_callback(lambda _: free.release())
 
     def stop(self) -> None:
-        """Send no more; `run` returns when all is answered."""
+        """Send no more requests; `run` returns when all are answered."""
         self._stopped = True
 
     def end(self) -> None:
@@ -183,7 +183,7 @@ class Driver:
         self.asked[_entry(read)] = read
         reply = await self.send("GET", read.path, read.reader, etag=kept and kept[0])
         if reply is None or rights != self.users.rights(read.reader):
-            return  # they may have been made a member meanwhile
+            return  # the reader may have become a member meanwhile
         self.tally.forbidden_reads_attempted += 1
         if reply.status not in REFUSED:
             self._forbidden(f"{reply.status} {read.path} to user {read.reader}")
@@ -207,13 +207,13 @@ class Driver:
             self._following[answer["event_id"]] = followed
 
     async def follow_on(self, sql: AsyncEngine) -> None:
-        """Look which changes are applied, until `end`; never cancelled in the middle of a statement."""
+        """Check which changes are applied, until `end`; never cancelled in the middle of a statement."""
         while not self._ended:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             await self.follow(sql)
 
     async def follow(self, sql: AsyncEngine) -> None:
-        """Look once which changes are applied."""
+        """Check once which changes are applied."""
         if not self._following:
             return
         try:
@@ -229,7 +229,7 @@ class Driver:
                 self._applied(followed)
 
     async def aside(self, path: str, body: object) -> dict[str, Any] | None:
-        """Ask a process under chaos for what no web app offers; None without an answer."""
+        """Call one of chaos' own routes in a process; None without an answer."""
         reply = await self.send("POST", path, body=body)
         if reply is None:
             return None
@@ -242,7 +242,7 @@ class Driver:
             self.tally.note("no answer", what)
 
     def _is_answer(self, reply: Reply, what: str) -> bool:
-        """Count what is none."""
+        """Count an answer that is an outage or an error."""
         if reply.status == LEFT:
             self.tally.left += 1
         elif reply.status == OUTAGE and self._faulty:
@@ -274,7 +274,7 @@ class Driver:
         return {LEAVES_AFTER: f"{self.rng.expovariate(1 / STAYS_S):.5f}"}
 
     def _judge(self, read: Read, expected: object, shown: object, state: str) -> None:
-        if state == "stale":  # marked as what it is: its loader failed
+        if state == "stale":  # it is marked stale: its loader failed
             if not self._faulty:
                 self.tally.note("marked stale", f"{read.path}: a loader failed")
             return
@@ -302,13 +302,13 @@ def _entry(read: Read) -> str:
 
 
 def _refusal(reply: Reply) -> str | None:
-    """The error of Stoker, other than an outage, that says that this release cannot do it."""
+    """The name of Stoker's error, other than an outage, if this release cannot serve the request."""
     if reply.status not in BAD_REQUEST and reply.status != SERVER_ERROR:
         return None
     try:
         return str(from_json(reply.body)["error"])
     except (ValueError, KeyError, TypeError):
-        return None  # a bug: nobody made an answer of it
+        return None  # a bug: the error was not translated into an answer
 
 
 _SETTLED = text("SELECT id FROM stoker.cache_events WHERE id = ANY(:ids) AND settled_at IS NOT NULL")

@@ -22,19 +22,19 @@ BATCH = 100
 
 @dataclass
 class Entries:
-    """What the comparison found."""
+    """The result of the comparison."""
 
     in_redis: int = 0
     compared: int = 0
     outdated: int = 0
-    """Left behind by an invalidation: nobody is shown them."""
+    """Entries left behind by an invalidation: no reader gets them."""
     unknown: list[str] = field(default_factory=list)
-    """Keys whose entry is not known: nobody asked for it, and its read is not remembered."""
+    """Keys of unknown entries, for which no read of this run is remembered."""
     wrong: list[str] = field(default_factory=list)
 
 
 async def compare(scene: Scene, stoker: Stoker) -> Entries:
-    """Compare everything that is cached now; nothing may be changing."""
+    """Compare everything that is cached now. There must be no changes meanwhile."""
     found = Entries()
     stored = await _stored(scene, stoker)
     names = await _names(scene, stoker) | _plain(stored, stoker)
@@ -47,7 +47,7 @@ async def compare(scene: Scene, stoker: Stoker) -> Entries:
 
 
 async def _names(scene: Scene, stoker: Stoker) -> dict[EntryKey, EntryNames]:
-    """Every entry that can be cached: what was asked for, what is warmed, and plain ones."""
+    """Every entry that can be cached: those that were read or warmed, and those without parameters."""
     keys: dict[EntryKey, None] = {}
     for read in scene.driver.asked.values():
         view = stoker.domain.view(read.view)
@@ -66,7 +66,7 @@ async def _names(scene: Scene, stoker: Stoker) -> dict[EntryKey, EntryNames]:
 
 
 def _plain(stored: set[str], stoker: Stoker) -> dict[EntryKey, EntryNames]:
-    """Entries without parameters, whoever built them: their names say what they are."""
+    """Entries without parameters: their keys identify them."""
     found, pattern = {}, _pattern(stoker)
     for name in stored:
         matched = pattern.fullmatch(name)
@@ -104,9 +104,9 @@ async def _compare(
             content = valid[key]
             found.compared += 1
             if content is None or not same(content.body, current.get(key)):
-                found.wrong.append(f"{key} is cached otherwise than SQL has it")
+                found.wrong.append(f"the cached value of {key} differs from SQL")
 
 
 def same(cached: bytes, current: bytes | None) -> bool:
-    """Whether two bodies say the same."""
+    """Whether two bodies hold the same value."""
     return current is not None and (cached == current or from_json(cached) == from_json(current))

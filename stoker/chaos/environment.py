@@ -1,4 +1,4 @@
-"""Settings of the processes under chaos, as environment variables: shorter times, nothing of this shell."""
+"""Settings of the processes under chaos, as environment variables: shorter times, none of this shell's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 
 PREFIX = "chaos"
 RUN: dict[str, object] = {
-    # Times are shortened to what a run of minutes can show; all guarantees are the same at any value.
+    # Times are shortened so that a run of minutes covers them; the guarantees are the same at any value.
     "CACHE__PREFIX": PREFIX,
     "QUEUE__PREFIX": PREFIX,
     "CACHE__FAIL_SAFE_S": 10,
@@ -46,7 +46,7 @@ RUN: dict[str, object] = {
 
 def environment_of(workload: str, folder: Path, urls: Urls) -> dict[str, str]:
     """The whole environment of a process."""
-    defaults = folder / "settings.toml"  # empty: all that is not said here has its default
+    defaults = folder / "settings.toml"  # empty: every other setting has its default
     defaults.touch()
     return {
         **{name: os.environ[name] for name in KEPT if name in os.environ},
@@ -62,7 +62,7 @@ def environment_of(workload: str, folder: Path, urls: Urls) -> dict[str, str]:
 
 
 def settings_of(urls: Urls) -> Settings:
-    """What the driver's own Stoker needs."""
+    """The settings of the driver's own Stoker."""
     return Settings(
         database_url=SecretStr(urls.database),
         redis_url=SecretStr(urls.queue),

@@ -1,4 +1,4 @@
-"""At rest: every key has a TTL, but those of the queue that are declared to live as long as it does."""
+"""At rest: every key has a TTL, except the queue's keys that are declared to stay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OF_THE_AUDIT = ("born", "ended", "rescues")
 
 @dataclass(frozen=True)
 class Staying:
-    """Keys without a TTL: the declared ones that were met, and what is wrong about others."""
+    """Keys without a TTL: the declared ones that were found, and a complaint about any others."""
 
     declared: list[str]
     wrong: list[str]
@@ -43,7 +43,7 @@ def declared(prefix: str) -> frozenset[str]:
 
 
 async def without_ttl(urls: Urls, prefix: str) -> Staying:
-    """Look at every key of both Redis."""
+    """Check every key of both Redis servers."""
     allowed = declared(prefix)
     queue, cache = await _staying(urls.queue), await _staying(urls.cache)
     stay = sorted([*(queue - allowed), *cache])

@@ -1,7 +1,7 @@
-"""Lanes come back with the queue: a job that is asked for once it has returned is done soon.
+"""Lanes recover with the queue: a job that is enqueued once the queue is back is done soon.
 
-Followed after each fault of the queue; only what nothing else got in the way of is held against what is
-promised.
+This is measured after each fault of the queue. Only jobs that no other fault delayed are compared with the
+promised time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stoker.chaos.tally import Return
 
 ASKED_WITHIN_S = 15.0
 DONE_WITHIN_S = 30.0
-LOOK_S = 0.05
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Returns:
 
     count: int
     slowest_s: float
-    """Of those that nothing else got in the way of."""
+    """Of those that no other fault delayed."""
     slowest_disturbed_s: float
 
 
 async def follow(scene: Scene, fault: str) -> None:
-    """Ask for a job and see it done."""
+    """Enqueue a job and wait until it is done."""
     job_id = await _ask(scene)
     if job_id is None:
-        return  # no web app answers: that is another fault's
+        return  # no web app answers, because of another fault
     asked = time.time()
     done = await _done(scene, job_id, asked + DONE_WITHIN_S)
     if done is not None or not _disturbed(scene, asked, asked + DONE_WITHIN_S):
@@ -57,7 +57,7 @@ def judged(scene: Scene, room_s: float) -> tuple[Returns, list[str]]:
 
 
 def late(took_s: Iterable[tuple[str, float]], room_s: float) -> list[str]:
-    """Faults of the queue after which a job was done later than it may be."""
+    """Faults of the queue after which a job was done too late."""
     return [
         f"after {fault} a job was done only {seconds:.1f} s after the queue was back"
         for fault, seconds in took_s
@@ -71,7 +71,7 @@ async def _ask(scene: Scene) -> str | None:
         job_id = await ask(scene.driver, "task")
         if job_id is not None:
             return job_id
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     return None
 
 
@@ -86,12 +86,12 @@ async def _done(scene: Scene, job_id: str, until: float) -> float | None:
                 pass  # the next fault of the queue
             if job_id in scene.ledger.erased:
                 return None
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
     return None
 
 
 def _disturbed(scene: Scene, began: float, ended: float) -> bool:
-    """Whether something else may have kept the job from being done."""
+    """Whether something else may have delayed the job."""
     lives = [life for slot in scene.workers for life in slot.lives]
     died = any(life.ended is not None and began <= life.ended <= ended for life in lives)
     needed = {"queue", *(slot.name for slot in scene.workers)}

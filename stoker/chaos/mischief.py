@@ -1,4 +1,4 @@
-"""Jobs that are asked for during a run: some work, most do not."""
+"""The jobs that are enqueued during a run: some work, most fail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONG_RUN_S = 60
 
 
 def chosen(names: Sequence[str] | None, seconds: float) -> list[str]:
-    """The kinds of a run; None: all that there is time for."""
+    """The kinds of a run; None: all for which there is time."""
     if names is not None:
         return [name for name in MISCHIEF if name in names]
     # A job that kills its worker takes half a minute to be put in quarantine.
@@ -35,7 +35,7 @@ def chosen(names: Sequence[str] | None, seconds: float) -> list[str]:
 
 
 async def misbehave_on(driver: Driver, rng: Random, per_s: float, names: Sequence[str]) -> None:
-    """Ask for jobs at a mean rate, until cancelled."""
+    """Enqueue jobs at a mean rate, until cancelled."""
     while names:
         await asyncio.sleep(rng.expovariate(per_s))
         [name] = rng.choices(names, [MISCHIEF[one][0] for one in names])
@@ -45,7 +45,7 @@ async def misbehave_on(driver: Driver, rng: Random, per_s: float, names: Sequenc
 
 
 async def ask(driver: Driver, name: str) -> str | None:
-    """Ask a web app for one job; its id, if that was acknowledged."""
+    """Let a web app enqueue one job; returns its id, if that was acknowledged."""
     _, kind, arguments = MISCHIEF[name]
     answer = await driver.aside(JOB, {"kind": kind, "arguments": arguments})
     if answer is None:

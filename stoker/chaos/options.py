@@ -1,4 +1,4 @@
-"""What a run of chaos can be asked for."""
+"""The options of a run of chaos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ChaosOptions:
     workload: str = ""
     """`module:name` of a Workload; there is no default."""
     workers: int = 2
-    """The last one begins as the release before this one."""
+    """The last one starts as the release before this one."""
     webapps: int = 2
     rate: float = 120
     """Requests per second, at most."""
@@ -34,9 +34,9 @@ class ChaosOptions:
     mischief: tuple[str, ...] | None = None
     rest_s: float = 60
     room_s: float = 5
-    """What recovery may take above what is promised, for a machine that has more to do than this."""
+    """Added to the promised time of recovery, for a machine that is busy with other work."""
     data_dir: Path = Path(".data")
     """Under it a fresh folder is made for this run."""
     keep: bool = False
-    """Leave folder and logs behind."""
+    """Keep the folder with the logs."""
     process_command: tuple[str, ...] = (sys.executable, "-m", "stoker.chaos.process")

@@ -1,8 +1,8 @@
 """A worker or a web app under chaos: `python -m stoker.chaos.process worker|webapp [--older]`.
 
 It is the real one: the same settings, Stoker, engine, sweeper and schedule, and the application's own web
-app. Added are the audit in the queue's scripts, the jobs that misbehave and the poison event. Ends with 75
-when a server is away that it needs at its start, so that whoever supervises it starts it again.
+app. The audit in the queue's scripts, the jobs that misbehave and the poison event are added. It exits with
+75 if a server that it needs at its start is away, so that its supervisor starts it again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stoker.telemetry import log
 
 
 def main() -> None:
-    """Be what the first argument says, until SIGTERM."""
+    """Run as the first argument says, until SIGTERM."""
     role, older = sys.argv[1], "--older" in sys.argv
     if older:
         os.environ[OLDER] = "yes"
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 async def _work(settings: Settings, domain: Domain) -> None:
-    # Only here: a web app starts in half the time without.
+    # Imported here: without it a web app starts in half the time.
     from stoker.worker.check import require_sound  # noqa: PLC0415
     from stoker.worker.process import run_worker  # noqa: PLC0415
 
@@ -53,7 +53,7 @@ async def _work(settings: Settings, domain: Domain) -> None:
 
 
 async def _answer(settings: Settings, domain: Domain) -> None:
-    # Only here: a worker needs no web server.
+    # Imported here: a worker needs no web server.
     from stoker.chaos.aside import serve  # noqa: PLC0415
 
     app = load(load_workload(os.environ[WORKLOAD]).webapp, "app")

@@ -1,4 +1,4 @@
-"""What every run is as a program: a loop that SIGTERM ends, a report in a file, an exit code."""
+"""The frame of every run as a program: an event loop that SIGTERM ends, a report in a file, an exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def performed(what: str, play: Callable[[], Facts], json_at: Path | None, say: C
     except StokerError as error:
         say(f"{what} could not run: {error}")
         return BAD
-    except (OSError, SQLAlchemyError) as error:  # a full disk, before any server can say so
+    except (OSError, SQLAlchemyError) as error:  # for example a full disk, before any server starts
         say(f"{what} could not run: {first_line(error)}")
         return BAD
     if json_at is not None:

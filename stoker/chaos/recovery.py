@@ -1,7 +1,7 @@
-"""How fast changes were in effect again after a fault, leaving out the time in which that was impossible.
+"""How fast changes were in effect again after a fault, without the time in which that was impossible.
 
-A change needs Postgres, the cache, a web app and a worker that work: while one of them is away nothing can
-recover. The queue is not needed (the sweeper), and an event that cannot be applied must hold up no other.
+A change needs a working Postgres, cache, web app and worker: while one of them is away nothing can recover.
+The queue is not needed, because the sweeper applies changes. A poison event must not delay the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def slowest(scene: Scene) -> dict[str, Any]:
 
 
 def limits(room_s: float) -> dict[str, float]:
-    """How long recovery from each kind of fault may take: what is promised, and room."""
+    """How long recovery from each kind of fault may take: the promised time plus the room."""
     return {kind.name: kind.recovers_s + room_s for kind in KINDS}
 
 
@@ -47,7 +47,7 @@ def never(scene: Scene) -> list[str]:
 
 
 def late(slowest_s: Mapping[str, float], room_s: float) -> list[str]:
-    """Faults from which recovery took longer than it may."""
+    """Faults from which recovery took too long."""
     allowed_s = limits(room_s)
     return [
         f"recovery from {fault} took {took_s:.1f} s, and may take {allowed_s[fault]:g} s"

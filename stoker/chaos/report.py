@@ -1,6 +1,6 @@
-"""The report of a run under faults: what was injected, what was counted at rest, and what of it is wrong.
+"""The report of a run under faults: what was injected, what was counted at rest, and what is wrong.
 
-Nothing is filled in: what was not measured is null.
+A value that was not measured is null.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def ended(facts: Facts, scene: Scene) -> Facts:
-    """The same, once all processes have been told to end."""
+    """The report after all processes have been stopped."""
     disorderly = [words for slot in scene.slots for words in slot.disorderly]
     facts["failures"] = list(dict.fromkeys([*facts["failures"], *disorderly]))
     return facts
@@ -128,11 +128,11 @@ def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) 
     if events.missing:
         wrong.append(f"{events.missing} acknowledged events are not in the outbox")
     if compared.unknown:
-        wrong.append(f"entries that nobody probes could not be compared: {first(compared.unknown)}")
+        wrong.append(f"unknown entries could not be compared: {first(compared.unknown)}")
     if compared.wrong:
         wrong.append(f"{len(compared.wrong)} entries differ from SQL: {first(compared.wrong)}")
     if not scene.tally.reads_of_changed:
-        wrong.append("no read was of anything that had changed: the run proves nothing")
+        wrong.append("no read was of an entry that had changed: the run proves nothing")
     return wrong
 
 

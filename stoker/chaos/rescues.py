@@ -1,4 +1,4 @@
-"""At rest: how fast a killed worker's jobs were rescued; nobody took a claim from a worker that was well."""
+"""At rest: how fast a killed worker's jobs were rescued, and that no healthy worker lost a claim."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from stoker.chaos.audit import Rescue
 from stoker.chaos.faults.kind import RESCUED_S
 from stoker.chaos.scene import Scene
-from stoker.chaos.slots import LOOK_S, Life
+from stoker.chaos.slots import POLL_S, Life
 from stoker.chaos.words import first
 
 CLAIM_S = 6.0
 """How long a claim lasts unless it is renewed: `EngineSettings.claim_life_s`."""
 SLACK_S = 3.0
-"""For a renewal that was due, on a busy machine."""
+"""Allowance for a late renewal on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,19 @@ class Rescues:
 
     count: int
     slowest_s: float
-    """Of those that nothing else got in the way of."""
+    """Of those that no other fault delayed."""
     slowest_disturbed_s: float
 
 
 def rescues(scene: Scene, room_s: float) -> tuple[Rescues, list[str]]:
-    """How fast rescues were, and those from workers that nothing had happened to."""
+    """How fast rescues were, and which of them took a claim from a healthy worker."""
     undisturbed, disturbed, wrong = [0.0], [0.0], []
     for rescue in scene.ledger.rescues:
         died = _died(scene, rescue)
         if died is None:
             if not _excused(scene, rescue):
                 job = scene.ledger.born.get(rescue.job_id, b"?").decode()[:160]
-                wrong.append(f"{job} was taken from pid {rescue.owner_pid}, which was alive and well")
+                wrong.append(f"{job} was taken from pid {rescue.owner_pid}, which was healthy")
         elif _calm(scene, died, rescue.at):
             undisturbed.append(rescue.at - died)
         else:
@@ -53,8 +53,8 @@ def _lives(scene: Scene, pid: int) -> list[Life]:
 def _died(scene: Scene, rescue: Rescue) -> float | None:
     """When the owner of a rescued claim died; None if it was alive."""
     for life in _lives(scene, rescue.owner_pid):
-        # A SIGKILL and its note here are not one moment.
-        if life.ended is not None and life.ended <= rescue.at + LOOK_S:
+        # A SIGKILL and its record here are not simultaneous.
+        if life.ended is not None and life.ended <= rescue.at + POLL_S:
             return life.ended
     return None
 

@@ -1,7 +1,7 @@
 """At rest: faults are healed, everything settles, and then events and processes are counted.
 
-Each check returns what is wrong, in words; an empty list is what a run is for. Jobs, rescues, entries and
-keys have modules of their own.
+Each check returns a list of sentences about what is wrong; the list of a good run is empty. Jobs, rescues,
+entries and keys have modules of their own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stoker.errors import DatabaseUnavailable
 from stoker.jobs import LANES
 from stoker.postgres import database_errors
 
-LOOK_S = 0.1
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Events:
 
 
 async def settle(scene: Scene, within_s: float) -> tuple[float, list[str]]:
-    """Wait until nothing is left to be done; how long that took, and what is left after all."""
+    """Wait until no work is left; returns how long that took, and what is left if it took too long."""
     began = time.monotonic()
     while True:
         left = await _left(scene)
         took = time.monotonic() - began
         if not left or took > within_s:
             return took, left
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def events(scene: Scene) -> Events:
@@ -63,12 +63,12 @@ async def events(scene: Scene) -> Events:
 
 
 def processes(scene: Scene) -> list[str]:
-    """Ends that no fault explains, and ends after SIGTERM that were not orderly."""
+    """Ends of processes that no fault explains, and ends after SIGTERM that were not orderly."""
     wrong = [words for slot in scene.slots for words in (*slot.unexplained, *slot.disorderly)]
     killers = scene.tally.mischief[KILLER]
     killed = sum(slot.killed_itself for slot in scene.slots)
     if killed and not killers:
-        wrong.append(f"{killed} processes were killed by somebody else")
+        wrong.append(f"{killed} processes were killed by something other than the run")
     return wrong
 
 

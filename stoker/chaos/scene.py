@@ -1,4 +1,4 @@
-"""What faults, traffic and checks work on: servers, processes, users, and what is known of them."""
+"""What faults, traffic and checks use: servers, processes, users, and their state."""
 
 from __future__ import annotations
 

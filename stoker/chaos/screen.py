@@ -1,6 +1,6 @@
-"""What a person sees of a run without faults: progress, live figures and the report.
+"""The screen output of a run without faults: progress, live figures and the report.
 
-Plain lines where there is no terminal.
+Without a terminal it prints plain lines.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Screen:
 
     @asynccontextmanager
     async def following(self, tally: Tally, seconds: float) -> AsyncIterator[None]:
-        """Show the figures while they grow."""
+        """Show the live figures."""
         began = time.monotonic()
         show = self._show_live if self.console.is_terminal else self._show_lines
         shown = asyncio.create_task(show(tally, began, seconds))
@@ -65,8 +65,8 @@ class Screen:
             self.say(f"  {line}")
         if found["saturated"]:
             line = (
-                f"the machine could not follow {found['rate']:g} requests a second: latencies and 5xx are"
-                " those of its queue. Run it again when nothing else runs, or with a lower --rate"
+                f"the machine was too slow for {found['rate']:g} requests a second: latencies and 5xx include"
+                " its queue. Run it again when nothing else runs, or with a lower --rate"
             )
             self.console.print(Text(f"! {line}", style="yellow"), soft_wrap=True)
         for line in found["failures"]:

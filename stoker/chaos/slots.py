@@ -1,8 +1,8 @@
 """Workers and web apps as processes that may be killed, frozen and replaced, and are started again.
 
-A slot does what a service manager does: whatever ends is started again, unless a fault holds it down. It
-keeps the times of every life and freeze, by which rescued claims are explained, and notes every end that no
-fault explains.
+A slot acts as a service manager: it starts a process that ended again, unless a fault holds it down. It keeps
+the times of every life and freeze, which explain rescued claims, and records every end that no fault
+explains.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from stoker.errors import StokerError
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
-"""For an orderly end: well above worker.stop_deadline_s of the run, and what a lane needs for last words."""
-LOOK_S = 0.05
+"""Seconds for an orderly end: well above worker.stop_deadline_s of the run and a lane's final commands."""
+POLL_S = 0.05
 RESTART_S = 0.3
 WORKER_READY = re.compile(rb"(worker\.started)")
 
@@ -57,7 +57,7 @@ class Life:
 class Slot:
     """One place for a process.
 
-    It is ready when its log shows the sign; one without a sign when its socket is there.
+    It is ready when its log shows the sign, or, without a sign, when its socket exists.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Slot:
         self.name = name
         self.older = False
         self.lock = asyncio.Lock()
-        """Held by the one fault that is at work here."""
+        """The lock of the fault that affects this slot."""
         self.wanted = False
         """Whether it is started again when it ends."""
         self.kept_up = False
@@ -115,7 +115,7 @@ class Slot:
                 while (found := self._readiness()) is None:
                     if not self.kept_up:
                         self.require_alive()
-                    await asyncio.sleep(LOOK_S)
+                    await asyncio.sleep(POLL_S)
         except TimeoutError as error:
             raise self._failed("is not ready") from error
         return found
@@ -129,7 +129,7 @@ class Slot:
         """Start it again whenever it has ended, until cancelled."""
         self.kept_up = True
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             if self.wanted and self.lives[-1].ready is None and self._readiness() is not None:
                 self.lives[-1].ready = time.time()
             if self.wanted and self._process is not None and self._process.poll() is not None:
@@ -168,7 +168,7 @@ class Slot:
         while (  # noqa: ASYNC110 - a process tells nobody
             self._process.poll() is None and time.monotonic() - began < STOP_WITHIN_S
         ):
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         code = self._process.poll()
         if code is None:
             self.disorderly.append(f"{self.name} did not end within {STOP_WITHIN_S:g} s of SIGTERM")
@@ -211,7 +211,7 @@ class Slot:
 
 @asynccontextmanager
 async def started(*slots: Slot) -> AsyncIterator[None]:
-    """Processes for as long as this lasts; whoever wants them kept up does so."""
+    """Processes, stopped when the context ends. They are not restarted by themselves."""
     try:
         for slot in slots:
             slot.start()

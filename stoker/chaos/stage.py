@@ -1,7 +1,7 @@
-"""Sets the stage: a folder, servers, a database and keys of the run's own; all of it is gone at the end.
+"""Sets the stage: a folder, servers, a database and keys of the run's own, all removed at the end.
 
-Given servers keep nothing: a new database and new key prefixes there are removed. Without any, servers of
-the run's own start in its folder and go with it.
+On given servers a new database and new key prefixes are used and removed. Without given servers, embedded
+ones start in the run's folder and are removed with it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Place:
     """A folder of a short path, as those of sockets must be."""
     urls: Urls
     servers: Embedded | None
-    """None: they were given."""
+    """None: the servers were given."""
     keep: bool
-    """Leave everything behind."""
+    """Keep everything."""
 
 
 @contextmanager
@@ -80,7 +80,7 @@ async def database_of_its_own(place: Place) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def keys_of_its_own(place: Place) -> AsyncIterator[str]:
-    """A prefix for every key; what is under it at the end is unlinked."""
+    """A prefix for every key; its keys are unlinked at the end."""
     prefix = f"{place.name}-{secrets.token_hex(4)}"
     try:
         yield prefix
@@ -95,7 +95,7 @@ async def keys_of_its_own(place: Place) -> AsyncIterator[str]:
 
 @contextmanager
 def cleaning(place: Place, what: str) -> Iterator[None]:
-    """Log what could not be removed, and go on: the error that came before must not be hidden."""
+    """Log what could not be removed, and go on: the first error must not be hidden."""
     try:
         yield
     except (StokerError, SQLAlchemyError, RedisError, OSError) as error:

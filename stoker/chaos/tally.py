@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 
 EXAMPLES = 4
-"""Descriptions kept of each kind of thing that went wrong; all of it is counted."""
+"""Most descriptions kept of each kind of failure; all failures are counted."""
 
 
 @dataclass
@@ -45,12 +45,12 @@ class Return:
 
 @dataclass
 class Traffic:
-    """Counts of what users did and were answered."""
+    """Counts of requests and answers."""
 
     reads: int = 0
     reads_checked: int = 0
     reads_of_changed: int = 0
-    """Checked reads that had to show a change of this run: the others could hardly be wrong."""
+    """Checked reads that had to show a change of this run; other reads prove little."""
     stale_reads: int = 0
     writes: int = 0
     writes_waited_for: int = 0
@@ -74,7 +74,7 @@ class Traffic:
     """By view and state (hit, miss, stale, bypass)."""
     write_ms: list[float] = field(default_factory=list)
     late_ms: list[float] = field(default_factory=list)
-    """How long after its schedule a request was sent: a driver that cannot follow shows here."""
+    """How long after its scheduled time a request was sent: large if the driver is too slow."""
 
     def of(self, view: str, *states: str) -> list[float]:
         """Latencies of a view's answers in any of the states."""
@@ -111,7 +111,7 @@ class Tally(Traffic):
     examples: list[str] = field(default_factory=list)
 
     def note(self, kind: str, example: str) -> None:
-        """Something went wrong."""
+        """Record a failure."""
         self.wrong[kind] += 1
         if self.wrong[kind] <= EXAMPLES:
             self.examples.append(f"{kind}: {example}")

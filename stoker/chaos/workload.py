@@ -1,4 +1,4 @@
-"""What a run must know of a domain: its web app, its simulated users, and what a reader must see.
+"""What a run must know about a domain: its web app, its simulated users, and what a reader must see.
 
 An adopter writes one such object beside the domain and names it with `--workload module:name`. The web app is
 the application's own, with four conventions: the header `X-User` names the reader; `?bypass=1` reads past the
@@ -38,7 +38,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be said of an answer.
+    """The verdict on an answer.
 
     `stale`: why it is older than what was applied before its request. `forbidden`: what it shows although its
     reader had lost the right to it. `of_changed`: whether it had to show a change of this run.
@@ -96,7 +96,7 @@ class Users(Protocol):
         """Compare the two."""
 
     def candidates(self, served: Iterable[Read]) -> Iterable[Read]:
-        """Which entries to compare with SQL at the end, of those that were served and others."""
+        """Which entries to compare with SQL at the end, among those that were served and others."""
 
 
 class Workload(Protocol):
@@ -120,7 +120,9 @@ class Workload(Protocol):
 def load_workload(name: str) -> Workload:
     """The workload that `module:name` names; raises SettingsError."""
     if not name:
-        raise SettingsError("name what drives your web app: --workload module:name (stoker.chaos.Workload)")
+        raise SettingsError(
+            "name the workload that drives your web app: --workload module:name (stoker.chaos.Workload)"
+        )
     found: Workload = load(name, "workload")
     return found
 

@@ -1,6 +1,6 @@
-"""The command line. Exit codes: 0 fine, 1 something is wrong or was not done, 2 wrong usage or settings.
+"""The command line. Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage or settings.
 
-130 after Ctrl-C. Every error that Stoker raises on purpose is one clear line on stderr; anything else is a
+130 after Ctrl-C. Every error that Stoker raises on purpose is one line on stderr; any other exception is a
 bug and shows its traceback.
 """
 
@@ -16,7 +16,7 @@ from stoker.telemetry.plain import escaped
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 REFUSALS = ("28000", "28P01", "3D000")
-"""SQLSTATE of a user, a password or a database that Postgres does not know."""
+"""SQLSTATE of an unknown user, a wrong password and an unknown database."""
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        # A refusal may be wrapped in anything that a driver or SQLAlchemy raises; all else goes on as it is.
+        # A refusal may be wrapped in any error of a driver or of SQLAlchemy; other errors are raised again.
         refused = _refused(error)
         if refused is None:
             raise
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _refused(error: BaseException | None) -> SettingsError | None:
-    """What Postgres says of a URL that it does not take; None if that is not what went wrong."""
+    """The message of a Postgres that refuses the URL's user or database; None for any other error."""
     while error is not None:
         if getattr(error, "sqlstate", None) in REFUSALS:
             return SettingsError(f"Postgres refuses DATABASE_URL: {str(error).splitlines()[0]}")
@@ -51,10 +51,10 @@ def _refused(error: BaseException | None) -> SettingsError | None:
 
 
 def _require_utf8(words: Sequence[str]) -> None:
-    """Refuse arguments that are not UTF-8: nothing in Postgres or the queue has such a name."""
+    """Refuse arguments that are not UTF-8: no name in Postgres or in the queue can match them."""
     for word in words:
         if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise SettingsError(f"{word!r} is not UTF-8: write it as text")
+            raise SettingsError(f"the argument {word!r} is not UTF-8")
 
 
 def _leave(error: StokerError, code: int) -> None:

@@ -1,6 +1,6 @@
 """The commands, put together. A command's module is imported when it is run, or when help lists it.
 
-Importing everything takes a second longer; only commands that serve the API have to wait for it.
+Importing everything takes one second more, which only commands that serve the API need to wait for.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMMANDS = {
     "tokens": "tokens:app",
     "audit": "audited:audit",
 }
-"""Name of a command -> its module and what it is called there; a module without a dot is in this package.
+"""Name of a command -> its module and its name there; a module without a dot is in this package.
 
 An application adds commands of its own here before it calls `main`."""
 
@@ -82,7 +82,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 something is wrong or was not done, 2 wrong usage or settings.",
+    epilog="Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage or settings.",
 )
 
 
@@ -100,4 +100,4 @@ def stoker(
         typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Holds the options of the whole program."""
+    """The options of the whole program."""

@@ -1,4 +1,4 @@
-"""`stoker cache`: show and refresh a scope; invalidate, warm and verify as the commands of those names."""
+"""`stoker cache`: show and refresh a scope; the commands invalidate, warm and verify are here, too."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _say_refreshing(found: Refreshing) -> None:
 @app.command("show")
 @operator(_draw)
 async def show_scope(on: On, kind: Kind, scope_id: Id) -> ScopeFigures:
-    """What the cache holds of a scope: entries, stamps, the events that invalidated it last."""
+    """Show what the cache holds for a scope: entries, stamps, the events that invalidated it last."""
     return await entries.scope_figures(on.stoker, kind, scope_id)
 
 
 @app.command("refresh")
 @operator(_say_refreshing)
 async def refresh(on: On, kind: Kind, scope_id: Id, view: Views = None) -> Refreshing:
-    """Rebuild a scope's plain entries; readers get the old ones meanwhile."""
+    """Rebuild a scope's entries without parameters; readers get the old ones meanwhile."""
     return await cache.refresh(on.stoker, on.actor, kind, scope_id, view or ())

@@ -13,21 +13,23 @@ from stoker.cli.servers import DATA, Data
 def chaos(  # noqa: PLR0913 - one for each option
     data: Data = DATA,
     seconds: Annotated[float, typer.Option(min=1, help="How long faults are injected.")] = 120,
-    json: Annotated[Path | None, typer.Option(help="Write the report here, too.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
     *,
     seed: Annotated[int | None, typer.Option(help="The same seed plans the same faults.")] = None,
     workload: Annotated[
-        str | None, typer.Option(help="What drives your web app, as module:name (stoker.chaos.Workload).")
+        str | None,
+        typer.Option(help="The workload that drives your web app, as module:name (a stoker.chaos.Workload)."),
     ] = None,
     fault: Annotated[list[str] | None, typer.Option(help="Only this kind of fault; may be repeated.")] = None,
     room: Annotated[
-        float | None, typer.Option(min=0, help="Seconds that recovery may take above what is promised.")
+        float | None,
+        typer.Option(min=0, help="Seconds added to the promised time of recovery."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=2, help="Worker processes.")] = None,
-    webapps: Annotated[int | None, typer.Option(min=1, help="Web app processes.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave folder and logs behind.")] = False,
+    webapps: Annotated[int | None, typer.Option(min=1, help="Number of web app processes.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with the logs.")] = False,
 ) -> None:
-    """Break processes and servers of its own at random; exit 0 only if nothing was lost and nothing stale."""
+    """Break its own processes and servers at random; exit 0 if nothing was lost or stale."""
     from stoker.chaos import ChaosOptions, run  # noqa: PLC0415 - needs what only chaos needs
     from stoker.chaos.faults import KINDS  # noqa: PLC0415 - the same
 

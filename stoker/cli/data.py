@@ -34,7 +34,7 @@ class Part(StrEnum):
 
 
 class NotEmpty(StokerError):
-    """Sample data only goes into an empty database."""
+    """The database is not empty: sample data is only loaded into an empty one."""
 
 
 def migrate(  # noqa: PLR0913 - one for each option
@@ -44,10 +44,11 @@ def migrate(  # noqa: PLR0913 - one for each option
     embedded: Embedded = False,
     new_installation: Annotated[
         bool,
-        typer.Option("--new-installation", help="After restoring a backup: meet no old cache entry."),
+        typer.Option("--new-installation", help="After restoring a backup: use no cache entry from before."),
     ] = False,
     take_queue: Annotated[
-        bool, typer.Option("--take-queue", help="Run what another installation, now gone, left in the queue.")
+        bool,
+        typer.Option("--take-queue", help="Take over the queue of an installation that is gone."),
     ] = False,
     rotate_key: Annotated[
         bool,
@@ -78,7 +79,10 @@ def migrate(  # noqa: PLR0913 - one for each option
 
 def sample_data(
     data: Data = DATA,
-    users: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Size; the rest follows.")] = None,
+    users: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Number of users; the other tables grow with it."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = SEED,
     *,
     embedded: Embedded = False,
@@ -113,14 +117,14 @@ def check(
 
 
 async def _renew(settings: Settings) -> str:
-    """Give the installation a new id, and move its queue along if REDIS_URL is set."""
+    """Give the installation a new id, and its queue, too, if REDIS_URL is set."""
     url = require(settings.database_url, "DATABASE_URL")
     former = await migrations.installation_of(url, schema=settings.database.schema_name)
     renewed = await migrations.renew_installation(url, schema=settings.database.schema_name)
     if settings.redis_url is None:
-        note("REDIS_URL is not set: workers will refuse a queue of the former id; give --take-queue with it")
+        note("REDIS_URL is not set: workers will refuse the old id's queue; set it and give --take-queue")
     elif not await agreement.take_queue(settings, of=former):
-        note("the queue stays another installation's: give --take-queue if that one is gone")
+        note("the queue belongs to another installation: give --take-queue if that one no longer runs")
     return renewed
 
 
@@ -144,7 +148,7 @@ async def _fill(database_url: str, domain: Domain, users: int | None, seed: int)
     if sample is None:
         raise StokerError(f"the domain {domain.name} has no sample data: give it Domain(sample_data=...)")
     if not await _is_empty(database_url, sample):
-        raise NotEmpty("the database is not empty: sample data only goes into an empty one")
+        raise NotEmpty("the database is not empty: sample data is only loaded into an empty one")
     with progress("sample data") as report:
         rows = await sample.load(database_url, seed, users or sample.default_users, report)
     note("loaded " + ", ".join(f"{count:,} {table}" for table, count in rows.items()))

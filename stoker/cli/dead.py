@@ -52,7 +52,7 @@ async def list_(
     fingerprint: Fingerprint = None,
     limit: Limit = 50,
     *,
-    causes: Annotated[bool, typer.Option("--causes", help="Grouped by what they died of.")] = False,
+    causes: Annotated[bool, typer.Option("--causes", help="Group by cause.")] = False,
 ) -> DeadGroups | DeadJobs:
     """List dead jobs, the latest first."""
     if causes:
@@ -71,7 +71,7 @@ async def show_letter(on: On, letter: Annotated[int, typer.Argument(metavar="ID"
 
 
 def _on_chosen(verb: str, act: Act[T]) -> Callable[..., Awaitable[T]]:
-    """A coroutine that does something with dead jobs, one or many."""
+    """A coroutine that retries or discards dead jobs."""
 
     async def work(
         on: On,

@@ -1,6 +1,6 @@
-"""What commands show: notes and progress on stderr, results on stdout; plain where it is no terminal.
+"""Output of commands: notes and progress on stderr, results on stdout; plain text if it is not a terminal.
 
-Whatever is shown may come from strangers: it is escaped, and nothing in it is read as markup.
+Values may come from untrusted callers: they are escaped and never interpreted as markup.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from stoker.errors import StokerError
 from stoker.telemetry.plain import escaped, escaped_lines
 
 Report = Callable[[int, int], None]
-"""Called with what is done and the total; the total may be 0 while it is unknown."""
+"""Called with the number done and the total; the total is 0 while it is unknown."""
 GAP = "  "
 NOTHING = "-"
 BEHIND = "    "
-"""What stands before the columns of a row that did not fit beside the others."""
+"""The indentation of columns that did not fit into the line of their row."""
 SHORT = {"oldest_ready_age_s": "oldest_s"}
-"""Headings of columns whose names are longer than what is in them."""
+"""Shorter headings for columns whose names are wider than their values."""
 
 
 def note(message: str) -> None:
@@ -51,13 +51,13 @@ def show(message: str) -> None:
 
 @contextmanager
 def written() -> Iterator[None]:
-    """Raise NotShown for a stdout that is closed, full or not read to its end."""
-    if sys.stdout is None:  # how Python starts without one
+    """Raise NotShown if stdout is closed or full, or if its reader stops early."""
+    if sys.stdout is None:  # Python sets None when it starts without a stdout
         raise NotShown("stdout is closed: the result is lost")
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: it was closed meanwhile
-        # What lies in its buffer would fail again when the interpreter ends.
+        # The rest of the buffer would fail again when the interpreter exits.
         with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         reason = getattr(error, "strerror", None) or str(error)
@@ -65,7 +65,7 @@ def written() -> Iterator[None]:
 
 
 def show_json(value: Any, *, indent: int | None = 2) -> None:  # noqa: ANN401 - anything that JSON takes
-    """Print a result for programs: ASCII, so nothing in it reaches a terminal raw."""
+    """Print a result for programs, as ASCII: no control character reaches a terminal."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     show(json.dumps(value, default=str, indent=indent))
@@ -77,13 +77,13 @@ def models(title: str, columns: Sequence[str], found: Sequence[object]) -> None:
 
 
 def named(title: str, columns: Sequence[str], found: Mapping[str, object]) -> None:
-    """Print these fields of objects that have names, each behind its name; the title is in the singular."""
+    """Print these fields of named objects, each after its name. The title is in the singular."""
     rows = [[name, *(getattr(one, column) for column in columns)] for name, one in found.items()]
     table(f"{title}s", [title, *columns], rows)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table: as wide as the terminal at the most, one tab-separated line for each row elsewhere."""
+    """Print a table, at most as wide as the terminal; without one a tab-separated line for each row."""
     cells = [[_cell(value) for value in row] for row in rows]
     show(f"# {title}" if not _on_terminal() else title)
     if not _on_terminal():
@@ -99,7 +99,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """The lines of a table. Columns that do not fit go below their row, by name: nothing is left out."""
+    """The lines of a table. Columns that do not fit follow below their row, with their names."""
     widths = [max(cell_len(row[at]) for row in [columns, *cells]) for at in range(len(columns))]
     beside: list[int] = []
     left = width
@@ -117,7 +117,7 @@ def fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    """Lines of so many cells at most, broken between words where that can be."""
+    """Lines of at most `width` cells, broken between words where possible."""
     line = ""
     for word in text.split():
         if line and cell_len(f"{line} {word}") > width:
@@ -129,7 +129,7 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
 
 
 def clear() -> None:
-    """Begin a new picture: clear the terminal, elsewhere print an empty line."""
+    """Start a new picture: clear the terminal, or print an empty line without one."""
     if _on_terminal():
         Console().clear()
     else:
@@ -138,7 +138,7 @@ def clear() -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Report]:
-    """A progress bar on stderr; away from a terminal a line for each tenth."""
+    """A progress bar on stderr; without a terminal one line for each tenth."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Tenths(what)
@@ -174,5 +174,5 @@ def _cell(value: object) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
     if isinstance(value, Mapping):
         return json.dumps(value, default=str)
-    # Numbers stand as they are, for they may be ids: no separators.
+    # Numbers get no separators, because they may be ids.
     return f"{value:.2f}" if isinstance(value, float) else escaped(str(value))

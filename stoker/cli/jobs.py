@@ -1,4 +1,4 @@
-"""`stoker jobs`: what waits, runs and ended; one job; enqueue and cancel one."""
+"""`stoker jobs`: list jobs; show, enqueue and cancel one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stoker.operations.jobs import Asked, Cancelled, Choice, Ended, JobDetail, J
 from stoker.operations.live_jobs import LiveState
 from stoker.queue.enqueue import CancelAnswer
 
-app = typer.Typer(help="Jobs that wait, run and ended; enqueue and cancel one.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: list, show, enqueue, cancel.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `jobs list` shows it.")]
 LONGEST_DELAY_S = 365 * 86_400
@@ -60,13 +60,13 @@ async def list_(  # noqa: PLR0913 - one for each filter
     lane: Annotated[Lane | None, typer.Option(help="Only of this lane.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only jobs of this kind: `refresh.v1`.")] = None,
     scope: Annotated[str | None, typer.Option(help="Only about this scope, as KIND:ID.")] = None,
-    error: Annotated[str | None, typer.Option(help="Only with this in the error.")] = None,
+    error: Annotated[str | None, typer.Option(help="Only jobs whose error contains this.")] = None,
     *,
     limit: Limit = 50,
 ) -> JobList:
-    """List jobs: what runs now and what ended, or those of one state."""
+    """List running and ended jobs, or those of one state."""
     if state is not None and state not in STATES.split(", "):
-        raise typer.BadParameter(f"there is {STATES}", param_hint="--state")
+        raise typer.BadParameter(f"use one of: {STATES}", param_hint="--state")
     with checked():
         asked = Choice.model_validate(
             {"state": state, "lane": lane, "kind": kind, "scope": scope, "error": error, "limit": limit}

@@ -16,7 +16,7 @@ app = typer.Typer(help="Lanes: list, pause, resume, set their slots.", no_args_i
 
 TheLane = Annotated[Lane, typer.Argument(metavar="LANE", help="changes, refresh or warm.")]
 Slots = Annotated[
-    int, typer.Argument(min=0, max=1000, help="Jobs at once; 0: as each worker's settings say.")
+    int, typer.Argument(min=0, max=1000, help="Concurrent jobs; 0: the number in each worker's settings.")
 ]
 COLUMNS = ("ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused", "slots")
 
@@ -38,14 +38,14 @@ def _say_slots(found: LaneSlotsSet) -> None:
 @app.command("list")
 @operator(draw)
 async def list_(on: On) -> Lanes:
-    """How deep each lane is; `slots` only where they were set for every worker."""
+    """List the lanes with their depths; `slots` only where they were set for every worker."""
     return await lanes.listing(on.stoker)
 
 
 @app.command("pause")
 @operator(_say_paused)
 async def pause(on: On, lane: TheLane) -> LanePause:
-    """Let no worker begin a job of the lane; running ones go on. Changes are applied all the same."""
+    """Stop workers from starting jobs of the lane; running jobs go on. Changes are still applied."""
     return await lanes.pause(on.stoker, on.actor, lane)
 
 
@@ -59,5 +59,5 @@ async def resume(on: On, lane: TheLane) -> LanePause:
 @app.command("set")
 @operator(_say_slots)
 async def set_(on: On, lane: TheLane, slots: Slots) -> LaneSlotsSet:
-    """Set how many jobs of the lane run at once in each worker, until it is set again; within two seconds."""
+    """Set how many jobs of the lane run at once in each worker. Takes effect within two seconds."""
     return await lanes.set_slots(on.stoker, on.actor, lane, slots or None)

@@ -1,7 +1,7 @@
-"""How a command works on an open Stoker. Whoever runs commands on this machine has an operator's rights.
+"""Commands that use an open Stoker. Every user who can run commands on this machine has an operator's rights.
 
-`operator` makes a command of a coroutine: it adds the options that all have, opens the Stoker, and shows what
-the coroutine returns, for programs as JSON.
+`operator` turns a coroutine into a command: it adds the common options, opens the Stoker, and prints the
+coroutine's result, with `--json` as JSON.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from stoker.settings import Settings
 from stoker.stoker import Stoker
 
 T = TypeVar("T", bound=BaseModel)
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="The largest number of rows.")]
 OPTIONS = [
     Parameter("data", Parameter.KEYWORD_ONLY, default=DATA, annotation=Data),
     Parameter("embedded", Parameter.KEYWORD_ONLY, default=False, annotation=Embedded),
     Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=Json),
 ]
-"""What every command of an operator takes."""
+"""The options of every operator's command."""
 
 
 class NotConfirmed(StokerError):
-    """Nobody is there to confirm what cannot be undone."""
+    """An action that cannot be undone needs a confirmation, and there is no terminal to ask on."""
 
 
 class NotDone(StokerError):
-    """Something is wrong, or was not done (in time); `found` is shown all the same."""
+    """Something is wrong, or was not done in time. `found` is shown nevertheless."""
 
     def __init__(self, message: str, found: BaseModel | None = None) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class NotDone(StokerError):
 
 @dataclass(frozen=True)
 class On:
-    """What a command works on, and who runs it."""
+    """What a command uses, and who runs it."""
 
     stoker: Stoker
     settings: Settings
@@ -58,7 +58,7 @@ class On:
 
 
 def operator(draw: Callable[[T], None]) -> Callable[[Callable[..., Awaitable[T]]], Callable[..., None]]:
-    """Make a command of a coroutine; its parameters behind the first are the command's own."""
+    """Turn a coroutine into a command; its parameters after the first are the command's own."""
 
     def made(work: Callable[..., Awaitable[T]]) -> Callable[..., None]:
         def run(*, data: Path, embedded: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - its own
@@ -87,7 +87,7 @@ def operator(draw: Callable[[T], None]) -> Callable[[Callable[..., Awaitable[T]]
 
 @contextmanager
 def checked() -> Iterator[None]:
-    """Turn what a model refuses into a usage error that names what is wrong."""
+    """Turn a validation error of a model into a usage error that names the option."""
     try:
         yield
     except ValidationError as error:
@@ -97,7 +97,7 @@ def checked() -> Iterator[None]:
 
 
 def confirm(question: str) -> None:
-    """Ask; leaves with exit code 1 on no, raises NotConfirmed where nobody can answer."""
+    """Ask for confirmation. Exits with code 1 on no; raises NotConfirmed without a terminal."""
     if not sys.stdin.isatty():
-        raise NotConfirmed(f"{question} Nobody is there to answer: give --yes")
+        raise NotConfirmed(f"{question} There is no terminal to answer on: give --yes")
     typer.confirm(question, abort=True, err=True)

@@ -22,14 +22,14 @@ from stoker.queue.progress import JobState
 from stoker.stoker import Stoker
 from stoker.warm_plans import ACTIVE
 
-LOOK_S = 0.1
+POLL_S = 0.1
 UNATTENDED_S = 10
-"""Seconds after which a job that nobody has begun is remarked upon."""
+"""Seconds after which a note says that no worker has started the job."""
 ENDINGS = {JobState.FAILED: "the warming failed", JobState.CANCELLED: "the warming was cancelled"}
 
 Kind = Annotated[str, typer.Argument(help="A scope kind of the domain.")]
 Id = Annotated[str, typer.Argument(metavar="ID")]
-Views = Annotated[list[str] | None, typer.Option("--view", help="Only this view; may be given again.")]
+Views = Annotated[list[str] | None, typer.Option("--view", help="Only this view; may be repeated.")]
 
 
 class Invalidated(Recorded):
@@ -39,7 +39,7 @@ class Invalidated(Recorded):
 
 
 class Warmed(BaseModel):
-    """A warming, and how many entries it has done; None where nobody waited for it."""
+    """A warming, and how many entries it has done; None if the command did not wait."""
 
     id: str
     done: int | None = None
@@ -96,12 +96,12 @@ async def warm(
     target: Annotated[
         str, typer.Argument(help="`active`, or a scope kind that the domain can warm.")
     ] = ACTIVE,
-    scope_id: Annotated[str | None, typer.Argument(help="The id of what to warm; none for `active`.")] = None,
+    scope_id: Annotated[str | None, typer.Argument(help="The id to warm; none for `active`.")] = None,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0, help="Seconds to wait; 0 does not wait.")
     ] = 900,
 ) -> Warmed:
-    """Build entries that are missing or about to expire, and show progress. Exit 1 if it fails or is late."""
+    """Build missing or expiring entries, and show progress. Exit 1 if that fails or takes too long."""
     found = Warmed(id=await cache.warm(on.stoker, on.actor, target, scope_id))
     if timeout_s:
         note(f"enqueued as {found.id}")
@@ -109,7 +109,7 @@ async def warm(
         if last.state in ENDINGS:
             raise NotDone(": ".join(filter(None, (ENDINGS[last.state], last.error))), found)
         if last.state is not JobState.DONE:
-            raise NotDone(f"not done within {timeout_s:g} s; it goes on as {found.id}", found)
+            raise NotDone(f"not done within {timeout_s:g} s; it continues as {found.id}", found)
         found.done = last.done
         if scope_id is not None and not last.total:
             raise NotDone(f"{target} {scope_id} does not exist: there is nothing to warm for it", found)
@@ -134,14 +134,14 @@ async def verify(
 
 
 async def _why(on: On) -> str:
-    """What keeps a change or a job waiting, as far as it can be told."""
+    """The likely reason why a change or a job waits."""
     seen = await overview(on.stoker, on.settings.api.probe_timeout_s)
     wrong = [concern.says for concern in seen.concerns if concern.verdict is Verdict.WRONG]
-    return "; ".join(wrong) or "nothing is wrong, `stoker status` shows what the worker does"
+    return "; ".join(wrong) or "no reason was found; `stoker status` shows what the worker does"
 
 
 async def _applied(stoker: Stoker, event_id: int, within_s: float) -> InvalidationProgress | None:
-    """None once it is applied, else what is known when the time is over."""
+    """None once it is applied, or its last state when the time is over."""
     give_up = time.monotonic() + within_s
     while True:
         try:
@@ -152,7 +152,7 @@ async def _applied(stoker: Stoker, event_id: int, within_s: float) -> Invalidati
             return None
         if time.monotonic() >= give_up:
             return last
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def _followed(on: On, job_id: str, within_s: float) -> WarmProgress:
@@ -167,6 +167,6 @@ async def _followed(on: On, job_id: str, within_s: float) -> WarmProgress:
             if last.state in (*ENDINGS, JobState.DONE) or waited_s > within_s:
                 return last
             if last.state is JobState.QUEUED and waited_s > UNATTENDED_S and not remarked:
-                note(f"no worker has begun it yet: {await _why(on)}")
+                note(f"no worker has started it yet: {await _why(on)}")
                 remarked = True
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)

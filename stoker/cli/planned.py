@@ -45,14 +45,14 @@ async def list_(on: On) -> Tasks:
 @app.command("run")
 @operator(_say_run)
 async def run(on: On, task: TaskName) -> TaskRun:
-    """Run a task now, besides its times."""
+    """Run a task now, in addition to its schedule."""
     return await schedule.run_now(on.stoker, on.actor, on.settings.schedule, task)
 
 
 @app.command("pause")
 @operator(_say_paused)
 async def pause(on: On, task: TaskName) -> TaskPause:
-    """Let a task's slots pass until it is resumed; for every worker."""
+    """Skip a task's slots until it is resumed, in every worker."""
     return await schedule.pause(on.stoker, on.actor, on.settings.schedule, task)
 
 

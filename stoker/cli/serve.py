@@ -25,16 +25,19 @@ from stoker.telemetry.traces import telemetry
 from stoker.worker.check import require_sound
 from stoker.worker.process import run_worker
 
-Host = Annotated[str | None, typer.Option(help="Address of the API; anything but loopback needs tokens.")]
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]
-NoSampleData = Annotated[bool, typer.Option("--no-sample-data", help="Leave an empty database empty.")]
+Host = Annotated[str | None, typer.Option(help="Address of the API; other than loopback it needs tokens.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0: any free port.")]
+NoSampleData = Annotated[bool, typer.Option("--no-sample-data", help="Load no sample data.")]
 
 
 def up(
     data: Data = DATA, host: Host = None, port: Port = None, *, no_sample_data: NoSampleData = False
 ) -> None:
     """Start everything: servers if no URL is set, migrations, sample data, worker and API."""
-    with session(embedded=without_urls(), data=data, api=_given(host, port)) as opened:
+    embedded = without_urls()
+    if not embedded:
+        note(f"using the servers of the URLs that are set; without any, `stoker up` starts its own in {data}")
+    with session(embedded=embedded, data=data, api=_given(host, port)) as opened:
         with listening(opened.settings.api) as taken, telemetry("up"):
             asyncio.run(_up(opened, taken, data, sample_data=not no_sample_data))
         note("stopping the servers" if opened.owned else "stopped")
@@ -116,7 +119,7 @@ async def _both(stoker: Stoker, settings: Settings, taken: socket.socket, stop: 
 
 
 def _tell_console(taken: socket.socket, first: FirstToken | None) -> None:
-    """Where the console is. The token of the first start is in the address, once, and on a terminal only."""
+    """Print the console's address. It contains the token of the first start once, and only on a terminal."""
     signed_in = first is not None and first.made and sys.stdout.isatty()
     show(f"console  {address(taken)}/" + (f"#token={first.token}" if first and signed_in else ""))
     if first is not None:

@@ -1,7 +1,7 @@
-"""Which servers a command works on: those of the URLs, or embedded ones in a data folder.
+"""Which servers a command uses: those of the URLs, or embedded ones in a data folder.
 
-Without URLs a command stops and says so: a mistyped variable in production must not open an empty database.
-Only `up` and `demo`, or `--embedded`, start servers; servers that already run in the folder are used.
+Without URLs a command stops with an error: a mistyped variable in production must not open an empty database.
+Only `up`, `demo` and `--embedded` start servers; servers that already run in the folder are used.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from stoker.settings import Settings, load_settings, require
 from stoker.telemetry import log
 
 Embedded = Annotated[
-    bool,
-    typer.Option("--embedded", help="Use the servers in the folder of --data instead of the URLs' ones."),
+    bool, typer.Option("--embedded", help="Use the servers in the folder of --data instead of URLs.")
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the embedded servers.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -32,7 +31,7 @@ NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "cache_redis_
 
 @dataclass(frozen=True)
 class Session:
-    """What a command works with; `owned`: the embedded servers stop when it ends."""
+    """What a command uses; `owned`: the embedded servers stop when it ends."""
 
     settings: Settings
     embedded: bool = False
@@ -52,9 +51,9 @@ def session(
     needs: tuple[str, ...] = ("database_url", "redis_url"),
     api: Mapping[str, object] | None = None,
 ) -> Iterator[Session]:
-    """Settings with the URLs of the servers to work on; raises SettingsError naming what is not set.
+    """Settings with the URLs of the servers; raises SettingsError that names the URLs that are not set.
 
-    `needs` are the URLs that the command cannot do without, `api` what its options say about the API.
+    `needs` are the URLs that the command requires; `api` are the options about the API.
     """
     overrides = {"api": api} if api else {}
     settings = load_settings(**overrides)
@@ -79,6 +78,6 @@ def session(
 
 
 def without_urls() -> bool:
-    """Whether no URL is set at all: then `up` and `demo` bring servers of their own."""
+    """Whether no URL is set: then `up` and `demo` start embedded servers."""
     settings = load_settings()
     return all(getattr(settings, field) is None for field in NAMES)

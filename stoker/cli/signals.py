@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first one stops in order, the second one stops now."""
+"""SIGTERM and SIGINT: the first one stops in order, the second one stops at once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stop:
-    """`asked`: end in order. `now`: do not wait for what runs."""
+    """`asked`: stop in order. `now`: do not wait for running jobs."""
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     now: asyncio.Event = field(default_factory=asyncio.Event)
 
     def signalled(self, number: int) -> None:
-        """Take one signal."""
+        """Handle one signal."""
         log.info("process.signalled", extra={"signal": signal.Signals(number).name})
         (self.now if self.asked.is_set() else self.asked).set()
 

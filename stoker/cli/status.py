@@ -1,6 +1,6 @@
 """`stoker status`: the console's overview in a terminal: servers, workers, lanes, cache, and a summary.
 
-Shows what answers, whatever is away: without Postgres only which servers answer.
+Shows the servers that answer while others are away; without Postgres only which servers answer.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ VERIFIED = ("checked", "stale", "nines", "last_at")
 
 def status(
     data: Data = DATA,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 2,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates with --watch.")] = 2,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Update until Ctrl-C.")] = False,
     embedded: Embedded = False,
     as_json: Json = False,
 ) -> None:
     """Show servers, workers, lanes and cache; exit 1 if something is wrong.
 
-    With --json --watch: an object a line.
+    With --json --watch: one object for each line.
     """
     with session(embedded=embedded, data=data) as opened:
         found = asyncio.run(_show(opened.settings, every if watch else None, as_json=as_json))
@@ -71,7 +71,7 @@ async def _pictures(settings: Settings) -> AsyncGenerator[Overview]:
 
 
 async def pause_between_looks(seconds: float) -> None:
-    """Wait for the next look of --watch."""
+    """Wait for the next update of --watch."""
     await asyncio.sleep(seconds)
 
 

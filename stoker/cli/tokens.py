@@ -1,4 +1,4 @@
-"""`stoker tokens`: who may ask the API; add, list, revoke, without a restart of anything."""
+"""`stoker tokens`: add, list and revoke tokens of the API, without a restart."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ app = typer.Typer(help="Tokens of the API: add, list, revoke.", no_args_is_help=
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is; written to the audit log.")]
 Days = Annotated[
     int | None,
-    typer.Option(min=1, max=tokens.MOST_DAYS, help="Days until it ends by itself; without: it does not."),
+    typer.Option(min=1, max=tokens.MOST_DAYS, help="Days until it expires. Default: never."),
 ]
-TheRole = Annotated[Role, typer.Option(help="A viewer looks, an operator acts too.")]
+TheRole = Annotated[Role, typer.Option(help="A viewer reads; an operator also acts.")]
 
 
 class Made(BaseModel):
-    """A token that was made: nobody can show it again."""
+    """A token that was made. It cannot be shown again."""
 
     name: str
     role: Role
@@ -33,7 +33,7 @@ class Made(BaseModel):
 
 
 class Revoked(BaseModel):
-    """A token that counts no more."""
+    """A revoked token."""
 
     name: str
     revoked: bool = True
@@ -44,7 +44,7 @@ class Listed(RootModel[list[TokenFigures]]):
 
 
 def _say_made(found: Made) -> None:
-    note("Keep it now: it is not shown again. It counts within 5 seconds.")
+    note("Keep it now: it is not shown again. It is valid within 5 seconds.")
     show(found.token)
 
 
@@ -59,7 +59,7 @@ def _say_revoked(found: Revoked) -> None:
 @app.command("add")
 @operator(_say_made)
 async def add(on: On, name: Name, role: TheRole = Role.VIEWER, days: Days = None) -> Made:
-    """Make a token and print it, once: only its hash is kept."""
+    """Make a token and print it once: only its hash is stored."""
     with checked():
         given = await tokens.add(on.stoker, on.actor, name, role, on.settings.api.tokens, days)
     return Made(name=name, role=role, days=days, token=given)
@@ -68,13 +68,13 @@ async def add(on: On, name: Name, role: TheRole = Role.VIEWER, days: Days = None
 @app.command("list")
 @operator(_draw)
 async def list_(on: On) -> Listed:
-    """List the tokens that were added, those in use first; tokens of the settings are not among them."""
+    """List the tokens that were added, those in use first. Tokens of the settings are not listed."""
     return Listed(await tokens.list_tokens(on.stoker))
 
 
 @app.command("revoke")
 @operator(_say_revoked)
 async def revoke(on: On, name: Name) -> Revoked:
-    """Let a token count no more, in every process, within 5 seconds; its console sessions end too."""
+    """Revoke a token, in every process, within 5 seconds. Its console sessions end, too."""
     await tokens.revoke(on.stoker, on.actor, name)
     return Revoked(name=name)

@@ -1,4 +1,4 @@
-"""Serving the API on a port that is taken before anything else starts."""
+"""Serves the API on a port that is bound before anything else starts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from stoker.stoker import Stoker
 from stoker.telemetry.serving import Places, listen, server
 
 GRACE_S = 5
-"""Seconds that open requests get when the API stops."""
+"""Seconds that open requests may take when the API stops."""
 
 
 class AddressRefused(StokerError):
-    """The API cannot listen where it should."""
+    """The API cannot listen on its address."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ async def serve(stoker: Stoker, settings: Settings, taken: socket.socket, stop: 
     serving = server(
         app,
         Places(settings.api.connections, settings.api.head_s),
-        # Left to itself, uvicorn believes whatever any client on this machine says of where it comes from.
+        # By default uvicorn trusts the address that any client on this machine claims in a header.
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=GRACE_S,

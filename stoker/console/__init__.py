@@ -1,4 +1,4 @@
-"""The console: one page for operators, live, without a build step and without an asset of another host.
+"""The console: one live page for operators, without a build step and without assets of other hosts.
 
-The page holds no data: everything it shows comes from the routes under /api that any client may ask.
+The page holds no data: everything it shows comes from routes under /api, which are open to any client.
 """

@@ -1,7 +1,7 @@
-"""The overview as a stream: made once a second, however many pages are open, and not at all with none.
+"""The overview as a stream: made once a second while at least one page is open, whatever their number.
 
-A page that is slow gets the newest picture, not a queue of old ones. A page has its place before its answer
-begins; some places are kept for operators.
+A slow page gets the newest picture, not a queue of old ones. A page gets its place before its answer starts;
+some places are reserved for operators.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 MOST = 200
-"""Pages that one process serves."""
+"""Pages that one process serves at once."""
 OPERATORS = 20
 """Of them, those that only operators may have."""
 MOST_OF_ONE = 20
-"""Pages of one token: nobody's open pages keep the others from watching."""
+"""Pages of one token, so that one token's pages cannot take all places."""
 
 Picture = Callable[[], Awaitable[str]]
 
 
 class Live:
-    """One loop that makes pictures, and everybody who watches."""
+    """One loop that makes pictures, and the pages that watch."""
 
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
@@ -38,7 +38,7 @@ class Live:
 
     @contextmanager
     def place(self, who: str, *, operator: bool) -> Iterator[bool]:
-        """A place for a page of a token, for as long as this lasts; False: there is none left."""
+        """A place for a page of a token while the context lasts; False: none is left."""
         most = MOST if operator else MOST - OPERATORS
         if self._watching[who] >= MOST_OF_ONE or self._watching.total() >= most:
             yield False
@@ -52,7 +52,7 @@ class Live:
                 del self._watching[who]
 
     async def watch(self) -> AsyncIterator[str]:
-        """The latest picture now, and each new one, until `close`; for whoever has a place."""
+        """The latest picture now, and each new one, until `close`; only for a page that has a place."""
         seen: str | None = None
         if self._loop is None or self._loop.done():
             self._latest = None
@@ -66,7 +66,7 @@ class Live:
                 yield seen
 
     async def close(self) -> None:
-        """End every stream: the process stops."""
+        """End every stream, because the process stops."""
         self._closed = True
         async with self._changed:
             self._changed.notify_all()
@@ -79,7 +79,7 @@ class Live:
             try:
                 latest = await self._picture()
             except Exception:
-                # One picture of many: the next one tells, and who watches must not be hung up on.
+                # Only one picture is lost: the next one shows the state, and the streams must not end.
                 log.exception("console.picture_failed")
             else:
                 async with self._changed:

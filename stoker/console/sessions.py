@@ -1,11 +1,11 @@
 """Console sessions: a signed cookie instead of a token in the browser.
 
-The cookie names a token, never holds it, and ends at its time, or once nobody has used it for the idle time.
-It is signed with a key that lies in the queue Redis and with the token's hash: a token that is removed or
-replaced ends its sessions, and neither a dump of the database, which holds those hashes, nor the queue Redis
-alone forges one. Postgres only stores which sessions were signed out of, until they would have ended by
-themselves. While either is away a process that knows the key goes on: whoever signed out elsewhere may look
-that long (not act: no action is done unaudited).
+The cookie names a token and never holds it. It expires at its time, or when it was not used for the idle
+time. It is signed with a key in the queue Redis and with the token's hash. A token that is removed or
+replaced ends its sessions, and neither a dump of the database, which holds the hashes, nor the queue Redis
+alone suffices to forge a cookie. Postgres only stores the sessions that were signed out of, until they would
+have expired. While either server is away, a process that knows the key goes on: a session that was signed out
+of in another process may then still read. It cannot act, because no action is done without its audit row.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from stoker.queue.enqueue import Queue
 from stoker.settings import QueueSettings, TokenSettings
 
 RELOAD_S = 60
-"""Seconds after which the key is looked up again: so long a deleted key goes on."""
+"""Seconds after which the key is read again. A deleted key stays in use for up to this long."""
 ENDED_KEPT = 10_000
-"""Sessions signed out of here that this process remembers, should Postgres be away."""
+"""Sessions signed out of here that this process remembers, in case Postgres is away."""
 AWAY_S = 5
 """Seconds for which a Postgres that did not answer is not asked who signed out."""
 PARTS = 5
 RENEWALS = 20
-"""Renewals of a cookie in one idle time, at most: so exactly it is known when it was last used."""
+"""Most renewals of a cookie in one idle time: this bounds how exact its last use is."""
 FORGET = text("DELETE FROM stoker.console_sessions_ended WHERE until < clock_timestamp()")
 END = text(
     "INSERT INTO stoker.console_sessions_ended (nonce, until) VALUES (:nonce, to_timestamp(:until))"
@@ -75,20 +75,20 @@ class Sessions:
         self._ask_again_at = 0.0
 
     async def begin(self, token: TokenSettings) -> tuple[str, int]:
-        """A cookie's value for a token, and for how many seconds it holds."""
+        """A cookie's value for a token, and its life in seconds."""
         now = int(time.time())
         session = Session(token, now + self._life_s, secrets.token_hex(8), now)
         return await self._cookie(session), self._life_s
 
     async def renew(self, session: Session) -> tuple[str, int] | None:
-        """A cookie that says that the session was used now; None while the one it has says nearly that."""
+        """A cookie that records that the session was used now; None if the current one was renewed lately."""
         now = int(time.time())
         if (now - session.active) * RENEWALS < self._idle_s:
             return None
         return await self._cookie(replace(session, active=now)), session.until - now
 
     async def read(self, cookie: str) -> Session | None:
-        """The session of a cookie; None for one that is forged, over, ended or of a token that is gone."""
+        """The session of a cookie; None if it is forged, expired, signed out of, or if its token is gone."""
         parts = cookie.split(":")
         if len(parts) != PARTS or not parts[1].isdecimal() or len(cookie) > 512:  # noqa: PLR2004 - longer is forged
             return None
@@ -100,15 +100,15 @@ class Sessions:
         if session.until < now or session.active + self._idle_s < now:
             return None
         signed = _sign(await self._current_key(), session)
-        # As bytes: texts may only be compared if they are ASCII, and a cookie is whatever somebody sent.
+        # As bytes: `compare_digest` refuses texts that are not ASCII, and a cookie may hold any text.
         if not hmac.compare_digest(signed.encode(), signature.encode(errors="replace")):
             return None
         return None if await self._ended_anywhere(nonce) else session
 
     async def end(self, session: Session) -> None:
-        """Sign out: no process takes the cookie any more.
+        """Sign out: no process accepts the cookie any more.
 
-        Raises DatabaseUnavailable if only this one knows of it.
+        Raises DatabaseUnavailable if only this process knows of it.
         """
         self._end_here(session)
         with database_errors():
@@ -157,7 +157,7 @@ class Sessions:
 
 
 def console_key_name(settings: QueueSettings) -> str:
-    """The key of the queue Redis that holds what sessions are signed with; it stays."""
+    """The Redis key that holds the signing key of sessions; it does not expire."""
     return f"{settings.prefix}:console_key"
 
 

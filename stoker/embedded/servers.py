@@ -109,7 +109,7 @@ def _take_or_join(places: Places) -> Embedded | Ownership:
     """The lock; or, where a living process has it, that process's servers once they are ready."""
     found: list[Embedded | Ownership] = []
 
-    def look() -> bool:
+    def taken_or_joined() -> bool:
         lock = Ownership.try_take(places)
         state = None if lock else read_state(places.folder)
         if lock:
@@ -118,7 +118,7 @@ def _take_or_join(places: Places) -> Embedded | Ownership:
             found.append(Embedded(state.urls, state.owner.pid))
         return bool(found)
 
-    if not wait_until(look, JOIN_DEADLINE_S):
+    if not wait_until(taken_or_joined, JOIN_DEADLINE_S):
         state = read_state(places.folder)
         owner = f"process {state.owner.pid}" if state else "another process"
         raise EmbeddedError(

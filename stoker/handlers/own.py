@@ -52,7 +52,7 @@ class OwnJobs:
     async def run(self, context: JobContext, job: Job) -> Outcome:
         """Run a job's handler and keep its result; raises what it raises, or InvalidResult."""
         if job.followed:
-            await context.report(0, 0)  # whoever waits for it is told of its end, too
+            await context.report(0, 0)  # callers that wait for the job see its end, too
         call: Callable[[], Awaitable[Any]] = partial(self._call, context, job)
         for around in reversed(self._around):
             call = partial(_through, around, context, job, call)

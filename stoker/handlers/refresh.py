@@ -9,7 +9,7 @@ from stoker.errors import Defer
 from stoker.handlers.context import JobContext
 from stoker.jobs import Outcome, Refresh
 
-LOOK_AGAIN = timedelta(milliseconds=250)
+CHECK_AGAIN = timedelta(milliseconds=250)
 
 
 async def refresh(context: JobContext, job: Refresh) -> Outcome:
@@ -25,5 +25,5 @@ async def refresh(context: JobContext, job: Refresh) -> Outcome:
         return Outcome.GONE  # asked for by a release that knows other parameters
     outcome = (await context.stoker.cache.filler.fill_many([key]))[key]
     if outcome in (Outcome.ALREADY_BUILDING, Outcome.SUPERSEDED):
-        raise Defer(LOOK_AGAIN)
+        raise Defer(CHECK_AGAIN)
     return outcome

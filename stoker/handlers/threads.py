@@ -35,7 +35,7 @@ class Threads:
         def run() -> None:
             try:
                 outcome: tuple[Any, BaseException | None] = here.run(function, *arguments), None
-            except BaseException as error:  # noqa: BLE001 - whoever awaits it decides
+            except BaseException as error:  # noqa: BLE001 - the awaiting caller decides
                 outcome = None, error
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._end, ended, outcome)

@@ -39,7 +39,7 @@ POOL = 10
 """Recently read entries from which each one is drawn."""
 EVENTS = 200
 """Latest applied events whose scopes are sampled."""
-SETTLE_LIMIT_S, SETTLE_LOOK_S = 5.0, 0.05
+SETTLE_LIMIT_S, SETTLE_POLL_S = 5.0, 0.05
 """How long the changes that SQL showed may take to be applied; after that, the verdict is left open."""
 
 
@@ -134,7 +134,7 @@ async def _settled_until(stoker: Stoker, moment: datetime) -> bool:
             return True
         if time.monotonic() >= give_up:
             return False
-        await asyncio.sleep(SETTLE_LOOK_S)
+        await asyncio.sleep(SETTLE_POLL_S)
 
 
 async def _sample(stoker: Stoker, entries: int) -> set[EntryKey]:

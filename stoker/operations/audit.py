@@ -35,7 +35,7 @@ async def audit(session: AsyncSession, actor: Actor, action: str, arguments: Map
     await session.execute(
         insert(audit_log).values(
             actor=actor.name[:64],
-            # Behind a trusted proxy it may be whatever a caller wrote.
+            # Behind a trusted proxy the address may be any text that a caller wrote.
             address=None if actor.address is None else actor.address[:64],
             action=action,
             arguments=dict(arguments),
@@ -55,7 +55,7 @@ async def acting(
 
 
 async def act(stoker: Stoker, actor: Actor, action: str, arguments: Mapping[str, Any]) -> None:
-    """Commit the action's row; the action itself follows."""
+    """Commit the action's row. The caller does the action after that."""
     async with acting(stoker, actor, action, arguments):
         pass
 
@@ -80,7 +80,7 @@ class AuditList(BaseModel):
 async def audited(
     engine: AsyncEngine, actor: str | None, action: str | None, limit: int, before: int | None = None
 ) -> AuditList:
-    """What was done; `action` may be the first part of one."""
+    """The actions that were done. `action` may be the first part of a name, such as `cache`."""
     columns = audit_log.c
     query = select(audit_log).order_by(columns.id.desc()).limit(limit)
     if actor is not None:
@@ -98,5 +98,5 @@ def local_actor() -> Actor:
     """The user who runs a command."""
     try:
         return Actor(f"cli:{getpass.getuser()}")
-    except (KeyError, OSError):  # a container may run as a number without a name
+    except (KeyError, OSError):  # in a container the user id may have no name
         return Actor("cli")

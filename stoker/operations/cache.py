@@ -1,7 +1,6 @@
-"""Invalidate, warm and refresh, and follow what was asked for.
+"""Invalidate, warm and refresh, and follow the progress of each.
 
-Invalidations are recorded like any event, so that they survive whatever happens next. Warmings and refreshes
-are jobs.
+An invalidation is recorded like any event, so a crash cannot lose it. Warmings and refreshes are jobs.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from stoker.warm_plans import ACTIVE
 
 
 class ScopeKindFigures(BaseModel):
-    """A kind of scope, and what it has."""
+    """A scope kind, with its views."""
 
     views: list[str]
     can_warm: bool
 
 
 class DomainFigures(BaseModel):
-    """What there is to look up, invalidate and warm."""
+    """What can be shown, invalidated and warmed."""
 
     name: str
     kinds: dict[str, ScopeKindFigures]
@@ -51,7 +50,7 @@ class Recorded(BaseModel):
 
 
 class EventState(StrEnum):
-    """Where an invalidation stands."""
+    """The state of an invalidation."""
 
     PENDING = "pending"
     APPLIED = "applied"
@@ -69,7 +68,7 @@ class InvalidationProgress(BaseModel):
 
 
 class WarmProgress(BaseModel):
-    """A warming job; `total` is 0 until it is known, and without entries of rows that do not exist."""
+    """A warming job. `total` is 0 until it is known; it does not count entries of rows that do not exist."""
 
     id: str
     state: JobState
@@ -119,7 +118,7 @@ async def invalidate(
 
 
 async def invalidation(stoker: Stoker, event_id: int) -> InvalidationProgress:
-    """The state of a requested invalidation; raises NotFound for another id, or one that is long gone."""
+    """The state of a requested invalidation; raises NotFound if the id is unknown or was pruned."""
     columns = cache_events.c
     query = select(
         columns.recorded_at, columns.settled_at.label("applied_at"), columns.attempts, columns.error
@@ -141,7 +140,7 @@ async def warm(stoker: Stoker, actor: Actor, target: str, scope_id: object | Non
 
 
 async def warming(stoker: Stoker, job_id: str) -> WarmProgress:
-    """How far a warming is; raises NotFound for one that nobody reported within a day."""
+    """The progress of a warming; raises NotFound if none was reported within a day."""
     found = await _progress(stoker).read(job_id)
     if found is None:
         raise NotFound(f"there is no warming {job_id}: the id is wrong, or it ended over a day ago")
@@ -158,7 +157,7 @@ async def refresh(
     ]
     keys: list[EntryKey] = [key for view in chosen if (key := view.default_key(scope)) is not None]
     if not keys:
-        raise InvalidParams("these views cannot be read without parameters: name one that can", field="views")
+        raise InvalidParams("these views cannot be read without parameters: name others", field="views")
     arguments = {"scope": str(scope), "views": sorted(key.view for key in keys)}
     await act(stoker, actor, "cache.refresh", arguments)
     asked = await stoker.queue.enqueue_many(

@@ -46,13 +46,13 @@ class DeadJob(BaseModel):
 
 
 class DeadJobs(BaseModel):
-    """A page of dead jobs, the latest first; ask for what is `before` the last id for the next page."""
+    """A page of dead jobs, the latest first. The next page is `before` the last id."""
 
     dead: list[DeadJob]
 
 
 class DeadGroup(BaseModel):
-    """Dead letters of one fingerprint: one cause, most likely. The rest is of the newest of them."""
+    """Dead letters of one fingerprint, most likely of one cause. The other fields are those of the newest."""
 
     fingerprint: str
     letters: int
@@ -93,7 +93,7 @@ class WhichDead(BaseModel):
 
 
 class Discarded(BaseModel):
-    """How many letters are gone."""
+    """How many letters were retried or discarded."""
 
     discarded: int
 
@@ -110,7 +110,7 @@ async def listing(
 
 
 async def causes(stoker: Stoker, limit: int) -> DeadGroups:
-    """The same by cause; counts come from an index."""
+    """Dead jobs grouped by cause; the counts come from an index."""
     rows = await fetched(stoker.engine, CAUSES, {"limit": limit})
     return DeadGroups(groups=[DeadGroup(**row) for row in rows])
 
@@ -124,7 +124,7 @@ async def job_of(stoker: Stoker, letter: int) -> str:
 
 
 async def count(stoker: Stoker, which: WhichDead) -> int:
-    """How many letters a choice has."""
+    """How many letters a choice matches."""
     return await DeadLetters(stoker.engine).count(which.which())
 
 

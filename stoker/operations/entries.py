@@ -1,4 +1,4 @@
-"""What the cache holds, for operators: one scope's entries and stamps, and which entries stand out.
+"""What the cache holds, for operators: the entries and stamps of a scope, and the hottest or slowest entries.
 
 Reads headers and sizes of entries, never their bodies, and a bounded number of keys and rows.
 Raises CacheUnavailable or DatabaseUnavailable.
@@ -25,11 +25,11 @@ from stoker.stoker import Stoker
 
 FAR_BACK_S = 90 * 86400
 RECENT = 2_000
-"""Recently read entries among which those of a scope are looked for."""
+"""Recently read entries that are searched for those of a scope."""
 EVENTS = 20_000
-"""Latest applied events among which those of a scope are looked for."""
+"""Latest applied events that are searched for those of a scope."""
 AMONG_ENTRIES, AMONG_EVENTS = 500, 5_000
-"""How many of the latest are looked at for what stands out."""
+"""How many of the latest events are counted for a ranking."""
 STAMP_TIME_AT = 27
 """Where the time begins in a stamp: after the server's run and the client's nonce."""
 
@@ -58,11 +58,11 @@ class EntryFigures(BaseModel):
     build_ms: float | None = None
     read_at: datetime | None = None
     reads: float | None = None
-    """Of the hottest: their reads, each of which counts half as much after every half hour."""
+    """Only for the hottest: the number of reads. A read's weight halves every half hour."""
 
 
 class StampFigures(BaseModel):
-    """A stamp. Missing: it was invalidated and nothing has been built since."""
+    """A stamp. It is missing after an invalidation until something is built."""
 
     name: str
     present: bool
@@ -83,7 +83,7 @@ class ScopeEvent(BaseModel):
 
 
 class ScopeFigures(BaseModel):
-    """What the cache holds of one scope, and the last events that named it."""
+    """What the cache holds for one scope, and the last events that named it."""
 
     scope: str
     stamps: list[StampFigures]
@@ -98,7 +98,7 @@ class Standing(StrEnum):
     READ = "read"
     """Read most."""
     SLOW = "slow"
-    """Took longest to build, of those read lately."""
+    """The slowest to build, among those read lately."""
 
 
 class Entries(BaseModel):
@@ -123,7 +123,7 @@ class InvalidatedScopes(BaseModel):
 
 
 async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFigures:
-    """One scope: the entries that a plain request reads, and others of it that were read lately.
+    """One scope: its entries without parameters, and other entries of it that were read lately.
 
     Raises UnknownScope.
     """
@@ -149,13 +149,13 @@ async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFig
 
 
 async def stand_out(stoker: Stoker, by: Standing, limit: int) -> Entries:
-    """The entries that are read most, or took longest to build, the first one first."""
+    """The entries that are read most, or that took longest to build, in descending order."""
     found = await (_slowest(stoker) if by is Standing.SLOW else _hottest(stoker, limit))
     return Entries(entries=found[:limit])
 
 
 async def most_invalidated(stoker: Stoker, limit: int) -> InvalidatedScopes:
-    """Of the latest applied events, the scopes that most of them named."""
+    """The scopes that the latest applied events named most often."""
     query = text(
         "WITH latest AS MATERIALIZED (SELECT kind, scopes, settled_at FROM stoker.cache_events"
         " WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT :among)"
@@ -212,7 +212,7 @@ async def _slowest(stoker: Stoker) -> list[EntryFigures]:
 
 
 async def _events_of(stoker: Stoker, scope: Scope) -> list[ScopeEvent]:
-    # No index on `scopes`: it would cost every writer. The latest events are few enough to look through.
+    # No index on `scopes`: it would cost every writer. The latest events are few enough for a scan.
     query = text(
         "SELECT id, kind AS by, scopes, recorded_at, settled_at AS applied_at, attempts, error FROM ("
         "(SELECT * FROM stoker.cache_events WHERE settled_at IS NULL ORDER BY recorded_at DESC LIMIT :among)"

@@ -1,7 +1,7 @@
 """Figures of the cache: each view's reads and misses, changes that are not applied, what was verified.
 
-Reads counters, never entries. Raises CacheUnavailable or DatabaseUnavailable; callers say what
-they show then.
+Reads counters, never entries. Raises CacheUnavailable or DatabaseUnavailable; callers decide what to show
+then.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ViewReads(BaseModel):
 
     @classmethod
     def of(cls, counters: Mapping[str, float], **more: int) -> Self:
-        """What a view's counters amount to, over whatever time they were counted."""
+        """A view's figures, for the period of its counters."""
         misses = {
             name[len(MISS) :]: round(n) for name, n in sorted(counters.items()) if name.startswith(MISS)
         }
@@ -62,13 +62,13 @@ class ViewFigures(ViewReads):
 
     @classmethod
     def counted(cls, counters: Mapping[str, int]) -> ViewFigures:
-        """The figures that a view's counters amount to."""
+        """The figures that follow from a view's counters."""
         names = ("load_errors", Outcome.STORED, Outcome.SUPERSEDED, "body_bytes", "stored_bytes")
         return cls.of(counters, **{str(name): counters.get(name, 0) for name in names})
 
 
 class VerifiedFigures(BaseModel):
-    """What comparing samples with SQL showed in the last days.
+    """The results of comparing samples with SQL in the last days.
 
     `share` of the checked entries was not stale; `nines` is the share as a number of nines (3.0 is
     99.9 %), never more than the number of checked entries can prove. Both are None before the first check.
@@ -93,7 +93,7 @@ class CacheFigures(BaseModel):
 
 
 async def view_counters(stoker: Stoker, *others: str) -> Mapping[str, Mapping[str, int]]:
-    """The raw counters of every view, and of what else is counted."""
+    """The raw counters of every view, and the others."""
     store = stoker.cache.store
     return await read_counters(store.client, store.keys, [*sorted(stoker.domain.views_by_name), *others])
 

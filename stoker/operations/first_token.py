@@ -1,7 +1,7 @@
-"""The token of the first start: an operator's, in a file that only the user who starts Stoker can read.
+"""The token of the first start. It is an operator's, in a file that only the user who starts Stoker can read.
 
-It is made only where there never was a token, for an API that this machine alone can reach. The file is
-written before the row: a start that is cut off between the two takes the file's token at the next one. If the
+It is made only if there never was a token, and only for an API on a loopback address. The file is written
+before the row. If the process dies between the two, the next start takes the token from the file. If the
 database cannot be written, the start fails.
 """
 
@@ -30,7 +30,7 @@ FILE = "operator-token"
 
 @dataclass(frozen=True)
 class FirstToken:
-    """Where it lies; `made`: by this start."""
+    """The token and its file. `made`: by this start."""
 
     file: Path
     token: str
@@ -38,7 +38,7 @@ class FirstToken:
 
 
 async def first_token(stoker: Stoker, settings: Settings, folder: Path) -> FirstToken | None:
-    """The token that the first start made, or makes now; None where there are others.
+    """The token that the first start made, or that is made now; None if there are other tokens.
 
     Raises SettingsError if the API would face the network without a token, or the file is not private.
     """
@@ -57,7 +57,7 @@ async def first_token(stoker: Stoker, settings: Settings, folder: Path) -> First
         await known.load()
     try:
         kept = _kept(file)
-    except SettingsError:  # it counts no less, and no more is said of it
+    except SettingsError:  # The token still counts, but its file is not announced.
         return None
     return FirstToken(file, kept, made=False) if kept and known.find(kept) else None
 
@@ -76,7 +76,7 @@ async def _insert(stoker: Stoker, given: str) -> bool:
 
 
 def _kept(file: Path) -> str | None:
-    """What the file holds; None without one. Raises SettingsError if others could have written or read it."""
+    """The content of the file; None without a file. Raises SettingsError if others could write or read it."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def _kept(file: Path) -> str | None:
 
 
 def _written(file: Path) -> str:
-    """A new token, in a file that appears whole or not at all."""
+    """A new token, in a file that is created atomically."""
     given = secrets.token_urlsafe(TOKEN_BYTES)
     draft = file.with_name(f".{FILE}.{os.getpid()}")
     try:
@@ -108,7 +108,7 @@ def _written(file: Path) -> str:
             draft.unlink()
     except OSError as error:
         raise SettingsError(
-            f"no token yet, and none can be kept in {file} ({error.strerror}): give --data a folder that can "
-            "be written, or add one: stoker tokens add NAME --role operator"
+            f"there is no token yet, and {file} cannot be written ({error.strerror}): give --data a writable "
+            "folder, or add a token: stoker tokens add NAME --role operator"
         ) from error
     return given

@@ -1,6 +1,6 @@
 """Whether each server works, and how fast it answers; never waits longer than the time limit.
 
-A probe that hangs is abandoned, because operators ask when something is wrong.
+A probe that hangs is abandoned: operators need an answer most when a server does not respond.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Probe = Callable[[], Awaitable[object]]
 
 
 class ServerHealth(BaseModel):
-    """One server; `ms` is how long its answer took, or how long nobody answered."""
+    """One server. `ms` is how long its answer took, or how long it was waited for."""
 
     ok: bool
     ms: float
@@ -34,7 +34,7 @@ class Health(BaseModel):
 
 
 def probes(stoker: Stoker) -> Mapping[str, Probe]:
-    """How to ask each server of this process's connections."""
+    """A probe of each server, over this process's connections."""
 
     async def database() -> None:
         async with stoker.engine.connect() as connection:
@@ -60,7 +60,7 @@ async def examine(probes: Mapping[str, Probe], timeout_s: float) -> Health:
         if task.done():
             servers[name] = task.result()
         else:
-            task.cancel()  # not awaited: giving up may take a hanging driver long
+            task.cancel()  # Not awaited: a driver that hangs may take long to give up.
             waited_ms = (time.monotonic() - began) * 1000
             servers[name] = ServerHealth(ok=False, ms=round(waited_ms, 1), error="no answer in time")
     return Health(ok=all(server.ok for server in servers.values()), servers=servers)

@@ -1,4 +1,4 @@
-"""Jobs: those in the queue and runs that ended, one job with all that is known of it; enqueue and cancel one.
+"""Jobs: list those in the queue and ended runs; show, enqueue and cancel a job.
 
 Ended runs come from their history in Postgres, waiting jobs from the queue, a bounded number of either.
 Raises QueueUnavailable or DatabaseUnavailable.
@@ -27,7 +27,7 @@ from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Which
 
 RUNS_OF_ONE = 50
 AMONG = 2_000
-"""How many jobs of each lane and state are looked through for those of a kind or a scope."""
+"""How many jobs of each lane and state are searched for those of a kind or a scope."""
 
 
 class Ended(StrEnum):
@@ -43,7 +43,7 @@ FILTERS: dict[LiveState | Ended | None, tuple[bool, str | None]] = {
     Ended.FAILED: (True, "retried"),
     Ended.DEAD: (True, "dead"),
 }
-"""Of runs: whether they failed, and with which outcome."""
+"""For each state of a run: whether the run failed, and with which outcome."""
 
 
 class EndedJob(BaseModel):
@@ -64,7 +64,7 @@ class EndedJob(BaseModel):
 
     @classmethod
     def of(cls, row: KeptRow) -> EndedJob:
-        """The run of a row, without its arguments."""
+        """A row as a run, without its arguments."""
         state = Ended.DONE
         if row.failed:
             state = Ended.DEAD if row.outcome == "dead" else Ended.FAILED
@@ -100,7 +100,7 @@ class JobDetail(BaseModel):
 
 
 class Cancelled(BaseModel):
-    """What came of a request to cancel: `cancelling` means that its worker ends it within a second."""
+    """The result of a request to cancel. `cancelling`: its worker ends the job within a second."""
 
     job_id: str
     answer: CancelAnswer
@@ -133,15 +133,15 @@ class Choice(BaseModel):
 
     @property
     def among(self) -> int:
-        """How many jobs of each lane and state to look at in the queue."""
+        """How many jobs of each lane and state to read from the queue."""
         return AMONG if self.kind or self.scope else self.limit
 
     def fits(self, job: LiveJob) -> bool:
-        """Whether a job in the queue is one of them."""
+        """Whether a job in the queue matches."""
         return (not self.kind or job.kind == self.kind) and (not self.scope or job.scope == self.scope)
 
     def filter(self) -> Filter:
-        """The choice among runs that ended."""
+        """The same filters for runs that ended."""
         failed, outcome = FILTERS.get(self.state, (None, None))
         return Filter(
             lane=self.lane,
@@ -154,10 +154,10 @@ class Choice(BaseModel):
 
 
 async def listing(stoker: Stoker, asked: Choice) -> JobList:
-    """Jobs of a choice. Without a state: what runs now, and what ended; with an error, only the latter."""
+    """The jobs that match. Without a state: running and ended jobs; with an error: only ended ones."""
     if asked.error and isinstance(asked.state, LiveState):
         raise WrongChoice(
-            f"a job that is {asked.state} has no error yet: leave one of them out", field="error"
+            f"a job that is {asked.state} has no error yet: give either a state or an error", field="error"
         )
     found = JobList(live=[], ended=[])
     if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
@@ -173,13 +173,13 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
 
 
 async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetail:
-    """One job; without arguments and traceback unless it is shown `whole`. Raises NotFound."""
+    """One job, with arguments and traceback only if `whole`. Raises NotFound."""
     live = await live_job(stoker, job_id)
     rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE, arguments=whole)
     letter = next(iter(await DeadLetters(stoker.engine).list(Which(job_id=job_id), limit=1)), None)
     known = (live[0] if live else None) or (rows[0] if rows else None) or letter
     if known is None:
-        raise NotFound(f"nothing is known of job {job_id!r}: the id is wrong, or it ended too long ago")
+        raise NotFound(f"there is no job {job_id!r}: the id is wrong, or the job ended too long ago")
     given = [live[1] if live else None, *(row.arguments for row in rows), letter and letter.payload]
     return JobDetail(
         job_id=job_id,

@@ -10,22 +10,22 @@ from collections.abc import Iterator
 from stoker.operations.picture import Concern, Overview, Verdict
 
 SLOW_CHANGE_S, LOST_CHANGE_S = 5, 30
-"""Age of the oldest event that is not applied from which it is remarked upon, and from which it is wrong."""
+"""Age of the oldest unapplied event, in seconds: above the first a warning, above the second an error."""
 SLOW_REQUEST_S = 5
-"""Age of the oldest request of `enqueue_in` that is not delivered from which it is remarked upon."""
+"""Age of the oldest undelivered request of `enqueue_in`, in seconds, above which it is a warning."""
 LONG_WAIT_S = {"changes": 5, "refresh": 30, "warm": 600}
-"""Age of a lane's oldest ready job from which it is remarked upon."""
+"""Age of a lane's oldest ready job, in seconds, above which it is a warning."""
 COLD, COLD_READS = 0.5, 200
 """Hit rate of the last hour below which a view counts as cold, if it was read so often."""
 KEEPS_UP = "the worker keeps up."
 SAYS = {
-    Verdict.WATCH: "The cache works. Something is worth a look.",
+    Verdict.WATCH: "The cache works, but something needs attention.",
     Verdict.WRONG: "Something is wrong.",
 }
 
 
 def judged(shown: Overview) -> Overview:
-    """The same picture with its verdict, its summary and the list of concerns."""
+    """The picture with its verdict, its summary and the list of concerns."""
     concerns = sorted(_concerns(shown), key=lambda concern: concern.verdict is not Verdict.WRONG)
     verdict, says = _all_in_all(shown)
     if concerns:
@@ -83,7 +83,7 @@ def _about_warm(shown: Overview) -> Iterator[Concern]:
 def _about_worker(shown: Overview) -> Iterator[Concern]:
     if shown.workers is not None and all(worker.gone for worker in shown.workers):
         yield Concern(
-            verdict=Verdict.WRONG, about="worker", says="no worker reports: start one, or look at its log"
+            verdict=Verdict.WRONG, about="worker", says="no worker reports: start one, or read its log"
         )
     requests = shown.requests
     if requests is not None and requests.oldest_age_s > SLOW_REQUEST_S:

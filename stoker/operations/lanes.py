@@ -27,14 +27,14 @@ class Lanes(BaseModel):
 
 
 class LanePause(BaseModel):
-    """A lane, and whether workers begin its jobs."""
+    """A lane, and whether workers start its jobs."""
 
     lane: Lane
     paused: bool
 
 
 class LaneSlots(BaseModel):
-    """Jobs at once in each worker; null: as each worker's settings say."""
+    """Concurrent jobs in each worker; null: the number in each worker's settings."""
 
     model_config = ConfigDict(extra="forbid")
     slots: int | None = Field(ge=1, le=1000)
@@ -59,7 +59,7 @@ async def listing(stoker: Stoker) -> Lanes:
 
 
 async def pause(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
-    """Let no worker begin a job of the lane."""
+    """Stop workers from starting jobs of the lane."""
     stoker.domain.lane(lane)
     await act(stoker, actor, "lane.pause", {"lane": lane})
     await stoker.queue.pause(lane)
@@ -75,7 +75,7 @@ async def resume(stoker: Stoker, actor: Actor, lane: Lane) -> LanePause:
 
 
 async def set_slots(stoker: Stoker, actor: Actor, lane: Lane, slots: int | None) -> LaneSlotsSet:
-    """Let every worker run so many jobs of a lane at once; None: as each one's settings say."""
+    """Set how many jobs of a lane each worker runs at once; None: the number in its settings."""
     stoker.domain.lane(lane)
     await act(stoker, actor, "lane.set", {"lane": lane, "slots": slots})
     if slots is None:

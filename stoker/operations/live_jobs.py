@@ -1,6 +1,6 @@
 """Jobs in the queue: those that wait, run or are parked, read from the queue Redis.
 
-Looks at a bounded number of jobs, however many there are. Raises QueueUnavailable.
+Reads a bounded number of jobs, however many there are. Raises QueueUnavailable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stoker.worker.engine.claims import FAR_MS
 
 
 class LiveState(StrEnum):
-    """Where a job stands that has not ended."""
+    """The state of a job that has not ended."""
 
     READY = "ready"
     DEFERRED = "deferred"
@@ -32,7 +32,7 @@ class LiveState(StrEnum):
 
 
 class LiveJob(BaseModel):
-    """A job in the queue. `due_at`: when it may begin; for a running one, when its claim runs out."""
+    """A job in the queue. `due_at`: when it may start; for a running one, when its claim runs out."""
 
     job_id: str
     lane: str
@@ -73,7 +73,7 @@ async def live_jobs(
 
 
 async def live_job(stoker: Stoker, job_id: str) -> tuple[LiveJob, Any] | None:
-    """One job in the queue with its arguments; None if it is not (any more) there."""
+    """One job in the queue with its arguments; None if the queue does not have it."""
     raw = job_id.encode(errors="replace")
     prefix = [wire.queue_name(stoker.queue.settings, lane) for lane in stoker.queue.lanes]
     places = [(lane, state) for lane in stoker.queue.lanes for state in ("", ":running", ":parked")]
@@ -132,7 +132,7 @@ def _stored(payload: bytes | None) -> wire.Stored | None:
 
 
 def _writable(value: Any) -> Any:  # noqa: ANN401 - whatever was enqueued
-    """The value with what UTF-8 cannot encode replaced: JSON can spell lone surrogates."""
+    """The value without lone surrogates, which JSON can spell and UTF-8 cannot encode."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 

@@ -1,6 +1,7 @@
 """The overview: whether the cache is right and warm and the worker keeps up, from all figures.
 
-Every part stands alone: a server that is away leaves its part out and is named, the rest is shown.
+The parts are independent: if a server is away, its part is left out, the server is named, and the rest is
+shown.
 """
 
 from __future__ import annotations

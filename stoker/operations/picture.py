@@ -22,9 +22,9 @@ class Verdict(StrEnum):
 
     WELL = "well"
     UNTRIED = "untried"
-    """Nothing is wrong, and too little was read or compared to say that all is well."""
+    """Nothing is wrong, but too few entries were read or compared to say that all is well."""
     WATCH = "watch"
-    """Something is worth a look."""
+    """Something needs attention."""
     WRONG = "wrong"
     """Something is broken, or is about to be."""
 
@@ -53,7 +53,7 @@ class LaneNow(LaneFigures):
 
 
 class WorkerSeen(BaseModel):
-    """A worker process that has not left in order, and for how long it has said nothing."""
+    """A worker process that did not sign off, and the seconds since its last report."""
 
     name: str
     silent_s: float

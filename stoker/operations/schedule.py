@@ -1,7 +1,6 @@
 """The schedule: when tasks run and how they ran; run one now, pause it, resume it.
 
-Raises NotFound for a task that there is not, DatabaseUnavailable, and QueueUnavailable
-where jobs are enqueued.
+Raises NotFound for an unknown task, DatabaseUnavailable, and QueueUnavailable where jobs are enqueued.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from stoker.tables import schedule_pauses, schedule_slots
 from stoker.worker.schedule.tasks import Task, tasks, utc_now
 
 SLOTS = 10
-"""Runs of each task that are listed."""
+"""How many runs of each task are listed."""
 SLOTS_OF_TASKS = text(files("stoker.worker.schedule").joinpath("task_slots.sql").read_text())
 LAST_SLOTS = text(
     "SELECT task, (SELECT done_at FROM stoker.schedule_slots AS slots"
@@ -33,7 +32,7 @@ LAST_SLOTS = text(
 
 
 class SlotFigures(BaseModel):
-    """A run of a task. `asked_by`: who ran it by hand. Durations are None until the job has ended."""
+    """A run of a task. `asked_by`: who started it by hand. Durations are None until the job has ended."""
 
     slot: datetime
     state: str
@@ -69,14 +68,14 @@ class Tasks(BaseModel):
 
 
 class TaskRun(BaseModel):
-    """A task that was run by hand, and the job that does it."""
+    """A task that was started by hand, and its job."""
 
     task: str
     job_id: str
 
 
 class TaskPause(BaseModel):
-    """A task, and whether its slots pass without a run."""
+    """A task, and whether its slots are skipped."""
 
     task: str
     paused: bool
@@ -93,13 +92,13 @@ async def listing(stoker: Stoker, settings: ScheduleSettings) -> Tasks:
 
 
 async def last_slots(stoker: Stoker, names: Iterable[str]) -> dict[str, datetime]:
-    """When each task was last enqueued; those that never were are left out."""
+    """When each task was last enqueued. Tasks that never were are left out."""
     rows = await fetched(stoker.engine, LAST_SLOTS, {"tasks": list(names)})
     return {row["task"]: row["at"] for row in rows if row["at"] is not None}
 
 
 async def run_now(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskRun:
-    """Enqueue a task's job outside its times. A pause does not hold it back."""
+    """Enqueue a task's job now, outside its schedule, even while it is paused."""
     task = _named(stoker, settings, name)
     await act(stoker, actor, "schedule.run", {"task": task.name})
     asked = await stoker.enqueue(task.job)
@@ -121,7 +120,7 @@ async def run_now(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name
 
 
 async def pause(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskPause:
-    """Let a task's slots pass until it is resumed."""
+    """Skip a task's slots until it is resumed."""
     task = _named(stoker, settings, name)
     async with acting(stoker, actor, "schedule.pause", {"task": task.name}) as session:
         row = insert(schedule_pauses).values(task=task.name, actor=actor.name[:64])

@@ -1,6 +1,7 @@
-"""Types of text parameters: only texts that Postgres can hold, so that a query about any of them works.
+"""Types of text parameters: only texts that Postgres can hold, so that no query fails on one.
 
-Postgres refuses NUL, and UTF-8 has no lone surrogates (a JSON body can spell them): both are 422, by name.
+Postgres refuses NUL, and UTF-8 cannot encode lone surrogates, which a JSON body can spell. Both are answered
+with 422 and the name of the field.
 """
 
 from __future__ import annotations
@@ -18,5 +19,5 @@ JobId = Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=64)]
 
 
 def writable(text: str) -> str:
-    """The text with what UTF-8 cannot encode replaced."""
+    """The text without lone surrogates, which UTF-8 cannot encode."""
     return text.encode(errors="replace").decode()

@@ -1,9 +1,10 @@
 """Tokens: those of the settings, and those in Postgres that are added and revoked without a restart.
 
-Only hashes are stored, compared in constant time. Every process looks the table up again after `RELOAD_S`:
-so long may a revoked token go on. While Postgres is away the tokens that were known count; a process that
-never could look, and has none in its settings, knows nobody and raises DatabaseUnavailable. Revoked tokens
-keep their rows: a table whose last token was revoked is not one that never had any.
+Only hashes are stored, and they are compared in constant time. Every process reads the table again after
+`RELOAD_S`, so a revoked token may work for that long. While Postgres is away, the tokens that were read last
+count. A process that never could read the table, and has no token in its settings, raises
+DatabaseUnavailable. The rows of revoked tokens stay: a table whose last token was revoked must differ from
+one that never had a token.
 """
 
 from __future__ import annotations
@@ -32,23 +33,23 @@ from stoker.tables import api_tokens
 log = logging.getLogger(__name__)
 
 RELOAD_S = 5
-LOOK_S = 5
-"""Seconds after which a look-up counts as unanswered: every request that needs it waits for it."""
+READ_S = 5
+"""Time limit in seconds for reading the table: every request that needs it waits for it."""
 NOTED_S = 60
-"""How exactly it is known when a token was last used: one write a minute, not one for each request."""
+"""Seconds between two writes of when a token was last used: not one write for each request."""
 NOTE_AGAIN_S = 5
-"""Seconds until it is tried again where Postgres did not take it: no request waits for it meanwhile."""
+"""Seconds between a failed write of that time and the next try; no request waits for it meanwhile."""
 TOKEN_BYTES = 32
 MOST_DAYS = 3650
-"""Days for which a token may be made."""
+"""The longest life of a token, in days."""
 
 
 class TokenTaken(BadRequest):
-    """A token of that name is in use: revoke it first, or choose another name."""
+    """A token of that name is in use. Revoke it first, or choose another name."""
 
 
 class TokenFigures(BaseModel):
-    """A token of the table, without anything to guess it from."""
+    """A token of the table, without its hash."""
 
     name: str
     role: Role
@@ -59,7 +60,7 @@ class TokenFigures(BaseModel):
 
 
 class Tokens(Mapping[str, TokenSettings]):
-    """The tokens that count, by name, as one process knows them. A name in the settings hides the table's."""
+    """The valid tokens, by name, as one process knows them. A name in the settings hides the table's."""
 
     def __init__(self, settings: Sequence[TokenSettings], engine: AsyncEngine) -> None:
         self._settings = {token.name: token for token in settings}
@@ -68,7 +69,7 @@ class Tokens(Mapping[str, TokenSettings]):
         self._loaded = bool(settings)
         self._none_ever = False
         self._reload_at = 0.0
-        self._looking: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._noted: dict[str, float] = {}
 
     def __getitem__(self, name: str) -> TokenSettings:
@@ -85,39 +86,39 @@ class Tokens(Mapping[str, TokenSettings]):
 
     @property
     def none_ever(self) -> bool:
-        """Whether the table was read and never held a token, nor do the settings."""
+        """Whether the settings have no token and the table, which was read, never had one."""
         return self._none_ever
 
     async def load(self) -> None:
-        """Look the table up if it is time; raises DatabaseUnavailable if nothing was ever known.
+        """Read the table if it is time; raises DatabaseUnavailable if it was never read.
 
-        Who comes meanwhile waits for the same answer, and a caller who goes away ends it for nobody: a table
-        that is not read yet must not be taken for one without tokens.
+        Concurrent callers wait for the same answer, and a caller that is cancelled does not cancel the query:
+        a table that was not read yet must not be mistaken for one without tokens.
         """
         if time.monotonic() < self._reload_at:
             return
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look_up(), name="tokens")
-            self._looking.add_done_callback(_heard)
-        await asyncio.shield(self._looking)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="tokens")
+            self._reading.add_done_callback(_heard)
+        await asyncio.shield(self._reading)
 
     def outdated(self) -> None:
-        """Look the table up when it is asked for next: it was just changed."""
+        """Read the table again at the next call: it was just changed."""
         self._reload_at = 0.0
-        self._looking = None  # it may have read what was there before
+        self._reading = None  # it may have read the table before the change
 
     def find(self, given: str) -> TokenSettings | None:
-        """The token that was given; None for one that nobody has."""
-        # Whatever was given has a hash of its own; a lone surrogate is no token's.
+        """The token that was given; None for an unknown one."""
+        # A text with a lone surrogate gets a hash, too; no token has it.
         digest = hashlib.sha256(given.encode(errors="surrogatepass")).hexdigest()
         found = None
-        for token in self._known.values():  # all: the time taken must not tell which one was close
+        for token in self._known.values():  # Compare with all: the time must not reveal which one was close.
             if hmac.compare_digest(token.digest, digest) and not token.expired:
                 found = token
         return found
 
     async def used(self, token: TokenSettings) -> None:
-        """Note that a token of the table was used. Best effort."""
+        """Record that a token of the table was used. Best effort."""
         now = time.monotonic()
         if token.name in self._settings or now - self._noted.get(token.name, -NOTED_S) < NOTED_S:
             return
@@ -127,27 +128,27 @@ class Tokens(Mapping[str, TokenSettings]):
         except DatabaseUnavailable:
             self._noted[token.name] = now - NOTED_S + NOTE_AGAIN_S
 
-    async def _look_up(self) -> None:
+    async def _read(self) -> None:
         mine, began = asyncio.current_task(), time.monotonic()
         try:
             with database_errors():
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(READ_S):
                     active = await _active(self._engine)
-                    # In this order: a token that is added in between is seen by the second look.
+                    # In this order: a token that is added in between is seen by the second query.
                     none_ever = not active and not self._settings and not await _any_ever(self._engine)
         except DatabaseUnavailable as error:
             if not self._loaded:
                 raise
             log.info("tokens.not_loaded", extra={"error": str(error)})
-            if self._looking is mine:
+            if self._reading is mine:
                 self._reload_at = time.monotonic() + RELOAD_S
         else:
-            if self._looking is mine:
+            if self._reading is mine:
                 self._known, self._none_ever, self._loaded = {**active, **self._settings}, none_ever, True
                 self._reload_at = began + RELOAD_S
         finally:
-            if self._looking is mine:
-                self._looking = None
+            if self._reading is mine:
+                self._reading = None
 
 
 async def add(
@@ -158,11 +159,9 @@ async def add(
     of_settings: Sequence[TokenSettings] = (),
     days: int | None = None,
 ) -> str:
-    """Make a token, for so many days, and return it: nobody sees it again. Raises TokenTaken."""
+    """Make a token that is valid for `days`, and return it: it is not shown again. Raises TokenTaken."""
     if name == NOBODY:
-        raise TokenTaken(
-            f"{name!r} is whom the audit log names for wrong tokens: choose another", field="name"
-        )
+        raise TokenTaken(f"the audit log uses {name!r} for wrong tokens: choose another name", field="name")
     if name in {token.name for token in of_settings}:
         raise TokenTaken(f"the settings have a token {name!r}: choose another name", field="name")
     given = secrets.token_urlsafe(TOKEN_BYTES)
@@ -186,7 +185,7 @@ async def add(
 
 
 async def revoke(stoker: Stoker, actor: Actor, name: str) -> None:
-    """Let a token count no more, in any process, after at most RELOAD_S; raises NotFound."""
+    """Revoke a token, in every process, within RELOAD_S; raises NotFound."""
     gone = (
         update(api_tokens)
         .where(api_tokens.c.name == name, api_tokens.c.revoked_at.is_(None))
@@ -196,7 +195,7 @@ async def revoke(stoker: Stoker, actor: Actor, name: str) -> None:
         async with stoker.session() as session, session.begin():
             await audit(session, actor, "token.revoke", {"name": name})
             if (await session.execute(gone.returning(api_tokens.c.name))).first() is None:
-                raise NotFound(f"no token {name!r} is in use; those of the settings end with their settings")
+                raise NotFound(f"no token {name!r} is in use; tokens of the settings are removed there")
 
 
 async def list_tokens(stoker: Stoker) -> list[TokenFigures]:
@@ -222,7 +221,7 @@ async def _active(engine: AsyncEngine) -> dict[str, TokenSettings]:
             found[row.name] = TokenSettings(
                 name=row.name, role=Role(row.role), sha256=row.sha256, expires_at=row.expires_at
             )
-        except ValueError:  # of a newer release: it counts for nobody here, and takes no other with it
+        except ValueError:  # A role of a newer release: this token is not valid here; the others are.
             log.warning("tokens.unreadable", extra={"token": row.name, "role": row.role})
     return found
 
@@ -233,9 +232,9 @@ async def _any_ever(engine: AsyncEngine) -> bool:
             return bool(await connection.scalar(select(exists().select_from(api_tokens))))
 
 
-def _heard(looking: asyncio.Task[None]) -> None:
-    if not looking.cancelled():
-        looking.exception()  # all who waited may be gone; whoever comes next looks again
+def _heard(reading: asyncio.Task[None]) -> None:
+    if not reading.cancelled():
+        reading.exception()  # Every caller that waited may be gone; the next one reads again.
 
 
 async def _note_use(engine: AsyncEngine, name: str) -> None:

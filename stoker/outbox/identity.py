@@ -20,7 +20,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.errors import CacheUnavailable
-from stoker.postgres import database_errors, looking
+from stoker.postgres import database_errors, short_connection
 from stoker.redis.cache import CacheClient
 
 logger = logging.getLogger(__name__)
@@ -163,14 +163,14 @@ class CacheIdentity:
         return answer.server.run.decode()
 
     async def _clock(self) -> datetime:
-        async with looking(self._engine) as connection:
+        async with short_connection(self._engine) as connection:
             return (await connection.execute(NOW)).scalar_one()  # type: ignore[no-any-return]
 
 
 async def noted_by(engine: AsyncEngine) -> Sequence[Noted]:
     """Every noted cache; none where the table does not exist yet."""
     try:
-        async with looking(engine) as connection:
+        async with short_connection(engine) as connection:
             return [Noted(*row) for row in await connection.execute(NOTED)]
     except ProgrammingError:
         return []  # a web app that was deployed before `stoker migrate`: nobody has noted anything

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from stoker.errors import DatabaseUnavailable, StokerError
 from stoker.postgres import database_errors
 
-FIRST_LOOK_S, LONGEST_LOOK_S, LOOK_GROWTH = 0.004, 0.1, 1.5
+FIRST_POLL_S, LONGEST_POLL_S, POLL_GROWTH = 0.004, 0.1, 1.5
 """Seconds between checks whether an event is settled."""
 SILENCE_S = 1.0
 """For the last check: a silent Postgres must not hold a writer for longer."""
@@ -95,7 +95,7 @@ class Receipt:
         return True
 
     async def _follow(self, event_id: int, give_up: float) -> Applied:
-        look_s = FIRST_LOOK_S
+        poll_s = FIRST_POLL_S
         while True:
             async with self._engine.connect() as connection:
                 if await is_settled(connection, event_id):
@@ -104,8 +104,8 @@ class Receipt:
             left = give_up - time.monotonic()
             if left <= 0:
                 return Applied.PENDING
-            await asyncio.sleep(min(look_s, left))
-            look_s = min(look_s * LOOK_GROWTH, LONGEST_LOOK_S)
+            await asyncio.sleep(min(poll_s, left))
+            poll_s = min(poll_s * POLL_GROWTH, LONGEST_POLL_S)
 
     def committed(self, event_id: int) -> None:
         """Called after the outermost commit."""

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.cache.breaker import Unsettled
 from stoker.histogram import BOUNDS_S
-from stoker.postgres import looking
+from stoker.postgres import short_connection
 from stoker.settings import ChangesSettings
 from stoker.tables import cache_events
 
@@ -116,7 +116,7 @@ async def unsettled(engine: AsyncEngine) -> Unsettled:
     one poisonous event must not take the cache from every reader (RACES 36). An event that was recorded
     before the clock went back lies in the future and counts as that much in the past (RACES 17).
     """
-    async with looking(engine) as connection:
+    async with short_connection(engine) as connection:
         found = await connection.execute(_UNSETTLED, {"unreadable": UNREADABLE})
         now, oldest = found.one()
         return Unsettled(now, oldest)
@@ -137,7 +137,7 @@ class Backlog:
 
 async def backlog(engine: AsyncEngine) -> Backlog:
     """Count unsettled events; bounded by the partial index, not by the table."""
-    async with looking(engine) as connection:
+    async with short_connection(engine) as connection:
         found = await connection.execute(
             text(
                 "SELECT count(*), count(*) FILTER (WHERE attempts > 0),"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.postgres import looking
+from stoker.postgres import short_connection
 
 # The row of a transaction that began long ago is young here: its age counts from when the row was added.
 _UNDELIVERED = text(
@@ -26,6 +26,6 @@ class Undelivered:
 
 async def undelivered(engine: AsyncEngine) -> Undelivered:
     """Count them; bounded by the partial index, not by the table."""
-    async with looking(engine) as connection:
+    async with short_connection(engine) as connection:
         count, age_s = (await connection.execute(_UNDELIVERED)).one()
         return Undelivered(count, float(age_s))

@@ -23,7 +23,7 @@ import redis as sync_redis
 from redis.asyncio import Redis
 
 from stoker import tracing
-from stoker.errors import QueueUnavailable, WrongServer
+from stoker.errors import QueueUnavailable
 from stoker.jobs import LANES, Job, Relay
 from stoker.queue import wire
 from stoker.queue.ringing import Ringing
@@ -219,18 +219,6 @@ class Queue:
         """Let each worker's own settings count again."""
         async with answering(self.settings.timeout_s):
             await self._commands.hdel(wire.concurrency_name(self.settings), lane)
-
-    async def refuse_eviction(self) -> None:
-        """Raise WrongServer if this Redis may evict jobs and no setting allows it."""
-        if self.settings.allow_eviction:
-            return
-        async with answering(self.settings.timeout_s):
-            found = (await self.redis.info("memory")).get("maxmemory_policy", "unknown")
-        if found != "noeviction":
-            raise WrongServer(
-                f"the queue Redis has maxmemory-policy {found}: it may evict jobs. Set it to noeviction, "
-                "or set queue.allow_eviction for development"
-            )
 
     async def close(self) -> None:
         """Give every connection back."""

@@ -47,7 +47,7 @@ class Stored:
     flag: str
     """Digest of its coalesce key; empty: it never coalesces."""
     trace: str | None = None
-    """Traceparent of whoever asked for it."""
+    """Traceparent of the caller that enqueued it."""
 
 
 def queue_name(settings: QueueSettings, lane: str) -> str:

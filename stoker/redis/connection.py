@@ -124,7 +124,7 @@ class SharedConnection(asyncio.Protocol):
                     if not call.future.done():
                         call.future.set_result(call.replies)
         except _Demoted as error:
-            # REPLICAOF drops no client: this connection would be refused for ever, whoever is primary by now.
+            # REPLICAOF drops no client: this connection would be refused for ever.
             self.end(ConnectionLost(f"{self._name} refused: {error}"))
         except (hiredis.ProtocolError, IndexError) as error:
             self.end(ConnectionLost(f"{self._name} does not speak its protocol: {error}"))

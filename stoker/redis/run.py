@@ -62,7 +62,7 @@ def run_of(identity: bytes, replication: bytes) -> bytes:
 
 
 async def nonce_of(ask: Ask, key: str) -> bytes:
-    """The nonce of this run of a server; made by whoever connects first."""
+    """The nonce of this run of a server; made by the first process that connects."""
     try:
         for _ in range(ATTEMPTS):
             known: bytes = await ask("GET", key) or b""

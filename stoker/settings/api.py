@@ -136,6 +136,6 @@ class ApiSettings(Table):
             msg = f"two tokens are named {doubles[0]!r}"
             raise ValueError(msg)
         if NOBODY in names:
-            msg = f"no token may be named {NOBODY!r}: so the audit log names whoever has none"
+            msg = f"no token may be named {NOBODY!r}: the audit log uses it for callers without a token"
             raise ValueError(msg)
         return tokens

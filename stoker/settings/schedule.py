@@ -33,7 +33,7 @@ class ScheduleSettings(Table):
     """Table [schedule]: what an operator may change of the schedule that the application declares."""
 
     enable_background_warming: bool = True
-    """Run what warms: entries of the schedule with the jobs Warm and KeepWarm. ENABLE_BACKGROUND_WARMING."""
+    """Run what warms: entries of the schedule with the jobs Warm and KeepWarm."""
     every_s: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Seconds between runs, by name, instead of what is declared: { warm_active = 900 }."""
     late: dict[str, LatePolicy] = Field(default_factory=dict)

@@ -102,7 +102,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Read what has arrived; whoever still owes the head of a request has until the deadline."""
+        """Read what has arrived; a client that has not sent a whole head may do so until the deadline."""
         super().handle_events()
         if self.cycle is None or self.cycle.response_complete:
             self._expect_head()
@@ -125,7 +125,7 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn without signal handlers: whoever runs it decides when to stop."""
+    """uvicorn without signal handlers: the caller decides when to stop."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

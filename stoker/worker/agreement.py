@@ -1,6 +1,6 @@
 """What processes of one installation must agree on: the cache that is invalidated, and the queue's owner.
 
-For callers that have settings and nothing open yet. Raises CacheUnavailable, DatabaseUnavailable or
+For callers that have settings and no open Stoker. Raises CacheUnavailable, DatabaseUnavailable or
 QueueUnavailable; migrations must be applied.
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.cache.keys import KeySpace
 from stoker.outbox.identity import CacheIdentity
-from stoker.postgres import engine_of, looking
+from stoker.postgres import engine_of, short_connection
 from stoker.queue import owner
 from stoker.redis.cache import CacheClient
 from stoker.redis.queue import QueueConnection
@@ -24,7 +24,7 @@ from stoker.tables import installation
 
 
 async def another_cache(settings: Settings) -> str | None:
-    """Why changes would not reach the cache of these settings, by the notes of running workers; else None."""
+    """Why changes would not reach the cache of these settings, by the workers' notes; None if they would."""
     async with _postgres(settings) as engine:
         keys = KeySpace(settings.cache.prefix, await _installation(engine))
         url = require(settings.cache_redis_url or settings.redis_url, "CACHE_REDIS_URL")
@@ -36,14 +36,14 @@ async def another_cache(settings: Settings) -> str | None:
 
 
 async def another_queue(settings: Settings) -> str | None:
-    """Why the queue of these settings is not ours; None if it is, or is nobody's."""
+    """Why the queue of these settings is not ours; None if it is ours or has no owner."""
     async with _postgres(settings) as engine, _line(settings) as line:
         ours, theirs = await _installation(engine), await owner.owner(line, settings.queue)
     return None if theirs in (None, ours) else owner.refused(settings.queue, str(theirs), ours)
 
 
 async def take_queue(settings: Settings, *, of: str | None = None) -> bool:
-    """Make the queue ours; `of`: only if it is that installation's. Whether it is ours now."""
+    """Make the queue ours. `of`: only if it belongs to that installation. Returns whether it is ours now."""
     async with _postgres(settings) as engine, _line(settings) as line:
         ours = await _installation(engine)
         if of is None or await owner.owner(line, settings.queue) in (None, of):
@@ -79,5 +79,5 @@ async def _line(settings: Settings) -> AsyncIterator[QueueConnection]:
 
 async def _installation(engine: AsyncEngine) -> str:
     newest = select(installation.c.id).order_by(installation.c.created_at.desc()).limit(1)
-    async with looking(engine) as connection:
+    async with short_connection(engine) as connection:
         return str((await connection.execute(newest)).scalar_one())

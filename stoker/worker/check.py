@@ -33,11 +33,11 @@ from stoker.worker.schedule.tasks import tasks, utc_now
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
-"""Seconds that a server gets to answer."""
+"""Seconds that a server may take to answer."""
 OWN_LOOPS = 3
 """SQL connections of a worker besides those of its lanes: sweeper, schedule, breaker."""
 OLDEST_REDIS = {"queue": (7, 0), "cache": (6, 2)}
-"""By role. The queue's scripts declare that they run while memory is full, which older ones cannot read."""
+"""By role. The queue's scripts declare a flag (run while memory is full) that older servers do not know."""
 
 
 class Level(StrEnum):
@@ -49,7 +49,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. `outage`: it may pass without anybody changing anything."""
+    """One thing that is wrong. `outage`: it may end without a change by anybody."""
 
     level: Level
     message: str
@@ -72,13 +72,13 @@ async def check(settings: Settings, domain: Domain | None = None) -> list[Findin
         _database(settings, domain), _redis(settings, "queue"), _redis(settings, "cache")
     ):
         found += findings
-    if not any(finding.level is Level.ERROR for finding in found):  # else one of them cannot be asked
+    if not any(finding.level is Level.ERROR for finding in found):  # otherwise one of them cannot be asked
         found += await _agreements(settings)
     return sorted(found, key=lambda finding: finding.level is not Level.ERROR)
 
 
 async def require_sound(settings: Settings, domain: Domain) -> None:
-    """Log warnings; raise MigrationsPending or CheckFailed for what will not pass by itself."""
+    """Log warnings; raise MigrationsPending or CheckFailed for errors that are not outages."""
     database_url = settings.database_url
     if database_url is not None:
         missing = await pending(
@@ -125,8 +125,8 @@ def _proportions(settings: Settings, domain: Domain) -> Iterator[Finding]:
         yield _warning(f"queue.connections ({settings.queue.connections}) is below the number of lanes")
     if settings.lanes.changes.rate_per_s:
         yield _warning(
-            f"lanes.changes.rate_per_s ({settings.lanes.changes.rate_per_s:g}) holds changes back: what they "
-            "make wrong is shown that much longer"
+            f"lanes.changes.rate_per_s ({settings.lanes.changes.rate_per_s:g}) delays changes: outdated "
+            "values are shown for that much longer"
         )
     if settings.cache.lease_s <= settings.loaders.statement_timeout_s:
         yield _warning(
@@ -153,7 +153,7 @@ def _lifetimes(settings: Settings, domain: Domain) -> Iterator[Finding]:
         every_s = task.interval(utc_now()).total_seconds()
         if isinstance(task.job, KeepWarm) and every_s >= shortest:
             yield _warning(
-                f"the schedule's {task.name} comes every {every_s:g} s, which is not below the shortest life "
+                f"the schedule's {task.name} runs every {every_s:g} s, which is not below the shortest life "
                 f"of an entry ({view}: {shortest:g}): it expires before it is rebuilt"
             )
     if settings.changes.keep_settled_s < max(lives.values()):
@@ -223,7 +223,7 @@ async def _agreements(settings: Settings) -> list[Finding]:
     """What all processes of an installation must agree on."""
     try:
         return [
-            # It passes when the old workers are gone: no reason not to start the new ones.
+            # It ends with the old workers, so the new ones may start.
             *(_outage(message) for message in [await another_cache(settings)] if message),
             *(_error(message) for message in [await another_queue(settings)] if message),
         ]
@@ -253,13 +253,13 @@ def _queue(settings: Settings, memory: dict[str, Any], found: dict[str, Any]) ->
         )
     if not found.get("aof_enabled"):
         yield _warning(
-            "the queue Redis has no append-only file: a restart loses queued warmings (no recorded event)"
+            "the queue Redis has no append-only file: a restart loses waiting jobs (recorded events are safe)"
         )
 
 
 def _cache(_: Settings, memory: dict[str, Any], __: dict[str, Any]) -> Iterator[Finding]:
     if not memory.get("maxmemory"):
-        yield _warning("the cache Redis has no maxmemory: it grows until the machine has no more")
+        yield _warning("the cache Redis has no maxmemory: it grows until the machine's memory is full")
     elif memory.get("maxmemory_policy") == "noeviction":
         yield _warning("the cache Redis never evicts: once full it stores nothing new; allkeys-lfu is better")
 

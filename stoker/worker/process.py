@@ -1,7 +1,7 @@
-"""The worker process: engine, sweeper, schedule and history, each supervised, stopped in order.
+"""The worker process: engine, sweeper, schedule and history, each supervised, and stopped in order.
 
-Survives a restart of either Redis and of Postgres without being restarted itself. On stopping: no new slots,
-running jobs finish within the deadline, what is recorded by then is applied if the cache answers.
+It survives a restart of either Redis and of Postgres. When it stops, it starts no new jobs, running jobs
+finish within the deadline, and events recorded until then are applied if the cache answers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from stoker.worker.sweeper import Sweeper
 log = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 0.5
-"""Seconds between two attempts to reach a queue that is away at the start."""
+"""Seconds between two attempts to reach a queue that does not answer at the start."""
 
 
 async def run_worker(
@@ -81,7 +81,7 @@ async def run_worker(
         settings.schedule,
     )
     sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
-    # A sweeper of its own: what holds up one must not hold up the other.
+    # A sweeper of its own: a delay of one must not delay the other.
     deliverer = Sweeper(lambda: deliver_all(stoker), timedelta(seconds=settings.worker.sweep_s), "requests")
     keeper = Keeper(stoker, recorder, identity(), timedelta(seconds=settings.worker.history_every_s))
     idle = asyncio.Event()
@@ -136,7 +136,7 @@ class Observers:
         self._observers = observers
 
     def job_started(self, lane: str, kind: str, waited_s: float) -> None:
-        """A job begins."""
+        """A job starts."""
         for observer in self._observers:
             observer.job_started(lane, kind, waited_s)
 
@@ -147,7 +147,7 @@ class Observers:
 
 
 def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
-    """What the engine calls for each run of a job: it runs the handler."""
+    """The function that the engine calls for each run of a job: it runs the handler."""
     progress = Progress(stoker.queue.redis, stoker.queue.settings)
 
     async def carry_out(job_id: str, job: Job, attempt: int) -> str:
@@ -160,7 +160,7 @@ def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
         with said_of(job_id=job_id), tracing.span(f"run {job.kind}", "consumer", facts):
             try:
                 outcome = (await run(context, job, own)).value
-            except Defer as wish:  # not an error for the span
+            except Defer as wish:  # the span must not record it as an error
                 deferred = wish
             else:
                 return outcome
@@ -170,5 +170,5 @@ def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
 
 
 def identity() -> str:
-    """The name of this process as operators see it."""
+    """The name of this process that operators see."""
     return f"{socket.gethostname()[:80]}:{os.getpid()}"

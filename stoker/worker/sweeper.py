@@ -1,7 +1,7 @@
-"""The sweeper: applies recorded events by itself, every second or two.
+"""The sweeper: applies recorded events every second or two, without the queue.
 
-It calls what the relay job calls, directly: no queue, flag or pause stands between a recorded event and the
-cache. While a server is away it keeps trying, and logs this once per outage.
+It directly calls the function that the relay job calls, so no flag and no pause can hold up a recorded event.
+While a server is away it keeps trying, and logs this once for each outage.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """`apply` settles what is unsettled and returns how many events that were."""
+    """`apply` settles unsettled events and returns their number."""
 
     def __init__(self, apply: Callable[[], Awaitable[int]], every: timedelta, of: str = "events") -> None:
         self._of = of

@@ -57,7 +57,7 @@ async def test_a_waiting_job_is_cancelled_after_a_confirmation(browser: Browser,
         await page.keyboard.press("Enter")
         await page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
         await expect(page.get_by_text("The job is cancelled.")).to_be_visible()
-        await expect(page.get_by_text("No job is like that")).to_be_visible()
+        await expect(page.get_by_text("No job matches")).to_be_visible()
     assert not await site.stoker.queue.is_open(asked.job_id)
     assert await actions(site) == ["job.cancel"]
 
@@ -100,6 +100,6 @@ async def test_a_lane_is_paused_resumed_and_given_slots(browser: Browser, site: 
         await slots.click()
         await field.fill("")
         await page.get_by_role("dialog").get_by_role("button", name="Set").click()
-        await expect(page.get_by_text("Lane warm: as each worker's settings say.")).to_be_visible()
+        await expect(page.get_by_text("Lane warm: slots of each worker's settings.")).to_be_visible()
         assert (await lane()).slots is None
     assert await actions(site) == ["lane.pause", "lane.resume", "lane.set", "lane.set"]

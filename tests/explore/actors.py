@@ -162,7 +162,7 @@ class Actors:
 
         async def work() -> None:
             await self._looks_in(process, "looks")
-            await self.processes[process].cache.breaker.look()
+            await self.processes[process].cache.breaker.check()
 
         self.act(name, process, work())
 

@@ -146,6 +146,7 @@ BODIES = {
     "/api/cache/invalidate": {"kind": "shelf", "id": "a"},
     "/api/cache/warm": {},
     "/api/cache/refresh": {"kind": "shelf", "id": "a"},
+    "/api/jobs": {"kind": "prune.v1"},
     "/api/jobs/dead/retry": {"all": True},
     "/api/jobs/dead/discard": {"all": True},
     "/api/jobs/lanes/{lane}/slots": {"slots": None},

@@ -59,14 +59,14 @@ def test_without_a_worker_an_invalidation_is_recorded_and_said_to_wait(
 ) -> None:
     done = call(tmp_path, environment, "invalidate", "project", "1", "--wait", "0.2", capture=capsys)
     assert done.returncode == 1
-    assert done.stderr.endswith("s: no worker reports: start one, or look at its log\n")
+    assert done.stderr.endswith("s: no worker reports: start one, or read its log\n")
     shown = call(tmp_path, environment, "status", "--json", capture=capsys)
     assert shown.returncode == 1, "no worker runs"
     status = json.loads(shown.stdout)
     assert status["changes"]["unsettled"] == 1
     assert status["health"]["ok"] is True
     assert [concern["says"] for concern in status["concerns"] if concern["verdict"] == "wrong"] == [
-        "no worker reports: start one, or look at its log"
+        "no worker reports: start one, or read its log"
     ]
     assert set(status["lanes"]) == {"changes", "refresh", "warm"}
 
@@ -126,7 +126,7 @@ def test_a_warming_nobody_does_ends_with_its_timeout(
     environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = call(tmp_path, environment, "warm", "--timeout", "0.2", capture=capsys)
-    assert (done.returncode, "it goes on as" in done.stderr) == (1, True)
+    assert (done.returncode, "it continues as" in done.stderr) == (1, True)
 
 
 def test_a_sound_installation_has_no_errors(
@@ -145,6 +145,9 @@ def test_a_queue_that_evicts_is_refused(
     assert (checked.returncode, "error: the queue Redis has maxmemory-policy" in checked.stdout) == (1, True)
     run = call(tmp_path, evicting, "run", capture=capsys)
     assert (run.returncode, "it may evict jobs" in run.stderr) == (1, True)
+    allowed = {**evicting, "STOKER__QUEUE__ALLOW_EVICTION": "true"}
+    warned = call(tmp_path, allowed, "check", capture=capsys)
+    assert (warned.returncode, "warning: the queue Redis has maxmemory-policy" in warned.stdout) == (0, True)
 
 
 def test_nothing_starts_before_the_migrations(

@@ -43,7 +43,7 @@ def test_version_and_help_are_told_without_settings(stoker: Stoker) -> None:
     helped = stoker("-h")
     assert helped.stdout == stoker("--help").stdout
     told = " ".join(helped.stdout.split())
-    assert "Exit codes: 0 fine, 1 something is wrong or was not done, 2 wrong usage or settings." in told
+    assert "Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage or settings." in told
     assert "--fingerprint" in stoker("dead", "retry", "-h").stdout
 
 
@@ -148,6 +148,18 @@ def test_an_unreachable_postgres_is_one_clear_line(stoker: Stoker) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_up_says_that_urls_are_set_and_that_it_starts_no_servers(stoker: Stoker) -> None:
+    """Whoever pasted its line into a shell and stopped it starts it again there."""
+    done = stoker("up", "--port", "0", **NOWHERE)
+    assert done.returncode == 1
+    noted, said = done.stderr.splitlines()
+    assert (
+        noted
+        == "using the servers of the URLs that are set; without any, `stoker up` starts its own in .data"
+    )
+    assert said.startswith("error: Postgres does not answer")
+
+
 def test_a_port_in_use_is_said_before_anything_starts(stoker: Stoker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -206,7 +218,7 @@ def test_check_warns_about_pools_and_leases_that_do_not_fit(stoker: Stoker) -> N
 def test_check_warns_about_a_rate_that_holds_changes_back_and_about_no_other(stoker: Stoker) -> None:
     limited = {f"STOKER__LANES__{lane}__RATE_PER_S": "2.5" for lane in ("CHANGES", "REFRESH", "WARM")}
     told = stoker("check", **limited, **NOWHERE).stdout
-    assert "warning: lanes.changes.rate_per_s (2.5) holds changes back" in told
+    assert "warning: lanes.changes.rate_per_s (2.5) delays changes" in told
     assert told.count("rate_per_s") == 1
     assert "rate_per_s" not in stoker("check", **NOWHERE).stdout
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.errors import DatabaseUnavailable, SettingsError
 from stoker.migrate import pending
-from stoker.postgres import application_engine, loader_engine, looking
+from stoker.postgres import application_engine, loader_engine, short_connection
 from stoker.settings import Settings, load_settings
 from stoker.worker.check import check
 from tests.support.tls_front import OPENSSL, certificate, front
@@ -29,7 +29,7 @@ def with_options(url: str, options: str) -> str:
 
 async def shown(engine: AsyncEngine, name: str) -> str:
     try:
-        async with looking(engine) as connection:
+        async with short_connection(engine) as connection:
             return str(await connection.scalar(text(f"SHOW {name}")))
     finally:
         await engine.dispose()

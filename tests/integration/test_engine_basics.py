@@ -13,7 +13,7 @@ from arq.jobs import Job, JobStatus
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.errors import Defer, QueueUnavailable, Unavailable, WrongServer
+from stoker.errors import Defer, QueueUnavailable, Unavailable
 from stoker.jobs import Lane, Relay
 from stoker.queue import wire
 from stoker.queue.enqueue import Queue
@@ -308,19 +308,6 @@ async def test_an_idle_engine_sends_at_most_three_commands_a_second(
                 seen += own[1:] in command or owner in command or command == "TIME"
         await monitored.aclose()
     assert 0 < seen <= 18
-
-
-async def test_a_queue_that_may_evict_is_refused_unless_a_setting_allows_it(
-    queue: Queue, cache_url: str, prefix: str
-) -> None:
-    await queue.refuse_eviction()
-    evicting = Queue.from_url(cache_url, QueueSettings(prefix=prefix))
-    with pytest.raises(WrongServer, match="allkeys-lfu"):
-        await evicting.refuse_eviction()
-    allowed = Queue.from_url(cache_url, QueueSettings(prefix=prefix, allow_eviction=True))
-    await allowed.refuse_eviction()
-    await evicting.close()
-    await allowed.close()
 
 
 async def test_a_queue_that_is_away_is_unavailable_and_says_no_password(prefix: str) -> None:

@@ -210,6 +210,8 @@ async def test_a_waiting_job_is_cancelled_and_a_moment_can_be_given(working: Sto
 async def test_what_could_never_run_is_refused_where_it_is_enqueued(working: Stoker) -> None:
     with pytest.raises(UnknownJob, match=r"no handler for Unhandled.*sum\.add, sum\.blocking, sum\.flaky"):
         await working.enqueue(Unhandled())
+    with pytest.raises(BadRequest, match="delay must be a timedelta"):
+        await working.enqueue(Add(left=1, right=1), delay=5)  # type: ignore[arg-type]
     with pytest.raises(BadRequest, match="time zone"):
         await working.enqueue(Add(left=1, right=1), at=datetime(2030, 1, 1))  # noqa: DTZ001 - that is the mistake
 

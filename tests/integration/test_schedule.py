@@ -15,7 +15,7 @@ from stoker.errors import DatabaseUnavailable, QueueUnavailable
 from stoker.jobs import Job, Prune
 from stoker.migrate import migrate
 from stoker.queue.enqueue import Answer, Enqueued
-from stoker.schedule import Every
+from stoker.schedule import Cron, Every
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.tables import schedule_pauses, schedule_slots
 from stoker.worker.schedule.ledger import Ledger
@@ -313,3 +313,16 @@ async def test_postgres_away_only_delays_the_schedule(
     async with asyncio.timeout(60):
         await one.run(stop)
     assert enqueued.jobs == [Prune()]
+
+
+async def test_a_new_cron_entry_waits_for_its_next_slot(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    """A deployment at noon does not send the mails of six o'clock; an outage later on owes the newest."""
+    clock.now = NOON
+    one = schedule(engine, enqueued, clock, task=Cron("mails", Prune(), "0 6 * * *"))
+    await one.tick()
+    assert enqueued.jobs == []
+    clock.now = NOON + timedelta(days=3)
+    await one.tick()
+    assert len(enqueued.jobs) == 1

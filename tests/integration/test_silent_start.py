@@ -54,7 +54,7 @@ async def test_a_worker_or_web_app_that_starts_gives_up(settings: Settings, link
 async def test_a_server_that_falls_silent_after_its_greeting_is_given_up_as_well(
     settings: Settings, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stoker.migrate.LOOK_S", CONNECT_S)
+    monkeypatch.setattr("stoker.migrate.QUESTION_S", CONNECT_S)
     held = link.hold_reply(b"alembic_version")
     async with asyncio.timeout(DRIVERS_OWN_S / 2):
         with pytest.raises(DatabaseUnavailable):

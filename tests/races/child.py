@@ -21,7 +21,7 @@ from tests.support.notes import NoteChanged, Notes
 
 
 def stop_at(point: str) -> NoReturn:
-    """Say where we are and never go on: whoever reads the line kills this process."""
+    """Print the point that was reached and wait for ever: the reader of the line kills this process."""
     sys.stdout.write(point + "\n")
     sys.stdout.flush()
     sys.stdin.read()

@@ -1,4 +1,4 @@
-"""Who may read is looked at on every read, after every wait (rows 21, 23)."""
+"""The access right is checked on every read, after every wait (rows 21, 23)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_a_member_removed_while_rights_were_loaded_does_not_get_the_cached
 
 @race("a missing reader matching no id")
 async def test_nobody_does_not_read_as_somebody_whose_id_is_none(world: World) -> None:
-    """Row 23. A read without a reader is refused, whatever ids there are."""
+    """Row 23. A read without a reader is refused, whatever ids exist."""
 
     async def load(_: object, keys: Sequence[EntryKey]) -> Mapping[EntryKey, str]:
         return dict.fromkeys(keys, "a secret")
@@ -148,7 +148,7 @@ async def test_a_member_removed_while_the_loader_failed_does_not_get_the_old_val
 
 @race("access checked after SQL")
 async def test_a_member_removed_during_a_bypassed_load_does_not_get_it(world: World) -> None:
-    """Row 23. A reader without a cache waits for SQL: its right is looked at after the load."""
+    """Row 23. A reader without a cache waits for SQL: its right is checked after the load."""
     process = world.first
     loader = process.notes.hold_before("detail")
     waiting = world.begin(process.read(bypass=True))
@@ -177,7 +177,7 @@ async def test_a_member_removed_between_two_looks_at_redis_does_not_get_the_newe
 
 @race("access looked at again after a batch has waited")
 async def test_a_member_removed_while_a_batch_is_built_does_not_get_what_was_cached(world: World) -> None:
-    """Row 23. A batch that had to wait looks again at every entry, and at who may read it."""
+    """Row 23. A batch that had to wait checks every entry again, and its reader's right."""
     process = await world.warmed()
     loader = process.notes.hold_before("summary")
     batch = world.begin(process.stoker.read_many([Asked("detail", 1), Asked("summary", 1)], reader=1))
@@ -194,7 +194,7 @@ async def test_a_member_removed_while_a_batch_is_built_does_not_get_what_was_cac
 async def test_who_loses_a_right_while_the_rest_of_a_batch_is_built_is_not_shown_the_entry(
     world: World,
 ) -> None:
-    """Row 23. What was there at once waits for what another process builds, and is looked at again then."""
+    """Row 23. A cached entry waits with its batch for another process, and is checked again."""
     process, other = await world.warmed(), await world.process()
     await _another_note(world)
     loader = other.notes.hold_before("summary")
@@ -203,7 +203,7 @@ async def test_who_loses_a_right_while_the_rest_of_a_batch_is_built_is_not_shown
     batch = world.begin(process.stoker.read_many([Asked("detail", 1), Asked("summary", 2)], reader=1))
     for _ in range(
         2
-    ):  # before its second look it would see the removal there; it asks for the lease after both
+    ):  # before its second check it would see the removal there; it asks for the lease after both
         asking = process.cache_link.hold_request(process.digest("begin"))
         await asking.reached.wait()
         asking.release()

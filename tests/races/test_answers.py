@@ -1,4 +1,4 @@
-"""What is no answer of the cache, and what a reader is told then (rows 7, 24, 38)."""
+"""Replies that do not count as answers of the cache, and what a reader gets then (rows 7, 24, 38)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_the_breaker_does_not_close_for_a_cache_that_is_loading(world: Wor
     breaker = process.stoker.cache.breaker
     breaker.trip("a test")
     process.cache_link.answer(b"PING", LOADING)
-    await breaker.look()
+    await breaker.check()
     never("the breaker is closed", happened=not breaker.open)
 
 

@@ -31,12 +31,12 @@ async def test_a_breaker_does_not_close_before_the_waiting_events_are_applied(wo
     await world.write("v2")
     assert await process.body() == "v2"
     process.cache_link.mend()
-    await breaker.look()
+    await breaker.check()
     shown = await process.body()
     never(f"after v2 the reader was shown {shown}", happened=shown != "v2")
     assert breaker.open
     await world.first.apply()
-    await breaker.look()
+    await breaker.check()
     assert not breaker.open
     await world.must_show("v2", process)
 
@@ -47,12 +47,12 @@ async def test_a_dead_worker_does_not_mean_stale_pages(world: World) -> None:
     process = await world.warmed()
     await world.write("v2")
     await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 minute'")
-    await process.stoker.cache.breaker.look()
+    await process.stoker.cache.breaker.check()
     shown = await process.body()
     never(f"{shown} was shown after a minute", happened=shown != "v2")
     await process.apply()
     for _ in range(2):
-        await process.stoker.cache.breaker.look()
+        await process.stoker.cache.breaker.check()
     assert not process.stoker.cache.breaker.open
     await world.must_show("v2")
 
@@ -64,12 +64,12 @@ async def test_a_clock_that_went_back_does_not_hide_a_dead_worker(world: World) 
     await world.write("v2")
     await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at + interval '1 hour'")
     assert (await backlog(process.stoker.engine)).oldest_age_s > HALF_AN_HOUR_S
-    await process.stoker.cache.breaker.look()
+    await process.stoker.cache.breaker.check()
     shown = await process.body()
     never(f"{shown} was shown, whatever its age", happened=shown != "v2")
     await process.apply()
     for _ in range(2):
-        await process.stoker.cache.breaker.look()
+        await process.stoker.cache.breaker.check()
     assert not process.stoker.cache.breaker.open
 
 
@@ -79,12 +79,12 @@ async def test_a_clock_that_went_back_does_not_close_a_breaker_too_early(world: 
     process = await world.warmed()
     breaker = process.stoker.cache.breaker
     breaker.trip("an outage")
-    await breaker.look()
+    await breaker.check()
     assert not breaker.open
     breaker.trip("an outage")
     await world.write("v2")
     await world.sql("UPDATE stoker.cache_events SET recorded_at = clock_timestamp() + interval '10 seconds'")
-    await breaker.look()
+    await breaker.check()
     shown = await process.body()
     never(f"after v2 the reader was shown {shown}", happened=shown != "v2")
 
@@ -96,17 +96,17 @@ async def test_one_poisonous_event_does_not_take_the_cache_from_everybody(world:
     await world.write("v1", event=Poison(note_id=2))
     await process.apply()
     await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 minute'")
-    await process.stoker.cache.breaker.look()
+    await process.stoker.cache.breaker.check()
     never("the breaker is open for one event", happened=process.stoker.cache.breaker.open)
     process.stoker.cache.breaker.trip("an outage")
     for _ in range(2):
-        await process.stoker.cache.breaker.look()
+        await process.stoker.cache.breaker.check()
     never("the breaker stays open for one event", happened=process.stoker.cache.breaker.open)
 
 
 @race("loops that go on")
 async def test_an_answer_that_nobody_foresaw_does_not_end_the_watch(world: World) -> None:
-    """Row 38. A password that was rotated, a table that is being migrated: it looks again."""
+    """Row 38. After a rotated password, or during a migration of a table, it checks again."""
     process = await world.process(cache={"watch_s": 0.01})
     breaker = process.stoker.cache.breaker
     looks = itertools.count()

@@ -38,7 +38,7 @@ async def link(database_url: str) -> AsyncIterator[Link]:
 
 @asynccontextmanager
 async def _dying(queue: Queue, url: str, stage: Stage, sql: AsyncEngine) -> AsyncIterator[None]:
-    """A worker that ends at the end of the block, wherever it stands, and says goodbye to nobody."""
+    """A worker that is stopped at the end of the block at any point, without an orderly end."""
     settings = EngineSettings({Lane.WARM: LaneSettings(concurrency=1)}, claim_life_s=CLAIM_LIFE_S)
     engine = Engine(url, queue.settings, settings, run=stage.run, sql=sql, job_types=JOBS)
     task = asyncio.create_task(engine.run(asyncio.Event()))

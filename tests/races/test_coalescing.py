@@ -68,7 +68,7 @@ async def test_a_change_during_a_build_is_not_left_to_it_and_does_not_cause_two_
         await stage.until(lambda: len(stage.runs) == 1)
         rerun = await queue.enqueue(Keyed(name="entry"))
         joined = await queue.enqueue(Keyed(name="entry"))
-        # Another job of the lane has begun after it, so it was looked at, and held back.
+        # A later job of the lane has started, so this one was examined and held back.
         await queue.enqueue(Keyed(name="other"))
         await stage.until(lambda: ("other", 1) in stage.runs)
         await queue.enqueue(Keyed(name="third"))

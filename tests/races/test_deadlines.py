@@ -1,4 +1,4 @@
-"""Postgres answers nothing: who waits for it is told in time, who comes later at once, and all can stop."""
+"""Postgres is silent: waiting calls get an error in time, later calls at once, and every process can stop."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def _answered(wired: Wired, note_id: int, *, bypass: bool = False) -> type
 async def test_cold_pages_of_a_silent_postgres_do_not_wait_for_each_others_connections(
     world: World, wired: Wired
 ) -> None:
-    """Postgres away. Two connections that say nothing hold up nobody: all loads end, all readers are told."""
+    """Postgres away. Two silent connections block nothing: all loads end, and all readers get an answer."""
     for note_id in range(2, COLD + 2):
         await world.sql("INSERT INTO notes VALUES (:id, 'v1')", id=note_id)
         await world.sql("INSERT INTO note_members VALUES (:id, 1)", id=note_id)

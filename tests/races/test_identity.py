@@ -28,7 +28,7 @@ async def unknown(world: World) -> None:
 
 async def looked(process: Process) -> str | None:
     """Why the breaker is open after its next look."""
-    await process.stoker.cache.breaker.look()
+    await process.stoker.cache.breaker.check()
     return process.stoker.cache.breaker.reason
 
 
@@ -36,7 +36,7 @@ async def looked(process: Process) -> str | None:
 async def test_a_web_app_under_another_prefix_does_not_show_what_nobody_invalidates(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Row 45. Its prefix is compared at the first look after the worker's note."""
+    """Row 45. Its prefix is compared at the first check after the worker's note."""
     await unknown(world)
     web = await world.warmed(await world.process(cache={"prefix": f"{world.prefix}-old"}))
     await world.change("v2")
@@ -51,7 +51,7 @@ async def test_a_web_app_under_another_prefix_does_not_show_what_nobody_invalida
 
 @race("the cache noted before anything is settled", "the cache compared by the breaker")
 async def test_a_web_app_that_starts_under_another_prefix_does_not_show_what_was_kept(world: World) -> None:
-    """Row 45. It compares at its start; the breaker's loop looks seconds later."""
+    """Row 45. It compares at its start; the breaker's loop checks seconds later."""
     await unknown(world)
     old = {"prefix": f"{world.prefix}-old"}
     await world.warmed(await world.process(cache=old))

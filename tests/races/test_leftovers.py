@@ -1,4 +1,4 @@
-"""Whatever ends a use of Postgres (a cancellation, a timeout, a close), no transaction stays open for it.
+"""No transaction stays open after a cancellation, a timeout or a close.
 
 A connection that is idle in a transaction keeps its locks and its snapshot: a migration or a TRUNCATE waits
 for it as long as the process lives. Postgres itself is asked what there is.
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker import Asked, EntryKey, StokerError
 from stoker.cache.detached import Detached
 from stoker.cache.loads import Loads
-from stoker.postgres import looking
+from stoker.postgres import short_connection
 from tests.races.link import Link
 from tests.races.postgres_link import link_to, through
 from tests.races.world import Process, World, patience
@@ -51,7 +51,7 @@ async def link(world: World) -> AsyncIterator[Link]:
 
 @pytest.fixture
 async def no_errors() -> AsyncIterator[None]:
-    """What the loop was told that nobody looked at: asyncpg's futures, for example."""
+    """Exceptions that nothing awaited, such as those of asyncpg futures; the loop reports them."""
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     yield
@@ -112,7 +112,7 @@ async def _writes(process: Process) -> None:
 
 
 async def _looks(process: Process) -> None:
-    async with looking(process.stoker.engine) as connection:
+    async with short_connection(process.stoker.engine) as connection:
         await connection.execute(text("SELECT pg_sleep(0.002)"))
 
 

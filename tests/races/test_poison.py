@@ -70,7 +70,7 @@ async def test_an_event_that_cannot_be_read_does_not_leave_stale_pages(world: Wo
     await world.sql("UPDATE stoker.cache_events SET scopes = CAST(:scopes AS jsonb)", scopes=scopes)
     await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 hour'")
     assert await applies(process) == 0
-    await process.stoker.cache.breaker.look()
+    await process.stoker.cache.breaker.check()
     shown = await process.body()
     never(f"{shown} is shown after an hour", happened=shown != "v2")
 

@@ -102,7 +102,7 @@ async def test_a_postgres_that_is_silent_does_not_hide_a_dead_worker(world: Worl
     await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 minute'")
     wired.link.silence()
     async with patience("the breaker did not look", IN_VAIN_S):
-        await breaker.look()
+        await breaker.check()
     never("it knows of no event", happened=not breaker.open)
 
 
@@ -129,11 +129,11 @@ async def test_a_postgres_that_is_silent_does_not_hold_a_removal(
 async def test_a_postgres_that_is_silent_does_not_hold_the_watch(
     patient: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 38. It looks again later, and lets in force what is."""
-    monkeypatch.setattr(stoker.postgres, "LOOK_S", QUICKLY_S)
+    """Row 38. It checks again later, and keeps its state until then."""
+    monkeypatch.setattr(stoker.postgres, "QUESTION_S", QUICKLY_S)
     patient.link.freeze()
     async with patience("the breaker waits for an answer", IN_VAIN_S):
-        await patient.process.stoker.cache.breaker.look()
+        await patient.process.stoker.cache.breaker.check()
     assert not patient.process.stoker.cache.breaker.open
 
 
@@ -179,7 +179,7 @@ async def _write_through(process: Process) -> tuple[Receipt, BaseException | Non
 async def test_a_commit_whose_answer_was_lost_is_not_said_to_be_rolled_back(
     world: World, wired: Wired
 ) -> None:
-    """Row 25. The event is in the table: its receipt looks there."""
+    """Row 25. The event is in the table, where its receipt finds it."""
     wired.link.lose_reply(COMMIT)
     receipt, error = await _write_through(wired.process)
     assert isinstance(error, DatabaseUnavailable)
@@ -210,7 +210,7 @@ async def test_a_commit_that_never_arrived_is_not_said_to_be_pending(world: Worl
 async def test_a_commit_that_is_still_on_its_way_is_not_called_one_or_the_other(
     world: World, wired: Wired
 ) -> None:
-    """Row 25. Its writer was cancelled, and its transaction is open: a look alone would find no row."""
+    """Row 25. Its writer was cancelled, and its transaction is open: a query alone would find no row."""
     held = wired.link.hold_request(COMMIT)
     writing = world.begin(_write_through(wired.process))
     await held.reached.wait()

@@ -39,7 +39,7 @@ def _schedule(sql: AsyncEngine, queue: Queue, name: str, enqueue: Enqueue) -> Sc
 async def test_a_slot_is_not_lost_with_a_worker_that_died_before_its_job_was_queued(
     queue: Queue, sql: AsyncEngine
 ) -> None:
-    """Row 40. It is done when its job is queued, not when it is taken; whoever comes later takes it over."""
+    """Row 40. A slot is done when its job is queued, not when it is claimed; a later worker takes it over."""
     held = Held()
 
     async def never_enqueued(_: Job) -> None:

@@ -40,7 +40,7 @@ async def test_an_entry_kept_before_a_change_is_not_served_after_it(world: World
 
 @race("stamps compared by the store")
 async def test_a_late_older_value_does_not_displace_the_newer_one(world: World) -> None:
-    """Rows 12, 13. The storing script compares the stamps, whoever's lease it was."""
+    """Rows 12, 13. The storing script compares the stamps, whichever process held the lease."""
     slow, quick = world.first, await world.process()
     loader = slow.notes.hold_after("detail")
     overtaken = world.begin(slow.read())

@@ -105,7 +105,7 @@ async def test_a_right_is_never_taken_from_before(world: World) -> None:
 
 @race("own writes asking again")
 async def test_a_writer_who_waits_reads_what_it_wrote(world: World) -> None:
-    """Row 25, bounded. Whoever has seen a change applied trusts nothing from before."""
+    """Row 25, bounded. A process that has seen a change applied serves nothing from before it."""
     process = await _unasked(world)
     async with process.stoker.session() as session:
         receipt = process.stoker.record(session, NoteChanged(note_id=1, readers=(1,)))

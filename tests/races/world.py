@@ -80,7 +80,7 @@ def no_error() -> Iterator[None]:
 
 
 async def applies(process: Process) -> int:
-    """Apply what is recorded; whatever is raised is a fault."""
+    """Apply what is recorded; any exception is a fault."""
     with no_error():
         return await process.apply()
 

@@ -21,7 +21,7 @@ from stoker.worker.engine.depth import LaneDepth, depth
 from tests.stress.builds import Entries
 
 LONGEST_BATCH = 24
-LOOK_S = 0.02
+POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ async def _change(
         ]
         answers.update(await entries.change(chosen))
         while (lane := await _lane(queue)).ready > play.most_ready:  # noqa: ASYNC110 - a state has no event
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         rescued = lane.totals["rescued"]
     return answers
 
@@ -170,7 +170,7 @@ async def _rest(queue: Queue) -> None:
         lane = await _lane(queue)
         if lane.ready == lane.deferred == lane.running == lane.parked == 0:
             return
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def _lane(queue: Queue) -> LaneDepth:

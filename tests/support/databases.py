@@ -1,7 +1,7 @@
 """A database of its own for every test: clones of a migrated template.
 
-The next clone is made, and the last one dropped, by a thread while the tests go on, over a connection that
-stays. Where that fails, because a test had killed Postgres meanwhile, it is done again when it is needed.
+A thread makes the next clone and drops the last one while the tests run, over a connection of its own. If
+that fails, because a test killed Postgres meanwhile, the clone is made when it is needed.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Clones:
         """The name of a fresh clone."""
         name, made = self._next
         if made.exception() is not None:
-            self._databases.drop(name)  # half of it may be there
+            self._databases.drop(name)  # it may exist in part
             name, made = self._begin()
             made.result()
         self._next = self._begin()

@@ -1,7 +1,7 @@
 """A worker process of its own, for tests that kill it: `python -m tests.support.engine_process <json>`.
 
 A job named `hang...` never ends, `slow...` takes a while, `die` kills its process, `die-late` does so once
-another one hangs in it; a line on stdout tells of every start. `without` makes it an older release, which
+another job hangs in it. Each start prints a line to stdout. `without` makes it an older release, which
 does not know that job.
 """
 

@@ -1,4 +1,4 @@
-"""A small world of projects on real servers, for the tests of the domain: who may see what is known.
+"""A small world of projects on real servers, for the tests of the domain, with known members and roles.
 
 Ann owns Alpha, which Ben edits and Cid views; Ben owns Beta alone; Dot sees nothing.
 """

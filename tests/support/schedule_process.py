@@ -1,7 +1,7 @@
 """A schedule in a process that tests kill: `python -m tests.support.schedule_process <json>`.
 
-Its one task enqueues a job every so often; with `die`, the process is killed between the claim of its first
-slot and the job.
+Its one task enqueues a job at an interval. With `die`, the process is killed between the claim of its first
+slot and the enqueueing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What stands before a Postgres that speaks TLS: a front on loopback that takes a client's wish for it.
+"""A TLS front for a Postgres without TLS, on loopback. It accepts a client's request for TLS.
 
-Real TLS to a real server; the Postgres that tests run themselves is built without it. With no certificate the
-front answers as such a server does.
+The TLS and the server are real; the Postgres that the tests start is built without TLS. Without a certificate
+the front refuses TLS, as such a server does.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def front(database_url: str, of: tuple[Path, Path] | None) -> AsyncIterato
         call = asyncio.current_task()
         assert call is not None
         calls.add(call)
-        # A client that would not go on is what tests ask for.
+        # Tests expect some clients to break off here.
         with suppress(OSError, asyncio.IncompleteReadError):
             await accept(reader, writer)
         writer.transport.abort()

@@ -1,6 +1,7 @@
-"""The demonstration's web app with its safety cut: entries count as valid whatever their stamps say.
+"""The demonstration's web app without its safety: entries count as valid whatever their stamps are.
 
-Run in the web app's place by the test that shows that the demonstration notices. Takes uvicorn's arguments.
+A test runs it instead of the web app, to show that the demonstration detects the fault. It takes uvicorn's
+arguments.
 """
 
 from __future__ import annotations

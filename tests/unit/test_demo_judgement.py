@@ -208,5 +208,5 @@ def test_each_thing_that_must_not_be_is_a_failure() -> None:
         "undelivered requests: 1",
         "the worker's verifier found 1 entries stale",
         "dead jobs: 1",
-        "the schedule did not warm",
+        "no scheduled warming ran",
     ]

@@ -34,7 +34,7 @@ from worker.demo.workload import workload
 WEBAPP_ARGUMENTS = ("--host", "127.0.0.1", "--port", "0", "--no-access-log", "--timeout-keep-alive", "75")
 WEBAPP_READY = re.compile(rb"http://127\.0\.0\.1:(\d+)")
 QUIET_WITHIN_S = 20.0
-LOOK_S = 0.05
+POLL_S = 0.05
 
 
 def demonstrate(options: DemoOptions) -> int:
@@ -80,7 +80,7 @@ async def _on_stage(options: DemoOptions, settings: Settings, place: Place, scre
     command = (*options.webapp_command, *WEBAPP_ARGUMENTS)
     webapp = Slot("webapp", command, environment, folder, WEBAPP_READY)
     async with Stoker.opened(settings, domain) as observer, started(worker, webapp):
-        # As they are deployed: the worker first, and users when it has warmed what is active.
+        # As in a deployment: the worker first, and users once it has warmed the active ones.
         await worker.ready()
         await _quiet(observer, Lane.WARM)
         webapp.client.address = port = int(await webapp.ready())
@@ -120,5 +120,5 @@ async def _quiet(stoker: Stoker, *which: Lane) -> bool:
         found = (await lanes.listing(stoker)).lanes
         if not unsettled and not any(found[lane].ready + found[lane].running for lane in which):
             return True
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     return False

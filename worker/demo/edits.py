@@ -1,6 +1,6 @@
-"""What the simulated users write: edits of projects and of what is in them, members who come and go.
+"""The writes of the simulated users: edits of projects and their contents, and changes of members.
 
-Each write waits until it is applied, so that from its answer on every read is checked against it.
+Each write waits until it is applied, so that every read after its answer is checked against it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Edits:
     async def _update_predicate(self, web: Web, project: Project, due: float) -> None:
         if not project.predicates:
             return
-        # Taken out meanwhile, so that nobody removes it under this change.
+        # Taken out meanwhile, so that no other user removes it during this change.
         item = project.predicates.pop(self._rng.randrange(len(project.predicates)))
         changes: Answer = self._rng.choice(
             ({"similarity": self._share()}, {"selected": self._rng.random() < 0.5})  # noqa: PLR2004
@@ -132,7 +132,7 @@ class Edits:
         rights = self._world.rights[user]
 
         def joined(_: Answer) -> None:
-            if rights == self._world.rights[user]:  # nobody has set out to remove them meanwhile
+            if rights == self._world.rights[user]:  # no other user has started to remove them
                 self._world.joined(project, user, role)
 
         path = f"/members/{user}/{role}"
@@ -146,7 +146,7 @@ class Edits:
         if user is None:
             return await self._add_member(web, project, due)
         for view in REFUSED_AFTER_REMOVAL:
-            if user not in project.members:  # somebody else removes them
+            if user not in project.members:  # another user is removing them
                 return None
             await web.read(self._traffic.read_of_project(view, project, user))
         if user not in project.members:

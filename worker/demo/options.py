@@ -9,11 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """One run. The defaults are what `make demo` takes.
+    """One run. The defaults are those of `make demo`.
 
     `rate` is requests per second, below what two cores sustain with everything on one machine. `time_scale`
     divides TTLs and schedule: at 30 a dashboard lives 10 s instead of 300 and keep-warm runs every 2 s.
-    The commands are the processes that are driven; tests put others in their place.
+    The commands start the processes; tests replace them.
     """
 
     seconds: float = 30

@@ -35,7 +35,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an answer must show at least, noted before the request is sent.
+    """What an answer must show at least, recorded before the request is sent.
 
     `newest` is the least revision of the whole; `least` that of each project if it is in the answer; `never`
     the projects that must not be in it. `rights` tells whether the reader's rights were changed meanwhile.
@@ -65,7 +65,7 @@ def expected(world: World, read: Read) -> Expected:
     rows = {number: world.projects[number].row for number in world.visible[read.reader]}
     newest = max(rows.values(), default=0)
     if read.view != "stats" and not (is_first_page(read) and newest >= world.first_revision):
-        # Dates of sample data do not follow its revisions, and a filter may leave anything out.
+        # Dates of sample data do not follow its revisions, and a filter may leave out any project.
         newest = 0
     return Expected(rights, newest, rows, frozenset(world.lost[read.reader]))
 

@@ -1,6 +1,6 @@
-"""The report of a run: what was measured, and what of it is wrong.
+"""The report of a run: what was measured, and what is wrong.
 
-Nothing is filled in: what was not measured is null.
+A value that was not measured is null.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SLOW_HIT_MS = 50.0
 
 @dataclass(frozen=True)
 class Servers:
-    """What Postgres and the queue say at the end.
+    """The figures of Postgres and the queue at the end.
 
     A change is timed by Postgres's clock from its recording, just before the commit, to its settling, after
     the cache has acknowledged: never less than from commit to applied.
@@ -171,7 +171,7 @@ def wrong(found: Facts, tally: Tally) -> list[str]:
     if dead:
         problems.append(f"dead jobs: {dead}")
     if not found["schedule"].get("keep_warm") or not found["schedule"].get("warm_active"):
-        problems.append("the schedule did not warm")
+        problems.append("no scheduled warming ran")
     return problems
 
 

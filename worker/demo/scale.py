@@ -45,7 +45,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "STOKER__CACHE__TTL_S": json.dumps(settings.cache.ttl_s),
         "STOKER__CACHE__FAIL_SAFE_S": str(settings.cache.fail_safe_s),
         "STOKER__SCHEDULE__EVERY_S": json.dumps(settings.schedule.every_s),
-        # The worker says that it is ready in its log.
+        # The worker logs that it is ready.
         "STOKER__LOG__LEVEL": "info",
     }
 

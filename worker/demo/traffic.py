@@ -1,4 +1,4 @@
-"""What the simulated users do next: drawn from a seed, popular things more often (Zipf).
+"""What the simulated users do next: drawn from a seed, popular projects more often (Zipf).
 
 The busiest projects are read and written most.
 """

@@ -1,9 +1,9 @@
 """A web app on Stoker, as small as one can be: this file reads, `webapp_writes.py` writes.
 
-Run it with `uvicorn worker.demo.webapp:app` beside `python -m stoker run`; settings as everywhere. Reads go
-through the cache and fall back to SQL by themselves while Redis is away; without Postgres they are 503.
+Run it with `uvicorn worker.demo.webapp:app` and `python -m stoker run`, with the same settings. Reads go
+through the cache and fall back to SQL while Redis is away; without Postgres they are answered with 503.
 
-It is a demonstration: `X-User` is believed. A real app takes the user from its session.
+It is a demonstration: it trusts the header `X-User`. A real app takes the user from its session.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ async def reader_of(
 ) -> Reader:
     """The reader of a request."""
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    # What else the URL says belongs to the view, which refuses what it does not take.
+    # The other parameters of the URL belong to the view, which refuses unknown ones.
     params = dict(request.query_params)
     bypass = params.pop("bypass", "0") == "1"
     return Reader(request.app.state.stoker, x_user, known, params, bypass)
@@ -124,7 +124,7 @@ def _headers(reading: Reading) -> dict[str, str]:
     return {
         "ETag": reading.etag,
         "Age": str(int(reading.age.total_seconds())),
-        # A browser may keep it, and must ask each time: who may read can change at any moment.
+        # A browser may store it, and must ask each time: the right to read can end at any moment.
         "Cache-Control": "private, no-cache",
         "Vary": "X-User",
         "X-Cache": reading.state,
@@ -144,6 +144,6 @@ async def refuse(_request: Request, error: StokerError) -> JSONResponse:
             return JSONResponse({**answer, "field": error.field}, 422)
         case Unavailable():
             return JSONResponse(answer, 503, {"Retry-After": "1"})
-        case CommittedNotApplied():  # done in SQL, and not yet in effect: do not tell anybody that it is
+        case CommittedNotApplied():  # committed, but not yet in effect: the answer must not claim it
             return JSONResponse({**answer, "event_id": error.event_id}, 503)
     return JSONResponse(answer, 500)

@@ -40,7 +40,7 @@ class Writer:
     wait: bool
 
     async def answer(self, write: Awaitable[Result]) -> Answer:
-        """What was written. `applied` is `applied`, `pending`, or null for who did not wait.
+        """The answer to a write. `applied` is `applied`, `pending`, or null if the caller did not wait.
 
         A commit whose answer was lost is a 503 like any outage: the client reads before it tries again.
         """
@@ -59,7 +59,7 @@ async def _applied(receipt: Receipt) -> Applied:
     try:
         return await receipt.applied()
     except Unavailable:
-        return Applied.PENDING  # nobody can tell now, but the change is committed
+        return Applied.PENDING  # unknown at the moment, but the change is committed
 
 
 async def writer_of(request: Request, x_user: Annotated[int, Header()], *, wait: bool = False) -> Writer:

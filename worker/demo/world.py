@@ -1,8 +1,8 @@
-"""What the driver knows of the projects: who certainly may read them, and which revisions are applied.
+"""What the driver knows about the projects: who certainly may read them, and which revisions are applied.
 
 Everything here is a lower bound. A change counts from the moment its writer was told that it is applied; a
-right counts as lost from the moment somebody set out to take it. So no read is judged by what it may or may
-not have seen; whoever reads during a change of their rights is not judged at all (`rights`).
+right counts as lost from the moment a request to remove it is sent. So a read is judged only by what it must
+show; a read during a change of its reader's rights is not judged (`rights`).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ end
 local soft = take(KEYS[1])
 local hard = take(KEYS[2])
 
--- A lease names its stamps: a build that an invalidation has doomed keeps nobody waiting (RACES 12). One of
+-- A lease names its stamps: no reader waits for a build whose stamps were invalidated (RACES 12). One of
 -- this very token was won by the same call, whose reply was lost (RACES 37).
 local held = redis.call('GET', KEYS[3])
 local mine = soft .. hard .. ARGV[4]

@@ -1,7 +1,7 @@
 """Every fault that chaos knows.
 
-A fault holds the lock of what it strikes for as long as it lasts, so faults of different targets overlap and
-two of the same do not. Each heals what it did, also when the run is broken off.
+A fault holds the lock of its target while it lasts, so faults of different targets overlap and two of the
+same target do not. Each fault heals what it did, also when the run is interrupted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from stoker.chaos.faults.kind import RESCUED_S, Kind
 from stoker.chaos.faults.plan import Planned, plan
 
 KINDS = (
-    # It may have taken the relay with it: then changes come with its rescue at the latest.
+    # The killed worker may have run the relay: its rescue then applies the changes.
     Kind("kill_worker", "worker", 0.2, 3, processes.kill, RESCUED_S),
     Kind("kill_webapp", "webapp", 0.2, 2, processes.kill),
     Kind("freeze_worker", "worker", 2, 9, processes.freeze),

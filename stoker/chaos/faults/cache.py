@@ -1,4 +1,4 @@
-"""Faults of the cache Redis: it may lose, evict or refuse anything, and go back in time."""
+"""Faults of the cache Redis: it may lose, evict or refuse anything, and return to an earlier state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVICTING, REFUSING, AMPLE = "allkeys-lfu", "noeviction", "256mb"
 
 
 async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
-    """SIGKILL; it comes back with what it held some time before: it goes back in time (RACES 8)."""
+    """SIGKILL; it comes back with the data of an earlier time (RACES 8)."""
     cache = scene.servers.cache
     async with admin(cache) as redis:
         await redis.save()
@@ -44,7 +44,7 @@ async def flush(scene: Scene, _slot: Slot | None, _lasts_s: float) -> None:
 
 
 async def small(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
-    """Memory for half of what it holds: entries and stamps are evicted all the time."""
+    """Memory for half of its data: entries and stamps are evicted all the time."""
     async with admin(scene.servers.cache) as redis:
         found = await redis.info("memory")
         half = (found["used_memory"] + found["used_memory_startup"]) // 2
@@ -61,7 +61,7 @@ async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 
 
 async def freeze(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
-    """It answers nothing, and then all at once."""
+    """It stops answering, and then answers all waiting requests at once."""
     await frozen(scene.servers.cache, lasts_s)
 
 

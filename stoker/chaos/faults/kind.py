@@ -1,4 +1,4 @@
-"""What a kind of fault is: what it strikes, for how long, how, and how soon all must be well after it."""
+"""A kind of fault: its target, how long it lasts, what it does, and how soon recovery is promised."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from stoker.chaos.scene import Scene
 from stoker.chaos.slots import Slot
 
 BACK_S = 2.0
-"""Lanes and sweeper are back within this of a server's return (docs: what the worker promises)."""
+"""Lanes and sweeper work again within this of a server's return, as the docs promise."""
 RESCUED_S = 10.0
-"""What a killed worker's jobs are promised."""
+"""A killed worker's jobs are rescued within this, as the docs promise."""
 
 Strike = Callable[[Scene, Slot | None, float], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: what it strikes, and how long it may last in seconds.
+    """A kind of fault: its target, and how many seconds it may last.
 
-    `recovers_s`: a change begun after it must be in effect within this, by what is promised.
+    `recovers_s`: a change that starts after it must be in effect within this, as the docs promise.
     """
 
     name: str

@@ -25,7 +25,7 @@ async def poison_event(scene: Scene, _slot: Slot | None, lasts_s: float) -> None
 
 
 async def unreadable_event(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
-    """A row whose scopes nobody can read, until an operator repairs it."""
+    """A row whose scopes cannot be read, until an operator repairs it."""
     try:
         await _execute(scene, _UNREADABLE)
         await asyncio.sleep(lasts_s)

@@ -12,7 +12,7 @@ BURST = 15
 
 
 async def kill(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
-    """SIGKILL in the middle of work, and a while without the process."""
+    """SIGKILL in the middle of work, then some time without the process."""
     assert slot is not None  # noqa: S101 - its target is a slot
     burst = [asyncio.ensure_future(scene.driver.edit()) for _ in range(BURST)]
     await asyncio.sleep(scene.rng.uniform(0.005, 0.08))
@@ -24,7 +24,7 @@ async def kill(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
 
 
 async def freeze(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
-    """SIGSTOP, and SIGCONT when others may have taken over what it did."""
+    """SIGSTOP, then SIGCONT when others may have taken over its jobs."""
     assert slot is not None  # noqa: S101 - its target is a slot
     del scene
     slot.freeze()
@@ -35,7 +35,7 @@ async def freeze(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
 
 
 async def deploy(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
-    """The other release takes the place: an orderly end, then a start."""
+    """Replace the process by the other release: an orderly end, then a start."""
     assert slot is not None  # noqa: S101 - its target is a slot
     del scene, lasts_s
     await slot.stop()

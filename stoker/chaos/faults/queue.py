@@ -10,7 +10,7 @@ from stoker.chaos.slots import Slot
 
 PAUSE_MS = 10_000
 TINY = "1mb"
-"""Less than a server without any data takes."""
+"""Less memory than a server without any data uses."""
 
 
 async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
@@ -40,7 +40,7 @@ async def flush(scene: Scene, _slot: Slot | None, _lasts_s: float) -> None:
 
 
 async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
-    """No memory left: what is enqueued is refused, what is queued must run."""
+    """No memory left: new jobs are refused, queued jobs must run."""
     async with admin(scene.servers.queue) as redis:
         await redis.config_set("maxmemory", TINY)
         try:
@@ -50,5 +50,5 @@ async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 
 
 async def freeze(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
-    """It answers nothing, and then all at once."""
+    """It stops answering, and then answers all waiting requests at once."""
     await frozen(scene.servers.queue, lasts_s)

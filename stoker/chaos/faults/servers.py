@@ -1,4 +1,4 @@
-"""What is done to a server whatever it is for. Each heals what it did, also when the run is broken off."""
+"""Faults of any server. Each heals what it did, also when the run is interrupted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def admin(server: Server) -> AsyncIterator[Any]:
 
 
 async def down(server: Server, lasts_s: float) -> None:
-    """SIGKILL; it comes back with what it kept on disk."""
+    """SIGKILL; it comes back with the data on its disk."""
     await asyncio.to_thread(server.kill)
     try:
         await asyncio.sleep(lasts_s)
@@ -32,7 +32,7 @@ async def down(server: Server, lasts_s: float) -> None:
 
 
 async def frozen(server: Server, lasts_s: float) -> None:
-    """SIGSTOP: it answers nothing, and then all at once."""
+    """SIGSTOP: it stops answering, and then answers all waiting requests at once."""
     os.kill(server.pid, signal.SIGSTOP)
     try:
         await asyncio.sleep(lasts_s)

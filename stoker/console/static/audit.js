@@ -1,4 +1,4 @@
-// Who did what when.
+// The audit log: who did what, and when.
 
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -23,7 +23,7 @@ export function audit(main, context, filters) {
     fill(pages,
       before !== null && h("button", { type: "button", data: { key: "newest" }, on: { click: () => turn(null) } }, "Newest"),
       entries.length === LIMIT && h("button", { type: "button", data: { key: "older" }, on: { click: () => turn(entries.at(-1).id) } }, "Older"));
-    if (!entries.length) return empty("Nobody has done anything", "Every invalidation, warming, retry and pause is written down here.");
+    if (!entries.length) return empty("No actions yet", "Every invalidation, warming, retry and pause is recorded here.");
     return table("Actions", [
       { label: "When", kind: "main", cell: (entry) => h("time", { datetime: entry.at, title: entry.at }, clock(entry.at)) },
       { label: "Who", cell: (entry) => entry.actor },

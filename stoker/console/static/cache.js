@@ -1,4 +1,4 @@
-// The cache: one scope's entries and stamps, what to do about them, and which entries stand out.
+// The cache: one scope's entries and stamps, actions on them, and the hottest and slowest entries.
 
 import { get, post } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -105,19 +105,19 @@ function scopeButtons(scope, kind, id, reload) {
 }
 
 function outstanding(room, context) {
-  const look = (entry) => {
+  const open = (entry) => {
     const [kind, id] = cut(entry.scope);
     context.go("cache", { kind, id });
   };
   const label = (entry) => `Look up ${entry.scope}`;
   const parts = [
-    ["Hottest", () => get("/api/cache/entries", { by: "read", limit: 10 }), ({ entries }) => entryTable("Each read counts half as much after half an hour", "Reads", (entry) => rate(entry.reads), entries, look, label)],
-    ["Slowest to build", () => get("/api/cache/entries", { by: "slow", limit: 10 }), ({ entries }) => entryTable("Of those read lately", "Build", (entry) => seconds(entry.build_ms / 1000), entries, look, label)],
-    ["Most invalidated", () => get("/api/cache/invalidated", { limit: 10 }), ({ scopes }) => (scopes.length ? table("By the latest changes", [
+    ["Hottest", () => get("/api/cache/entries", { by: "read", limit: 10 }), ({ entries }) => entryTable("A read's weight halves every half hour", "Reads", (entry) => rate(entry.reads), entries, open, label)],
+    ["Slowest to build", () => get("/api/cache/entries", { by: "slow", limit: 10 }), ({ entries }) => entryTable("Among those read lately", "Build", (entry) => seconds(entry.build_ms / 1000), entries, open, label)],
+    ["Most invalidated", () => get("/api/cache/invalidated", { limit: 10 }), ({ scopes }) => (scopes.length ? table("In the latest changes", [
       { label: "Scope", kind: "main mono", cell: (one) => one.scope },
       { label: "Changes", kind: "number", cell: (one) => count(one.events) },
       { label: "Last", kind: "number", cell: (one) => ago(one.last_at) },
-    ], scopes, { compact: true, key: (one) => `inv-${one.scope}`, open: look, openLabel: label }) : empty("No change yet", "Applied changes are counted here."))],
+    ], scopes, { compact: true, key: (one) => `inv-${one.scope}`, open, openLabel: label }) : empty("No change yet", "Applied changes are counted here."))],
   ];
   const reloads = parts.map(([title, load, draw]) => {
     const body = h("div");
@@ -129,13 +129,13 @@ function outstanding(room, context) {
   return () => reloads.forEach((reload) => reload());
 }
 
-function entryTable(caption, name, value, entries, look, label) {
+function entryTable(caption, name, value, entries, open, label) {
   if (!entries.length) return empty("Nothing was read yet", "Entries appear here when the web app reads them.");
   return table(caption, [
     { label: "Entry", kind: "main mono", cell: (entry) => `${entry.scope} ${entry.view}` },
     { label: "State", cell: (entry) => state(entry.state) },
     { label: name, kind: "number", cell: value },
-  ], entries, { compact: true, key: (entry) => `${caption}-${entry.scope}-${entry.view}-${entry.params}`, open: look, openLabel: label });
+  ], entries, { compact: true, key: (entry) => `${caption}-${entry.scope}-${entry.view}-${entry.params}`, open, openLabel: label });
 }
 
 function cut(scope) {

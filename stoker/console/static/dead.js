@@ -1,4 +1,4 @@
-// Dead letters by cause: retry or discard all that died alike, or one of them.
+// Dead letters by cause: retry or discard those of one cause, or all of them.
 
 import { get, post } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -12,7 +12,7 @@ export function dead(main, context) {
   const reload = listing(room, () => get("/api/jobs/dead/groups"), ({ groups }) => {
     const all = groups.reduce((sum, group) => sum + group.letters, 0);
     fill(bulk, context.operator && groups.length > 1 && buttons({ all: true }, all, "of every cause", reload, "all"));
-    if (!groups.length) return empty("No dead letters", "A job that cannot succeed would wait here, with its error, until somebody decides.");
+    if (!groups.length) return empty("No dead letters", "Jobs that cannot succeed appear here with their errors, until an operator retries or discards them.");
     return h("ul", { class: "groups" }, groups.map((group) => draw(group, context, reload)));
   });
   fill(main, h("div", { class: "section-head" }, h("h1", {}, "Dead letters"), bulk), room);
@@ -65,6 +65,6 @@ function letters(group, context) {
         { label: "Tries", kind: "number", cell: (letter) => count(letter.attempts) },
         { label: "Died", kind: "number", cell: (letter) => clock(letter.died_at) },
       ], found, { key: (letter) => letter.id, open: (letter) => show(letter.job_id, context), openLabel: (letter) => `Open job ${letter.job_id}` }),
-    ] : empty("None is left", "They were retried or discarded meanwhile."));
+    ] : empty("None left", "They were retried or discarded meanwhile."));
   reload();
 }

@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// Controls, and marks that reverse the order of letters: strangers' text must not look like something else.
+// Control characters, and marks that reverse the order of letters: untrusted text must not imitate other text.
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 function plain(text) {

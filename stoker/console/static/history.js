@@ -1,4 +1,4 @@
-// Figures over time: six charts over one length, asked for again every few seconds while somebody looks.
+// Figures over time: six charts of one period, loaded again every few seconds while the page is visible.
 
 import { get } from "./api.js";
 import { Chart } from "./charts.js";

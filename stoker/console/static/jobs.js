@@ -61,7 +61,7 @@ function draw(found, filters, context, reload) {
   if (!found.live.length && !found.ended.length) {
     const filtered = Object.values(filters).some(Boolean);
     return filtered
-      ? empty("No job is like that", "Finished jobs are kept for a while, failures for thirty days.")
+      ? empty("No job matches", "Finished jobs are kept for a while, failures for thirty days.")
       : empty("No job yet", "Jobs appear here as soon as a worker runs them.");
   }
   return [found.live.length > 0 && liveTable(found.live, context, reload), found.ended.length > 0 && endedTable(found.ended, context)];
@@ -83,7 +83,7 @@ function liveTable(rows, context, reload) {
 function cancelButton(job, after) {
   return h("button", { type: "button", class: "small danger", data: { key: `cancel-${job.job_id}` }, "aria-label": `Cancel job ${job.kind} ${job.job_id}`, on: { click: async (event) => {
     const button = event.currentTarget;
-    const fate = job.state === "running" ? "It runs: its worker ends it within a second, and it will not run again." : "It will not run. Requests that joined it go with it.";
+    const fate = job.state === "running" ? "It is running: its worker ends it within a second, and it will not run again." : "It will not run. Requests that were coalesced with it are cancelled, too.";
     if (!(await confirm({ title: `Cancel ${job.kind}?`, text: `${job.scope ? `About ${job.scope}. ` : ""}${fate}`, action: "Cancel the job", keep: "Keep it", danger: true }))) return;
     await act(button, async () => SAID[(await post(`/api/jobs/${encodeURIComponent(job.job_id)}/cancel`)).answer]);
     after?.();
@@ -134,7 +134,7 @@ function drawOne(job, context, after) {
     h("h3", {}, "Arguments"),
     job.arguments_hidden ? h("p", { class: "muted" }, "Only operators see arguments.") : h("pre", { tabindex: "0" }, JSON.stringify(job.arguments, null, 2) ?? NONE),
     h("h3", {}, "Timeline"),
-    job.runs.length ? h("ol", { class: "timeline" }, job.runs.map(drawRun)) : h("p", { class: "muted" }, "It has not run yet, or so long ago that it is forgotten."),
+    job.runs.length ? h("ol", { class: "timeline" }, job.runs.map(drawRun)) : h("p", { class: "muted" }, "It has not run yet, or its runs are no longer kept."),
     job.dead && [
       h("h3", {}, "Dead letter"),
       facts([["Reason", job.dead.reason], ["Died", clock(job.dead.died_at)], ["Tries", job.dead.attempts]]),

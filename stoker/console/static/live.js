@@ -1,4 +1,4 @@
-// The overview as it happens. A stream that breaks, or says nothing for too long, is begun again.
+// The live overview. A stream that breaks, or that is silent for too long, is opened again.
 
 import { unattended } from "./api.js";
 

@@ -26,7 +26,7 @@ export function overview(main, context) {
 }
 
 function build(context) {
-  const verdict = h("section", { class: "verdict", "aria-label": "All in all" });
+  const verdict = h("section", { class: "verdict", "aria-label": "Summary" });
   const right = answer("Is the cache right?");
   const warm = answer("Is it warm?");
   const worker = answer("Is the worker keeping up?");
@@ -125,7 +125,7 @@ function drawWorker(part, { lanes, workers, requests }) {
   const silent = (workers ?? []).filter((one) => one.gone).length;
   const alive = (workers ?? []).length - silent;
   say(part.value, lanes ? (waits.length ? seconds(Math.max(...waits)) : NONE) : NONE);
-  say(part.unit, lanes ? "waits the slowest job in a hundred" : "the queue Redis does not answer");
+  say(part.unit, lanes ? "wait of the slowest job in a hundred" : "the queue Redis does not answer");
   rows(part, [
     ["Workers", workers ? [alive ? `${count(alive)} reporting` : "none reporting", silent && `${count(silent)} silent`].filter(Boolean).join(", ") : NONE, workers && (!alive || silent) && "bad"],
     ["Oldest ready job", oldest ? seconds(oldest) : NONE, oldest > 30 && "bad"],
@@ -144,7 +144,7 @@ function laneTable(lanes, context) {
     { label: "Deferred", kind: "number", cell: (lane) => count(lane.deferred) },
     { label: "Running", kind: "number", cell: (lane) => count(lane.running) },
     { label: "Dead", kind: "number", cell: (lane) => (lane.dead ? h("a", { class: "bad", href: "#/dead" }, count(lane.dead)) : "0") },
-    { label: "Slots", kind: "number", cell: (lane) => (lane.slots === null ? h("span", { class: "muted", title: "As each worker's settings say" }, "settings") : count(lane.slots)) },
+    { label: "Slots", kind: "number", cell: (lane) => (lane.slots === null ? h("span", { class: "muted", title: "The number in each worker's settings" }, "settings") : count(lane.slots)) },
     { label: "Oldest ready", kind: "number", cell: (lane) => (lane.oldest_ready_age_s ? seconds(lane.oldest_ready_age_s) : NONE) },
     { label: "A minute", kind: "number", cell: (lane) => rate(lane.done_per_minute) },
     { label: "Wait p50", kind: "number", cell: (lane) => seconds(lane.wait_p50_s) },
@@ -160,7 +160,7 @@ function pauseButton(lane) {
     type: "button", class: "small", data: { key: `pause-${lane.name}` }, "aria-label": `${verb} lane ${lane.name}`,
     on: { click: async (event) => {
       const button = event.currentTarget;
-      const text = "No worker begins one of its jobs until it is resumed; running ones go on. Recorded changes are applied all the same.";
+      const text = "Workers start none of its jobs until it is resumed; running jobs go on. Recorded changes are still applied.";
       if (!lane.paused && !(await confirm({ title: `Pause lane ${lane.name}?`, text, action: "Pause it" }))) return;
       await act(button, async () => {
         await post(`/api/jobs/lanes/${lane.name}/${verb.toLowerCase()}`);
@@ -175,15 +175,15 @@ function slotsButton(lane) {
     type: "button", class: "small", data: { key: `slots-${lane.name}` }, "aria-label": `Set the slots of lane ${lane.name}`,
     on: { click: async (event) => {
       const button = event.currentTarget;
-      const control = h("input", { type: "number", min: 1, max: 1000, step: 1, value: lane.slots ?? "", placeholder: "as the settings say" });
+      const control = h("input", { type: "number", min: 1, max: 1000, step: 1, value: lane.slots ?? "", placeholder: "from the settings" });
       const given = await ask({
         title: `Slots of lane ${lane.name}`, label: "Jobs at once", control, action: "Set",
-        text: "How many of its jobs run at once in each worker, within two seconds. Empty: as each worker's settings say.",
+        text: "How many of its jobs run at once in each worker, within two seconds. Empty: the number in each worker's settings.",
       });
       if (given === null) return;
       await act(button, async () => {
         await put(`/api/jobs/lanes/${lane.name}/slots`, { slots: given === "" ? null : Number(given) });
-        return given === "" ? `Lane ${lane.name}: as each worker's settings say.` : `Lane ${lane.name}: ${plural(Number(given), "slot")} in each worker.`;
+        return given === "" ? `Lane ${lane.name}: slots of each worker's settings.` : `Lane ${lane.name}: ${plural(Number(given), "slot")} in each worker.`;
       });
     } },
   }, "Slots");

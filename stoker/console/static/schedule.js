@@ -8,7 +8,7 @@ import { act, empty, facts, listing, state } from "./parts.js";
 export function schedule(main, context) {
   const room = h("div");
   const reload = listing(room, () => get("/api/schedule"), ({ tasks }) =>
-    tasks.length ? h("ul", { class: "groups tasks" }, tasks.map((task) => draw(task, context, reload))) : empty("Nothing is scheduled", "The settings' table [schedule] says what runs when."));
+    tasks.length ? h("ul", { class: "groups tasks" }, tasks.map((task) => draw(task, context, reload))) : empty("Nothing is scheduled", "The application's domain declares the schedule."));
   fill(main, h("h1", {}, "Schedule"), room);
   reload();
   return { changed: (last) => String(Math.floor(last.jobs / 5)), reload, everyMs: 5000 };

@@ -1,11 +1,11 @@
-// Who may ask: tokens that were added, and those of the settings. A token is shown once, where it was made.
+// Tokens that were added, and those of the settings. A token is shown only once, when it is made.
 
 import { get, post } from "./api.js";
 import { fill, h } from "./dom.js";
 import { ago, clock } from "./format.js";
 import { act, confirm, empty, field, listing, note, panel, select, state, table } from "./parts.js";
 
-const ROLES = [["viewer", "viewer: looks"], ["operator", "operator: acts too"]];
+const ROLES = [["viewer", "viewer: reads"], ["operator", "operator: reads and acts"]];
 const NAME = "[A-Za-z0-9._\\-]{1,40}";
 
 export function tokens(main) {
@@ -28,7 +28,7 @@ export function tokens(main) {
   } } },
     field("Whose", h("input", { name: "name", required: true, pattern: NAME, maxlength: 40, placeholder: "grafana", title: "Letters, digits, . _ and -, at most 40", autocomplete: "off", spellcheck: "false", data: { search: "1" } })),
     field("Role", select("role", ROLES, "viewer", () => {})),
-    field("Days", h("input", { name: "days", type: "number", min: 1, max: 3650, placeholder: "no end" })),
+    field("Days", h("input", { name: "days", type: "number", min: 1, max: 3650, placeholder: "no limit" })),
     h("button", { type: "submit", class: "primary" }, "Add a token"));
   fill(main, h("h1", {}, "Tokens"), form, room);
   reload();
@@ -40,13 +40,13 @@ function draw(found, reload) {
     ...found.settings.map((token) => ({ ...token, from: "settings" })),
     ...found.tokens.map((token) => ({ ...token, from: "added" })),
   ];
-  if (!rows.length) return empty("No token", "Add one for everybody who asks the API.");
-  return table("Who may ask", [
+  if (!rows.length) return empty("No token", "Add one for each person and program that uses the API.");
+  return table("Tokens", [
     { label: "Name", kind: "main", cell: (token) => h("strong", {}, token.name) },
     { label: "Role", cell: (token) => token.role },
     { label: "State", cell: (token) => stateOf(token) },
     { label: "Added", kind: "number", cell: (token) => (token.created_at ? clock(token.created_at) : "in the settings") },
-    { label: "Last used", kind: "number", cell: (token) => (token.from === "settings" ? "not noted" : token.last_used_at ? ago(token.last_used_at) : "never") },
+    { label: "Last used", kind: "number", cell: (token) => (token.from === "settings" ? "not recorded" : token.last_used_at ? ago(token.last_used_at) : "never") },
     { label: "Action", kind: "actions", cell: (token) => token.from === "added" && !token.revoked_at && revokeButton(token, reload) },
   ], rows);
 }
@@ -61,7 +61,7 @@ function stateOf(token) {
 function revokeButton(token, reload) {
   return h("button", { type: "button", class: "small danger", data: { key: `revoke-${token.name}` }, "aria-label": `Revoke token ${token.name}`, on: { click: async (event) => {
     const button = event.currentTarget;
-    const text = "Whoever uses it is refused within 5 seconds, everywhere, and is signed out of the console. It cannot be taken back.";
+    const text = "Within 5 seconds every process refuses it, and its console sessions end. This cannot be undone.";
     if (!(await confirm({ title: `Revoke ${token.name}?`, text, action: `Revoke ${token.name}`, danger: true }))) return;
     await act(button, async () => {
       await post("/api/tokens/revoke", { name: token.name });
@@ -84,7 +84,7 @@ function handOver({ name, role, token }) {
     }
   } } }, "Copy");
   panel(`Token of ${name}`, [
-    h("p", {}, `Keep it now: it is not shown again. It makes its holder ${role === "operator" ? "an operator" : "a viewer"}, within 5 seconds everywhere.`),
+    h("p", {}, `Keep it now: it is not shown again. It is valid within 5 seconds, with the role ${role}.`),
     h("div", { class: "handed" }, shown, copy),
   ]);
   shown.focus();

@@ -1,5 +1,5 @@
 -- An index for searching failures by any part of their message. It needs pg_trgm, which comes with Postgres and which
--- the owner of a database may create; where a server does not have it, or does not allow it, a search looks at all
+-- the owner of a database may create; where a server does not have it, or does not allow it, a search scans all
 -- failures that are kept (50,000 at most), within api.read_timeout_s.
 DO $$
 DECLARE

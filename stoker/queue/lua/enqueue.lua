@@ -44,7 +44,7 @@ local function write(queue, id, payload, delay)
 end
 
 local function waiting_job(queue, digest)
-  -- The flag counts only while its job is queued and can run: it never outlives the work it stands for.
+  -- The flag counts only while its job is queued and can run: a flag without its job is ignored.
   local id = get(prefix .. ':waiting:' .. digest)
   if not id or redis.call('EXISTS', 'arq:job:' .. id) == 0 then return nil end
   local due = redis.call('ZSCORE', queue, id)

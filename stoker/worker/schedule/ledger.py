@@ -106,6 +106,15 @@ class Ledger:
         missing = {passed[0]} if last is None else {slot for slot in passed if slot > last}
         return sorted(unfinished | missing)[-len(passed) :]
 
+    async def has_begun(self, task: str) -> bool:
+        """Whether a slot of the task was ever claimed or skipped."""
+        with database_errors():
+            async with self._engine.connect() as connection:
+                return (
+                    await connection.scalar(select(slots.c.slot).where(slots.c.task == task).limit(1))
+                    is not None
+                )
+
     async def last_job(self, task: str) -> str | None:
         """The job of the task's last slot, or of its last run by hand."""
         query = (

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
 from stoker.queue.enqueue import Enqueued
-from stoker.schedule import DAY
+from stoker.schedule import DAY, Cron
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.tasks import Task
@@ -62,7 +62,7 @@ class Schedule:
             asked = asyncio.get_running_loop().time()
             try:
                 now = await self._clock()
-                wait = await self._look(now) - now
+                wait = await self._run_due(now) - now
             except DatabaseUnavailable as error:
                 log.warning("schedule.database_unavailable", extra={"error": str(error)})
                 wait = self._retry
@@ -71,32 +71,36 @@ class Schedule:
                     await stop.wait()
 
     async def tick(self) -> datetime:
-        """Run every slot that is due and free; returns when to look again."""
-        return await self._look(await self._clock())
+        """Run every slot that is due and free; returns when to call this again."""
+        return await self._run_due(await self._clock())
 
-    async def _look(self, now: datetime) -> datetime:
-        return min([await self._look_at(task, now) for task in self._tasks], default=now + DAY)
+    async def _run_due(self, now: datetime) -> datetime:
+        return min([await self._run_due_of(task, now) for task in self._tasks], default=now + DAY)
 
-    async def _look_at(self, task: Task, now: datetime) -> datetime:
+    async def _run_due_of(self, task: Task, now: datetime) -> datetime:
         newest = task.newest(now)
         if self._settled.get(task.name) == newest:
             return task.following(now)
-        again = [await self._look_at_slot(task, slot, now) for slot in await self._due(task, newest, now)]
+        again = [await self._try_slot(task, slot, now) for slot in await self._due(task, newest, now)]
         waits = [at for at in again if at is not None]
         if not waits:
             self._settled[task.name] = newest
         return min([task.following(now), *waits])
 
     async def _due(self, task: Task, newest: datetime, now: datetime) -> Sequence[datetime]:
+        is_late = now - newest > self._grace
+        if isinstance(task, Cron) and is_late and not await self._ledger.has_begun(task.name):
+            # A new entry: a deployment at noon must not send the mails of six o'clock.
+            await self._ledger.skip(task.name, newest)
         if task.late is LatePolicy.ALL:
             return await self._ledger.owed(task.name, task.last(now, MOST_LATE))
-        if task.late is LatePolicy.SKIP and now - newest > self._grace:
+        if task.late is LatePolicy.SKIP and is_late:
             # Does not touch a slot that was claimed in time and not finished.
             await self._ledger.skip(task.name, newest)
         return [newest]
 
-    async def _look_at_slot(self, task: Task, slot: datetime, now: datetime) -> datetime | None:
-        """Run it if it is free; returns when to look again, None if nothing is left to do for it."""
+    async def _try_slot(self, task: Task, slot: datetime, now: datetime) -> datetime | None:
+        """Run the slot if it is free; returns when to try again, or None if nothing is left to do for it."""
         every_one = task.late is LatePolicy.ALL
         if await self._ledger.claim(task.name, slot, self._lease, begin_older=every_one):
             return await self._run(task, slot, now)

@@ -128,7 +128,7 @@ async def test_postgres_down_is_named_and_answered_quickly(
     del server_urls
     async with served(settings, OPERATOR) as (api, stoker):
         await stoker.engine.dispose()
-        # New connections lead nowhere, as when Postgres is gone.
+        # New connections are refused, as when Postgres is gone.
         monkeypatch.setattr("asyncpg.connect", _refuse)
         health = await api.get("/api/cache/health")
         assert (health.status_code, health.json()["servers"]["database"]["ok"]) == (503, False)

@@ -18,7 +18,7 @@ NEVER_S = 3600
 
 
 class Unheard(Exception):
-    """What nobody raises: whoever catches this catches nothing."""
+    """An exception that is never raised: `except` with it catches nothing."""
 
 
 def script(edited: Script, old: str, new: str) -> Removal:

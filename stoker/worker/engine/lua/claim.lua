@@ -100,7 +100,7 @@ end
 
 local function take(id, due)
   if redis.call('ZSCORE', queue .. ':running', id) then
-    -- It runs: whoever made it due, such as arq's `abort`, gets no second run of it.
+    -- It runs already: something that makes it due again, such as arq's `abort`, must not start a second run.
     redis.call('ZADD', queue, now + far_ms, id)
   else
     claim(id, due)
@@ -118,7 +118,7 @@ if kinds ~= '' then
       redis.call('ZREM', queue .. ':parked', id)
       take(id, now)
     else
-      -- To the end: however many nobody knows, the next call sees the ones behind them.
+      -- To the end of the set, so that the next call sees the jobs behind the unknown ones.
       redis.call('ZADD', queue .. ':parked', now, id)
     end
   end
@@ -144,8 +144,8 @@ if next[2] then
   local due, limited = tonumber(next[2]), rate > 0 and spent + share_ms > now
   reply[2] = next[2]
   if limited then reply[2] = string.format('%.0f', math.max(due, math.ceil(spent + share_ms))) end
-  -- Work is left that this worker has no slot for: whoever hears the bell next may have one. While the rate
-  -- stands before it, a worker with free slots asks again by itself.
+  -- Due jobs are left and this worker has no free slot: ring for another worker. If only the rate holds them
+  -- back, a worker with free slots calls again by itself.
   if due <= now and (not limited or #reply - 2 >= free_slots)
       and redis.call('EXISTS', queue .. ':bell') == 0 then
     redis.call('LPUSH', queue .. ':bell', '1')

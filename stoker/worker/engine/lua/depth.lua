@@ -1,4 +1,4 @@
--- What lies in each lane, counted at one moment; of empty lanes little is asked, as this runs while all is idle.
+-- Counts the jobs of each lane at one moment. Empty lanes cost little, because this also runs while all is idle.
 -- Running and parked jobs are in the lane's zset too, due in ten years.
 --
 -- Keys    <p>:<lane> zset, :running zset, :parked zset, :totals hash, :paused; <p>:concurrency hash

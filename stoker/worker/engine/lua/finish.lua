@@ -94,7 +94,7 @@ for i = 4, #ARGV, 8 do
       redis.call('DEL', 'arq:job:' .. id, 'arq:in-progress:' .. id, 'arq:retry:' .. id,
         prefix .. ':rescues:' .. id, prefix .. ':blamed:' .. id)
     else
-      -- A run that came to an end by itself killed nobody.
+      -- A run that ended by itself did not kill its worker.
       redis.call('DEL', 'arq:in-progress:' .. id, prefix .. ':rescues:' .. id, prefix .. ':blamed:' .. id)
     end
     if suspect == id then redis.call('DEL', prefix .. ':suspect:' .. owner) end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- One call per worker process every two seconds: renew its claims, rescue those of dead workers, and tell
--- when the next job of each lane is due (the fallback for a bell that nobody rang). Not called while idle.
+-- when the next job of each lane is due (the fallback for a lost ring). Not called while idle.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
 --         <p>:cancelling set of ids; arq:abort zset; <p>:clock ms, the latest time at which a score was written;
@@ -62,7 +62,7 @@ local function obey_wish(lane, id)
 end
 
 local function forget_aborts()
-  -- arq's clients write here and nobody else deletes: what is left of jobs that are gone would grow for ever.
+  -- arq's clients add to this set and never remove: entries of jobs that are gone would stay for ever.
   for _, id in ipairs(redis.call('ZRANGE', 'arq:abort', 0, ABORTS - 1)) do
     if redis.call('EXISTS', 'arq:job:' .. id) == 0 then redis.call('ZREM', 'arq:abort', id) end
   end
@@ -85,7 +85,7 @@ local function blame(id, dead)
 end
 
 local function acquit(id)
-  -- This process was only late with renewing, and was taken for dead: its job has killed nobody.
+  -- This process was only late with its renewal and counted as dead: the job did not kill it.
   local _, removed = pcall(redis.call, 'SREM', prefix .. ':blamed:' .. id, owner)
   if removed == 1 then count_rescues(id, rescues_of(id) - 1) end
 end
@@ -108,7 +108,7 @@ local function renew(lane)
 end
 
 local function is_blamed(id, dead)
-  -- Where a suspect ran, in whatever lane, it alone is blamed: its neighbours are not punished.
+  -- If a suspect ran in this process, in any lane, it alone is blamed, not the jobs beside it.
   local suspect = dead and get(prefix .. ':suspect:' .. dead)
   if suspect == id then
     -- Kept for neighbours whose claims expire a little later; not for ever, should the owner be alive after all.
