@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import islice
+from itertools import dropwhile, islice, takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -150,16 +150,28 @@ class Cron(Scheduled):
 
     def following(self, now: datetime) -> datetime:
         """The earliest slot that is in the future."""
-        return next(CronSim(self.expression, now.astimezone(self._zone))).astimezone(UTC)
+        return next(self._after(now))
 
     def backwards(self, now: datetime) -> Iterator[datetime]:
         """Slots from the newest one on, each older than the one before."""
-        # The library gives what lies before a moment: the slot of this very minute has come.
-        after = now.replace(microsecond=0) + timedelta(seconds=1)
-        return (
-            slot.astimezone(UTC)
-            for slot in CronSim(self.expression, after.astimezone(self._zone), reverse=True)
-        )
+        # By searching forwards in spans: the library's own search backwards never ends in some time zones.
+        end, span = now, timedelta(hours=1)
+        while True:
+            found = self._between(end - span, end)
+            yield from reversed(found)
+            end -= span
+            if not found:
+                span *= 2
+
+    def _between(self, after: datetime, until: datetime) -> list[datetime]:
+        return list(takewhile(lambda slot: slot <= until, self._after(after)))
+
+    def _after(self, moment: datetime) -> Iterator[datetime]:
+        begin = moment.astimezone(self._zone)
+        while begin.fold:  # begun in the hour that comes again, the library would give its slots again
+            begin = (begin.astimezone(UTC) - timedelta(hours=1)).astimezone(self._zone)
+        slots = (slot.astimezone(UTC) for slot in CronSim(self.expression, begin))
+        return dropwhile(lambda slot: slot <= moment, slots)
 
     def says(self) -> str:
         """When it runs, for people."""

@@ -10,20 +10,20 @@ import re
 from weakref import WeakSet
 
 from sqlalchemy import Engine, event
-from sqlalchemy.pool import Pool
 
 from stoker.tables import SCHEMA, metadata
 
 _TABLES = "|".join(sorted(table.name for table in metadata.tables.values()))
 _OURS = re.compile(rf"\b{SCHEMA}\.(?=(?:{_TABLES})\b)")
-_renamed: WeakSet[Pool] = WeakSet()
+_renamed: WeakSet[Engine] = WeakSet()
+"""Of two engines on one pool, one with other options, each has listeners of its own."""
 
 
 def use_schema(engine: Engine, name: str) -> None:
-    """Let the statements of an engine, and of others on its pool, find Stoker's tables in this schema."""
-    if name == SCHEMA or engine.pool in _renamed:
+    """Let the statements of an engine find Stoker's tables in this schema; a second call changes nothing."""
+    if name == SCHEMA or engine in _renamed:
         return
-    _renamed.add(engine.pool)
+    _renamed.add(engine)
     prefix = f"{name}."
 
     def rewrite(

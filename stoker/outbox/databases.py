@@ -36,12 +36,12 @@ class KnownDatabases:
     def knows(self, bind: Engine | Connection) -> bool:
         """Whether this leads to Stoker's database; false until it was asked; raises WrongServer if not."""
         pool = bind.engine.pool
+        use_schema(bind.engine, self._schema)
         if pool is self._own.pool:
             return True
         if bind.dialect.name != "postgresql":
             raise _wrong(f"it is of {bind.dialect.name}")
         if pool not in self._refused:
-            use_schema(bind.engine, self._schema)
             return False
         if (reason := self._refused[pool]) is not None:
             raise _wrong(reason)
