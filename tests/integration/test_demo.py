@@ -95,9 +95,11 @@ async def test_a_stale_and_a_forbidden_answer_are_noticed(
     place = settings(database_url, server_urls, prefix)
     command = (sys.executable, "-m", "uvicorn", "worker.demo.webapp:app")
     unguarded = (sys.executable, str(UNGUARDED))
-    # The worker would soon put a new value in the stale one's place: what is tested is the reader.
+    # The worker would soon put a new value in the stale one's place, or the verifier remove it: what is tested
+    # is the reader.
     environment = {**environment_of(place), "STOKER__CHANGES__REFRESH_HOT": "false"}
-    worker = Slot("worker", (sys.executable, "-m", "worker", "run"), environment, tmp_path, WORKER_READY)
+    run = (sys.executable, "-m", "worker", "run", "--lanes", "changes")
+    worker = Slot("worker", run, environment, tmp_path, WORKER_READY)
     arguments = (*(command if guarded else unguarded), *WEBAPP_ARGUMENTS)
     webapp = Slot("webapp", arguments, environment, tmp_path, WEBAPP_READY)
     async with opened_world(place) as known, started(worker, webapp):
