@@ -134,8 +134,9 @@ class Tokens(Mapping[str, TokenSettings]):
             with database_errors():
                 async with asyncio.timeout(READ_S):
                     active = await _active(self._engine)
-                    # In this order: a token that is added in between is seen by the second query.
                     none_ever = not active and not self._settings and not await _any_ever(self._engine)
+                    if not active and not none_ever:  # The second query may have seen a token that is new.
+                        active = await _active(self._engine)
         except DatabaseUnavailable as error:
             if not self._loaded:
                 raise

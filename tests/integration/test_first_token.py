@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker import embedded
 from stoker.errors import SettingsError
@@ -78,6 +79,23 @@ async def test_starts_at_the_same_time_make_one_token(
     assert len(found) == 4
     assert sum(first.made for first in found) == 1
     assert len({first.token for first in found}) == 1
+
+
+async def test_a_token_that_another_start_adds_between_two_queries_is_known(
+    stoker: Stoker, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    any_ever = tokens._any_ever
+
+    async def after_another_start(engine: AsyncEngine) -> bool:
+        monkeypatch.undo()
+        assert (other := await first_token(stoker, settings, tmp_path)) is not None
+        assert other.made
+        return await any_ever(engine)
+
+    monkeypatch.setattr(tokens, "_any_ever", after_another_start)
+    second = await first_token(stoker, settings, tmp_path)
+    assert second is not None
+    assert not second.made
 
 
 async def test_a_start_that_was_cut_off_after_the_file_takes_its_token_at_the_next(

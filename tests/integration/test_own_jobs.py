@@ -250,7 +250,8 @@ async def test_workers_share_the_lanes_out(place: Place) -> None:
         worker = asyncio.create_task(run_worker(workers, settings, stop, only=["sums"]))
         assert (await stoker.result(added.job_id))["sum"] == 2
         lanes = (await lane_operations.listing(stoker)).lanes
-        assert (lanes["warm"].ready, lanes["warm"].totals["done"]) == (1, 0)
+        assert lanes["warm"].totals["done"] == 0
+        assert await stoker.queue.is_open(pruned.job_id), "it waits, with whatever the schedule has added"
         stop.set()
         await worker
         stop.clear()
