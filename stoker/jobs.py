@@ -35,12 +35,14 @@ class Lane(str):
 
     A lane is its name: 1 to 32 lower-case letters, digits and _. `concurrency`: how many of its jobs run at
     once in one worker process. `rate_per_s`: how many all workers together begin in a second; 0: no limit.
-    The settings `lanes.NAME.concurrency` and `lanes.NAME.rate_per_s` win.
+    `fair_cap`: how many of one `fair_key` run at once in all workers together; 0: no limit. The settings
+    `lanes.NAME.concurrency`, `lanes.NAME.rate_per_s` and `lanes.NAME.fair_cap` win.
     """
 
-    __slots__ = ("concurrency", "rate_per_s")
+    __slots__ = ("concurrency", "fair_cap", "rate_per_s")
     concurrency: int
     rate_per_s: float
+    fair_cap: int
     CHANGES: ClassVar[Lane]
     """Relays and invalidations: Stoker's own jobs only."""
     REFRESH: ClassVar[Lane]
@@ -48,7 +50,7 @@ class Lane(str):
     WARM: ClassVar[Lane]
     """Bulk warming and maintenance."""
 
-    def __new__(cls, name: str, concurrency: int = 4, rate_per_s: float = 0) -> Self:
+    def __new__(cls, name: str, concurrency: int = 4, rate_per_s: float = 0, fair_cap: int = 0) -> Self:
         """Raises DeclarationError for a name or a number that cannot be."""
         if not isinstance(name, str) or not LANE.fullmatch(name) or name in RESERVED:
             raise DeclarationError(
@@ -59,8 +61,10 @@ class Lane(str):
             raise DeclarationError(f"lane {name}: concurrency must be 1 or more, not {concurrency!r:.60}")
         if not isinstance(rate_per_s, int | float) or not 0 <= rate_per_s < math.inf:
             raise DeclarationError(f"lane {name}: rate_per_s must be 0 or more, not {rate_per_s!r:.60}")
+        if not isinstance(fair_cap, int) or fair_cap < 0:
+            raise DeclarationError(f"lane {name}: fair_cap must be 0 or more, not {fair_cap!r:.60}")
         lane = super().__new__(cls, name)
-        lane.concurrency, lane.rate_per_s = concurrency, rate_per_s
+        lane.concurrency, lane.rate_per_s, lane.fair_cap = concurrency, rate_per_s, fair_cap
         return lane
 
     @classmethod
@@ -164,6 +168,13 @@ class Job(BaseModel):
 
     def coalesce_key(self) -> str | None:
         """Jobs of one key coalesce: at most one waits. None: every job runs."""
+        return None
+
+    def fair_key(self) -> str | None:
+        """Jobs of different keys of a lane take turns: 1 to 100 characters, such as a tenant's id.
+
+        None: the job waits in the order in which jobs are due, as if it had a key of its own.
+        """
         return None
 
     @classmethod

@@ -24,7 +24,7 @@ STATES = ", ".join([*LiveState, *Ended])
 
 def _draw(found: JobList) -> None:
     if found.live or not found.ended:
-        models("in the queue", ["job_id", "lane", "kind", "state", "scope", "due_at"], found.live)
+        models("in the queue", ["job_id", "lane", "kind", "state", "scope", "fair_key", "due_at"], found.live)
     if found.ended:
         run = ["job_id", "lane", "kind", "state", "outcome", "attempt", "scope", "ran_s", "ended_at", "error"]
         models("ended", run, found.ended)
@@ -35,7 +35,7 @@ def draw_job(found: JobDetail) -> None:
     facts = ["job_id", "lane", "kind", "scope", "arguments"]
     table("job", ["fact", "value"], [(name, getattr(found, name)) for name in facts])
     if found.live is not None:
-        models("in the queue", ["state", "due_at", "enqueued_at"], [found.live])
+        models("in the queue", ["state", "fair_key", "due_at", "enqueued_at"], [found.live])
     if found.runs:
         run = ["attempt", "state", "outcome", "waited_s", "ran_s", "ended_at", "error"]
         models("runs", run, found.runs)

@@ -41,6 +41,7 @@ class JobRequest:
     arguments: Any
     flag: str
     alone: bool
+    fair: str
     due_at: datetime | None
     trace: str | None
 
@@ -63,8 +64,8 @@ class Requests:
         row = JobRequest()
         row.job_id, row.lane, row.kind = request_id(), str(job.lane), job.kind
         row.arguments, row.flag, row.alone = wire.arguments_of(job), wire.digest(job), job.one_at_a_time
-        row.due_at, row.trace = due_at, tracing.current()
-        written = wire.encode_checked(row.kind, row.arguments, row.flag, alone=row.alone)
+        row.fair, row.due_at, row.trace = wire.fair_mark(job), due_at, tracing.current()
+        written = wire.encode_checked(row.kind, row.arguments, row.flag, alone=row.alone, fair=row.fair)
         if NUL.search(written):
             raise BadRequest(f"{row.kind}: Postgres stores no text with a NUL character", field="job")
         session.add(row)

@@ -26,7 +26,7 @@ from stoker.worker.process import run_worker
 from tests.support.place import Place
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
-DECLARED, ENQUEUED, IN_TRANSACTION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+DECLARED, ENQUEUED, IN_TRANSACTION, FAIR = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -75,3 +75,8 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert verdict.RESCUES_ALLOWED == 3
     lanes = ", ".join(f"`{lane}`" for lane in sorted({str(job.lane) for job in HANDLERS}))
     assert f"own lanes ({lanes})" in PAGE
+
+
+def test_the_job_with_a_fair_key_is_one(shop: dict[str, Any]) -> None:
+    exec(FAIR, shop)  # noqa: S102 - the same
+    assert shop["SendDigest"](tenant="7").fair_key() == "7"

@@ -95,6 +95,8 @@ class Finish:
     state: str = ""
     """The state that its progress shows from now on, if it is followed; empty: unchanged."""
     error: str = ""
+    fair: str = ""
+    """Its fair key as the payload has it."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,18 @@ class Claims:
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
 
     async def claim(
-        self, lane: str, slots: int, *, rate_per_s: float = 0, parked_kinds: Collection[str] = ()
+        self,
+        lane: str,
+        slots: int,
+        *,
+        rate_per_s: float = 0,
+        fair_cap: int = 0,
+        parked_kinds: Collection[str] = (),
     ) -> Claimed:
         """Take up to `slots` due jobs; with `parked_kinds`, parked jobs of these kinds instead.
 
-        All workers together take at most `rate_per_s` a second; zero: as many as there are.
+        All workers together take at most `rate_per_s` a second, and run at most `fair_cap` jobs of one fair
+        key at once; zero: as many as there are.
         """
         kinds = f" {' '.join(sorted(parked_kinds))} " if parked_kinds else ""
         found = await self.connection.call(
@@ -146,6 +155,7 @@ class Claims:
             kinds,
             str(rate_per_s),
             FAR_MS,
+            fair_cap,
         )
         return read_claimed(found)
 
@@ -165,6 +175,7 @@ class Claims:
                 " ".join(end.totals),
                 end.state,
                 end.error,
+                end.fair,
             ]
         return [bool(kept) for kept in await self.connection.call(FINISH, *arguments)]
 
