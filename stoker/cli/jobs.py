@@ -13,7 +13,7 @@ from stoker.jobs import Lane
 from stoker.operations import jobs
 from stoker.operations.jobs import Asked, Cancelled, Choice, Ended, JobDetail, JobList
 from stoker.operations.live_jobs import LiveState
-from stoker.queue.enqueue import CancelAnswer
+from stoker.queue.answers import CancelAnswer
 
 app = typer.Typer(help="Jobs: list, show, enqueue, cancel.", no_args_is_help=True)
 

@@ -16,7 +16,7 @@ from stoker.handlers.context import JobContext
 from stoker.jobs import Deliver, Outcome
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.enqueue import BYTES_PER_CALL, Request
+from stoker.queue.packing import BYTES_PER_CALL, Request
 from stoker.stoker import Stoker
 from stoker.tables import job_requests
 

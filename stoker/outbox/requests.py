@@ -23,7 +23,8 @@ from stoker.jobs import Deliver, Job
 from stoker.outbox.pending import joins_another
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.enqueue import REQUESTED_ID, Queue, request_id
+from stoker.queue.enqueue import Queue
+from stoker.queue.packing import REQUESTED_ID, request_id
 from stoker.tables import job_requests
 
 REQUESTED = "stoker.requested"

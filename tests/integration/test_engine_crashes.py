@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from stoker import embedded
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane
-from stoker.queue.enqueue import Answer, Queue
+from stoker.queue.answers import Answer
+from stoker.queue.enqueue import Queue
 from stoker.queue.wire import queue_name
 from stoker.redis.pool import LONGEST_CONNECT_S
 from stoker.worker.engine.claims import SUSPECT_RESCUES, Claims

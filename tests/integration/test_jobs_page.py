@@ -18,8 +18,8 @@ from sqlalchemy import text
 from stoker import Stoker
 from stoker.handlers import own, threads
 from stoker.handlers.run import HANDLERS
-from stoker.queue import enqueue
-from stoker.queue.enqueue import CancelAnswer
+from stoker.queue import packing
+from stoker.queue.answers import CancelAnswer
 from stoker.queue.progress import JobState
 from stoker.worker.engine import verdict
 from stoker.worker.process import run_worker
@@ -68,7 +68,7 @@ async def test_the_code_of_the_page_declares_enqueues_and_runs(place: Place, sho
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert f"At {threads.MOST_LEFT} of them" in PAGE
-    assert f"each {enqueue.JOBS_PER_CALL} jobs or {enqueue.BYTES_PER_CALL // 1_000_000} MB" in PAGE.replace(
+    assert f"each {packing.JOBS_PER_CALL} jobs or {packing.BYTES_PER_CALL // 1_000_000} MB" in PAGE.replace(
         "for each", "each"
     )
     assert own.LARGEST_RESULT == 1_000_000

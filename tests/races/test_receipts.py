@@ -52,7 +52,7 @@ class Rings:
     def __init__(self, stoker: Stoker, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         for name in ("soon", "soon_from_thread"):
-            monkeypatch.setattr(stoker._ringer, name, self._ring)
+            monkeypatch.setattr(stoker._parts.ringer, name, self._ring)
 
     def _ring(self, _event_ids: Sequence[int]) -> None:
         self.count += 1

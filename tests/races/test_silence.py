@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 import jobs.acknowledged
-import stoker.postgres
+import stoker.postgres.questions
 from jobs.acknowledged import until_applied
 from stoker import Applied, DatabaseUnavailable, Invalidation, Receipt
 from tests.races.link import Link
@@ -130,7 +130,7 @@ async def test_a_postgres_that_is_silent_does_not_hold_the_watch(
     patient: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 38. It checks again later, and keeps its state until then."""
-    monkeypatch.setattr(stoker.postgres, "QUESTION_S", QUICKLY_S)
+    monkeypatch.setattr(stoker.postgres.questions, "QUESTION_S", QUICKLY_S)
     patient.link.freeze()
     async with patience("the breaker waits for an answer", IN_VAIN_S):
         await patient.process.stoker.cache.breaker.check()

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from stoker.jobs import Job, Lane
 from stoker.queue import wire
-from stoker.queue.enqueue import Answer, CancelAnswer, Request, request_id
+from stoker.queue.answers import Answer, CancelAnswer
+from stoker.queue.packing import Request, request_id
 from stoker.worker.engine.claims import Ending
 from tests.scripts.ground import HOUR_MS, Ground, about
 from tests.support.engine_stage import Elsewhere, Keyed, Work

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from stoker.queue import wire
-from stoker.queue.enqueue import Answer, CancelAnswer
+from stoker.queue.answers import Answer, CancelAnswer
 from stoker.worker.engine.claims import FAR_MS, MARK_MS, Ending
 from stoker.worker.engine.depth import depth
 from tests.scripts.enqueueing import HOUR, W
