@@ -183,16 +183,15 @@ class Claims:
         """Renew what this process holds and, if asked, rescue expired claims of others."""
         if not any(held.values()) and await self._is_idle(held):
             return dict.fromkeys(held, NO_NEWS)
-        arguments: list[Argument] = [
-            self.owner,
-            *self._lives,
-            int(rescue),
-            RESCUES_MS,
-        ]
+        now_ms, *found = await self.connection.call(UPKEEP, *self.upkeep_arguments(held, rescue=rescue))
+        return {lane: read_news(reply, now_ms) for lane, reply in zip(held, found, strict=True)}
+
+    def upkeep_arguments(self, held: Mapping[str, Sequence[str]], *, rescue: bool) -> list[Argument]:
+        """What upkeep.lua takes after the prefix."""
+        arguments: list[Argument] = [self.owner, *self._lives, int(rescue), RESCUES_MS]
         for lane, ids in held.items():
             arguments += [lane, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
-        now_ms, *found = await self.connection.call(UPKEEP, *arguments)
-        return {lane: read_news(reply, now_ms) for lane, reply in zip(held, found, strict=True)}
+        return arguments
 
     async def _is_idle(self, lanes: Iterable[str]) -> bool:
         # One plain command: this is what an idle worker asks most.
