@@ -74,22 +74,23 @@ class Outbox:
 
         The scopes that the event's rule names are stored with it. See Stoker.record for what it raises.
         """
-        sync, ring = self._of(session)
-        known = self._databases.knows(bind_of(sync))
         said = self._said(what)
+        sync, pending = self.pending(session)
         receipt = Receipt(self._engine, self._on_applied)
-        pending = Pending.of(sync, ring)
-        if not known:
-            pending.ask_first(sync, self._databases)
         pending.add(sync, said, receipt)
         return receipt
 
-    def ours(self, session: AnySession) -> Session:
-        """The sync session of any; one of another database raises WrongServer, here or at its commit."""
+    def pending(self, session: AnySession) -> tuple[Session, Pending]:
+        """The sync session of any, and what waits for its commit.
+
+        A session of another database raises WrongServer, here or at its commit.
+        """
         sync, ring = self._of(session)
-        if not self._databases.knows(bind_of(sync)):
-            Pending.of(sync, ring).ask_first(sync, self._databases)
-        return sync
+        known = self._databases.knows(bind_of(sync))
+        pending = Pending.of(sync, ring)
+        if not known:
+            pending.ask_first(sync, self._databases)
+        return sync, pending
 
     def _of(self, session: AnySession) -> tuple[Session, Ring]:
         plain: AsyncSession | Session = session() if isinstance(session, SCOPED) else session
