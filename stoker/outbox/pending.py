@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.orm import Session, SessionTransaction
@@ -26,7 +26,14 @@ PENDING = "stoker.pending"
 COMMITTING = "stoker.committing"
 """Key of a session's `info` while it commits."""
 Ring = Callable[[Sequence[int]], None]
-"""Told the ids of events that are committed."""
+"""Told the ids of rows that are committed."""
+
+
+class Rings(NamedTuple):
+    """Whom to tell of committed events, and of committed requests for jobs."""
+
+    events: Ring
+    requests: Ring
 
 
 class Recorded:
@@ -67,19 +74,18 @@ class Recorded:
 class Pending:
     """The events and requested jobs of one session's transaction."""
 
-    def __init__(self, ring: Ring) -> None:
-        self._ring = ring
+    def __init__(self, rings: Rings) -> None:
+        self._rings = rings
         self._rows: list[Recorded] = []
-        self._ring_requests: Callable[[], None] | None = None
         self._commits = 0
         self._unasked: set[KnownDatabases] = set()
 
     @classmethod
-    def of(cls, session: Session, ring: Ring) -> Pending:
-        """Those of a session; `ring` is told of them after the outermost commit."""
+    def of(cls, session: Session, rings: Rings) -> Pending:
+        """Those of a session; `rings` are told of them after the outermost commit."""
         found: Pending | None = session.info.get(PENDING)
         if found is None:
-            found = session.info[PENDING] = cls(ring)
+            found = session.info[PENDING] = cls(rings)
         return found
 
     def ask_first(self, session: Session, databases: KnownDatabases) -> None:
@@ -93,9 +99,8 @@ class Pending:
         """Insert an event before the session's commit: kind, payload and scopes as JSON, trace."""
         self._add(session, Recorded(EVENTS, said, receipt, innermost(session)))
 
-    def add_request(self, session: Session, said: Mapping[str, Any], ring: Callable[[], None]) -> None:
-        """Insert a requested job before the session's commit; `ring` is called after the outermost one."""
-        self._ring_requests = ring
+    def add_request(self, session: Session, said: Mapping[str, Any]) -> None:
+        """Insert a requested job before the session's commit: a value for each column that has no default."""
         self._add(session, Recorded(REQUESTS, said, None, innermost(session)))
 
     def _add(self, session: Session, one: Recorded) -> None:
@@ -160,17 +165,19 @@ class Pending:
         """The outermost transaction has committed."""
         if joins_another(session):
             return
-        ids = []
+        events, requests = [], []
         for one in self._rows:
             if (row_id := one.written_as()) is None:
                 logger.error("outbox.not_written", extra={"event": one.said["kind"]})
-            elif one.receipt is not None:
+            elif one.receipt is None:
+                requests.append(row_id)
+            else:
                 one.receipt.committed(row_id)
-                ids.append(row_id)
-        if ids:
-            self._ring(ids)
-        if self._ring_requests is not None:
-            self._ring_requests()
+                events.append(row_id)
+        if events:
+            self._rings.events(events)
+        if requests:
+            self._rings.requests(requests)
 
 
 def bind_of(session: Session) -> Engine | Connection:
