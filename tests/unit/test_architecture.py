@@ -31,6 +31,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.parts"}),
     frozenset({"stoker.stoker"}),
+    frozenset({"stoker.http"}),
     frozenset({"stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),
