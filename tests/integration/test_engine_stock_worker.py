@@ -52,7 +52,8 @@ async def was_passed_over(queue: Queue, job_id: str, enqueued_at: float | None) 
     name = wire.queue_name(queue.settings, Lane.WARM)
 
     async def moved() -> bool:
-        return await queue.redis.zscore(name, job_id) != enqueued_at
+        found: float | None = await queue.redis.zscore(name, job_id)
+        return found != enqueued_at
 
     await eventually(moved)
 

@@ -43,7 +43,7 @@ def main(options: dict[str, str]) -> None:
     ).run()
 
 
-async def up(_: dict[Any, Any]) -> None:
+async def up(ctx: dict[Any, Any]) -> None:  # noqa: ARG001 - arq's signature
     """Say so."""
     sys.stdout.write("up\n")
     sys.stdout.flush()
