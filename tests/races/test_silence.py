@@ -18,8 +18,7 @@ import jobs.acknowledged
 import stoker.postgres.questions
 from jobs.acknowledged import until_applied
 from stoker import Applied, DatabaseUnavailable, Invalidation, Receipt
-from tests.races.link import Link
-from tests.races.postgres_link import link_to, through
+from stoker.chaos.link import Link, link_to_postgres, through
 from tests.races.race import race
 from tests.races.world import PATIENCE_S, Process, World, applies, never, no_error, patience
 from tests.support.notes import MemberRemoved, NoteChanged, note
@@ -58,7 +57,7 @@ async def patient(world: World) -> AsyncIterator[Wired]:
 @asynccontextmanager
 async def _wired(world: World, connect_timeout_s: float) -> AsyncIterator[Wired]:
     url = make_url(world.urls.database)
-    link = await link_to(url)
+    link = await link_to_postgres(url)
     led = through(link, url).render_as_string(hide_password=False)
     other = World(replace(world.urls, database=led), world.prefix)
     wired = Wired(await other.process(database={"connect_timeout_s": connect_timeout_s}), link)
