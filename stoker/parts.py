@@ -36,7 +36,7 @@ from stoker.outbox.requests import Requests
 from stoker.outbox.rows import unsettled
 from stoker.postgres import application_engine, loader_engine, reading_engine, sign_of_life
 from stoker.queue import owner
-from stoker.queue.enqueue import Queue
+from stoker.queue.enqueue import DELIVER, Queue
 from stoker.queue.refreshes import Refreshes
 from stoker.queue.ring import Ringer
 from stoker.redis.cache import CacheClient
@@ -78,13 +78,13 @@ class Parts:
         )
         self.accounting = Accounting()
         self.cache = self._make_cache()
-        self.ringer = Ringer(self.queue)
-        self.requests = Requests(self.queue, engine)
+        self.ringer, self.request_ringer = Ringer(self.queue), Ringer(self.queue, DELIVER)
+        self.requests = Requests(engine)
         self.outbox = Outbox(
             domain,
             engine,
             installation,
-            self.ringer,
+            (self.ringer, self.request_ringer),
             self.cache.store.lookup.unasked.ask_again,
             settings.database.schema_name,
         )
@@ -120,7 +120,7 @@ class Parts:
                 loop.cancel()
             await close_within(CLOSE_S, "loops", asyncio.wait(self.loops))
             await close_within(CLOSE_S, "rings", self.ringer.close())
-            await close_within(CLOSE_S, "requests", self.requests.close())
+            await close_within(CLOSE_S, "rings for requests", self.request_ringer.close())
             await close_within(CLOSE_S, "loads", self.detached.close())
             await close_within(CLOSE_S, "counters", self._flush_last())
             await close_within(CLOSE_S, "queue", self.queue.close())

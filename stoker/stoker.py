@@ -195,7 +195,7 @@ class Stoker:
         self.domain.check_job(job)
         later = delay_of(delay, at)
         due_at = datetime.now(UTC) + later if later else None
-        return self._parts.requests.add(self._parts.outbox.ours(session), job, due_at)
+        return self._parts.requests.add(*self._parts.outbox.pending(session), job, due_at)
 
     async def result(self, job_id: str, timeout: timedelta = timedelta(seconds=30)) -> Any:  # noqa: ANN401, ASYNC109 - JSON; the word for it
         """What the handler of a job returned, as JSON gives it back; waits until the job has ended.

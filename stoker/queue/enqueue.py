@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from stoker import tracing
 from stoker.errors import QueueUnavailable
-from stoker.jobs import LANES, Job, Relay
+from stoker.jobs import LANES, Deliver, Job, Relay
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer, Enqueued
 from stoker.queue.packing import Packed, Request, clock_ms, flat, in_calls, new_job_id, packed, packed_request
@@ -42,6 +42,11 @@ TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
 
 
+RELAY, DELIVER = Relay(), Deliver()
+RINGS: tuple[Job, ...] = (RELAY, DELIVER)
+"""What a process asks for after a commit."""
+
+
 class Queue:
     """The queue Redis, for processes that ask for work."""
 
@@ -54,7 +59,7 @@ class Queue:
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
-        self._ringing = Ringing(self._pack_ring)
+        self._ringing = {job: Ringing(partial(self._pack_ring, job)) for job in RINGS}
 
     @classmethod
     def from_url(cls, url: str, settings: QueueSettings, lanes: Sequence[str] = LANES) -> Self:
@@ -87,20 +92,20 @@ class Queue:
         for call in in_calls(map(packed_request, requests)):
             await self._enqueue(call)
 
-    async def ring(self) -> None:
-        """Ask for a relay of recorded events, unless one waits already."""
-        await self.enqueue(Relay())
+    async def ring(self, job: Job = RELAY) -> None:
+        """Ask for a relay of recorded events, or a delivery of requested jobs, unless one waits already."""
+        await self.enqueue(job)
 
-    def post_ring(self) -> asyncio.Future[list[Any]] | None:
+    def post_ring(self, job: Job = RELAY) -> asyncio.Future[list[Any]] | None:
         """The same at the least cost for a request that has just committed; see QueueConnection.post."""
         now_ms, trace = clock_ms(), tracing.current()
-        pack = self._ringing.packed if trace is None else partial(self._pack_ring, trace=trace)
+        pack = self._ringing[job].packed if trace is None else partial(self._pack_ring, job, trace=trace)
         return self.connection.post(pack(new_job_id(now_ms), now_ms))
 
-    def ring_from_thread(self) -> None:
+    def ring_from_thread(self, job: Job = RELAY) -> None:
         """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
         now_ms = clock_ms()
-        ring = packed(Relay(), new_job_id(now_ms), now_ms, 0, tracing.current())
+        ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current())
         life_ms = self.settings.expires_s * 1000
         call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *ring)
 
@@ -180,9 +185,9 @@ class Queue:
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
             yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace)
 
-    def _pack_ring(self, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
-        job = packed(Relay(), job_id, now_ms, 0, trace)
-        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *job)
+    def _pack_ring(self, job: Job, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
+        ring = packed(job, job_id, now_ms, 0, trace)
+        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *ring)
 
     def _blocking_client(self) -> sync_redis.Redis:
         with self._blocking_lock:

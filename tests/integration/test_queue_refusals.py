@@ -75,7 +75,7 @@ async def test_a_queue_that_refuses_is_unavailable_to_everybody_who_asks_it(
         ringer.soon_from_thread([18])
         await ringer.close()
     failed = [record for record in caplog.records if record.getMessage() == "ring.failed"]
-    assert sorted(vars(record)["event_ids"] for record in failed) == [[17], [18]]
+    assert sorted(vars(record)["ids"] for record in failed) == [[17], [18]]
 
 
 async def test_a_closed_connection_is_not_opened_again_by_a_call_under_way(

@@ -19,7 +19,7 @@ from stoker import (
     Receipt,
     Stoker,
 )
-from stoker.outbox.pending import CacheEvent
+from stoker.outbox.inserts import CacheEvent
 from stoker.tables import cache_events
 from tests.races.race import race
 from tests.races.world import World, never, patience

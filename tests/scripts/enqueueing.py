@@ -41,6 +41,15 @@ async def jobs_of_a_key_coalesce_until_one_begins(ground: Ground) -> None:
 
 
 @about("enqueue")
+async def nothing_coalesces_into_a_job_that_a_stock_worker_runs(ground: Ground) -> None:
+    runs = await ground.put(KEYED)
+    await ground.redis.set(f"arq:in-progress:{runs}", "1")
+    new = await ground.queue.enqueue(KEYED)
+    assert new.job_id != runs
+    assert await ground.get(FLAG) == new.job_id
+
+
+@about("enqueue")
 async def a_job_that_was_requested_in_a_transaction_is_written_once(ground: Ground) -> None:
     def request(job: Job) -> Request:
         payload = wire.encode_parts(job.kind, job.model_dump(mode="json"), wire.digest(job), alone=False)

@@ -2,7 +2,7 @@
 --
 -- Keys    <p>:<lane> zset id -> due ms; <p>:<lane>:running zset id -> claim's deadline ms;
 --         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; <p>:held:<digest> id; arq:job:<id>;
---         <p>:clock ms; of fair keys: <p>:<lane>:fair zset key -> when upkeep saw it, :fair:<key> list of 'id due ms'
+--         arq:in-progress:<id>; <p>:clock ms; of fair keys: <p>:<lane>:fair zset key -> when upkeep saw it, :fair:<key> list of 'id due ms'
 -- ARGV    prefix, life of a payload past its due time in ms,
 --         then per job: lane, id, payload, delay ms, digest ('' = never coalesces)
 -- Result  per job: id of the job that will do the work, answer
@@ -65,8 +65,11 @@ local function waiting_job(queue, digest)
   local id = get(prefix .. ':waiting:' .. digest)
   if not id or redis.call('EXISTS', 'arq:job:' .. id) == 0 then return nil end
   local due = redis.call('ZSCORE', queue, id)
-  -- A running job is in the queue too, due in ten years.
-  if due and not redis.call('ZSCORE', queue .. ':running', id) then return id, tonumber(due) end
+  -- A running job is in the queue too, due in ten years; one that a stock arq worker runs ('1' is its mark) keeps its
+  -- flag, and may have read too early.
+  if due and not redis.call('ZSCORE', queue .. ':running', id) and get('arq:in-progress:' .. id) ~= '1' then
+    return id, tonumber(due)
+  end
   return nil
 end
 

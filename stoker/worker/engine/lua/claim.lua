@@ -4,7 +4,7 @@
 -- Keys    <p>:<lane> zset id -> due ms; :running zset id -> claim's deadline ms; :parked zset id -> ms;
 --         :bell list; :paused; <p>:waiting:<digest>, <p>:begun:<digest>, <p>:held:<digest> id;
 --         <p>:rescues:<id> count; <p>:suspect:<owner> id; <p>:<lane>:rate ms; arq:job:<id>,
---         arq:in-progress:<id> owner, arq:retry:<id> failed runs
+--         arq:in-progress:<id> owner, or '1' of a stock arq worker; arq:retry:<id> failed runs
 --         arq:abort zset id -> ms; of fair keys: <p>:<lane>:fair zset key -> when upkeep saw it,
 --         :fair:<key> list of 'id due ms', :fair_runs:<key> set of ids
 -- ARGV    prefix, lane, owner, free slots, claim's life ms, owner's mark's life ms,
@@ -29,6 +29,8 @@ local SUSPECT_WAITS_MS = 500
 local BURST_MS = 100
 local ABORT_SCORE = '1'
 local ABORT_WAITS_MS = 100
+local STOCK_MARK = '1'
+local STOCK_WAITS_MS = 500
 local MOST = 1000000
 local MOST_MET = 1000
 local MOST_LEFT = 10000
@@ -146,8 +148,14 @@ local function begin_turn(key, id)
 end
 
 local function claim(id, due)
-  local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
+  local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id,
+    'arq:in-progress:' .. id)
   local payload, rescues = found[1], count(found[3])
+  if found[4] == STOCK_MARK then
+    -- A stock arq worker runs it. If that dies, its mark expires, and the job is claimed here.
+    redis.call('ZADD', queue, now + STOCK_WAITS_MS, id)
+    return
+  end
   local aborted = aborting and redis.call('ZSCORE', 'arq:abort', id) and 1 or 0
   if due == ABORT_SCORE and aborted == 0 then
     -- arq's `abort` makes a deferred job due at this score, and writes down only then that it is to be aborted.
