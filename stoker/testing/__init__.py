@@ -41,7 +41,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-        """Import a name when it is first used: pytest imports this package in every project."""
+        """Import a name when it is first used: pytest imports this package wherever Stoker is installed."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_MODULES[name]), name)

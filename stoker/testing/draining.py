@@ -15,12 +15,12 @@ from stoker.errors import Defer, InvalidJob, JobFailed
 from stoker.handlers import relay
 from stoker.handlers.deliver import deliver_all
 from stoker.handlers.own import OwnJobs
-from stoker.jobs import Deliver, Job, Relay, parse
+from stoker.jobs import Job, parse
 from stoker.queue import wire
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.testing.found import shown
-from stoker.testing.waiting import Waiting, enqueued
+from stoker.testing.waiting import RINGS, Waiting, enqueued
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.claims import Claim, Claims
 from stoker.worker.engine.dead_letters import DeadLetters
@@ -35,7 +35,6 @@ MOST_RUNS = 10_000
 """Runs of one call, so that jobs which enqueue each other without end fail the test."""
 CLAIM_LIFE_S = 3600.0
 """Nobody renews the claims of a test."""
-RINGS = (Relay.kind, Deliver.kind)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Ran:
     job: Job | None
     """None where it could not be read."""
     outcome: str
-    """`done`, `dead` or `cancelled`; `retried`, `postponed`, `deferred` or `parked`: it waits to run again."""
+    """`done`, `dead`, `cancelled`; `retried`, `postponed`, `deferred` or `parked`: it waits for another run."""
     error: BaseException | None
     """What the handler raised."""
 

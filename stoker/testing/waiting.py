@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 
 from stoker.errors import InvalidJob
-from stoker.jobs import Job, parse
+from stoker.jobs import Deliver, Job, Relay, parse
 from stoker.postgres import fetched
 from stoker.queue import wire
 from stoker.redis.queue import answering
@@ -19,6 +19,8 @@ from stoker.tables import job_requests
 from stoker.testing.found import check_fields, has, listed, named, shown
 
 J = TypeVar("J", bound=Job)
+RINGS = (Relay.kind, Deliver.kind)
+"""What commits ring with: present or not, as it happens."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,13 @@ class Waiting:
 
 
 async def enqueued(stoker: Stoker) -> list[Waiting]:
-    """Every job that waits or runs, by lane and time; those requested in committed transactions, too."""
+    """Every job that waits or runs, by lane and time; those requested in committed transactions, too.
+
+    Stoker's own relays and deliveries are left out.
+    """
     found = [job for lane in stoker.domain.all_lanes for job in await _of_lane(stoker, lane)]
     rows = await fetched(stoker.engine, select(job_requests).where(job_requests.c.delivered_at.is_(None)))
+    found = [one for one in found if one.kind not in RINGS]
     return [*found, *(_requested(stoker, row) for row in rows)]
 
 
