@@ -47,7 +47,7 @@ class Ran:
     job: Job | None
     """None where it could not be read."""
     outcome: str
-    """`done`, `dead`, `cancelled`; `retried`, `postponed`, `deferred` or `parked`: it waits for another run."""
+    """`done`, `dead`, `cancelled`; it waits again: `retried`, `postponed`, `deferred`, `parked`."""
     error: BaseException | None
     """What the handler raised."""
 
