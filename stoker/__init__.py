@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         Warm,
     )
     from stoker.outbox.receipt import Applied, Receipt
-    from stoker.queue.enqueue import Answer, Enqueued
+    from stoker.queue.answers import Answer, Enqueued
     from stoker.rules import Event, Invalidation, Rule
     from stoker.schedule import MAINTENANCE, Cron, Every
     from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
@@ -140,7 +140,7 @@ _NAMES = {
     "stoker.handlers.context": "JobContext",
     "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
-    "stoker.queue.enqueue": "Answer Enqueued",
+    "stoker.queue.answers": "Answer Enqueued",
     "stoker.rules": "Event Invalidation Rule",
     "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",

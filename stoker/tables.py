@@ -78,6 +78,7 @@ job_requests = Table(
     Column("arguments", JSONB, nullable=False),
     Column("flag", String(64), nullable=False, comment="Digest of its coalesce key; empty: it has none."),
     Column("alone", Boolean, nullable=False, comment="One job of the key at a time."),
+    Column("fair", String(1200), nullable=False, comment="Its fair key, quoted; empty: none."),
     Column("due_at", DateTime(timezone=True), comment="Null: at once."),
     Column("trace", String(55)),
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),

@@ -16,6 +16,7 @@ from bench.rows import (
     drain,
     earlier_layer,
     enqueue_in,
+    fair,
     herd,
     hit_body,
     hit_bounded,
@@ -48,7 +49,7 @@ MODULES = (
     *(hit_body, change_applied, burst),
     *(hit_decoded, hit_near, hit_bounded, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
-    *(job_start, record_cost, enqueue_in, ring, drain, own_drain, memory, idle),
+    *(job_start, record_cost, enqueue_in, ring, drain, own_drain, fair, memory, idle),
     console,
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

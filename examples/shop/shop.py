@@ -3,10 +3,11 @@
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from sqlalchemy import text
 
-from stoker import Access, Domain, Event, Invalidation, NotFound, Rule, ScopeKind, Stoker, View
+from stoker import Access, Domain, Event, Invalidation, Rule, ScopeKind, Stoker, View
+from stoker.http.starlette import install, respond, stoker_of
 
 CREATE = "CREATE TABLE IF NOT EXISTS orders (id bigint PRIMARY KEY, total bigint)"
 ORDER = ScopeKind("order")
@@ -45,18 +46,17 @@ async def lifespan(app):
 
 
 app = FastAPI(lifespan=lifespan)
+install(app)
 
 
 @app.get("/orders/{order_id}")
 async def show(order_id: int, request: Request):
-    reading = await request.app.state.stoker.read("page", order_id)
-    headers = {"ETag": reading.etag, "Cache-Control": "private, no-cache", "X-Cache": reading.state}
-    return Response(reading.body, media_type="application/json", headers=headers)
+    return respond(await stoker_of(request).read("page", order_id), request)
 
 
 @app.put("/orders/{order_id}")
 async def change(order_id: int, total: int, request: Request):
-    stoker = request.app.state.stoker
+    stoker = stoker_of(request)
     async with stoker.session() as session, session.begin():
         await session.execute(
             text("INSERT INTO orders VALUES (:id, :total) ON CONFLICT (id) DO UPDATE SET total = :total"),
@@ -66,8 +66,3 @@ async def change(order_id: int, total: int, request: Request):
     return {
         "state": await receipt.applied()
     }  # waits until every reader sees it; leave it out if nobody has to
-
-
-@app.exception_handler(NotFound)
-async def not_found(request: Request, error: NotFound):
-    return Response(status_code=404)

@@ -14,13 +14,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from stoker.errors import BadRequest, Forbidden, NotFound, StokerError, Unavailable
+from stoker.errors import BadRequest, StokerError
+from stoker.http.failures import INTERNAL, RETRY, UNAVAILABLE, status_of
 from stoker.operations.texts import writable
 
 log = logging.getLogger(__name__)
 
 NAMES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "too_many"}
-RETRY = {"Retry-After": "1"}
 
 
 class Failure(BaseModel):
@@ -79,19 +79,15 @@ def answer(status: int, failure: Failure, headers: Mapping[str, str] | None = No
 
 
 async def _stoker(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StokerError)  # noqa: S101 - registered for nothing else
     name, message = _snake(type(error).__name__), str(error)
     if isinstance(error, Refused):
         return answer(error.status, Failure(error=error.error, message=message), error.headers)
-    if isinstance(error, BadRequest):
-        return answer(422, Failure(error=name, message=message, field=error.field))
-    if isinstance(error, Unavailable):
-        return answer(503, Failure(error=name, message=message), RETRY)
-    if isinstance(error, NotFound):
-        return answer(404, Failure(error=name, message=message))
-    if isinstance(error, Forbidden):
-        return answer(403, Failure(error=name, message=message))
-    log.error("api.failed", extra={"error": name}, exc_info=error)
-    return answer(500, Failure(error=name, message=message))
+    status, field = status_of(error), error.field if isinstance(error, BadRequest) else None
+    if status == INTERNAL:
+        log.error("api.failed", extra={"error": name}, exc_info=error)
+    said = Failure(error=name, message=message, field=field)
+    return answer(status, said, RETRY if status == UNAVAILABLE else None)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -143,24 +141,5 @@ class Reading(NamedTuple):
         return self.etag_in(None)
 
     def etag_in(self, coding: str | None) -> str:
-        """The entity tag of what `encoded` gave: other bytes need another tag (RFC 9110, 8.8.3.3)."""
+        """The entity tag of the body in a content coding: other bytes, another tag (RFC 9110, 8.8.3.3)."""
         return f'"{self.content.etag.hex()}{f"-{coding}" if coding else ""}"'
-
-    def encoded(self, accept_encoding: str) -> tuple[bytes, str | None]:
-        """Bytes for an HTTP response and their Content-Encoding.
-
-        A body that is stored compressed goes out as it is when the client takes zstd.
-        """
-        if self.content.zstd is not None and takes_zstd(accept_encoding):
-            return self.content.zstd, "zstd"
-        return self.content.body, None
-
-
-@lru_cache(maxsize=256)  # a few browsers' headers, on the path of every hit
-def takes_zstd(accept_encoding: str) -> bool:
-    """Whether an Accept-Encoding header names zstd, and not with a weight of 0 (RFC 9110, 12.5.3)."""
-    for part in accept_encoding.lower().split(","):
-        coding, _, weight = part.partition(";")
-        if coding.strip() == "zstd":
-            return not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight)
-    return False

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -19,7 +20,8 @@ from stoker.chaos import acts, faults, lanes, mischief
 from stoker.chaos.audit import Ledger
 from stoker.chaos.driver import Act, Driver
 from stoker.chaos.environment import PREFIX, environment_of, settings_of
-from stoker.chaos.faults import Kind, Planned
+from stoker.chaos.faults import Kind, Planned, network
+from stoker.chaos.link import Link
 from stoker.chaos.options import ChaosOptions
 from stoker.chaos.program import Facts, interruptible, performed
 from stoker.chaos.report import ended, report, text
@@ -69,48 +71,58 @@ async def _whole(options: ChaosOptions, workload: Workload, servers: Embedded, f
         servers.urls.database, pool_pre_ping=True, connect_args={"timeout": 2, "command_timeout": 5}
     )
     try:
-        scene = await _scene(options, workload, servers, folder, acts.changed(domain), sql)
-        async with _processes(scene):
-            await _act(options, scene)
-            say("at rest: everything settles, then it is counted")
-            found = await report(options, scene)
-        return ended(found, scene)
+        async with network.linked(servers.urls) as (urls, links):
+            environment = environment_of(options.workload, folder, urls)
+            ground = Ground(servers, links, folder, acts.changed(domain), sql, environment)
+            scene = await _scene(options, workload, ground)
+            async with _processes(scene):
+                await _act(options, scene)
+                say("at rest: everything settles, then it is counted")
+                found = await report(options, scene)
+            return ended(found, scene)
     finally:
         await sql.dispose()
 
 
-async def _scene(
-    options: ChaosOptions,
-    workload: Workload,
-    servers: Embedded,
-    folder: Path,
-    domain: Domain,
-    sql: AsyncEngine,
-) -> Scene:
-    environment = environment_of(options.workload, folder, servers.urls)
+@dataclass(frozen=True)
+class Ground:
+    """What there is before the processes and the users."""
 
+    servers: Embedded
+    links: Mapping[str, Link]
+    folder: Path
+    domain: Domain
+    sql: AsyncEngine
+    environment: Mapping[str, str]
+
+
+async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> Scene:
     def slots(role: str, count: int) -> list[Slot]:
         command, sign = (*options.process_command, role), WORKER_READY if role == "worker" else None
-        return [Slot(f"{role}-{one}", command, environment, folder, sign) for one in range(1, count + 1)]
+        return [
+            Slot(f"{role}-{one}", command, ground.environment, ground.folder, sign)
+            for one in range(1, count + 1)
+        ]
 
-    async with Stoker.opened(settings_of(servers.urls), domain) as stoker:
+    async with Stoker.opened(settings_of(ground.servers.urls), ground.domain) as stoker:
         users = await workload.users(stoker, _seeded(options.seed + 1))
     workers, webapps, tally = slots("worker", options.workers), slots("webapp", options.webapps), Tally()
     shares = {Act.WRITE: options.writes, Act.INTRUDE: INTRUSIONS, Act.READ: 1 - options.writes - INTRUSIONS}
     driver = Driver(webapps, users, tally, _seeded(options.seed + 2), faulty=True, shares=shares)
     popular = users.read()
     return Scene(
-        servers=servers,
-        folder=folder,
-        domain=domain,
-        sql=sql,
+        servers=ground.servers,
+        links=ground.links,
+        folder=ground.folder,
+        domain=ground.domain,
+        sql=ground.sql,
         rng=_seeded(options.seed),
         workers=workers,
         webapps=webapps,
         ledger=Ledger(PREFIX),
         tally=tally,
         driver=driver,
-        poisoned_scope=(domain.view(popular.view).scope, str(popular.scope_id)),
+        poisoned_scope=(ground.domain.view(popular.view).scope, str(popular.scope_id)),
     )
 
 

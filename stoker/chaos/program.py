@@ -40,6 +40,16 @@ def performed(what: str, play: Callable[[], Facts], json_at: Path | None, say: C
     return BAD if found["failures"] else GOOD
 
 
+def stop_if_interrupted() -> None:
+    """Raise CancelledError if this task was cancelled and something has swallowed that.
+
+    Up to Python 3.11 asyncio.wait_for does so, which drivers use while they connect.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 def interruptible(act: Act) -> Facts:
     """Run it in an event loop of its own, in which SIGTERM cancels it as SIGINT does."""
 

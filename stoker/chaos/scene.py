@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker import Domain
 from stoker.chaos.audit import Ledger
 from stoker.chaos.driver import Driver
+from stoker.chaos.link import Link
 from stoker.chaos.slots import Slot
 from stoker.chaos.surroundings import HEALED
 from stoker.chaos.tally import Tally
@@ -24,6 +26,8 @@ class Scene:
     """One run."""
 
     servers: Embedded
+    links: Mapping[str, Link]
+    """What processes reach the servers by."""
     folder: Path
     domain: Domain
     sql: AsyncEngine

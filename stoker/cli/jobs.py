@@ -13,7 +13,7 @@ from stoker.jobs import Lane
 from stoker.operations import jobs
 from stoker.operations.jobs import Asked, Cancelled, Choice, Ended, JobDetail, JobList
 from stoker.operations.live_jobs import LiveState
-from stoker.queue.enqueue import CancelAnswer
+from stoker.queue.answers import CancelAnswer
 
 app = typer.Typer(help="Jobs: list, show, enqueue, cancel.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ STATES = ", ".join([*LiveState, *Ended])
 
 def _draw(found: JobList) -> None:
     if found.live or not found.ended:
-        models("in the queue", ["job_id", "lane", "kind", "state", "scope", "due_at"], found.live)
+        models("in the queue", ["job_id", "lane", "kind", "state", "scope", "fair_key", "due_at"], found.live)
     if found.ended:
         run = ["job_id", "lane", "kind", "state", "outcome", "attempt", "scope", "ran_s", "ended_at", "error"]
         models("ended", run, found.ended)
@@ -35,7 +35,7 @@ def draw_job(found: JobDetail) -> None:
     facts = ["job_id", "lane", "kind", "scope", "arguments"]
     table("job", ["fact", "value"], [(name, getattr(found, name)) for name in facts])
     if found.live is not None:
-        models("in the queue", ["state", "due_at", "enqueued_at"], [found.live])
+        models("in the queue", ["state", "fair_key", "due_at", "enqueued_at"], [found.live])
     if found.runs:
         run = ["attempt", "state", "outcome", "waited_s", "ran_s", "ended_at", "error"]
         models("runs", run, found.runs)

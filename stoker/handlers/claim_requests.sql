@@ -2,7 +2,7 @@
 -- Gives as many of them as have about `bytes` together, and at least one; the others are free with the commit.
 -- In: batch, bytes. Out: their rows, and in `locked` how many there were.
 WITH locked AS (
-    SELECT seq, job_id, lane, kind, arguments, flag, alone, due_at, trace
+    SELECT seq, job_id, lane, kind, arguments, flag, alone, fair, due_at, trace
       FROM stoker.job_requests
      WHERE delivered_at IS NULL
      ORDER BY seq

@@ -16,7 +16,7 @@ from stoker.handlers.context import JobContext
 from stoker.jobs import Deliver, Outcome
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.enqueue import BYTES_PER_CALL, Request
+from stoker.queue.packing import BYTES_PER_CALL, Request
 from stoker.stoker import Stoker
 from stoker.tables import job_requests
 
@@ -60,7 +60,7 @@ def _request(row: Any) -> Request:  # noqa: ANN401 - a row of the table
     return Request(
         job_id=row.job_id,
         lane=row.lane,
-        payload=wire.encode_parts(row.kind, row.arguments, row.flag, alone=row.alone),
+        payload=wire.encode_parts(row.kind, row.arguments, row.flag, alone=row.alone, fair=row.fair),
         flag=row.flag,
         due_ms=None if row.due_at is None else round(row.due_at.timestamp() * 1000),
         trace=row.trace,

@@ -1,7 +1,7 @@
 """Which handler runs which job.
 
-To add a built-in job: declare it in stoker/jobs.py, write its handler beside the others, name it in HANDLERS.
-The jobs of an application are in its domain.
+To add a built-in job: declare it in stoker/jobs/built_in.py, write its handler beside the others, name it
+in HANDLERS. The jobs of an application are in its domain.
 """
 
 from __future__ import annotations

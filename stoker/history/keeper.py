@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Collection
 from datetime import timedelta
 
 from stoker.errors import DatabaseUnavailable
@@ -31,10 +32,17 @@ ROLLED_UP = timedelta(hours=2)
 class Keeper:
     """History of one worker process."""
 
-    def __init__(self, stoker: Stoker, recorder: Recorder, worker: str, sample_every: timedelta) -> None:
+    def __init__(
+        self,
+        stoker: Stoker,
+        recorder: Recorder,
+        worker: str,
+        sample_every: timedelta,
+        lanes: Collection[str] = (),
+    ) -> None:
         self._domain = stoker.domain
         self._recorder = recorder
-        self._presence = Presence(stoker.engine, worker)
+        self._presence = Presence(stoker.engine, worker, lanes)
         self._every_s = sample_every.total_seconds()
         self._figures = FigureHistory(stoker.engine)
         self._jobs = JobHistory(stoker.engine)

@@ -21,7 +21,7 @@ from stoker.operations.dead import DeadJob
 from stoker.operations.live_jobs import LiveJob, LiveState, live_job, live_jobs
 from stoker.operations.texts import Text64, Text128
 from stoker.queue import wire
-from stoker.queue.enqueue import Answer, CancelAnswer
+from stoker.queue.answers import Answer, CancelAnswer
 from stoker.stoker import Stoker
 from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Which
 

@@ -93,6 +93,10 @@ def _about_worker(shown: Overview) -> Iterator[Concern]:
     for name, lane in (shown.lanes or {}).items():
         if lane.paused:
             yield Concern(verdict=Verdict.WATCH, about="worker", says=f"lane {name} is paused")
+        elif lane.ready and _is_left_alone(name, shown):
+            waits = _count(lane.ready, "job waits", "jobs wait")
+            says = f"no worker runs lane {name}: {waits}; see stoker run --lanes"
+            yield Concern(verdict=Verdict.WRONG, about="worker", says=says)
         elif lane.oldest_ready_age_s > LONG_WAIT_S.get(name, SLOW_CHANGE_S):
             says = f"lane {name} is behind: its oldest job waits for {_duration(lane.oldest_ready_age_s)}"
             yield Concern(verdict=Verdict.WATCH, about="worker", says=says)
@@ -103,6 +107,12 @@ def _about_worker(shown: Overview) -> Iterator[Concern]:
         if lane.parked:
             says = f"{_count(lane.parked, 'job')} in {name} of a kind that no worker knows"
             yield Concern(verdict=Verdict.WATCH, about="worker", says=says)
+
+
+def _is_left_alone(lane: str, shown: Overview) -> bool:
+    # Without any worker, that is what is said.
+    alive = [worker for worker in shown.workers or () if not worker.gone]
+    return bool(alive and shown.served) and lane not in (shown.served or ())
 
 
 def _server(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -32,7 +32,10 @@ class LiveState(StrEnum):
 
 
 class LiveJob(BaseModel):
-    """A job in the queue. `due_at`: when it may start; for a running one, when its claim runs out."""
+    """A job in the queue. `due_at`: when it may start; for a running one, when its claim runs out.
+
+    `fair_key`: it takes turns with jobs of other keys, and is ready also while it waits for jobs of its own.
+    """
 
     job_id: str
     lane: str
@@ -41,13 +44,14 @@ class LiveJob(BaseModel):
     scope: str | None
     due_at: datetime | None
     enqueued_at: datetime | None
+    fair_key: str | None = None
 
 
 async def live_jobs(
     stoker: Stoker, lanes: Sequence[str], states: Sequence[LiveState], most: int
 ) -> list[LiveJob]:
     """Jobs in the queue, at most so many of each lane and state: two round trips."""
-    places = [(lane, state) for lane in lanes for state in states]
+    places = [(lane, state) for lane in lanes for state in _places(states)]
     now_ms = int(time.time() * 1000)
     far = now_ms + FAR_MS // 2
     async with answering(stoker.queue.settings.timeout_s):
@@ -59,6 +63,9 @@ async def live_jobs(
                 elif state is LiveState.DEFERRED:
                     # Running and parked jobs lie in the lane's own set too, far in the future.
                     pipe.zrange(name, f"({now_ms}", far, byscore=True, offset=0, num=most, withscores=True)  # type: ignore[arg-type]
+                elif state is None:
+                    behind = now_ms + FAR_MS * 3 // 2
+                    pipe.zrange(name, behind, "+inf", byscore=True, offset=0, num=most, withscores=True)  # type: ignore[arg-type]
                 else:
                     pipe.zrange(f"{name}:{state}", 0, most - 1, withscores=True)
             found = await pipe.execute()
@@ -66,7 +73,7 @@ async def live_jobs(
         payloads = await stoker.queue.redis.mget([b"arq:job:" + job_id for job_id in ids]) if ids else []
     held = dict(zip(ids, payloads, strict=True))
     return [
-        _live(stoker, lane, state, job_id, score, held[job_id])
+        _live(stoker, lane, state or LiveState.READY, job_id, _due_ms(score, now_ms), held[job_id])
         for (lane, state), pairs in zip(places, found, strict=True)
         for job_id, score in pairs
     ]
@@ -91,19 +98,32 @@ async def live_job(stoker: Stoker, job_id: str) -> tuple[LiveJob, Any] | None:
         if score is None:
             continue
         state = LiveState(suffix[1:]) if suffix else LiveState.READY
-        if not suffix and score > time.time() * 1000:
+        due_ms = _due_ms(score, time.time() * 1000)
+        if not suffix and due_ms > time.time() * 1000:
             state = LiveState.DEFERRED
-        found = _live(stoker, lane, state, raw, score, payload)
+        found = _live(stoker, lane, state, raw, due_ms, payload)
     return None if found is None else (found, _arguments(payload))
+
+
+def _places(states: Sequence[LiveState]) -> Iterator[LiveState | None]:
+    """The states, and None after the ready jobs: those that wait behind the first one of their fair key."""
+    for state in states:
+        yield state
+        if state is LiveState.READY:
+            yield None
+
+
+def _due_ms(score: float, now_ms: float) -> float:
+    return score - 2 * FAR_MS if score > now_ms + FAR_MS * 3 // 2 else score
 
 
 def _live(
     stoker: Stoker, lane: str, state: LiveState, job_id: bytes, score: float, payload: bytes | None
 ) -> LiveJob:
-    kind, scope, enqueued_ms = "<unknown>", None, 0
+    kind, scope, enqueued_ms, fair_key = "<unknown>", None, 0, None
     stored = _stored(payload)
     if stored is not None:
-        kind, enqueued_ms = stored.kind, stored.enqueued_ms
+        kind, enqueued_ms, fair_key = stored.kind, stored.enqueued_ms, wire.fair_key_of(stored.fair)
         try:
             scope = stoker.domain.subject_of(parse(stored.kind, stored.payload, stoker.domain.job_types))
         except InvalidJob:
@@ -116,6 +136,7 @@ def _live(
         scope=_writable(scope),
         due_at=None if state is LiveState.PARKED else _moment(score),
         enqueued_at=_moment(enqueued_ms),
+        fair_key=fair_key,
     )
 
 

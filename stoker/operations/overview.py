@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from stoker.errors import Unavailable
 from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, waits
-from stoker.history.presence import SILENT_S, silences
+from stoker.history.presence import SILENT_S, served_lanes, silences
 from stoker.history.series import quantile
 from stoker.operations import lanes
 from stoker.operations.figures import ViewReads, verified_figures, view_counters
@@ -59,6 +59,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         if depths is None
         else {name: _lane(name, found, grown) for name, found in depths.lanes.items()},
         workers=await _unless_away(_workers(stoker)) if "database" in up else None,
+        served=await _unless_away(served_lanes(stoker.engine)) if "database" in up else None,
         last=(await _unless_away(_last(stoker)) if "database" in up else None) or {},
     )
     return judged(shown)

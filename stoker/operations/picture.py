@@ -75,4 +75,6 @@ class Overview(BaseModel):
     views: dict[str, ViewNow] | None = None
     lanes: dict[str, LaneNow] | None = None
     workers: list[WorkerSeen] | None = None
+    served: list[str] | None = None
+    """Lanes whose jobs a living worker runs."""
     last: dict[str, float] = {}

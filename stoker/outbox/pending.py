@@ -1,4 +1,4 @@
-"""A session's events, from their recording to the end of its transaction.
+"""A session's events and requested jobs, from their recording to the end of its transaction.
 
 They are written by an INSERT of their own before the commit, which costs a fraction of what the unit of work
 takes in a request that maps no other rows. Only where a commit might not call Stoker's listeners (see
@@ -8,17 +8,16 @@ are on the class, because adding listeners to each session costs more than the r
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, event, insert, inspect, text
-from sqlalchemy.orm import Session, SessionTransaction, registry
+from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy.orm import Session, SessionTransaction
 
 from stoker.outbox.databases import KnownDatabases
+from stoker.outbox.inserts import EVENTS, REQUESTS, CacheEvent, Inserts, JobRequest
 from stoker.outbox.receipt import Receipt
-from stoker.tables import cache_events
 
 logger = logging.getLogger(__name__)
 
@@ -27,44 +26,38 @@ PENDING = "stoker.pending"
 COMMITTING = "stoker.committing"
 """Key of a session's `info` while it commits."""
 Ring = Callable[[Sequence[int]], None]
-"""Told the ids of events that are committed."""
-_INSERT_ONE = text(
-    # As text: a request records one event, and building an INSERT costs as much as running it.
-    "INSERT INTO stoker.cache_events (kind, payload, scopes, trace)"
-    " VALUES (:kind, CAST(:payload AS jsonb), CAST(:scopes AS jsonb), :trace) RETURNING id"
-).columns(cache_events.c.id)
-_INSERT_MANY = insert(cache_events).returning(cache_events.c.id, sort_by_parameter_order=True)
+"""Told the ids of rows that are committed."""
 
 
-class CacheEvent:
-    """A row of `cache_events` that makes a session flush."""
+class Rings(NamedTuple):
+    """Whom to tell of committed events, and of committed requests for jobs."""
 
-    kind: str
-    payload: Any
-    scopes: Any
-    trace: str | None
-
-
-registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)
-_BIND: dict[str, Any] = {"mapper": inspect(CacheEvent), "clause": _INSERT_MANY}
-"""How a session of several engines chooses the one to write through."""
+    events: Ring
+    requests: Ring
 
 
 class Recorded:
-    """One event.
+    """One event, with its receipt, or one requested job.
 
     When a transaction or savepoint ends without a commit, what was recorded `within` it is gone, and so are
-    rows that were `written_in` it. Rows of events that were recorded before it are written again.
+    rows that were `written_in` it. Rows of what was recorded before it are written again.
     """
 
-    __slots__ = ("id", "receipt", "row", "said", "within", "written_in")
+    __slots__ = ("id", "inserts", "receipt", "row", "said", "within", "written_in")
 
-    def __init__(self, said: Mapping[str, Any], receipt: Receipt, within: SessionTransaction | None) -> None:
+    def __init__(
+        self,
+        inserts: Inserts,
+        said: Mapping[str, Any],
+        receipt: Receipt | None,
+        within: SessionTransaction | None,
+    ) -> None:
+        self.inserts = inserts
         self.said = said
         self.receipt = receipt
         self.within = within
         self.written_in: SessionTransaction | None = None
-        self.row: CacheEvent | None = None
+        self.row: CacheEvent | JobRequest | None = None
         self.id: int | None = None
 
     def written_as(self) -> int | None:
@@ -79,71 +72,74 @@ class Recorded:
 
 
 class Pending:
-    """The events of one session's transaction."""
+    """The events and requested jobs of one session's transaction."""
 
-    def __init__(self, ring: Ring) -> None:
-        self._ring = ring
-        self._events: list[Recorded] = []
+    def __init__(self, rings: Rings) -> None:
+        self._rings = rings
+        self._rows: list[Recorded] = []
         self._commits = 0
         self._unasked: set[KnownDatabases] = set()
 
     @classmethod
-    def of(cls, session: Session, ring: Ring) -> Pending:
-        """Those of a session; `ring` is told of them after the outermost commit."""
+    def of(cls, session: Session, rings: Rings) -> Pending:
+        """Those of a session; `rings` are told of them after the outermost commit."""
         found: Pending | None = session.info.get(PENDING)
         if found is None:
-            found = session.info[PENDING] = cls(ring)
+            found = session.info[PENDING] = cls(rings)
         return found
 
     def ask_first(self, session: Session, databases: KnownDatabases) -> None:
         """Before anything is written, ask where the session's engine leads; at once while it commits."""
         if COMMITTING in session.info:
-            databases.ask(session.connection(bind_arguments=_BIND))
+            databases.ask(session.connection(bind_arguments=EVENTS.bind))
         else:
             self._unasked.add(databases)
 
     def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
-        """Insert a row before the session's commit: kind, payload and scopes as JSON, trace."""
-        one = Recorded(said, receipt, innermost(session))
+        """Insert an event before the session's commit: kind, payload and scopes as JSON, trace."""
+        self._add(session, Recorded(EVENTS, said, receipt, innermost(session)))
+
+    def add_request(self, session: Session, said: Mapping[str, Any]) -> None:
+        """Insert a requested job before the session's commit: a value for each column that has no default."""
+        self._add(session, Recorded(REQUESTS, said, None, innermost(session)))
+
+    def _add(self, session: Session, one: Recorded) -> None:
         if _must_be_flushed(session):
-            one.row = row = CacheEvent()
-            row.kind, row.payload, row.scopes = said["kind"], said["payload"], said["scopes"]
-            row.trace = said["trace"]
-            session.add(row)
+            one.row = one.inserts.row_of(one.said)
+            session.add(one.row)
             one.within = innermost(session)
-        self._events.append(one)
+        self._rows.append(one)
 
     def write(self, session: Session) -> None:
-        """Insert what is not in the table yet. What fails stays, so that the next commit fails too."""
+        """Insert what is not in its table yet. What fails stays, so that the next commit fails too."""
         for databases in self._unasked:
-            databases.ask(session.connection(bind_arguments=_BIND))
+            databases.ask(session.connection(bind_arguments=EVENTS.bind))
         self._unasked.clear()
-        new = [one for one in self._events if one.written_as() is None]
+        for inserts in (EVENTS, REQUESTS):
+            self._insert(session, inserts)
+
+    def _insert(self, session: Session, inserts: Inserts) -> None:
+        new = [one for one in self._rows if one.inserts is inserts and one.written_as() is None]
         if not new:
             return
         for one in new:
             if one.row is not None and one.row in session:
                 session.expunge(one.row)
-        connection = session.connection(bind_arguments=_BIND)
-        if len(new) == 1:
-            said = new[0].said
-            written = {name: json.dumps(said[name]) for name in ("payload", "scopes")}
-            ids = [connection.execute(_INSERT_ONE, {**said, **written}).scalar_one()]
-        else:
-            ids = list(connection.scalars(_INSERT_MANY, [one.said for one in new]))
-        for one, event_id in zip(new, ids, strict=True):
-            one.id, one.written_in = event_id, innermost(session)
+        connection = session.connection(bind_arguments=inserts.bind)
+        ids = inserts.execute(connection, [one.said for one in new])
+        for one, row_id in zip(new, ids, strict=True):
+            one.id, one.written_in = row_id, innermost(session)
 
     def begin_commit(self) -> None:
         """A COMMIT or RELEASE is about to be sent: from now on, an end does not say whether it committed."""
         self._commits += 1
 
     def rise(self, released: SessionTransaction | None) -> None:
-        """A savepoint was released: its events belong to what it was in (RACES 43)."""
+        """A savepoint was released: what was recorded in it belongs to what it was in (RACES 43)."""
         self._commits = max(0, self._commits - 1)  # the first event may have come after the RELEASE was begun
         if released is None:
             return
-        for one in self._events:
+        for one in self._rows:
             if one.within is released:
                 one.within = released.parent
             if one.written_in is released:
@@ -152,35 +148,41 @@ class Pending:
     def drop(self, ended: SessionTransaction) -> None:
         """A transaction or savepoint ended: what still belongs to it did not commit."""
         left = []
-        for one in self._events:
+        for one in self._rows:
             if ended.parent is None and self._commits > 0 and one.id is not None:
-                one.receipt.unanswered(one.id)
+                if one.receipt is not None:
+                    one.receipt.unanswered(one.id)
             elif one.within is ended or ended.parent is None:
-                one.receipt.rolled_back()
+                if one.receipt is not None:
+                    one.receipt.rolled_back()
             else:
                 if one.written_in is ended:
                     one.unwrite()
                 left.append(one)
-        self._events = left
+        self._rows = left
 
     def commit(self, session: Session) -> None:
         """The outermost transaction has committed."""
         if joins_another(session):
             return
-        ids = []
-        for one in self._events:
-            if (event_id := one.written_as()) is None:
+        events, requests = [], []
+        for one in self._rows:
+            if (row_id := one.written_as()) is None:
                 logger.error("outbox.not_written", extra={"event": one.said["kind"]})
-                continue
-            one.receipt.committed(event_id)
-            ids.append(event_id)
-        if ids:
-            self._ring(ids)
+            elif one.receipt is None:
+                requests.append(row_id)
+            else:
+                one.receipt.committed(row_id)
+                events.append(row_id)
+        if events:
+            self._rings.events(events)
+        if requests:
+            self._rings.requests(requests)
 
 
 def bind_of(session: Session) -> Engine | Connection:
     """The engine, or the caller's connection, that the session writes events through."""
-    return session.get_bind(**_BIND)
+    return session.get_bind(**EVENTS.bind)
 
 
 def innermost(session: Session) -> SessionTransaction | None:

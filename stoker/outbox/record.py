@@ -13,7 +13,7 @@ from stoker.cache.view import Scope
 from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.outbox.databases import KnownDatabases
-from stoker.outbox.pending import Pending, Ring, bind_of
+from stoker.outbox.pending import Pending, Rings, bind_of
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.scopes import encode
 from stoker.queue.ring import Ringer
@@ -52,14 +52,14 @@ SCOPED = (async_scoped_session, scoped_session)
 
 
 class Outbox:
-    """Records events and rings after their commit."""
+    """Records events; after their commit it rings by the first of `ringers`, for jobs by the second."""
 
     def __init__(
         self,
         domain: Domain,
         engine: AsyncEngine,
         installation: str,
-        ringer: Ringer,
+        ringers: tuple[Ringer, Ringer],
         on_applied: Callable[[], None],
         schema: str = SCHEMA,
     ) -> None:
@@ -67,35 +67,36 @@ class Outbox:
         self._on_applied = on_applied
         self._engine = engine
         self._databases = KnownDatabases(engine.sync_engine, installation, schema)
-        self._ringer = ringer
+        self._ringer, self._request_ringer = ringers
 
     def record(self, session: AnySession, what: Event) -> Receipt:
         """Record an event in the session's transaction: it becomes true with its commit, or not at all.
 
         The scopes that the event's rule names are stored with it. See Stoker.record for what it raises.
         """
-        sync, ring = self._of(session)
-        known = self._databases.knows(bind_of(sync))
         said = self._said(what)
+        sync, pending = self.pending(session)
         receipt = Receipt(self._engine, self._on_applied)
-        pending = Pending.of(sync, ring)
-        if not known:
-            pending.ask_first(sync, self._databases)
         pending.add(sync, said, receipt)
         return receipt
 
-    def ours(self, session: AnySession) -> Session:
-        """The sync session of any; one of another database raises WrongServer, here or at its commit."""
-        sync, ring = self._of(session)
-        if not self._databases.knows(bind_of(sync)):
-            Pending.of(sync, ring).ask_first(sync, self._databases)
-        return sync
+    def pending(self, session: AnySession) -> tuple[Session, Pending]:
+        """The sync session of any, and what waits for its commit.
 
-    def _of(self, session: AnySession) -> tuple[Session, Ring]:
+        A session of another database raises WrongServer, here or at its commit.
+        """
+        sync, rings = self._of(session)
+        known = self._databases.knows(bind_of(sync))
+        pending = Pending.of(sync, rings)
+        if not known:
+            pending.ask_first(sync, self._databases)
+        return sync, pending
+
+    def _of(self, session: AnySession) -> tuple[Session, Rings]:
         plain: AsyncSession | Session = session() if isinstance(session, SCOPED) else session
         if isinstance(plain, AsyncSession):
-            return plain.sync_session, self._ringer.soon
-        return plain, self._ringer.soon_from_thread
+            return plain.sync_session, Rings(self._ringer.soon, self._request_ringer.soon)
+        return plain, Rings(self._ringer.soon_from_thread, self._request_ringer.soon_from_thread)
 
     def _said(self, what: Event) -> dict[str, Any]:
         """The row of an event: its kind, fields, scopes and trace."""

@@ -6,75 +6,53 @@ rung costs latency only: the worker looks for undelivered requests every second.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import event, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.orm import Session, SessionTransaction, registry
+from sqlalchemy.orm import Session
 
 from stoker import tracing
-from stoker.errors import BadRequest, QueueUnavailable
-from stoker.jobs import Deliver, Job
-from stoker.outbox.pending import joins_another
+from stoker.errors import BadRequest
+from stoker.jobs import Job
+from stoker.outbox.pending import Pending
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.enqueue import REQUESTED_ID, Queue, request_id
+from stoker.queue.packing import REQUESTED_ID, request_id
 from stoker.tables import job_requests
 
-REQUESTED = "stoker.requested"
-"""Key of a session's `info` under which it has what rings for its requests."""
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """The character as JSON writes it, which jsonb refuses, and not a backslash before `u0000`."""
 
 
-class JobRequest:
-    """A row of `job_requests`."""
-
-    job_id: str
-    lane: str
-    kind: str
-    arguments: Any
-    flag: str
-    alone: bool
-    due_at: datetime | None
-    trace: str | None
-
-
-registry().map_imperatively(JobRequest, job_requests, eager_defaults=False)
-
-
 class Requests:
-    """Requests jobs in sessions, and rings after their commits; made in the loop that rings."""
+    """Requests jobs in sessions."""
 
-    def __init__(self, queue: Queue, engine: AsyncEngine) -> None:
-        self._queue = queue
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._loop = asyncio.get_running_loop()
-        self._ringing: asyncio.Task[None] | None = None
-        self._again = False
 
-    def add(self, session: Session, job: Job, due_at: datetime | None) -> str:
+    def add(self, session: Session, pending: Pending, job: Job, due_at: datetime | None) -> str:
         """Add the row; returns the job's id. Raises BadRequest for a job that no worker would read."""
-        row = JobRequest()
-        row.job_id, row.lane, row.kind = request_id(), str(job.lane), job.kind
-        row.arguments, row.flag, row.alone = wire.arguments_of(job), wire.digest(job), job.one_at_a_time
-        row.due_at, row.trace = due_at, tracing.current()
-        written = wire.encode_checked(row.kind, row.arguments, row.flag, alone=row.alone)
+        said: dict[str, Any] = {
+            "job_id": request_id(),
+            "lane": str(job.lane),
+            "kind": job.kind,
+            "arguments": wire.arguments_of(job),
+            "flag": wire.digest(job),
+            "alone": job.one_at_a_time,
+            "fair": wire.fair_mark(job),
+            "due_at": due_at,
+            "trace": tracing.current(),
+        }
+        written = wire.encode_checked(
+            job.kind, said["arguments"], said["flag"], alone=said["alone"], fair=said["fair"]
+        )
         if NUL.search(written):
-            raise BadRequest(f"{row.kind}: Postgres stores no text with a NUL character", field="job")
-        session.add(row)
-        session.info[REQUESTED] = self.ring
-        return row.job_id
-
-    def ring(self) -> None:
-        """Ask for a delivery, from any thread, without waiting for it."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended: the worker looks by itself
-            self._loop.call_soon_threadsafe(self._ring_soon)
+            raise BadRequest(f"{job.kind}: Postgres stores no text with a NUL character", field="job")
+        pending.add_request(session, said)
+        return str(said["job_id"])
 
     async def is_on_its_way(self, job_id: str) -> bool:
         """Whether the job is requested and not in the queue yet; raises DatabaseUnavailable."""
@@ -84,37 +62,3 @@ class Requests:
         with database_errors():
             async with self._engine.connect() as connection:
                 return await connection.scalar(select(job_requests.c.seq).where(*waits)) is not None
-
-    async def close(self) -> None:
-        """Wait for the ring that is under way."""
-        if self._ringing is not None:
-            await asyncio.wait([self._ringing])
-
-    def _ring_soon(self) -> None:
-        # Commits that come while a ring is under way share the next one.
-        self._again = True
-        if self._ringing is None or self._ringing.done():
-            self._ringing = self._loop.create_task(self._ring(), name="ring for requests")
-
-    async def _ring(self) -> None:
-        while self._again:
-            self._again = False
-            with contextlib.suppress(QueueUnavailable):
-                await self._queue.enqueue(Deliver())
-
-
-def _after_commit(session: Session) -> None:
-    # A savepoint that is released has committed nothing yet.
-    if REQUESTED in session.info and not session.in_nested_transaction():
-        ring: Callable[[], None] = session.info.pop(REQUESTED)
-        if not joins_another(session):
-            ring()
-
-
-def _after_transaction_end(session: Session, ended: SessionTransaction) -> None:
-    if ended.parent is None:
-        session.info.pop(REQUESTED, None)
-
-
-event.listen(Session, "after_commit", _after_commit)
-event.listen(Session, "after_transaction_end", _after_transaction_end)

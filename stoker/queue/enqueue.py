@@ -7,15 +7,12 @@ does not answer, callers see QueueUnavailable; recorded events are applied all t
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from functools import partial
-from itertools import count, repeat
+from itertools import repeat
 from threading import Lock
 from typing import Any, Self
 
@@ -24,21 +21,18 @@ from redis.asyncio import Redis
 
 from stoker import tracing
 from stoker.errors import QueueUnavailable
-from stoker.jobs import LANES, Job, Relay
+from stoker.jobs import LANES, Deliver, Job, Relay
 from stoker.queue import wire
+from stoker.queue.answers import Answer, CancelAnswer, Enqueued
+from stoker.queue.packing import Packed, Request, clock_ms, flat, in_calls, new_job_id, packed, packed_request
 from stoker.queue.ringing import Ringing
 from stoker.redis.pool import close_client, queue_client
-from stoker.redis.queue import Argument, QueueConnection, answering, call_blocking
+from stoker.redis.queue import QueueConnection, answering, call_blocking
 from stoker.redis.script import Script
 from stoker.settings import QueueSettings
 
 THREAD_TIMEOUT_S = 0.3
 """Seconds that a ring from a thread may take: a web request waits for it, after the commit."""
-JOBS_PER_CALL = 500
-"""Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
-BYTES_PER_CALL = 4_000_000
-"""Bytes of payloads in one script call, about: more might take longer than an answer is waited for."""
-
 ENQUEUE = Script("stoker.queue", "enqueue")
 BEGIN = Script("stoker.queue", "begin")
 CANCEL = Script("stoker.queue", "cancel")
@@ -46,61 +40,11 @@ WISH_MS = 86_400_000
 """How long it is remembered that a running job is to be cancelled: longer than any job runs."""
 TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
-REQUESTED_ID = "r-"
-"""How the id of a job begins that was requested in a transaction: the queue takes it once."""
-Packed = tuple[str, str, bytes, int, str]
-"""One job as the script takes it: lane, id, payload, delay in ms, digest."""
-_asked = count()
 
 
-class Answer(StrEnum):
-    """What became of a request for work."""
-
-    ENQUEUED = "enqueued"
-    """It is a new job."""
-    COALESCED = "coalesced"
-    """A job of the same key waits and has not begun: it will do this work too."""
-    WILL_RERUN = "will_rerun"
-    """A job of the same key runs; this one waits, because what runs may have read before the change."""
-
-
-class CancelAnswer(StrEnum):
-    """What became of a request to cancel a job."""
-
-    CANCELLED = "cancelled"
-    """It waited: it will not run."""
-    CANCELLING = "cancelling"
-    """It runs: its worker ends it within a second, wherever that is, unless it comes to its own end first."""
-    NOT_FOUND = "not_found"
-    """It neither waits nor runs: it has ended, or never was."""
-
-
-@dataclass(frozen=True)
-class Enqueued:
-    """The answer to a request for work."""
-
-    job_id: str
-    """The job that will do the work; 32 characters."""
-    answer: Answer
-    """Whether it is a new one."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A job that was requested in a transaction, as its row says."""
-
-    job_id: str
-    lane: str
-    payload: bytes
-    """As `wire.encode_parts` writes it."""
-    flag: str
-    due_ms: int | None
-    trace: str | None
-
-
-def request_id() -> str:
-    """The id of a job that is requested in a transaction."""
-    return f"{REQUESTED_ID}{_job_id(_now_ms())}"
+RELAY, DELIVER = Relay(), Deliver()
+RINGS: tuple[Job, ...] = (RELAY, DELIVER)
+"""What a process asks for after a commit."""
 
 
 class Queue:
@@ -115,7 +59,7 @@ class Queue:
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
-        self._ringing = Ringing(self._pack_ring)
+        self._ringing = {job: Ringing(partial(self._pack_ring, job)) for job in RINGS}
 
     @classmethod
     def from_url(cls, url: str, settings: QueueSettings, lanes: Sequence[str] = LANES) -> Self:
@@ -139,29 +83,29 @@ class Queue:
         `traces`: the traceparent of each, where they do not all belong to the active span.
         """
         answers: list[Enqueued] = []
-        for call in _calls(self._packed_jobs(jobs, delay, traces)):
+        for call in in_calls(self._packed_jobs(jobs, delay, traces)):
             answers += await self._enqueue(call)
         return answers
 
     async def deliver(self, requests: Sequence[Request]) -> None:
         """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
-        for call in _calls(map(_packed_request, requests)):
+        for call in in_calls(map(packed_request, requests)):
             await self._enqueue(call)
 
-    async def ring(self) -> None:
-        """Ask for a relay of recorded events, unless one waits already."""
-        await self.enqueue(Relay())
+    async def ring(self, job: Job = RELAY) -> None:
+        """Ask for a relay of recorded events, or a delivery of requested jobs, unless one waits already."""
+        await self.enqueue(job)
 
-    def post_ring(self) -> asyncio.Future[list[Any]] | None:
+    def post_ring(self, job: Job = RELAY) -> asyncio.Future[list[Any]] | None:
         """The same at the least cost for a request that has just committed; see QueueConnection.post."""
-        now_ms, trace = _now_ms(), tracing.current()
-        pack = self._ringing.packed if trace is None else partial(self._pack_ring, trace=trace)
-        return self.connection.post(pack(_job_id(now_ms), now_ms))
+        now_ms, trace = clock_ms(), tracing.current()
+        pack = self._ringing[job].packed if trace is None else partial(self._pack_ring, job, trace=trace)
+        return self.connection.post(pack(new_job_id(now_ms), now_ms))
 
-    def ring_from_thread(self) -> None:
+    def ring_from_thread(self, job: Job = RELAY) -> None:
         """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
-        now_ms = _now_ms()
-        ring = _job(Relay(), _job_id(now_ms), now_ms, 0, tracing.current())
+        now_ms = clock_ms()
+        ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current())
         life_ms = self.settings.expires_s * 1000
         call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *ring)
 
@@ -228,7 +172,7 @@ class Queue:
             self._blocking.close()
 
     async def _enqueue(self, jobs: Sequence[Packed]) -> list[Enqueued]:
-        found = await self.connection.call(ENQUEUE, self.settings.expires_s * 1000, *_flat(jobs))
+        found = await self.connection.call(ENQUEUE, self.settings.expires_s * 1000, *flat(jobs))
         return [
             Enqueued(job_id.decode(errors="replace"), Answer(answer.decode()))
             for job_id, answer in zip(found[::2], found[1::2], strict=True)
@@ -237,13 +181,13 @@ class Queue:
     def _packed_jobs(
         self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None]
     ) -> Iterator[Packed]:
-        now_ms, delay_ms = _now_ms(), max(0, round(delay.total_seconds() * 1000))
+        now_ms, delay_ms = clock_ms(), max(0, round(delay.total_seconds() * 1000))
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
-            yield _job(job, _job_id(now_ms), now_ms, delay_ms, trace)
+            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace)
 
-    def _pack_ring(self, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
-        job = _job(Relay(), job_id, now_ms, 0, trace)
-        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *job)
+    def _pack_ring(self, job: Job, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
+        ring = packed(job, job_id, now_ms, 0, trace)
+        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *ring)
 
     def _blocking_client(self) -> sync_redis.Redis:
         with self._blocking_lock:
@@ -252,43 +196,3 @@ class Queue:
                     self._url, socket_timeout=THREAD_TIMEOUT_S, socket_connect_timeout=THREAD_TIMEOUT_S
                 )
             return self._blocking
-
-
-def _flat(jobs: Sequence[Packed]) -> Iterator[Argument]:
-    for job in jobs:
-        yield from job
-
-
-def _job(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> Packed:
-    payload = wire.encode(job, now_ms, trace)
-    return job.lane, job_id, payload, delay_ms, wire.digest(job)
-
-
-def _packed_request(one: Request) -> Packed:
-    now_ms = _now_ms()
-    payload = wire.finished(one.payload, now_ms, one.trace)
-    return one.lane, one.job_id, payload, max(0, one.due_ms - now_ms) if one.due_ms else 0, one.flag
-
-
-def _calls(jobs: Iterable[Packed]) -> Iterator[list[Packed]]:
-    """Jobs in their order, as many together as one call may take."""
-    call: list[Packed] = []
-    held = 0
-    for job in jobs:
-        if call and (len(call) == JOBS_PER_CALL or held + len(job[2]) > BYTES_PER_CALL):
-            yield call
-            call, held = [], 0
-        call.append(job)
-        held += len(job[2])
-    if call:
-        yield call
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
-
-
-def _job_id(now_ms: int) -> str:
-    # Random, but ordered by the time of asking: jobs that are due in the same millisecond are claimed in the
-    # order of their ids.
-    return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"

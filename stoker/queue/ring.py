@@ -16,7 +16,8 @@ from math import inf
 from typing import Any
 
 from stoker.errors import QueueUnavailable
-from stoker.queue.enqueue import Queue
+from stoker.jobs import Job
+from stoker.queue.enqueue import RELAY, Queue
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +31,14 @@ NAMED = 20
 
 
 class Ringer:
-    """Rings for the commits of one process, from its event loop or from threads."""
+    """Rings for the commits of one process, from its event loop or from threads.
 
-    def __init__(self, queue: Queue) -> None:
+    `job` is what a ring asks for: a relay of events, or a delivery of requested jobs.
+    """
+
+    def __init__(self, queue: Queue, job: Job = RELAY) -> None:
         self._queue = queue
+        self._job = job
         self._posted: asyncio.Future[list[Any]] | None = None
         self._ringing: asyncio.Task[None] | None = None
         self._giving_way: asyncio.Handle | None = None
@@ -43,18 +48,18 @@ class Ringer:
         self._thread: ThreadPoolExecutor | None = None
         self._thread_next: list[int] = []
 
-    def soon(self, event_ids: Sequence[int]) -> None:
-        """Ring from the running event loop for events that are committed, without waiting for it."""
-        self._next += event_ids  # a ring under way may have been answered before this commit
+    def soon(self, row_ids: Sequence[int]) -> None:
+        """Ring from the running event loop for rows that are committed, without waiting for it."""
+        self._next += row_ids  # a ring under way may have been answered before this commit
         is_ringing = self._posted is not None or (self._ringing is not None and not self._ringing.done())
         if self._giving_way is None and not is_ringing:
             self._give_way(asyncio.get_running_loop(), TURNS)
 
-    def soon_from_thread(self, event_ids: Sequence[int]) -> None:
+    def soon_from_thread(self, row_ids: Sequence[int]) -> None:
         """Ring for a synchronous session, from a thread of its own."""
         with self._lock:
-            self._thread_next += event_ids
-            if len(self._thread_next) > len(event_ids):
+            self._thread_next += row_ids
+            if len(self._thread_next) > len(row_ids):
                 return  # a ring that has not begun will do
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stoker-ring")
@@ -86,38 +91,38 @@ class Ringer:
         # Without a task it costs a third, and every request that writes does this.
         self._giving_way = None
         self._rung_at = asyncio.get_running_loop().time()
-        self._posted = self._queue.post_ring()
+        self._posted = self._queue.post_ring(self._job)
         if self._posted is None:
             self._ringing = asyncio.get_running_loop().create_task(self._ring())
         else:
             self._posted.add_done_callback(partial(self._answered, self._next))
             self._next = []
 
-    def _answered(self, event_ids: list[int], posted: asyncio.Future[list[Any]]) -> None:
+    def _answered(self, row_ids: list[int], posted: asyncio.Future[list[Any]]) -> None:
         self._posted = None
         if posted.exception() is not None or isinstance(posted.result()[0], Exception):
-            self._next = event_ids + self._next
+            self._next = row_ids + self._next
             self._ringing = asyncio.get_running_loop().create_task(self._ring())  # connects, or says why not
         elif self._next:
             self._give_way(asyncio.get_running_loop(), 0)
 
     async def _ring(self) -> None:
         while self._next:
-            event_ids, self._next = self._next, []
+            row_ids, self._next = self._next, []
             try:
-                await self._queue.ring()
+                await self._queue.ring(self._job)
             except QueueUnavailable as error:
-                _warn(event_ids, error)
+                _warn(self._job, row_ids, error)
 
     def _ring_in_thread(self) -> None:
         with self._lock:
-            event_ids, self._thread_next = self._thread_next, []  # a commit from here on needs its own ring
+            row_ids, self._thread_next = self._thread_next, []  # a commit from here on needs its own ring
         try:
-            self._queue.ring_from_thread()
+            self._queue.ring_from_thread(self._job)
         except QueueUnavailable as error:
-            _warn(event_ids, error)
+            _warn(self._job, row_ids, error)
 
 
-def _warn(event_ids: Sequence[int], error: QueueUnavailable) -> None:
-    extra = {"error": str(error), "events": len(event_ids), "event_ids": event_ids[:NAMED]}
+def _warn(job: Job, row_ids: Sequence[int], error: QueueUnavailable) -> None:
+    extra = {"error": str(error), "job": job.kind, "rows": len(row_ids), "ids": row_ids[:NAMED]}
     logger.warning("ring.failed", extra=extra)

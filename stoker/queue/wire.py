@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
 
@@ -32,6 +33,11 @@ LATEST_MS = int(LATEST_S) * 1000
 LARGEST = 1_000_000
 """Bytes of one job."""
 OURS = frozenset(JOBS.values())
+LONGEST_FAIR_KEY = 100
+"""Characters of a fair key."""
+FAIR = re.compile(r"[ !#-\[\]-~]{1,1200}")
+"""What a fair key looks like in a payload: quoted as in a URL, so that no quotation mark ends it."""
+UNQUOTED = " !#$&'()*+,/:;<=>?@[]^`{|}~"
 DEEPEST = 100
 """Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""
 
@@ -46,6 +52,8 @@ class Stored:
     enqueued_ms: int
     flag: str
     """Digest of its coalesce key; empty: it never coalesces."""
+    fair: str = ""
+    """Its fair key, quoted; empty: it has none."""
     trace: str | None = None
     """Traceparent of the caller that enqueued it."""
 
@@ -99,6 +107,28 @@ def _digest(job: Job, before: str) -> str:
     return blake2b(f"{before}{key}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
+def fair_mark(job: Job) -> str:
+    """The fair key of a job as its payload has it; empty: none. Raises BadRequest for one that cannot be."""
+    key = job.fair_key()
+    if key is None:
+        return ""
+    try:
+        if isinstance(key, str) and 1 <= len(key) <= LONGEST_FAIR_KEY:
+            return quote(key, safe=UNQUOTED)
+    except UnicodeEncodeError:
+        pass
+    raise BadRequest(
+        f"{job.kind}: fair_key() must give a text of 1 to {LONGEST_FAIR_KEY} characters or None, "
+        f"not {key!r:.60}",
+        field="job",
+    )
+
+
+def fair_key_of(mark: str) -> str | None:
+    """The fair key that a payload's mark stands for."""
+    return unquote(mark) or None
+
+
 def arguments_of(job: Job) -> dict[str, Any]:
     """The fields of a job as JSON; raises BadRequest where a worker could not make the same job of them."""
     try:
@@ -118,8 +148,8 @@ def arguments_of(job: Job) -> dict[str, Any]:
 def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
     """A job as arq's dict.
 
-    `flag` and `alone` come first: the scripts read them with an anchored pattern, so that nothing which a
-    caller put into the arguments can pass for them. arq ignores them.
+    `flag`, `alone` and `fair` come first: the scripts read them with an anchored pattern, so that nothing
+    which a caller put into the arguments can pass for them. arq ignores them.
     """
     return finished(_ours(job) if type(job) in OURS else _lasting(job), now_ms, trace)
 
@@ -132,13 +162,21 @@ def _ours(job: Job) -> bytes:
 
 def _lasting(job: Job) -> bytes:
     """What a payload says at any time, without the brace that ends it."""
-    return encode_checked(job.kind, arguments_of(job), digest(job), alone=job.one_at_a_time)
+    fair = fair_mark(job)
+    return encode_checked(job.kind, arguments_of(job), digest(job), alone=job.one_at_a_time, fair=fair)
 
 
-def encode_checked(kind: str, arguments: Any, flag: str, *, alone: bool) -> bytes:  # noqa: ANN401 - JSON
+def encode_checked(
+    kind: str,
+    arguments: Any,  # noqa: ANN401 - JSON
+    flag: str,
+    *,
+    alone: bool,
+    fair: str = "",
+) -> bytes:
     """The same of a job's parts; raises BadRequest for one that no worker would read."""
     try:
-        written = encode_parts(kind, arguments, flag, alone=alone)
+        written = encode_parts(kind, arguments, flag, alone=alone, fair=fair)
         _check_depth(written, [[arguments]])
     except (ValueError, TypeError, RecursionError) as error:
         raise BadRequest(f"{kind}: the arguments are no JSON: {error!s:.200}", field="job") from None
@@ -150,9 +188,18 @@ def encode_checked(kind: str, arguments: Any, flag: str, *, alone: bool) -> byte
     return written
 
 
-def encode_parts(kind: str, arguments: Any, flag: str, *, alone: bool) -> bytes:  # noqa: ANN401 - JSON
+def encode_parts(
+    kind: str,
+    arguments: Any,  # noqa: ANN401 - JSON
+    flag: str,
+    *,
+    alone: bool,
+    fair: str = "",
+) -> bytes:
     """The same of parts that were checked when the job was asked for."""
-    marks = {"flag": flag, "alone": int(alone)} if flag else {}
+    marks: dict[str, Any] = {"flag": flag, "alone": int(alone)} if flag else {}
+    if fair:
+        marks["fair"] = fair
     return serialize({**marks, "t": None, "f": kind, "a": [arguments], "k": {}})[:-1]
 
 
@@ -169,7 +216,7 @@ def decode(raw: bytes) -> Stored:
         kind, positional, named = job["f"], job["a"], job["k"]
         first_try = int(job["t"] or 1)
         enqueued_ms = whole(int(job["et"]), most=LATEST_MS)
-        flag, trace = job.get("flag"), job.get("trace")
+        flag, fair, trace = job.get("flag"), job.get("fair"), job.get("trace")
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise InvalidJob(f"not arq's job as JSON: {type(error).__name__}") from None
     if not isinstance(kind, str) or not isinstance(positional, list) or not isinstance(named, dict):
@@ -185,8 +232,9 @@ def decode(raw: bytes) -> Stored:
         positional[0] if positional else named,
         first_try,
         enqueued_ms,
-        # Both become parts of keys and headers: what encode() cannot have written is ignored.
+        # They become parts of keys and headers: what encode() cannot have written is ignored.
         flag if isinstance(flag, str) and FLAG.fullmatch(flag) else "",
+        fair if isinstance(fair, str) and FAIR.fullmatch(fair) else "",
         trace if isinstance(trace, str) and trace.isascii() and len(trace) <= LONGEST_TRACE else None,
     )
 

@@ -49,6 +49,7 @@ class QueueConnection:
         self._prefix, self._timeout_s = settings.prefix, settings.timeout_s
         self._shared: SharedConnection | None = None
         self._opening = OneAttempt(self._open)
+        self._closed = False
 
     async def call(self, script: Script, *arguments: Argument) -> Any:  # noqa: ANN401 - a reply
         """Run a script within `timeout_s`; raises QueueUnavailable."""
@@ -83,13 +84,16 @@ class QueueConnection:
         return self._shared.send(packed, 1)
 
     async def close(self) -> None:
-        """Close it; calls under way fail."""
+        """Close it; calls under way fail, and none opens another one afterwards."""
+        self._closed = True
         await self._opening.cancel()
         if self._shared is not None:
             await self._shared.close()
 
     async def _ask(self, command: Command) -> Any:  # noqa: ANN401 - a reply, which may be an error
         shared = self._shared
+        if self._closed:
+            raise RedisAway("the connection to the queue Redis is closed")
         if shared is None or shared.lost:
             shared = await self._opening.result()
         [reply] = await shared.send(pack([command]), 1)

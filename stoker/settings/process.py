@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from stoker.errors import SettingsError
 from stoker.jobs import Lane
@@ -37,6 +37,9 @@ class LaneSettings(Table):
     rate_per_s: NonNegativeFloat = 0
     """Jobs of the lane that all workers together begin in a second; 0: no limit. Leave changes without
     one."""
+    fair_cap: NonNegativeInt = 0
+    """Jobs of one fair key that run at once in all workers together; 0: no limit. Set it where one tenant
+    must not take every slot."""
 
 
 class LanesSettings(Table):
@@ -64,7 +67,9 @@ class LanesSettings(Table):
         if lane in type(self).model_fields:
             return given
         wanted = {name: getattr(given, name) for name in given.model_fields_set}
-        declared = LaneSettings(concurrency=lane.concurrency, rate_per_s=lane.rate_per_s)
+        declared = LaneSettings(
+            concurrency=lane.concurrency, rate_per_s=lane.rate_per_s, fair_cap=lane.fair_cap
+        )
         return declared.model_copy(update=wanted)
 
 

@@ -1,7 +1,7 @@
 """Notices when a handler blocks the event loop of its worker: names the job in the log, counts the seconds.
 
-A thread watches a beat of the loop. It ends nothing, because nobody can take the loop from a handler. As long
-as the loop is blocked, claims are not renewed: after six seconds another worker may run the process's jobs.
+A thread watches a beat of the loop. It ends nothing, because nobody can take the loop from a handler. The
+engine renews the process's claims from another thread meanwhile, for a minute at most.
 Code that keeps Python's global lock for itself is noticed only if it still runs when it gives the lock back.
 """
 

@@ -83,7 +83,8 @@ async def run_worker(
     sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
     # A sweeper of its own: a delay of one must not delay the other.
     deliverer = Sweeper(lambda: deliver_all(stoker), timedelta(seconds=settings.worker.sweep_s), "requests")
-    keeper = Keeper(stoker, recorder, identity(), timedelta(seconds=settings.worker.history_every_s))
+    every = timedelta(seconds=settings.worker.history_every_s)
+    keeper = Keeper(stoker, recorder, identity(), every, lanes)
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})

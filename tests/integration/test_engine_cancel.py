@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.errors import Defer
 from stoker.jobs import JOBS, Lane
-from stoker.queue.enqueue import Answer, CancelAnswer, Queue
+from stoker.queue.answers import Answer, CancelAnswer
+from stoker.queue.enqueue import Queue
 from stoker.queue.progress import JobState, Progress
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401

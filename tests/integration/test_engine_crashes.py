@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from stoker import embedded
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane
-from stoker.queue.enqueue import Answer, Queue
+from stoker.queue.answers import Answer
+from stoker.queue.enqueue import Queue
 from stoker.queue.wire import queue_name
 from stoker.redis.pool import LONGEST_CONNECT_S
 from stoker.worker.engine.claims import SUSPECT_RESCUES, Claims
@@ -256,6 +257,34 @@ async def test_sigterm_gives_a_job_back_unharmed_and_exits_cleanly(
     assert stage.runs == [("hang", 1)]
 
 
+async def test_a_job_that_blocks_its_workers_loop_past_its_lease_runs_once(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    victim = await start_worker(claim_life_s="1.5")
+    await queue.enqueue_many([Elsewhere(name="slow"), Work(name="block")])
+    await victim.says("block 1")
+    async with running(queue, queue_url, stage, sql, claim_life_s=1.5):
+        await queue.enqueue(Keyed(name="free"))
+        await stage.until(lambda: ("free", 1) in stage.runs)  # others go on
+        found = await settled(queue, Lane.WARM, running=0, ready=0, done=1)
+        assert found.totals["rescued"] == 0
+        assert (await settled(queue, Lane.REFRESH, done=2, running=0)).totals["rescued"] == 0
+    assert stage.runs == [("free", 1)]
+
+
+async def test_a_frozen_worker_loses_its_claims(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    victim = await start_worker(claim_life_s="1.5")
+    await queue.enqueue(Work(name="hang"))
+    await victim.says("hang 1")
+    victim.inner.send_signal(signal.SIGSTOP)
+    async with running(queue, queue_url, stage, sql, claim_life_s=1.5):
+        await settled(queue, Lane.WARM, done=1, rescued=1, running=0)
+    victim.inner.send_signal(signal.SIGCONT)
+    assert stage.runs == [("hang", 1)]
+
+
 async def test_an_older_release_parks_what_only_a_newer_one_knows_while_both_run(
     queue: Queue, sql: AsyncEngine, start_worker: Start
 ) -> None:
@@ -388,6 +417,8 @@ async def test_claims_outlive_an_outage_of_their_worker_only_if_nobody_rescued_t
         for task in asyncio.all_tasks():
             if task.get_name() == "upkeep":
                 task.cancel()
+        assert frozen.engine._renewal is not None
+        await frozen.engine._renewal.stop()
         frozen.engine.set_concurrency(Lane.WARM, 0)
         async with running(queue, queue_url, elsewhere, sql):
             await elsewhere.until(lambda: elsewhere.runs == [("slow", 1)])

@@ -16,7 +16,8 @@ from stoker.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailabl
 from stoker.jobs import JOBS, Job, KeepWarm, Lane, Refresh, RetryPolicy, Verify
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.enqueue import Answer, Queue
+from stoker.queue.answers import Answer
+from stoker.queue.enqueue import Queue
 from stoker.stoker import Stoker
 from stoker.worker.engine import retry
 from stoker.worker.engine.dead_letters import DeadLetters, Which

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.errors import UnknownView
 from stoker.jobs import JOBS, Lane
 from stoker.queue import wire
-from stoker.queue.enqueue import Answer, Queue
+from stoker.queue.answers import Answer
+from stoker.queue.enqueue import Queue
 from stoker.worker.engine import lane
 from stoker.worker.engine.claims import FAR_MS
 from stoker.worker.engine.dead_letters import DeadLetters, Retried, Which

@@ -93,6 +93,24 @@ async def test_a_rollback_leaves_no_job_nor_does_that_of_a_savepoint(opened: Sto
     assert await waiting(opened) == [kept]
 
 
+async def test_a_request_is_not_lost_with_what_the_session_forgets_nor_with_a_later_savepoint(
+    opened: Stoker,
+) -> None:
+    async with opened.session() as session:
+        first = opened.enqueue_in(session, Note(text="first"))
+        session.expunge_all()
+        await session.execute(text("SELECT 1"))
+        second = opened.enqueue_in(session, Note(text="second"))
+        around = await session.begin_nested()
+        async with session.begin_nested():  # its release writes what waits
+            pass
+        await around.rollback()
+        third = opened.enqueue_in(session, Note(text="third"))
+        await session.commit()
+    assert await deliver_all(opened) == 3
+    assert await waiting(opened) == [first, second, third]
+
+
 async def test_a_delivery_that_dies_before_its_commit_is_done_again_and_enqueues_nothing_twice(
     opened: Stoker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

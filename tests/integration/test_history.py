@@ -16,7 +16,7 @@ from stoker.history import job_rows
 from stoker.history.figures import FigureHistory
 from stoker.history.job_rows import Filter, JobHistory, JobRow
 from stoker.history.keeper import Keeper
-from stoker.history.presence import SILENT_S, Presence, silences
+from stoker.history.presence import SILENT_S, Presence, served_lanes, silences
 from stoker.history.recorder import Recorder
 from stoker.history.sampler import Sampler
 from stoker.history.series import WAIT, quantile
@@ -287,6 +287,16 @@ async def test_a_worker_that_has_stopped_in_order_is_not_waited_for(stoker: Stok
     stop.set()
     await keeper.run(stop)
     assert list(await silences(stoker.engine)) == ["killed"]
+
+
+async def test_lanes_are_served_as_long_as_a_worker_says_so(stoker: Stoker) -> None:
+    await Presence(stoker.engine, "w1", ["mail", "changes"]).seen()
+    await Presence(stoker.engine, "w2", ["warm", "changes"]).seen()
+    assert await served_lanes(stoker.engine) == ["changes", "mail", "warm"]
+    assert list(await silences(stoker.engine)) == ["w1", "w2"]
+    await age_marks(stoker, "20 seconds")
+    await Presence(stoker.engine, "w2", ["warm", "changes"]).seen()
+    assert await served_lanes(stoker.engine) == ["changes", "warm"]
 
 
 async def test_a_worker_that_says_nothing_is_seen_to_be_silent_and_then_forgotten(stoker: Stoker) -> None:

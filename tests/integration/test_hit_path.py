@@ -64,7 +64,7 @@ async def test_a_hit_crosses_at_most_twelve_files(place: Place, view: str, scope
         await builder.read(view, scope_id, reader=7)
         await web.read("summary", 2, reader=7)  # connects
         for one in (builder, web):
-            await asyncio.gather(*one._detached._tasks)  # nothing runs beside what is observed
+            await asyncio.gather(*one._parts.detached._tasks)  # nothing runs beside what is observed
         for expected in (set(FIRST), set(LATER)):
             with crossed() as files:
                 reading = await web.read(view, scope_id, reader=7)

@@ -18,15 +18,15 @@ from sqlalchemy import text
 from stoker import Stoker
 from stoker.handlers import own, threads
 from stoker.handlers.run import HANDLERS
-from stoker.queue import enqueue
-from stoker.queue.enqueue import CancelAnswer
+from stoker.queue import packing
+from stoker.queue.answers import CancelAnswer
 from stoker.queue.progress import JobState
 from stoker.worker.engine import verdict
 from stoker.worker.process import run_worker
 from tests.support.place import Place
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
-DECLARED, ENQUEUED, IN_TRANSACTION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+DECLARED, ENQUEUED, IN_TRANSACTION, FAIR = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -68,10 +68,15 @@ async def test_the_code_of_the_page_declares_enqueues_and_runs(place: Place, sho
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert f"At {threads.MOST_LEFT} of them" in PAGE
-    assert f"each {enqueue.JOBS_PER_CALL} jobs or {enqueue.BYTES_PER_CALL // 1_000_000} MB" in PAGE.replace(
+    assert f"each {packing.JOBS_PER_CALL} jobs or {packing.BYTES_PER_CALL // 1_000_000} MB" in PAGE.replace(
         "for each", "each"
     )
     assert own.LARGEST_RESULT == 1_000_000
     assert verdict.RESCUES_ALLOWED == 3
     lanes = ", ".join(f"`{lane}`" for lane in sorted({str(job.lane) for job in HANDLERS}))
     assert f"own lanes ({lanes})" in PAGE
+
+
+def test_the_job_with_a_fair_key_is_one(shop: dict[str, Any]) -> None:
+    exec(FAIR, shop)  # noqa: S102 - the same
+    assert shop["SendDigest"](tenant="7").fair_key() == "7"

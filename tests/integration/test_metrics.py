@@ -27,7 +27,8 @@ from stoker.outbox.record import InvalidationRequested
 from stoker.rules import Invalidation
 from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
-from stoker.telemetry.metrics import DECLARED, exposition, own_process
+from stoker.telemetry.declared import DECLARED
+from stoker.telemetry.metrics import exposition, own_process
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks

@@ -12,7 +12,7 @@ import yaml
 from stoker.chaos.keys import declared
 from stoker.jobs import LANES
 from stoker.settings import Settings
-from stoker.telemetry.metrics import DECLARED, Kind
+from stoker.telemetry.declared import DECLARED, Kind
 from tests.support.operations import (
     DASHBOARD,
     KUBERNETES,

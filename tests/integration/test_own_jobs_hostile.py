@@ -98,7 +98,8 @@ async def given(_: JobContext, job: Given) -> object:
 
 released = Flag()
 RAISED: dict[str, type[BaseException]] = {
-    one.__name__: one for one in (StopIteration, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
+    one.__name__: one
+    for one in (StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
 }
 
 

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from stoker.api.rates import Rate
+from stoker.embedded import Urls
 from stoker.embedded.valkey import Valkey
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane, Relay
@@ -74,4 +75,18 @@ async def test_a_queue_that_refuses_is_unavailable_to_everybody_who_asks_it(
         ringer.soon_from_thread([18])
         await ringer.close()
     failed = [record for record in caplog.records if record.getMessage() == "ring.failed"]
-    assert sorted(vars(record)["event_ids"] for record in failed) == [[17], [18]]
+    assert sorted(vars(record)["ids"] for record in failed) == [[17], [18]]
+
+
+async def test_a_closed_connection_is_not_opened_again_by_a_call_under_way(
+    server_urls: Urls, prefix: str
+) -> None:
+    """Guard: nobody would close it."""
+    queue = Queue.from_url(server_urls.queue, QueueSettings(prefix=prefix))
+    await queue.connection.command("PING")
+    await queue.connection.close()
+    with pytest.raises(QueueUnavailable, match="closed"):
+        await queue.connection.command("PING")
+    assert queue.connection._shared is not None
+    assert queue.connection._shared.lost
+    await queue.close()

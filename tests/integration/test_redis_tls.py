@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from stoker import CacheUnavailable, State, Stoker
+from stoker.chaos.link import Link
 from stoker.errors import QueueUnavailable
 from stoker.handlers.relay import apply_all
 from stoker.jobs import Relay
 from stoker.queue.enqueue import Queue
 from stoker.redis.cache import CacheClient
-from tests.races.link import Link
 from tests.support.engine_stage import settings_of
 from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.place import Place

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from stoker.errors import DatabaseUnavailable, QueueUnavailable
 from stoker.jobs import Job, Prune
 from stoker.migrate import migrate
-from stoker.queue.enqueue import Answer, Enqueued
+from stoker.queue.answers import Answer, Enqueued
 from stoker.schedule import Cron, Every
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.tables import schedule_pauses, schedule_slots

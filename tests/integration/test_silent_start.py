@@ -9,10 +9,9 @@ import pytest
 from sqlalchemy import make_url
 
 from stoker import DatabaseUnavailable, Settings, Stoker
+from stoker.chaos.link import Link, link_to_postgres, through
 from stoker.worker.agreement import another_queue
 from stoker.worker.check import check, require_sound
-from tests.races.link import Link
-from tests.races.postgres_link import link_to, through
 from tests.support.notes import Notes
 from tests.support.place import Place
 
@@ -23,7 +22,7 @@ DRIVERS_OWN_S = 60
 
 @pytest.fixture
 async def link(place: Place) -> AsyncIterator[Link]:
-    link = await link_to(make_url(place.database_url))
+    link = await link_to_postgres(make_url(place.database_url))
     yield link
     await link.close()
 

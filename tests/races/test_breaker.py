@@ -120,7 +120,7 @@ async def test_an_answer_that_nobody_foresaw_does_not_end_the_watch(world: World
         return await unsettled()
 
     breaker._unsettled = refused_once
-    watch = process.stoker._loops[0]
+    watch = process.stoker._parts.loops[0]
     await world.either(watch, again.wait())
     never("the watch has ended", happened=watch.done())
 

@@ -12,13 +12,12 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from stoker.chaos.link import Link, link_to_postgres, through
 from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Queue
 from stoker.settings import LaneSettings
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from stoker.worker.engine.runner import Engine, EngineSettings
-from tests.races.link import Link
-from tests.races.postgres_link import link_to, through
 from tests.races.race import race
 from tests.races.world import never
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
@@ -31,7 +30,7 @@ CLAIM_LIFE_S = 0.6
 @pytest.fixture
 async def link(database_url: str) -> AsyncIterator[Link]:
     """The dying worker's way to Postgres."""
-    link = await link_to(make_url(database_url))
+    link = await link_to_postgres(make_url(database_url))
     yield link
     await link.close()
 

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.errors import Defer, Unavailable
 from stoker.jobs import Lane, Relay
-from stoker.queue.enqueue import Answer, Enqueued, Queue
+from stoker.queue.answers import Answer, Enqueued
+from stoker.queue.enqueue import Queue
 from tests.races.race import race
 from tests.races.world import never
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401

@@ -13,10 +13,9 @@ import pytest
 from sqlalchemy import make_url, text
 
 from stoker import Applied, DatabaseUnavailable, State
+from stoker.chaos.link import Link, link_to_postgres, through
 from stoker.jobs import Refresh
 from stoker.stoker import Stoker
-from tests.races.link import Link
-from tests.races.postgres_link import link_to, through
 from tests.races.race import race
 from tests.races.world import NEVER_S, Process, World, never, no_error, patience
 from tests.support.notes import NoteChanged
@@ -49,7 +48,7 @@ class Wired:
 @asynccontextmanager
 async def _wired(world: World, **database: Any) -> AsyncIterator[Wired]:  # noqa: ANN401 - settings
     url = make_url(world.urls.database)
-    link = await link_to(url)
+    link = await link_to_postgres(url)
     led = through(link, url).render_as_string(hide_password=False)
     other = World(replace(world.urls, database=led), world.prefix)
     long = {"connect_timeout_s": NEVER_S, "command_timeout_s": NEVER_S, **database}

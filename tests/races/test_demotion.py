@@ -9,11 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from stoker import State
+from stoker.chaos.link import Link
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Refresh
 from stoker.queue.enqueue import Queue
 from stoker.settings import QueueSettings
-from tests.races.link import Link
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import PATIENCE_S, Urls, applies, never, patience

@@ -78,7 +78,7 @@ async def test_a_rotated_key_leaves_the_cache_warm(world: World) -> None:
         known=seal_keys.KNOWN_AFTER,
     )
     for process in (world.first, web):
-        await process.stoker._learn_seal_keys()
+        await process.stoker._parts.learn_seal_keys()
     later = await world.process()
     assert (await seal_keys.learn(engine))[0] == accepted[1]
     for process in (web, later):

@@ -21,9 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker import Asked, EntryKey, StokerError
 from stoker.cache.detached import Detached
 from stoker.cache.loads import Loads
+from stoker.chaos.link import Link, link_to_postgres, through
 from stoker.postgres import short_connection
-from tests.races.link import Link
-from tests.races.postgres_link import link_to, through
 from tests.races.world import Process, World, patience
 from tests.support.notes import NoteChanged, note
 
@@ -43,7 +42,7 @@ ANY = """
 @pytest.fixture
 async def link(world: World) -> AsyncIterator[Link]:
     """A slow way to Postgres."""
-    link = await link_to(make_url(world.urls.database))
+    link = await link_to_postgres(make_url(world.urls.database))
     link.delay_s = DELAY_S
     yield link
     await link.close()

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.errors import UnknownView
 from stoker.jobs import JOBS, Lane
-from stoker.queue.enqueue import Answer, Queue
+from stoker.queue.answers import Answer
+from stoker.queue.enqueue import Queue
 from tests.races.race import race
 from tests.races.world import never
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401

@@ -19,7 +19,7 @@ from stoker import (
     Receipt,
     Stoker,
 )
-from stoker.outbox.pending import CacheEvent
+from stoker.outbox.inserts import CacheEvent
 from stoker.tables import cache_events
 from tests.races.race import race
 from tests.races.world import World, never, patience
@@ -52,7 +52,7 @@ class Rings:
     def __init__(self, stoker: Stoker, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         for name in ("soon", "soon_from_thread"):
-            monkeypatch.setattr(stoker._ringer, name, self._ring)
+            monkeypatch.setattr(stoker._parts.ringer, name, self._ring)
 
     def _ring(self, _event_ids: Sequence[int]) -> None:
         self.count += 1

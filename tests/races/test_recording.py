@@ -50,7 +50,9 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         silence: Any = Silence()
-        self.outbox = Outbox(Notes().domain, self.nowhere, self.installation, silence, lambda: None)
+        self.outbox = Outbox(
+            Notes().domain, self.nowhere, self.installation, (silence, silence), lambda: None
+        )
         self.session = Session(self.engine)
         self.held: list[list[int]] = [[]]
         self.savepoints: list[SessionTransaction] = []

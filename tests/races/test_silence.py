@@ -15,11 +15,10 @@ import pytest
 from sqlalchemy import make_url, text
 
 import jobs.acknowledged
-import stoker.postgres
+import stoker.postgres.questions
 from jobs.acknowledged import until_applied
 from stoker import Applied, DatabaseUnavailable, Invalidation, Receipt
-from tests.races.link import Link
-from tests.races.postgres_link import link_to, through
+from stoker.chaos.link import Link, link_to_postgres, through
 from tests.races.race import race
 from tests.races.world import PATIENCE_S, Process, World, applies, never, no_error, patience
 from tests.support.notes import MemberRemoved, NoteChanged, note
@@ -58,7 +57,7 @@ async def patient(world: World) -> AsyncIterator[Wired]:
 @asynccontextmanager
 async def _wired(world: World, connect_timeout_s: float) -> AsyncIterator[Wired]:
     url = make_url(world.urls.database)
-    link = await link_to(url)
+    link = await link_to_postgres(url)
     led = through(link, url).render_as_string(hide_password=False)
     other = World(replace(world.urls, database=led), world.prefix)
     wired = Wired(await other.process(database={"connect_timeout_s": connect_timeout_s}), link)
@@ -130,7 +129,7 @@ async def test_a_postgres_that_is_silent_does_not_hold_the_watch(
     patient: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 38. It checks again later, and keeps its state until then."""
-    monkeypatch.setattr(stoker.postgres, "QUESTION_S", QUICKLY_S)
+    monkeypatch.setattr(stoker.postgres.questions, "QUESTION_S", QUICKLY_S)
     patient.link.freeze()
     async with patience("the breaker waits for an answer", IN_VAIN_S):
         await patient.process.stoker.cache.breaker.check()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stoker.chaos.link import Held
 from stoker.jobs import Job, Lane
 from stoker.queue.enqueue import Queue
 from stoker.schedule import Every
@@ -22,7 +23,6 @@ from tests.races.race import race
 from tests.races.world import never
 from tests.support.engine_fixtures import known_jobs, queue, sql  # noqa: F401
 from tests.support.engine_stage import Work
-from tests.support.notes import Held
 
 HOURLY = Every("hourly", Work(name="slot"), timedelta(hours=1))
 

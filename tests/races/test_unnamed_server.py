@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from stoker import CacheUnavailable, State
+from stoker.chaos.link import Link
 from stoker.redis.cache import CacheClient
 from stoker.redis.errors import Unidentified
 from stoker.settings import Settings
 from stoker.worker.check import Level, check
-from tests.races.link import Link
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import Process

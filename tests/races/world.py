@@ -21,6 +21,7 @@ import stoker.cache.store
 from stoker import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
 from stoker.cache.keys import EntryNames
 from stoker.cache.lookup import Found
+from stoker.chaos.link import Link
 from stoker.errors import Defer
 from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
@@ -35,7 +36,6 @@ from stoker.settings import (
     QueueSettings,
     Settings,
 )
-from tests.races.link import Link
 from tests.support.notes import MemberRemoved, NoteChanged, Notes
 
 T = TypeVar("T")

@@ -273,6 +273,18 @@ async def half_an_abort_waits_for_the_other_half(ground: Ground) -> None:
 
 
 @about("claim")
+async def what_a_stock_worker_runs_waits_for_its_end(ground: Ground) -> None:
+    job_id = await ground.put(Work())
+    await ground.redis.set(f"arq:in-progress:{job_id}", "1")
+    await ground.redis.zadd("arq:abort", {job_id: 1})
+    assert await ground.ids(W) == [], "not even to abort it: its worker does that"
+    assert 100 < (await ground.score(W, job_id) or 0) - await ground.now_ms() <= 500
+    await ground.redis.set(f"arq:in-progress:{job_id}", "of a worker of ours, which is gone")
+    await ground.redis.zadd(ground.name(W), {job_id: 2})
+    assert await ground.ids(W) == [job_id]
+
+
+@about("claim")
 async def no_mark_of_another_type_stops_a_claim(ground: Ground) -> None:
     job_id = await ground.put(KEYED)
     for key in (f"s:{BEGUN}", f"arq:retry:{job_id}", f"s:rescues:{job_id}", ground.name(R, ":rate")):

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from stoker.jobs import Job, Lane
 from stoker.queue import wire
-from stoker.queue.enqueue import Answer, CancelAnswer, Request, request_id
+from stoker.queue.answers import Answer, CancelAnswer
+from stoker.queue.packing import Request, request_id
 from stoker.worker.engine.claims import Ending
 from tests.scripts.ground import HOUR_MS, Ground, about
 from tests.support.engine_stage import Elsewhere, Keyed, Work
@@ -37,6 +38,15 @@ async def jobs_of_a_key_coalesce_until_one_begins(ground: Ground) -> None:
     assert third.job_id != first.job_id
     assert third.answer is Answer.WILL_RERUN
     assert first.answer is Answer.ENQUEUED
+
+
+@about("enqueue")
+async def nothing_coalesces_into_a_job_that_a_stock_worker_runs(ground: Ground) -> None:
+    runs = await ground.put(KEYED)
+    await ground.redis.set(f"arq:in-progress:{runs}", "1")
+    new = await ground.queue.enqueue(KEYED)
+    assert new.job_id != runs
+    assert await ground.get(FLAG) == new.job_id
 
 
 @about("enqueue")

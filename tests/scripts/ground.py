@@ -72,7 +72,8 @@ class Ground:
     async def end(self, claim: Claim, lane: Lane, ending: Ending = Ending.REMOVE, **more: Any) -> bool:  # noqa: ANN401
         """End a claim of the first process."""
         flag = wire.decode(claim.payload).flag if claim.payload else ""
-        fields = {"flag": flag, **more}
+        fair = wire.decode(claim.payload).fair if claim.payload else ""
+        fields = {"flag": flag, "fair": fair, **more}
         return (await self.one.finish([Finish(lane, claim.job_id, ending, **fields)]))[0]
 
     async def upkeep(

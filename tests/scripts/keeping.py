@@ -115,6 +115,7 @@ async def where_a_suspect_ran_it_alone_is_blamed(ground: Ground) -> None:
     await ground.expire(W, *ids)
     assert (await ground.upkeep(by=ground.two))[W].rescued == {ids[0]: 3, ids[1]: 0}
     assert 0 < await ground.redis.pttl("s:suspect:one") <= 12_000, "not for ever"
+    assert not await ground.redis.exists(f"s:rescues:{ids[1]}")
 
 
 @about("upkeep")

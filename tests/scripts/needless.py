@@ -13,7 +13,7 @@ NEEDLESS: Mapping[str, Mapping[str, str]] = {
     "cancel": {},
     "claim": {
         "#due == 0 [#due == 0 = false]": "saves the rounds in which nothing is due",
-        "free <= 0 [free <= 0 = false]": "saves a command once every slot is filled",
+        "free <= 0 or met >= MOST_MET [free <= 0 = false]": "saves a command once every slot is filled",
     },
     "depth": {
         "holding [holding = true]": "saves commands of empty lanes: an idle console asks every few seconds",

@@ -15,7 +15,7 @@ from stoker.queue.enqueue import BEGIN, CANCEL, ENQUEUE, Queue
 from stoker.redis.script import digest_of
 from stoker.worker.engine.claims import CLAIM, FINISH, UPKEEP
 from stoker.worker.engine.depth import DEPTH
-from tests.scripts import claiming, ending, enqueueing, keeping  # noqa: F401 - they declare scenarios
+from tests.scripts import claiming, ending, enqueueing, fairness, keeping  # noqa: F401 - they declare scenarios
 from tests.scripts.ground import PREFIX, SCENARIOS, Ground, Scenario
 from tests.scripts.mutants import Mutant, mutants
 from tests.scripts.needless import NEEDLESS

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import Any
 
 from stoker.jobs import Job, Lane
-from stoker.queue.enqueue import Answer, Queue
+from stoker.queue.answers import Answer
+from stoker.queue.enqueue import Queue
 
 
 class Build(Job):

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.jobs import Lane
-from stoker.queue.enqueue import Answer, Queue
+from stoker.queue.answers import Answer
+from stoker.queue.enqueue import Queue
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from stoker.worker.engine.depth import LaneDepth, depth
 from tests.stress.builds import Entries

@@ -1,8 +1,8 @@
 """A worker process of its own, for tests that kill it: `python -m tests.support.engine_process <json>`.
 
 A job named `hang...` never ends, `slow...` takes a while, `die` kills its process, `die-late` does so once
-another job hangs in it. Each start prints a line to stdout. `without` makes it an older release, which
-does not know that job.
+another job hangs in it, `block` blocks the event loop. Each start prints a line to stdout. `without` makes it
+an older release, which does not know that job.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -21,6 +22,8 @@ from stoker.worker.engine.runner import Engine, EngineSettings
 from tests.support.engine_stage import TEST_JOBS, settings_of
 
 hanging = asyncio.Event()
+BLOCK_S = 4
+"""Seconds: more than two lives of the claims of a test that sets `claim_life_s` to 1.5."""
 
 
 async def run(job_id: str, job: Job, attempt: int) -> str:
@@ -35,6 +38,8 @@ async def run(job_id: str, job: Job, attempt: int) -> str:
     if name.startswith("hang"):
         hanging.set()
         await asyncio.Event().wait()
+    if name == "block":
+        time.sleep(BLOCK_S)  # noqa: ASYNC251 - that is the mistake
     if name.startswith("slow"):
         await asyncio.sleep(0.2)
     return "done"

@@ -86,8 +86,31 @@ class Keyed(Work):
         return f"{self.kind}|{self.name}"
 
 
+class Turned(Work):
+    """Work of a tenant, which takes turns with that of others."""
+
+    kind = "test.turned.v1"
+    tenant: str = "a"
+
+    def fair_key(self) -> str:
+        """By tenant."""
+        return self.tenant
+
+
+class KeyedTurned(Turned):
+    """The same, of which one runs at a time."""
+
+    kind = "test.keyed_turned.v1"
+    one_at_a_time = True
+
+    def coalesce_key(self) -> str:
+        """By name."""
+        return self.name
+
+
 TEST_JOBS: dict[str, type[Job]] = {
-    job.kind: job for job in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed)
+    job.kind: job
+    for job in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed, Turned, KeyedTurned)
 }
 
 Act = Callable[[int], Awaitable[str]]
@@ -199,6 +222,7 @@ async def running(  # noqa: PLR0913 - a test's choices
     stop_deadline_s: float = 0.2,
     claim_life_s: float = 6,
     rate_per_s: float = 0,
+    fair_cap: int = 0,
     job_types: Mapping[str, type[Job]] = JOBS,
 ) -> AsyncIterator[Running]:
     """An engine with three lanes, stopped at the end."""
@@ -206,7 +230,10 @@ async def running(  # noqa: PLR0913 - a test's choices
         url,
         queue.settings,
         EngineSettings(
-            {lane: LaneSettings(concurrency=concurrency, rate_per_s=rate_per_s) for lane in LANES},
+            {
+                lane: LaneSettings(concurrency=concurrency, rate_per_s=rate_per_s, fair_cap=fair_cap)
+                for lane in LANES
+            },
             stop_deadline_s,
             claim_life_s,
         ),

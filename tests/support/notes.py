@@ -6,7 +6,6 @@ Declared with the public names only. A note's `detail` and `summary` are guarded
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View, WarmPlan
+from stoker.chaos.link import Held
 
 SCHEMA = (
     "CREATE TABLE notes (id bigint PRIMARY KEY, body text NOT NULL)",
@@ -70,23 +70,6 @@ async def write_notes(session: AsyncSession, count: int, *, reader_id: int = 7) 
     await session.execute(text(f"INSERT INTO notes SELECT n, 'v1' FROM generate_series(1, {count}) n"))  # noqa: S608 - a number
     members = f"INSERT INTO note_members SELECT n, {reader_id} FROM generate_series(1, {count}) n"  # noqa: S608 - the same
     await session.execute(text(members))
-
-
-class Held:
-    """A named point at which a test holds whoever passes: wait for `reached`, then `release`."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.released = asyncio.Event()
-
-    def release(self) -> None:
-        """Let everybody pass."""
-        self.released.set()
-
-    async def pass_by(self) -> None:
-        """Say that the point is reached and wait."""
-        self.reached.set()
-        await self.released.wait()
 
 
 class Notes:

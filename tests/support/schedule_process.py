@@ -16,7 +16,8 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from stoker.jobs import JOBS, Job
-from stoker.queue.enqueue import Enqueued, Queue
+from stoker.queue.answers import Enqueued
+from stoker.queue.enqueue import Queue
 from stoker.schedule import Every
 from stoker.settings import OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger

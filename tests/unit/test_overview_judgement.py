@@ -10,7 +10,7 @@ import pytest
 from stoker.operations.figures import VerifiedFigures
 from stoker.operations.health import Health, ServerHealth
 from stoker.operations.judgement import judged
-from stoker.operations.picture import Overview, Verdict, ViewNow, WorkerSeen
+from stoker.operations.picture import LaneNow, Overview, Verdict, ViewNow, WorkerSeen
 from stoker.outbox.rows import Backlog
 
 ALIVE = WorkerSeen(name="w1", silent_s=1, gone=False)
@@ -89,3 +89,22 @@ def test_what_is_wrong_comes_before_what_is_well() -> None:
 def test_without_a_living_worker_something_is_wrong(workers: list[WorkerSeen]) -> None:
     assert picture(checked=9, hit_rate=0.99, workers=workers).verdict is Verdict.WRONG
     assert picture(checked=9, hit_rate=0.99, workers=[*workers, ALIVE]).verdict is Verdict.WELL
+
+
+def lane(*, ready: int) -> LaneNow:
+    figures = dict.fromkeys(LaneNow.model_fields, 0)
+    return LaneNow.model_validate({**figures, "paused": False, "totals": {}, "slots": None, "ready": ready})
+
+
+def test_a_lane_that_no_worker_runs_is_named_once_jobs_wait_in_it() -> None:
+    def said(**changes: object) -> list[str]:
+        return [concern.says for concern in picture(**changes).concerns]  # type: ignore[arg-type]
+
+    lanes = {"mail": lane(ready=1), "sums": lane(ready=0), "warm": lane(ready=2)}
+    found = said(lanes=lanes, served=["warm"])
+    assert found == ["no worker runs lane mail: 1 job waits; see stoker run --lanes"]
+    assert said(lanes=lanes, served=["mail", "warm"]) == []
+    assert said(lanes=lanes, served=["warm"], workers=[SILENT]) == [
+        "no worker reports: start one, or read its log"
+    ]
+    assert said(lanes=lanes, served=None) == []

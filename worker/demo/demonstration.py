@@ -14,7 +14,7 @@ from jobs.files import FILES
 from stoker import Lane, Stoker
 from stoker.chaos import answers
 from stoker.chaos.driver import Driver
-from stoker.chaos.program import Facts, interruptible, performed
+from stoker.chaos.program import Facts, interruptible, performed, stop_if_interrupted
 from stoker.chaos.screen import Screen
 from stoker.chaos.slots import WORKER_READY, Slot, started
 from stoker.chaos.stage import Place, database_of_its_own, keys_of_its_own, placed
@@ -93,6 +93,7 @@ async def _drive(
 ) -> Facts:
     tally, rng = Tally(), Random(options.seed)  # noqa: S311 - a run can be repeated
     users = await workload.users(observer, rng)
+    stop_if_interrupted()
     users.edits.ask_for_exports()
     driver = Driver([processes[1]], users, tally, rng)
     began = time.monotonic()

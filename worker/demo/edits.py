@@ -50,8 +50,10 @@ class Edits:
         self._shares[self._request_export] = 12
 
     async def one(self, web: Web, due: float) -> None:
-        """Any write, on some popular project."""
+        """Any write on a popular project; the first removes a member, so that no run lacks a removal."""
         [edit] = self._rng.choices(list(self._shares), list(self._shares.values()))
+        if not web.tally.revocations:
+            edit = self.remove_member
         await edit(web, self._traffic.project(), due)
 
     async def update_project(self, web: Web, project: Project, due: float) -> None:

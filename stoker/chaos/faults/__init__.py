@@ -6,7 +6,7 @@ same target do not. Each fault heals what it did, also when the run is interrupt
 
 from __future__ import annotations
 
-from stoker.chaos.faults import cache, outbox, postgres, processes, queue
+from stoker.chaos.faults import cache, network, outbox, postgres, processes, queue
 from stoker.chaos.faults.kind import RESCUED_S, Kind
 from stoker.chaos.faults.plan import Planned, plan
 
@@ -33,6 +33,7 @@ KINDS = (
     Kind("postgres_kill", "postgres", 0.1, 1, postgres.kill),
     Kind("poison_event", "outbox", 1, 4, outbox.poison_event),
     Kind("unreadable_event", "outbox", 1, 4, outbox.unreadable_event),
+    *network.kinds(),
 )
 
 __all__ = ["KINDS", "Kind", "Planned", "plan"]

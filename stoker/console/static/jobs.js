@@ -73,6 +73,7 @@ function liveTable(rows, context, reload) {
     { label: "State", cell: (job) => state(job.state) },
     { label: "Lane", cell: (job) => job.lane },
     { label: "Scope", kind: "mono", cell: (job) => job.scope ?? NONE },
+    ...(rows.some((job) => job.fair_key) ? [{ label: "Fair key", kind: "mono", cell: (job) => job.fair_key ?? NONE }] : []),
     { label: "Enqueued", kind: "number", cell: (job) => ago(job.enqueued_at) },
     { label: "Due", kind: "number", cell: (job) => (job.state === "running" ? NONE : ago(job.due_at)) },
   ];
@@ -127,6 +128,7 @@ function drawOne(job, context, after) {
       ["Kind", job.kind],
       ["Lane", job.lane],
       ["Scope", h("code", {}, job.scope ?? NONE)],
+      job.live?.fair_key && ["Fair key", h("code", {}, job.live.fair_key)],
       ["Id", h("code", {}, job.job_id)],
       job.live && ["Enqueued", clock(job.live.enqueued_at)],
     ]),

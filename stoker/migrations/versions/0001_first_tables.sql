@@ -151,6 +151,7 @@ CREATE TABLE stoker.job_requests (
   arguments JSONB NOT NULL,
   flag VARCHAR(64) NOT NULL,
   alone BOOLEAN NOT NULL,
+  fair VARCHAR(1200) NOT NULL,
   due_at TIMESTAMP WITH TIME ZONE,
   trace VARCHAR(55),
   requested_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
@@ -164,6 +165,7 @@ COMMENT ON COLUMN stoker.job_requests.seq IS 'The order of asking.';
 COMMENT ON COLUMN stoker.job_requests.job_id IS 'The job''s id in the queue; begins with r-.';
 COMMENT ON COLUMN stoker.job_requests.flag IS 'Digest of its coalesce key; empty: it has none.';
 COMMENT ON COLUMN stoker.job_requests.alone IS 'One job of the key at a time.';
+COMMENT ON COLUMN stoker.job_requests.fair IS 'Its fair key, quoted; empty: none.';
 COMMENT ON COLUMN stoker.job_requests.due_at IS 'Null: at once.';
 
 CREATE TABLE stoker.schedule_pauses (

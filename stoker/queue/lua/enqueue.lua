@@ -2,19 +2,21 @@
 --
 -- Keys    <p>:<lane> zset id -> due ms; <p>:<lane>:running zset id -> claim's deadline ms;
 --         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; <p>:held:<digest> id; arq:job:<id>;
---         <p>:clock ms
+--         arq:in-progress:<id>; <p>:clock ms; of fair keys: <p>:<lane>:fair zset key -> when upkeep saw it, :fair:<key> list of 'id due ms'
 -- ARGV    prefix, life of a payload past its due time in ms,
 --         then per job: lane, id, payload, delay ms, digest ('' = never coalesces)
 -- Result  per job: id of the job that will do the work, answer
 --
 -- A job that was requested in a transaction (its id begins with r-) is written once: <p>:requested:<id> remembers
--- it past its end.
+-- it past its end. A job with a fair key stands in the lane if its key's line was empty, else it waits in that line,
+-- due in twenty years (claim.lua). A delayed one joins the line when it is due.
 local prefix, life_ms = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local CLOCK_MS = 86400000
 local REQUESTED_MS = 86400000
+local FAR_MS = 10 * 365 * 86400000
 
 local function get(key)
   -- MGET, because GET fails where a key is of another type.
@@ -36,8 +38,23 @@ local function note_the_time()
   end
 end
 
+local function joins_a_line(queue, id, payload)
+  local key = string.match(payload, '^{"flag":"%x+","alone":[01],"fair":"([^"]+)"')
+      or string.match(payload, '^{"fair":"([^"]+)"')
+  if not key then return false end
+  local line = queue .. ':fair:' .. key
+  local place = redis.pcall('RPUSH', line, id .. ' ' .. string.format('%.0f', now))
+  if type(place) == 'table' then return false end -- of another type: the claim deletes it
+  redis.call('ZADD', queue .. ':fair', 'NX', now, key)
+  return place > 1
+end
+
 local function write(queue, id, payload, delay)
   redis.call('SET', 'arq:job:' .. id, payload, 'PX', delay + life_ms)
+  if delay == 0 and joins_a_line(queue, id, payload) then
+    redis.call('ZADD', queue, now + 2 * FAR_MS, id)
+    return
+  end
   redis.call('ZADD', queue, now + delay, id)
   -- A deferred job rings only when it is the next one due, so that a worker sets its alarm for it.
   if delay == 0 or redis.call('ZRANK', queue, id) == 0 then ring(queue) end
@@ -48,8 +65,11 @@ local function waiting_job(queue, digest)
   local id = get(prefix .. ':waiting:' .. digest)
   if not id or redis.call('EXISTS', 'arq:job:' .. id) == 0 then return nil end
   local due = redis.call('ZSCORE', queue, id)
-  -- A running job is in the queue too, due in ten years.
-  if due and not redis.call('ZSCORE', queue .. ':running', id) then return id, tonumber(due) end
+  -- A running job is in the queue too, due in ten years; one that a stock arq worker runs ('1' is its mark) keeps its
+  -- flag, and may have read too early.
+  if due and not redis.call('ZSCORE', queue .. ':running', id) and get('arq:in-progress:' .. id) ~= '1' then
+    return id, tonumber(due)
+  end
   return nil
 end
 
@@ -70,9 +90,11 @@ for i = 3, #ARGV, 5 do
     answer = 'enqueued' -- by an earlier delivery, whose transaction did not commit
   elseif waiting then
     answer = 'coalesced'
-    -- Wanted sooner than it is due. But a job that backs off after a failure keeps its backoff, a parked one
-    -- has no worker yet, and one held back is brought forward by the end of the running one.
-    if due > now + delay and redis.call('EXISTS', 'arq:retry:' .. waiting) == 0
+    -- Wanted sooner than it is due. But a job that waits in the line of its key keeps its place, one that backs off 
+    -- after a failure keeps its backoff, a parked one has no worker yet, and one held back is brought forward by the
+    -- end of the running one.
+    if due > now + delay and due < now + FAR_MS * 1.5
+        and redis.call('EXISTS', 'arq:retry:' .. waiting) == 0
         and not redis.call('ZSCORE', queue .. ':parked', waiting)
         and get(prefix .. ':held:' .. digest) ~= waiting then
       redis.call('ZADD', queue, now + delay, waiting)

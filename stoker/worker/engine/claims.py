@@ -95,6 +95,8 @@ class Finish:
     state: str = ""
     """The state that its progress shows from now on, if it is followed; empty: unchanged."""
     error: str = ""
+    fair: str = ""
+    """Its fair key as the payload has it."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,18 @@ class Claims:
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
 
     async def claim(
-        self, lane: str, slots: int, *, rate_per_s: float = 0, parked_kinds: Collection[str] = ()
+        self,
+        lane: str,
+        slots: int,
+        *,
+        rate_per_s: float = 0,
+        fair_cap: int = 0,
+        parked_kinds: Collection[str] = (),
     ) -> Claimed:
         """Take up to `slots` due jobs; with `parked_kinds`, parked jobs of these kinds instead.
 
-        All workers together take at most `rate_per_s` a second; zero: as many as there are.
+        All workers together take at most `rate_per_s` a second, and run at most `fair_cap` jobs of one fair
+        key at once; zero: as many as there are.
         """
         kinds = f" {' '.join(sorted(parked_kinds))} " if parked_kinds else ""
         found = await self.connection.call(
@@ -146,6 +155,7 @@ class Claims:
             kinds,
             str(rate_per_s),
             FAR_MS,
+            fair_cap,
         )
         return read_claimed(found)
 
@@ -165,6 +175,7 @@ class Claims:
                 " ".join(end.totals),
                 end.state,
                 end.error,
+                end.fair,
             ]
         return [bool(kept) for kept in await self.connection.call(FINISH, *arguments)]
 
@@ -172,16 +183,15 @@ class Claims:
         """Renew what this process holds and, if asked, rescue expired claims of others."""
         if not any(held.values()) and await self._is_idle(held):
             return dict.fromkeys(held, NO_NEWS)
-        arguments: list[Argument] = [
-            self.owner,
-            *self._lives,
-            int(rescue),
-            RESCUES_MS,
-        ]
+        now_ms, *found = await self.connection.call(UPKEEP, *self.upkeep_arguments(held, rescue=rescue))
+        return {lane: read_news(reply, now_ms) for lane, reply in zip(held, found, strict=True)}
+
+    def upkeep_arguments(self, held: Mapping[str, Sequence[str]], *, rescue: bool) -> list[Argument]:
+        """What upkeep.lua takes after the prefix."""
+        arguments: list[Argument] = [self.owner, *self._lives, int(rescue), RESCUES_MS]
         for lane, ids in held.items():
             arguments += [lane, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
-        now_ms, *found = await self.connection.call(UPKEEP, *arguments)
-        return {lane: read_news(reply, now_ms) for lane, reply in zip(held, found, strict=True)}
+        return arguments
 
     async def _is_idle(self, lanes: Iterable[str]) -> bool:
         # One plain command: this is what an idle worker asks most.

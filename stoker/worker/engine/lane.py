@@ -41,7 +41,7 @@ class LaneWorker(Worker):
         self.lane = lane
         self.concurrency = settings.concurrency
         """Slots, unless an operator has set another number for every worker."""
-        self._rate_per_s = settings.rate_per_s
+        self._rate_per_s, self._fair_cap = settings.rate_per_s, settings.fair_cap
         self.parts = parts
         self._slots_freed = slots_freed
         redis = ArqRedis(
@@ -103,7 +103,11 @@ class LaneWorker(Worker):
         self._claiming += 1
         try:
             found = await self.parts.claims.claim(
-                self.lane, free, rate_per_s=self._rate_per_s, parked_kinds=parked_kinds
+                self.lane,
+                free,
+                rate_per_s=self._rate_per_s,
+                fair_cap=self._fair_cap,
+                parked_kinds=parked_kinds,
             )
             for claim in found.claims:
                 self._start(claim)

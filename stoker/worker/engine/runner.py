@@ -24,6 +24,7 @@ from stoker.worker.engine.finisher import Finisher
 from stoker.worker.engine.lane import LaneWorker
 from stoker.worker.engine.observer import Observer, Silent
 from stoker.worker.engine.parts import Parts, Run
+from stoker.worker.engine.renewal import Renewal
 from stoker.worker.engine.running import CANCEL_GRACE_S
 from stoker.worker.engine.supervisor import supervise
 from stoker.worker.engine.upkeep import Upkeep
@@ -62,6 +63,7 @@ class Engine:
         job_types: Mapping[str, type[Job]] = JOBS,
     ) -> None:
         self._settings = settings
+        self._queue_url = queue_url
         self._redis = queue_client(queue_url, connections=CONNECTIONS, wait_s=queue_settings.timeout_s)
         self._line = QueueConnection(queue_url, queue_settings)
         self._claims = Claims(self._line, queue_settings, tuple(settings.lanes), settings.claim_life_s)
@@ -77,6 +79,7 @@ class Engine:
         self._lane_settings = dict(settings.lanes)
         self._lanes: dict[str, LaneWorker] = {}
         self._upkeep: Upkeep | None = None
+        self._renewal: Renewal | None = None
         self._stopping = False
 
     @property
@@ -112,19 +115,23 @@ class Engine:
         for lane, lane_settings in self._lane_settings.items():
             self._lanes[lane] = LaneWorker(lane, lane_settings, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
-        self._upkeep = Upkeep(self._claims, self._lanes)
+        self._upkeep = upkeep = Upkeep(self._claims, self._lanes)
+        renewal = Renewal(self._queue_url, self._claims, upkeep.held, lambda: upkeep.turned_at)
+        self._renewal = renewal
         claiming = [_supervised(f"lane.{lane}", worker.main) for lane, worker in self._lanes.items()]
         listening = _supervised("doorbell", bells.run)
         keeping = [
             _supervised("upkeep", self._upkeep.run),
             _supervised("finisher", self._parts.finisher.run),
         ]
+        renewal.start()
         try:
             await stop.wait()
             self._stopping = True
             listening.cancel()
             await self._stop_lanes(claiming, now or asyncio.Event())
         finally:
+            await renewal.stop()
             await self._close([*claiming, listening, *keeping])
 
     async def _stop_lanes(self, claiming: Sequence[asyncio.Task[None]], now: asyncio.Event) -> None:

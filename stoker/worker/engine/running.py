@@ -92,9 +92,21 @@ def _is_cancelled(halt: asyncio.Future[Halt]) -> bool:
 
 async def contained(run: Coroutine[Any, Any, str]) -> str:
     """Turn what would end the event loop into an ordinary failure of the task."""
+    task = asyncio.current_task()
     try:
         return str(await run)
-    except (Exception, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
+    except (Exception, asyncio.CancelledError, KeyboardInterrupt):
         raise
+    except GeneratorExit as error:
+        if not _is_running(task):
+            raise  # the coroutine is closed, from outside
+        raise TaskExit(repr(error)) from error
     except BaseException as error:
         raise TaskExit(repr(error)) from error
+
+
+def _is_running(task: asyncio.Task[Any] | None) -> bool:
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False

@@ -1,7 +1,8 @@
 """Every two seconds, one call: renew a process's claims, rescue those of dead workers, find due jobs.
 
 After an outage of Redis the claims of living workers have expired. They renew first, and no worker rescues
-for the length of a claim, so that an outage makes no job run twice.
+for the length of a claim, so that an outage makes no job run twice. While a handler blocks the event loop, a
+thread renews in its place (renewal.py).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Upkeep:
         self._every_s = claims.life_s / 3
         self._grace_s = self._every_s
         self._last = time.monotonic()
+        self._turned_at = self._last
         self.watchdog = Watchdog()
         self.watchdog.has_cause(whether=True)
 
@@ -32,20 +34,30 @@ class Upkeep:
         """Seconds since the queue Redis last answered."""
         return time.monotonic() - self._last
 
+    @property
+    def turned_at(self) -> float:
+        """When it last had a turn of the event loop, on the monotonic clock; callable from any thread."""
+        return self._turned_at
+
+    def held(self) -> dict[str, list[str]]:
+        """The ids of the jobs that this process runs, by lane; callable from any thread."""
+        return {name: lane.held() for name, lane in self._lanes.items()}
+
     async def run(self) -> None:
         """Go on until cancelled; raises QueueUnavailable."""
         rescue_from = time.monotonic() + self._grace_s
         self._grace_s = self._claims.life_s
         while True:
+            self._turned_at = time.monotonic()
             try:
                 await self._round(rescue=time.monotonic() >= rescue_from)
             finally:
+                self._turned_at = time.monotonic()
                 self.watchdog.ended()
             await asyncio.sleep(self._every_s)
 
     async def _round(self, *, rescue: bool) -> None:
-        held = {name: lane.held() for name, lane in self._lanes.items()}
-        news = await self._claims.upkeep(held, rescue=rescue)
+        news = await self._claims.upkeep(self.held(), rescue=rescue)
         self._last = time.monotonic()
         for name, lane in self._lanes.items():
             lane.hear(news[name])

@@ -64,7 +64,7 @@ def read(lane: str, claim: Claim, job_types: Mapping[str, type[Job]]) -> Claimed
     if claim.rescues >= RESCUES_ALLOWED:
         return _dead(lane, claim, stored, "quarantined", f"its worker died {claim.rescues} times")
     if stored.kind not in job_types:
-        end = Finish(lane, claim.job_id, Ending.PARK, flag=stored.flag, totals=("parked",))
+        end = Finish(lane, claim.job_id, Ending.PARK, flag=stored.flag, totals=("parked",), fair=stored.fair)
         return Verdict(stored.kind, "parked", end)
     return _parsed(lane, claim, stored, job_types)
 
@@ -157,7 +157,15 @@ def _verdict(
     state: JobState | None = None,
 ) -> Verdict:
     told = state if job.arguments.followed and state is not None else ""
-    end = Finish(job.lane, job.claim.job_id, ending, flag=job.stored.flag, totals=totals, state=told)
+    end = Finish(
+        job.lane,
+        job.claim.job_id,
+        ending,
+        flag=job.stored.flag,
+        totals=totals,
+        state=told,
+        fair=job.stored.fair,
+    )
     return Verdict(job.stored.kind, outcome, end)
 
 
@@ -173,12 +181,18 @@ def _parsed(
 
 def _aborted(lane: str, claim: Claim) -> Verdict:
     """A stock arq client has aborted it before it ran."""
-    kind, flag = UNKNOWN, ""
+    kind, flag, fair = UNKNOWN, "", ""
     with suppress(InvalidJob):
         stored = wire.decode(claim.payload or b"")
-        kind, flag = stored.kind, stored.flag
+        kind, flag, fair = stored.kind, stored.flag, stored.fair
     end = Finish(
-        lane, claim.job_id, Ending.REMOVE, flag=flag, totals=("cancelled",), state=JobState.CANCELLED
+        lane,
+        claim.job_id,
+        Ending.REMOVE,
+        flag=flag,
+        totals=("cancelled",),
+        state=JobState.CANCELLED,
+        fair=fair,
     )
     return Verdict(kind, "cancelled", end)
 
@@ -193,6 +207,7 @@ def _dead(lane: str, claim: Claim, stored: wire.Stored | None, reason: str, erro
         totals=("dead",),
         state=JobState.FAILED,
         error=shown(error),
+        fair=stored.fair if stored else "",
     )
     return Verdict(letter.kind, "dead", end, letter)
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
-from stoker.queue.enqueue import Enqueued
+from stoker.queue.answers import Enqueued
 from stoker.schedule import DAY, Cron
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger

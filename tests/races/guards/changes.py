@@ -17,7 +17,7 @@ import stoker.cache.store
 import stoker.outbox.pending
 import stoker.outbox.receipt
 import stoker.outbox.scopes
-import stoker.stoker
+import stoker.parts
 from stoker import Domain, Event, Invalidation, Refresh, Scope, Stoker
 from stoker.cache.breaker import Breaker, Unsettled
 from stoker.cache.catalog import Catalog
@@ -235,11 +235,11 @@ GUARDS: Mapping[str, Removal] = {
     "backoffs that end though the clock went back": _claim_without(
         "OR due_at > clock_timestamp() + CAST(:longest_backoff AS interval)"
     ),
-    "events of the future counting as old": replaced(stoker.stoker, "unsettled", _oldest_by_the_clock),
+    "events of the future counting as old": replaced(stoker.parts, "unsettled", _oldest_by_the_clock),
     "errors that can be stored": replaced(rows, "_storable", str),
     "texts of errors as errors": replaced(relay, "_said", str),
     "answers of rules checked": replaced(Domain, "checked", _unchecked),
-    "events of which nothing was applied": replaced(stoker.stoker, "unsettled", _oldest_by_the_clock),
+    "events of which nothing was applied": replaced(stoker.parts, "unsettled", _oldest_by_the_clock),
     "additions of newer releases passed over": replaced(stoker.outbox.scopes, "_decode", _exactly_as_here),
     "loops that go on": replaced(stoker.cache.breaker, "repeat", _until_it_fails),
     "failing events alone": replaced(relay, "_audience", _all_or_nothing),
@@ -249,7 +249,7 @@ GUARDS: Mapping[str, Removal] = {
     "receipts that look": replaced(stoker.outbox.receipt, "is_settled", _always_settled),
     "ringing at the outermost commit": replaced(Session, "in_nested_transaction", lambda _: False),
     "closing on what SQL says": replaced(Breaker, "_close_when_settled", _close_when_it_answers),
-    "failing events not counting as a dead worker": replaced(stoker.stoker, "unsettled", _all_unsettled),
+    "failing events not counting as a dead worker": replaced(stoker.parts, "unsettled", _all_unsettled),
     "a rule's timeout being its own fault": replaced(relay, "was_canceled", lambda _: False),
     "asking what became of a commit": replaced(Pending, "begin_commit", lambda _: None),
     "what a savepoint took away written again": replaced(Recorded, "unwrite", lambda _: None),

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 import stoker.cache.fill
 import stoker.cache.loads
-import stoker.stoker
+import stoker.parts
 from stoker import EntryKey, Stoker, View, postgres
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.keys import EntryNames
@@ -109,7 +109,7 @@ def _loaders_on_a_replica(patch: Patch) -> None:
     def replica_engine(settings: Settings, silence: Silence) -> AsyncEngine:
         return engine(settings.model_copy(update={"database_url": SecretStr(REPLICA)}), silence)
 
-    patch.setattr(stoker.stoker, "loader_engine", replica_engine)
+    patch.setattr(stoker.parts, "loader_engine", replica_engine)
 
 
 GUARDS: Mapping[str, Removal] = {

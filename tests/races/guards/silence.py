@@ -16,24 +16,26 @@ import jobs.acknowledged
 import stoker.cache.fill
 import stoker.driver
 import stoker.outbox.receipt
-import stoker.postgres
+import stoker.postgres.checkout
+import stoker.postgres.engines
+import stoker.postgres.questions
 from stoker.driver import LimitedEngine
 from stoker.silence import Silence
 from tests.races.guards.away import NEVER_S, Patch, Removal, Unheard, replaced
 
 
 def _statements_without_end(patch: Patch) -> None:
-    engine_of = stoker.postgres.engine_of
+    engine_of = stoker.postgres.engines.engine_of
 
     def made(url: str, *, connect_args: Mapping[str, Any], **options: Any) -> LimitedEngine:  # noqa: ANN401
         return engine_of(url, connect_args={**connect_args, "command_timeout": None}, **options)
 
-    patch.setattr(stoker.postgres, "engine_of", made)
+    patch.setattr(stoker.postgres.engines, "engine_of", made)
 
 
 def _asked_nothing(engine: AsyncEngine, question: str, _limit_s: float) -> None:
     """Whoever takes a connection begins with what they want; a loader has no other beginning."""
-    if question is not stoker.postgres.PING:
+    if question is not stoker.postgres.checkout.PING:
         event.listen(
             engine.sync_engine,
             "checkout",
@@ -41,18 +43,23 @@ def _asked_nothing(engine: AsyncEngine, question: str, _limit_s: float) -> None:
         )
 
 
+def _nobody_asks_first(patch: Patch) -> None:
+    for module in (stoker.postgres.engines, stoker.postgres.checkout):
+        patch.setattr(module, "ask_first", _asked_nothing)
+
+
 async def _waited_for(work: Awaitable[object], _limit_s: float) -> object:
     return await work
 
 
 GUARDS: Mapping[str, Removal] = {
-    "pooled connections asked first": replaced(stoker.postgres, "_ask_first", _asked_nothing),
+    "pooled connections asked first": _nobody_asks_first,
     "no connection of a dead server's time trusted": replaced(
-        stoker.postgres, "InvalidatePoolError", DisconnectionError
+        stoker.postgres.checkout, "InvalidatePoolError", DisconnectionError
     ),
-    "last words of a server heard": replaced(stoker.postgres, "InternalClientError", Unheard),
+    "last words of a server heard": replaced(stoker.postgres.checkout, "InternalClientError", Unheard),
     "short questions that end": replaced(
-        stoker.postgres,
+        stoker.postgres.questions,
         "asyncio",
         SimpleNamespace(**{**vars(asyncio), "timeout": lambda _: nullcontext()}),
     ),

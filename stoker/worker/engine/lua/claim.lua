@@ -4,27 +4,36 @@
 -- Keys    <p>:<lane> zset id -> due ms; :running zset id -> claim's deadline ms; :parked zset id -> ms;
 --         :bell list; :paused; <p>:waiting:<digest>, <p>:begun:<digest>, <p>:held:<digest> id;
 --         <p>:rescues:<id> count; <p>:suspect:<owner> id; <p>:<lane>:rate ms; arq:job:<id>,
---         arq:in-progress:<id> owner, arq:retry:<id> failed runs
---         arq:abort zset id -> ms
+--         arq:in-progress:<id> owner, or '1' of a stock arq worker; arq:retry:<id> failed runs
+--         arq:abort zset id -> ms; of fair keys: <p>:<lane>:fair zset key -> when upkeep saw it,
+--         :fair:<key> list of 'id due ms', :fair_runs:<key> set of ids
 -- ARGV    prefix, lane, owner, free slots, claim's life ms, owner's mark's life ms,
 --         rescues that make a suspect, kinds to take from the parked ones ('' = claim what is due),
 --         jobs of the lane that all workers may begin in a second (0 = no limit),
---         how far in the future a running job is due ms
+--         how far in the future a running job is due ms, jobs of one fair key that run at once (0 = no limit)
 -- Result  now ms, when to ask again in ms: the lane's next job is due, or its rate allows one ('' = none),
 --         then per job {id, payload or nil, due ms, failed runs, rescues, 1 if it was aborted}
 --
 -- A running job stays in its lane's zset, due in ten years: a stock arq client that waits for its result asks
 -- whether it is there. What anybody may have written is read with a bound: no value can stop the lane.
+--
+-- Fair keys (docs/decisions/0016-fair-keys.md): of the jobs of a key, only the first one stands in the lane. The
+-- others wait in the key's line, due in twenty years, and the next one takes its place, behind the other keys, when
+-- the first one begins. A job that comes due by itself joins the line of its key here.
 local prefix, lane, owner = ARGV[1], ARGV[2], ARGV[3]
 local free_slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local suspect_from, kinds, rate = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
-local far_ms = tonumber(ARGV[10])
+local far_ms, cap = tonumber(ARGV[10]), tonumber(ARGV[11])
 local queue = prefix .. ':' .. lane
 local SUSPECT_WAITS_MS = 500
 local BURST_MS = 100
 local ABORT_SCORE = '1'
 local ABORT_WAITS_MS = 100
+local STOCK_MARK = '1'
+local STOCK_WAITS_MS = 500
 local MOST = 1000000
+local MOST_MET = 1000
+local MOST_LEFT = 10000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -59,9 +68,94 @@ local function taken_by_another(digest)
   return begun and redis.call('ZSCORE', queue .. ':running', begun)
 end
 
+local function own(command, key, ...)
+  local found = redis.pcall(command, key, ...)
+  if type(found) == 'table' then
+    redis.call('DEL', key) -- of another type: somebody else wrote it
+    return false
+  end
+  return found
+end
+
+local function fair_key(payload)
+  return string.match(payload, '^{"flag":"%x+","alone":[01],"fair":"([^"]+)"')
+      or string.match(payload, '^{"fair":"([^"]+)"')
+end
+
+local function first_in_line(key)
+  local entry = own('LINDEX', queue .. ':fair:' .. key, 0)
+  if not entry then return nil end
+  return string.match(entry, '^(.*) %d+$') or entry, string.match(entry, ' (%d+)$')
+end
+
+local called = 0
+
+local function call_next(key)
+  for _ = 1, MOST_LEFT do
+    local id = first_in_line(key)
+    if not id then
+      redis.call('ZREM', queue .. ':fair', key)
+      return
+    end
+    local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
+    if score < now + far_ms / 2 then return end -- it stands in the lane
+    if score > now + far_ms * 1.5 and score < math.huge then
+      called = called + 1
+      redis.call('ZADD', queue, now + called / 1024, id) -- behind those that were called before in this call
+      return
+    end
+    redis.call('LPOP', queue .. ':fair:' .. key) -- it is gone, runs or is parked
+  end
+end
+
+local function is_at_cap(key)
+  local runs = queue .. ':fair_runs:' .. key
+  if cap == 0 or (own('SCARD', runs) or 0) < cap then return false end
+  for _, id in ipairs(redis.call('SMEMBERS', runs)) do
+    if not redis.call('ZSCORE', queue .. ':running', id) then redis.call('SREM', runs, id) end
+  end
+  return redis.call('SCARD', runs) >= cap
+end
+
+local function leave_line(key, id)
+  if first_in_line(key) ~= id then return end
+  redis.call('LPOP', queue .. ':fair:' .. key)
+  if not is_at_cap(key) then call_next(key) end
+end
+
+local function waits_its_turn(key, id, due, rescued)
+  local first, since = first_in_line(key)
+  -- A rescued job has had its turn.
+  if (not first or first == id or rescued) and not is_at_cap(key) then return false end
+  if first ~= id then
+    -- Of NaN and of times before those of any job, this makes one that is years ago.
+    since = string.format('%.0f', math.max(now - far_ms / 4, math.min(tonumber(due), now)))
+    redis.call('RPUSH', queue .. ':fair:' .. key, id .. ' ' .. since)
+    redis.call('ZADD', queue .. ':fair', 'NX', now, key)
+  end
+  redis.call('ZADD', queue, (since or now) + 2 * far_ms, id)
+  return true
+end
+
+local function begin_turn(key, id)
+  local first, since = first_in_line(key)
+  if cap > 0 then
+    redis.call('SADD', queue .. ':fair_runs:' .. key, id)
+    redis.call('PEXPIRE', queue .. ':fair_runs:' .. key, mark_ms)
+  end
+  leave_line(key, id)
+  return first == id and since
+end
+
 local function claim(id, due)
-  local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
+  local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id,
+    'arq:in-progress:' .. id)
   local payload, rescues = found[1], count(found[3])
+  if found[4] == STOCK_MARK then
+    -- A stock arq worker runs it. If that dies, its mark expires, and the job is claimed here.
+    redis.call('ZADD', queue, now + STOCK_WAITS_MS, id)
+    return
+  end
   local aborted = aborting and redis.call('ZSCORE', 'arq:abort', id) and 1 or 0
   if due == ABORT_SCORE and aborted == 0 then
     -- arq's `abort` makes a deferred job due at this score, and writes down only then that it is to be aborted.
@@ -69,12 +163,15 @@ local function claim(id, due)
     return
   end
   if aborted == 1 then redis.call('ZREM', queue .. ':parked', id) end
+  local key = payload and fair_key(payload)
+  if key and aborted == 0 and waits_its_turn(key, id, due, found[3]) then return end
   local digest, alone
   if payload then digest, alone = string.match(payload, '^{"flag":"(%x+)","alone":([01])') end
   if alone == '1' and taken_by_another(digest) then
     -- The running one's end brings this one forward; if it dies, the score does.
     redis.call('ZADD', queue, now + life_ms, id)
     redis.call('SET', prefix .. ':held:' .. digest, id, 'PX', mark_ms)
+    if key then leave_line(key, id) end
     return
   end
   if rescues >= suspect_from then
@@ -82,6 +179,7 @@ local function claim(id, due)
     -- so that the next kill tells who did it.
     if not redis.call('SET', prefix .. ':suspect:' .. owner, id, 'NX', 'PX', mark_ms) then
       redis.call('ZADD', queue, now + SUSPECT_WAITS_MS, id)
+      if key then leave_line(key, id) end
       return
     end
   end
@@ -95,6 +193,7 @@ local function claim(id, due)
   redis.call('ZADD', queue, now + far_ms, id)
   redis.call('ZADD', queue .. ':running', now + life_ms, id)
   redis.call('SET', 'arq:in-progress:' .. id, owner, 'PX', mark_ms)
+  if key then due = begin_turn(key, id) or due end
   reply[#reply + 1] = {id, payload, due, count(found[2]), rescues, aborted}
 end
 
@@ -124,12 +223,14 @@ if kinds ~= '' then
   end
 else
   -- What must wait was given a later score, so every round sees other jobs.
-  for _ = 1, 8 do
+  local met = 0
+  for _ = 1, MOST_MET do
     local free = slots - (#reply - 2)
-    if free <= 0 then break end
-    local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, free)
+    if free <= 0 or met >= MOST_MET then break end
+    local due = redis.call('ZRANGEBYSCORE', queue, '-inf', '(' .. string.format('%.0f', now + 1), 'WITHSCORES', 'LIMIT', 0, free)
     if #due == 0 then break end
     for i = 1, #due, 2 do take(due[i], due[i + 1]) end
+    met = met + #due / 2
   end
 end
 
@@ -146,7 +247,7 @@ if next[2] then
   if limited then reply[2] = string.format('%.0f', math.max(due, math.ceil(spent + share_ms))) end
   -- Due jobs are left and this worker has no free slot: ring for another worker. If only the rate holds them
   -- back, a worker with free slots calls again by itself.
-  if due <= now and (not limited or #reply - 2 >= free_slots)
+  if due < now + 1 and (not limited or #reply - 2 >= free_slots)
       and redis.call('EXISTS', queue .. ':bell') == 0 then
     redis.call('LPUSH', queue .. ':bell', '1')
   end

@@ -1,11 +1,13 @@
 -- Counts the jobs of each lane at one moment. Empty lanes cost little, because this also runs while all is idle.
--- Running and parked jobs are in the lane's zset too, due in ten years.
+-- Running and parked jobs are in the lane's zset too, due in ten years; those that wait behind the first of their
+-- fair key are ready, and in the set twenty years later than they were due.
 --
 -- Keys    <p>:<lane> zset, :running zset, :parked zset, :totals hash, :paused; <p>:concurrency hash
 -- ARGV    prefix, then the lanes
 -- Result  now ms, then per lane {ready, all queued, running, parked, due ms of the oldest ready job or '',
 --         paused 0/1, slots set by an operator or '', {field, value, ...}}
 local prefix = ARGV[1]
+local FAR_MS = 10 * 365 * 86400000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local slots, pauses, sets, reply = {}, {}, {}, {now}
@@ -29,6 +31,12 @@ for i = 2, #ARGV do
   if queued > 0 then
     ready, parked = redis.call('ZCOUNT', queue, '-inf', now), redis.call('ZCARD', queue .. ':parked')
     if ready > 0 then oldest = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] end
+    local behind = redis.call('ZRANGEBYSCORE', queue, now + FAR_MS * 1.5, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if behind[2] then
+      ready = ready + redis.call('ZCOUNT', queue, now + FAR_MS * 1.5, '+inf')
+      local due = string.format('%.0f', behind[2] - 2 * FAR_MS)
+      if oldest == '' or tonumber(due) < tonumber(oldest) then oldest = due end
+    end
   end
   reply[i] = {
     ready, queued, running, parked, oldest,

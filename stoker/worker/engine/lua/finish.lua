@@ -3,13 +3,15 @@
 -- its run ended.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash;
---         arq:abort zset
+--         arq:abort zset; of fair keys as in claim.lua
 -- ARGV    prefix, owner, life of a payload past its due time ms, then per job: lane, id, ending (remove, again,
 --         retry, postpone, park), delay ms, digest or '', totals to count, separated by spaces, state for its
---         progress or '', error for it
+--         progress or '', error for it, fair key or ''
 -- Result  per job: 1, or 0 if the claim was lost (nothing was changed)
 local prefix, owner, life_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local MOST = 1000000
+local FAR_MS = 10 * 365 * 86400000
+local MOST_LEFT = 10000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
@@ -46,6 +48,31 @@ local function ring(queue)
   if redis.call('EXISTS', queue .. ':bell') == 0 then redis.call('LPUSH', queue .. ':bell', '1') end
 end
 
+local function first_in_line(queue, key)
+  local found = redis.pcall('LINDEX', queue .. ':fair:' .. key, 0)
+  if type(found) == 'table' or not found then return nil end
+  return string.match(found, '^(.*) %d+$') or found
+end
+
+local function call_next(queue, key)
+  -- As in claim.lua.
+  for _ = 1, MOST_LEFT do
+    local id = first_in_line(queue, key)
+    if not id then
+      redis.call('ZREM', queue .. ':fair', key)
+      return
+    end
+    local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
+    if score < now + FAR_MS / 2 then return end
+    if score > now + FAR_MS * 1.5 and score < math.huge then
+      redis.call('ZADD', queue, now, id)
+      ring(queue)
+      return
+    end
+    redis.call('LPOP', queue .. ':fair:' .. key)
+  end
+end
+
 local function queue_again(queue, id, delay, digest)
   redis.call('ZADD', queue, now + delay, id)
   redis.call('PEXPIRE', 'arq:job:' .. id, delay + life_ms)
@@ -78,10 +105,10 @@ local function report(id, state, error)
 end
 
 local replies = {}
-for i = 4, #ARGV, 8 do
+for i = 4, #ARGV, 9 do
   local queue, id, ending = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest, totals = tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5]
-  local state, error = ARGV[i + 6], ARGV[i + 7]
+  local state, error, key = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
   if get('arq:in-progress:' .. id) ~= owner then
     replies[#replies + 1] = 0
   else
@@ -116,6 +143,8 @@ for i = 4, #ARGV, 8 do
       queue_again(queue, id, delay, digest)
     end
     if digest ~= '' then release_held(queue, id, digest) end
+    -- It was counted against its key's cap: the next one may run now.
+    if key ~= '' and redis.pcall('SREM', queue .. ':fair_runs:' .. key, id) == 1 then call_next(queue, key) end
     for field in string.gmatch(totals, '%S+') do
       count(queue, field)
     end

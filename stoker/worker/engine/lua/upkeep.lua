@@ -4,7 +4,7 @@
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
 --         <p>:cancelling set of ids; arq:abort zset; <p>:clock ms, the latest time at which a score was written;
---         <p>:blamed:<id> set of the owners whose deaths its rescues count
+--         <p>:blamed:<id> set of the owners whose deaths its rescues count; of fair keys as in claim.lua
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
 --         then per lane: its name, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
@@ -16,6 +16,9 @@ local rescue, count_ms = ARGV[5] == '1', ARGV[6]
 local CLOCK_SLACK_MS = 1000
 local CLOCK_MOST_MS = 10 * 365 * 86400000
 local ABORTS = 1000
+local KEYS_SEEN = 100
+local FAR_MS = 10 * 365 * 86400000
+local MOST_LEFT = 10000
 local MOST = 1000000
 
 local lanes = {}
@@ -90,6 +93,44 @@ local function acquit(id)
   if removed == 1 then count_rescues(id, rescues_of(id) - 1) end
 end
 
+local function ring(queue)
+  if redis.call('EXISTS', queue .. ':bell') == 0 then redis.call('LPUSH', queue .. ':bell', '1') end
+end
+
+local function first_in_line(queue, key)
+  local found = redis.pcall('LINDEX', queue .. ':fair:' .. key, 0)
+  if type(found) == 'table' or not found then return nil end
+  return string.match(found, '^(.*) %d+$') or found
+end
+
+local function call_next(queue, key)
+  -- As in claim.lua.
+  for _ = 1, MOST_LEFT do
+    local id = first_in_line(queue, key)
+    if not id then
+      redis.call('ZREM', queue .. ':fair', key)
+      return
+    end
+    local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
+    if score < now + FAR_MS / 2 then return end
+    if score > now + FAR_MS * 1.5 and score < math.huge then
+      redis.call('ZADD', queue, now, id)
+      ring(queue)
+      return
+    end
+    redis.call('LPOP', queue .. ':fair:' .. key)
+  end
+end
+
+local function see_to_lines(queue)
+  -- A line whose first job was taken or removed by a release that has no lines, or whose cap's count was wrong, goes
+  -- on: those that were seen longest ago are looked at. Where the cap holds, the claim puts the job back.
+  for _, key in ipairs(redis.call('ZRANGE', queue .. ':fair', 0, KEYS_SEEN - 1)) do
+    redis.call('ZADD', queue .. ':fair', now, key)
+    call_next(queue, key)
+  end
+end
+
 local function renew(lane)
   local lost = {}
   for _, id in ipairs(lane.ids) do
@@ -142,6 +183,10 @@ local function rescue_expired(lane)
         redis.call('DEL', prefix .. ':begun:' .. digest)
       end
     end
+    if payload and (string.match(payload, '^{"flag":"%x+","alone":[01],"fair":"')
+        or string.match(payload, '^{"fair":"')) then
+      count_rescues(id, rescues_of(id)) -- a count, even of none, tells the claim that it has had its turn
+    end
     rescued[#rescued + 1] = id
     rescued[#rescued + 1] = rescues_of(id)
   end
@@ -154,10 +199,9 @@ for i, lane in ipairs(lanes) do
   local lost = renew(lane)
   local rescued = {}
   if rescue then rescued = rescue_expired(lane) end
+  see_to_lines(lane.queue)
   local next = redis.call('ZRANGE', lane.queue, 0, 0, 'WITHSCORES')
-  if #rescued > 0 and redis.call('EXISTS', lane.queue .. ':bell') == 0 then
-    redis.call('LPUSH', lane.queue .. ':bell', '1')
-  end
+  if #rescued > 0 then ring(lane.queue) end
   local parked = 0
   if next[2] then parked = redis.call('ZCARD', lane.queue .. ':parked') end
   local slots = redis.call('HGET', prefix .. ':concurrency', lane.name)

@@ -1,6 +1,7 @@
-"""A wire between a process and a Redis, which a test can cut, freeze, or hold at a named command.
+"""A way from processes to a server that can be cut, frozen, slowed, torn, or held at a named command.
 
-Real bytes to a real server: what a link does to a call is what a network does to it.
+Chaos and the tests use it. It passes real bytes to a real server: what a link does to a call is what a
+network does to it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,30 @@ import asyncio
 import re
 import ssl
 from dataclasses import dataclass, field
+from random import Random
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from tests.support.notes import Held
+from sqlalchemy import URL
 
 CHUNK_BYTES = 1 << 20
+
+
+class Held:
+    """A named point at which a test holds whoever passes: wait for `reached`, then `release`."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.released = asyncio.Event()
+
+    def release(self) -> None:
+        """Let everybody pass."""
+        self.released.set()
+
+    async def pass_by(self) -> None:
+        """Say that the point is reached and wait."""
+        self.reached.set()
+        await self.released.wait()
 
 
 @dataclass
@@ -60,6 +79,7 @@ class Link:
         self._traps: list[Trap] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._clients: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._is_cut = False
@@ -68,6 +88,7 @@ class Link:
         self.connected = 0
         self.delay_s = 0.0
         """How long a packet is on its way, in either direction."""
+        self._tears: tuple[Random, float] | None = None
         self._counted: list[Counted] = []
         self._rewritten: tuple[re.Pattern[bytes], bytes] | None = None
         self._held: list[Held] = []
@@ -75,7 +96,7 @@ class Link:
     @property
     def url(self) -> str:
         """Where a process connects to."""
-        assert self._server is not None
+        assert self._server is not None  # noqa: S101 - it was started
         scheme = "redis" if self._tls is None else "rediss"
         return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
 
@@ -104,12 +125,20 @@ class Link:
     def cut(self) -> None:
         """Drop every connection; refuse new ones until `mend`."""
         self._is_cut = True
+        self.drop()
+
+    def drop(self) -> None:
+        """Drop every connection; new ones are let through."""
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def tear(self, rng: Random, share: float) -> None:
+        """Of this share of packets, let half through and drop the connection, until `mend`."""
+        self._tears = rng, share
+
     def mend(self) -> None:
-        """Let connections through again."""
-        self._is_cut = False
+        """Let connections through again, whole and without delay."""
+        self._is_cut, self._tears, self.delay_s = False, None, 0.0
         self._thaw.set()
 
     def say(self, data: bytes) -> None:
@@ -132,9 +161,16 @@ class Link:
 
     def silence(self) -> None:
         """Answer nothing more on the connections that there are; new ones are answered."""
+        self._silent |= self._writers
         self._thaw.clear()
         self._thaw = asyncio.Event()
         self._thaw.set()
+
+    def drop_silent(self) -> None:
+        """Drop the connections that were silenced."""
+        for writer in self._silent & self._writers:
+            writer.transport.abort()
+        self._silent.clear()
 
     def hold_request(self, command: str | bytes, times: int = 1) -> Held:
         """Hold the next request with these bytes before the server sees it."""
@@ -175,7 +211,11 @@ class Link:
             writer.transport.abort()
             return
         self.connected += 1
-        server_reader, server_writer = await self._connect()
+        try:
+            server_reader, server_writer = await self._connect()
+        except OSError:  # the server is away
+            writer.transport.abort()
+            return
         self._writers |= {writer, server_writer}
         self._clients.add(writer)
         sprung: list[Trap] = []
@@ -228,8 +268,8 @@ class Link:
                 await writer.drain()
                 await trap.held.released.wait()
                 return
-            writer.write(data)
-            await writer.drain()
+            if not await self._pass_on(data, writer):
+                return
 
     async def _replies(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sprung: list[Trap]
@@ -245,8 +285,15 @@ class Link:
             if trap is not None and trap.holds_reply:
                 await trap.held.pass_by()
             await self._delay()
-            writer.write(data)
-            await writer.drain()
+            if not await self._pass_on(data, writer):
+                return
+
+    async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Whether all of it went through."""
+        torn = self._tears is not None and self._tears[0].random() < self._tears[1]
+        writer.write(data[: len(data) // 2] if torn else data)
+        await writer.drain()
+        return not torn
 
     async def _delay(self) -> None:
         if self.delay_s:
@@ -260,6 +307,21 @@ class Link:
                     self._traps.remove(trap)
                 return trap
         return None
+
+
+async def link_to_postgres(url: URL) -> Link:
+    """A link to the Postgres of this URL."""
+    directory = url.query.get("host")
+    port = url.port or url.query.get("port") or 5432
+    return await Link(
+        f"unix://{directory}/.s.PGSQL.{port}" if directory else f"tcp://{url.host}:{port}"
+    ).start()
+
+
+def through(link: Link, url: URL) -> URL:
+    """The same database by way of the link."""
+    _, _, port = link.url.removesuffix("/0").rpartition(":")
+    return url.set(host="127.0.0.1", port=int(port), query={})
 
 
 def _bytes(command: str | bytes) -> bytes:

@@ -1,0 +1,74 @@
+"""Stoker in a FastAPI or Starlette application: opened with it, found by its endpoints, its errors answered.
+
+app = FastAPI(lifespan=lifespan(domain=domain))
+install(app)
+
+@app.get("/tickets/{ticket_id}")
+async def ticket(ticket_id: int, request: Request, user: User) -> Response:
+    return respond(await stoker_of(request).read("ticket", ticket_id, reader=user), request)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoker.cache.reading import Reading
+from stoker.domain import Domain
+from stoker.errors import StokerError
+from stoker.http.answers import HttpAnswer, answer
+from stoker.http.failures import INTERNAL, failure
+from stoker.settings import Settings
+from stoker.stoker import Stoker
+
+logger = logging.getLogger(__name__)
+
+
+def lifespan(
+    settings: Settings | None = None, domain: Domain | None = None
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """The lifespan of an application: one Stoker for each process, made inside the event loop that uses it.
+
+    The arguments are those of `Stoker.opened`. A lifespan of the application's own enters this one.
+    """
+
+    @asynccontextmanager
+    async def opened(app: Starlette) -> AsyncIterator[None]:
+        async with Stoker.opened(settings, domain) as stoker:
+            app.state.stoker = stoker
+            yield
+
+    return opened
+
+
+def stoker_of(request: Request) -> Stoker:
+    """The Stoker of the application that serves a request; with FastAPI also as `Depends(stoker_of)`."""
+    found: Stoker = request.app.state.stoker
+    return found
+
+
+def respond(reading: Reading, request: Request, *, vary: Sequence[str] = ()) -> Response:
+    """The response to a reading; see `stoker.http.answer`."""
+    return _response(answer(reading, request, vary=vary))
+
+
+def install(app: Starlette) -> None:
+    """Answer every StokerError that an endpoint raises; see `stoker.http.failure`."""
+    app.add_exception_handler(StokerError, _refuse)
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, StokerError)  # noqa: S101 - registered for nothing else
+    found = failure(error)
+    if found.status == INTERNAL:
+        logger.error("http.failed", exc_info=error)
+    return _response(found)
+
+
+def _response(found: HttpAnswer) -> Response:
+    return Response(found.body, found.status, found.headers)

@@ -1,0 +1,37 @@
+"""What can be asked of the worker: typed, versioned arguments that outlive deploys."""
+
+from stoker.jobs.built_in import (
+    JOBS,
+    Deliver,
+    Invalidate,
+    KeepWarm,
+    Prune,
+    Refresh,
+    Relay,
+    Verify,
+    Warm,
+    parse,
+)
+from stoker.jobs.job import KIND, Job
+from stoker.jobs.lane import LANES, Lane
+from stoker.jobs.outcome import Outcome
+from stoker.jobs.retry import RetryPolicy
+
+__all__ = [
+    "JOBS",
+    "KIND",
+    "LANES",
+    "Deliver",
+    "Invalidate",
+    "Job",
+    "KeepWarm",
+    "Lane",
+    "Outcome",
+    "Prune",
+    "Refresh",
+    "Relay",
+    "RetryPolicy",
+    "Verify",
+    "Warm",
+    "parse",
+]

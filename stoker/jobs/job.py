@@ -1,0 +1,93 @@
+"""The base of all jobs: typed arguments that outlive deploys, and what a class of them may declare.
+
+A job's `kind` is stored in Redis: never rename one, add the next version. Jobs carry only ids and
+names, never rows. Idea: River's separation of arguments and worker by a stable kind string.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from stoker.errors import DeclarationError
+from stoker.jobs.retry import RetryPolicy, is_span
+
+KIND = re.compile(r"[!-~]{1,64}")
+"""What a kind may be: it becomes part of rows, of log lines and of metrics."""
+
+
+class Job(BaseModel):
+    """The arguments of one job: ids and names, never rows. Frozen; unknown fields are refused.
+
+    `kind` is stored in Redis: 1 to 64 visible ASCII characters, never renamed. `lane` is a lane that the
+    domain declares, or its name. `timeout` ends a run. `keep_result`: how long what the handler returns can
+    be fetched with `Stoker.result`; None keeps nothing. A class that cannot be a job raises DeclarationError.
+    """
+
+    # What a field holds stays out of logs: errors name the field alone.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kind: ClassVar[str]
+    lane: ClassVar[str]
+    timeout: ClassVar[timedelta] = timedelta(seconds=60)
+    retry: ClassVar[RetryPolicy] = RetryPolicy()
+    keep_result: ClassVar[timedelta | None] = None
+    one_at_a_time: ClassVar[bool] = False
+    """A second job of a coalesce key waits until the first has ended. Not for relays: two of them claim
+    different events, and a change must not wait for a relay that hangs."""
+    followed: ClassVar[bool] = False
+    """Its progress may be asked for, so the end of a job is written to it."""
+    repeated: ClassVar[bool] = False
+    """The next slot, sweep or read does its work too. When an outage has used up its tries, it is dropped
+    without a dead letter."""
+
+    def coalesce_key(self) -> str | None:
+        """Jobs of one key coalesce: at most one waits. None: every job runs."""
+        return None
+
+    def fair_key(self) -> str | None:
+        """Jobs of different keys of a lane take turns: 1 to 100 characters, such as a tenant's id.
+
+        None: the job waits in the order in which jobs are due, as if it had a key of its own.
+        """
+        return None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        """Refuse what could never run; a class without a kind may be the base of others."""
+        if (mistake := _mistake(cls)) is not None:
+            raise DeclarationError(f"job {cls.__name__}: {mistake}")
+        if cls.keep_result is not None:
+            cls.followed = True
+
+
+def _mistake(job: type[Job]) -> str | None:
+    """What is wrong with a class of jobs, in a sentence that says what to do."""
+    for name in ("kind", "lane", "timeout", "retry", "keep_result"):
+        if name in job.model_fields:
+            return f"`{name}` must not be a field: write it without a type, or with ClassVar"
+    if not hasattr(job, "kind"):
+        return None
+    kept = job.keep_result
+    checks = (
+        (_is_kind(job.kind), f"`kind` must be 1 to 64 visible ASCII characters, not {job.kind!r:.80}"),
+        (isinstance(getattr(job, "lane", None), str), '`lane` must name a lane of the domain: lane = "mail"'),
+        (is_span(job.timeout), f"`timeout` must be a positive timedelta, not {job.timeout!r:.60}"),
+        (isinstance(job.retry, RetryPolicy), f"`retry` must be a RetryPolicy, not {job.retry!r:.60}"),
+        (
+            kept is None or is_span(kept),
+            f"`keep_result` must be None or a positive timedelta, not {kept!r:.60}",
+        ),
+        (
+            not job.one_at_a_time or job.coalesce_key is not Job.coalesce_key,
+            "`one_at_a_time` needs a coalesce_key(): it holds for jobs of one key",
+        ),
+    )
+    return next((said for right, said in checks if not right), None)
+
+
+def _is_kind(value: object) -> bool:
+    return isinstance(value, str) and KIND.fullmatch(value) is not None

@@ -1,0 +1,100 @@
+"""The rows that a session's commit writes for Stoker: how each of the two tables is written to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, DateTime, bindparam, insert, inspect, text
+from sqlalchemy.orm import registry
+from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.sql.selectable import TextualSelect
+
+from stoker.tables import cache_events, job_requests
+
+
+class CacheEvent:
+    """A row of `cache_events` that makes a session flush."""
+
+    kind: str
+    payload: Any
+    scopes: Any
+    trace: str | None
+
+
+class JobRequest:
+    """A row of `job_requests` that makes a session flush."""
+
+    job_id: str
+    lane: str
+    kind: str
+    arguments: Any
+    flag: str
+    alone: bool
+    fair: str
+    due_at: datetime | None
+    trace: str | None
+
+
+registry().map_imperatively(CacheEvent, cache_events, eager_defaults=False)
+registry().map_imperatively(JobRequest, job_requests, eager_defaults=False)
+
+
+class Inserts:
+    """A table's row for the unit of work, and its INSERT of one row and of many.
+
+    That of one row is text: a request writes one, and to build an INSERT costs as much as to run it.
+    `bind` is how a session of several engines chooses the one to write through.
+    """
+
+    def __init__(
+        self,
+        row: type[CacheEvent | JobRequest],
+        one: TextualSelect,
+        many: ReturningInsert[Any],
+        json: tuple[str, ...],
+    ) -> None:
+        self.row = row
+        self.one = one
+        self.many = many
+        self.json = json
+        self.bind: dict[str, Any] = {"mapper": inspect(row), "clause": many}
+
+    def row_of(self, values: Mapping[str, Any]) -> CacheEvent | JobRequest:
+        """The values as a row that a session can add."""
+        row = self.row()
+        for name, value in values.items():
+            setattr(row, name, value)
+        return row
+
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Insert rows; returns their ids, in their order."""
+        if len(rows) > 1:
+            return list(connection.scalars(self.many, rows))
+        written = {name: json.dumps(rows[0][name]) for name in self.json}
+        return [connection.execute(self.one, {**rows[0], **written}).scalar_one()]
+
+
+EVENTS = Inserts(
+    CacheEvent,
+    text(
+        "INSERT INTO stoker.cache_events (kind, payload, scopes, trace)"
+        " VALUES (:kind, CAST(:payload AS jsonb), CAST(:scopes AS jsonb), :trace) RETURNING id"
+    ).columns(cache_events.c.id),
+    insert(cache_events).returning(cache_events.c.id, sort_by_parameter_order=True),
+    ("payload", "scopes"),
+)
+REQUESTS = Inserts(
+    JobRequest,
+    text(
+        "INSERT INTO stoker.job_requests (job_id, lane, kind, arguments, flag, alone, fair, due_at, trace)"
+        " VALUES (:job_id, :lane, :kind, CAST(:arguments AS jsonb), :flag, :alone, :fair, :due_at, :trace)"
+        " RETURNING seq"
+    )
+    .bindparams(bindparam("due_at", type_=DateTime(timezone=True)))
+    .columns(job_requests.c.seq),
+    insert(job_requests).returning(job_requests.c.seq, sort_by_parameter_order=True),
+    ("arguments",),
+)

@@ -1,0 +1,62 @@
+"""Short questions to Postgres: bounded in time, with Stoker's errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from asyncpg.exceptions import InterfaceError, PostgresConnectionError, PostgresError
+from sqlalchemy import Executable, RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stoker.driver import LimitedEngine
+from stoker.errors import DatabaseUnavailable
+from stoker.postgres.checkout import PING
+from stoker.postgres.errors import database_errors, first_line
+
+QUESTION_S = 15.0
+"""For a short question, a connection that has to be replaced first included."""
+NOT_ASYNCPG = ("prepared_statement_cache_size", "prepared_statement_name_func")
+"""Arguments that SQLAlchemy keeps for itself."""
+
+
+@asynccontextmanager
+async def short_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection for a short query; raises DatabaseUnavailable if it takes longer than QUESTION_S."""
+    with database_errors():
+        async with asyncio.timeout(QUESTION_S), engine.connect() as connection:
+            yield connection
+
+
+async def fetched(
+    engine: AsyncEngine, query: Executable, values: Mapping[str, Any] | None = None
+) -> Sequence[RowMapping]:
+    """All rows that a short question finds; raises DatabaseUnavailable."""
+    async with short_connection(engine) as connection:
+        return (await connection.execute(query, values)).mappings().all()
+
+
+def sign_of_life(engine: LimitedEngine) -> Callable[[], Awaitable[None]]:
+    """A question to the server of an engine, on a new connection.
+
+    It returns after any answer, be it a refusal, and raises DatabaseUnavailable where none can come.
+    """
+    _, place = engine.dialect.create_connect_args(engine.url)
+    arguments = {name: value for name, value in place.items() if name not in NOT_ASYNCPG} | engine.arguments
+
+    async def ask() -> None:
+        try:
+            connection = await asyncpg.connect(**arguments)
+            try:
+                await connection.execute(PING)
+            finally:
+                connection.terminate()
+        except (OSError, PostgresConnectionError, InterfaceError) as error:
+            raise DatabaseUnavailable(f"Postgres does not answer: {first_line(error)}") from error
+        except PostgresError:
+            return
+
+    return ask

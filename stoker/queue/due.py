@@ -1,0 +1,27 @@
+"""When a job may begin, as callers say it: after a delay, or at a moment. Bad values are BadRequest."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from stoker.errors import BadRequest
+
+
+def delay_of(delay: timedelta, at: datetime | None) -> timedelta:
+    """The time from now; raises BadRequest for both, and for a moment without a time zone."""
+    check_span(delay, "delay")
+    if at is None:
+        return delay
+    if at.tzinfo is None:
+        raise BadRequest(f"a moment without a time zone: {at.isoformat()}; give it one", field="at")
+    if delay:
+        raise BadRequest("give `delay` or `at`, not both", field="at")
+    return max(at - datetime.now(UTC), timedelta(0))
+
+
+def check_span(value: object, name: str) -> None:
+    """Raise BadRequest for what is no timedelta."""
+    if not isinstance(value, timedelta):
+        raise BadRequest(
+            f"{name} must be a timedelta, such as timedelta(seconds=5), not {value!r:.60}", field=name
+        )

@@ -1,0 +1,87 @@
+"""Jobs as the script `enqueue` takes them, and how many go into one call."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from stoker.jobs import Job
+from stoker.queue import wire
+from stoker.redis.queue import Argument
+
+JOBS_PER_CALL = 500
+"""Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
+BYTES_PER_CALL = 4_000_000
+"""Bytes of payloads in one script call, about: more might take longer than an answer is waited for."""
+REQUESTED_ID = "r-"
+"""How the id of a job begins that was requested in a transaction: the queue takes it once."""
+Packed = tuple[str, str, bytes, int, str]
+"""One job as the script takes it: lane, id, payload, delay in ms, digest."""
+_asked = count()
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job that was requested in a transaction, as its row says."""
+
+    job_id: str
+    lane: str
+    payload: bytes
+    """As `wire.encode_parts` writes it."""
+    flag: str
+    due_ms: int | None
+    trace: str | None
+
+
+def packed(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> Packed:
+    """A job that is asked for now."""
+    payload = wire.encode(job, now_ms, trace)
+    return job.lane, job_id, payload, delay_ms, wire.digest(job)
+
+
+def packed_request(one: Request) -> Packed:
+    """A job that was requested in a transaction."""
+    now_ms = clock_ms()
+    payload = wire.finished(one.payload, now_ms, one.trace)
+    return one.lane, one.job_id, payload, max(0, one.due_ms - now_ms) if one.due_ms else 0, one.flag
+
+
+def in_calls(jobs: Iterable[Packed]) -> Iterator[list[Packed]]:
+    """Jobs in their order, as many together as one call may take."""
+    call: list[Packed] = []
+    held = 0
+    for job in jobs:
+        if call and (len(call) == JOBS_PER_CALL or held + len(job[2]) > BYTES_PER_CALL):
+            yield call
+            call, held = [], 0
+        call.append(job)
+        held += len(job[2])
+    if call:
+        yield call
+
+
+def flat(jobs: Iterable[Packed]) -> Iterator[Argument]:
+    """The script's arguments for jobs of one call."""
+    for job in jobs:
+        yield from job
+
+
+def new_job_id(now_ms: int) -> str:
+    """An id that is random, but ordered by the time of asking.
+
+    Jobs that are due in the same millisecond are claimed in the order of their ids.
+    """
+    return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"
+
+
+def request_id() -> str:
+    """The id of a job that is requested in a transaction."""
+    return f"{REQUESTED_ID}{new_job_id(clock_ms())}"
+
+
+def clock_ms() -> int:
+    """This process's clock, in milliseconds since 1970."""
+    return int(time.time() * 1000)

@@ -1,0 +1,1 @@
+"""Answers for web frameworks, and what HTTP says of them."""
