@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -109,6 +109,71 @@ async def test_a_request_is_not_lost_with_what_the_session_forgets_nor_with_a_la
         await session.commit()
     assert await deliver_all(opened) == 3
     assert await waiting(opened) == [first, second, third]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_session_that_forgets_its_rows_still_requests(opened: Stoker, *, begun: bool) -> None:
+    async with opened.session() as session:
+        if begun:
+            await session.execute(text("SELECT 1"))
+        job_id = opened.enqueue_in(session, Note(text="kept"))
+        session.expunge_all()
+        await session.commit()
+    await deliver_all(opened)
+    assert await waiting(opened) == [job_id]
+
+
+async def test_a_request_of_a_savepoint_inside_another_goes_with_the_outer_one(opened: Stoker) -> None:
+    async with opened.session() as session:
+        before = opened.enqueue_in(session, Note(text="before"))
+        around = await session.begin_nested()
+        async with session.begin_nested():
+            opened.enqueue_in(session, Note(text="undone"))
+        await around.rollback()
+        async with session.begin_nested():
+            kept = opened.enqueue_in(session, Note(text="kept"))
+        assert await deliver_all(opened) == 0
+        await session.commit()
+    await deliver_all(opened)
+    assert sorted(await waiting(opened)) == sorted([before, kept])
+
+
+async def test_two_sessions_do_not_take_each_others_requests(opened: Stoker) -> None:
+    async with opened.session() as kept, opened.session() as undone:
+        job_id = opened.enqueue_in(kept, Note(text="kept"))
+        opened.enqueue_in(undone, Note(text="undone"))
+        await undone.flush()
+        await kept.commit()
+        assert await deliver_all(opened) == 1
+        await undone.rollback()
+    assert await deliver_all(opened) == 0
+    assert await waiting(opened) == [job_id]
+
+
+async def test_requests_of_one_lane_are_delivered_in_the_order_of_their_commits(opened: Stoker) -> None:
+    async with opened.session() as late:
+        first = opened.enqueue_in(late, Note(text="asked first, committed last"))
+        await late.flush()
+        async with opened.session() as early, early.begin():
+            second = opened.enqueue_in(early, Note(text="asked last, committed first"))
+        assert await deliver_all(opened) == 1
+        await late.commit()
+    assert await deliver_all(opened) == 1
+    assert sorted(await waiting(opened)) == sorted([first, second])
+
+
+async def test_a_plain_session_inside_run_sync_requests_and_rings(opened: Stoker) -> None:
+    async with opened.engine.connect() as connection:
+
+        def request(sync: Connection) -> str:
+            with Session(sync.engine) as session, session.begin():
+                return opened.enqueue_in(session, Note(text="sync"))
+
+        job_id = await connection.run_sync(request)
+    await asyncio.to_thread(opened._parts.outbox._request_ringer._thread.shutdown)  # type: ignore[union-attr]
+    assert await opened.queue.waits("changes"), "it rang"
+    await deliver_all(opened)
+    assert await waiting(opened) == [job_id]
 
 
 async def test_a_delivery_that_dies_before_its_commit_is_done_again_and_enqueues_nothing_twice(

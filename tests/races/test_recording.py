@@ -1,14 +1,14 @@
-"""Events and savepoints in any order (row 43), with a list per savepoint as the model.
+"""Events, requests of jobs and savepoints in any order (row 43), with a list per savepoint as the model.
 
-What was recorded in a transaction that committed is in the outbox, once; what was in a savepoint that was
-rolled back is not; receipts say the same. The application's own listeners record, flush and open savepoints
-while the session commits. `HYPOTHESIS_PROFILE=long` tries far more.
+What was recorded or requested in a transaction that committed is in its table, once; what was in a savepoint
+that was rolled back is not; receipts and rings say the same. The application's own listeners record, flush
+and open savepoints while the session commits. `HYPOTHESIS_PROFILE=long` tries far more.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, ClassVar
 
@@ -21,13 +21,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 
 import stoker.outbox.pending
-from stoker import Receipt
+from stoker import Receipt, Refresh
 from stoker.outbox.databases import INSTALLATION
 from stoker.outbox.record import Outbox
+from stoker.outbox.requests import Requests
 from tests.races import test_state_machine  # noqa: F401 - registers the profiles
 from tests.support.notes import NoteChanged, Notes
 
 DEEPEST = 4
+EVENTS = text("SELECT id, CAST(payload->>'note_id' AS int) AS number FROM stoker.cache_events ORDER BY id")
+REQUESTS = text(
+    "SELECT seq AS id, CAST(arguments->>'scope_id' AS int) AS number FROM stoker.job_requests ORDER BY seq"
+)
 STATEMENTS = ("SELECT 1", "INSERT INTO stoker.audit_log (actor, action, arguments) VALUES ('a', 'b', '{}')")
 LATE = st.sampled_from(("record", "flush", "savepoint"))
 
@@ -35,8 +40,12 @@ LATE = st.sampled_from(("record", "flush", "savepoint"))
 class Silence:
     """Stands where a ringer stands."""
 
-    def soon_from_thread(self, event_ids: Any) -> None:  # noqa: ANN401 - whatever was committed
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def soon_from_thread(self, numbers: Sequence[int]) -> None:
         """Nobody needs to come."""
+        self.numbers += numbers
 
 
 class Machine(RuleBasedStateMachine):
@@ -49,14 +58,15 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        silence: Any = Silence()
-        self.outbox = Outbox(
-            Notes().domain, self.nowhere, self.installation, (silence, silence), lambda: None
-        )
+        self.rung, self.rung_for_requests = Silence(), Silence()
+        ringers: Any = (self.rung, self.rung_for_requests)
+        self.outbox = Outbox(Notes().domain, self.nowhere, self.installation, ringers, lambda: None)
+        self.requests = Requests(self.nowhere)
         self.session = Session(self.engine)
         self.held: list[list[int]] = [[]]
         self.savepoints: list[SessionTransaction] = []
         self.receipts: dict[int, Receipt] = {}
+        self.requested: set[int] = set()
         self.committed: list[int] = []
         self.late: str | None = None
         event.listen(self.session, "before_commit", self._listen)
@@ -65,6 +75,14 @@ class Machine(RuleBasedStateMachine):
     def record(self) -> None:
         number = next(self.numbers)
         self.receipts[number] = self.outbox.record(self.session, NoteChanged(note_id=number))
+        self.held[-1].append(number)
+
+    @rule()
+    def request(self) -> None:
+        number = next(self.numbers)
+        job = Refresh(view="note", scope_id=str(number))
+        self.requests.add(*self.outbox.pending(self.session), job, None)
+        self.requested.add(number)
         self.held[-1].append(number)
 
     @rule(statement=st.sampled_from(STATEMENTS))
@@ -131,14 +149,21 @@ class Machine(RuleBasedStateMachine):
             session.flush()
         if late is not None:
             self.record()
+            self.request()
 
     def _compare(self) -> None:
-        of_mine = text("SELECT CAST(payload->>'note_id' AS int) FROM stoker.cache_events ORDER BY 1")
+        committed = sorted(self.committed)
+        recorded = [number for number in committed if number in self.receipts]
+        requested = [number for number in committed if number in self.requested]
         with self.engine.connect() as connection:
-            found = [number for number in connection.scalars(of_mine) if number in self.receipts]
-        assert found == sorted(self.committed), "what is recorded is not what committed"
-        told = [number for number, receipt in self.receipts.items() if receipt._event_id is not None]
-        assert told == sorted(self.committed), "receipts say otherwise"
+            events = [row for row in connection.execute(EVENTS) if row.number in self.receipts]
+            requests = [row for row in connection.execute(REQUESTS) if row.number in self.requested]
+        assert sorted(row.number for row in events) == recorded, "what is recorded is not what committed"
+        assert sorted(row.number for row in requests) == requested, "what is requested is not what committed"
+        told = {number: receipt._event_id for number, receipt in self.receipts.items() if receipt._event_id}
+        assert told == {row.number: row.id for row in events}, "receipts say otherwise"
+        assert sorted(self.rung.numbers) == [row.id for row in events]
+        assert sorted(self.rung_for_requests.numbers) == [row.id for row in requests]
 
 
 @pytest.fixture

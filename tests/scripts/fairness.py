@@ -180,13 +180,28 @@ async def whoever_is_over_the_cap_is_not_called(ground: Ground) -> None:
     assert await ground.rung(W) == 0
 
 
-@about("claim")
-async def a_first_job_that_an_older_release_deferred_keeps_its_place(ground: Ground) -> None:
-    a = [await ground.put(A) for _ in range(3)]
-    await ground.redis.zadd(ground.name(W), {a[1]: await ground.now_ms() + HOUR_MS})
-    assert await ground.ids(W) == a[:1]
-    assert await line(ground) == a[1:]
-    assert await is_behind(ground, a[2])
+@about("finish", "upkeep", "cancel", "claim")
+async def a_first_job_that_was_deferred_does_not_hold_up_its_key(ground: Ground) -> None:
+    """An older release failed it, or a stock arq worker runs it: it joins the line when it is due."""
+    for how, wait_ms in (("finish", HOUR_MS), ("upkeep", 500), ("cancel", HOUR_MS), ("claim", HOUR_MS)):
+        a = [await ground.put(A) for _ in range(4)]
+        (claim,) = await ground.take(W, 1, fair_cap=1)
+        await ground.redis.zadd(ground.name(W), {a[1]: await ground.now_ms() + wait_ms})
+        if how == "finish":
+            await ground.end(claim, W)
+        elif how == "upkeep":
+            await ground.upkeep()
+        elif how == "cancel":
+            await ground.queue.cancel(a[3])
+        else:
+            await ground.redis.zadd(ground.name(W), {a[3]: 1})
+            await ground.redis.zadd(wire.ABORTS, {a[3]: 1})
+            await ground.redis.lpop(ground.name(W, LINE_A))
+            await ground.redis.lpush(ground.name(W, LINE_A), f"{a[1]} 1", f"{a[3]} 1")
+            assert (await ground.ids(W, 1)) == [a[3]]
+        assert (await line(ground))[0] == a[2], how
+        assert not await is_behind(ground, a[2]), how
+        await ground.redis.flushall()
 
 
 @about("claim")
@@ -249,6 +264,15 @@ async def who_stands_in_the_lane_stays_there(ground: Ground) -> None:
     await ground.queue.cancel(a[3])
     assert await ground.score(W, a[1]) == 7
     assert await is_behind(ground, a[2])
+
+
+@about("claim")
+async def a_claim_leaves_who_stands_in_the_lane(ground: Ground) -> None:
+    first, second = await ground.put(A), await ground.put(A)
+    await ground.redis.zadd(ground.name(W), {first: 6, second: 7})
+    assert await ground.ids(W, 1) == [first]
+    assert await ground.score(W, second) == 7
+    assert await line(ground) == [second]
 
 
 @about("finish", "upkeep", "cancel", "claim")

@@ -98,13 +98,13 @@ local function call_next(key)
       return
     end
     local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
-    if score < now + far_ms / 2 then return end -- it stands in the lane
+    if score < now + 100 then return end -- it stands in the lane
     if score > now + far_ms * 1.5 and score < math.huge then
       called = called + 1
       redis.call('ZADD', queue, now + called / 1024, id) -- behind those that were called before in this call
       return
     end
-    redis.call('LPOP', queue .. ':fair:' .. key) -- it is gone, runs or is parked
+    redis.call('LPOP', queue .. ':fair:' .. key) -- it is gone, runs, is parked or waits for a time
   end
 end
 

@@ -63,7 +63,7 @@ local function call_next(queue, key)
       return
     end
     local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
-    if score < now + FAR_MS / 2 then return end
+    if score < now + 100 then return end
     if score > now + FAR_MS * 1.5 and score < math.huge then
       redis.call('ZADD', queue, now, id)
       ring(queue)
