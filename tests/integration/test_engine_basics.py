@@ -37,14 +37,14 @@ async def test_a_job_runs_at_once_and_leaves_nothing_behind(
     assert [key async for key in queue.redis.scan_iter(f"*{asked.job_id}*")] == []
 
 
-async def test_the_bell_wakes_an_idle_lane_long_before_it_would_look(
+async def test_the_bell_wakes_an_idle_lane_long_before_its_next_poll(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
     async with running(queue, queue_url, stage, sql):
         for number in range(20):
             await queue.enqueue(Work(name=str(number)))
             await stage.until(lambda: len(stage.ended) == number + 1)  # noqa: B023 - awaited in the loop
-    # Looking every two seconds would have made most of them wait for about one.
+    # Polling every two seconds would have made most of them wait for about one.
     assert sorted(stage.waits_s)[10] < 0.2
 
 
@@ -64,7 +64,7 @@ async def test_a_deferred_job_starts_when_it_is_due(
         await queue.enqueue(Work(name="now"))
         await stage.until(lambda: len(stage.ended) == 2)
     assert [name for name, _ in stage.runs] == ["now", "later"]
-    assert stage.waits_s[1] < 0.2  # its own alarm, not the look every two seconds
+    assert stage.waits_s[1] < 0.2  # its own alarm, not the poll every two seconds
 
 
 async def test_many_jobs_in_one_call_all_run(
@@ -292,7 +292,7 @@ async def test_an_idle_engine_sends_at_most_three_commands_a_second(
     own = f":{queue.settings.prefix}"
     async with running(queue, queue_url, stage, sql) as engine:
         owner = engine.engine.owner
-        # Every lane has looked for its first work: what follows is idleness.
+        # Every lane has polled once: from here on they are idle.
         await queue.enqueue(Work(name="the last for long"))
         await settled(queue, Lane.WARM, done=1, running=0)
         monitored = Redis.from_url(queue_url)
