@@ -1,7 +1,7 @@
 -- What a function of one statement depends on, as Postgres itself found when the function was made.
 -- In: function, its oid.
 -- Out: table_oid, name of a table as the search path shows it, column (null: only that the table is read),
---   unseen (null, or the function whose body Postgres does not look into; then there is no table).
+--   unseen (null, or the function whose body Postgres does not analyse; then there is no table).
 -- Views are followed to their tables, functions whose body is parsed into it, row security to its policies.
 WITH RECURSIVE reached(classid, objid) AS (
     SELECT CAST(CAST('pg_proc' AS regclass) AS oid), CAST(:function AS oid)

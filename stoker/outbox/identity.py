@@ -2,7 +2,7 @@
 
 A cache is identified by its key prefix and the run of its server, as stamps are. A process that applies
 events notes both in Postgres before it settles any, in a table of all caches that were noted; the breaker of
-a reader looks for its own cache there. Raises CacheUnavailable or DatabaseUnavailable. docs/decisions/0011
+a reader compares its own cache with it. Raises CacheUnavailable or DatabaseUnavailable. docs/decisions/0011
 says what happens when a server is replaced, or a cache is left and used again.
 """
 

@@ -1,7 +1,7 @@
 """Jobs that are requested in a transaction: a row beside the caller's own, delivered after the commit.
 
 Touches no Redis before the outermost commit. Rolled back, the row never existed. A doorbell that cannot be
-rung costs latency only: the worker looks for undelivered requests every second.
+rung costs latency only: the worker queries undelivered requests every second.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Rows:
             footprint["applied"] = "r"
         await self.stage.ask(f"COMMIT {touched} {event!r}", footprint, perform)
 
-    async def look(self, what: str, touched: Mapping[str, str]) -> State:
+    async def select(self, what: str, touched: Mapping[str, str]) -> State:
         """What is committed now."""
         return await self.stage.ask(what, touched, lambda: self.latest)  # type: ignore[no-any-return]
 
@@ -116,7 +116,7 @@ class Rows:
         return await self.stage.ask("SELECT unsettled", {"outbox": "w"}, perform)  # type: ignore[no-any-return]
 
     def touched(self, taken: Sequence[Recorded] = ()) -> None:
-        """The step under way looked at the whole outbox and took these rows."""
+        """The current step read the whole outbox and took these rows."""
         self.stage.only_read("outbox")
         self.stage.also_touched({one.name: "w" if one in taken else "r" for one in self.events})
 
@@ -148,7 +148,7 @@ class Snapshot:
         for key in keys:
             touched |= rows_of(key)
         names = ", ".join(map(str, keys))
-        state = await self._rows.look(f"SNAPSHOT for {names}", touched)
+        state = await self._rows.select(f"SNAPSHOT for {names}", touched)
         if STRAND.get().actor.shared:
             await self._rows.stage.ask(f"SELECT {names}", {}, lambda: None)
         return state
@@ -226,7 +226,7 @@ class Transaction:
     async def members(self, notes: Sequence[int]) -> set[int]:
         """Readers of notes, as committed now."""
         touched = {f"members:{one}": "r" for one in notes}
-        state = await self.rows.look(f"SELECT members of {notes}", touched)
+        state = await self.rows.select(f"SELECT members of {notes}", touched)
         return {one for number in notes for one in state.members.get(number, ())}
 
     def release(self) -> None:

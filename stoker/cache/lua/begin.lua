@@ -35,5 +35,5 @@ if not held or held == mine or string.sub(held, 1, #soft + #hard) ~= soft .. har
   redis.call('SET', KEYS[3], mine, 'PX', ARGV[5])
   won = 1
 end
--- Somebody may have built the entry since the caller looked: its header tells (RACES 11).
+-- Somebody may have built the entry since the caller read it: its header says so (RACES 11).
 return { soft, hard, won, redis.call('GETRANGE', KEYS[4], 0, ARGV[6] - 1) }

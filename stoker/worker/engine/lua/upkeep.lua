@@ -124,7 +124,7 @@ end
 
 local function see_to_lines(queue)
   -- A line whose first job was taken or removed by a release that has no lines, or whose cap's count was wrong, goes
-  -- on: those that were seen longest ago are looked at. Where the cap holds, the claim puts the job back.
+  -- on: those that were seen longest ago are checked. Where the cap holds, the claim puts the job back.
   for _, key in ipairs(redis.call('ZRANGE', queue .. ':fair', 0, KEYS_SEEN - 1)) do
     redis.call('ZADD', queue .. ':fair', now, key)
     call_next(queue, key)
