@@ -126,8 +126,8 @@ class View:
     ttl: timedelta | None
     """Time until an entry expires, at most 46 days; None takes CACHE_DEFAULT_TTL."""
     params: type[BaseModel] | None
-    """A pydantic model of what a request may vary; None for nothing. Each combination is an entry. Names that
-    it does not have are refused, whatever its own configuration says of them."""
+    """A pydantic model of a request's parameters; None for a view without any. Each combination is an entry.
+    Names that it does not have are refused, whatever its own configuration says of them."""
     access: Access
     """Who may read its entries."""
     access_view: str
@@ -147,7 +147,7 @@ class View:
         access_view: str | View = "access",
         version: int = 1,
     ) -> None:
-        # The class is frozen: what it holds is set past its own refusal to be changed.
+        # The class is frozen, so its fields are set through `object.__setattr__`.
         vars(self).update(name=name, scope=name_of(scope), load=load, ttl=ttl, params=params)
         vars(self).update(access=access, access_view=name_of(access_view), version=version)
         check_name(self.name, "view")

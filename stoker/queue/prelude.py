@@ -1,4 +1,4 @@
-"""The Lua that the queue's scripts share, in `lua/prelude.lua`; it is joined to each before its digest is made."""
+"""The Lua that the queue's scripts share: `lua/prelude.lua`, joined to each before its digest is made."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ local function ring(queue)
 end
 
 local function count(queue, field)
-  -- What cannot be added to begins anew: an unreadable total must not keep a job from ending.
+  -- A total that is no number starts again at 1: it must not keep a job from ending.
   if not pcall(redis.call, 'HINCRBY', queue .. ':totals', field, 1) then
     pcall(redis.call, 'HSET', queue .. ':totals', field, 1)
   end
