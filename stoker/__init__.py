@@ -19,8 +19,9 @@ README.md has a whole application. docs/glossary.md explains the words, docs/rea
 docs/architecture.md how it works, docs/api.md every public name.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stoker.on_first_use import importers, module_of_each
 
 if TYPE_CHECKING:
     from stoker.cache.lookup import Asked
@@ -153,16 +154,7 @@ _NAMES = {
     "stoker.stoker": "Stoker",
     "stoker.warm_plans": "WarmPlan",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULES = module_of_each(_NAMES)
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-        """Import a public name when it is first used: who needs an error or a job pays for no driver."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = importers(globals(), _MODULES)

@@ -1,4 +1,4 @@
-"""All views of an application: what the cache knows of it."""
+"""All scope kinds and views of an application."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Catalog:
 
     @cached_property
     def views_guarded_by(self) -> Mapping[str, Sequence[View]]:
-        """The views of the same scopes whose readers a view of access names, by the name of that view."""
+        """The views that each access view guards, by the name of the access view."""
         return {
             name: [one for one in self.views if one.access is Access.MEMBERS and one.access_view == name]
             for name in self.access_views

@@ -22,7 +22,7 @@ PLAIN, ZSTD = 0, 1
 STAMP_BYTES = 41
 """A stamp: 16 hex digits of the server's run id, 11 characters of nonce, 14 hex digits of time in us."""
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
-"""A header that claims more is not one of ours."""
+"""A header with a larger value was not written by Stoker."""
 
 # magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
 # and bytes of the parent's name, which follows
@@ -133,7 +133,8 @@ def _can_be_unpacked(envelope: Envelope) -> bool:
         return len(packed) == envelope.body_bytes
     if envelope.codec != ZSTD or not len(packed) < envelope.body_bytes <= LARGEST_BODY_BYTES:
         return False
-    # `pack` writes frames that declare no size. One that does would be unpacked to that, whatever the limit.
+    # `pack` writes frames that declare no size. A frame with a size would be unpacked to that size, past any
+    # limit.
     return len(packed) > DESCRIPTOR_AT and not packed[DESCRIPTOR_AT] & DECLARES_SIZE
 
 
@@ -146,9 +147,10 @@ def built_under(header: bytes, stamp: bytes, hard: bytes, check: bytes, now_us: 
 
 
 def read_header(header: bytes) -> Envelope | None:
-    """What an entry's first bytes say, without parent and body; None if they are not of this format.
+    """The header in an entry's first bytes, without parent and body; None if they are not of this format.
 
-    Nothing vouches for it, because the seal covers the body, too: for saving work, never for serving.
+    It is not authenticated, because the seal covers header and body together. Use it to save work, never to
+    serve.
     """
     if len(header) < HEADER.size:
         return None
@@ -166,7 +168,7 @@ def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:
 
 
 def unpack(codec: int, packed: bytes, body_bytes: int) -> bytes:
-    """The body again; raises ValueError for what `pack` did not write, though its seal is right."""
+    """The unpacked body; raises ValueError for bytes that `pack` did not write, even if sealed."""
     if codec == PLAIN:
         return packed
     try:
@@ -179,13 +181,13 @@ def unpack(codec: int, packed: bytes, body_bytes: int) -> bytes:
 
 
 def etag_of(body: bytes) -> bytes:
-    """Eight bytes that name a body."""
+    """A digest of a body, eight bytes."""
     return blake2b(body, digest_size=8).digest()
 
 
 def _compressor() -> zstandard.ZstdCompressor:
     if not hasattr(_zstd, "compressor"):
-        # The header already carries the size; the frame need not.
+        # The header has the size, so the frame does not need it.
         _zstd.compressor = zstandard.ZstdCompressor(level=3, write_content_size=False)
     return _zstd.compressor  # type: ignore[no-any-return]
 

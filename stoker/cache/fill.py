@@ -1,8 +1,8 @@
 """Filling entries: the one path by which a value gets into the cache.
 
 Reads, refreshes and warming all come through here: take the stamps, win the lease, load in a fresh
-transaction, store only under unchanged stamps (RACES 1, 2, 18). A lease saves work; only the stamp gives
-correctness.
+transaction, store only under unchanged stamps (RACES 1, 2, 18). Leases avoid duplicate work; correctness
+comes from the stamps alone.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Filler:
         return await in_time(work, self._settings.database.deadline_s)
 
     async def fill_many(self, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
-        """Build those of the entries that are missing or ageing, with one load for each view.
+        """Build the entries that are missing or due for a refresh, with one load for each view.
 
         Raises CacheUnavailable or the loader's error. Entries that others are building are left to them.
         """
@@ -141,7 +141,7 @@ class Filler:
         return outcomes
 
     async def fill_ahead(self, keys: Sequence[EntryKey]) -> None:
-        """Build what many readers will ask for next. If it fails, each of them meets the error itself.
+        """Build entries before many readers ask for them; an error is left to their own reads.
 
         Raises CacheUnavailable.
         """
@@ -198,10 +198,10 @@ class Filler:
         to_store: list[tuple[Claim, Envelope, timedelta]] = []
         for (key, claim), created_us in zip(claims, started_us, strict=True):
             body = loaded.bodies.get(key)
-            if body is None:  # gone, perhaps while this was queued: nothing is stored (RACES 29)
+            if body is None:  # the row is gone, perhaps since this was queued: nothing is stored (RACES 29)
                 filled.append(Filled(None, Outcome.GONE))
                 continue
-            if len(body) > LARGEST_BODY_BYTES:  # no reader would take it for one of ours
+            if len(body) > LARGEST_BODY_BYTES:  # `decode` refuses entries of this size
                 logger.warning("fill.too_large", extra={"entry": str(key), "bytes": len(body)})
                 filled.append(Filled(Content.built(body), Outcome.NOT_KEPT, loaded.parent_of(key)))
                 continue
@@ -229,7 +229,7 @@ class Filler:
         try:
             outcomes = iter(await self.store.store(to_store) if to_store else [])
         except CacheUnavailable:
-            outcomes = iter([Outcome.NOT_KEPT] * len(to_store))  # its caller gets the value all the same
+            outcomes = iter([Outcome.NOT_KEPT] * len(to_store))  # the caller still gets the value
         kept = [
             replace(one, outcome=next(outcomes)) if one.outcome is Outcome.STORED else one for one in filled
         ]

@@ -19,7 +19,7 @@ from stoker.cache.view import EntryKey, Scope
 class EntryNames(NamedTuple):
     """The keys of one entry. `check` is embedded in the envelope and compared on every read (RACES 24).
 
-    `alone`: no other entry has its soft stamp, because the view takes no parameters.
+    `alone`: no other entry shares its soft stamp, because the view takes no parameters.
     """
 
     stamp: str
@@ -92,7 +92,7 @@ def write_key(key: EntryKey) -> bytes:
 
 
 def parse_key(member: bytes) -> EntryKey | None:
-    """The inverse of `write_key`; None for what is not of this form."""
+    """The inverse of `write_key`; None for anything else."""
     try:
         view, kind, scope_id, params = from_json(member)
     except (ValueError, TypeError):

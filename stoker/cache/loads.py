@@ -1,8 +1,8 @@
 """Building values from SQL: capped, bounded in time, in a fresh transaction.
 
 One path for every fill. The transaction begins after the stamps were taken (RACES 4); it reads the primary
-(RACES 5). A load that has not begun its transaction yet may be joined by readers without a stamp: what it
-will read is newer than their beginning.
+(RACES 5). Readers without a stamp may join a load that has not begun its transaction yet: its snapshot will
+be newer than their requests.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class LoadTimeout(DatabaseUnavailable):
 
 
 class Loads:
-    """Runs loaders on connections of their own; `cap` at once per process."""
+    """Runs loaders on connections of their own, at most `cap` at once in a process."""
 
     def __init__(
         self, engine: AsyncEngine, detached: Detached, silence: Silence, *, cap: int, limit: timedelta
@@ -57,7 +57,7 @@ class Loads:
         self._limit_s = limit.total_seconds()
         self._waiting: dict[EntryKey, asyncio.Task[Loaded]] = {}
         self.running = 0
-        """Loads that have a slot now."""
+        """Loads that hold a slot now."""
 
     async def load(self, view: View, keys: Sequence[EntryKey]) -> Loaded:
         """Load entries of one view; raises DatabaseUnavailable, or what the loader raised."""

@@ -26,11 +26,11 @@ from stoker.jobs import Outcome
 
 AskRefresh = Callable[[EntryKey], None]
 PLANS_KEPT = 5_000
-"""Requests whose plans are remembered: about 3 KB each, for a fifth of what a hit costs otherwise."""
+"""Plans that are remembered. Each takes about 3 KB and saves a fifth of the cost of a hit."""
 PLAIN = (int, str)
-"""Types of ids of which a plan can be found without making the key first."""
+"""Types of ids by which a plan is found without making the key first."""
 LONGEST_KEPT = 500
-"""Characters of parameters up to which a plan is."""
+"""Plans with longer parameters, in characters, are not remembered."""
 
 
 class Cache:
@@ -58,7 +58,7 @@ class Cache:
         reader: object = None,
         bypass: bool = False,
     ) -> Reading:
-        """Read one entry as `reader` (the id that the access view, or an owner's scope, knows).
+        """Read one entry as `reader` (an id that the access view names, or the owner's).
 
         Raises NotFound, Forbidden, BadRequest naming the field, or what the loader raised when there is
         nothing to fall back on. `bypass` answers from SQL without asking or filling the cache.
@@ -81,7 +81,7 @@ class Cache:
         *,
         reader: object,
     ) -> Plan:
-        """What a request comes to; raises BadRequest, or Forbidden for another owner's scope."""
+        """The plan of a request; raises BadRequest, or Forbidden for another owner's scope."""
         if reader is SYSTEM:
             return self._unguarded_plan(view, scope_id, params, within)
         if params is None and type(scope_id) in PLAIN and (within is None or type(within) in PLAIN):
@@ -97,7 +97,7 @@ class Cache:
         return plan
 
     async def fetch(self, plans: Sequence[Plan]) -> list[Held]:
-        """What the cache holds for these requests, all at one time."""
+        """What the cache holds for these requests, read in one call."""
         if len(plans) == 1:
             [plan] = plans
             found = await self._lookup.fetch(plan.names, may_go_unasked=plan.may_go_unasked)
@@ -121,7 +121,7 @@ class Cache:
         return await self._conclude_slowly(held, role, reader)
 
     def is_at_hand(self, held: Held, reader: object) -> bool:
-        """Whether `conclude` answers from what was found, and waits for nothing."""
+        """Whether `conclude` answers from what was found without waiting."""
         permitted = held.guard is None or held.guard.role_of(reader) is not None
         heavy = held.found.content is not None and held.found.content.is_heavy
         return held.found.miss is None and permitted and not heavy
@@ -139,7 +139,7 @@ class Cache:
         age = timedelta(microseconds=max(0, now_us - envelope.created_us))
         return Reading(content, state, age, found.miss, role)
 
-    # Up to here a hit; from here on there is something to build, or to ask SQL about.
+    # A hit ends above. Below, something has to be built or asked of SQL.
 
     async def _conclude_slowly(self, held: Held, role: str | None, reader: object) -> Reading:
         plan, found, guard, cause = held
@@ -164,9 +164,9 @@ class Cache:
         return self._answer(plan, found, state, role)
 
     def _begun_beside_the_right(self, held: Held) -> asyncio.Task[Filled] | None:
-        """Start the entry's fill where it and the right to it are outdated; the right is checked first.
+        """Start the entry's fill if it and its access entry are outdated; the right is checked first.
 
-        Where no right was kept, a stranger may be guessing ids: for them nothing is built. A batch that has
+        Without an access entry nothing is started, because a stranger may be guessing ids. A batch that has
         tried to fill both (`cause`) does not try again.
         """
         guard = held.guard
@@ -183,7 +183,7 @@ class Cache:
         except CacheUnavailable:
             raise
         except Exception:
-            # Whatever the loader raised: the last value may still do (fail-safe), marked stale.
+            # Whatever the loader raised, fail-safe may answer with the last value, marked as stale.
             stale = await self._stale(plan, reader)
             if stale is None:
                 raise
@@ -221,7 +221,7 @@ class Cache:
         return await self.filler.in_time(asyncio.shield(beside) if beside else self.filler.fill(plan.key))
 
     async def _stale(self, plan: Plan, reader: object) -> Reading | None:
-        """The last value while its hard stamp holds, fetched again now (RACES 22, 33); never of access."""
+        """The last value, if its hard stamp holds in a new lookup (RACES 22, 33); never of an access view."""
         if plan.view.name in self.catalog.access_views:
             return None
         [held] = await self.fetch((plan,))
@@ -282,7 +282,8 @@ class Cache:
         guard = self._guard(view, key, parent) if guarded else None
         keys, views = self.store.keys, self.catalog.views_by_name
         names = tuple(keys.entry(one, views[one.view].layout) for one in (key, guard) if one is not None)
-        # Who may read is never taken from before: neither the right to this entry, nor one read by itself.
+        # Rights are always read from Redis: the right to this entry, and an access entry that is read by
+        # itself.
         rights = view.is_guarded or view.name in self.catalog.access_views
         return Plan(
             view,

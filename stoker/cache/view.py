@@ -140,7 +140,8 @@ class View:
     ttl: timedelta | None
     """Time until an entry expires, at most 46 days; None takes CACHE_DEFAULT_TTL."""
     params: type[BaseModel] | None
-    """A pydantic model of what a request may vary; None for nothing. Each combination is an entry."""
+    """A pydantic model of a request's parameters; None for a view without any. Each combination is an entry.
+    Names that it does not have are refused, whatever its own configuration says of them."""
     access: Access | AccessWithin
     """Who may read its entries."""
     access_view: str
@@ -161,7 +162,7 @@ class View:
         access_view: str | View = "access",
         version: int = 1,
     ) -> None:
-        # The class is frozen: what it holds is set past its own refusal to be changed.
+        # The class is frozen, so its fields are set through `object.__setattr__`.
         vars(self).update(name=name, scope=name_of(scope), load=load, ttl=ttl, params=params)
         vars(self).update(access=access, access_view=name_of(access_view), version=version)
         check_name(self.name, "view")
@@ -186,6 +187,11 @@ class View:
             isinstance(self.params, type) and issubclass(self.params, BaseModel)
         ):
             raise DeclarationError(f"the params of view {self.name} must be a pydantic model, or None")
+        if self.params is not None and self.params.model_config.get("extra") == "allow":
+            raise DeclarationError(
+                f"the params of view {self.name} allow any name, and each would be an entry: leave out "
+                '`extra="allow"`'
+            )
         if not isinstance(self.access, Access | AccessWithin):
             raise DeclarationError(
                 f"the access of view {self.name} must be one of {', '.join(Access)}, or Access.within(...)"
@@ -243,7 +249,7 @@ class View:
                 raise InvalidParams(f"view {self.name} takes no parameters", field="params")
             return EntryKey(self.name, scope)
         try:
-            model = self.params.model_validate(params if params is not None else {})
+            model = self.params.model_validate(params if params is not None else {}, extra="forbid")
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "params"
@@ -251,8 +257,14 @@ class View:
         return EntryKey(self.name, scope, _canonical(model))
 
     def params_of(self, key: EntryKey) -> Any:  # noqa: ANN401 - each view has a model of its own
-        """The parsed parameters of a key of this view; None for a view that takes none."""
-        return self.params.model_validate_json(key.params) if self.params else None
+        """The parsed parameters of a key of this view; None for a view that takes none.
+
+        Raises pydantic's ValidationError for a key of another release with parameters that this one does not
+        have: its entry would be built as if they were not there.
+        """
+        if self.params is None:
+            return None
+        return self.params.model_validate_json(key.params, extra="forbid", by_name=True)
 
     def default_key(self, scope: Scope) -> EntryKey | None:
         """The entry that a plain request reads, or None when the view has no default parameters."""
@@ -267,5 +279,6 @@ class View:
 
 
 def _canonical(model: BaseModel) -> str:
-    # Field order is the model's own, so equal models give equal bytes.
-    return model.model_dump_json()
+    # Field order is the model's own, so equal models give equal bytes. What `params_of` parses: names, no
+    # aliases, and no computed fields.
+    return model.model_dump_json(by_alias=False, exclude_computed_fields=True)

@@ -37,5 +37,5 @@ def in_full(command: Command) -> Command:
 
 
 def digest_of(source: bytes) -> str:
-    """The name that Redis gives to a script."""
+    """The digest by which Redis names a script."""
     return sha1(source, usedforsecurity=False).hexdigest()

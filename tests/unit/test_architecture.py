@@ -17,7 +17,7 @@ import stoker
 ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"stoker.errors"}),
+    frozenset({"stoker.errors", "stoker.on_first_use"}),
     frozenset({"stoker.closing", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.settings"}),
@@ -56,6 +56,7 @@ WEB = (
     "jobs",
     "loop",
     "numbers",
+    "on_first_use",
     "outbox",
     "parts",
     "postgres",

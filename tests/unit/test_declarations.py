@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import (
@@ -63,6 +63,10 @@ class Page(BaseModel):
     limit: int = 10
 
 
+class Anything(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
 def invalidates(event: OrderChanged) -> Iterable[Invalidation]:
     return [Invalidation(ORDER.scope(event.order_id), {SUMMARY})]
 
@@ -108,6 +112,7 @@ def refused(what: Callable[[], object], message: str) -> None:
         ({"access_view": ""}, "view page: access view name ''"),
         ({"access": "anyone"}, "the access of view page must be one of members, owner, anyone"),
         ({"params": Page()}, "the params of view page must be a pydantic model"),
+        ({"params": Anything}, "the params of view page allow any name"),
         ({"version": 0}, "the version of view page must be a number from 1 on"),
     ],
 )

@@ -39,7 +39,7 @@ FAR_MS = 10 * 365 * 86_400_000
 MOST_SLOTS = 1000
 """The highest concurrency of a lane in one process, whatever has been written to Redis."""
 LONGEST_WAIT_S = 10 * 365 * 86_400.0
-"""A longer wait is ignored: its score was invented."""
+"""A longer wait is ignored: Stoker writes no such score."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Claim:
     waited_s: float
     """From when it was due until it was claimed, by the server's clock."""
     aborted: bool = False
-    """A stock arq client's `abort`: it is not to run."""
+    """A stock arq client has aborted it: it must not run."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Claims:
         return arguments
 
     async def _is_idle(self, lanes: Iterable[str]) -> bool:
-        # One plain command: this is what an idle worker asks most.
+        # One plain command: it is what an idle worker sends most.
         names = [wire.queue_name(self.settings, lane) for lane in lanes]
         running = [f"{name}:running" for name in names]
         keys = (wire.concurrency_name(self.settings), wire.ABORTS, *names, *running)

@@ -25,7 +25,7 @@ end
 local suspect = get(prefix .. ':suspect:' .. owner)
 
 local function count(queue, field)
-  -- What cannot be added to begins anew: an unreadable total must not keep a job from ending.
+  -- A total that is no number starts again at 1: it must not keep a job from ending.
   if not pcall(redis.call, 'HINCRBY', queue .. ':totals', field, 1) then
     pcall(redis.call, 'HSET', queue .. ':totals', field, 1)
   end
@@ -126,7 +126,7 @@ for i = 4, #ARGV, 9 do
     end
     if suspect == id then redis.call('DEL', prefix .. ':suspect:' .. owner) end
     if ending == 'park' then
-      -- In the queue it stays, far in the future as while it ran: arq sees a deferred job.
+      -- It stays in the queue, due far in the future as while it ran, so that arq sees a deferred job.
       redis.call('ZADD', queue .. ':parked', now, id)
       redis.call('PEXPIRE', 'arq:job:' .. id, life_ms)
       if digest ~= '' then
@@ -138,7 +138,7 @@ for i = 4, #ARGV, 9 do
       use_try(id, delay + life_ms)
       queue_again(queue, id, delay, digest)
     elseif ending == 'postpone' then
-      -- That there is a count, even of no failed run, keeps its backoff from those that join it.
+      -- A count, even of 0 failed runs, keeps requests that join the job from shortening its backoff.
       redis.call('SET', 'arq:retry:' .. id, '0', 'PX', delay + life_ms, 'NX')
       queue_again(queue, id, delay, digest)
     end

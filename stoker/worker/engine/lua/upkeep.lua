@@ -162,7 +162,7 @@ local function rescue_expired(lane)
   local expired = redis.call('ZRANGEBYSCORE', lane.queue .. ':running', '-inf', now, 'LIMIT', 0, 500)
   local rescued = {}
   if #expired == 0 then return rescued end
-  -- They were first once, so they are again: a backlog does not stand before them.
+  -- They were first before, so they are first again, ahead of any backlog.
   local first = tonumber(redis.call('ZRANGE', lane.queue, 0, 0, 'WITHSCORES')[2] or now)
   for _, id in ipairs(expired) do
     local dead = get('arq:in-progress:' .. id)
