@@ -24,7 +24,7 @@ from stoker.queue.packing import REQUESTED_ID, request_id
 from stoker.tables import job_requests
 
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-"""The character as JSON writes it, which jsonb refuses, and not a backslash before `u0000`."""
+"""A NUL character in JSON, which jsonb refuses; an escaped backslash before `u0000` does not match."""
 
 
 class Requests:
