@@ -39,7 +39,9 @@ LEFT_OUT = "a trigger or a policy leaves its rows out"
 
 Report = Callable[[int, int], None]
 """Called with what is done and the total."""
-Answers = Mapping[EntryKey, bytes]
+Answer = tuple[bytes, str | None]
+"""The JSON of an entry, and the parent that it belongs to."""
+Answers = Mapping[EntryKey, Answer]
 
 
 def _nobody(_done: int, _total: int) -> None:
@@ -74,7 +76,7 @@ class _Run:
             view: keys_of(view, [scope for scope in world.scopes if scope.kind == view.scope])
             for view in domain.views
         }
-        self.before: dict[EntryKey, bytes] = {}
+        self.before: dict[EntryKey, Answer] = {}
         self.unstable: list[str] = []
         self._newest = 0
 
@@ -183,13 +185,14 @@ class _Run:
             first = Missed(key.view, key, mutation.about(returned), sorted(said.events))
             tried.missed.setdefault(key.view, first).times += 1
 
-    async def _answers(self) -> dict[EntryKey, bytes]:
+    async def _answers(self) -> dict[EntryKey, Answer]:
         """What every entry says now."""
-        found: dict[EntryKey, bytes] = {}
+        found: dict[EntryKey, Answer] = {}
         async with AsyncSession(bind=self._connection, join_transaction_mode="create_savepoint") as session:
             for view, keys in self._keys.items():
                 if keys:
-                    found |= view.bodies(keys, await view.load(session, keys))
+                    bodies, parents = view.bodies(keys, await view.load(session, keys))
+                    found |= {key: (body, parents.get(key)) for key, body in bodies.items()}
         return found
 
     @asynccontextmanager
@@ -209,9 +212,10 @@ def _said(error: Exception) -> str:
 
 def _differing(one: Answers, other: Answers) -> set[EntryKey]:
     """The entries that do not say the same, whatever the order of keys in objects."""
-    found = set()
-    for key in one.keys() | other.keys():
-        here, there = one.get(key), other.get(key)
-        if here != there and (here is None or there is None or from_json(here) != from_json(there)):
-            found.add(key)
-    return found
+    return {key for key in one.keys() | other.keys() if not _same(one.get(key), other.get(key))}
+
+
+def _same(one: Answer | None, other: Answer | None) -> bool:
+    if one is None or other is None or one == other:
+        return one == other
+    return one[1] == other[1] and bool(from_json(one[0]) == from_json(other[0]))

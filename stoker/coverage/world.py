@@ -1,7 +1,7 @@
 """A small connected part of the data: rows of each table, and the scopes whose entries they can change.
 
-It grows from sample scopes along keys: a ticket leads to its tenant, that to its agents. A change of one of its
-rows is then visible in entries that are compared.
+It grows from sample scopes along keys: a ticket leads to its tenant, that to its agents. A change of one of
+its rows is then visible in entries that are compared.
 """
 
 from __future__ import annotations
