@@ -1,6 +1,6 @@
--- Locks requests of jobs that are not delivered, the oldest first; those that another worker has are left to it.
--- Gives as many of them as have about `bytes` together, and at least one; the others are free with the commit.
--- In: batch, bytes. Out: their rows, and in `locked` how many there were.
+-- Locks requests of jobs that are not delivered, the oldest first; those that another worker holds are passed
+-- over. Returns at least one, and at most about `bytes` of arguments; the commit releases the others. In:
+-- batch, bytes. Out: their rows, and in `locked` how many there were.
 WITH locked AS (
     SELECT seq, job_id, lane, kind, arguments, flag, alone, fair, due_at, trace
       FROM stoker.job_requests

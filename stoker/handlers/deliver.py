@@ -23,7 +23,7 @@ from stoker.tables import job_requests
 CLAIM = text(files("stoker.handlers").joinpath("claim_requests.sql").read_text())
 BATCH = 500
 BYTES = BYTES_PER_CALL
-"""Of arguments in one transaction and call: one that timed out each time would keep back all after it."""
+"""Bytes of arguments in one transaction: a call that timed out each time would hold up all later requests."""
 
 
 async def deliver(context: JobContext, _job: Deliver) -> Outcome:
