@@ -42,7 +42,9 @@ async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -
         some, they_waited = await _group(cache, asked[start : start + AT_ONCE], reader)
         answers += some
         waited |= they_waited
-    return await _permitted_still(cache, asked, answers, reader) if waited else answers
+    if not waited:
+        return answers
+    return await _permitted_still(cache, asked, await _within_still(cache, asked, answers, reader), reader)
 
 
 async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[Answers, bool]:
@@ -80,6 +82,27 @@ async def _permitted_still(cache: Cache, asked: Sequence[Asked], answers: Answer
         refused.get(guard, answer) if guard is not None else answer
         for guard, answer in zip(guards, answers, strict=True)
     ]
+
+
+async def _within_still(cache: Cache, asked: Sequence[Asked], answers: Answers, reader: object) -> Answers:
+    """The answers; what may have left its parent while others were built is read again (RACES 46)."""
+    within = {
+        place: cache.plan(*one, reader=reader)
+        for place, (one, answer) in enumerate(zip(asked, answers, strict=True))
+        if one.within is not None and isinstance(answer, Reading)
+    }
+    held = await cache.fetch(list(within.values()))
+    moved = [
+        place
+        for place, one in zip(within, held, strict=True)
+        if one.found.miss is not None
+        or one.found.envelope is None
+        or not one.plan.belongs(one.found.envelope.parent)
+    ]
+    again = await _answers(cache.read(*asked[place], reader=reader) for place in moved)
+    for place, answer in zip(moved, again, strict=True):
+        answers[place] = answer
+    return answers
 
 
 def _permitted(cache: Cache, one: Asked, reader: object) -> Plan | StokerError:

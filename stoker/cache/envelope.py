@@ -25,9 +25,10 @@ LARGEST_BODY_BYTES = 64 * 1024 * 1024
 """A header with a larger value was not written by Stoker."""
 
 # magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
-HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sI")
+# and bytes of the parent's name, which follows
+HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sIB")
 SEAL_BYTES = 16
-"""The seal follows header and packed body."""
+"""The seal follows header, parent and packed body."""
 DECLARES_SIZE = 0b1110_0000
 """Bits of a zstd frame's descriptor that are set where it declares a size (RFC 8878, 3.1.1.1.1)."""
 DESCRIPTOR_AT = 4
@@ -40,7 +41,7 @@ class Envelope(NamedTuple):
 
     Times are the cache server's: `created_us` since 1970; `ttl_ms` until it counts as expired; `eager_ms`
     after which a reader asks for a refresh. `build_us` is how long building took. `packed` is the body as
-    stored.
+    stored. `parent` is the parent that the entry belongs to (`tenant:7`), empty for none.
     """
 
     codec: int
@@ -54,6 +55,7 @@ class Envelope(NamedTuple):
     hard: bytes
     body_bytes: int
     packed: bytes
+    parent: bytes = b""
 
     def expired(self, now_us: int) -> bool:
         """Whether the entry's TTL has passed."""
@@ -65,8 +67,8 @@ class Envelope(NamedTuple):
 
     def encode(self, seal: Seal) -> bytes:
         """The bytes to store."""
-        header = HEADER.pack(MAGIC, FORMAT, *self[:-1])
-        unsealed = header + self.packed
+        header = HEADER.pack(MAGIC, FORMAT, *self[:-2], len(self.parent))
+        unsealed = header + self.parent + self.packed
         return unsealed + seal.of(unsealed)
 
 
@@ -75,7 +77,7 @@ class Forged(Exception):
 
 
 class Seal:
-    """Seals entries with a keyed hash (BLAKE2b) of header and packed body, and verifies seals.
+    """Seals entries with a keyed hash (BLAKE2b) of all of their other bytes, and verifies seals.
 
     A new key is accepted before it seals, and the last one for as long as its entries live: so a rotation
     leaves the cache warm.
@@ -116,7 +118,11 @@ def decode(stored: bytes, seal: Seal) -> Envelope | None:
         return None
     if not seal.holds(stored):
         raise Forged
-    envelope = Envelope._make((*fields[2:], stored[HEADER.size : -SEAL_BYTES]))
+    packed_at = HEADER.size + fields[-1]
+    if packed_at > len(stored) - SEAL_BYTES:
+        return None
+    packed, parent = stored[packed_at:-SEAL_BYTES], stored[HEADER.size : packed_at]
+    envelope = Envelope._make((*fields[2:-1], packed, parent))
     return envelope if _can_be_unpacked(envelope) else None
 
 
@@ -141,7 +147,7 @@ def built_under(header: bytes, stamp: bytes, hard: bytes, check: bytes, now_us: 
 
 
 def read_header(header: bytes) -> Envelope | None:
-    """The header in an entry's first bytes; None if they are not of this format.
+    """The header in an entry's first bytes, without parent and body; None if they are not of this format.
 
     It is not authenticated, because the seal covers header and body together. Use it to save work, never to
     serve.
@@ -149,7 +155,7 @@ def read_header(header: bytes) -> Envelope | None:
     if len(header) < HEADER.size:
         return None
     fields = HEADER.unpack_from(header)
-    return Envelope._make((*fields[2:], b"")) if fields[:2] == (MAGIC, FORMAT) else None
+    return Envelope._make((*fields[2:-1], b"", b"")) if fields[:2] == (MAGIC, FORMAT) else None
 
 
 def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby
 from typing import TypeVar
@@ -41,10 +41,11 @@ FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.003, 0.1, 1.4
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A value and whether it was stored; None for a row that does not exist."""
+    """A value and whether it was stored; None for a row that does not exist. `parent`: what it belongs to."""
 
     content: Content | None
     outcome: Outcome
+    parent: bytes = b""
 
 
 class Filler:
@@ -69,7 +70,7 @@ class Filler:
 
     def names(self, key: EntryKey) -> EntryNames:
         """The entry's keys in Redis."""
-        return self.store.keys.entry(key, self.catalog.view(key.view).version)
+        return self.store.keys.entry(key, self.catalog.view(key.view).layout)
 
     async def fill(self, key: EntryKey) -> Filled:
         """The value of an entry for a reader that missed; raises CacheUnavailable or the loader's error."""
@@ -80,8 +81,10 @@ class Filler:
         while True:
             claim = await self._claim(names)
             if claim is None:  # the cache's memory is full: nothing can be kept (RACES 44)
-                body = (await self.loads.load_without_stamp(view, key)).bodies.get(key)
-                return Filled(Content.built(body) if body is not None else None, Outcome.NOT_KEPT)
+                loaded = await self.loads.load_without_stamp(view, key)
+                body = loaded.bodies.get(key)
+                content = Content.built(body) if body is not None else None
+                return Filled(content, Outcome.NOT_KEPT, loaded.parent_of(key))
             if claim.built:
                 self._detached.start(self._release([claim]))
                 built = await self._built_elsewhere(names)
@@ -176,7 +179,9 @@ class Filler:
 
     async def _built_elsewhere(self, names: EntryNames) -> Filled | None:
         found = (await self.store.lookup.fetch((names,)))[0]
-        return None if found.miss is not None else Filled(found.content, Outcome.STORED)
+        if found.miss is not None or found.envelope is None:
+            return None
+        return Filled(found.content, Outcome.STORED, found.envelope.parent)
 
     async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:
         """Load and store entries of one view. Their stamps were taken before the transaction begins."""
@@ -198,11 +203,13 @@ class Filler:
                 continue
             if len(body) > LARGEST_BODY_BYTES:  # `decode` refuses entries of this size
                 logger.warning("fill.too_large", extra={"entry": str(key), "bytes": len(body)})
-                filled.append(Filled(Content.built(body), Outcome.NOT_KEPT))
+                filled.append(Filled(Content.built(body), Outcome.NOT_KEPT, loaded.parent_of(key)))
                 continue
             envelope, life = self._envelope(view, claim, body, created_us, loaded.build_us)
+            envelope = envelope._replace(parent=loaded.parent_of(key))
             to_store.append((claim, envelope, life))
-            filled.append(Filled(Content(body, envelope.etag, envelope), Outcome.STORED))
+            content = Content(body, envelope.etag, envelope)
+            filled.append(Filled(content, Outcome.STORED, envelope.parent))
         return await self._keep(view, claims, filled, to_store)
 
     async def _keep(
@@ -224,7 +231,7 @@ class Filler:
         except CacheUnavailable:
             outcomes = iter([Outcome.NOT_KEPT] * len(to_store))  # the caller still gets the value
         kept = [
-            Filled(one.content, next(outcomes)) if one.outcome is Outcome.STORED else one for one in filled
+            replace(one, outcome=next(outcomes)) if one.outcome is Outcome.STORED else one for one in filled
         ]
         for one in kept:
             self.accounting.count(view.name, one.outcome)

@@ -44,9 +44,9 @@ class KeySpace:
         """The hard stamp of a scope."""
         return f"{self.root}:{{{scope.kind}:{scope.id}}}:stamp:hard"
 
-    def entry(self, key: EntryKey, version: int = 1) -> EntryNames:
-        """The names of an entry of a version of its view."""
-        # The envelope's format and the view's version are part of the name, so that two releases keep
+    def entry(self, key: EntryKey, version: int | str = 1) -> EntryNames:
+        """The names of an entry; `version` is its view's `layout`."""
+        # The envelope's format and the view's layout are part of the name, so that two releases keep
         # separate entries instead of overwriting each other's.
         name = f"{self.root}:{{{key.scope.kind}:{key.scope.id}}}:{key.view}"
         if (FORMAT, version) != (1, 1):

@@ -43,6 +43,8 @@ class Asked(NamedTuple):
     """An int, or a str where the scope kind has ids of text."""
     params: Params = None
     """A mapping, or the view's model; None for its defaults."""
+    within: object = None
+    """The id of the parent that it is asked for under; for views with `Access.within` only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +53,7 @@ class Plan:
 
     `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `may_go_unasked`:
     whether it may be served without asking Redis if it was found valid a moment ago. `member`: the key as a
-    member of the ranking of read entries.
+    member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
     """
 
     view: View
@@ -60,6 +62,11 @@ class Plan:
     names: tuple[EntryNames, ...]
     may_go_unasked: bool
     member: bytes
+    parent: bytes | None = None
+
+    def belongs(self, parent: bytes) -> bool:
+        """Whether an entry of that parent is the one that is asked for."""
+        return self.parent is None or self.parent == parent
 
 
 class Found(NamedTuple):

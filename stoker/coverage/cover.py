@@ -134,7 +134,7 @@ async def _load(
         except Exception as error:
             error.add_note(f"raised by the loader of view {view.name} for {len(keys)} sample entries")
             raise
-    built.extend(view.bodies(keys, answer))
+    built.extend(view.bodies(keys, answer)[0])
     return statements
 
 
