@@ -2,8 +2,8 @@
 
 A request stays undelivered until the queue has acknowledged its job. A worker that is killed in between
 delivers it again under the same id, which the queue remembers for a day. When the queue has lost its data,
-what it had is delivered again, except jobs that have ended (ADR 17). Requests and recorded events never wait for
-each other.
+what it had is delivered again, except jobs that have ended (docs/decisions/0017). Requests and recorded
+events never wait for each other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Notes in Postgres which requested jobs of one lane have ended, before they leave Redis (ADR 17).
+"""Notes in Postgres which requested jobs of one lane have ended, before they leave Redis.
 
-Ends that meet while one statement is under way go with the next one. While Postgres is away, claims are kept
-and renewed; when too many wait, the lane claims no more jobs. A worker that must stop now gives up the notes
-that are left.
+docs/decisions/0017 says why. Ends that meet while one statement is under way go with the next one. While
+Postgres is away, claims are kept and renewed; when too many wait, the lane claims no more jobs. A worker that
+must stop now gives up the notes that are left.
 """
 
 from __future__ import annotations
