@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 Block = Callable[[], Awaitable[float]]
 """Runs one block of one side and returns its figure."""
-STEPS_PER_LOOK = 32
+STEPS_PER_CLOCK_READ = 32
 """Steps between two readings of the clock."""
 
 
@@ -63,10 +63,10 @@ async def _read_on(until: float, step: Callable[[int], Awaitable[object]], reade
     number = reader * 7919  # each reader starts at another place
     done = 0
     while time.perf_counter() < until:
-        for _ in range(STEPS_PER_LOOK):
+        for _ in range(STEPS_PER_CLOCK_READ):
             await step(number)
             number += 1
-        done += STEPS_PER_LOOK
+        done += STEPS_PER_CLOCK_READ
     return done
 
 

@@ -90,6 +90,9 @@ class Rule(Generic[E]):
     event: type[E]
     invalidates: Callable[[E], Iterable[Invalidation]]
     audience: AudienceQuery[E] | None = None
+    covers: tuple[str, ...] = ()
+    """Columns whose changes the application records with this event, as `tickets.status`; `tickets.*` for all
+    of a table. `stoker cover` believes it."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.event, type) and issubclass(self.event, Event)):
@@ -102,3 +105,10 @@ class Rule(Generic[E]):
         check_plain(self.invalidates, f"`invalidates` of the rule for {name}", "event")
         if self.audience is not None:
             check_async(self.audience, f"`audience` of the rule for {name}", "session", "events")
+        if not isinstance(self.covers, tuple | list) or not all(
+            isinstance(one, str) and one.rpartition(".")[0] for one in self.covers
+        ):
+            raise DeclarationError(
+                f"`covers` of the rule for {name} is {self.covers!r:.100}: write a tuple of columns, each as "
+                '"table.column"'
+            )

@@ -135,18 +135,22 @@ class Stoker:
         scope_id: object,
         params: Params = None,
         *,
+        within: object = None,
         reader: object = None,
         bypass: bool = False,
     ) -> Reading:
         """Read one entry: from the cache if it is valid, else from SQL, and then it is kept.
 
         `reader`: the id that the access view, or an owner's scope, knows; needed unless the view is for
-        anyone. `bypass` answers from SQL and leaves the cache alone. Raises NotFound, Forbidden, BadRequest
-        (with the field), DatabaseUnavailable, or what the loader raised where there is no older value that
-        may be served. Never raises because a Redis is away.
+        anyone; SYSTEM for a job, which may read everything. `within`: the id of the parent that an entry
+        with `Access.within` is asked for under; where it does not belong to that one, it is NotFound.
+        `bypass` answers from SQL and leaves the cache alone.
+
+        Raises NotFound, Forbidden, BadRequest (with the field), DatabaseUnavailable, or what the loader
+        raised where there is no older value that may be served. Never raises because a Redis is away.
         """
         UNTIL.set(None)
-        return await self.cache.read(view, scope_id, params, reader=reader, bypass=bypass)
+        return await self.cache.read(view, scope_id, params, within, reader=reader, bypass=bypass)
 
     async def read_many(
         self, asked: Sequence[Asked], *, reader: object = None

@@ -44,7 +44,7 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
-    item.cancel_timeout = cancel  # type: ignore[attr-defined] # where the plugin looks for it
+    item.cancel_timeout = cancel  # type: ignore[attr-defined] # where the plugin expects it
     signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, settings.timeout, AGAIN_S)
     return True

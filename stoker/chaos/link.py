@@ -65,7 +65,7 @@ class Counted:
             await self._more.wait()
 
     def see(self, data: bytes) -> None:
-        """Look at what was sent."""
+        """Count the commands in what was sent."""
         self.count += data.count(self.command)
         self._more.set()
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "migrate": "data:migrate",
     "sample-data": "data:sample_data",
     "check": "data:check",
+    "cover": "cover:cover",
     "status": "status:status",
     "invalidate": "operate:invalidate",
     "warm": "operate:warm",

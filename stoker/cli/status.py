@@ -56,7 +56,7 @@ async def _show(settings: Settings, every_s: float | None, *, as_json: bool) -> 
             _tell(found, every_s, as_json=as_json)
             if every_s is None:
                 return found
-            await pause_between_looks(every_s)
+            await pause_between_updates(every_s)
 
 
 async def _pictures(settings: Settings) -> AsyncGenerator[Overview]:
@@ -70,7 +70,7 @@ async def _pictures(settings: Settings) -> AsyncGenerator[Overview]:
             yield await _without_database(settings, error)
 
 
-async def pause_between_looks(seconds: float) -> None:
+async def pause_between_updates(seconds: float) -> None:
     """Wait for the next update of --watch."""
     await asyncio.sleep(seconds)
 

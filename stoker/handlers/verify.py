@@ -19,6 +19,7 @@ from itertools import groupby
 from pydantic_core import from_json
 from sqlalchemy import select
 
+from stoker.cache.loads import Loaded
 from stoker.cache.lookup import Found
 from stoker.cache.reads import recently_read
 from stoker.cache.verdicts import Verdict, publish
@@ -98,7 +99,7 @@ async def _check(
         return
     view = stoker.domain.view(keys[0].view)
     loaded = await stoker.cache.filler.loads.load(view, list(before))
-    differing = {key: found for key, found in before.items() if not _equal(found, loaded.bodies.get(key))}
+    differing = {key: found for key, found in before.items() if not _equal(found, loaded, key)}
     counts[Verdict.RIGHT] += len(before) - len(differing)
     if not differing:
         return
@@ -174,9 +175,12 @@ async def _recently_invalidated(stoker: Stoker) -> list[EntryKey]:
     return list(keys)
 
 
-def _equal(found: Found, body: bytes | None) -> bool:
-    """Whether an entry says what SQL says, whatever the order of keys in objects."""
-    if found.content is None or body is None:
+def _equal(found: Found, loaded: Loaded, key: EntryKey) -> bool:
+    """Whether an entry says what SQL says, whatever the order of keys in objects; of its parent, too."""
+    body = loaded.bodies.get(key)
+    if found.content is None or found.envelope is None or body is None:
+        return False
+    if found.envelope.parent != loaded.parent_of(key):
         return False
     try:
         held = found.content.body

@@ -1,7 +1,7 @@
 """Jobs that are requested in a transaction: a row beside the caller's own, delivered after the commit.
 
 Touches no Redis before the outermost commit. Rolled back, the row never existed. A doorbell that cannot be
-rung costs latency only: the worker looks for undelivered requests every second.
+rung costs latency only: the worker queries undelivered requests every second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stoker.queue.packing import is_request_id, request_id
 from stoker.tables import job_requests
 
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-"""The character as JSON writes it, which jsonb refuses, and not a backslash before `u0000`."""
+"""A NUL character in JSON, which jsonb refuses; an escaped backslash before `u0000` does not match."""
 
 
 class Requests:

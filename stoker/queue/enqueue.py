@@ -26,6 +26,7 @@ from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer, Enqueued
 from stoker.queue.life import QueueLife
 from stoker.queue.packing import Packed, Request, clock_ms, flat, in_calls, new_job_id, packed, packed_request
+from stoker.queue.prelude import PRELUDE
 from stoker.queue.ringing import Ringing
 from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import QueueConnection, answering, call_blocking
@@ -34,9 +35,9 @@ from stoker.settings import QueueSettings
 
 THREAD_TIMEOUT_S = 0.3
 """Seconds that a ring from a thread may take: a web request waits for it, after the commit."""
-ENQUEUE = Script("stoker.queue", "enqueue")
+ENQUEUE = Script("stoker.queue", "enqueue", PRELUDE)
 BEGIN = Script("stoker.queue", "begin")
-CANCEL = Script("stoker.queue", "cancel")
+CANCEL = Script("stoker.queue", "cancel", PRELUDE)
 WISH_MS = 86_400_000
 """How long it is remembered that a running job is to be cancelled: longer than any job runs."""
 TOKEN_MS = 60_000

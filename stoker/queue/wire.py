@@ -25,7 +25,7 @@ from stoker.settings import QueueSettings
 ABORTS = "arq:abort"
 """The zset in which arq's clients write down which jobs are to be aborted; one for all queues of a server."""
 FLAG = re.compile(r"[0-9a-f]{1,64}")
-"""What a digest of a coalesce key looks like."""
+"""The form of a digest of a coalesce key."""
 MOST_TRIES = 1000
 """The highest number of a first run that a client may ask for."""
 LONGEST_TRACE = 512
@@ -36,7 +36,7 @@ OURS = frozenset(JOBS.values())
 LONGEST_FAIR_KEY = 100
 """Characters of a fair key."""
 FAIR = re.compile(r"[ !#-\[\]-~]{1,1200}")
-"""What a fair key looks like in a payload: quoted as in a URL, so that no quotation mark ends it."""
+"""The form of a fair key in a payload: quoted as in a URL, so that no quotation mark ends it."""
 UNQUOTED = " !#$&'()*+,/:;<=>?@[]^`{|}~"
 DEEPEST = 100
 """Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""

@@ -22,7 +22,7 @@ from stoker.settings.tables import Table
 
 NOBODY = "nobody"
 """Whom the audit log names for wrong tokens: no token may be named so."""
-TOKEN_NAME = r"^[A-Za-z0-9._-]{1,40}$"  # noqa: S105 - what a name looks like
+TOKEN_NAME = r"^[A-Za-z0-9._-]{1,40}$"  # noqa: S105 - the form of a name
 
 
 class Role(StrEnum):

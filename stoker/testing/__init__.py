@@ -4,8 +4,9 @@ Needs the extras `embedded` and `worker`. Never used by a process that serves so
 fixtures `stoker` and `stoker_servers` by itself (stoker/testing/plugin.py); docs/testing.md has examples.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stoker.on_first_use import importers, module_of_each
 
 if TYPE_CHECKING:
     from stoker.testing.changes import apply, assert_invalidates, assert_recorded
@@ -36,16 +37,7 @@ _NAMES = {
     "stoker.testing.started": "servers",
     "stoker.testing.waiting": "Waiting assert_enqueued enqueued",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULES = module_of_each(_NAMES)
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-        """Import a name when it is first used: pytest imports this package wherever Stoker is installed."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = importers(globals(), _MODULES)

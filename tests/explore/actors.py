@@ -63,7 +63,7 @@ class Actors:
         key = DOMAIN.key(view, of)
         read = Read(name, process, key, reader, guard_of(key))
         self.watch.begins(read)
-        await self._looks_in(process, "begins to read")
+        await self._reads_memory_of(process, "begins to read")
         try:
             reading = await self.processes[process].cache.read(view, of, reader=reader, bypass=bypass)
             shown = Shown(reading.state, reading.value)
@@ -78,7 +78,7 @@ class Actors:
             keys = [DOMAIN.key(view, of) for view, of in asked]
             reads = [Read(name, process, key, reader, guard_of(key)) for key in keys]
             self.watch.begins(reads[0])
-            await self._looks_in(process, "begins to read")
+            await self._reads_memory_of(process, "begins to read")
             cache = self.processes[process].cache
             answers = await read_many(cache, [Asked(*one) for one in asked], reader=reader)
             for read, answer in zip(reads, answers, strict=True):
@@ -106,7 +106,7 @@ class Actors:
             told = event
             if not isinstance(told, Event):
                 members = touched.replace("notes", "members")
-                told = told(await self.rows.look(f"SELECT {members}", {members: "r"}))
+                told = told(await self.rows.select(f"SELECT {members}", {members: "r"}))
             await self.rows.commit(change, told, touched)
             if relay is not None:
                 self.relays(relay, mortal=mortal)
@@ -132,7 +132,7 @@ class Actors:
         """A warm job."""
 
         async def work() -> None:
-            await self._looks_in(process, "begins to warm")
+            await self._reads_memory_of(process, "begins to warm")
             try:
                 await self.processes[process].cache.filler.fill_many(keys)
             except (CacheUnavailable, LoaderError):
@@ -144,7 +144,7 @@ class Actors:
         """A refresh job, run again when it asks for it."""
 
         async def work() -> None:
-            await self._looks_in(process, "begins to refresh")
+            await self._reads_memory_of(process, "begins to refresh")
             job = Refresh(view=key.view, scope_id=key.scope.id)
             for _ in range(DEFERRED_AT_MOST):
                 try:
@@ -157,11 +157,11 @@ class Actors:
 
         self.act(name, process, work())
 
-    def looks(self, name: str, process: str) -> None:
+    def checks(self, name: str, process: str) -> None:
         """The breaker's loop of a process, once."""
 
         async def work() -> None:
-            await self._looks_in(process, "looks")
+            await self._reads_memory_of(process, "checks")
             await self.processes[process].cache.breaker.check()
 
         self.act(name, process, work())
@@ -195,7 +195,7 @@ class Actors:
         if self._refreshes == 1:
             self.refreshes("refresh", key)
 
-    async def _looks_in(self, process: str, what: str) -> None:
-        # In a process of several actors, when one looks at the process's memory is a step of its own.
+    async def _reads_memory_of(self, process: str, what: str) -> None:
+        # In a process with several actors, reading the process's memory is a step of its own.
         if process in self.case.shared:
             await self.stage.ask(what, {f"memory:{process}": "w"}, lambda: None)

@@ -190,7 +190,7 @@ async def detail_outdated(play: Play) -> None:
     await play.apply()
 
 
-def removal_between_looks(play: Play) -> None:
+def removal_between_reads(play: Play) -> None:
     async def work() -> None:
         await play.rows.commit(lambda state: state.let(1, 1), MembersChanged(note=1, reader=2), "members:1")
         await play.apply()
@@ -246,7 +246,7 @@ def lost_reply(process: str) -> Callable[[Play], None]:
 def outage(play: Play) -> None:
     play.reads("reader", "web-1", "page", times=2)
     change(play)
-    play.looks("breaker", "web-1")
+    play.checks("breaker", "web-1")
     play.happens(
         "server",
         ("OUTAGE begins", {"server": "w"}, lambda: setattr(play.server, "down", True)),
@@ -367,7 +367,7 @@ CASES = (
     Case("a removal, then a secret", removal_then_secret, guarded=True, rest=GUARDED),
     Case(
         "a removal, then a secret that is read",
-        removal_between_looks,
+        removal_between_reads,
         setup=detail_outdated,
         guarded=True,
         rest=GUARDED,

@@ -50,7 +50,7 @@ class Case:
     `play` starts the actors; `setup` runs before, by itself. `shared`: processes in which several actors read
     or fill; `late`: those in which a reply may wait for its reader. `lossy`: those that may lose a reply;
     `losing`: a process and the script whose first reply is lost. `guarded`: rights change; `restarts`: the
-    server does. `rest`: entries looked at when all is done, the first of which is read as well. `at_most`:
+    server does. `rest`: entries checked when all is done, the first of which is read as well. `at_most`:
     interleavings in a test run.
     """
 

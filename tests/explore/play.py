@@ -55,21 +55,21 @@ class Play(Actors):
         return touched
 
     def finish(self) -> None:
-        """All actors are done, or stuck: look at what is kept, let a sweeper run, look and read again."""
+        """All actors are done, or stuck: check what is kept, let a sweeper run, check and read again."""
         stuck = self.stage.unfinished()
         if stuck:
             raise Violation(f"{', '.join(stuck)}: waiting for ever")
         self._no_errors()
         self.server.down = self.server.full = False
-        self.server.mirrored = True  # what it holds is known: a look need not ask
+        self.server.mirrored = True  # what it holds is known: a check need not ask
         self.rows.failing = frozenset()
-        self._look_at_what_is_kept(rest=False)
+        self._check_what_is_kept(rest=False)
         self.ground.outcomes.add(tuple(sorted(self.watch.noted)))
         if not all(event.settled for event in self.rows.events):
             self._do("sweeper", "worker", self.apply())
         if not all(event.settled for event in self.rows.events):
             raise Violation("an event is not settled, though the sweeper has run")
-        if not self._look_at_what_is_kept(rest=True):
+        if not self._check_what_is_kept(rest=True):
             self._read_twice()
         self._no_errors()
         self._nothing_broken()
@@ -104,7 +104,7 @@ class Play(Actors):
         self.watch.follow(actor)
         return self.stage.to_end(work, actor)
 
-    def _look_at_what_is_kept(self, *, rest: bool) -> bool:
+    def _check_what_is_kept(self, *, rest: bool) -> bool:
         """Whether a reader of the first of these entries would find it, and its access, in the cache."""
         hit = True
         needed = (self.case.rest[0], guard_of(self.case.rest[0]))

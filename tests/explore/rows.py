@@ -23,7 +23,7 @@ from stoker import EntryKey, Event
 from stoker.cache.breaker import Unsettled
 from stoker.cache.detached import Detached
 from stoker.cache.loads import Loads
-from stoker.cache.view import View
+from stoker.cache.view import Bodies, View
 from stoker.outbox.rows import Alike, Waited
 from stoker.outbox.scopes import encode
 from stoker.settings import ChangesSettings
@@ -100,7 +100,7 @@ class Rows:
             footprint["applied"] = "r"
         await self.stage.ask(f"COMMIT {touched} {event!r}", footprint, perform)
 
-    async def look(self, what: str, touched: Mapping[str, str]) -> State:
+    async def select(self, what: str, touched: Mapping[str, str]) -> State:
         """What is committed now."""
         return await self.stage.ask(what, touched, lambda: self.latest)  # type: ignore[no-any-return]
 
@@ -116,7 +116,7 @@ class Rows:
         return await self.stage.ask("SELECT unsettled", {"outbox": "w"}, perform)  # type: ignore[no-any-return]
 
     def touched(self, taken: Sequence[Recorded] = ()) -> None:
-        """The step under way looked at the whole outbox and took these rows."""
+        """The current step read the whole outbox and took these rows."""
         self.stage.only_read("outbox")
         self.stage.also_touched({one.name: "w" if one in taken else "r" for one in self.events})
 
@@ -148,7 +148,7 @@ class Snapshot:
         for key in keys:
             touched |= rows_of(key)
         names = ", ".join(map(str, keys))
-        state = await self._rows.look(f"SNAPSHOT for {names}", touched)
+        state = await self._rows.select(f"SNAPSHOT for {names}", touched)
         if STRAND.get().actor.shared:
             await self._rows.stage.ask(f"SELECT {names}", {}, lambda: None)
         return state
@@ -161,10 +161,10 @@ class SteppedLoads(Loads):
         super().__init__(engine, detached, Silence(math.inf), cap=cap, limit=timedelta(seconds=1))
         self._rows = rows
 
-    async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
+    async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> Bodies:
         if STRAND.get().actor.process in self._rows.failing:
             raise LoaderError(f"{view.name} cannot be built")
-        return self.bodies(await view.load(Snapshot(self._rows), keys))  # type: ignore[arg-type]
+        return self.bodies(await view.load(Snapshot(self._rows), keys)), {}  # type: ignore[arg-type]
 
     @staticmethod
     def bodies(values: Mapping[EntryKey, Any]) -> dict[EntryKey, bytes]:
@@ -226,7 +226,7 @@ class Transaction:
     async def members(self, notes: Sequence[int]) -> set[int]:
         """Readers of notes, as committed now."""
         touched = {f"members:{one}": "r" for one in notes}
-        state = await self.rows.look(f"SELECT members of {notes}", touched)
+        state = await self.rows.select(f"SELECT members of {notes}", touched)
         return {one for number in notes for one in state.members.get(number, ())}
 
     def release(self) -> None:

@@ -132,7 +132,7 @@ class Search:
         run.finish()
 
     def _advance(self, run: Run) -> None:
-        """Do the chosen step of the last node and look at the state after it."""
+        """Do the chosen step of the last node and record the state after it."""
         node, index = self._path[-1], len(self._path) - 1
         before = run.pending()
         mine = run.step(node.chosen)

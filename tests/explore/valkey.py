@@ -50,7 +50,7 @@ class Server:
 
     While `down`, nothing is answered; while `full`, scripts are refused. The next command of a process in
     `losing` is carried out, and its reply lost; only processes in `lossy` ever are. While `mirrored`, nobody
-    else acts, and looks are answered from what the server is known to hold. A step that a run repeats
+    else acts, and queries are answered from what the server is known to hold. A step that a run repeats
     is answered from the tape of the run before; the server is put back to where the runs part.
     """
 

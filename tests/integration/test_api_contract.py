@@ -49,9 +49,9 @@ ENDLESS = "/api/live"
 OPEN = {"/healthz", "/readyz"}
 ANYBODY = OPEN | {"/api/session"}
 """Answer whoever asks: probes, and who is signed in."""
-LOOKS = {"GET"}
+READS = {"GET"}
 OPERATORS_ONLY = {"/api/tokens"}
-"""Not even looked at by a viewer."""
+"""A viewer may not even read them."""
 START_S = 90
 RATES = dict.fromkeys(("actions_per_minute", "sign_ins_per_minute", "reads_per_minute"), 10**6)
 AUTHORITIES = ssl.create_default_context()
@@ -175,7 +175,7 @@ def test_each_role_may_what_it_should_on_each_route(served: Served) -> None:
             assert answers["nobody"] == answers["operator"] == 200, told
             continue
         assert answers["nobody"] == answers["stranger"] == 401, told
-        acts = (method not in LOOKS and path != "/api/session") or path in OPERATORS_ONLY
+        acts = (method not in READS and path != "/api/session") or path in OPERATORS_ONLY
         assert (answers["viewer"] == 403) is acts, told
     assert tried > 100
 

@@ -273,15 +273,15 @@ def test_the_api_faces_the_network_only_with_a_token(stoker: Run) -> None:
 def test_status_is_watched_until_it_is_stopped(
     stoker: Run, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[float] = []
+    pauses: list[float] = []
 
     async def twice(seconds: float) -> None:
-        looks.append(seconds)
-        if len([one for one in looks if one == 0.125]) == 2:
+        pauses.append(seconds)
+        if len([one for one in pauses if one == 0.125]) == 2:
             raise KeyboardInterrupt
 
     on_queue(environment, lambda queue: queue.enqueue(Relay()))
-    monkeypatch.setattr("stoker.cli.status.pause_between_looks", twice)
+    monkeypatch.setattr("stoker.cli.status.pause_between_updates", twice)
     done = stoker("status", "--watch", "--every", "0.125", "--json")
     pictures = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, len(pictures)) == (130, 2)

@@ -220,7 +220,7 @@ async def test_suspects_run_one_at_a_time_in_all_lanes_of_a_process(
         await queue.redis.set(f"{queue.settings.prefix}:rescues:{asked.job_id}", SUSPECT_RESCUES)
     async with running(queue, queue_url, stage, sql):
         await queue.enqueue_many([Work(name="fence"), Elsewhere(name="fence")])
-        await stage.until(lambda: len(stage.ended) == 2)  # both lanes have looked at all there is
+        await stage.until(lambda: len(stage.ended) == 2)  # both lanes have seen all their jobs
         assert stage.runs.count(("suspect", 1)) == 1
         release.set()
         await settled(queue, Lane.WARM, done=3)

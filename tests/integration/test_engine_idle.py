@@ -25,7 +25,7 @@ async def test_upkeep_of_an_idle_worker_is_one_command(queue: Queue) -> None:
     before = await _commands(queue)
     assert await claims.upkeep(NOTHING, rescue=True) == dict.fromkeys(LANES, NO_NEWS)
     asked = await _commands(queue) - before
-    assert asked == 1 + 1  # the second look counts the first
+    assert asked == 1 + 1  # the second INFO counts the first
 
 
 async def test_an_idle_worker_hears_of_slots_and_of_jobs_due_later(queue: Queue) -> None:

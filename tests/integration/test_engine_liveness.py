@@ -127,7 +127,7 @@ async def test_without_a_queue_nobody_is_stuck_and_without_upkeep_somebody_is(
 def test_a_cause_counts_from_when_it_came(clock: Clock) -> None:
     one = Watchdog()
     clock.ahead_s += watchdog.STUCK_S + 1
-    assert not one.stuck(), "there is nothing to look for"
+    assert not one.stuck(), "there is no cause to watch"
     one.has_cause(whether=True)
     assert not one.stuck()
     clock.ahead_s += watchdog.STUCK_S + 1

@@ -63,7 +63,7 @@ async def test_bytes_that_are_no_job_become_a_dead_letter_that_keeps_them(
     assert base64.b64decode(letter.raw or "") == POISON[name]
 
 
-async def test_arguments_that_no_contract_takes_are_dead_and_named(
+async def test_arguments_that_no_job_takes_are_dead_and_named(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
     await put(queue, wire.serialize({"t": 1, "f": Work.kind, "a": [{"nam": "x"}], "k": {}, "et": 5}))
@@ -100,7 +100,7 @@ async def test_a_payload_that_expired_is_recorded(
     assert (letter.job_id, letter.reason) == (asked.job_id, "expired")
 
 
-async def test_a_contract_of_a_newer_release_is_parked_and_runs_after_the_upgrade(
+async def test_a_kind_of_a_newer_release_is_parked_and_runs_after_the_upgrade(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
     # RACES 30.
@@ -155,7 +155,7 @@ async def _unknown_view(_: int) -> str:
 async def test_parked_jobs_hide_none_behind_them_however_many_they_are(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "OFFER_PARKED_S", 0)  # the second look without the pause before it
+    monkeypatch.setattr(lane, "OFFER_PARKED_S", 0)  # the second offer without the pause before it
     raw = wire.serialize({"t": None, "f": "nobody.knows.v1", "a": [], "k": {}, "et": 1})
     known = await queue.enqueue(Work(name="behind them"))
     ids = [*(f"unknown-{number:04}" for number in range(1_500)), known.job_id]

@@ -63,7 +63,7 @@ async def kept(stoker: Stoker, span_s: int = 60) -> dict[str, float]:
         return {one.series: one[1] for one in rows}
 
 
-async def test_counters_are_counted_once_however_many_workers_look(stoker: Stoker) -> None:
+async def test_counters_are_counted_once_however_many_workers_sample(stoker: Stoker) -> None:
     history = FigureHistory(stoker.engine)
     samplers = [Sampler(stoker, history, NOW) for _ in range(3)]
     await samplers[0].sample()

@@ -27,7 +27,7 @@ from tests.support.operations import OPERATIONS
 from tests.support.place import Place
 
 PASSWORD = "a-password-of-the-test"  # noqa: S105 - of this file only
-LOOKS = (
+READS = (
     "/api/overview",
     "/api/jobs",
     "/api/jobs/queues",
@@ -120,7 +120,7 @@ async def test_web_app_worker_and_api_need_no_other_rights(
 
 
 async def _use(page: httpx.AsyncClient, stoker: Stoker) -> None:
-    """Whatever the console does: looks, actions, jobs that wait, run and are cancelled."""
+    """Whatever the console does: reads, actions, jobs that wait, run and are cancelled."""
     assert (await sign_in(page)).status_code == 200
     note_7 = {"kind": "note", "id": 7}
     acts: tuple[tuple[str, Any], ...] = (
@@ -133,7 +133,7 @@ async def _use(page: httpx.AsyncClient, stoker: Stoker) -> None:
         acted = await page.post(path, json=body, headers=FROM_PAGE)
         assert acted.status_code in (200, 202), (path, acted.text)
     waiting = await stoker.enqueue(Refresh(view="detail", scope_id="7"))
-    for path in (*LOOKS, f"/api/jobs/{waiting.job_id}"):
+    for path in (*READS, f"/api/jobs/{waiting.job_id}"):
         assert (await page.get(path)).status_code == 200, path
     ends: tuple[tuple[str, str, Any], ...] = (
         ("POST", f"/api/jobs/{waiting.job_id}/cancel", None),

@@ -76,37 +76,37 @@ async def test_revoking_the_last_token_opens_nothing(stoker: Stoker) -> None:
 
 
 Found = dict[str, TokenSettings]
-Look = Callable[[AsyncEngine], Awaitable[Found]]
+Query = Callable[[AsyncEngine], Awaitable[Found]]
 
 
-class HeldLook:
-    """The look at the table of tokens, held before it begins; `number` of them began."""
+class HeldQuery:
+    """The query of the table of tokens, held before it begins; `number` of them began."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, query: Query) -> None:
         self.started, self.release, self.number = asyncio.Event(), asyncio.Event(), 0
-        self._look = look
+        self._query = query
 
     async def __call__(self, engine: AsyncEngine) -> Found:
         self.number += 1
         self.started.set()
         await self.release.wait()
-        return await self._look(engine)
+        return await self._query(engine)
 
 
 @pytest.fixture
-def look(monkeypatch: pytest.MonkeyPatch) -> HeldLook:
-    held = HeldLook(tokens._active)
+def query(monkeypatch: pytest.MonkeyPatch) -> HeldQuery:
+    held = HeldQuery(tokens._active)
     monkeypatch.setattr(tokens, "_active", held)
     monkeypatch.setattr(tokens, "RELOAD_S", 3600)
     return held
 
 
 async def test_nobody_is_let_in_while_the_tokens_are_looked_up_for_another(
-    stoker: Stoker, look: HeldLook, monkeypatch: pytest.MonkeyPatch
+    stoker: Stoker, query: HeldQuery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five requests of a process that has just started: all wait for the one look that the first began.
+    """Five requests of a process that has just started: all wait for the one query that the first began.
 
-    Guard: `load` moves `_reload_at` on only when the look came back, and joins it until then.
+    Guard: `load` moves `_reload_at` on only when the query came back, and joins it until then.
     """
     await tokens.add(stoker, WHO, "ann", Role.OPERATOR)
     came, load = 0, Tokens.load
@@ -115,46 +115,46 @@ async def test_nobody_is_let_in_while_the_tokens_are_looked_up_for_another(
         nonlocal came
         came += 1
         if came == 5:
-            look.release.set()  # the four before it are through, or wait
+            query.release.set()  # the four before it are through, or wait
         await load(known)
 
     monkeypatch.setattr(Tokens, "load", counted)
     async with client(stoker) as api:
         assert await asyncio.gather(*(status(api) for _ in range(5))) == [401] * 5
-    assert look.number == 1
+    assert query.number == 1
 
 
-async def test_a_client_that_goes_away_ends_the_look_for_nobody(stoker: Stoker, look: HeldLook) -> None:
-    """Guard: the look is a task of its own."""
+async def test_a_client_that_goes_away_ends_the_query_for_nobody(stoker: Stoker, query: HeldQuery) -> None:
+    """Guard: the query is a task of its own."""
     given = await tokens.add(stoker, WHO, "ann", Role.VIEWER)
     known = Tokens((), stoker.engine)
     first = asyncio.create_task(known.load())
-    await look.started.wait()
+    await query.started.wait()
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    look.release.set()
+    query.release.set()
     await known.load()
     assert known.find(given) is not None
-    assert (known.none_ever, look.number) == (False, 1)
+    assert (known.none_ever, query.number) == (False, 1)
 
 
-async def test_a_look_that_began_before_a_change_does_not_hide_it(stoker: Stoker, look: HeldLook) -> None:
-    """Guard: `outdated` parts from the look that is under way."""
+async def test_a_query_that_began_before_a_change_does_not_hide_it(stoker: Stoker, query: HeldQuery) -> None:
+    """Guard: `outdated` parts from the query that is under way."""
     known, read_before = Tokens((), stoker.engine), asyncio.Event()
-    held = look._look
+    held = query._query
 
     async def late(engine: AsyncEngine) -> Found:
         found = await held(engine)
         await read_before.wait()
         return found
 
-    look._look = late
-    look.release.set()
+    query._query = late
+    query.release.set()
     first = asyncio.create_task(known.load())
-    await look.started.wait()
+    await query.started.wait()
     given = await tokens.add(stoker, WHO, "ann", Role.VIEWER)
     known.outdated()
-    look._look = held
+    query._query = held
     await known.load()
     read_before.set()
     await first

@@ -122,7 +122,7 @@ def test_a_damaged_traceparent_begins_a_trace_of_its_own(damaged: str, spans: In
     assert span.parent is None
 
 
-def test_a_job_carries_its_trace_where_a_stock_client_does_not_look() -> None:
+def test_a_job_carries_its_trace_where_a_stock_client_does_not_read() -> None:
     traceparent = f"00-{'1' * 32}-{'2' * 16}-01"
     payload = wire.encode(Refresh(view="label", scope_id="a"), 1, traceparent)
     assert wire.decode(payload).trace == traceparent

@@ -159,23 +159,25 @@ async def test_a_member_removed_during_a_bypassed_load_does_not_get_it(world: Wo
 
 
 @race("access read with what it guards")
-async def test_a_member_removed_between_two_looks_at_redis_does_not_get_the_newer_value(world: World) -> None:
+async def test_a_member_removed_between_two_requests_to_redis_does_not_get_the_newer_value(
+    world: World,
+) -> None:
     """Row 23. A kept entry that is outdated takes another round trip, and access takes it too."""
     process = await world.warmed(await world.process())
     await world.sql("INSERT INTO note_members VALUES (1, 2)")
     await world.sql("UPDATE notes SET body = 'v2'")
     await world.first.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail"}))])
-    second_look = process.cache_link.hold_request(b"}:detail\r\n")
+    second_request = process.cache_link.hold_request(b"}:detail\r\n")
     waiting = world.begin(process.read())
     async with patience("the body was not asked for"):
-        await second_look.reached.wait()
+        await second_request.reached.wait()
     await world.remove_member(body="secret")
     assert await world.first.body(reader=2) == "secret"
-    second_look.release()
+    second_request.release()
     await _is_refused(waiting)
 
 
-@race("access looked at again after a batch has waited")
+@race("access checked again after a batch has waited")
 async def test_a_member_removed_while_a_batch_is_built_does_not_get_what_was_cached(world: World) -> None:
     """Row 23. A batch that had to wait checks every entry again, and its reader's right."""
     process = await world.warmed()
@@ -190,7 +192,7 @@ async def test_a_member_removed_while_a_batch_is_built_does_not_get_what_was_cac
     never(f"a removed member was shown {shown}", happened=bool(shown))
 
 
-@race("access looked at again when all of a batch is built")
+@race("access checked again when all of a batch is built")
 async def test_who_loses_a_right_while_the_rest_of_a_batch_is_built_is_not_shown_the_entry(
     world: World,
 ) -> None:
@@ -212,7 +214,7 @@ async def test_who_loses_a_right_while_the_rest_of_a_batch_is_built_is_not_shown
     await _shows_the_other_alone(batch)
 
 
-@race("access looked at again when all of a batch is built")
+@race("access checked again when all of a batch is built")
 async def test_who_loses_a_right_while_the_rest_of_a_batch_comes_from_sql_is_not_shown_the_entry(
     world: World,
 ) -> None:

@@ -103,7 +103,7 @@ async def _forge(world: World, view: str) -> None:
     await world.redis.set(world.names(view).entry, forged.encode(seal), keepttl=True)
 
 
-@race("forged rights looked up in SQL")
+@race("forged rights read from SQL")
 async def test_forged_rights_do_not_fail_a_read(world: World) -> None:
     """Row 24. Who may read is asked in SQL where the cache does not say it."""
     await world.warmed()

@@ -109,12 +109,12 @@ async def test_an_answer_that_nobody_foresaw_does_not_end_the_watch(world: World
     """Row 38. After a rotated password, or during a migration of a table, it checks again."""
     process = await world.process(cache={"watch_s": 0.01})
     breaker = process.stoker.cache.breaker
-    looks = itertools.count()
+    checks = itertools.count()
     again = asyncio.Event()
     unsettled = breaker._unsettled
 
     async def refused_once() -> Unsettled:
-        if next(looks) == 0:
+        if next(checks) == 0:
             await world.sql("SELECT nothing FROM nowhere")
         again.set()
         return await unsettled()

@@ -26,8 +26,8 @@ async def unknown(world: World) -> None:
     world.first.stoker.cache_identity._note_at_s = 0.0
 
 
-async def looked(process: Process) -> str | None:
-    """Why the breaker is open after its next look."""
+async def reason_after_check(process: Process) -> str | None:
+    """Why the breaker is open after its next check."""
     await process.stoker.cache.breaker.check()
     return process.stoker.cache.breaker.reason
 
@@ -40,7 +40,7 @@ async def test_a_web_app_under_another_prefix_does_not_show_what_nobody_invalida
     await unknown(world)
     web = await world.warmed(await world.process(cache={"prefix": f"{world.prefix}-old"}))
     await world.change("v2")
-    reason = await looked(web)
+    reason = await reason_after_check(web)
     await _shows(web, "v2")
     assert "keys begin with" in (reason or "")
     await world.remove_member(1)
@@ -66,9 +66,9 @@ async def test_a_web_app_on_another_server_does_not_show_what_nobody_invalidates
     world.urls = replace(world.urls, cache=world.urls.queue)
     web = await world.warmed(await world.process())
     await world.change("v2")
-    assert await looked(web) is None, "its server might have been restarted"
+    assert await reason_after_check(web) is None, "its server might have been restarted"
     await noted(world.first)
-    reason = await looked(web)
+    reason = await reason_after_check(web)
     await _shows(web, "v2")
     assert "CACHE_REDIS_URL" in (reason or "")
 
@@ -82,9 +82,9 @@ async def test_a_cache_that_was_restarted_does_not_open_a_breaker(rewinding: Rew
     for _ in range(2):
         await rewinding.go_back()
         started = await world.process()
-        reasons = [await looked(web), await looked(started)]
+        reasons = [await reason_after_check(web), await reason_after_check(started)]
         await noted(world.first)
-        reasons += [await looked(web), await looked(started)]
+        reasons += [await reason_after_check(web), await reason_after_check(started)]
         never(f"opened: {reasons}", happened=any(reasons))
     await world.warmed(web)
     assert (await web.read()).state is State.HIT
@@ -98,11 +98,11 @@ async def test_a_flush_and_a_restart_from_before_it_do_not_open_a_breaker(rewind
     await rewinding.remember()
     await world.redis.flushall()
     await noted(world.first)
-    reasons = [await looked(web)]
+    reasons = [await reason_after_check(web)]
     await rewinding.go_back()
-    reasons.append(await looked(web))
+    reasons.append(await reason_after_check(web))
     await noted(world.first)
-    reasons.append(await looked(web))
+    reasons.append(await reason_after_check(web))
     assert not any(reasons), reasons
     await world.change("v2")
     await world.must_show("v2", web)
@@ -122,9 +122,9 @@ async def test_a_cache_that_is_returned_to_does_not_show_what_was_before_it_was_
     newer = await world.process(cache={"prefix": f"{world.prefix}-new"})
     await world.write("v2")
     await newer.apply()
-    assert await looked(web)
+    assert await reason_after_check(web)
     await noted(world.first)
-    assert await looked(web), "the newer release may still apply"
+    assert await reason_after_check(web), "the newer release may still apply"
     await world.sql(
         "UPDATE stoker.cache_identities SET noted_at = noted_at - CAST(:left AS interval) WHERE root = :root",
         left=identity.LEFT,
@@ -132,6 +132,6 @@ async def test_a_cache_that_is_returned_to_does_not_show_what_was_before_it_was_
     )
     await noted(world.first)
     for _ in range(2):
-        await looked(web)
+        await reason_after_check(web)
     assert not web.stoker.cache.breaker.open
     await world.must_show("v2", web)

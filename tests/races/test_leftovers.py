@@ -110,7 +110,7 @@ async def _writes(process: Process) -> None:
         await session.commit()
 
 
-async def _looks(process: Process) -> None:
+async def _queries(process: Process) -> None:
     async with short_connection(process.stoker.engine) as connection:
         await connection.execute(text("SELECT pg_sleep(0.002)"))
 
@@ -130,7 +130,7 @@ WORK: tuple[Callable[[Process], Coroutine[None, None, None]], ...] = (
     _reads,
     _reads_many,
     _writes,
-    _looks,
+    _queries,
     _follows,
     _applies,
 )

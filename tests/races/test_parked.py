@@ -17,7 +17,7 @@ from tests.support.engine_stage import Keyed, Stage, running, settled
 
 
 @race("unknown job_types parked")
-async def test_a_contract_of_a_newer_release_is_not_destroyed_by_an_older_one(
+async def test_a_kind_of_a_newer_release_is_not_destroyed_by_an_older_one(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
     """Row 30. It is parked, requests of its key join it, and the newer release runs it."""

@@ -26,7 +26,7 @@ from tests.races.world import World, never, patience
 from tests.support.notes import MemberRemoved, NoteChanged
 
 
-@race("receipts that look")
+@race("receipts that check")
 async def test_a_writer_who_waits_does_not_read_what_was_before(world: World) -> None:
     """Row 25. `receipt.applied` says APPLIED only after the cache acknowledged."""
     await world.warmed()

@@ -100,7 +100,7 @@ async def test_a_postgres_that_is_silent_does_not_hide_a_dead_worker(world: Worl
     await world.write("v2")
     await world.sql("UPDATE stoker.cache_events SET recorded_at = recorded_at - interval '1 minute'")
     wired.link.silence()
-    async with patience("the breaker did not look", IN_VAIN_S):
+    async with patience("the breaker did not finish its check", IN_VAIN_S):
         await breaker.check()
     never("it knows of no event", happened=not breaker.open)
 

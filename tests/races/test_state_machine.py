@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=NOTE, reader=READER)
     def add_member(self, number: int, reader: int) -> None:
-        event = MemberRemoved(note_id=number, reader_id=reader)  # says: look at this membership again
+        event = MemberRemoved(note_id=number, reader_id=reader)  # means: read this membership again
         statement = "INSERT INTO note_members VALUES (:id, :reader) ON CONFLICT DO NOTHING"
         self.ground.sql(statement, event, id=number, reader=reader)
         self._members(number, self.versions["members", number][-1] | {reader})

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from stoker import Forbidden
 from stoker.embedded.valkey import Valkey
 from tests.races.race import race
-from tests.races.test_identity import looked
+from tests.races.test_identity import reason_after_check
 from tests.races.world import PATIENCE_S, Process, Urls, World, never
 
 
@@ -93,7 +93,7 @@ async def test_a_web_app_that_reaches_the_old_primary_does_not_show_what_is_inva
     """Row 45. The worker's first change after the failover notes the new server before it is settled."""
     await pair.promote()
     await pair.world.change("v2")
-    reason = await looked(pair.web)
+    reason = await reason_after_check(pair.web)
     shown = await pair.web.body()
     never(f"it shows {shown!r}", happened=shown != "v2")
     assert "invalidates another cache" in (reason or "")
@@ -104,7 +104,7 @@ async def test_a_removed_member_is_not_served_by_a_web_app_at_the_old_primary(pa
     """Rows 23, 45. The access entry at the old primary is as it was."""
     await pair.promote()
     await pair.world.remove_member(1)
-    await looked(pair.web)
+    await reason_after_check(pair.web)
     try:
         shown = await pair.web.read()
     except Forbidden:
@@ -123,7 +123,7 @@ async def test_a_failover_in_the_middle_of_applying_is_noted_before_it_is_settle
     await pair.promote()
     lost.release()
     assert await applying == 1
-    await looked(pair.web)
+    await reason_after_check(pair.web)
     shown = await pair.web.body()
     never(f"it shows {shown!r}", happened=shown != "v2")
 
@@ -131,11 +131,11 @@ async def test_a_failover_in_the_middle_of_applying_is_noted_before_it_is_settle
 async def test_a_web_app_that_follows_to_the_new_primary_reads_the_cache_again(pair: Pair) -> None:
     await pair.promote()
     await pair.world.change("v2")
-    assert await looked(pair.web)
+    assert await reason_after_check(pair.web)
     pair.web.cache_link.lead_to(pair.replica.url)
     pair.web.cache_link.cut()
     pair.web.cache_link.mend()
     for _ in range(2):
-        await looked(pair.web)
+        await reason_after_check(pair.web)
     assert not pair.web.stoker.cache.breaker.open
     await pair.world.must_show("v2", pair.web)

@@ -1,4 +1,4 @@
-"""A stage for the engine: job_types of its own, tasks that do what a test says, and a look at Redis."""
+"""A stage for the engine: jobs of its own, handlers that do what a test says, and the state of Redis."""
 
 from __future__ import annotations
 
@@ -165,10 +165,10 @@ class Stage:
         return release
 
 
-async def eventually(look: Callable[[], Coroutine[Any, Any, bool]], deadline_s: float = DEADLINE_S) -> None:
+async def eventually(holds: Callable[[], Coroutine[Any, Any, bool]], deadline_s: float = DEADLINE_S) -> None:
     """Ask again and again, where nobody tells when it is so: rows of another process, a clock."""
     async with asyncio.timeout(deadline_s):
-        while not await look():  # noqa: ASYNC110 - see above
+        while not await holds():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.01)
 
 

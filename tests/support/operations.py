@@ -20,7 +20,7 @@ KUBERNETES = sorted((OPERATIONS / "kubernetes").glob("*.yaml"))
 COMPOSE = OPERATIONS / "docker" / "compose.yaml"
 DOCKERFILE = OPERATIONS / "docker" / "Dockerfile"
 PAGES = [OPERATIONS / "README.md", *sorted((OPERATIONS / "runbook").glob("*.md"))]
-SECTIONS = ["What it means", "What to look at", "What to do"]
+SECTIONS = ["What it means", "What to check", "What to do"]
 METRIC = re.compile(r"\b(?:stoker|process)_[a-z_]+")
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
 

@@ -96,7 +96,7 @@ def test_what_is_encoded_is_decoded_and_its_marks_cannot_be_forged(scope_id: str
     assert raw.startswith(b'{"flag":"' + wire.digest(job).encode() + b'","alone":1,')
 
 
-def test_a_contract_says_whether_one_job_of_a_key_runs_at_a_time() -> None:
+def test_a_job_says_whether_one_job_of_a_key_runs_at_a_time() -> None:
     assert b'"alone":0' in wire.encode(Relay(), 0)
     assert b'"alone":1' in wire.encode(KeepWarm(), 0)
 
@@ -108,7 +108,7 @@ def test_a_contract_says_whether_one_job_of_a_key_runs_at_a_time() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_a_job_or_a_contract_error(raw: bytes) -> None:
+def test_any_bytes_are_a_job_or_an_error_of_the_payload(raw: bytes) -> None:
     with suppress(InvalidJob):
         wire.decode(raw)
 

@@ -1,4 +1,4 @@
-"""One demonstration: a run of chaos without faults, on the real worker and web app, for people to look at."""
+"""One demonstration: a run of chaos without faults, on the real worker and web app, for people to watch."""
 
 from __future__ import annotations
 

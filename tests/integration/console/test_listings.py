@@ -36,7 +36,7 @@ async def test_viewers_see_no_arguments_and_no_tracebacks(stoker: Stoker, settin
         assert (await oscar.get("/api/jobs/unheard-of")).status_code == 404
 
 
-async def test_jobs_are_found_by_state_lane_contract_scope_and_error(
+async def test_jobs_are_found_by_state_lane_kind_scope_and_error(
     operator: httpx.AsyncClient, stoker: Stoker
 ) -> None:
     await stoker.enqueue(Refresh(view="detail", scope_id="7"))
@@ -95,7 +95,7 @@ end
 
 @pytest.fixture
 async def crowded(stoker: Stoker) -> AsyncIterator[Stoker]:
-    """A hundred thousand jobs wait; then they are gone: who looks through all keys would meet them."""
+    """A hundred thousand jobs wait; then they are gone: a scan of all keys would find them."""
     redis, lane = stoker.queue.redis, f"{stoker.queue.settings.prefix}:refresh"
     first = await stoker.queue.enqueue(Refresh(view="detail", scope_id="1"))
     parts = [(str(start), str(start + 11_110)) for start in range(1, 100_000, 11_111)]

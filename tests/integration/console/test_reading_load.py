@@ -20,7 +20,7 @@ FAILURES = 20_000
 async def test_questions_that_hang_end_and_hold_up_neither_writes_nor_probes(
     stoker: Stoker, settings: Settings
 ) -> None:
-    """Guard: routes that only look have a pool of their own, whose statements Postgres ends."""
+    """Guard: routes that only read have a pool of their own, whose statements Postgres ends."""
     api_settings = settings.api.model_copy(update={"read_timeout_s": 1.0})
     limited = settings.model_copy(update={"api": api_settings})
     stoker.settings = limited

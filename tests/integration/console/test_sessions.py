@@ -13,7 +13,7 @@ from stoker.stoker import Stoker
 from tests.support.callers import FROM_PAGE, HOST, OPERATOR, OSCAR, VIEWER, bearing, client, sign_in
 
 
-async def test_a_session_looks_and_acts_as_its_token(stoker: Stoker, settings: Settings) -> None:
+async def test_a_session_reads_and_acts_as_its_token(stoker: Stoker, settings: Settings) -> None:
     async with client(stoker, settings) as page:
         assert (await page.get("/api/session")).json() == {
             "signed_in": False,
@@ -115,7 +115,7 @@ async def test_a_dump_of_the_database_forges_no_session(stoker: Stoker, settings
 async def test_guessing_is_limited_and_says_when_again_and_a_right_token_is_served(
     stoker: Stoker, settings: Settings
 ) -> None:
-    """Guard: a token is looked for before the rate is asked. Nobody locks others of an address out."""
+    """Guard: a token is looked up before the rate is checked, so nobody locks others of an address out."""
     async with client(stoker, settings) as page:
         answers = [await sign_in(page, "not-the-right-token") for _ in range(20)]
         assert [one.status_code for one in answers[:5]] == [401] * 5

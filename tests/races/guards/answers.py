@@ -59,6 +59,6 @@ GUARDS: Mapping[str, Removal] = {
         replaced(Answer, "all", lambda self: self.replies),
     ),
     "refused counts kept": _refused_forgotten,
-    "forged rights looked up in SQL": replaced(Content, "role_of", _role_unpacked),
+    "forged rights read from SQL": replaced(Content, "role_of", _role_unpacked),
     "forged entries being stale": replaced(stoker.handlers.verify, "_equal", _equal_unpacked),
 }

@@ -246,7 +246,7 @@ GUARDS: Mapping[str, Removal] = {
     "the audience of the moment": replaced(relay, "_audience", _no_audience),
     "the recorded audience": replaced(relay, "read", _scopes_of_notes),
     "refreshes as best effort": replaced(relay, "refresh_hot", _refreshed_or_failed),
-    "receipts that look": replaced(stoker.outbox.receipt, "is_settled", _always_settled),
+    "receipts that check": replaced(stoker.outbox.receipt, "is_settled", _always_settled),
     "ringing at the outermost commit": replaced(Session, "in_nested_transaction", lambda _: False),
     "closing on what SQL says": replaced(Breaker, "_close_when_settled", _close_when_it_answers),
     "failing events not counting as a dead worker": replaced(stoker.parts, "unsettled", _all_unsettled),

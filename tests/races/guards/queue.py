@@ -23,7 +23,7 @@ from stoker.worker.engine.verdict import ClaimedJob, Verdict
 from stoker.worker.schedule.ledger import Ledger
 from tests.races.guards.away import Patch, Removal, both, replaced, script
 
-LOOK = "if digest ~= '' then waiting, due = waiting_job(queue, digest) end"
+COALESCE = "if digest ~= '' then waiting, due = waiting_job(queue, digest) end"
 AS_AN_ID = """
     local taken = prefix .. ':asked:' .. digest
     if digest ~= '' and not redis.call('SET', taken, id, 'NX', 'PX', life_ms) then
@@ -88,7 +88,7 @@ def _claimed_for_ever(patch: Patch) -> None:
 
 
 GUARDS: Mapping[str, Removal] = {
-    "no ids that are taken": script(ENQUEUE, LOOK, AS_AN_ID),
+    "no ids that are taken": script(ENQUEUE, COALESCE, AS_AN_ID),
     "flags cleared when their jobs begin": both(
         OUTLIVING, script(CLAIM, "redis.call('DEL', prefix .. ':waiting:' .. digest)", "")
     ),

@@ -85,7 +85,7 @@ async def _unchecked_after_miss(
 
 async def _unchecked_stale(self: Cache, plan: Plan, _reader: object) -> Reading | None:
     found = (await self.store.lookup.fetch(plan.names))[0]
-    return self._answer(plan.key, found, State.STALE, None) if found.revivable else None
+    return self._answer(plan, found, State.STALE, None) if found.revivable else None
 
 
 async def _checked_before_sql(self: Cache, plan: Plan, reader: object) -> Reading:
@@ -123,7 +123,7 @@ async def _refused_unasked(self: Rights, guard: EntryKey, found: Found, reader: 
     return str(role)
 
 
-async def _incomplete_looked_at_again(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
+async def _incomplete_checked_again(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
     plans = [cache.plan(*one, reader=reader) for one in asked]
     held = await cache.fetch(plans)
     await cache.filler.fill_ahead(sorted({key for one in held for key in one.missing()}))
@@ -141,9 +141,9 @@ async def _nothing_stale(*_: object) -> None:
 
 
 def _anybody_by_name(
-    self: Cache, view: str, scope_id: object, params: Params = None, *, reader: object
+    self: Cache, view: str, scope_id: object, params: Params = None, _within: object = None, *, reader: object
 ) -> Plan:
-    plan = self._plan(self.catalog.key(view, scope_id, params))
+    plan = self._plan(self.catalog.key(view, scope_id, params), None)
     if plan.view.access is Access.OWNER and str(reader) != plan.key.scope.id:
         raise Forbidden("not for this reader")
     return plan
@@ -165,11 +165,11 @@ GUARDS: Mapping[str, Removal] = {
     "stamps read before a near entry is served": _near_unasked,
     "access checked on every read": replaced(Cache, "_guard", lambda *_: None),
     "access checked after a wait": replaced(Cache, "_after_miss", _unchecked_after_miss),
-    "access looked at again when all of a batch is built": replaced(
+    "access checked again when all of a batch is built": replaced(
         stoker.cache.batch, "_permitted_still", _all_as_they_came
     ),
-    "access looked at again after a batch has waited": replaced(
-        stoker.cache.batch, "_through_cache", _incomplete_looked_at_again
+    "access checked again after a batch has waited": replaced(
+        stoker.cache.batch, "_through_cache", _incomplete_checked_again
     ),
     "access checked before a stale answer": replaced(Cache, "_stale", _unchecked_stale),
     "access checked after SQL": replaced(Cache, "_from_sql", _checked_before_sql),

@@ -46,18 +46,18 @@ async def test_the_overview_says_what_is_wrong_in_words(operator: httpx.AsyncCli
     assert found["lanes"]["warm"]["wait_p99_s"] is None
 
 
-async def test_a_stream_tells_news_to_everybody_with_one_look_and_ends_when_closed() -> None:
-    looks = 0
+async def test_a_stream_tells_news_to_everybody_with_one_query_and_ends_when_closed() -> None:
+    queries = 0
     twice = asyncio.Event()
 
-    async def look() -> str:
-        nonlocal looks
-        looks += 1
-        if looks > 1:
+    async def query() -> str:
+        nonlocal queries
+        queries += 1
+        if queries > 1:
             twice.set()
-        return f"picture {looks}"
+        return f"picture {queries}"
 
-    live = Live(look)
+    live = Live(query)
 
     async def watch() -> list[str]:
         with live.place("ann", operator=False):
@@ -68,7 +68,7 @@ async def test_a_stream_tells_news_to_everybody_with_one_look_and_ends_when_clos
     await live.close()
     seen = await asyncio.gather(*watching)
     assert all(pictures[0] == "picture 1" for pictures in seen)
-    assert looks <= 3
+    assert queries <= 3
 
 
 async def test_pages_of_one_token_leave_room_for_those_of_others_and_viewers_for_operators() -> None:
