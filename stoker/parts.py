@@ -30,6 +30,7 @@ from stoker.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailabl
 from stoker.loop import repeat
 from stoker.outbox import seal_keys
 from stoker.outbox.databases import check_engine, check_same_database, installation_of, with_url_of
+from stoker.outbox.ends import JobEnds
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.record import Outbox
 from stoker.outbox.requests import Requests
@@ -79,7 +80,7 @@ class Parts:
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self.ringer, self.request_ringer = Ringer(self.queue), Ringer(self.queue, DELIVER)
-        self.requests = Requests(engine)
+        self.requests, self.ends = Requests(engine), JobEnds(engine)
         self.outbox = Outbox(
             domain,
             engine,

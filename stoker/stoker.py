@@ -33,6 +33,7 @@ from stoker.postgres import (
 )
 from stoker.queue.answers import CancelAnswer, Enqueued
 from stoker.queue.due import check_span, delay_of
+from stoker.queue.packing import is_request_id
 from stoker.queue.progress import JobState, Progress, ProgressReport
 from stoker.queue.result import result_of
 from stoker.rules import Event, Invalidation
@@ -219,10 +220,16 @@ class Stoker:
         return await Progress(self.queue.redis, self.queue.settings).read(job_id)
 
     async def cancel(self, job_id: str) -> CancelAnswer:
-        """End a waiting or running job for good; raises QueueUnavailable."""
+        """End a waiting or running job for good; raises QueueUnavailable.
+
+        Where the job is one of `enqueue_in`, raises DatabaseUnavailable if it could not be noted that it has
+        ended: it is cancelled, but a queue that loses its data would get it again.
+        """
         answer = await self.queue.cancel(job_id)
         if answer is CancelAnswer.CANCELLED:  # callers that wait for its result must see its end
             await Progress(self.queue.redis, self.queue.settings).finish(job_id, JobState.CANCELLED)
+        if answer is not CancelAnswer.NOT_FOUND and is_request_id(job_id):
+            await self._parts.ends.note([job_id])
         return answer
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:

@@ -83,9 +83,19 @@ job_requests = Table(
     Column("trace", String(55)),
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("delivered_at", DateTime(timezone=True)),
+    Column("delivered_to", String(16), comment="The life of the queue that has it."),
     Index("job_requests_undelivered", "seq", postgresql_where=text("delivered_at IS NULL")),
     Index("job_requests_delivered", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
+    Index("job_requests_life", "delivered_to", postgresql_where=text("delivered_to IS NOT NULL")),
     comment="Jobs that were asked for in a transaction, until the queue has them and for a day after.",
+)
+
+job_ends = Table(
+    "job_ends",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("ended_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    comment="Jobs of job_requests that have ended: a queue that lost its data does not get them again.",
 )
 
 dead_jobs = Table(

@@ -14,7 +14,7 @@ from stoker.errors import DeclarationError
 LANE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 RESERVED = frozenset(
     {"begun", "bell", "cancelling", "chaos", "clock", "concurrency", "console_key", "held", "installation"}
-    | {"observed", "progress", "rate", "requested", "rescues", "result", "suspect", "waiting"}
+    | {"life", "observed", "progress", "rate", "requested", "rescues", "result", "suspect", "waiting"}
 )
 """Names that follow the prefix in other keys of the queue."""
 

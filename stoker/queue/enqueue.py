@@ -24,6 +24,7 @@ from stoker.errors import QueueUnavailable
 from stoker.jobs import LANES, Deliver, Job, Relay
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer, Enqueued
+from stoker.queue.life import QueueLife
 from stoker.queue.packing import Packed, Request, clock_ms, flat, in_calls, new_job_id, packed, packed_request
 from stoker.queue.prelude import PRELUDE
 from stoker.queue.ringing import Ringing
@@ -57,6 +58,7 @@ class Queue:
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
         self.lanes = tuple(map(str, lanes))
+        self.life = QueueLife(self.connection, settings)
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()

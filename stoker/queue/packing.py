@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ BYTES_PER_CALL = 4_000_000
 """Bytes of payloads in one script call, about: more might exceed the time limit of a call."""
 REQUESTED_ID = "r-"
 """Prefix of the ids of jobs that were requested in a transaction: the queue takes each of them once."""
+REQUEST = re.compile(r"r-[0-9a-f]{32}")
 Packed = tuple[str, str, bytes, int, str]
 """One job as the script takes it: lane, id, payload, delay in ms, digest."""
 _asked = count()
@@ -75,6 +77,11 @@ def new_job_id(now_ms: int) -> str:
     Jobs that are due in the same millisecond are claimed in the order of their ids.
     """
     return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"
+
+
+def is_request_id(job_id: str) -> bool:
+    """Whether `request_id` may have made this id."""
+    return REQUEST.fullmatch(job_id) is not None
 
 
 def request_id() -> str:
