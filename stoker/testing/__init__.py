@@ -1,6 +1,6 @@
-"""For the tests of applications: real servers from wheels, and the worker's part done here and now.
+"""For the tests of applications: real servers from wheels, and the worker's part done in the test.
 
-Needs the extras `embedded` and `worker`. Never used by a process that serves somebody. pytest finds the
+Needs the extras `embedded` and `worker`. Never used by a process that serves users. pytest finds the
 fixtures `stoker` and `stoker_servers` by itself (stoker/testing/plugin.py); docs/testing.md has examples.
 """
 
