@@ -39,7 +39,7 @@ LEFT_OUT = "a trigger or a policy leaves its rows out"
 
 Report = Callable[[int, int], None]
 """Called with what is done and the total."""
-Answer = tuple[bytes, str | None]
+Answer = tuple[bytes, bytes | None]
 """The JSON of an entry, and the parent that it belongs to."""
 Answers = Mapping[EntryKey, Answer]
 
