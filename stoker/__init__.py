@@ -19,13 +19,16 @@ README.md has a whole application. docs/glossary.md explains the words, docs/rea
 docs/architecture.md how it works, docs/api.md every public name.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stoker.on_first_use import importers, module_of_each
 
 if TYPE_CHECKING:
     from stoker.cache.lookup import Asked
+    from stoker.cache.readers import SYSTEM
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
+    from stoker.cache.within import Within
     from stoker.domain import Domain, SampleData, load_domain
     from stoker.errors import (
         BadRequest,
@@ -108,6 +111,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "Relay",
     "RetryPolicy",
     "Rule",
+    "SYSTEM",
     "SampleData",
     "Scope",
     "ScopeKind",
@@ -122,6 +126,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "View",
     "Warm",
     "WarmPlan",
+    "Within",
     "WrongServer",
     "load_domain",
     "load_settings",
@@ -129,8 +134,10 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
 
 _NAMES = {
     "stoker.cache.lookup": "Asked",
+    "stoker.cache.readers": "SYSTEM",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
+    "stoker.cache.within": "Within",
     "stoker.domain": "Domain SampleData load_domain",
     "stoker.errors": (
         "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "
@@ -147,16 +154,7 @@ _NAMES = {
     "stoker.stoker": "Stoker",
     "stoker.warm_plans": "WarmPlan",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULES = module_of_each(_NAMES)
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-        """Import a public name when it is first used: who needs an error or a job pays for no driver."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = importers(globals(), _MODULES)

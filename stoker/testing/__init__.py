@@ -1,14 +1,16 @@
-"""For the tests of applications: real servers from wheels, and the worker's part done here and now.
+"""For the tests of applications: real servers from wheels, and the worker's part done in the test.
 
-Needs the extras `embedded` and `worker`. Never used by a process that serves somebody. pytest finds the
+Needs the extras `embedded` and `worker`. Never used by a process that serves users. pytest finds the
 fixtures `stoker` and `stoker_servers` by itself (stoker/testing/plugin.py); docs/testing.md has examples.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stoker.on_first_use import importers, module_of_each
 
 if TYPE_CHECKING:
     from stoker.testing.changes import apply, assert_invalidates, assert_recorded
+    from stoker.testing.covered import assert_covered
     from stoker.testing.draining import Drained, Ran, drain
     from stoker.testing.slots import Slot, schedule_at
     from stoker.testing.started import servers
@@ -20,6 +22,7 @@ __all__ = [
     "Slot",
     "Waiting",
     "apply",
+    "assert_covered",
     "assert_enqueued",
     "assert_invalidates",
     "assert_recorded",
@@ -31,21 +34,13 @@ __all__ = [
 
 _NAMES = {
     "stoker.testing.changes": "apply assert_invalidates assert_recorded",
+    "stoker.testing.covered": "assert_covered",
     "stoker.testing.draining": "Drained Ran drain",
     "stoker.testing.slots": "Slot schedule_at",
     "stoker.testing.started": "servers",
     "stoker.testing.waiting": "Waiting assert_enqueued enqueued",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULES = module_of_each(_NAMES)
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-        """Import a name when it is first used: pytest imports this package wherever Stoker is installed."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = importers(globals(), _MODULES)

@@ -22,6 +22,9 @@ from stoker.settings import QueueSettings
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.support.engine_stage import Hasty, Stage, Work, running, settled
 
+NO_UPKEEP_S = 86_400
+"""A life of claims with which upkeep, which finds due jobs too, does not come round in a test."""
+
 
 async def test_a_job_runs_at_once_and_leaves_nothing_behind(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
@@ -37,15 +40,13 @@ async def test_a_job_runs_at_once_and_leaves_nothing_behind(
     assert [key async for key in queue.redis.scan_iter(f"*{asked.job_id}*")] == []
 
 
-async def test_the_bell_wakes_an_idle_lane_long_before_its_next_poll(
+async def test_the_bell_wakes_an_idle_lane(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
-    async with running(queue, queue_url, stage, sql):
+    async with running(queue, queue_url, stage, sql, claim_life_s=NO_UPKEEP_S):
         for number in range(20):
             await queue.enqueue(Work(name=str(number)))
             await stage.until(lambda: len(stage.ended) == number + 1)  # noqa: B023 - awaited in the loop
-    # Polling every two seconds would have made most of them wait for about one.
-    assert sorted(stage.waits_s)[10] < 0.2
 
 
 async def test_a_ring_from_a_thread_starts_a_relay(
@@ -56,15 +57,14 @@ async def test_a_ring_from_a_thread_starts_a_relay(
         await stage.until(lambda: stage.ended == [(Relay.kind, "done")])
 
 
-async def test_a_deferred_job_starts_when_it_is_due(
+async def test_a_deferred_job_is_started_by_the_alarm_of_its_lane(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
-    async with running(queue, queue_url, stage, sql):
+    async with running(queue, queue_url, stage, sql, claim_life_s=NO_UPKEEP_S):
         await queue.enqueue(Work(name="later"), delay=timedelta(milliseconds=300))
         await queue.enqueue(Work(name="now"))
         await stage.until(lambda: len(stage.ended) == 2)
     assert [name for name, _ in stage.runs] == ["now", "later"]
-    assert stage.waits_s[1] < 0.2  # its own alarm, not the poll every two seconds
 
 
 async def test_many_jobs_in_one_call_all_run(

@@ -17,7 +17,7 @@ import stoker
 ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"stoker.errors"}),
+    frozenset({"stoker.errors", "stoker.on_first_use"}),
     frozenset({"stoker.closing", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.settings"}),
@@ -56,6 +56,7 @@ WEB = (
     "jobs",
     "loop",
     "numbers",
+    "on_first_use",
     "outbox",
     "parts",
     "postgres",
@@ -74,9 +75,9 @@ PUBLIC_NAMES = frozenset(
     Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied Cron DatabaseUnavailable
     DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams InvalidResult Invalidate
     Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE NoResult NotFound Outcome
-    OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy Rule SampleData Scope
-    ScopeKind Settings SettingsError State Stoker StokerError Unavailable UnknownJob Verify View Warm
-    WarmPlan WrongServer load_domain load_settings
+    OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy Rule SYSTEM SampleData
+    Scope ScopeKind Settings SettingsError State Stoker StokerError Unavailable UnknownJob Verify View Warm
+    WarmPlan Within WrongServer load_domain load_settings
     """.split()  # noqa: SIM905 - reads better than sixty quoted lines
 )
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import (
@@ -63,6 +63,10 @@ class Page(BaseModel):
     limit: int = 10
 
 
+class Anything(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
 def invalidates(event: OrderChanged) -> Iterable[Invalidation]:
     return [Invalidation(ORDER.scope(event.order_id), {SUMMARY})]
 
@@ -108,6 +112,7 @@ def refused(what: Callable[[], object], message: str) -> None:
         ({"access_view": ""}, "view page: access view name ''"),
         ({"access": "anyone"}, "the access of view page must be one of members, owner, anyone"),
         ({"params": Page()}, "the params of view page must be a pydantic model"),
+        ({"params": Anything}, "the params of view page allow any name"),
         ({"version": 0}, "the version of view page must be a number from 1 on"),
     ],
 )
@@ -293,7 +298,7 @@ def test_a_loader_that_answers_what_no_loader_may_is_told_so(answer: Any, messag
 
 def test_a_key_that_is_left_out_or_none_does_not_exist() -> None:
     other = SUMMARY.key(ORDER.scope(2))
-    assert SUMMARY.bodies([KEY, other], {KEY: {"a": 1}, other: None}) == {KEY: b'{"a":1}'}
+    assert SUMMARY.bodies([KEY, other], {KEY: {"a": 1}, other: None}) == ({KEY: b'{"a":1}'}, {})
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Annotated
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, computed_field
 
-from stoker import EntryKey, InvalidParams, Scope, ScopeKind, View
+from stoker import Access, EntryKey, InvalidParams, Scope, ScopeKind, View
 from stoker.cache.keys import KeySpace, parse_key, write_key
 from stoker.domain import Domain
 from stoker.errors import UnknownScope
@@ -26,10 +26,22 @@ class Query(BaseModel):
     limit: int = 20
 
 
+class Aliased(BaseModel):
+    """Parameters whose field has another name in requests, and a field that is computed."""
+
+    text: str = Field(alias="q")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def length(self) -> int:
+        return len(self.text)
+
+
 async def load(*_: object) -> dict[EntryKey, object]:
     return {}
 
 
+ALIASED = View("aliased", "shelf", load, params=Aliased)
 FOUND = View("found", "shelf", load, params=Query)
 anything = st.one_of(
     st.text(max_size=80),
@@ -98,6 +110,27 @@ def test_wrong_parameters_name_their_field() -> None:
     with pytest.raises(InvalidParams) as refused:
         FOUND.key(NAMED.scope("a"), {"limit": "many"})
     assert refused.value.field == "limit"
+
+
+def test_a_parameter_that_the_view_does_not_have_is_refused() -> None:
+    # Query says nothing of other names: pydantic alone would leave them out.
+    with pytest.raises(InvalidParams) as refused:
+        FOUND.key(NAMED.scope("a"), {"limt": 5})
+    assert refused.value.field == "limt"
+
+
+def test_a_key_of_a_release_with_more_parameters_is_not_taken() -> None:
+    public = View("found", "shelf", load, params=Query, access=Access.ANYONE)
+    domain = Domain(name="d", scopes=(NAMED,), views=(public,), rules=())
+    known = FOUND.key(NAMED.scope("a"))
+    assert domain.takes(known)
+    assert not domain.takes(known._replace(params=f'{known.params[:-1]},"newer":1}}'))
+
+
+def test_aliases_and_computed_fields_survive_in_a_key() -> None:
+    key = ALIASED.key(NAMED.scope("a"), {"q": "x"})
+    assert key.params == '{"text":"x"}'
+    assert ALIASED.params_of(key).text == "x"
 
 
 @given(scopes, queries)
