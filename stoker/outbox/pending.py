@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from stoker.outbox.databases import KnownDatabases
 from stoker.outbox.inserts import EVENTS, REQUESTS, CacheEvent, Inserts, JobRequest
 from stoker.outbox.receipt import Receipt
+from stoker.queue.packing import Request
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +27,13 @@ PENDING = "stoker.pending"
 """Key of a session's `info` under which its events wait for the commit."""
 COMMITTING = "stoker.committing"
 """Key of a session's `info` while it commits."""
-Ring = Callable[[Sequence[int]], None]
-"""Is told the ids of committed rows."""
 
 
 class Rings(NamedTuple):
-    """Whom to tell of committed events, and of committed requests for jobs."""
+    """Who is told the ids of committed events, and the committed requests for jobs."""
 
-    events: Ring
-    requests: Ring
+    events: Callable[[Sequence[int]], None]
+    requests: Callable[[Sequence[Request]], None]
 
 
 class Recorded:
@@ -44,18 +43,20 @@ class Recorded:
     rows that were `written_in` it. Rows of what was recorded before it are written again.
     """
 
-    __slots__ = ("id", "inserts", "receipt", "row", "said", "within", "written_in")
+    __slots__ = ("id", "inserts", "receipt", "request", "row", "said", "within", "written_in")
 
     def __init__(
         self,
         inserts: Inserts,
         said: Mapping[str, Any],
         receipt: Receipt | None,
+        request: Request | None,
         within: SessionTransaction | None,
     ) -> None:
         self.inserts = inserts
         self.said = said
         self.receipt = receipt
+        self.request = request
         self.within = within
         self.written_in: SessionTransaction | None = None
         self.row: CacheEvent | JobRequest | None = None
@@ -98,11 +99,14 @@ class Pending:
 
     def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
         """Insert an event before the session's commit: kind, payload and scopes as JSON, trace."""
-        self._add(session, Recorded(EVENTS, said, receipt, innermost(session)))
+        self._add(session, Recorded(EVENTS, said, receipt, None, innermost(session)))
 
-    def add_request(self, session: Session, said: Mapping[str, Any]) -> None:
-        """Insert a requested job before the session's commit: a value for each column that has no default."""
-        self._add(session, Recorded(REQUESTS, said, None, innermost(session)))
+    def add_request(self, session: Session, said: Mapping[str, Any], request: Request) -> None:
+        """Insert a requested job before the session's commit: a value for each column that has no default.
+
+        `request` is delivered after the commit.
+        """
+        self._add(session, Recorded(REQUESTS, said, None, request, innermost(session)))
 
     def _add(self, session: Session, one: Recorded) -> None:
         if _must_be_flushed(session):
@@ -166,13 +170,14 @@ class Pending:
         """The outermost transaction has committed."""
         if joins_another(session):
             return
-        events, requests = [], []
+        events: list[int] = []
+        requests: list[Request] = []
         for one in self._rows:
             if (row_id := one.written_as()) is None:
                 logger.error("outbox.not_written", extra={"event": one.said["kind"]})
-            elif one.receipt is None:
-                requests.append(row_id)
-            else:
+            elif one.request is not None:
+                requests.append(one.request)
+            elif one.receipt is not None:
                 one.receipt.committed(row_id)
                 events.append(row_id)
         if events:
