@@ -48,11 +48,11 @@ from stoker.silence import Silence
 logger = logging.getLogger(__name__)
 
 CLOSE_S = 2.0
-"""For each part that closes."""
+"""Seconds for each part that is closed."""
 
 
 class Parts:
-    """Everything that a Stoker consists of. Make it with `open`, inside the event loop that uses it."""
+    """The parts of a Stoker. Make it with `open`, inside the event loop that uses it."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class Parts:
         return engine
 
     async def learn_seal_keys(self) -> None:
-        """Read the keys that entries are sealed with; what was learnt last holds while Postgres is away."""
+        """Read the keys that entries are sealed with; while Postgres is away, the last ones count."""
         with suppress(DatabaseUnavailable):
             self.seal.use(*await seal_keys.learn(self.engine))
 

@@ -1,5 +1,5 @@
--- Locks requests of jobs that are not delivered, the oldest first; those that another worker has are left to it.
--- Gives as many of them as have about `bytes` together, and at least one; the others are free with the commit.
+-- Locks requests of jobs that are not delivered, the oldest first; those that another worker holds are passed over.
+-- Returns at least one, and at most about `bytes` of arguments; the commit releases the others.
 -- In: batch, bytes. Out: their rows, in `locked` how many there were, and in `ended` whether the job has ended already:
 -- a worker was killed after it had delivered it and before it could mark the row.
 WITH locked AS (

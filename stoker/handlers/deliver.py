@@ -31,7 +31,7 @@ RESET_BATCH = 5000
 KEPT_S = 23 * 3600
 """Age up to which a request is delivered again: an hour less than the queue remembers its id."""
 BYTES = BYTES_PER_CALL
-"""Of arguments in one transaction and call: one that timed out each time would keep back all after it."""
+"""Bytes of arguments in one transaction: a call that timed out each time would hold up all later requests."""
 
 
 async def deliver(context: JobContext, _job: Deliver) -> Outcome:

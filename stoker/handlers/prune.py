@@ -1,4 +1,4 @@
-"""Deletes what is past its keeping time: settled events, finished schedule slots, old audit rows."""
+"""Deletes rows whose retention has passed: settled events, delivered requests, finished slots, audit rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STATEMENTS = {
 
 
 async def prune(context: JobContext, _job: Prune) -> Outcome:
-    """Delete in batches until nothing old enough is left."""
+    """Delete in batches until no row is old enough."""
     kept_s = {
         "cache_events": context.stoker.settings.changes.keep_settled_s,
         "job_requests": REQUESTS_KEPT_DAYS * 86400,

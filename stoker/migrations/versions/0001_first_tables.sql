@@ -11,7 +11,7 @@ CREATE TABLE stoker.api_tokens (
   PRIMARY KEY (name),
   CONSTRAINT api_tokens_sha256 UNIQUE (sha256)
 );
-COMMENT ON TABLE stoker.api_tokens IS 'Who may ask, beside the tokens of the settings. Only hashes are stored.';
+COMMENT ON TABLE stoker.api_tokens IS 'API tokens beside those of the settings. Only hashes are stored.';
 COMMENT ON COLUMN stoker.api_tokens.role IS 'viewer or operator';
 COMMENT ON COLUMN stoker.api_tokens.last_used_at IS 'To the minute.';
 COMMENT ON COLUMN stoker.api_tokens.expires_at IS 'null: it does not end by itself.';
@@ -105,7 +105,7 @@ CREATE TABLE stoker.figure_marks (
   at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (series)
 );
-COMMENT ON TABLE stoker.figure_marks IS 'Where counting has come to, so that any number of workers counts once; and who works.';
+COMMENT ON TABLE stoker.figure_marks IS 'How far counters were read, so that any number of workers counts once; and which workers run.';
 
 CREATE TABLE stoker.installation (
   id VARCHAR(12) NOT NULL,
@@ -120,7 +120,7 @@ CREATE TABLE stoker.seal_keys (
   created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
   PRIMARY KEY (id)
 );
-COMMENT ON TABLE stoker.seal_keys IS 'What cache entries are sealed with: the newest, once all processes know it, and the one before.';
+COMMENT ON TABLE stoker.seal_keys IS 'The keys that seal cache entries: the newest, once all processes know it, and the one before.';
 
 CREATE TABLE stoker.job_ends (
   job_id VARCHAR(64) NOT NULL,

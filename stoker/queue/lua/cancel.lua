@@ -8,8 +8,8 @@
 local id, wish_ms, token_ms = ARGV[2], ARGV[3], ARGV[4]
 
 local function tell_owner()
-  -- The request outlives its worker: upkeep finds it if the token is lost, the end of the run obeys it, and
-  -- so does the rescue if there is no end.
+  -- The request outlives the worker: upkeep finds it if the token is lost; the end of the run, or else the
+  -- rescue, obeys it.
   redis.call('SADD', prefix .. ':cancelling', id)
   redis.call('PEXPIRE', prefix .. ':cancelling', wish_ms)
   local owner = get('arq:in-progress:' .. id)

@@ -16,7 +16,7 @@ local CLOCK_MS = 86400000
 local REQUESTED_MS = 86400000
 
 local function note_the_time()
-  -- By it upkeep learns that the clock was set back, and sets it back; no other script does.
+  -- From this key upkeep learns that the clock was set back, and resets it; no other script does.
   local latest = tonumber(get(prefix .. ':clock') or '') or 0
   if not (latest >= now) then -- also where it is NaN
     redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', CLOCK_MS)
