@@ -32,7 +32,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.parts"}),
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.http"}),
-    frozenset({"stoker.handlers"}),
+    frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),
     frozenset({"stoker.operations"}),
