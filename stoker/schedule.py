@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import dropwhile, islice, takewhile
+from typing import ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -32,6 +33,11 @@ class Scheduled:
     """1 to 32 of a-z, 0-9 and _, unique in the schedule."""
     job: Job
     """What is enqueued."""
+
+    def job_at(self, slot: datetime) -> Job:
+        """What is enqueued at a slot."""
+        del slot
+        return self.job
 
     def newest(self, now: datetime) -> datetime:
         """The latest slot that is not in the future."""
@@ -107,8 +113,36 @@ class Every(Scheduled):
         return f"every {self.every.total_seconds():g} s"
 
 
+class Listed(Scheduled):
+    """An entry whose slots can only be searched forwards from a moment."""
+
+    SPAN: ClassVar[timedelta] = timedelta(hours=1)
+    """The first stretch of time that is searched for the newest slot; it grows."""
+
+    def following(self, now: datetime) -> datetime:
+        """The earliest slot that is in the future."""
+        return next(self._after(now))
+
+    def backwards(self, now: datetime) -> Iterator[datetime]:
+        """Slots from the newest one on, each older than the one before."""
+        # cronsim's own search backwards never ends in some time zones, and arq has none.
+        end, span = now, self.SPAN
+        while True:
+            found = self._between(end - span, end)
+            yield from reversed(found)
+            end -= span
+            if not found:
+                span *= 2
+
+    def _between(self, after: datetime, until: datetime) -> list[datetime]:
+        return list(takewhile(lambda slot: slot <= until, self._after(after)))
+
+    def _after(self, moment: datetime) -> Iterator[datetime]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Cron(Scheduled):
+class Cron(Listed):
     """A job at the times of a cron expression: `Cron("digest", SendDigests(), "0 6 * * mon-fri")`.
 
     Five fields, names of days and months allowed, in `timezone`. Daylight saving time as in Debian's cron: a
@@ -147,24 +181,6 @@ class Cron(Scheduled):
     @cached_property
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
-
-    def following(self, now: datetime) -> datetime:
-        """The earliest slot that is in the future."""
-        return next(self._after(now))
-
-    def backwards(self, now: datetime) -> Iterator[datetime]:
-        """Slots from the newest one on, each older than the one before."""
-        # By searching forwards in spans: the library's own search backwards never ends in some time zones.
-        end, span = now, timedelta(hours=1)
-        while True:
-            found = self._between(end - span, end)
-            yield from reversed(found)
-            end -= span
-            if not found:
-                span *= 2
-
-    def _between(self, after: datetime, until: datetime) -> list[datetime]:
-        return list(takewhile(lambda slot: slot <= until, self._after(after)))
 
     def _after(self, moment: datetime) -> Iterator[datetime]:
         begin = moment.astimezone(self._zone)

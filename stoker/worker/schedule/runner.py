@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
 from stoker.queue.answers import Enqueued
-from stoker.schedule import DAY, Cron
+from stoker.schedule import DAY, Every
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.tasks import Task
@@ -89,7 +89,7 @@ class Schedule:
 
     async def _due(self, task: Task, newest: datetime, now: datetime) -> Sequence[datetime]:
         is_late = now - newest > self._grace
-        if isinstance(task, Cron) and is_late and not await self._ledger.has_begun(task.name):
+        if not isinstance(task, Every) and is_late and not await self._ledger.has_begun(task.name):
             # A new entry: a deployment at noon must not send the mails of six o'clock.
             await self._ledger.skip(task.name, newest)
         if task.late is LatePolicy.ALL:
@@ -119,7 +119,7 @@ class Schedule:
                 await self._ledger.overlapped(task.name, slot)
                 log.warning("schedule.overlapped", extra=fields)
                 return None
-            asked = await self._enqueue(task.job)
+            asked = await self._enqueue(task.job_at(slot))
         except DatabaseUnavailable:
             raise
         except Unavailable as error:
