@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
 from hashlib import blake2b
-from typing import ClassVar
 
 from arq.cron import CronJob, next_cron
 
@@ -36,14 +36,24 @@ class ArqCron(Listed):
     late: LatePolicy = LatePolicy.ONCE
     overlap: OverlapPolicy = OverlapPolicy.ALLOW
 
-    SPAN: ClassVar[timedelta] = timedelta(seconds=4)
-
     def __post_init__(self) -> None:
         self._check(self.late, self.overlap)
         try:
             self.following(datetime.now(UTC))
         except (OverflowError, ValueError, RuntimeError, TypeError) as error:
             raise DeclarationError(f"cron job {self.cron.name}: it never comes: {error}") from None
+
+    def newest(self, now: datetime) -> datetime:
+        """The latest slot that is not in the future; found at once until the next one has come."""
+        if not self._known or not self._known[0] <= now < self._known[1]:
+            slot = super().newest(now)
+            self._known[:] = [slot, self.following(slot)]
+        return self._known[0]
+
+    @cached_property
+    def _known(self) -> list[datetime]:
+        """A slot and the one that follows it: to search costs arq milliseconds."""
+        return []
 
     def job_at(self, slot: datetime) -> Job:
         """The call of a slot, under the id that arq's own workers give it."""

@@ -22,7 +22,7 @@ from stoker.tables import SCHEMA
 
 
 class InvalidationRequested(Event):
-    """Somebody has asked for an invalidation by hand; `scopes` as `encode` writes them."""
+    """An invalidation that was requested by hand; `scopes` as `encode` writes them."""
 
     kind: ClassVar[str] = "stoker.invalidation_requested"
     scopes: tuple[tuple[str, str, tuple[str, ...], bool], ...]
@@ -47,12 +47,12 @@ REQUESTED: Rule[Any] = Rule(InvalidationRequested, InvalidationRequested.invalid
 
 
 AnySession = AsyncSession | Session | async_scoped_session[Any] | scoped_session[Any]
-"""What an event can be recorded in."""
+"""Sessions that an event can be recorded in."""
 SCOPED = (async_scoped_session, scoped_session)
 
 
 class Outbox:
-    """Records events; after their commit it rings by the first of `ringers`, for jobs by the second."""
+    """Records events. After a commit the first of `ringers` rings for events, the second for jobs."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Outbox:
         return receipt
 
     def pending(self, session: AnySession) -> tuple[Session, Pending]:
-        """The sync session of any, and what waits for its commit.
+        """The sync session behind any session, and what waits for its commit.
 
         A session of another database raises WrongServer, here or at its commit.
         """

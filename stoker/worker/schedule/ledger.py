@@ -32,7 +32,7 @@ class SlotState:
 
     @property
     def settled(self) -> bool:
-        """Nothing is left to do for this slot."""
+        """Whether nothing is left to do for this slot."""
         return self.state not in UNFINISHED
 
 
