@@ -51,7 +51,7 @@ async def _applied_by_worker(receipts: Iterable[Receipt], give_up: float) -> boo
 
 
 async def _other_cache(parts: Parts) -> str | None:
-    """Why an unlink here would not reach what others read (RACES 45); None if it does, or if nobody can tell."""
+    """Why an unlink here misses what others read (RACES 45); None if it does not, or if nobody can tell."""
     try:
         return await parts.cache_identity.diverged()
     except Unavailable:

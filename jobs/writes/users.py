@@ -1,4 +1,4 @@
-"""Writes of users: the account's own operations, whose callers know whom they act for."""
+"""Writes of users: the account's own operations, without a check of permissions: the caller does that."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class UserWrites(Writer):
         return user_id, receipt
 
     async def touch_user(self, user_id: int) -> tuple[int, Receipt]:
-        """Say that something about a user changed that no event names: the plain user-level operation."""
+        """Record that something about a user changed that no other event names."""
         async with self._stoker.session() as session, session.begin():
             await require_active(session, user_id)
             receipt = self._stoker.record(session, UserChanged(user_id=user_id))

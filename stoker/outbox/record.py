@@ -91,8 +91,8 @@ class Outbox:
             )
         if joins_another(sync):
             raise DeclarationError(
-                "the session has joined a transaction that its connection had begun, so its commit is not the "
-                "last one: give it a transaction of its own"
+                "the session has joined a transaction that its connection had begun, so that its commit does "
+                "not end it: give the session a transaction of its own"
             )
         return events
 

@@ -101,7 +101,7 @@ async def test_a_revocation_whose_commit_is_not_the_last_one_is_refused(world: W
     process = world.first
     async with process.stoker.engine.begin() as connection, AsyncSession(connection) as session:
         await remove(process, session)
-        with pytest.raises(DeclarationError, match="give it a transaction of its own"):
+        with pytest.raises(DeclarationError, match="give the session a transaction of its own"):
             await process.stoker.commit_revocation(session)
 
 

@@ -18,13 +18,14 @@ from stoker.jobs import LANES
 from stoker.numbers import real, whole
 from stoker.queue import wire
 from stoker.queue.enqueue import CANCEL, TOKEN_MS, WISH_MS
+from stoker.queue.prelude import PRELUDE
 from stoker.redis.queue import Argument, QueueConnection
 from stoker.redis.script import Script
 from stoker.settings import QueueSettings
 
-CLAIM = Script("stoker.worker.engine", "claim")
-FINISH = Script("stoker.worker.engine", "finish")
-UPKEEP = Script("stoker.worker.engine", "upkeep")
+CLAIM = Script("stoker.worker.engine", "claim", PRELUDE)
+FINISH = Script("stoker.worker.engine", "finish", PRELUDE)
+UPKEEP = Script("stoker.worker.engine", "upkeep", PRELUDE)
 
 MARK_MS = 86_400_000
 """Life of `arq:in-progress:<id>`. It names the owner past the claim's own deadline, so that a worker that was
@@ -154,7 +155,6 @@ class Claims:
             SUSPECT_RESCUES,
             kinds,
             str(rate_per_s),
-            FAR_MS,
             fair_cap,
         )
         return read_claimed(found)
