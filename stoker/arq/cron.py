@@ -45,7 +45,9 @@ class ArqCron(Listed):
 
     def newest(self, now: datetime) -> datetime:
         """The latest slot that is not in the future; found at once until the next one has come."""
-        if not self._known or not self._known[0] <= now < self._known[1]:
+        if self._known and self._known[1] <= now < (later := self.following(self._known[1])):
+            self._known[:] = [self._known[1], later]
+        elif not self._known or not self._known[0] <= now < self._known[1]:
             slot = super().newest(now)
             self._known[:] = [slot, self.following(slot)]
         return self._known[0]

@@ -31,7 +31,7 @@ from stoker.settings import QueueSettings, Settings, require
 from stoker.worker.arq.judge import ArqJudge
 from stoker.worker.arq.state import State
 from stoker.worker.engine.parts import Guest
-from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.ledger import Ledger, Slot
 
 logger = logging.getLogger("arq.worker")
 log = logging.getLogger(__name__)
@@ -100,16 +100,15 @@ class ArqPart:
         """Enqueue the cron jobs that run when a worker starts; raises Unavailable, and may be repeated."""
         now = await ledger.now()
         self._started_at = self._started_at or now - (now - EPOCH) % STARTUP
-        for entry in self.application.schedule:
-            name = f"{entry.name[:24]}_startup"
-            if not entry.cron.run_at_startup or not await ledger.claim(name, self._started_at, STARTUP):
-                continue
+        entries = [one for one in self.application.schedule if one.cron.run_at_startup]
+        slots = {Slot(f"{one.name[:24]}_startup", self._started_at): one for one in entries}
+        for slot in await ledger.claim(list(slots), STARTUP) if slots else ():
             try:
-                await self.enqueue(entry.job_at(self._started_at), _no_other)
+                await self.enqueue(slots[slot].job_at(slot.at), _no_other)
             except Unavailable as error:
-                await ledger.failed(name, self._started_at, str(error), timedelta(0))
+                await ledger.failed(slot, str(error), timedelta(0))
                 raise
-            await ledger.done(name, self._started_at)
+            await ledger.done({slot: None})
 
     async def keep_healthy(self) -> None:
         """Write arq's health key until cancelled; raises QueueUnavailable."""
