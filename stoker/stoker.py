@@ -13,7 +13,7 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 
 from stoker.cache.batch import read_many
 from stoker.cache.deadline import UNTIL, begin_waits
@@ -36,6 +36,7 @@ from stoker.queue.due import check_span, delay_of
 from stoker.queue.packing import is_request_id
 from stoker.queue.progress import JobState, Progress, ProgressReport
 from stoker.queue.result import result_of
+from stoker.revocation import take_effect
 from stoker.rules import Event, Invalidation
 from stoker.settings import Settings, load_settings
 
@@ -231,6 +232,21 @@ class Stoker:
         if answer is not CancelAnswer.NOT_FOUND and is_request_id(job_id):
             await self._parts.ends.note([job_id])
         return answer
+
+    async def commit_revocation(self, session: AsyncSession | async_scoped_session[Any]) -> None:
+        """Commit a session that takes a right away; returns when nobody is shown anything by it any more.
+
+        Waits two seconds for the worker to apply what the session has recorded, which should invalidate
+        hard. Else it unlinks here, and where that cannot be done it raises CommittedNotApplied: the change is
+        committed, cached values may still be shown, and the worker goes on trying. Tell the caller.
+
+        Raises DatabaseUnavailable where the commit's answer was lost (its receipt says what became of it),
+        DeclarationError for a session that has recorded nothing.
+        """
+        events = self._parts.outbox.recorded_in(session)
+        with database_errors():
+            await session.commit()
+        await take_effect(self._parts, events, self.unlink)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps at once, without worker or queue; raises CacheUnavailable.
