@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stoker.cache.lookup import Asked
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
+    from stoker.captures.declared import Capture
     from stoker.domain import Domain, SampleData, load_domain
     from stoker.errors import (
         BadRequest,
@@ -76,6 +77,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "Asked",
     "BadRequest",
     "CacheUnavailable",
+    "Capture",
     "CommittedNotApplied",
     "Cron",
     "DatabaseUnavailable",
@@ -132,6 +134,7 @@ _NAMES = {
     "stoker.cache.lookup": "Asked",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
+    "stoker.captures.declared": "Capture",
     "stoker.domain": "Domain SampleData load_domain",
     "stoker.errors": (
         "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "

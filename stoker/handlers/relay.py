@@ -18,9 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from stoker import tracing
 from stoker.cache.accounting import CHANGES
+from stoker.cache.flush import unlink_every_scope
 from stoker.cache.view import Scope
+from stoker.captures.marks import EVERY_SCOPE
 from stoker.domain import Domain
 from stoker.errors import DatabaseUnavailable
+from stoker.handlers.captured import told, with_rules_asked
 from stoker.handlers.context import JobContext
 from stoker.handlers.hot import refresh_hot
 from stoker.jobs import Outcome, Relay
@@ -91,31 +94,37 @@ async def apply_batch(stoker: Stoker) -> Batch:
     started_ns = time.time_ns()
     with database_errors():
         async with stoker.engine.begin() as connection:
-            found = await outbox.claim(connection, changes, domain.asking_kinds)
-            if not found:
+            claimed = await outbox.claim(connection, changes, domain.asking_kinds)
+            if not claimed:
                 return Batch()
+            found = with_rules_asked(claimed, domain)
             folded = await fold(connection, domain, found)
             await unlink(stoker, folded.invalidations)
             done = [one for same in found for one in same.ids if one not in folded.failed]
+            await outbox.note_scopes(connection, told(claimed, found))
             waits = await outbox.settle(connection, done)
             await outbox.postpone(connection, folded.failed, changes)
     for waited in waits:
         stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)
     for event_id, (attempts, error) in folded.failed.items():
         logger.error("event.failed", extra={"event_id": event_id, "attempts": attempts + 1, "error": error})
-    claimed = sum(len(same.ids) for same in found)
-    return Batch(claimed, len(done), folded.invalidations, _traced(found, domain, started_ns))
+    count = sum(len(same.ids) for same in found)
+    return Batch(count, len(done), folded.invalidations, _traced(found, domain, started_ns))
 
 
 async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:
     """Unlink every stamp of these invalidations and wait for the acknowledgement."""
     store = stoker.cache.store
     stamps: set[str] = set()
-    for one in invalidations:
+    everywhere = [one for one in invalidations if one.scope.kind == EVERY_SCOPE]
+    for one in invalidations.difference(everywhere):
         stamps |= store.stamps_of(one.scope, one.views, hard=one.hard)
-    if stamps:
+    if stamps or everywhere:
         stoker.cache_identity.require()
-    await stoker.cache_identity.acknowledged(await store.unlink(stamps))
+    runs = await store.unlink(stamps)
+    for one in everywhere:
+        runs |= await unlink_every_scope(store, one.views, hard=one.hard)
+    await stoker.cache_identity.acknowledged(runs)
 
 
 async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:

@@ -10,9 +10,11 @@ from pydantic import ValidationError
 from sqlalchemy import func, select
 
 from stoker.cache.view import EntryKey
+from stoker.captures.marks import EVERY_SCOPE
 from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.handlers import relay
+from stoker.handlers.captured import with_rules_asked
 from stoker.outbox.rows import Alike
 from stoker.postgres import database_errors, fetched
 from stoker.rules import Event, Invalidation
@@ -92,7 +94,7 @@ async def _of_rows(stoker: Stoker, rows: Iterable[Any]) -> frozenset[Invalidatio
     ]
     with database_errors():
         async with stoker.engine.connect() as connection:
-            folded = await relay.fold(connection, stoker.domain, said)
+            folded = await relay.fold(connection, stoker.domain, with_rules_asked(said, stoker.domain))
     for _, error in folded.failed.values():
         raise AssertionError(f"a recorded event cannot be applied: {error}")
     return folded.invalidations
@@ -117,7 +119,7 @@ def _event(domain: Domain, row: Any) -> Event | None:  # noqa: ANN401 - a row
 
 
 def _covers(one: Invalidation, key: EntryKey) -> bool:
-    return one.scope == key.scope and (not one.views or key.view in one.views)
+    return one.scope in (key.scope, (EVERY_SCOPE, "")) and (not one.views or key.view in one.views)
 
 
 def _of_key(key: EntryKey) -> str:
