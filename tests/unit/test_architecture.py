@@ -76,10 +76,10 @@ PUBLIC_NAMES = frozenset(
     """
     Access Answer Applied Asked BadRequest CacheUnavailable Capture CommittedNotApplied Cron
     DatabaseUnavailable DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams
-    InvalidResult Invalidate Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE NoResult NotFound Outcome
-    OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy Rule SampleData Scope
-    ScopeKind Settings SettingsError State Stoker StokerError Unavailable UnknownJob Verify View Warm
-    WarmPlan WrongServer load_domain load_settings
+    InvalidResult Invalidate Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE
+    NoResult NotFound Outcome OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy
+    Rule SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError Unavailable UnknownJob
+    Verify View Warm WarmPlan WrongServer load_domain load_settings
     """.split()  # noqa: SIM905 - reads better than sixty quoted lines
 )
 
