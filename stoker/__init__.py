@@ -25,8 +25,10 @@ from stoker.on_first_use import importers, module_of_each
 
 if TYPE_CHECKING:
     from stoker.cache.lookup import Asked
+    from stoker.cache.readers import SYSTEM
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
+    from stoker.cache.within import Within
     from stoker.captures.declared import Capture
     from stoker.domain import Domain, SampleData, load_domain
     from stoker.errors import (
@@ -111,6 +113,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "Relay",
     "RetryPolicy",
     "Rule",
+    "SYSTEM",
     "SampleData",
     "Scope",
     "ScopeKind",
@@ -125,6 +128,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "View",
     "Warm",
     "WarmPlan",
+    "Within",
     "WrongServer",
     "load_domain",
     "load_settings",
@@ -132,8 +136,10 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
 
 _NAMES = {
     "stoker.cache.lookup": "Asked",
+    "stoker.cache.readers": "SYSTEM",
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
+    "stoker.cache.within": "Within",
     "stoker.captures.declared": "Capture",
     "stoker.domain": "Domain SampleData load_domain",
     "stoker.errors": (

@@ -68,7 +68,7 @@ class Domain(Catalog):
     warm_plans: tuple[WarmPlan, ...] = ()
     """At most one for each target."""
     schedule: tuple[Every | Cron, ...] = MAINTENANCE
-    """What the worker enqueues by itself: MAINTENANCE, and what you put beside it."""
+    """What the worker enqueues by itself: MAINTENANCE and your own entries."""
     lanes: tuple[Lane, ...] = ()
     """Queues of the application's own jobs, each with slots of its own."""
     handlers: Mapping[type[Job], Handler] = field(default_factory=dict, hash=False)
@@ -140,11 +140,11 @@ class Domain(Catalog):
 
     @cached_property
     def asking_kinds(self) -> frozenset[str]:
-        """Kinds of events whose rules ask the database, and need what the event says for it."""
+        """Kinds of events whose rules have an audience query, which needs the event's fields."""
         return frozenset(kind for kind, rule in self.rules_by_kind.items() if rule.audience is not None)
 
     def checked(self, found: object, whose: str) -> list[Invalidation]:
-        """The invalidations that a rule or a caller gave; raises DeclarationError for one that cannot be.
+        """The invalidations that a rule or a caller gave; raises DeclarationError for an impossible one.
 
         A misspelt name would be applied without effect, and the page would stay stale.
         """
@@ -159,7 +159,7 @@ class Domain(Catalog):
         return invalidations
 
     def _mistake(self, one: Invalidation) -> str | None:
-        """What is wrong with an invalidation, and what there is instead."""
+        """What is wrong with an invalidation, and which names there are instead."""
         kind = self.kinds_by_name.get(one.scope.kind)
         if kind is None:
             known = ", ".join(sorted(self.kinds_by_name)) or "none"
@@ -179,7 +179,7 @@ class Domain(Catalog):
         return any(plan.target == target for plan in self.warm_plans)
 
     def check_job(self, job: Job) -> None:
-        """Raise UnknownJob for one that no handler runs, BadRequest for one that names what there is not."""
+        """Raise UnknownJob for a job that no handler runs, BadRequest for unknown names in its arguments."""
         if type(job) is not self.job_types.get(job.kind):
             known = ", ".join(sorted(job.kind for job in self.handlers)) or "none"
             raise UnknownJob(
@@ -212,7 +212,7 @@ class Domain(Catalog):
     def _check_scheduled(self, entry: Every | Cron) -> None:
         if type(entry.job) is not self.job_types.get(entry.job.kind):
             raise DeclarationError(f"schedule {entry.name}: no handler for {type(entry.job).__name__}")
-        if entry in MAINTENANCE:  # which leaves out what the domain cannot do
+        if entry in MAINTENANCE:  # MAINTENANCE leaves out what the domain cannot do
             return
         try:
             self.check_job(entry.job)
@@ -220,7 +220,7 @@ class Domain(Catalog):
             raise DeclarationError(f"schedule {entry.name}: {error}") from None
 
     def subject_of(self, job: Job | None) -> str | None:
-        """What a job is about, as `kind:id`; None for one that is about everything."""
+        """The scope of a job, as `kind:id`; None for a job that is about everything."""
         if isinstance(job, Refresh):
             view = self.views_by_name.get(job.view)
             return None if view is None else f"{view.scope}:{job.scope_id}"

@@ -10,11 +10,16 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.declared import check_async, check_plain, name_of
-from stoker.cache.view import Scope, View
+from stoker.cache.view import EntryKey, Scope, View
 from stoker.errors import DeclarationError
 
 OWN_KINDS = "stoker."
 """Begins the kinds of events that Stoker records itself."""
+ASK_RULE = "?"
+"""In the place of a scope's kind where a trigger recorded the event: a trigger cannot ask a rule, so the
+relay asks it, and stores the scopes that it names. If it cannot, this is as EVERY_SCOPE."""
+EVERY_SCOPE = "*"
+"""In the place of a scope's kind: the views of every scope in the cache; all views, if none is named."""
 LONGEST_KIND = 64
 """Characters of an event's kind."""
 
@@ -26,13 +31,13 @@ class Event(BaseModel):
     change); later rows may already be gone when the event is applied.
     """
 
-    # What a field holds stays out of logs: errors name the field alone.
+    # The values of fields stay out of logs: errors name the field alone.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: object) -> None:
-        """Refuse a kind that is a field or no name; a class without one may be the base of others."""
+        """Refuse a kind that is a field or not a name; a class without one may be the base of others."""
         if "kind" in cls.model_fields:
             raise DeclarationError(
                 f'event {cls.__name__}: `kind` must not be a field: write `kind = "order.changed"` without a '
@@ -72,6 +77,10 @@ class Invalidation:
         set_(self, "scope", scope)
         set_(self, "views", frozenset(map(name_of, views)))
         set_(self, "hard", hard)
+
+    def covers(self, key: EntryKey) -> bool:
+        """Whether it makes an entry invalid."""
+        return self.scope in (key.scope, (EVERY_SCOPE, "")) and (not self.views or key.view in self.views)
 
 
 E = TypeVar("E", bound=Event)

@@ -1,4 +1,4 @@
-"""What runs by itself: jobs that are enqueued at the slots of an interval or of a cron expression.
+"""The schedule of a domain: jobs that are enqueued at the slots of an interval or of a cron expression.
 
 A domain declares its schedule; the worker keeps it. Slots are computed from the clock alone, the same in
 every worker, so that the ledger can give each slot to one of them. Nothing here talks to a server.
@@ -46,7 +46,7 @@ class Scheduled:
         raise NotImplementedError
 
     def interval(self, now: datetime) -> timedelta:
-        """Between the slots before and after a moment."""
+        """The time between the slots before and after a moment."""
         return self.following(now) - self.newest(now)
 
     def last(self, now: datetime, most: int) -> list[datetime]:
@@ -79,7 +79,7 @@ class Every(Scheduled):
     every: timedelta
     """The interval, above zero."""
     late: LatePolicy = LatePolicy.ONCE
-    """What becomes of slots that passed while no worker was there."""
+    """What becomes of slots that passed while no worker ran."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
     """What becomes of a slot while the last one's job has not ended."""
 
@@ -121,7 +121,7 @@ class Cron(Scheduled):
     timezone: str = "UTC"
     """A name of the IANA database: Europe/Berlin."""
     late: LatePolicy = LatePolicy.ONCE
-    """What becomes of slots that passed while no worker was there."""
+    """What becomes of slots that passed while no worker ran."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
     """What becomes of a slot while the last one's job has not ended."""
 
@@ -168,7 +168,7 @@ class Cron(Scheduled):
 
     def _after(self, moment: datetime) -> Iterator[datetime]:
         begin = moment.astimezone(self._zone)
-        while begin.fold:  # begun in the hour that comes again, the library would give its slots again
+        while begin.fold:  # started within the repeated hour, the library would give its slots twice
             begin = (begin.astimezone(UTC) - timedelta(hours=1)).astimezone(self._zone)
         slots = (slot.astimezone(UTC) for slot in CronSim(self.expression, begin))
         return dropwhile(lambda slot: slot <= moment, slots)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from helpdesk import domain, writes
 
-from stoker import Forbidden, State, Stoker, testing
+from stoker import Forbidden, NotFound, State, Stoker, testing
 
 ANN, BOB = 1, 2
 ACME, GLOBEX = 1, 2
@@ -22,13 +22,13 @@ async def test_a_comment_changes_the_ticket_and_nothing_else(settings):
     async with Stoker.opened(settings, domain) as stoker:
         ticket = await writes.open_ticket(stoker, ANN, ACME, "It is broken")
         await testing.apply(stoker)
-        await stoker.read("ticket", ticket, reader=ANN)
+        await stoker.read("ticket", ticket, within=ACME, reader=ANN)
         await stoker.read("board", ACME, reader=ANN)
 
         await writes.comment(stoker, BOB, ticket, "Since when?")
         await testing.apply(stoker)
         assert (await stoker.read("board", ACME, reader=ANN)).state is State.HIT
-        page = await stoker.read("ticket", ticket, reader=ANN)
+        page = await stoker.read("ticket", ticket, within=ACME, reader=ANN)
         assert page.value["comments"] == [{"agent": "Bob", "body": "Since when?"}]
 
 
@@ -50,9 +50,11 @@ async def test_a_tenant_sees_nothing_of_another(settings):
     async with Stoker.opened(settings, domain) as stoker:
         ticket = await writes.open_ticket(stoker, BOB, GLOBEX, "Secret")
         await testing.apply(stoker)
-        await stoker.read("ticket", ticket, reader=BOB)
+        await stoker.read("ticket", ticket, within=GLOBEX, reader=BOB)
         with pytest.raises(Forbidden):
-            await stoker.read("ticket", ticket, reader=ANN)
+            await stoker.read("ticket", ticket, within=GLOBEX, reader=ANN)
+        with pytest.raises(NotFound):  # it is not a ticket of hers
+            await stoker.read("ticket", ticket, within=ACME, reader=ANN)
         with pytest.raises(Forbidden):
             await stoker.read("board", GLOBEX, reader=ANN)
         with pytest.raises(Forbidden):
@@ -64,7 +66,7 @@ async def test_who_does_not_work_for_a_tenant_any_more_reads_nothing_of_it(setti
     async with Stoker.opened(settings, domain) as stoker:
         ticket = await writes.open_ticket(stoker, ANN, ACME, "Kept by the cache")
         await testing.apply(stoker)
-        assert (await stoker.read("ticket", ticket, reader=BOB)).role == "agent"
+        assert (await stoker.read("ticket", ticket, within=ACME, reader=BOB)).role == "agent"
 
         removal = asyncio.create_task(writes.remove_agent(stoker, ACME, BOB))
         while not removal.done():
@@ -72,5 +74,5 @@ async def test_who_does_not_work_for_a_tenant_any_more_reads_nothing_of_it(setti
             await asyncio.sleep(0)
         await removal
         with pytest.raises(Forbidden):
-            await stoker.read("ticket", ticket, reader=BOB)
-        assert (await stoker.read("ticket", ticket, reader=ANN)).role == "lead"
+            await stoker.read("ticket", ticket, within=ACME, reader=BOB)
+        assert (await stoker.read("ticket", ticket, within=ACME, reader=ANN)).role == "lead"

@@ -17,9 +17,10 @@ from stoker.numbers import whole
 from stoker.redis.cache import CacheClient
 
 READS_PENDING = 2_000
-"""Entries in one flush. A process that reads more of them in that time reports a sample."""
+"""Entries in one flush. A process that reads more entries than that reports only some."""
 LONGEST_MEMBER = 1_000
-"""Longest view, scope and parameters, in bytes, of an entry that is ranked: only the number is bounded."""
+"""Longest name in bytes of an entry that is ranked: the ranking bounds the number of entries, not their
+size."""
 HITS_PENDING = 2_000
 """Plans whose hits are counted before they are summed up, because counting keeps the plans alive."""
 COUNTERS_LIFE_MS = 90 * 86400 * 1000
@@ -66,7 +67,7 @@ class Accounting:
         """Send the counts; raises CacheUnavailable. Counts that were refused are kept."""
         self._sum_up_hits()
         if not self._counts and not self._reads:
-            return  # before the clock is asked for: an idle process would ask the server every time who it is
+            return  # without a call: an idle process sends nothing
         now_us = (await client.server()).now_us()
         counts, self._counts = self._counts, {}
         reads, self._reads = self._reads, {}
@@ -83,7 +84,7 @@ class Accounting:
                 one for one, reply in zip(counted, replies, strict=False) if isinstance(reply, Exception)
             ]
         finally:
-            for view, what, n in refused:  # full or still loading: sent with the next flush
+            for view, what, n in refused:  # refused by a full or loading server: sent with the next flush
                 self.count(view, what, n)
 
     def _sum_up_hits(self) -> None:

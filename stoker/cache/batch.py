@@ -42,20 +42,22 @@ async def _through_cache(cache: Cache, asked: Sequence[Asked], reader: object) -
         some, they_waited = await _group(cache, asked[start : start + AT_ONCE], reader)
         answers += some
         waited |= they_waited
-    return await _permitted_still(cache, asked, answers, reader) if waited else answers
+    if not waited:
+        return answers
+    return await _permitted_still(cache, asked, await _within_still(cache, asked, answers, reader), reader)
 
 
 async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[Answers, bool]:
-    """Answers, and whether one of them had to wait while others were there."""
+    """The answers, and whether one of them had to wait after others had been read."""
     wanted = [_permitted(cache, one, reader) for one in asked]
     plans = [one for one in wanted if not isinstance(one, StokerError)]
     held = await cache.fetch(plans)
     missing = {key for one in held for key in one.missing()}
     if missing:
-        with suppress(DatabaseUnavailable):  # each of them meets the deadline itself
+        with suppress(DatabaseUnavailable):  # each read below raises it for itself
             await cache.filler.in_time(cache.filler.fill_ahead(sorted(missing)))
-        # Time has passed: all of them again, and who may read them (RACES 23). An answer that had to be built
-        # is a miss, though it is in the cache by now.
+        # Time has passed: read all entries and rights again (RACES 23). An answer that had to be built is
+        # reported as a miss, although it is in the cache by now.
         held = [
             again._replace(cause=one.found.miss) if one.missing() else again
             for one, again in zip(held, await cache.fetch(plans), strict=True)
@@ -64,7 +66,7 @@ async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[
     concluded = await _answers(cache.conclude(one, reader) for one in held)
     for one in concluded:
         if isinstance(one, CacheUnavailable):
-            raise one  # it went away while some waited: no answer of an entry, and SQL has all of them
+            raise one  # the cache went away: answer all requests from SQL
     answers = iter(concluded)
     return [one if isinstance(one, StokerError) else next(answers) for one in wanted], waits
 
@@ -80,6 +82,27 @@ async def _permitted_still(cache: Cache, asked: Sequence[Asked], answers: Answer
         refused.get(guard, answer) if guard is not None else answer
         for guard, answer in zip(guards, answers, strict=True)
     ]
+
+
+async def _within_still(cache: Cache, asked: Sequence[Asked], answers: Answers, reader: object) -> Answers:
+    """The answers; what may have left its parent while others were built is read again (RACES 46)."""
+    within = {
+        place: cache.plan(*one, reader=reader)
+        for place, (one, answer) in enumerate(zip(asked, answers, strict=True))
+        if one.within is not None and isinstance(answer, Reading)
+    }
+    held = await cache.fetch(list(within.values()))
+    moved = [
+        place
+        for place, one in zip(within, held, strict=True)
+        if one.found.miss is not None
+        or one.found.envelope is None
+        or not one.plan.belongs(one.found.envelope.parent)
+    ]
+    again = await _answers(cache.read(*asked[place], reader=reader) for place in moved)
+    for place, answer in zip(moved, again, strict=True):
+        answers[place] = answer
+    return answers
 
 
 def _permitted(cache: Cache, one: Asked, reader: object) -> Plan | StokerError:

@@ -1,8 +1,8 @@
 """Whether the cache may be asked at all.
 
-Open means: reads go to SQL and do not touch Redis. It opens when a call fails, when the oldest unsettled
-event is too old (a dead worker must not mean stale pages), and when changes are applied to another cache than
-this process reads. It closes when SQL shows that no unsettled event is older than the moment at
+While it is open, reads go to SQL and do not touch Redis. It opens when a call fails, when the oldest
+unsettled event is too old (without a worker, pages would stay stale), and when changes are applied to another
+cache than this process reads. It closes when SQL shows that no unsettled event is older than the moment at
 which Redis answered again (RACES 38).
 """
 
@@ -95,7 +95,7 @@ class Breaker:
             self.trip(str(error))
             return
         except DatabaseUnavailable:
-            return  # nothing can commit either, so the state stays as it is
+            return  # no change can commit either, so the state stays as it is
         if state.oldest_age_s > self._settings.breaker_unsettled_s:
             self.trip(f"an event has not been applied for {state.oldest_age_s:.0f} s: is a worker running?")
         elif self.open:

@@ -1,4 +1,4 @@
-"""All views of an application: what the cache knows of it."""
+"""All scope kinds and views of an application."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Catalog:
     @cached_property
     def access_views(self) -> frozenset[str]:
         """The names of the views that say who may read others."""
-        return frozenset(view.access_view for view in self.views if view.access is Access.MEMBERS)
+        return frozenset(view.access_view for view in self.views if view.is_guarded)
 
     @cached_property
     def views_guarded_by(self) -> Mapping[str, Sequence[View]]:
-        """The views whose readers a view of access names, by the name of that view."""
+        """The views that each access view guards, by the name of the access view."""
         return {
             name: [one for one in self.views if one.access is Access.MEMBERS and one.access_view == name]
             for name in self.access_views
@@ -104,11 +104,11 @@ class Catalog:
             return False
 
     def _check_access(self, view: View) -> None:
-        if view.access is not Access.MEMBERS:
+        if not view.is_guarded:
             return
-        guard = self.views_by_name.get(view.access_view)
-        if guard is None or guard.scope != view.scope or guard.params or guard.access is not Access.ANYONE:
+        guard, kind = self.views_by_name.get(view.access_view), view.parent or view.scope
+        if guard is None or guard.scope != kind or guard.params or guard.access is not Access.ANYONE:
             raise DeclarationError(
-                f"view {view.name} needs a view {view.access_view!r} of scope kind {view.scope!r} without "
+                f"view {view.name} needs a view {view.access_view!r} of scope kind {kind!r} without "
                 "parameters and with Access.ANYONE, whose value is an object of reader id -> role"
             )

@@ -1,8 +1,8 @@
 """The deadline of a read: how long one reader waits for SQL in all.
 
 It starts with the read's first wait for SQL, so a hit pays nothing for it. All waits of the read share it:
-the wait for a connection, the build, and the check of the access right. After it, the build goes on for other
-readers.
+the wait for a connection, the build, and the check of the access right. When it is over, the build goes on
+for other readers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stoker.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
-"""When the read's deadline is over, by the loop's clock. None before its first wait, as each read begins."""
+"""When the read's deadline is over, by the event loop's clock; None until its first wait."""
 
 
 def begin_waits(limit_s: float) -> None:
@@ -33,5 +33,5 @@ async def in_time(work: Awaitable[T], limit_s: float) -> T:
             return await work
     except TimeoutError as error:
         if not deadline.expired():
-            raise  # a loader's own
+            raise  # the loader's own TimeoutError
         raise DatabaseUnavailable(f"not read from Postgres within {limit_s:g} s") from error

@@ -25,7 +25,7 @@ class Named(Protocol):
 
 
 def name_of(declared: str | Named) -> str:
-    """The name of a declaration; a name stands for itself, and so does what is neither, to be refused."""
+    """The name of a declaration, or a name as it is; the caller refuses anything else."""
     if isinstance(declared, str):
         return declared
     name: str = getattr(declared, "name", declared)  # type: ignore[arg-type]
@@ -33,7 +33,7 @@ def name_of(declared: str | Named) -> str:
 
 
 def check_name(name: object, what: str) -> None:
-    """Refuse a name that could not stand in a key."""
+    """Refuse a name that cannot be part of a key."""
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in RESERVED:
         raise DeclarationError(
             f"{what} name {name!r:.60}: use 1 to 32 lower-case letters, digits and _, beginning with a "
@@ -42,7 +42,7 @@ def check_name(name: object, what: str) -> None:
 
 
 def check_all(declared: object, kind: type, what: str) -> None:
-    """Refuse what is no tuple of declarations of one type."""
+    """Refuse anything but a tuple of declarations of one type."""
     if not isinstance(declared, tuple | list) or not all(isinstance(one, kind) for one in declared):
         raise DeclarationError(f"{what} must be a tuple of {kind.__name__}, not {declared!r:.100}")
 
@@ -55,19 +55,19 @@ def check_unique(what: str, names: Sequence[str]) -> None:
 
 
 def check_called(function: object, what: str, *takes: str) -> None:
-    """Refuse what is no function, async or plain, of these arguments."""
+    """Refuse anything but a function, async or plain, of these arguments."""
     _check_signature(function, f"{what} must be a function that takes ({', '.join(takes)})", takes)
 
 
 def check_async(function: object, what: str, *takes: str) -> None:
-    """Refuse what is no async function of these arguments."""
+    """Refuse anything but an async function of these arguments."""
     _check_signature(function, f"{what} must be an async function that takes ({', '.join(takes)})", takes)
     if not is_async(function):
         raise DeclarationError(f"{what} must be an async function: write `async def`")
 
 
 def check_plain(function: object, what: str, *takes: str) -> None:
-    """Refuse what is no plain function of these arguments."""
+    """Refuse anything but a plain function of these arguments."""
     _check_signature(function, f"{what} must be a function that takes ({', '.join(takes)})", takes)
     if is_async(function):
         raise DeclarationError(f"{what} must be a plain function: write `def`, not `async def`")
@@ -79,7 +79,7 @@ def _check_signature(function: Any, wanted: str, takes: Sequence[str]) -> None: 
     try:
         signature = inspect.signature(function)
     except ValueError:
-        return  # one in C that does not say what it takes
+        return  # written in C, without a signature
     try:
         signature.bind(*takes)
     except TypeError as error:

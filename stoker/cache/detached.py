@@ -27,14 +27,15 @@ class Detached:
         return task
 
     def finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what gives a resource back and has a limit of its own; `close` waits for its end.
+        """Run a coroutine that gives a resource back and limits its own time; `close` waits for it.
 
-        A task that is cancelled before its first turn runs no line of its coroutine: nothing is given back.
+        `close` does not cancel it: a task that is cancelled before its first turn runs no line of its
+        coroutine, and nothing would be given back.
         """
         self._ends.add(self.start(work))
 
     async def close(self) -> None:
-        """Cancel what still runs, and wait for its end and for what it leaves to be done."""
+        """Cancel the tasks that still run, and wait for them and for those of `finish`."""
         for task in self._tasks - self._ends:
             task.cancel()
         while self._tasks:
@@ -44,4 +45,4 @@ class Detached:
         self._tasks.discard(task)
         self._ends.discard(task)
         if not task.cancelled():
-            task.exception()  # seen by its waiters, if there are any left
+            task.exception()  # its waiters see the error, if any are left

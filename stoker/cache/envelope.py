@@ -22,12 +22,13 @@ PLAIN, ZSTD = 0, 1
 STAMP_BYTES = 41
 """A stamp: 16 hex digits of the server's run id, 11 characters of nonce, 14 hex digits of time in us."""
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
-"""A header that claims more is not one of ours."""
+"""A header with a larger value was not written by Stoker."""
 
 # magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
-HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sI")
+# and bytes of the parent's name, which follows
+HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sIB")
 SEAL_BYTES = 16
-"""The seal follows header and packed body."""
+"""The seal follows header, parent and packed body."""
 DECLARES_SIZE = 0b1110_0000
 """Bits of a zstd frame's descriptor that are set where it declares a size (RFC 8878, 3.1.1.1.1)."""
 DESCRIPTOR_AT = 4
@@ -40,7 +41,7 @@ class Envelope(NamedTuple):
 
     Times are the cache server's: `created_us` since 1970; `ttl_ms` until it counts as expired; `eager_ms`
     after which a reader asks for a refresh. `build_us` is how long building took. `packed` is the body as
-    stored.
+    stored. `parent` is the parent that the entry belongs to (`tenant:7`), empty for none.
     """
 
     codec: int
@@ -54,6 +55,7 @@ class Envelope(NamedTuple):
     hard: bytes
     body_bytes: int
     packed: bytes
+    parent: bytes = b""
 
     def expired(self, now_us: int) -> bool:
         """Whether the entry's TTL has passed."""
@@ -65,8 +67,8 @@ class Envelope(NamedTuple):
 
     def encode(self, seal: Seal) -> bytes:
         """The bytes to store."""
-        header = HEADER.pack(MAGIC, FORMAT, *self[:-1])
-        unsealed = header + self.packed
+        header = HEADER.pack(MAGIC, FORMAT, *self[:-2], len(self.parent))
+        unsealed = header + self.parent + self.packed
         return unsealed + seal.of(unsealed)
 
 
@@ -75,7 +77,7 @@ class Forged(Exception):
 
 
 class Seal:
-    """Seals entries with a keyed hash (BLAKE2b) of header and packed body, and verifies seals.
+    """Seals entries with a keyed hash (BLAKE2b) of all of their other bytes, and verifies seals.
 
     A new key is accepted before it seals, and the last one for as long as its entries live: so a rotation
     leaves the cache warm.
@@ -116,7 +118,11 @@ def decode(stored: bytes, seal: Seal) -> Envelope | None:
         return None
     if not seal.holds(stored):
         raise Forged
-    envelope = Envelope._make((*fields[2:], stored[HEADER.size : -SEAL_BYTES]))
+    packed_at = HEADER.size + fields[-1]
+    if packed_at > len(stored) - SEAL_BYTES:
+        return None
+    packed, parent = stored[packed_at:-SEAL_BYTES], stored[HEADER.size : packed_at]
+    envelope = Envelope._make((*fields[2:-1], packed, parent))
     return envelope if _can_be_unpacked(envelope) else None
 
 
@@ -127,7 +133,8 @@ def _can_be_unpacked(envelope: Envelope) -> bool:
         return len(packed) == envelope.body_bytes
     if envelope.codec != ZSTD or not len(packed) < envelope.body_bytes <= LARGEST_BODY_BYTES:
         return False
-    # `pack` writes frames that declare no size. One that does would be unpacked to that, whatever the limit.
+    # `pack` writes frames that declare no size. A frame with a size would be unpacked to that size, past any
+    # limit.
     return len(packed) > DESCRIPTOR_AT and not packed[DESCRIPTOR_AT] & DECLARES_SIZE
 
 
@@ -140,14 +147,15 @@ def built_under(header: bytes, stamp: bytes, hard: bytes, check: bytes, now_us: 
 
 
 def read_header(header: bytes) -> Envelope | None:
-    """What an entry's first bytes say, without its body; None if they are not of this format.
+    """The header in an entry's first bytes, without parent and body; None if they are not of this format.
 
-    Nothing vouches for it, because the seal covers the body, too: for saving work, never for serving.
+    It is not authenticated, because the seal covers header and body together. Use it to save work, never to
+    serve.
     """
     if len(header) < HEADER.size:
         return None
     fields = HEADER.unpack_from(header)
-    return Envelope._make((*fields[2:], b"")) if fields[:2] == (MAGIC, FORMAT) else None
+    return Envelope._make((*fields[2:-1], b"", b"")) if fields[:2] == (MAGIC, FORMAT) else None
 
 
 def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:
@@ -160,7 +168,7 @@ def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:
 
 
 def unpack(codec: int, packed: bytes, body_bytes: int) -> bytes:
-    """The body again; raises ValueError for what `pack` did not write, though its seal is right."""
+    """The unpacked body; raises ValueError for bytes that `pack` did not write, even if sealed."""
     if codec == PLAIN:
         return packed
     try:
@@ -173,13 +181,13 @@ def unpack(codec: int, packed: bytes, body_bytes: int) -> bytes:
 
 
 def etag_of(body: bytes) -> bytes:
-    """Eight bytes that name a body."""
+    """A digest of a body, eight bytes."""
     return blake2b(body, digest_size=8).digest()
 
 
 def _compressor() -> zstandard.ZstdCompressor:
     if not hasattr(_zstd, "compressor"):
-        # The header already carries the size; the frame need not.
+        # The header has the size, so the frame does not need it.
         _zstd.compressor = zstandard.ZstdCompressor(level=3, write_content_size=False)
     return _zstd.compressor  # type: ignore[no-any-return]
 

@@ -1,8 +1,8 @@
 """Filling entries: the one path by which a value gets into the cache.
 
 Reads, refreshes and warming all come through here: take the stamps, win the lease, load in a fresh
-transaction, store only under unchanged stamps (RACES 1, 2, 18). A lease saves work; only the stamp gives
-correctness.
+transaction, store only under unchanged stamps (RACES 1, 2, 18). Leases avoid duplicate work; correctness
+comes from the stamps alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby
 from typing import TypeVar
@@ -41,10 +41,11 @@ FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.003, 0.1, 1.4
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A value and whether it was stored; None for a row that does not exist."""
+    """A value and whether it was stored; None for a row that does not exist. `parent`: what it belongs to."""
 
     content: Content | None
     outcome: Outcome
+    parent: bytes = b""
 
 
 class Filler:
@@ -69,7 +70,7 @@ class Filler:
 
     def names(self, key: EntryKey) -> EntryNames:
         """The entry's keys in Redis."""
-        return self.store.keys.entry(key, self.catalog.view(key.view).version)
+        return self.store.keys.entry(key, self.catalog.view(key.view).layout)
 
     async def fill(self, key: EntryKey) -> Filled:
         """The value of an entry for a reader that missed; raises CacheUnavailable or the loader's error."""
@@ -80,8 +81,10 @@ class Filler:
         while True:
             claim = await self._claim(names)
             if claim is None:  # the cache's memory is full: nothing can be kept (RACES 44)
-                body = (await self.loads.load_without_stamp(view, key)).bodies.get(key)
-                return Filled(Content.built(body) if body is not None else None, Outcome.NOT_KEPT)
+                loaded = await self.loads.load_without_stamp(view, key)
+                body = loaded.bodies.get(key)
+                content = Content.built(body) if body is not None else None
+                return Filled(content, Outcome.NOT_KEPT, loaded.parent_of(key))
             if claim.built:
                 self._detached.start(self._release([claim]))
                 built = await self._built_elsewhere(names)
@@ -104,7 +107,7 @@ class Filler:
         return await in_time(work, self._settings.database.deadline_s)
 
     async def fill_many(self, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
-        """Build those of the entries that are missing or ageing, with one load for each view.
+        """Build the entries that are missing or due for a refresh, with one load for each view.
 
         Raises CacheUnavailable or the loader's error. Entries that others are building are left to them.
         """
@@ -138,7 +141,7 @@ class Filler:
         return outcomes
 
     async def fill_ahead(self, keys: Sequence[EntryKey]) -> None:
-        """Build what many readers will ask for next. If it fails, each of them meets the error itself.
+        """Build entries before many readers ask for them; an error is left to their own reads.
 
         Raises CacheUnavailable.
         """
@@ -176,7 +179,9 @@ class Filler:
 
     async def _built_elsewhere(self, names: EntryNames) -> Filled | None:
         found = (await self.store.lookup.fetch((names,)))[0]
-        return None if found.miss is not None else Filled(found.content, Outcome.STORED)
+        if found.miss is not None or found.envelope is None:
+            return None
+        return Filled(found.content, Outcome.STORED, found.envelope.parent)
 
     async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:
         """Load and store entries of one view. Their stamps were taken before the transaction begins."""
@@ -193,16 +198,18 @@ class Filler:
         to_store: list[tuple[Claim, Envelope, timedelta]] = []
         for (key, claim), created_us in zip(claims, started_us, strict=True):
             body = loaded.bodies.get(key)
-            if body is None:  # gone, perhaps while this was queued: nothing is stored (RACES 29)
+            if body is None:  # the row is gone, perhaps since this was queued: nothing is stored (RACES 29)
                 filled.append(Filled(None, Outcome.GONE))
                 continue
-            if len(body) > LARGEST_BODY_BYTES:  # no reader would take it for one of ours
+            if len(body) > LARGEST_BODY_BYTES:  # `decode` refuses entries of this size
                 logger.warning("fill.too_large", extra={"entry": str(key), "bytes": len(body)})
-                filled.append(Filled(Content.built(body), Outcome.NOT_KEPT))
+                filled.append(Filled(Content.built(body), Outcome.NOT_KEPT, loaded.parent_of(key)))
                 continue
             envelope, life = self._envelope(view, claim, body, created_us, loaded.build_us)
+            envelope = envelope._replace(parent=loaded.parent_of(key))
             to_store.append((claim, envelope, life))
-            filled.append(Filled(Content(body, envelope.etag, envelope), Outcome.STORED))
+            content = Content(body, envelope.etag, envelope)
+            filled.append(Filled(content, Outcome.STORED, envelope.parent))
         return await self._keep(view, claims, filled, to_store)
 
     async def _keep(
@@ -222,9 +229,9 @@ class Filler:
         try:
             outcomes = iter(await self.store.store(to_store) if to_store else [])
         except CacheUnavailable:
-            outcomes = iter([Outcome.NOT_KEPT] * len(to_store))  # its caller gets the value all the same
+            outcomes = iter([Outcome.NOT_KEPT] * len(to_store))  # the caller still gets the value
         kept = [
-            Filled(one.content, next(outcomes)) if one.outcome is Outcome.STORED else one for one in filled
+            replace(one, outcome=next(outcomes)) if one.outcome is Outcome.STORED else one for one in filled
         ]
         for one in kept:
             self.accounting.count(view.name, one.outcome)

@@ -19,7 +19,7 @@ from stoker.cache.view import EntryKey, Scope
 class EntryNames(NamedTuple):
     """The keys of one entry. `check` is embedded in the envelope and compared on every read (RACES 24).
 
-    `alone`: no other entry has its soft stamp, because the view takes no parameters.
+    `alone`: no other entry shares its soft stamp, because the view takes no parameters.
     """
 
     stamp: str
@@ -44,9 +44,9 @@ class KeySpace:
         """The hard stamp of a scope."""
         return f"{self.root}:{{{scope.kind}:{scope.id}}}:stamp:hard"
 
-    def entry(self, key: EntryKey, version: int = 1) -> EntryNames:
-        """The names of an entry of a version of its view."""
-        # The envelope's format and the view's version are part of the name, so that two releases keep
+    def entry(self, key: EntryKey, version: int | str = 1) -> EntryNames:
+        """The names of an entry; `version` is its view's `layout`."""
+        # The envelope's format and the view's layout are part of the name, so that two releases keep
         # separate entries instead of overwriting each other's.
         name = f"{self.root}:{{{key.scope.kind}:{key.scope.id}}}:{key.view}"
         if (FORMAT, version) != (1, 1):
@@ -92,7 +92,7 @@ def write_key(key: EntryKey) -> bytes:
 
 
 def parse_key(member: bytes) -> EntryKey | None:
-    """The inverse of `write_key`; None for what is not of this form."""
+    """The inverse of `write_key`; None for anything else."""
     try:
         view, kind, scope_id, params = from_json(member)
     except (ValueError, TypeError):

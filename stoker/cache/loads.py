@@ -1,8 +1,8 @@
 """Building values from SQL: capped, bounded in time, in a fresh transaction.
 
 One path for every fill. The transaction begins after the stamps were taken (RACES 4); it reads the primary
-(RACES 5). A load that has not begun its transaction yet may be joined by readers without a stamp: what it
-will read is newer than their beginning.
+(RACES 5). Readers without a stamp may join a load that has not begun its transaction yet: its snapshot will
+be newer than their requests.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from stoker.cache.detached import Detached
-from stoker.cache.view import EntryKey, View
+from stoker.cache.view import Bodies, EntryKey, View
 from stoker.errors import DatabaseUnavailable, DeclarationError
 from stoker.postgres import database_errors, was_a_write, was_canceled
 from stoker.silence import Silence
@@ -25,10 +25,18 @@ from stoker.silence import Silence
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Bodies by key, and the microseconds that building one of them took. A key without a body has no row."""
+    """Bodies by key, and the microseconds that building one of them took. A key without a body has no row.
+
+    `parents`: what entries within a parent belong to, as the loader said beside their bodies.
+    """
 
     bodies: Mapping[EntryKey, bytes]
     build_us: int
+    parents: Mapping[EntryKey, bytes] = field(default_factory=dict)
+
+    def parent_of(self, key: EntryKey) -> bytes:
+        """The parent of an entry; empty for none."""
+        return self.parents.get(key, b"")
 
 
 class LoadTimeout(DatabaseUnavailable):
@@ -36,7 +44,7 @@ class LoadTimeout(DatabaseUnavailable):
 
 
 class Loads:
-    """Runs loaders on connections of their own; `cap` at once per process."""
+    """Runs loaders on connections of their own, at most `cap` at once in a process."""
 
     def __init__(
         self, engine: AsyncEngine, detached: Detached, silence: Silence, *, cap: int, limit: timedelta
@@ -49,7 +57,7 @@ class Loads:
         self._limit_s = limit.total_seconds()
         self._waiting: dict[EntryKey, asyncio.Task[Loaded]] = {}
         self.running = 0
-        """Loads that have a slot now."""
+        """Loads that hold a slot now."""
 
     async def load(self, view: View, keys: Sequence[EntryKey]) -> Loaded:
         """Load entries of one view; raises DatabaseUnavailable, or what the loader raised."""
@@ -82,18 +90,18 @@ class Loads:
         started = time.perf_counter_ns()
         self.running += 1
         try:
-            bodies = await self._in_snapshot(view, keys)
+            bodies, parents = await self._in_snapshot(view, keys)
         except LoadTimeout:
             raise
         except DatabaseUnavailable:
             self._silence.refuse()
             # A pooled connection may have died with a restarted server: try once more on a new one.
-            bodies = await self._in_snapshot(view, keys)
+            bodies, parents = await self._in_snapshot(view, keys)
         finally:
             self.running -= 1
-        return Loaded(bodies, (time.perf_counter_ns() - started) // 1000 // max(1, len(keys)))
+        return Loaded(bodies, (time.perf_counter_ns() - started) // 1000 // max(1, len(keys)), parents)
 
-    async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
+    async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> Bodies:
         try:
             # The limit is outside: its TimeoutError is an OSError, too, but not an outage.
             async with asyncio.timeout(self._limit_s), self._session() as session:

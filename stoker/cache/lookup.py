@@ -1,8 +1,7 @@
-"""Looking entries up: one MGET for stamps and entries, and the judgement whether each entry is valid now.
+"""Looking entries up: one MGET for stamps and entries, and the decision whether each entry is valid.
 
-Every lookup comes through here: that of a hit, of a batch, of a build, of the verifier. Knows nothing of
-loading. Raises CacheUnavailable when the server does not answer; what is wrong with stored bytes is a miss
-with its cause, never an error.
+Hits, batches, builds and the verifier all use it. It loads nothing. Raises CacheUnavailable when the server
+does not answer; what is wrong with stored bytes is a miss with its cause, never an error.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 Params = Mapping[str, Any] | BaseModel | None
 COMMANDS_KEPT = 20_000
-"""Packed commands that are remembered: up to four for each of the requests whose plans are."""
+"""Packed commands that are remembered: up to four for each remembered plan."""
 ALARM_S = 60.0
 """Seconds between two log lines about forged entries; each of them is counted."""
 NAMES_KEPT = 2
-"""Entries of one command up to which it is: an entry and the access entry that guards it."""
+"""Commands for more entries are not remembered. Two: an entry and the access entry that guards it."""
 
 
 class Asked(NamedTuple):
@@ -44,15 +43,17 @@ class Asked(NamedTuple):
     """An int, or a str where the scope kind has ids of text."""
     params: Params = None
     """A mapping, or the view's model; None for its defaults."""
+    within: object = None
+    """The id of the parent that it is asked for under; for views with `Access.within` only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What a request comes to: the same for every reader and at every time, so it is made once and kept.
+    """The view, key and Redis names of a request. They depend on neither reader nor time: made once and kept.
 
     `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `may_go_unasked`:
-    whether it may be served as it is where it was found valid a moment ago. `member`: the key as it is
-    written in the ranking of what is read.
+    whether it may be served without asking Redis if it was found valid a moment ago. `member`: the key as a
+    member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
     """
 
     view: View
@@ -61,13 +62,18 @@ class Plan:
     names: tuple[EntryNames, ...]
     may_go_unasked: bool
     member: bytes
+    parent: bytes | None = None
+
+    def belongs(self, parent: bytes) -> bool:
+        """Whether an entry of that parent is the one that is asked for."""
+        return self.parent is None or self.parent == parent
 
 
 class Found(NamedTuple):
     """What Redis held for one entry.
 
-    `miss` is None for an entry that is valid now. `envelope` may be there all the same: `revivable` tells
-    whether fail-safe may serve it.
+    `miss` is None for an entry that is valid now. An invalid entry may still have an `envelope`; `revivable`
+    says whether fail-safe may serve it.
     """
 
     envelope: Envelope | None
@@ -88,7 +94,7 @@ class Held(NamedTuple):
     found: Found
     guard: Found | None = None
     cause: Miss | None = None
-    """Why the entry had to be built since it was looked up, if it had."""
+    """Why the entry was built after the first lookup, if it was."""
 
     def missing(self) -> list[EntryKey]:
         """The entries that must be built."""
@@ -99,7 +105,7 @@ class Held(NamedTuple):
 
 
 class Lookup:
-    """Looks entries up on one server, and in what this process keeps of it."""
+    """Looks up entries in the near cache of this process and on one server."""
 
     def __init__(self, client: CacheClient, near: NearCache, unasked: Unasked, seal: Seal) -> None:
         self._client = client
@@ -131,11 +137,11 @@ class Lookup:
                 self.near.put(own.entry, near)
             if near is not None and may_go_unasked:
                 self.unasked.valid(own.entry, near, asked_s, one.server)
-        # All of them again, at one time: access must not be older than what it guards (RACES 23).
+        # Read all of them again in one call: access must not be older than what it guards (RACES 23).
         return await self.fetch(names, may_go_unasked=may_go_unasked) if outdated else found
 
     async def peek(self, names: Iterable[EntryNames]) -> list[Found]:
-        """`fetch` past what is kept near: what Redis itself holds."""
+        """As `fetch`, from Redis itself, without the near cache."""
         names = tuple(names)
         return await self._read(names, [None] * len(names)) if names else []
 
@@ -154,9 +160,9 @@ Places = tuple[tuple[int, int, int], ...]
 
 
 def command(names: tuple[EntryNames, ...], far: tuple[bool, ...]) -> tuple[bytes, Places]:
-    """The MGET for these entries as Redis reads it, with the bytes of those that are `far`; and the places.
+    """The packed MGET of these entries' stamps, with the bytes of those that are `far`; and the places.
 
-    No key is sent twice though entries share it: an entry and its access entry have one hard stamp.
+    No key is sent twice: an entry and its access entry share one hard stamp.
     """
     return _kept_command(names, far) if len(names) <= NAMES_KEPT else _command(names, far)
 
@@ -167,7 +173,7 @@ def _command(names: tuple[EntryNames, ...], far: tuple[bool, ...]) -> tuple[byte
     for own, whole in zip(names, far, strict=True):
         stamp = places.setdefault(own.stamp, len(places))
         hard = places.setdefault(own.hard, len(places))
-        # Where nothing is read, the place is one that is never used.
+        # -1: a place that is never read.
         found.append((stamp, hard, places.setdefault(own.entry, len(places)) if whole else -1))
     return pack([("MGET", *places)]), tuple(found)
 
@@ -183,8 +189,8 @@ def _judge(
 ) -> Found:
     stamp, hard, stored = values
     if stored is None:
-        # Its stamp outlives an entry: where it is still there, the server has evicted the entry. Where other
-        # entries have the same stamp, it tells nothing: this one may never have been built.
+        # A stamp lives longer than its entry: if it is there, the server has evicted the entry. A stamp that
+        # other entries share says nothing, because this entry may never have been built.
         cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):

@@ -1,12 +1,12 @@
 """Entries kept in this process, so that a hit moves stamps instead of bodies.
 
-As fresh as Redis: an entry is served only after its stamps were read in this very request (RACES 20). What is
-dropped here costs a longer reply, nothing else.
+An entry is served only after its stamps were read in the same request (RACES 20), so it is as fresh as one
+from Redis. Dropping an entry costs a longer reply, nothing else.
 
 The exception is bounded staleness (`near_unasked_ms`, off by default): an entry that was found valid less
 than that long ago is served without asking Redis, so it may be that much older than what was applied since.
-Only entries that no access entry guards are: rights are read on every read, and the stamps of the guarded
-entry then come along at no cost (RACES 20, 23).
+This holds only for entries that no access entry guards: rights are read on every read, and the stamps of the
+guarded entry come with the same reply (RACES 20, 23).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from stoker.cache.reading import Content
 from stoker.redis.connection import ServerRun
 
 OVERHEAD_BYTES = 1024
-"""What an entry takes besides its body, roughly."""
+"""Memory of an entry besides its body, roughly."""
 DECODED_FACTOR = 4
 """Memory of a decoded body per byte of its JSON: every entry is counted as if it were decoded."""
 REMEMBERED = 10_000
-"""Entries of which a process knows when it last asked; beyond them it begins anew."""
+"""Entries whose last validation is remembered; with more of them, all are forgotten."""
 
 
 class Near(NamedTuple):
@@ -71,7 +71,7 @@ class NearCache:
 
 
 class Valid(NamedTuple):
-    """Under which stamps an entry was found valid, by a call that began then, on the monotonic clock."""
+    """The stamps under which an entry was found valid, and when that call began, on the monotonic clock."""
 
     stamps: tuple[bytes, bytes]
     asked_s: float
@@ -79,7 +79,7 @@ class Valid(NamedTuple):
 
 
 class Unasked:
-    """When each kept entry was last found valid. The time counts from before Redis was asked."""
+    """When each kept entry was last found valid. The time is the one before Redis was asked."""
 
     def __init__(self, unasked_ms: int) -> None:
         self.on = unasked_ms > 0
@@ -88,27 +88,27 @@ class Unasked:
         self._since_s = 0.0
 
     def servers(self, names: Sequence[EntryNames], kept: Sequence[Near | None]) -> list[ServerRun]:
-        """For each of these entries the server that called it valid; none if Redis must be asked."""
+        """The server on which each of these entries was found valid; empty if Redis must be asked."""
         since_s = max(self._since_s, self.now_s() - self._for_s)
         servers = []
         for own, near in zip(names, kept, strict=True):
             valid = self._valid.get(own.entry)
             if near is None or valid is None or valid.asked_s <= since_s:
                 return []
-            # What a late reply has put near since then was not found valid at that time.
+            # A late reply may have replaced the kept entry since: the new one was not validated then.
             if valid.stamps != _stamps(near) or near.envelope.expired(valid.server.now_us()):
                 return []
             servers.append(valid.server)
         return servers
 
     def valid(self, entry: str, near: Near, asked_s: float, server: ServerRun) -> None:
-        """An entry was found valid by a call that began then, on the monotonic clock."""
+        """Note that a call that began at `asked_s`, on the monotonic clock, found an entry valid."""
         if len(self._valid) >= REMEMBERED:
             self._valid.clear()
         self._valid[entry] = Valid(_stamps(near), asked_s, server)
 
     def ask_again(self) -> None:
-        """This process has seen a change applied, perhaps its own: nothing from before it is trusted."""
+        """Trust no validation from before now: this process has seen a change applied."""
         self._since_s = self.now_s()
 
     @staticmethod

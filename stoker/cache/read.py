@@ -16,18 +16,21 @@ from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.keys import write_key
 from stoker.cache.lookup import Found, Held, Params, Plan
+from stoker.cache.readers import SYSTEM
 from stoker.cache.reading import Content, Miss, Reading, State
 from stoker.cache.rights import Rights
-from stoker.cache.view import Access, EntryKey, View
-from stoker.errors import CacheUnavailable, Forbidden, NotFound
+from stoker.cache.view import Access, EntryKey, Scope, View
+from stoker.cache.within import parent_name
+from stoker.errors import CacheUnavailable, Forbidden, InvalidParams, NotFound, UnknownScope
+from stoker.jobs import Outcome
 
 AskRefresh = Callable[[EntryKey], None]
 PLANS_KEPT = 5_000
-"""Requests whose plans are remembered: about 3 KB each, for a fifth of what a hit costs otherwise."""
+"""Plans that are remembered. Each takes about 3 KB and saves a fifth of the cost of a hit."""
 PLAIN = (int, str)
-"""Types of ids of which a plan can be found without making the key first."""
+"""Types of ids by which a plan is found without making the key first."""
 LONGEST_KEPT = 500
-"""Characters of parameters up to which a plan is."""
+"""Plans with longer parameters, in characters, are not remembered."""
 
 
 class Cache:
@@ -43,23 +46,24 @@ class Cache:
         self._ask_refresh = ask_refresh
         self._lookup = filler.store.lookup
         self._kept_plan = lru_cache(maxsize=PLANS_KEPT)(self._plan)
-        self._plain_plan = lru_cache(maxsize=PLANS_KEPT, typed=True)(self._make_plain_plan)
+        self._plain_plan = lru_cache(maxsize=PLANS_KEPT, typed=True)(self._make_plan)
 
     async def read(
         self,
         view: str | View,
         scope_id: object,
         params: Params = None,
+        within: object = None,
         *,
         reader: object = None,
         bypass: bool = False,
     ) -> Reading:
-        """Read one entry as `reader` (the id that the access view, or an owner's scope, knows).
+        """Read one entry as `reader` (an id that the access view names, or the owner's).
 
         Raises NotFound, Forbidden, BadRequest naming the field, or what the loader raised when there is
         nothing to fall back on. `bypass` answers from SQL without asking or filling the cache.
         """
-        plan = self.plan(view, scope_id, params, reader=reader)
+        plan = self.plan(view, scope_id, params, within, reader=reader)
         if not bypass and not self.breaker.open:
             try:
                 [held] = await self.fetch((plan,))
@@ -68,13 +72,22 @@ class Cache:
                 self.breaker.trip(str(error))
         return await self._from_sql(plan, reader)
 
-    def plan(self, view: str | View, scope_id: object, params: Params = None, *, reader: object) -> Plan:
-        """What a request comes to; raises BadRequest, or Forbidden for another owner's scope."""
-        if params is None and type(scope_id) in PLAIN:
-            plan = self._plain_plan(view if type(view) is str else view.name, scope_id)  # type: ignore[union-attr]
+    def plan(
+        self,
+        view: str | View,
+        scope_id: object,
+        params: Params = None,
+        within: object = None,
+        *,
+        reader: object,
+    ) -> Plan:
+        """The plan of a request; raises BadRequest, or Forbidden for another owner's scope."""
+        if reader is SYSTEM:
+            return self._unguarded_plan(view, scope_id, params, within)
+        if params is None and type(scope_id) in PLAIN and (within is None or type(within) in PLAIN):
+            plan = self._plain_plan(view if type(view) is str else view.name, scope_id, None, within)  # type: ignore[union-attr]
         else:
-            key = self.catalog.key(view, scope_id, params)
-            plan = self._kept_plan(key) if len(key.params) <= LONGEST_KEPT else self._plan(key)
+            plan = self._make_plan(view, scope_id, params, within)
         access = plan.view.access
         # A missing reader must not match the id 'None'.
         if access is not Access.ANYONE and reader is None:
@@ -84,7 +97,7 @@ class Cache:
         return plan
 
     async def fetch(self, plans: Sequence[Plan]) -> list[Held]:
-        """What the cache holds for these requests, all at one time."""
+        """What the cache holds for these requests, read in one call."""
         if len(plans) == 1:
             [plan] = plans
             found = await self._lookup.fetch(plan.names, may_go_unasked=plan.may_go_unasked)
@@ -104,50 +117,56 @@ class Cache:
             if found.content is not None and found.content.is_heavy:
                 await found.content.unpack()
             self.accounting.hit(plan)
-            return self._answer(plan.key, found, State.HIT, role)
+            return self._answer(plan, found, State.HIT, role)
         return await self._conclude_slowly(held, role, reader)
 
     def is_at_hand(self, held: Held, reader: object) -> bool:
-        """Whether `conclude` answers from what was found, and waits for nothing."""
+        """Whether `conclude` answers from what was found without waiting."""
         permitted = held.guard is None or held.guard.role_of(reader) is not None
         heavy = held.found.content is not None and held.found.content.is_heavy
         return held.found.miss is None and permitted and not heavy
 
-    def _answer(self, key: EntryKey, found: Found, state: State, role: str | None) -> Reading:
-        """A reading of what Redis held; `found` has an envelope."""
+    def _answer(self, plan: Plan, found: Found, state: State, role: str | None) -> Reading:
+        """A reading of what Redis held; `found` has an envelope. Raises NotFound under a wrong parent."""
         envelope, content = found.envelope, found.content
         assert envelope is not None  # noqa: S101 - the caller has checked it
         assert content is not None  # noqa: S101 - the same
+        if plan.parent is not None and envelope.parent != plan.parent:
+            raise _not_found(plan)
         now_us = found.server.now_us()
         if state is not State.STALE and envelope.eager(now_us):
-            self._ask_refresh(key)
+            self._ask_refresh(plan.key)
         age = timedelta(microseconds=max(0, now_us - envelope.created_us))
         return Reading(content, state, age, found.miss, role)
 
-    # Up to here a hit; from here on there is something to build, or to ask SQL about.
+    # A hit ends above. Below, something has to be built or asked of SQL.
 
     async def _conclude_slowly(self, held: Held, role: str | None, reader: object) -> Reading:
         plan, found, guard, cause = held
         guard_missed = guard is not None and guard.miss is not None
         beside = self._begun_beside_the_right(held)
+        waited = role is None
         if plan.guard is not None and guard is not None and role is None:
             role = await self.rights.role(plan.guard, guard, reader)
         cause = found.miss or cause
-        if cause is None and not guard_missed:
+        state = State.HIT if cause is None and not guard_missed else State.MISS
+        if state is State.HIT:
             self.accounting.hit(plan)
-            return self._answer(plan.key, found, State.HIT, role)
-        self.accounting.read(plan.member)
-        self.accounting.count(plan.view.name, f"miss_{cause or 'access'}")
-        if plan.guard is not None and not guard_missed:
-            self.accounting.count(plan.guard.view, "hits")
+        else:
+            self.accounting.read(plan.member)
+            self.accounting.count(plan.view.name, f"miss_{cause or 'access'}")
+            if plan.guard is not None and not guard_missed:
+                self.accounting.count(plan.guard.view, "hits")
+        if role is not None and plan.parent is not None and (waited or found.miss is not None):
+            return await self._after_wait_within(held, state, role, beside, reader)
         if found.miss is not None:
             return await self._after_miss(plan, found.miss, beside, reader)
-        return self._answer(plan.key, found, State.MISS, role)
+        return self._answer(plan, found, state, role)
 
     def _begun_beside_the_right(self, held: Held) -> asyncio.Task[Filled] | None:
-        """Start the entry's fill where it and the right to it are outdated; the right is checked first.
+        """Start the entry's fill if it and its access entry are outdated; the right is checked first.
 
-        Where no right was kept, a stranger may be guessing ids: for them nothing is built. A batch that has
+        Without an access entry nothing is started, because a stranger may be guessing ids. A batch that has
         tried to fill both (`cause`) does not try again.
         """
         guard = held.guard
@@ -160,12 +179,11 @@ class Cache:
         self, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, reader: object
     ) -> Reading:
         try:
-            filling = asyncio.shield(beside) if beside else self.filler.fill(plan.key)
-            filled = await self.filler.in_time(filling)
+            filled = await self._filled(plan, beside)
         except CacheUnavailable:
             raise
         except Exception:
-            # Whatever the loader raised: the last value may still do (fail-safe), marked stale.
+            # Whatever the loader raised, fail-safe may answer with the last value, marked as stale.
             stale = await self._stale(plan, reader)
             if stale is None:
                 raise
@@ -175,12 +193,35 @@ class Cache:
         if plan.guard is not None:
             [found] = await self._lookup.fetch(plan.names[1:])
             role = await self.rights.role(plan.guard, found, reader)
-        if filled.content is None:
-            raise NotFound(f"{plan.key} does not exist")
+        if filled.content is None or not plan.belongs(filled.parent):
+            raise _not_found(plan)
         return Reading(filled.content, State.MISS, cause=cause, role=role)
 
+    async def _after_wait_within(
+        self, held: Held, state: State, role: str, beside: asyncio.Task[Filled] | None, reader: object
+    ) -> Reading:
+        """Answer from a parent after a wait, in which the entry may have moved to another (RACES 46).
+
+        The parent and the right to it are looked up together once more. What does not hold by then is read
+        from SQL. Fail-safe does not come here: an outdated entry may name a parent that it has left.
+        """
+        plan, cause = held.plan, held.found.miss
+        filled = await self._filled(plan, beside) if cause is not None else None
+        if filled is not None and filled.content is None:
+            raise _not_found(plan)
+        [again] = await self.fetch((plan,))
+        if again.found.miss is None and again.guard is not None and again.guard.miss is None:
+            role = again.guard.role_of(reader) or role
+            return self._answer(plan, again.found, state, role)._replace(cause=cause)
+        if filled is not None and filled.outcome is Outcome.NOT_KEPT:
+            return await self._confirmed(plan, filled, State.MISS, cause, reader)
+        return await self._from_sql(plan, reader)
+
+    async def _filled(self, plan: Plan, beside: asyncio.Task[Filled] | None) -> Filled:
+        return await self.filler.in_time(asyncio.shield(beside) if beside else self.filler.fill(plan.key))
+
     async def _stale(self, plan: Plan, reader: object) -> Reading | None:
-        """The last value while its hard stamp holds, fetched again now (RACES 22, 33); never of access."""
+        """The last value, if its hard stamp holds in a new lookup (RACES 22, 33); never of an access view."""
         if plan.view.name in self.catalog.access_views:
             return None
         [held] = await self.fetch((plan,))
@@ -190,33 +231,78 @@ class Cache:
         if plan.guard is not None and held.guard is not None:
             role = await self.rights.role(plan.guard, held.guard, reader)
         self.accounting.count(plan.view.name, "stale")
-        return self._answer(plan.key, held.found, State.STALE, role)
+        return self._answer(plan, held.found, State.STALE, role)
 
     async def _from_sql(self, plan: Plan, reader: object) -> Reading:
         self.accounting.count(plan.view.name, f"miss_{Miss.BYPASS}")
         loaded = await self.filler.in_time(self.filler.loads.load_without_stamp(plan.view, plan.key))
+        body = loaded.bodies.get(plan.key)
+        content = Content.built(body) if body is not None else None
+        filled = Filled(content, Outcome.NOT_KEPT, loaded.parent_of(plan.key))
+        return await self._confirmed(plan, filled, State.BYPASS, Miss.BYPASS, reader)
+
+    async def _confirmed(
+        self, plan: Plan, filled: Filled, state: State, cause: Miss | None, reader: object
+    ) -> Reading:
+        """Answer what was loaded and is not in the cache."""
         # After the load, which may have waited: the reader may have been removed meanwhile (RACES 23).
         role = await self.rights.role_in_sql(plan.guard, reader) if plan.guard else None
-        body = loaded.bodies.get(plan.key)
-        if body is None:
-            raise NotFound(f"{plan.key} does not exist")
-        return Reading(Content.built(body), State.BYPASS, cause=Miss.BYPASS, role=role)
+        if filled.content is None or not plan.belongs(filled.parent):
+            raise _not_found(plan)
+        return Reading(filled.content, state, cause=cause, role=role)
 
-    def _make_plain_plan(self, view: str, scope_id: object) -> Plan:
-        return self._kept_plan(self.catalog.key(view, scope_id))
+    def _make_plan(self, view: str | View, scope_id: object, params: Params, within: object) -> Plan:
+        key = self.catalog.key(view, scope_id, params)
+        parent = self._parent(self.catalog.view(view), within)
+        return self._kept_plan(key, parent) if len(key.params) <= LONGEST_KEPT else self._plan(key, parent)
 
-    def _plan(self, key: EntryKey) -> Plan:
+    def _unguarded_plan(self, view: str | View, scope_id: object, params: Params, within: object) -> Plan:
+        """For SYSTEM, who needs no right and may leave the parent out."""
+        key = self.catalog.key(view, scope_id, params)
+        parent = None if within is None else self._parent(self.catalog.view(view), within)
+        return self._plan(key, parent, guarded=False)
+
+    def _parent(self, view: View, within: object) -> Scope | None:
+        """The parent that a view is read within; raises BadRequest where it is missing, wrong or needless."""
+        if view.parent is None:
+            if within is not None:
+                raise InvalidParams(f"view {view.name} is not read within a parent", field="within")
+            return None
+        if within is None:
+            raise InvalidParams(
+                f"view {view.name} is read within a {view.parent}: pass within=", field="within"
+            )
+        try:
+            return self.catalog.scope(view.parent, within)
+        except UnknownScope as error:
+            raise UnknownScope(str(error), field="within") from None
+
+    def _plan(self, key: EntryKey, parent: Scope | None, *, guarded: bool = True) -> Plan:
         view = self.catalog.view(key.view)
-        guard = self._guard(view, key)
-        keys, versions = self.store.keys, self.catalog.views_by_name
-        names = tuple(keys.entry(one, versions[one.view].version) for one in (key, guard) if one is not None)
-        # Who may read is never taken from before: neither the right to this entry, nor one read by itself.
-        rights = guard is not None or view.name in self.catalog.access_views
-        return Plan(view, key, guard, names, self._lookup.unasked.on and not rights, write_key(key))
+        guard = self._guard(view, key, parent) if guarded else None
+        keys, views = self.store.keys, self.catalog.views_by_name
+        names = tuple(keys.entry(one, views[one.view].layout) for one in (key, guard) if one is not None)
+        # Rights are always read from Redis: the right to this entry, and an access entry that is read by
+        # itself.
+        rights = view.is_guarded or view.name in self.catalog.access_views
+        return Plan(
+            view,
+            key,
+            guard,
+            names,
+            may_go_unasked=self._lookup.unasked.on and not rights,
+            member=write_key(key),
+            parent=parent_name(*parent) if parent is not None else None,
+        )
 
-    def _guard(self, view: View, key: EntryKey) -> EntryKey | None:
-        return EntryKey(view.access_view, key.scope) if view.access is Access.MEMBERS else None
+    def _guard(self, view: View, key: EntryKey, parent: Scope | None) -> EntryKey | None:
+        return EntryKey(view.access_view, parent or key.scope) if view.is_guarded else None
 
 
 def _held(plan: Plan, found: Sequence[Found]) -> Held:
     return Held(plan, found[0], found[1] if plan.guard is not None else None)
+
+
+def _not_found(plan: Plan) -> NotFound:
+    """The same for what is nowhere and for what is elsewhere: it must not tell that it exists."""
+    return NotFound(f"{plan.key} does not exist")

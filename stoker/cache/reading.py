@@ -32,9 +32,9 @@ class Miss(StrEnum):
     """Why an entry could not be served as it is."""
 
     COLD = "cold"
-    """There is none; with parameters, also one that the server dropped."""
+    """Not in the cache; with parameters, perhaps evicted."""
     EVICTED = "evicted"
-    """The server dropped it to make room, or it was never stored; only known without parameters."""
+    """Evicted by the server, or never stored; told only of views without parameters."""
     EXPIRED = "expired"
     """Its TTL has passed."""
     INVALIDATED = "invalidated"
@@ -42,7 +42,7 @@ class Miss(StrEnum):
     FORGED = "forged"
     """Its seal is wrong: damaged, or written by somebody who does not have the installation's key."""
     UNREADABLE = "undecodable"
-    """Foreign, or of another key."""
+    """Not of this format, or of another key."""
     BYPASS = "bypass"
     """The cache was not asked."""
 
@@ -60,7 +60,7 @@ class Content:
 
     @classmethod
     def stored(cls, envelope: Envelope) -> Content:
-        """What an envelope carries."""
+        """The content of an envelope."""
         return cls(envelope.packed if envelope.codec == PLAIN else None, envelope.etag, envelope)
 
     @classmethod
@@ -78,7 +78,7 @@ class Content:
 
     @property
     def is_heavy(self) -> bool:
-        """Whether `body` would have to unpack so much that the event loop had to wait for it."""
+        """Whether unpacking `body` would hold up the event loop."""
         return self._body is None and self._envelope is not None and self._envelope.body_bytes > HEAVY_BYTES
 
     async def unpack(self) -> None:
@@ -102,7 +102,7 @@ class Content:
         try:
             role: str | None = self.decoded.get(str(reader))
         except (ValueError, AttributeError):
-            return None  # of another shape: SQL knows
+            return None  # not an object of roles: SQL is asked
         return role
 
 

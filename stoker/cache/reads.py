@@ -18,10 +18,11 @@ from stoker.redis.cache import CacheClient
 from stoker.redis.script import Script
 
 READS_KEPT = 20_000
-"""Entries in each sorted set. Those that were not read for the longest time, or least, are dropped."""
+"""Entries in each sorted set. The least recently, or least often, read ones are dropped."""
 READS_LIFE_MS = 90 * 86400 * 1000
 HALF_LIFE_S = 1800.0
-"""After this time a read counts half as much. All processes must agree on it: heats are merged by it."""
+"""After this time a read counts half as much. All processes must use the same value, because their counts are
+merged."""
 READS = Script("stoker.cache", "reads")
 ENTRIES_PER_CALL = 500
 """Entries in one run of the script: short enough not to hold up readers."""
@@ -30,7 +31,7 @@ ENTRIES_PER_CALL = 500
 def noted(keys: KeySpace, reads: Mapping[bytes, int], now_us: int) -> list[tuple[object, ...]]:
     """The commands that note reads, given how often each member was read since the last time.
 
-    The time is the server's, as that of entries is: hosts' clocks differ.
+    The time is that of the cache server, because hosts' clocks differ.
     """
     names = (keys.reads, keys.heat)
     shared = (f"{now_us / 1e6:.3f}", HALF_LIFE_S, READS_KEPT, READS_LIFE_MS)

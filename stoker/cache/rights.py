@@ -19,7 +19,7 @@ from stoker.errors import CacheUnavailable, Forbidden, NotFound, StokerError
 from stoker.jobs import Outcome
 
 STRANGERS_SHARE = 4
-"""Of the loads that may run at once, a quarter is for readers who were refused again and again."""
+"""One in so many of the loads at once may be for readers who were refused repeatedly."""
 
 
 class Rights:
@@ -37,14 +37,14 @@ class Rights:
             self.filler.accounting.count(guard.view, f"miss_{found.miss}")
             filled = await self.filler.in_time(self._fill(guard, reader))
             if filled.outcome is not Outcome.STORED:
-                # Overtaken or not stored: the value may be from before a removal that is applied (RACES 23).
+                # Overtaken or not stored: the value may be older than an applied removal (RACES 23).
                 return await self.role_in_sql(guard, reader)
             roles = filled.content
         role = roles.role_of(reader) if roles is not None else None
         return role if role is not None else await self.role_in_sql(guard, reader)
 
     async def role_in_sql(self, guard: EntryKey, reader: object) -> str:
-        """What SQL says; raises NotFound without a row, Forbidden for somebody it does not name."""
+        """The role in SQL; raises NotFound without a row, Forbidden for a reader whom it does not name."""
         loaded = await self.filler.in_time(self._load(guard, reader))
         try:
             return _role_of(guard, loaded.bodies.get(guard), reader)

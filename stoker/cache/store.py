@@ -34,7 +34,7 @@ STAMP_MARGIN = timedelta(minutes=1)
 UNLINK_CHUNK = 500
 """Keys in one UNLINK: short enough not to hold up readers."""
 CHUNKS_PER_CALL = 4
-"""Such commands in one call: far fewer than a busy server and a busy process get done by its deadline."""
+"""UNLINK commands in one call: few enough for a busy server to finish within the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Claim:
     token: str
     server: ServerRun
     built: bool
-    """The entry exists by now, valid under these stamps: it was built since the caller's lookup."""
+    """Whether the entry was built since the caller's lookup and is valid under these stamps."""
 
     @property
     def flight(self) -> tuple[str, bytes, bytes]:
-        """What a load must share to be joined (RACES 31)."""
+        """Identifies the load that a reader with this claim may join (RACES 31)."""
         return self.names.entry, self.stamp, self.hard
 
 
@@ -122,7 +122,7 @@ class Store:
         return [_stored(reply) for reply in answer.replies]
 
     async def built_at(self, entries: Sequence[EntryNames]) -> list[float | None]:
-        """When entries were built, in seconds since 1970; None for what is not there. Valid or not."""
+        """When entries were built, in seconds since 1970, whether valid or not; None for missing ones."""
         if not entries:
             return []
         answer = await self.client.call(*(("GETRANGE", one.entry, 0, HEADER.size - 1) for one in entries))
@@ -142,10 +142,11 @@ class Store:
     async def unlink(self, stamps: Iterable[str]) -> set[bytes]:
         """Invalidate: unlink stamps and wait for the acknowledgement. Idempotent, in any order.
 
-        Returns the runs of the servers that acknowledged it: more than one where it was replaced meanwhile.
+        Returns the runs of the servers that acknowledged it; more than one if the server was replaced
+        meanwhile.
 
-        Plain UNLINK, which a server whose memory is full still accepts. An error reply is raised: a delete
-        that did not happen is never taken for done (RACES 7).
+        Plain UNLINK, which a server whose memory is full still accepts. An error reply is raised, so that a
+        delete that did not happen never counts as done (RACES 7).
         """
         wanted = list(stamps)
         chunks = [wanted[at : at + UNLINK_CHUNK] for at in range(0, len(wanted), UNLINK_CHUNK)]

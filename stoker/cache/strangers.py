@@ -15,13 +15,13 @@ from weakref import WeakValueDictionary
 FEW = 5
 """Refusals of one reader after which its queries take turns."""
 FORGOTTEN_S = 60.0
-"""Seconds without a refusal after which a reader is like any other."""
+"""Seconds without a refusal after which a reader is treated like any other."""
 KEPT = 10_000
 """Readers that are remembered; the one whose last refusal is oldest is dropped."""
 
 
 class Strangers:
-    """Readers who were refused lately. Of their loads `at_once` run in all, and one of each reader."""
+    """Readers who were refused recently: at most `at_once` of their loads run at once, and one per reader."""
 
     def __init__(self, at_once: int) -> None:
         self._slots = asyncio.Semaphore(at_once)
@@ -43,7 +43,7 @@ class Strangers:
 
     @asynccontextmanager
     async def turn(self, reader: object) -> AsyncIterator[None]:
-        """Wait for a turn; nobody else does."""
+        """Wait for a turn if the reader was refused repeatedly; others do not wait."""
         if not self.knows(reader):
             yield
             return

@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     STALE = "stale"
     """Different, valid, and every change that SQL showed was applied: a broken promise."""
     UNDECIDED = "undecided"
-    """Different, and changes still wait to be applied: the outbox says why."""
+    """Different, while changes that may explain it wait to be applied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.declared import check_async, check_name, name_of
+from stoker.cache.within import AccessWithin, apart
 from stoker.errors import DeclarationError, InvalidParams, UnknownScope
 from stoker.settings import LONGEST_TTL_S
 
@@ -37,6 +38,16 @@ class Access(StrEnum):
     """Only the reader whose id is the scope's id."""
     ANYONE = "anyone"
     """Public data."""
+
+    @staticmethod
+    def within(parent: str | ScopeKind) -> AccessWithin:
+        """Readers named by the access view of the parent that the entry belongs to, on every read.
+
+        One access entry serves all entries of a parent: those of a tenant's tickets, for example. The view's
+        `access_view` is one of the scope kind `parent`, its loader returns `Within(parent_id, value)`, and a
+        read says `within=parent_id`. Under any other parent the entry does not exist.
+        """
+        return AccessWithin(name_of(parent))
 
 
 class Scope(NamedTuple):
@@ -107,6 +118,9 @@ Called in a fresh read-only transaction, after the stamps were taken. Returns JS
 is left out does not exist (any more).
 """
 
+Bodies = tuple[dict[EntryKey, bytes], dict[EntryKey, bytes]]
+"""Entries as JSON, and the parents that those within a parent belong to."""
+
 
 @dataclass(frozen=True, init=False)
 class View:
@@ -126,12 +140,13 @@ class View:
     ttl: timedelta | None
     """Time until an entry expires, at most 46 days; None takes CACHE_DEFAULT_TTL."""
     params: type[BaseModel] | None
-    """A pydantic model of what a request may vary; None for nothing. Each combination is an entry. Names that
-    it does not have are refused, whatever its own configuration says of them."""
-    access: Access
+    """A pydantic model of a request's parameters; None for a view without any. Each combination is an entry.
+    Names that it does not have are refused, whatever its own configuration says of them."""
+    access: Access | AccessWithin
     """Who may read its entries."""
     access_view: str
-    """Under Access.MEMBERS: the view of the same scope kind that says who may read."""
+    """The view that says who may read: of the same scope kind under Access.MEMBERS, of the parent's under
+    Access.within."""
     version: int
     """Raise it when the shape of the value changes, so that two releases keep separate entries."""
 
@@ -143,11 +158,11 @@ class View:
         *,
         ttl: timedelta | None = None,
         params: type[BaseModel] | None = None,
-        access: Access = Access.MEMBERS,
+        access: Access | AccessWithin = Access.MEMBERS,
         access_view: str | View = "access",
         version: int = 1,
     ) -> None:
-        # The class is frozen: what it holds is set past its own refusal to be changed.
+        # The class is frozen, so its fields are set through `object.__setattr__`.
         vars(self).update(name=name, scope=name_of(scope), load=load, ttl=ttl, params=params)
         vars(self).update(access=access, access_view=name_of(access_view), version=version)
         check_name(self.name, "view")
@@ -177,15 +192,35 @@ class View:
                 f"the params of view {self.name} allow any name, and each would be an entry: leave out "
                 '`extra="allow"`'
             )
-        if not isinstance(self.access, Access):
-            raise DeclarationError(f"the access of view {self.name} must be one of {', '.join(Access)}")
-        if self.name == self.access_view and self.access is Access.MEMBERS:
+        if not isinstance(self.access, Access | AccessWithin):
+            raise DeclarationError(
+                f"the access of view {self.name} must be one of {', '.join(Access)}, or Access.within(...)"
+            )
+        if self.name == self.access_view and self.is_guarded:
             raise DeclarationError(f"the view {self.name} cannot be guarded by itself: declare Access.ANYONE")
         if not isinstance(self.version, int) or self.version < 1:
             raise DeclarationError(f"the version of view {self.name} must be a number from 1 on")
 
-    def bodies(self, asked: Sequence[EntryKey], answer: Mapping[EntryKey, Any]) -> dict[EntryKey, bytes]:
-        """The JSON of what the loader answered; raises DeclarationError for what no loader may answer."""
+    @property
+    def parent(self) -> str | None:
+        """The scope kind of the parents that its entries belong to; None where they belong to none."""
+        return self.access.parent if isinstance(self.access, AccessWithin) else None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether an access entry says who may read."""
+        return self.access is Access.MEMBERS or self.parent is not None
+
+    @property
+    def layout(self) -> int | str:
+        """Its version, and in what its entries are: where one of both differs, entries are kept apart."""
+        return self.version if self.parent is None else f"{self.version}.{self.parent}"
+
+    def bodies(self, asked: Sequence[EntryKey], answer: Mapping[EntryKey, Any]) -> Bodies:
+        """The JSON of what the loader answered, and the parents that the entries belong to, if any.
+
+        Raises DeclarationError for what no loader may answer.
+        """
         if not isinstance(answer, Mapping):
             raise DeclarationError(
                 f"the loader of view {self.name} returned a {type(answer).__name__}: return a dict from the "
@@ -196,7 +231,8 @@ class View:
                 f"the loader of view {self.name} answered for {next(iter(strangers))!r:.100}, which was not "
                 "asked for: return a dict whose keys are the EntryKeys that it was given"
             )
-        return {key: self._body(key, value) for key, value in answer.items() if value is not None}
+        values, parents = apart(self.name, self.parent, answer)
+        return {key: self._body(key, value) for key, value in values.items() if value is not None}, parents
 
     def _body(self, key: EntryKey, value: Any) -> bytes:  # noqa: ANN401 - whatever a loader returns
         try:

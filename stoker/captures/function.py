@@ -10,8 +10,8 @@ from hashlib import sha256
 from importlib.resources import files
 
 from stoker.captures.declared import Capture
-from stoker.captures.marks import ASK_RULE, EVERY_SCOPE
 from stoker.captures.table import TableFacts
+from stoker.rules import ASK_RULE, EVERY_SCOPE
 from stoker.tables import SCHEMA
 
 FUNCTION = files("stoker.captures").joinpath("function.sql").read_text()

@@ -62,7 +62,7 @@ async def _names(scene: Scene, stoker: Stoker) -> dict[EntryKey, EntryNames]:
         if plan.target == ACTIVE:
             async with stoker.session() as session:
                 keys.update(dict.fromkeys(await plan.entries(session, None)))
-    return {key: store.keys.entry(key, stoker.domain.view(key.view).version) for key in keys}
+    return {key: store.keys.entry(key, stoker.domain.view(key.view).layout) for key in keys}
 
 
 def _plain(stored: set[str], stoker: Stoker) -> dict[EntryKey, EntryNames]:
@@ -72,7 +72,7 @@ def _plain(stored: set[str], stoker: Stoker) -> dict[EntryKey, EntryNames]:
         matched = pattern.fullmatch(name)
         if matched is not None:
             key = EntryKey(matched["view"], Scope(matched["kind"], matched["id"]))
-            found[key] = stoker.cache.store.keys.entry(key, stoker.domain.view(key.view).version)
+            found[key] = stoker.cache.store.keys.entry(key, stoker.domain.view(key.view).layout)
     return {key: names for key, names in found.items() if names.entry in stored}
 
 
@@ -86,7 +86,7 @@ def _pattern(stoker: Stoker) -> re.Pattern[str]:
     root = re.escape(stoker.cache.store.keys.root)
     views = "|".join(view.name for view in stoker.domain.views)
     scope = r"\{(?P<kind>[^:}]+):(?P<id>[^}]+)\}"
-    return re.compile(rf"{root}:{scope}:(?P<view>{views})(\.[0-9.]+)?(:[0-9a-f]{{32}})?")
+    return re.compile(rf"{root}:{scope}:(?P<view>{views})(\.[0-9][a-z0-9_.]*)?(:[0-9a-f]{{32}})?")
 
 
 async def _compare(

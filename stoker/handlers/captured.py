@@ -13,11 +13,10 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from stoker.captures.marks import ASK_RULE, EVERY_SCOPE
 from stoker.domain import Domain
 from stoker.outbox.rows import Alike
 from stoker.outbox.scopes import encode
-from stoker.rules import Invalidation
+from stoker.rules import ASK_RULE, EVERY_SCOPE, Invalidation
 
 logger = logging.getLogger(__name__)
 

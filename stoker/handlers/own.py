@@ -38,7 +38,7 @@ class OwnJobs:
 
     @asynccontextmanager
     async def opened(self, stoker: Stoker) -> AsyncIterator[None]:
-        """With what the domain's `lifespan` makes; threads that still run at the end are not waited for."""
+        """Opens the domain's `lifespan`. At the end, threads that still run are not waited for."""
         if self._lifespan is None:
             yield
             return
@@ -46,7 +46,7 @@ class OwnJobs:
             yield
 
     def stuck(self) -> list[str]:
-        """What says that only a restart helps; callable from any thread."""
+        """The reasons why only a restart helps; callable from any thread."""
         return self._threads.stuck()
 
     async def run(self, context: JobContext, job: Job) -> Outcome:
@@ -66,7 +66,7 @@ class OwnJobs:
         if is_async(handler):
             return await handler(context, job)
         found = await self._threads.call(handler, context, job, kind=job.kind, job_id=context.job_id)
-        # A plain function around an async one has only made what is to be awaited.
+        # A plain function that calls an async one returns an awaitable.
         return await found if isawaitable(found) else found
 
 

@@ -1,8 +1,8 @@
 """The relay: applies recorded events to the cache.
 
 Called by the `relay` job that a commit rings for, and directly by the worker's sweeper: no queue, flag or
-pause stands between a recorded event and the cache. Applying is idempotent: after a kill anywhere it is done
-again (RACES 27).
+pause can hold up a recorded event. Applying is idempotent, so it is repeated after a kill at any point (RACES
+27).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from stoker import tracing
 from stoker.cache.accounting import CHANGES
 from stoker.cache.flush import unlink_every_scope
 from stoker.cache.view import Scope
-from stoker.captures.marks import EVERY_SCOPE
 from stoker.domain import Domain
 from stoker.errors import DatabaseUnavailable
 from stoker.handlers.captured import told, with_rules_asked
@@ -31,21 +30,25 @@ from stoker.outbox import rows as outbox
 from stoker.outbox.rows import UNREADABLE, Alike
 from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
-from stoker.rules import Event, Invalidation
+from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.stoker import Stoker
 
 logger = logging.getLogger(__name__)
 
 MANY_CHANGED = 5000
-"""Invalidations after which refreshes are asked for although more events wait."""
+"""After this many invalidations refreshes are asked for, even if more events wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a batch of events invalidates, and which of them failed alone: id -> (attempts, error)."""
+    """What a batch of events invalidates, and which of them failed alone: id -> (attempts, error).
+
+    `asked`: the events, with what the rules of captured ones named.
+    """
 
     invalidations: frozenset[Invalidation]
     failed: dict[int, tuple[int, str]]
+    asked: Sequence[Alike]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,8 @@ async def apply_batch(stoker: Stoker) -> Batch:
             claimed = await outbox.claim(connection, changes, domain.asking_kinds)
             if not claimed:
                 return Batch()
-            found = with_rules_asked(claimed, domain)
-            folded = await fold(connection, domain, found)
+            folded = await fold(connection, domain, claimed)
+            found = folded.asked
             await unlink(stoker, folded.invalidations)
             done = [one for same in found for one in same.ids if one not in folded.failed]
             await outbox.note_scopes(connection, told(claimed, found))
@@ -128,11 +131,12 @@ async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None
 
 
 async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:
-    """Everything that the events invalidate: what they carry, and what their rules say now (RACES 32)."""
+    """What the events invalidate: the stored scopes, and the audience of their rules now (RACES 32)."""
     invalidations: set[Invalidation] = set()
     failed: dict[int, tuple[int, str]] = {}
     by_kind: dict[str, list[Alike]] = {}
-    for same in claimed:
+    asked = with_rules_asked(claimed, domain)
+    for same in asked:
         try:
             invalidations.update(read(same.scopes, domain))
         except (ValueError, TypeError) as error:
@@ -140,12 +144,12 @@ async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Al
         else:
             by_kind.setdefault(same.kind, []).append(same)
     session = AsyncSession(bind=connection, join_transaction_mode="create_savepoint")
-    for kind, asked in by_kind.items():
+    for kind, alike in by_kind.items():
         # A kind that this release does not know is applied from the scopes it carries (RACES 30).
         if kind in domain.asking_kinds:
-            await _audience(session, domain, asked, invalidations, failed)
+            await _audience(session, domain, alike, invalidations, failed)
     await session.close()
-    return Folded(frozenset(_complete(one, domain) for one in invalidations), failed)
+    return Folded(frozenset(_complete(one, domain) for one in invalidations), failed, asked)
 
 
 async def _audience(
@@ -180,7 +184,7 @@ def _each(same: Alike, error: str) -> dict[int, tuple[int, str]]:
 
 
 def _said(error: Exception) -> str:
-    """The text of an error. Asking an adopter's own error for it may fail too."""
+    """The text of an error. An adopter's `__str__` may fail, too."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - as above: only its own row may suffer
@@ -214,6 +218,6 @@ def _traced(claimed: Sequence[Alike], domain: Domain, started_ns: int) -> dict[S
             about = {"stoker.event_id": event_id}
             trace = tracing.recorded(f"apply {same.kind}", same.trace, started_ns, about)
             if trace is not None:
-                with contextlib.suppress(ValueError, TypeError):  # it was postponed for the same reason
+                with contextlib.suppress(ValueError, TypeError):  # it was postponed again for the same reason
                     traces.update((one.scope, trace) for one in read(same.scopes, domain))
     return traces

@@ -1,4 +1,4 @@
-"""The verifier: compares samples of the cache with SQL, and knows a stale entry from a fresh change.
+"""The verifier: compares samples of the cache with SQL, and tells a stale entry from a recent change.
 
 Recently read and recently invalidated entries come first, because a mistake would show there. A stale entry
 is logged, counted and invalidated; the promise is that there is none.
@@ -19,6 +19,7 @@ from itertools import groupby
 from pydantic_core import from_json
 from sqlalchemy import select
 
+from stoker.cache.loads import Loaded
 from stoker.cache.lookup import Found
 from stoker.cache.reads import recently_read
 from stoker.cache.verdicts import Verdict, publish
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 BATCH = 25
 """Entries compared at once: one load, a few milliseconds of SQL."""
 POOL = 10
-"""Recently read entries from which each one is drawn."""
+"""Number of recently read entries for each one that is drawn from them."""
 EVENTS = 200
 """Latest applied events whose scopes are sampled."""
 SETTLE_LIMIT_S, SETTLE_POLL_S = 5.0, 0.05
@@ -44,7 +45,7 @@ SETTLE_LIMIT_S, SETTLE_POLL_S = 5.0, 0.05
 
 
 Report = Callable[[int, int], None]
-"""Called with what is done and the total."""
+"""Called with the number done and the total."""
 
 
 def _nobody(_done: int, _total: int) -> None:
@@ -98,7 +99,7 @@ async def _check(
         return
     view = stoker.domain.view(keys[0].view)
     loaded = await stoker.cache.filler.loads.load(view, list(before))
-    differing = {key: found for key, found in before.items() if not _equal(found, loaded.bodies.get(key))}
+    differing = {key: found for key, found in before.items() if not _equal(found, loaded, key)}
     counts[Verdict.RIGHT] += len(before) - len(differing)
     if not differing:
         return
@@ -118,7 +119,7 @@ async def _check(
 
 
 async def _held(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, Found]:
-    """What Redis holds and would be served now."""
+    """What Redis holds and a read would be served now."""
     store = stoker.cache.store
     names = [stoker.cache.filler.names(key) for key in keys]
     found = await store.lookup.peek(names)
@@ -176,12 +177,15 @@ async def _recently_invalidated(stoker: Stoker) -> list[EntryKey]:
     return list(keys)
 
 
-def _equal(found: Found, body: bytes | None) -> bool:
-    """Whether an entry says what SQL says, whatever the order of keys in objects."""
-    if found.content is None or body is None:
+def _equal(found: Found, loaded: Loaded, key: EntryKey) -> bool:
+    """Whether an entry says what SQL says, whatever the order of keys in objects; of its parent, too."""
+    body = loaded.bodies.get(key)
+    if found.content is None or found.envelope is None or body is None:
+        return False
+    if found.envelope.parent != loaded.parent_of(key):
         return False
     try:
         held = found.content.body
         return held == body or from_json(held) == from_json(body)
     except ValueError:
-        return False  # its checksum is right, so it is forged: as wrong as a stale one
+        return False  # its seal is right, so it counts as stale

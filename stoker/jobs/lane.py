@@ -14,7 +14,7 @@ from stoker.errors import DeclarationError
 LANE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 RESERVED = frozenset(
     {"begun", "bell", "cancelling", "chaos", "clock", "concurrency", "console_key", "held", "installation"}
-    | {"observed", "progress", "rate", "requested", "rescues", "result", "suspect", "waiting"}
+    | {"life", "observed", "progress", "rate", "requested", "rescues", "result", "suspect", "waiting"}
 )
 """Names that follow the prefix in other keys of the queue."""
 
@@ -40,7 +40,7 @@ class Lane(str):
     """Bulk warming and maintenance."""
 
     def __new__(cls, name: str, concurrency: int = 4, rate_per_s: float = 0, fair_cap: int = 0) -> Self:
-        """Raises DeclarationError for a name or a number that cannot be."""
+        """Raises DeclarationError for an impossible name or number."""
         if not isinstance(name, str) or not LANE.fullmatch(name) or name in RESERVED:
             raise DeclarationError(
                 f"lane name {name!r:.60}: use 1 to 32 lower-case letters, digits and _, beginning with "
@@ -58,7 +58,7 @@ class Lane(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: object) -> CoreSchema:
-        """In models it is its name."""
+        """In models a lane is its name."""
         return no_info_after_validator_function(_named, str_schema(pattern=f"^{LANE.pattern}$"))
 
 

@@ -176,7 +176,7 @@ async def _entries(
     known = [key for key in keys if key.view in stoker.domain.views_by_name]
     if not known:
         return []
-    names = [store.keys.entry(key, stoker.domain.view(key.view).version) for key in known]
+    names = [store.keys.entry(key, stoker.domain.view(key.view).layout) for key in known]
     commands: list[tuple[Any, ...]] = []
     for one in names:
         commands += [("GETRANGE", one.entry, 0, HEADER.size - 1), ("STRLEN", one.entry)]

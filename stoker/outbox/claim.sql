@@ -1,6 +1,6 @@
 -- Locks unsettled events that are due, the oldest first; those that another relay holds are passed over.
 -- In: asking text[], kinds whose rules ask for the payload; batch; longest_backoff interval; idle_ms text.
--- Out: kind, scopes, payload, attempts, trace, ids bigint[]: events that say the same are one row, because
+-- Out: kind, scopes, payload, attempts, trace, ids bigint[]: events with the same content are one row, because
 -- fetching and reading each one took a third of the time of a burst.
 WITH guard AS MATERIALIZED (
     -- A relay that freezes after its claim loses it. A commit that Postgres forgets in a crash is made again,

@@ -24,7 +24,7 @@ INSTALLATION = text("SELECT id FROM stoker.installation ORDER BY created_at DESC
 
 
 class KnownDatabases:
-    """What is known of the engines that events were recorded through."""
+    """The engines that events were recorded through, and which of them lead to Stoker's database."""
 
     def __init__(self, own: Engine, installation: str, schema: str = SCHEMA) -> None:
         self._schema = schema
@@ -34,7 +34,7 @@ class KnownDatabases:
         self._refused: WeakKeyDictionary[Pool, str | None] = WeakKeyDictionary()
 
     def knows(self, bind: Engine | Connection) -> bool:
-        """Whether this leads to Stoker's database; false until it was asked; raises WrongServer if not."""
+        """Whether this is known to lead to Stoker's database; raises WrongServer if it leads to another."""
         pool = bind.engine.pool
         use_schema(bind.engine, self._schema)
         if pool is self._own.pool:
@@ -48,7 +48,7 @@ class KnownDatabases:
         return True
 
     def ask(self, connection: Connection) -> None:
-        """Learn where a connection leads; raises WrongServer, so that its transaction does not commit."""
+        """Ask which database this is; raises WrongServer for another, so that nothing commits."""
         if self.knows(connection):
             return
         reason = None
@@ -98,7 +98,7 @@ async def check_engine(engine: AsyncEngine) -> None:
         raise SettingsError(f"engine must be of postgresql+asyncpg, not of {driver}")
     with database_errors():
         async with engine.connect() as connection:
-            # The time of a transaction's beginning: it moves where each statement commits by itself.
+            # now() is when the transaction began: it changes only if each statement commits by itself.
             first, second = [await connection.scalar(text("SELECT now()")) for _ in range(2)]
     if first != second:
         raise SettingsError(

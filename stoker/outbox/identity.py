@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 NOTE_S = 10.0
 """Seconds between two notes of a process that applies events; a restarted server is noted by then."""
 LEFT = timedelta(seconds=60)
-"""Time without a note after which nobody applies to a cache any more: longer than a batch may take."""
+"""After this time without a note no process applies to a cache any more: longer than a batch may take."""
 LOCK = 0x5730CE14
-"""Key of the advisory lock under which a move is noted; any number, but always this one."""
+"""Key of the advisory lock under which a move is noted: an arbitrary constant."""
 NOW = text("SELECT clock_timestamp()")
 NOTED = text("SELECT root, run, noted_at, diverged_since FROM stoker.cache_identities")
 STAY, MOVE, LEAVE, RETURN, AGAIN, SETTLE_IN, FORGET = (
@@ -86,7 +86,7 @@ class CacheIdentity:
             raise CacheUnavailable(self._unnoted)
 
     async def acknowledged(self, runs: Iterable[bytes]) -> None:
-        """Note the server that has acknowledged unlinks, unless it is noted; call it before they are settled.
+        """Note the server that has acknowledged unlinks, unless it is noted; call it before settling.
 
         After a failover that is another one than the last note names, and readers may still reach the old
         one. Raises CacheUnavailable where the servers of several runs took part.
@@ -103,7 +103,7 @@ class CacheIdentity:
     async def diverged(self) -> str | None:
         """Why changes do not reach the cache of this process; None if they do, or if that is not known."""
         noted = await noted_by(self._engine)
-        # Without a call while the server has lately said who it is.
+        # No call is made if the server has identified itself lately.
         if not noted or _reaches(noted, self._root, (await self._client.server()).run.decode()):
             return None
         run = await self._run()
@@ -119,7 +119,7 @@ class CacheIdentity:
         return _told(newest, self._root) if another else None
 
     async def elsewhere(self) -> str | None:
-        """The same for a single check while a worker runs: a run that is not noted is another cache."""
+        """As `diverged`, for a single check while a worker runs: a run that is not noted is another cache."""
         now = await self._clock()
         noted = [one for one in await noted_by(self._engine) if one.noted_at > now - LEFT]
         if not noted or _reaches(noted, self._root, await self._run()):
@@ -157,7 +157,7 @@ class CacheIdentity:
         return run
 
     async def _run(self) -> str:
-        """The run of the server that answers now; a call proves that it still does."""
+        """The run of the server that answers now, confirmed by a call."""
         answer = await self._client.call(("PING",))
         answer.first()
         return answer.server.run.decode()

@@ -45,8 +45,8 @@ registry().map_imperatively(JobRequest, job_requests, eager_defaults=False)
 class Inserts:
     """A table's row for the unit of work, and its INSERT of one row and of many.
 
-    That of one row is text: a request writes one, and to build an INSERT costs as much as to run it.
-    `bind` is how a session of several engines chooses the one to write through.
+    The INSERT of one row is text: most requests write one, and building an INSERT costs as much as running
+    it. `bind` is how a session of several engines chooses the one to write through.
     """
 
     def __init__(

@@ -2,8 +2,9 @@
 
 They are written by an INSERT of their own before the commit, which costs a fraction of what the unit of work
 takes in a request that maps no other rows. Only where a commit might not call Stoker's listeners (see
-`_must_be_flushed`) a row goes into the session, so that whatever flushes the session writes it. The listeners
-are on the class, because adding listeners to each session costs more than the row. Touches no Redis.
+`_must_be_flushed`) does a row go into the session, so that whatever flushes the session writes it. The
+listeners are on the class, because adding listeners to each session costs more than the row. Touches no
+Redis.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PENDING = "stoker.pending"
 COMMITTING = "stoker.committing"
 """Key of a session's `info` while it commits."""
 Ring = Callable[[Sequence[int]], None]
-"""Told the ids of rows that are committed."""
+"""Is told the ids of committed rows."""
 
 
 class Rings(NamedTuple):
@@ -82,7 +83,7 @@ class Pending:
 
     @classmethod
     def of(cls, session: Session, rings: Rings) -> Pending:
-        """Those of a session; `rings` are told of them after the outermost commit."""
+        """The pending rows of a session; `rings` are told of them after the outermost commit."""
         found: Pending | None = session.info.get(PENDING)
         if found is None:
             found = session.info[PENDING] = cls(rings)
@@ -109,6 +110,10 @@ class Pending:
             session.add(one.row)
             one.within = innermost(session)
         self._rows.append(one)
+
+    def events(self) -> list[Recorded]:
+        """The events that wait for the commit."""
+        return [one for one in self._rows if one.receipt is not None]
 
     def write(self, session: Session) -> None:
         """Insert what is not in its table yet. What fails stays, so that the next commit fails too."""
@@ -191,7 +196,7 @@ def innermost(session: Session) -> SessionTransaction | None:
 
 
 def _is_outermost(transaction: SessionTransaction) -> bool:
-    """Whether it is neither a savepoint's nor a flush's."""
+    """Whether it is the transaction itself, not a savepoint or a flush in it."""
     return transaction.parent is None
 
 

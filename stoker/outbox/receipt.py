@@ -18,7 +18,7 @@ from stoker.postgres import database_errors
 FIRST_POLL_S, LONGEST_POLL_S, POLL_GROWTH = 0.004, 0.1, 1.5
 """Seconds between checks whether an event is settled."""
 SILENCE_S = 1.0
-"""For the last check: a silent Postgres must not hold a writer for longer."""
+"""Seconds for the last check: a silent Postgres must not hold a writer for longer."""
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of a statement that waited for another transaction for as long as it may."""
 _WAIT = text("SELECT set_config('lock_timeout', :ms, true)")
@@ -39,7 +39,7 @@ class Applied(StrEnum):
     """Its transaction did not commit: nothing changed, nothing will be applied."""
     UNKNOWN = "unknown"
     """The answer to its COMMIT was lost, and Postgres has not ended the transaction yet or does not answer:
-    ask again. What was asked for may be done, so it must not be done a second time."""
+    ask again. The change may be committed, so it must not be made a second time."""
 
 
 class Receipt:

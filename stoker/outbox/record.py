@@ -13,7 +13,7 @@ from stoker.cache.view import Scope
 from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.outbox.databases import KnownDatabases
-from stoker.outbox.pending import Pending, Rings, bind_of
+from stoker.outbox.pending import PENDING, Pending, Recorded, Rings, bind_of, joins_another
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.scopes import encode
 from stoker.queue.ring import Ringer
@@ -22,7 +22,7 @@ from stoker.tables import SCHEMA
 
 
 class InvalidationRequested(Event):
-    """Somebody has asked for an invalidation by hand; `scopes` as `encode` writes them."""
+    """An invalidation that was requested by hand; `scopes` as `encode` writes them."""
 
     kind: ClassVar[str] = "stoker.invalidation_requested"
     scopes: tuple[tuple[str, str, tuple[str, ...], bool], ...]
@@ -47,12 +47,12 @@ REQUESTED: Rule[Any] = Rule(InvalidationRequested, InvalidationRequested.invalid
 
 
 AnySession = AsyncSession | Session | async_scoped_session[Any] | scoped_session[Any]
-"""What an event can be recorded in."""
+"""Sessions that an event can be recorded in."""
 SCOPED = (async_scoped_session, scoped_session)
 
 
 class Outbox:
-    """Records events; after their commit it rings by the first of `ringers`, for jobs by the second."""
+    """Records events. After a commit the first of `ringers` rings for events, the second for jobs."""
 
     def __init__(
         self,
@@ -80,8 +80,24 @@ class Outbox:
         pending.add(sync, said, receipt)
         return receipt
 
+    def recorded_in(self, session: AnySession) -> list[Recorded]:
+        """The events that the session's commit will make true; raises DeclarationError without any."""
+        sync, _ = self._of(session)
+        pending: Pending | None = sync.info.get(PENDING)
+        events = pending.events() if pending is not None else []
+        if not events:
+            raise DeclarationError(
+                "the session has recorded no event: record what takes the right away first"
+            )
+        if joins_another(sync):
+            raise DeclarationError(
+                "the session has joined a transaction that its connection had begun, so that its commit does "
+                "not end it: give the session a transaction of its own"
+            )
+        return events
+
     def pending(self, session: AnySession) -> tuple[Session, Pending]:
-        """The sync session of any, and what waits for its commit.
+        """The sync session behind any session, and what waits for its commit.
 
         A session of another database raises WrongServer, here or at its commit.
         """

@@ -35,7 +35,7 @@ SETTLE = text(files("stoker.outbox").joinpath("settle.sql").read_text())
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Claimed events that say the same; `scopes` and `payload` are JSON."""
+    """Claimed events with the same content; `scopes` and `payload` are JSON."""
 
     kind: str
     scopes: str
@@ -69,7 +69,8 @@ async def claim(
 ) -> Sequence[Alike]:
     """Lock unsettled events that are due; those that another relay holds are passed over (RACES 28).
 
-    `asking`: the kinds whose rules ask for the payload. Frozen after this, the claim is lost (RACES 35).
+    `asking`: the kinds whose rules ask for the payload. A process that freezes after this loses its claim
+    (RACES 35).
     """
     found = await connection.execute(
         CLAIM,
@@ -135,9 +136,9 @@ async def unsettled(engine: AsyncEngine) -> Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What operators ask of the outbox: unsettled events, those among them that failed, the oldest's age.
+    """Figures for operators: unsettled events, those among them that failed, the oldest's age.
 
-    The age is a distance: an event recorded before the clock went back lies in the future.
+    The age is an absolute difference: an event recorded before the clock went back lies in the future.
     """
 
     unsettled: int

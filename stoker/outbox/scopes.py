@@ -53,6 +53,6 @@ def _decode(stored: Any, catalog: Catalog) -> Invalidation:  # noqa: ANN401 - as
 
 
 def _list(stored: Any) -> Sequence[Any]:  # noqa: ANN401 - as above
-    if not isinstance(stored, list):  # a text or an object could be unpacked, too
+    if not isinstance(stored, list):  # unpacking would accept a text or an object
         raise TypeError(f"not a list: {stored!r:.100}")
     return stored

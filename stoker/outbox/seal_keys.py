@@ -1,4 +1,4 @@
-"""The keys with which cache entries are sealed: in Postgres, which is trusted with who may read what anyway.
+"""The keys that seal cache entries. They are kept in Postgres, which holds the access rights anyway.
 
 Every process learns them when it opens, and again every few seconds. A new key is accepted at once, and seals
 once every process has had time to learn it; the one before is accepted until the next rotation. So a
@@ -19,7 +19,7 @@ from stoker.postgres import database_errors
 
 KEY_BYTES = 32
 LEARN_S = 15.0
-"""Seconds between two times that a process learns the keys."""
+"""Seconds between two reads of the keys by a process."""
 KNOWN_AFTER = timedelta(seconds=60)
 """Age from which a key seals: by then every process has learnt it, or has had no Postgres for a minute."""
 ACCEPTED = 2
@@ -63,7 +63,7 @@ async def rotate(engine: AsyncEngine, *, at_once: bool = False) -> None:
     """Make another key.
 
     The one before is accepted until the next rotation, so leave the longest life of an entry between two.
-    `at_once`: accept no other key any more, because one is known to somebody; the cache is cold then, and
+    `at_once`: accept no other key any more, because one has leaked; the cache is cold then, and
     what was sealed with the others counts as forged.
     """
     with database_errors():

@@ -1,4 +1,4 @@
-"""Asks the worker for work: writes a job to arq's queue in one atomic script that coalesces and rings.
+"""Enqueues jobs: one atomic script writes a job to arq's queue, coalesces it and rings.
 
 Never uses arq's `_job_id` to coalesce: it drops work while the same id runs (RACES 10). When the queue Redis
 does not answer, callers see QueueUnavailable; recorded events are applied all the same (the sweeper).
@@ -24,7 +24,9 @@ from stoker.errors import QueueUnavailable
 from stoker.jobs import LANES, Deliver, Job, Relay
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer, Enqueued
+from stoker.queue.life import QueueLife
 from stoker.queue.packing import Packed, Request, clock_ms, flat, in_calls, new_job_id, packed, packed_request
+from stoker.queue.prelude import PRELUDE
 from stoker.queue.ringing import Ringing
 from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import QueueConnection, answering, call_blocking
@@ -33,22 +35,22 @@ from stoker.settings import QueueSettings
 
 THREAD_TIMEOUT_S = 0.3
 """Seconds that a ring from a thread may take: a web request waits for it, after the commit."""
-ENQUEUE = Script("stoker.queue", "enqueue")
+ENQUEUE = Script("stoker.queue", "enqueue", PRELUDE)
 BEGIN = Script("stoker.queue", "begin")
-CANCEL = Script("stoker.queue", "cancel")
+CANCEL = Script("stoker.queue", "cancel", PRELUDE)
 WISH_MS = 86_400_000
-"""How long it is remembered that a running job is to be cancelled: longer than any job runs."""
+"""How long a request to cancel a running job is kept: longer than any job runs."""
 TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
 
 
 RELAY, DELIVER = Relay(), Deliver()
 RINGS: tuple[Job, ...] = (RELAY, DELIVER)
-"""What a process asks for after a commit."""
+"""The jobs that a process rings for after a commit."""
 
 
 class Queue:
-    """The queue Redis, for processes that ask for work."""
+    """The queue Redis, for processes that enqueue jobs."""
 
     def __init__(self, url: str, settings: QueueSettings, redis: Redis, lanes: Sequence[str] = LANES) -> None:
         self.redis = redis
@@ -56,6 +58,7 @@ class Queue:
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
         self.lanes = tuple(map(str, lanes))
+        self.life = QueueLife(self.connection, settings)
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
@@ -97,13 +100,13 @@ class Queue:
         await self.enqueue(job)
 
     def post_ring(self, job: Job = RELAY) -> asyncio.Future[list[Any]] | None:
-        """The same at the least cost for a request that has just committed; see QueueConnection.post."""
+        """As `ring`, at the least cost for a request that has just committed; see QueueConnection.post."""
         now_ms, trace = clock_ms(), tracing.current()
         pack = self._ringing[job].packed if trace is None else partial(self._pack_ring, job, trace=trace)
         return self.connection.post(pack(new_job_id(now_ms), now_ms))
 
     def ring_from_thread(self, job: Job = RELAY) -> None:
-        """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
+        """As `ring`, for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
         now_ms = clock_ms()
         ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current())
         life_ms = self.settings.expires_s * 1000
@@ -112,7 +115,7 @@ class Queue:
     async def begin(self, job_id: str, job: Job) -> None:
         """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
 
-        The engine's claim has done it already for every job that a worker runs; this is for others.
+        For callers outside the engine: its claim script clears the flag of every job that a worker runs.
         """
         flag = wire.digest(job)
         if flag:
@@ -125,7 +128,7 @@ class Queue:
             return bool(await self.redis.zcount(name, "-inf", time.time() * 1000))
 
     async def is_open(self, job_id: str) -> bool:
-        """Whether a job waits or runs; false for one that has ended or never was."""
+        """Whether a job waits or runs; false for one that has ended or never existed."""
         async with answering(self.settings.timeout_s):
             return bool(await self.redis.exists(f"arq:job:{job_id}"))
 
@@ -160,12 +163,12 @@ class Queue:
             await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
 
     async def clear_concurrency(self, lane: str) -> None:
-        """Let each worker's own settings count again."""
+        """Use each worker's own settings again."""
         async with answering(self.settings.timeout_s):
             await self._commands.hdel(wire.concurrency_name(self.settings), lane)
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         await self.connection.close()
         await close_client(self.redis)
         if self._blocking is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -13,11 +14,12 @@ from stoker.queue import wire
 from stoker.redis.queue import Argument
 
 JOBS_PER_CALL = 500
-"""Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
+"""Jobs in one script call; more would block Redis for its other callers for milliseconds."""
 BYTES_PER_CALL = 4_000_000
-"""Bytes of payloads in one script call, about: more might take longer than an answer is waited for."""
+"""Bytes of payloads in one script call, about: more might exceed the time limit of a call."""
 REQUESTED_ID = "r-"
-"""How the id of a job begins that was requested in a transaction: the queue takes it once."""
+"""Prefix of the ids of jobs that were requested in a transaction: the queue takes each of them once."""
+REQUEST = re.compile(r"r-[0-9a-f]{32}")
 Packed = tuple[str, str, bytes, int, str]
 """One job as the script takes it: lane, id, payload, delay in ms, digest."""
 _asked = count()
@@ -25,7 +27,7 @@ _asked = count()
 
 @dataclass(frozen=True)
 class Request:
-    """A job that was requested in a transaction, as its row says."""
+    """A job that was requested in a transaction: the contents of its row."""
 
     job_id: str
     lane: str
@@ -37,7 +39,7 @@ class Request:
 
 
 def packed(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> Packed:
-    """A job that is asked for now."""
+    """A job that is enqueued now."""
     payload = wire.encode(job, now_ms, trace)
     return job.lane, job_id, payload, delay_ms, wire.digest(job)
 
@@ -50,7 +52,7 @@ def packed_request(one: Request) -> Packed:
 
 
 def in_calls(jobs: Iterable[Packed]) -> Iterator[list[Packed]]:
-    """Jobs in their order, as many together as one call may take."""
+    """Groups of jobs in their order, each as large as one call may be."""
     call: list[Packed] = []
     held = 0
     for job in jobs:
@@ -75,6 +77,11 @@ def new_job_id(now_ms: int) -> str:
     Jobs that are due in the same millisecond are claimed in the order of their ids.
     """
     return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"
+
+
+def is_request_id(job_id: str) -> bool:
+    """Whether `request_id` may have made this id."""
+    return REQUEST.fullmatch(job_id) is not None
 
 
 def request_id() -> str:

@@ -156,12 +156,13 @@ def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
 
 @lru_cache(maxsize=16)  # a ring is the same each time, and every request that writes sends one
 def _ours(job: Job) -> bytes:
-    # Only of Stoker's own jobs: others may have fields that cannot be hashed, or are equal and not the same.
+    # Only for Stoker's own jobs: others may have fields that cannot be hashed, or that are equal but differ
+    # in JSON.
     return _lasting(job)
 
 
 def _lasting(job: Job) -> bytes:
-    """What a payload says at any time, without the brace that ends it."""
+    """The part of a payload that does not depend on the time, without the closing brace."""
     fair = fair_mark(job)
     return encode_checked(job.kind, arguments_of(job), digest(job), alone=job.one_at_a_time, fair=fair)
 
@@ -174,7 +175,7 @@ def encode_checked(
     alone: bool,
     fair: str = "",
 ) -> bytes:
-    """The same of a job's parts; raises BadRequest for one that no worker would read."""
+    """As `_lasting`, from a job's parts; raises BadRequest for a job that no worker could read."""
     try:
         written = encode_parts(kind, arguments, flag, alone=alone, fair=fair)
         _check_depth(written, [[arguments]])
@@ -196,7 +197,7 @@ def encode_parts(
     alone: bool,
     fair: str = "",
 ) -> bytes:
-    """The same of parts that were checked when the job was asked for."""
+    """As `encode_checked`, for parts that were checked before."""
     marks: dict[str, Any] = {"flag": flag, "alone": int(alone)} if flag else {}
     if fair:
         marks["fair"] = fair
@@ -204,7 +205,7 @@ def encode_parts(
 
 
 def finished(lasting: bytes, now_ms: int, trace: str | None) -> bytes:
-    """A whole payload: what lasts, when it was enqueued and by which trace."""
+    """A whole payload: the lasting part, the time of enqueueing and the trace."""
     asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
     return b'%b,"et":%d%b}' % (lasting, now_ms, asked_in)
 
@@ -232,7 +233,7 @@ def decode(raw: bytes) -> Stored:
         positional[0] if positional else named,
         first_try,
         enqueued_ms,
-        # They become parts of keys and headers: what encode() cannot have written is ignored.
+        # They become parts of keys and headers, so values that encode() cannot have written are ignored.
         flag if isinstance(flag, str) and FLAG.fullmatch(flag) else "",
         fair if isinstance(fair, str) and FAIR.fullmatch(fair) else "",
         trace if isinstance(trace, str) and trace.isascii() and len(trace) <= LONGEST_TRACE else None,

@@ -20,13 +20,13 @@ from stoker.redis.script import by_digest, in_full
 logger = logging.getLogger(__name__)
 
 RUN = object()
-"""Stands in a script's arguments for the run of the server that the script is sent to."""
+"""Placeholder in a script's arguments for the run of the server that it is sent to."""
 BUSY_CALLS = 16
-"""Outstanding calls on every connection from which on another one is opened."""
+"""When every connection has this many outstanding calls, another one is opened."""
 OPEN_AGAIN_S = 1.0
-"""Time until another connection is tried again after it could not be opened: those that are open will do."""
+"""Time after a failure to open another connection until the next attempt."""
 NONCE_KEY = "stoker:run"
-"""Where the nonce of a server is kept that shows no run id, unless the caller names another key."""
+"""Default key for the nonce of a server that shows no run id."""
 
 
 class Answer(NamedTuple):
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     server: ServerRun
 
     def first(self) -> Any:  # noqa: ANN401 - whatever the command answers
-        """The only reply; raises CacheUnavailable if it is an error: no answer either."""
+        """The only reply; raises CacheUnavailable if it is an error."""
         reply = self.replies[0]
         if isinstance(reply, Exception):
             raise CacheUnavailable(f"the cache Redis refused: {reply}") from reply
@@ -65,7 +65,7 @@ class CacheClient:
         self._closed = False
 
     async def ask(self, packed: bytes) -> Answer:
-        """`call` for one command that was packed before."""
+        """As `call`, for one command that is already packed."""
         try:
             try:
                 connection = self._free() or await self._connect()
@@ -110,7 +110,7 @@ class CacheClient:
         self._open.clear()
 
     def _free(self) -> PrimaryConnection | None:
-        """The least loaded connection, unless its server must be asked first whether it is the primary."""
+        """The least loaded connection; None if its server must first confirm that it is the primary."""
         best = self._least_loaded()
         if best is None or time.monotonic() >= best.confirmed_s + SURE_S:
             return None
@@ -138,7 +138,7 @@ class CacheClient:
         return Answer(replies, connection.server)
 
     def _doubt(self) -> None:
-        """A connection was lost: the server of the others may not be a primary any more, either."""
+        """A connection was lost: the others must confirm their primary before they are used again."""
         for connection in self._open:
             connection.doubt()
 
@@ -163,7 +163,7 @@ class CacheClient:
             return best
         for error in asked:
             if isinstance(error, RedisAway) and not isinstance(error, ConnectionLost):
-                raise error  # it was silent: a new connection would be, too, and everybody would wait twice
+                raise error  # it does not answer, and a new connection would not either: do not wait twice
         return await self._open_one()
 
     async def _open_another(self) -> None:

@@ -1,9 +1,8 @@
 """One connection to a Redis, shared by all callers of the process.
 
 Commands are sent in the order of their calls and replies come back in that order, so a call costs a future
-instead of a connection of its own, and calls of one turn of the event loop share a packet. The place of a
-caller that was cancelled stays: its reply is read and dropped, never handed to the next caller (RACES 24).
-Raises RedisAway.
+instead of a connection of its own, and calls of one turn of the event loop share a packet. A cancelled caller
+keeps its place: its reply is read and dropped, never handed to the next caller (RACES 24). Raises RedisAway.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from stoker.redis.errors import ConnectionLost, RedisAway
 
 LATE_S = 0.02
-"""How long a late reply may still lie unread in a busy process."""
+"""How long a busy process may leave a received reply unread."""
 _NOTHING = object()
 DEMOTED = ("READONLY", "MASTERDOWN")
-"""How a server refuses that has become a replica; before Redis 7, a script's reply has it further behind."""
+"""How a server that became a replica refuses; before Redis 7, a script's reply does not begin with it."""
 _ERRORS: dict[str, type[ResponseError]] = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError}
 
 
@@ -67,7 +66,7 @@ class SharedConnection(asyncio.Protocol):
     def __init__(self, opened: AbstractConnection, name: str, timeout_s: float) -> None:
         self.lost = False
         self._name = name
-        self._opened = opened  # redis-py's, which did TLS, authentication and SELECT; closed with this one
+        self._opened = opened  # by redis-py, which did TLS, authentication and SELECT; closed with this one
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._parser = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error)
@@ -113,7 +112,7 @@ class SharedConnection(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Hand out what came in (asyncio's callback)."""
+        """Hand out the replies that came in (asyncio's callback)."""
         self._parser.feed(data)
         try:
             while (reply := self._parser.gets()) is not _NOTHING:

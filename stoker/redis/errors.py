@@ -8,7 +8,7 @@ class RedisAway(Exception):
 
 
 class Unidentified(RedisAway):
-    """The server does not tell which run of it this is, and nothing can be put in the place of that."""
+    """The server shows no run id, and no nonce can be stored in its place."""
 
 
 class ConnectionLost(RedisAway):

@@ -25,7 +25,7 @@ class _Pool(BlockingConnectionPool):
             await connection.disconnect(nowait=True)
         # A connection whose call was cancelled was closed by redis-py: no reply is left unread (RACES 24).
         await connection.connect()  # type: ignore[no-untyped-call]
-        if self.closed:  # while this call connected: nobody would close it
+        if self.closed:  # the client was closed while this call connected
             await connection.disconnect(nowait=True)
             raise ConnectionError("the client is closed")
 

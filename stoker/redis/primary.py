@@ -2,7 +2,7 @@
 
 A server that is demoted keeps its clients, and answers them with what its successor has invalidated since. So
 a refused write ends the connection, and a connection is used only while its server has lately said that it
-is still the primary of the same replication. A server that cannot tell which one it is counts as away.
+is still the primary of the same replication. A server that cannot be identified counts as away.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from stoker.redis.run import field, nonce_of, nonce_script, replication_id, run_
 from stoker.redis.script import digest_of
 
 SURE_S = 1.0
-"""For how long a server's answer holds that it is the primary. A server that was demoted but kept its clients
-is read from for this long at most."""
+"""Seconds for which a server's confirmation that it is the primary counts. A server that was demoted but kept
+its clients is read from for this long at most."""
 
 
 class PrimaryConnection(SharedConnection):

@@ -33,12 +33,12 @@ from stoker.settings import QueueSettings
 
 Argument = str | bytes | int
 REFUSAL = re.compile(
-    # A Redis before 7 wraps what a command inside a script was told.
+    # Redis before 7 wraps the error of a command inside a script.
     r"(?:^|: -)(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|READONLY|TRYAGAIN"
-    # A server that became a replica ends what blocks; somebody has put another type of value under a key.
+    # UNBLOCKED: the server became a replica. WRONGTYPE: somebody stored a value of another type under a key.
     r"|UNBLOCKED|WRONGTYPE) "
 )
-"""In answers of a Redis that cannot do it now, or may not: the call itself is right."""
+"""Errors of a Redis that cannot do it now, or is not allowed to; the call itself is right."""
 
 
 class QueueConnection:

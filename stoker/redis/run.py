@@ -69,7 +69,8 @@ async def nonce_of(ask: Ask, key: str) -> bytes:
             if await _is_loaded(ask, known):
                 return known
             made = secrets.token_hex(20).encode()
-            # Loaded before it is named: nobody finds a name whose script is not there.
+            # The script is loaded before the key names it, so that no process finds a nonce without its
+            # script.
             await ask("SCRIPT", "LOAD", nonce_script(made))
             await ask(*in_full(SWAP.call((key,), known, made)))
     except RedisError as error:

@@ -11,17 +11,29 @@ Command = tuple[Any, ...]
 
 
 class Script:
-    """A script of one package's `lua` folder."""
+    """A script of one package's `lua` folder, behind the part that it shares with others."""
 
-    def __init__(self, package: str, name: str) -> None:
+    def __init__(self, package: str, name: str, prelude: bytes = b"") -> None:
         self.package = package
         self.name = name
-        self.source = files(package).joinpath("lua", f"{name}.lua").read_bytes()
+        self.prelude, self.own = prelude, lua(package, name)
+        self.source = joined(prelude, self.own)
         self.digest = digest_of(self.source)
 
     def call(self, keys: Sequence[str], *arguments: object) -> Command:
         """The command that runs it, for `by_digest` or `in_full`."""
         return ("EVALSHA", self, len(keys), *keys, *arguments)
+
+
+def lua(package: str, name: str) -> bytes:
+    """A file of one package's `lua` folder."""
+    return files(package).joinpath("lua", f"{name}.lua").read_bytes()
+
+
+def joined(prelude: bytes, own: bytes) -> bytes:
+    """A script behind its prelude; the flags of the script, if it has any, stay the first line."""
+    flags, end, rest = own.partition(b"\n") if own.startswith(b"#!") else (b"", b"", own)
+    return flags + end + prelude + rest
 
 
 def by_digest(command: Command) -> Command:
@@ -37,5 +49,5 @@ def in_full(command: Command) -> Command:
 
 
 def digest_of(source: bytes) -> str:
-    """The name that Redis gives to a script."""
+    """The digest by which Redis names a script."""
     return sha1(source, usedforsecurity=False).hexdigest()

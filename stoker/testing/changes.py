@@ -1,4 +1,4 @@
-"""Recorded events: applied without a worker, found, and asked what they invalidate."""
+"""Recorded events in tests: apply them without a worker, find them, and assert what they invalidate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from pydantic import ValidationError
 from sqlalchemy import func, select
 
 from stoker.cache.view import EntryKey
-from stoker.captures.marks import EVERY_SCOPE
 from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.handlers import relay
-from stoker.handlers.captured import with_rules_asked
 from stoker.outbox.rows import Alike
 from stoker.postgres import database_errors, fetched
 from stoker.rules import Event, Invalidation
@@ -24,7 +22,7 @@ from stoker.testing.found import check_fields, has, listed, named, shown
 
 E = TypeVar("E", bound=Event)
 Entry = EntryKey | tuple[Any, ...]
-"""A key, or what makes one: (view, scope id) or (view, scope id, params)."""
+"""A key, or its parts: (view, scope id) or (view, scope id, params)."""
 
 
 async def apply(stoker: Stoker) -> int:
@@ -67,7 +65,7 @@ async def assert_invalidates(stoker: Stoker, change: Event | Awaitable[object], 
         await change
         rows = await _rows(stoker, before)
         found, whose = await _of_rows(stoker, rows), listed(row["kind"] for row in rows)
-    if left := [key for key in keys if not any(_covers(one, key) for one in found)]:
+    if left := [key for key in keys if not any(one.covers(key) for one in found)]:
         raise AssertionError(
             f"{whose} does not invalidate {listed(map(_of_key, left))}; it invalidates: "
             f"{listed(sorted(map(_of_invalidation, found)))}"
@@ -94,7 +92,7 @@ async def _of_rows(stoker: Stoker, rows: Iterable[Any]) -> frozenset[Invalidatio
     ]
     with database_errors():
         async with stoker.engine.connect() as connection:
-            folded = await relay.fold(connection, stoker.domain, with_rules_asked(said, stoker.domain))
+            folded = await relay.fold(connection, stoker.domain, said)
     for _, error in folded.failed.values():
         raise AssertionError(f"a recorded event cannot be applied: {error}")
     return folded.invalidations
@@ -116,10 +114,6 @@ def _event(domain: Domain, row: Any) -> Event | None:  # noqa: ANN401 - a row
         return rule.event.model_validate(row["payload"]) if rule else None
     except ValidationError:
         return None
-
-
-def _covers(one: Invalidation, key: EntryKey) -> bool:
-    return one.scope in (key.scope, (EVERY_SCOPE, "")) and (not one.views or key.view in one.views)
 
 
 def _of_key(key: EntryKey) -> str:

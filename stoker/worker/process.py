@@ -18,7 +18,7 @@ from stoker import tracing
 from stoker.errors import Defer, QueueUnavailable, WrongServer
 from stoker.handlers import relay
 from stoker.handlers.context import JobContext
-from stoker.handlers.deliver import deliver_all
+from stoker.handlers.deliver import deliver_lost_too
 from stoker.handlers.own import OwnJobs
 from stoker.handlers.run import run
 from stoker.history.keeper import Keeper
@@ -80,9 +80,10 @@ async def run_worker(
         stoker.queue.is_open,
         settings.schedule,
     )
-    sweeper = Sweeper(lambda: relay.apply_all(stoker), timedelta(seconds=settings.worker.sweep_s))
+    sweep = timedelta(seconds=settings.worker.sweep_s)
+    sweeper = Sweeper(lambda: relay.apply_all(stoker), sweep)
     # A sweeper of its own: a delay of one must not delay the other.
-    deliverer = Sweeper(lambda: deliver_all(stoker), timedelta(seconds=settings.worker.sweep_s), "requests")
+    deliverer = Sweeper(lambda: deliver_lost_too(stoker), sweep, "requests")
     every = timedelta(seconds=settings.worker.history_every_s)
     keeper = Keeper(stoker, recorder, identity(), every, lanes)
     idle = asyncio.Event()

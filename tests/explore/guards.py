@@ -16,6 +16,7 @@ from stoker.cache.keys import EntryNames
 from stoker.cache.lookup import Found, Lookup
 from stoker.cache.near import Near
 from stoker.cache.store import STORE
+from stoker.cache.view import Bodies
 from stoker.handlers import relay
 from stoker.jobs import Outcome
 from stoker.stoker import Stoker
@@ -45,7 +46,7 @@ async def _joins_an_open_load(self: SteppedLoads, view: View, key: EntryKey) -> 
     return await asyncio.shield(waiting)
 
 
-async def _one_session(self: SteppedLoads, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
+async def _one_session(self: SteppedLoads, view: View, keys: Sequence[EntryKey]) -> Bodies:
     """The request's own session: its snapshot is older than the stamps."""
     opened = self.__dict__.setdefault("opened", await Snapshot(self._rows).snapshot(keys))
 
@@ -53,7 +54,7 @@ async def _one_session(self: SteppedLoads, view: View, keys: Sequence[EntryKey])
         async def snapshot(self, keys: Sequence[EntryKey]) -> RowState:
             return opened  # type: ignore[no-any-return]
 
-    return self.bodies(await view.load(Old(self._rows), keys))  # type: ignore[arg-type]
+    return self.bodies(await view.load(Old(self._rows), keys)), {}  # type: ignore[arg-type]
 
 
 async def _settles_first(stoker: Stoker) -> int:

@@ -23,7 +23,7 @@ from stoker import EntryKey, Event
 from stoker.cache.breaker import Unsettled
 from stoker.cache.detached import Detached
 from stoker.cache.loads import Loads
-from stoker.cache.view import View
+from stoker.cache.view import Bodies, View
 from stoker.outbox.rows import Alike, Waited
 from stoker.outbox.scopes import encode
 from stoker.settings import ChangesSettings
@@ -161,10 +161,10 @@ class SteppedLoads(Loads):
         super().__init__(engine, detached, Silence(math.inf), cap=cap, limit=timedelta(seconds=1))
         self._rows = rows
 
-    async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
+    async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> Bodies:
         if STRAND.get().actor.process in self._rows.failing:
             raise LoaderError(f"{view.name} cannot be built")
-        return self.bodies(await view.load(Snapshot(self._rows), keys))  # type: ignore[arg-type]
+        return self.bodies(await view.load(Snapshot(self._rows), keys)), {}  # type: ignore[arg-type]
 
     @staticmethod
     def bodies(values: Mapping[EntryKey, Any]) -> dict[EntryKey, bytes]:

@@ -76,8 +76,9 @@ def envelopes(draw: st.DrawFn) -> bytes:
         *(draw(st.binary(min_size=8, max_size=8)), draw(st.binary(min_size=8, max_size=8))),
         *(draw(stamps), draw(stamps)),
         draw(u32 | st.integers(0, 400)),
+        draw(st.integers(0, 255)),
     )
-    packed = draw(frames)
+    packed = draw(st.just(b"") | st.binary(max_size=20)) + draw(frames)
     seal = draw(st.sampled_from([SEAL, SEAL, SEAL, Seal(b"another key")]))
     return header + packed + seal.of(header + packed)
 

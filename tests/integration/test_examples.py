@@ -12,7 +12,7 @@ from tests.support.programs import printed_urls, program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ANN, BOB, STRANGER = ({"X-Agent": str(number)} for number in (1, 2, 3))
-OK, FORBIDDEN, NOT_MODIFIED = 200, 403, 304
+OK, FORBIDDEN, NOT_FOUND, NOT_MODIFIED = 200, 403, 404, 304
 
 
 @pytest.fixture
@@ -44,11 +44,13 @@ async def use(client: httpx.AsyncClient) -> None:
     said = await client.post(f"{ticket}/comments", headers=BOB, json={"text": "Since when?"})
     assert said.json() == {"state": "applied"}
 
-    page = await client.get(ticket, headers=ANN)
+    read = f"/tenants/1{ticket}"
+    page = await client.get(read, headers=ANN)
     assert page.json()["comments"] == [{"agent": "Bob", "body": "Since when?"}]
     known = {"If-None-Match": page.headers["etag"]}
-    assert (await client.get(ticket, headers={**BOB, **known})).status_code == NOT_MODIFIED
-    assert (await client.get(ticket, headers={**STRANGER, **known})).status_code == FORBIDDEN
+    assert (await client.get(read, headers={**BOB, **known})).status_code == NOT_MODIFIED
+    assert (await client.get(f"/tenants/2{ticket}", headers={**BOB, **known})).status_code == NOT_FOUND
+    assert (await client.get(read, headers={**STRANGER, **known})).status_code == FORBIDDEN
 
     solved = await client.put(f"{ticket}/status/solved", headers=ANN)
     assert solved.json() == {"state": "applied"}
@@ -57,6 +59,6 @@ async def use(client: httpx.AsyncClient) -> None:
     assert (await client.get("/inbox", headers=BOB)).json() == {"Acme": 0, "Globex": 0}
 
     assert (await client.delete("/tenants/1/agents/2")).is_success
-    assert (await client.get(ticket, headers={**BOB, **known})).status_code == FORBIDDEN
+    assert (await client.get(read, headers={**BOB, **known})).status_code == FORBIDDEN
     assert (await client.get("/inbox", headers=BOB)).json() == {"Globex": 0}
-    assert (await client.get(ticket, headers=ANN)).status_code == OK
+    assert (await client.get(read, headers=ANN)).status_code == OK

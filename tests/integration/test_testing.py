@@ -228,7 +228,7 @@ def test_a_project_that_uses_no_fixture_imports_nothing_of_stoker(pytester: pyte
         import sys
         def test_light():
             ours = {name for name in sys.modules if name.split(".")[0] == "stoker"}
-            assert ours == {"stoker", "stoker.testing", "stoker.testing.plugin"}
+            assert ours == {"stoker", "stoker.on_first_use", "stoker.testing", "stoker.testing.plugin"}
         def test_told(request):
             request.getfixturevalue("stoker_domain")
     """)

@@ -63,6 +63,15 @@ async def world(guard: str | None, urls: Urls, prefix: str) -> AsyncIterator[Wor
 
 
 @pytest.fixture
+async def full_cache(world: World) -> AsyncIterator[World]:
+    """A world whose cache takes no more memory once `fill` was called."""
+    found = await world.redis.config_get("maxmemory*")
+    yield world
+    for name in ("maxmemory", "maxmemory-policy"):
+        await world.redis.config_set(name, found[name])
+
+
+@pytest.fixture
 async def rewinding(
     guard: str | None,  # noqa: ARG001 - order
     urls: Urls,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
-import pytest
 from sqlalchemy import text
 
 from stoker import (
@@ -16,7 +14,7 @@ from stoker import (
 from stoker.migrate import renew_installation
 from stoker.outbox.record import InvalidationRequested
 from tests.races.race import race
-from tests.races.world import World, applies, never
+from tests.races.world import World, applies, fill, never
 from tests.support.notes import Notes, note
 
 
@@ -72,21 +70,6 @@ async def test_a_database_that_went_back_in_time_does_not_meet_its_old_cache(wor
     await renew_installation(world.urls.database)
     shown = await (await world.process()).body()
     never(f"{shown!r} was shown", happened=shown != "v1")
-
-
-@pytest.fixture
-async def full_cache(world: World) -> AsyncIterator[World]:
-    """A world whose cache takes no more memory once `fill` was called."""
-    found = await world.redis.config_get("maxmemory*")
-    yield world
-    for name in ("maxmemory", "maxmemory-policy"):
-        await world.redis.config_set(name, found[name])
-
-
-async def fill(world: World) -> None:
-    """Let the cache refuse everything that needs memory."""
-    await world.redis.config_set("maxmemory-policy", "noeviction")
-    await world.redis.config_set("maxmemory", "1")
 
 
 @race("plain unlinks")

@@ -294,3 +294,9 @@ class World:
         await process.read()
         assert (await process.read()).state is State.HIT
         return process
+
+
+async def fill(world: World) -> None:
+    """Let the cache refuse everything that needs memory."""
+    await world.redis.config_set("maxmemory-policy", "noeviction")
+    await world.redis.config_set("maxmemory", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from redis.exceptions import RedisError
 from stoker.embedded.valkey import Valkey
 from stoker.errors import StokerError
 from stoker.queue.enqueue import BEGIN, CANCEL, ENQUEUE, Queue
-from stoker.redis.script import digest_of
+from stoker.queue.prelude import PRELUDE
+from stoker.redis.script import Script, digest_of, joined
 from stoker.worker.engine.claims import CLAIM, FINISH, UPKEEP
 from stoker.worker.engine.depth import DEPTH
 from tests.scripts import claiming, ending, enqueueing, fairness, keeping  # noqa: F401 - they declare scenarios
@@ -22,6 +24,8 @@ from tests.scripts.needless import NEEDLESS
 from tests.support.engine_fixtures import known_jobs as known_jobs  # noqa: PLC0414 - a fixture
 from tests.support.engine_stage import settings_of
 
+SHARED = (CLAIM, FINISH, UPKEEP, ENQUEUE, CANCEL)
+"""Those that have the prelude."""
 SCRIPTS = {
     "begin": BEGIN,
     "cancel": CANCEL,
@@ -57,12 +61,33 @@ async def test_the_scenarios_hold(ground: Ground, name: str) -> None:
 async def test_no_line_can_be_taken_away(ground: Ground, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     script = SCRIPTS[name]
     survivors = set()
-    for mutant in mutants(script.source.decode()):
-        edited = mutant.source.encode()
-        monkeypatch.setattr(script, "source", edited)
-        monkeypatch.setattr(script, "digest", digest_of(edited))
+    for mutant in mutants(script.own.decode()):
+        _put(monkeypatch, script, joined(script.prelude, mutant.source.encode()))
         if not await _is_noticed(ground, SCENARIOS[name], mutant):
             survivors.add(mutant.line)
+    _check(name, survivors)
+
+
+async def test_no_line_of_what_they_share_can_be_taken_away(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(script.prelude == PRELUDE for script in SHARED)
+    scenarios = list(dict.fromkeys(chain.from_iterable(SCENARIOS[script.name] for script in SHARED)))
+    survivors = set()
+    for mutant in mutants(PRELUDE.decode()):
+        for script in SHARED:
+            _put(monkeypatch, script, joined(mutant.source.encode(), script.own))
+        if not await _is_noticed(ground, scenarios, mutant):
+            survivors.add(mutant.line)
+    _check("prelude", survivors)
+
+
+def _put(patch: pytest.MonkeyPatch, script: Script, source: bytes) -> None:
+    patch.setattr(script, "source", source)
+    patch.setattr(script, "digest", digest_of(source))
+
+
+def _check(name: str, survivors: set[str]) -> None:
     assert survivors - NEEDLESS[name].keys() == set(), "no scenario fails without these"
     assert NEEDLESS[name].keys() - survivors == set(), "these are needed after all, or are gone"
 

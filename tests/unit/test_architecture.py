@@ -31,6 +31,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.parts"}),
+    frozenset({"stoker.revocation"}),
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.http"}),
     frozenset({"stoker.handlers"}),
@@ -64,6 +65,7 @@ WEB = (
     "postgres",
     "queue",
     "redis",
+    "revocation",
     "settings",
     "silence",
     "stoker",
@@ -78,8 +80,8 @@ PUBLIC_NAMES = frozenset(
     DatabaseUnavailable DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams
     InvalidResult Invalidate Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE
     NoResult NotFound Outcome OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy
-    Rule SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError Unavailable UnknownJob
-    Verify View Warm WarmPlan WrongServer load_domain load_settings
+    Rule SYSTEM SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError Unavailable
+    UnknownJob Verify View Warm WarmPlan Within WrongServer load_domain load_settings
     """.split()  # noqa: SIM905 - reads better than sixty quoted lines
 )
 

@@ -55,6 +55,20 @@ def test_a_body_survives_being_stored(body: bytes) -> None:
     assert Content.stored(read).body == body
 
 
+@given(st.binary(max_size=500), st.binary(max_size=97))
+def test_a_parent_survives_being_stored(body: bytes, parent: bytes) -> None:
+    whole = envelope(body)._replace(parent=parent)
+    read = decode(whole.encode(SEAL), SEAL)
+    assert read == whole
+    assert Content.stored(read).body == body
+
+
+def test_a_parent_longer_than_the_entry_makes_a_miss() -> None:
+    stored = envelope(b"{}")._replace(parent=b"p" * 97).encode(SEAL)
+    cut = stored[: HEADER.size + 20]
+    assert decode(cut + SEAL.of(cut), SEAL) is None
+
+
 @given(st.binary(max_size=400), st.integers(0, 600), st.integers(1, 255))
 def test_one_damaged_byte_makes_a_miss(body: bytes, at: int, flip: int) -> None:
     stored = bytearray(envelope(body).encode(SEAL))

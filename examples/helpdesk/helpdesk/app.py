@@ -6,6 +6,7 @@ from fastapi import Depends, FastAPI, Header, Request, Response
 from pydantic import BaseModel
 
 from helpdesk import domain, writes
+from helpdesk.views import BOARD, INBOX, PAGE
 from stoker import Stoker
 from stoker.http.starlette import install, lifespan, respond, stoker_of
 
@@ -20,19 +21,21 @@ class Text(BaseModel):
     text: str
 
 
-@app.get("/tickets/{ticket_id}")
-async def ticket(ticket_id: int, request: Request, stoker: TheStoker, agent: Agent) -> Response:
-    return respond(await stoker.read("ticket", ticket_id, reader=agent), request)
+@app.get("/tenants/{tenant_id}/tickets/{ticket_id}")
+async def ticket(
+    tenant_id: int, ticket_id: int, request: Request, stoker: TheStoker, agent: Agent
+) -> Response:
+    return respond(await stoker.read(PAGE, ticket_id, within=tenant_id, reader=agent), request)
 
 
 @app.get("/tenants/{tenant_id}/board")
 async def board(tenant_id: int, request: Request, stoker: TheStoker, agent: Agent) -> Response:
-    return respond(await stoker.read("board", tenant_id, dict(request.query_params), reader=agent), request)
+    return respond(await stoker.read(BOARD, tenant_id, dict(request.query_params), reader=agent), request)
 
 
 @app.get("/inbox")
 async def inbox(request: Request, stoker: TheStoker, agent: Agent) -> Response:
-    return respond(await stoker.read("inbox", agent, reader=agent), request)
+    return respond(await stoker.read(INBOX, agent, reader=agent), request)
 
 
 @app.post("/tenants/{tenant_id}/tickets")

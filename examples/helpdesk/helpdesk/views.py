@@ -1,4 +1,4 @@
-"""What is cached: a ticket, a tenant's board, an agent's inbox, and who may read the first two."""
+"""What is cached: a ticket, a tenant's board, an agent's inbox, and who may read what is a tenant's."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from stoker import Access, EntryKey, Scope, ScopeKind, View, WarmPlan
+from stoker import Access, EntryKey, Scope, ScopeKind, View, WarmPlan, Within
 
 TENANT, TICKET, AGENT = ScopeKind("tenant"), ScopeKind("ticket"), ScopeKind("agent")
 Keys = Sequence[EntryKey]
@@ -27,11 +27,13 @@ def ids(keys: Keys) -> dict[str, list[int]]:
 
 
 async def load_tickets(session: AsyncSession, keys: Keys) -> Values:
-    """Tickets with their comments, however many, in two statements."""
-    tickets = await session.execute(
-        text("SELECT id, title, status FROM tickets WHERE id = ANY(:ids)"), ids(keys)
+    """Tickets with their comments, however many, in two statements; each with the tenant that it is of."""
+    found = await session.execute(
+        text("SELECT id, tenant_id, title, status FROM tickets WHERE id = ANY(:ids)"), ids(keys)
     )
-    pages = {row.id: {"title": row.title, "status": row.status, "comments": []} for row in tickets}
+    rows = found.all()
+    pages = {row.id: {"title": row.title, "status": row.status, "comments": []} for row in rows}
+    tenants = {row.id: row.tenant_id for row in rows}
     comments = await session.execute(
         text(
             "SELECT c.ticket_id, a.name, c.body FROM comments c JOIN agents a ON a.id = c.agent_id"
@@ -41,7 +43,11 @@ async def load_tickets(session: AsyncSession, keys: Keys) -> Values:
     )
     for ticket_id, name, body in comments:
         pages[ticket_id]["comments"].append({"agent": name, "body": body})
-    return {key: pages[key.scope.number] for key in keys if key.scope.number in pages}
+    return {
+        key: Within(tenants[key.scope.number], pages[key.scope.number])
+        for key in keys
+        if key.scope.number in pages
+    }
 
 
 async def load_boards(session: AsyncSession, keys: Keys) -> Values:
@@ -84,22 +90,6 @@ async def load_tenant_access(session: AsyncSession, keys: Keys) -> Values:
         ),
         ids(keys),
     )
-    return by_key(keys, found)
-
-
-async def load_ticket_access(session: AsyncSession, keys: Keys) -> Values:
-    """Who may read a ticket: the agents of its tenant."""
-    found = await session.execute(
-        text(
-            "SELECT t.id, m.agent_id, m.role FROM tickets t"
-            " LEFT JOIN tenant_agents m ON m.tenant_id = t.tenant_id WHERE t.id = ANY(:ids)"
-        ),
-        ids(keys),
-    )
-    return by_key(keys, found)
-
-
-def by_key(keys: Keys, found: Any) -> Values:
     roles: dict[int, dict[str, str]] = {}
     for number, agent_id, role in found:
         mine = roles.setdefault(number, {})
@@ -115,26 +105,24 @@ async def active(session: AsyncSession, _scope: Scope | None) -> Keys:
     return [view.key(scope) for scope in scopes for view in (TENANT_ACCESS, BOARD)]
 
 
-TENANT_ACCESS = View("tenant_access", "tenant", load_tenant_access, access=Access.ANYONE)
-TICKET_ACCESS = View("ticket_access", "ticket", load_ticket_access, access=Access.ANYONE)
+TENANT_ACCESS = View("tenant_access", TENANT, load_tenant_access, access=Access.ANYONE)
 BOARD = View(
     "board",
-    "tenant",
+    TENANT,
     load_boards,
     ttl=timedelta(minutes=10),
     params=BoardParams,
-    access=Access.MEMBERS,
-    access_view="tenant_access",
+    access_view=TENANT_ACCESS,
 )
 PAGE = View(
     "ticket",
-    "ticket",
+    TICKET,
     load_tickets,
     ttl=timedelta(hours=1),
-    access=Access.MEMBERS,
-    access_view="ticket_access",
+    access=Access.within(TENANT),
+    access_view=TENANT_ACCESS,
 )
-INBOX = View("inbox", "agent", load_inboxes, ttl=timedelta(minutes=10), access=Access.OWNER)
+INBOX = View("inbox", AGENT, load_inboxes, ttl=timedelta(minutes=10), access=Access.OWNER)
 
-VIEWS = (TENANT_ACCESS, TICKET_ACCESS, BOARD, PAGE, INBOX)
+VIEWS = (TENANT_ACCESS, BOARD, PAGE, INBOX)
 WARM_PLANS = (WarmPlan("active", active),)

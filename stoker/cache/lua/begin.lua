@@ -5,7 +5,7 @@
 --       6 bytes of an envelope's header
 -- Returns { soft stamp, hard stamp, 1 if the lease was won, header of the entry or '' }
 --
--- A stamp of another run counts as missing: a server that went back in time brings nothing back (RACES 8).
+-- A stamp of another run counts as missing: a server restored from a snapshot brings no entry back (RACES 8).
 -- The time makes a stamp new even when a client's retry repeats its nonce (RACES 37).
 local now = redis.call('TIME')
 local now_us = now[1] * 1000000 + now[2]
@@ -26,8 +26,8 @@ end
 local soft = take(KEYS[1])
 local hard = take(KEYS[2])
 
--- A lease names its stamps: no reader waits for a build whose stamps were invalidated (RACES 12). One of
--- this very token was won by the same call, whose reply was lost (RACES 37).
+-- A lease names its stamps: no reader waits for a build whose stamps were invalidated (RACES 12). One with
+-- this token was won by an earlier attempt of the same call, whose reply was lost (RACES 37).
 local held = redis.call('GET', KEYS[3])
 local mine = soft .. hard .. ARGV[4]
 local won = 0

@@ -5,9 +5,9 @@
 --       then for each entry: its member, how often it was read
 -- Returns 'OK'
 --
--- Heat is the moment at which one single read would weigh as much as all of the entry's reads do, each of
--- which counts half as much after every half-life. So twice the reads is one half-life more, nothing ever has
--- to be decayed in place, and the order is right at any time (forward decay, Cormode et al. 2009, as a logarithm).
+-- Heat is a time: one read at that time would weigh as much as all reads of the entry do. A read counts half
+-- as much after every half-life, so twice the reads is one half-life more. Nothing has to be decayed in
+-- place, and the order is right at any time (forward decay, Cormode et al. 2009, as a logarithm).
 local now, half = tonumber(ARGV[1]), tonumber(ARGV[2])
 local kept, life = tonumber(ARGV[3]), ARGV[4]
 

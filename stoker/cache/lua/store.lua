@@ -1,4 +1,4 @@
--- Store an entry if both stamps still are those that were taken before it was loaded; release the lease.
+-- Store an entry if both stamps are still those that were taken before the load; release the lease.
 --
 -- KEYS  1 soft stamp  2 hard stamp  3 entry  4 lease
 -- ARGV  1 soft stamp as taken  2 hard stamp as taken  3 envelope  4 life of the entry in ms

@@ -5,20 +5,11 @@
 --         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner; of fair keys as in claim.lua
 -- ARGV    prefix, id, life of the wish ms, life of a token in an owner's bell ms, then the lanes
 -- Result  cancelled, cancelling or not_found
-local prefix, id, wish_ms, token_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local FAR_MS = 10 * 365 * 86400000
-local MOST_LEFT = 10000
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
-local function get(key)
-  -- MGET, because GET fails where a key is of another type.
-  return redis.call('MGET', key)[1]
-end
+local id, wish_ms, token_ms = ARGV[2], ARGV[3], ARGV[4]
 
 local function tell_owner()
-  -- The request outlives its worker: upkeep finds it if the token is lost, the end of the run obeys it, and
-  -- so does the rescue if there is no end.
+  -- The request outlives the worker: upkeep finds it if the token is lost; the end of the run, or else the
+  -- rescue, obeys it.
   redis.call('SADD', prefix .. ':cancelling', id)
   redis.call('PEXPIRE', prefix .. ':cancelling', wish_ms)
   local owner = get('arq:in-progress:' .. id)
@@ -32,35 +23,6 @@ local function report()
   local key = prefix .. ':progress:' .. id
   if redis.call('EXISTS', key) == 1 then
     pcall(redis.call, 'HSET', key, 'state', 'cancelled', 'error', '', 'updated_ms', now)
-  end
-end
-
-local function ring(queue)
-  if redis.call('EXISTS', queue .. ':bell') == 0 then redis.call('LPUSH', queue .. ':bell', '1') end
-end
-
-local function first_in_line(queue, key)
-  local found = redis.pcall('LINDEX', queue .. ':fair:' .. key, 0)
-  if type(found) == 'table' or not found then return nil end
-  return string.match(found, '^(.*) %d+$') or found
-end
-
-local function call_next(queue, key)
-  -- As in claim.lua.
-  for _ = 1, MOST_LEFT do
-    local id = first_in_line(queue, key)
-    if not id then
-      redis.call('ZREM', queue .. ':fair', key)
-      return
-    end
-    local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
-    if score < now + 100 then return end
-    if score > now + FAR_MS * 1.5 and score < math.huge then
-      redis.call('ZADD', queue, now, id)
-      ring(queue)
-      return
-    end
-    redis.call('LPOP', queue .. ':fair:' .. key)
   end
 end
 
@@ -79,13 +41,10 @@ local function remove(queue)
   redis.call('SREM', prefix .. ':cancelling', id)
   redis.call('ZREM', 'arq:abort', id)
   redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id)
-  if not pcall(redis.call, 'HINCRBY', queue .. ':totals', 'cancelled', 1) then
-    pcall(redis.call, 'HSET', queue .. ':totals', 'cancelled', 1)
-  end
+  count(queue, 'cancelled')
   report()
-  local key = payload and (string.match(payload, '^{"flag":"%x+","alone":[01],"fair":"([^"]+)"')
-    or string.match(payload, '^{"fair":"([^"]+)"'))
-  if key then call_next(queue, key) end
+  local key = payload and fair_key(payload)
+  if key and call_next(queue, key) then ring(queue) end
 end
 
 for i = 5, #ARGV do

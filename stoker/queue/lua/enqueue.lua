@@ -10,28 +10,13 @@
 -- A job that was requested in a transaction (its id begins with r-) is written once: <p>:requested:<id> remembers
 -- it past its end. A job with a fair key stands in the lane if its key's line was empty, else it waits in that line,
 -- due in twenty years (claim.lua). A delayed one joins the line when it is due.
-local prefix, life_ms = ARGV[1], tonumber(ARGV[2])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local life_ms = tonumber(ARGV[2])
 
 local CLOCK_MS = 86400000
 local REQUESTED_MS = 86400000
-local FAR_MS = 10 * 365 * 86400000
-
-local function get(key)
-  -- MGET, because GET fails where a key is of another type.
-  return redis.call('MGET', key)[1]
-end
-
-local function ring(queue)
-  -- One token is enough: the worker that takes it claims all it can, and rings again if work is left.
-  if redis.call('EXISTS', queue .. ':bell') == 0 then
-    redis.call('LPUSH', queue .. ':bell', '1')
-  end
-end
 
 local function note_the_time()
-  -- By it upkeep learns that the clock was set back, and sets it back; no other script does.
+  -- From this key upkeep learns that the clock was set back, and resets it; no other script does.
   local latest = tonumber(get(prefix .. ':clock') or '') or 0
   if not (latest >= now) then -- also where it is NaN
     redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', CLOCK_MS)
@@ -39,12 +24,11 @@ local function note_the_time()
 end
 
 local function joins_a_line(queue, id, payload)
-  local key = string.match(payload, '^{"flag":"%x+","alone":[01],"fair":"([^"]+)"')
-      or string.match(payload, '^{"fair":"([^"]+)"')
+  local key = fair_key(payload)
   if not key then return false end
   local line = queue .. ':fair:' .. key
   local place = redis.pcall('RPUSH', line, id .. ' ' .. string.format('%.0f', now))
-  if type(place) == 'table' then return false end -- of another type: the claim deletes it
+  if type(place) == 'table' then return false end -- of another type: whoever reads it deletes it
   redis.call('ZADD', queue .. ':fair', 'NX', now, key)
   return place > 1
 end
@@ -90,10 +74,10 @@ for i = 3, #ARGV, 5 do
     answer = 'enqueued' -- by an earlier delivery, whose transaction did not commit
   elseif waiting then
     answer = 'coalesced'
-    -- Wanted sooner than it is due. But a job that waits in the line of its key keeps its place, one that backs off 
+    -- Wanted sooner than it is due. But a job that waits in the line of its key keeps its place, one that backs off
     -- after a failure keeps its backoff, a parked one has no worker yet, and one held back is brought forward by the
     -- end of the running one.
-    if due > now + delay and due < now + FAR_MS * 1.5
+    if due > now + delay and due < now + BEHIND_MS
         and redis.call('EXISTS', 'arq:retry:' .. waiting) == 0
         and not redis.call('ZSCORE', queue .. ':parked', waiting)
         and get(prefix .. ':held:' .. digest) ~= waiting then

@@ -18,13 +18,14 @@ from stoker.jobs import LANES
 from stoker.numbers import real, whole
 from stoker.queue import wire
 from stoker.queue.enqueue import CANCEL, TOKEN_MS, WISH_MS
+from stoker.queue.prelude import PRELUDE
 from stoker.redis.queue import Argument, QueueConnection
 from stoker.redis.script import Script
 from stoker.settings import QueueSettings
 
-CLAIM = Script("stoker.worker.engine", "claim")
-FINISH = Script("stoker.worker.engine", "finish")
-UPKEEP = Script("stoker.worker.engine", "upkeep")
+CLAIM = Script("stoker.worker.engine", "claim", PRELUDE)
+FINISH = Script("stoker.worker.engine", "finish", PRELUDE)
+UPKEEP = Script("stoker.worker.engine", "upkeep", PRELUDE)
 
 MARK_MS = 86_400_000
 """Life of `arq:in-progress:<id>`. It names the owner past the claim's own deadline, so that a worker that was
@@ -39,7 +40,7 @@ FAR_MS = 10 * 365 * 86_400_000
 MOST_SLOTS = 1000
 """The highest concurrency of a lane in one process, whatever has been written to Redis."""
 LONGEST_WAIT_S = 10 * 365 * 86_400.0
-"""A longer wait is ignored: its score was invented."""
+"""A longer wait is ignored: Stoker writes no such score."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Claim:
     waited_s: float
     """From when it was due until it was claimed, by the server's clock."""
     aborted: bool = False
-    """A stock arq client's `abort`: it is not to run."""
+    """A stock arq client has aborted it: it must not run."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,6 @@ class Claims:
             SUSPECT_RESCUES,
             kinds,
             str(rate_per_s),
-            FAR_MS,
             fair_cap,
         )
         return read_claimed(found)
@@ -194,7 +194,7 @@ class Claims:
         return arguments
 
     async def _is_idle(self, lanes: Iterable[str]) -> bool:
-        # One plain command: this is what an idle worker asks most.
+        # One plain command: it is what an idle worker sends most.
         names = [wire.queue_name(self.settings, lane) for lane in lanes]
         running = [f"{name}:running" for name in names]
         keys = (wire.concurrency_name(self.settings), wire.ABORTS, *names, *running)

@@ -33,7 +33,7 @@ class LaneDepth(BaseModel):
     """Due later: enqueued with a delay, backing off, or held back behind a running one of their key."""
     running: int
     parked: int
-    """Of jobs that no worker so far has known."""
+    """Jobs of kinds that no worker so far has known."""
     oldest_ready_age_s: float
     """Zero when nothing is ready."""
     paused: bool
@@ -55,7 +55,7 @@ def read_lane(now_ms: int, reply: Sequence[Any]) -> LaneDepth:
         name.decode(errors="replace"): whole(value)
         for name, value in zip(pairs[::2], pairs[1::2], strict=True)
     }
-    # An invented score says nothing about how long the job has waited.
+    # A score that Stoker did not write says nothing about how long the job has waited.
     waited_s = (now_ms - real(oldest, most=now_ms, default=now_ms)) / 1000 if oldest else 0.0
     return LaneDepth(
         ready=ready,

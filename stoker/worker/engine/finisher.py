@@ -1,6 +1,6 @@
 """Ends claims in batches: claims that end while one call is under way go with the next call.
 
-No end waits for others: in a backlog, ends meet by themselves behind the call under way (measured:
+No end waits for others to join it: in a backlog, ends accumulate behind the call under way (measured:
 docs/decisions/0003-wrapping-arq.md). An end is kept until Redis has answered: a job that ran while Redis was
 away is ended once Redis is back.
 """

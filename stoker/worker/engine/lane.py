@@ -15,12 +15,14 @@ from arq.connections import ArqRedis
 from arq.worker import Worker
 
 from stoker.queue import wire
+from stoker.queue.packing import is_request_id
 from stoker.settings import LaneSettings
 from stoker.worker.engine import verdict as verdicts
 from stoker.worker.engine.alarm import Alarm
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.burials import Burials
-from stoker.worker.engine.claims import Claim, LaneNews
+from stoker.worker.engine.claims import Claim, Ending, LaneNews
+from stoker.worker.engine.notes import EndNotes
 from stoker.worker.engine.parts import Parts
 from stoker.worker.engine.running import Halt, Running
 from stoker.worker.engine.verdict import Verdict
@@ -66,6 +68,7 @@ class LaneWorker(Worker):
         self._alarm = Alarm(self._wake, self.loop)
         self._attempts = Attempts(lane, parts, self.functions, self.job_tasks)
         self._burials = Burials(parts.letters, self._wake.set)
+        self._notes = EndNotes(parts.ends, self._wake.set)
         self.hungry = False
         """The last claim filled every slot: there may be more."""
         self._parked = 0
@@ -131,7 +134,8 @@ class LaneWorker(Worker):
             self._running[claim.job_id].end(Halt.STOPPED)
 
     def _free(self) -> int:
-        return 0 if self._burials.too_many else max(0, self.max_jobs - self.job_counter)
+        behind = self._burials.too_many or self._notes.too_many
+        return 0 if behind else max(0, self.max_jobs - self.job_counter)
 
     def has_slots(self) -> bool:
         """Whether the lane could take a job now."""
@@ -191,6 +195,7 @@ class LaneWorker(Worker):
         """End every task now; its job goes back to the queue."""
         for running in self._running.values():
             running.end(Halt.STOPPED)
+        self._notes.give_up()
 
     async def wait_idle(self) -> None:
         """Wait until no job is left, ends included."""
@@ -244,6 +249,8 @@ class LaneWorker(Worker):
         if verdict.letter is not None:
             await self._burials.bury(verdict.letter)
         end = verdict.finish
+        if end.ending is Ending.REMOVE and is_request_id(end.job_id):
+            await self._notes.note(end.job_id)
         if not await self.parts.finisher.finish(end):
             logger.warning("engine.claim_lost", extra={"lane": self.lane, "job_id": end.job_id})
         elif end.delay_s:

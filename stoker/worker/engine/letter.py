@@ -26,7 +26,7 @@ MOST_ATTEMPTS = 1_000_000
 
 @dataclass(frozen=True)
 class Letter:
-    """One job's end."""
+    """The dead letter of one job."""
 
     job_id: str
     lane: str
@@ -83,7 +83,7 @@ class Letter:
 def stored_name(name: str) -> str:
     """A name that fits into a column of 64 characters."""
     text = _text(name)
-    # A stock client may choose any id; two long ones must not become one.
+    # A stock client may choose any id; two long ids must not be shortened to the same one.
     return text if len(text) <= LONGEST_NAME else f"{text[:31]}-{fingerprint(name)}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from stoker.jobs import Job
+from stoker.outbox.ends import JobEnds
 from stoker.worker.engine.claims import Claims
 from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.finisher import Finisher
@@ -26,6 +27,7 @@ class Parts:
     claims: Claims
     finisher: Finisher
     letters: DeadLetters
+    ends: JobEnds
     run: Run
     observer: Observer
     job_types: Mapping[str, type[Job]]

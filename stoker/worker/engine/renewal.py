@@ -1,6 +1,6 @@
 """A thread that renews the claims of its process while a handler blocks the event loop.
 
-Upkeep renews them as long as the loop turns; then this thread calls nobody. It has a blocking connection of
+While the loop runs, upkeep renews them and this thread sends nothing. It has a blocking connection of
 its own and ends nothing. When Redis does not answer it asks again. A process that is frozen as a whole renews
 nothing. One whose loop has been blocked for a minute counts as hung: its claims expire, and others run its
 jobs. Code that keeps Python's global lock for itself stops this thread, too.
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 LONGEST_BLOCK_S = 60.0
 """Seconds without a turn of the loop after which claims are renewed no more."""
 LATE = 1.5
-"""Rounds of upkeep that may be missing before the thread renews: claims last three."""
+"""Rounds of upkeep that may be missed before the thread renews; a claim lasts three rounds."""
 
 
 class Renewal:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.jobs import JOBS, Job
+from stoker.outbox.ends import JobEnds
 from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import QueueConnection
 from stoker.settings import LaneSettings, QueueSettings
@@ -72,6 +73,7 @@ class Engine:
             claims=self._claims,
             finisher=Finisher(self._claims),
             letters=DeadLetters(sql),
+            ends=JobEnds(sql),
             run=run,
             observer=observer or Silent(),
             job_types=job_types,

@@ -35,7 +35,7 @@ class Halt(StrEnum):
 
 
 class Halted(Exception):
-    """The task was ended for a reason that is not its own."""
+    """The task was ended from outside, for this reason."""
 
     def __init__(self, reason: Halt) -> None:
         super().__init__(reason)

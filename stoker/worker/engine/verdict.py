@@ -1,6 +1,6 @@
 """What happens to a claimed job: reads it, and turns the end of its run into one verdict.
 
-Only decides; the lane writes to Redis and Postgres. Nothing vanishes: every path ends in the queue, parked or
+Only decides; the lane writes to Redis and Postgres. No job vanishes: every path ends in the queue, parked or
 in a dead letter.
 """
 
@@ -25,7 +25,7 @@ PARKED_FOR_S = 3600
 """For how long after it was enqueued a job about an unknown view or scope kind waits for a release that knows
 it. Then it fails like any other."""
 RESCUES_ALLOWED = 3
-"""A job that was running each time when its worker died, this often, is quarantined."""
+"""A job that was running at this many deaths of its workers is quarantined."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Whether a lane, or upkeep, still does its rounds; the worker's health is judged by it.
 
-A round that ended in an error counts, because each of its calls is bounded in time. So an outage makes
-nothing stuck, only a round that does not end or does not begin. Touches no server.
+A round that ended in an error counts, because each of its calls is bounded in time. So an outage never counts
+as stuck; a round that does not end, or does not begin, does. Touches no server.
 """
 
 from __future__ import annotations

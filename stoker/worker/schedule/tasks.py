@@ -1,4 +1,4 @@
-"""What the schedule of a worker runs: what the domain declares, as far as the settings leave it."""
+"""The schedule of a worker: what the domain declares, changed by the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Task = Every | Cron
 def tasks(settings: ScheduleSettings, domain: Domain) -> list[Task]:
     """The schedule; raises SettingsError for a setting of an entry that the domain does not have.
 
-    ENABLE_BACKGROUND_WARMING=false leaves out what warms.
+    ENABLE_BACKGROUND_WARMING=false leaves out the entries that warm.
     """
     known = {task.name for task in domain.schedule}
     for table in ("every_s", "late", "overlap"):

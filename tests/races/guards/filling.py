@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 from pydantic import SecretStr
-from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 import stoker.cache.fill
@@ -20,6 +19,7 @@ from stoker.cache.keys import EntryNames
 from stoker.cache.loads import Loaded, Loads
 from stoker.cache.reading import Content
 from stoker.cache.store import Claim
+from stoker.cache.view import Bodies
 from stoker.settings import Settings
 from stoker.silence import Silence
 from tests.races.guards.away import Patch, Removal, replaced
@@ -46,10 +46,10 @@ def _old_snapshot(patch: Patch) -> None:
             await session.close()
         await close(self)
 
-    async def load(self: Loads, view: View, keys: Sequence[EntryKey]) -> dict[EntryKey, bytes]:
+    async def load(self: Loads, view: View, keys: Sequence[EntryKey]) -> Bodies:
         session = sessions.setdefault(id(self), AsyncSession(self._engine))
         async with alone:
-            return {key: to_json(one) for key, one in (await view.load(session, keys)).items()}
+            return view.bodies(keys, await view.load(session, keys))
 
     patch.setattr(Stoker, "close", closing)
     patch.setattr(Loads, "_in_snapshot", load)

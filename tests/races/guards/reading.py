@@ -85,7 +85,7 @@ async def _unchecked_after_miss(
 
 async def _unchecked_stale(self: Cache, plan: Plan, _reader: object) -> Reading | None:
     found = (await self.store.lookup.fetch(plan.names))[0]
-    return self._answer(plan.key, found, State.STALE, None) if found.revivable else None
+    return self._answer(plan, found, State.STALE, None) if found.revivable else None
 
 
 async def _checked_before_sql(self: Cache, plan: Plan, reader: object) -> Reading:
@@ -141,9 +141,9 @@ async def _nothing_stale(*_: object) -> None:
 
 
 def _anybody_by_name(
-    self: Cache, view: str, scope_id: object, params: Params = None, *, reader: object
+    self: Cache, view: str, scope_id: object, params: Params = None, _within: object = None, *, reader: object
 ) -> Plan:
-    plan = self._plan(self.catalog.key(view, scope_id, params))
+    plan = self._plan(self.catalog.key(view, scope_id, params), None)
     if plan.view.access is Access.OWNER and str(reader) != plan.key.scope.id:
         raise Forbidden("not for this reader")
     return plan

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from stoker import EntryKey
+from stoker import EntryKey, Scope
 from stoker.cache.lookup import Plan
 from stoker.cache.near import Near, Unasked
 from stoker.cache.read import Cache
@@ -36,8 +36,8 @@ def _counted_from_the_reply(patch: Patch) -> None:
 def _rights_unasked(patch: Patch) -> None:
     plan = Cache._plan
 
-    def careless(self: Cache, key: EntryKey) -> Plan:
-        return replace(plan(self, key), may_go_unasked=self.store.lookup.unasked.on)
+    def careless(self: Cache, key: EntryKey, parent: Scope | None) -> Plan:
+        return replace(plan(self, key, parent), may_go_unasked=self.store.lookup.unasked.on)
 
     patch.setattr(Cache, "_plan", careless)
 

@@ -10,7 +10,7 @@
 -- ARGV    prefix, lane, owner, free slots, claim's life ms, owner's mark's life ms,
 --         rescues that make a suspect, kinds to take from the parked ones ('' = claim what is due),
 --         jobs of the lane that all workers may begin in a second (0 = no limit),
---         how far in the future a running job is due ms, jobs of one fair key that run at once (0 = no limit)
+--         jobs of one fair key that run at once (0 = no limit)
 -- Result  now ms, when to ask again in ms: the lane's next job is due, or its rate allows one ('' = none),
 --         then per job {id, payload or nil, due ms, failed runs, rescues, 1 if it was aborted}
 --
@@ -20,10 +20,10 @@
 -- Fair keys (docs/decisions/0016-fair-keys.md): of the jobs of a key, only the first one stands in the lane. The
 -- others wait in the key's line, due in twenty years, and the next one takes its place, behind the other keys, when
 -- the first one begins. A job that comes due by itself joins the line of its key here.
-local prefix, lane, owner = ARGV[1], ARGV[2], ARGV[3]
+local lane, owner = ARGV[2], ARGV[3]
 local free_slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local suspect_from, kinds, rate = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
-local far_ms, cap = tonumber(ARGV[10]), tonumber(ARGV[11])
+local cap = tonumber(ARGV[10])
 local queue = prefix .. ':' .. lane
 local SUSPECT_WAITS_MS = 500
 local BURST_MS = 100
@@ -33,20 +33,12 @@ local STOCK_MARK = '1'
 local STOCK_WAITS_MS = 500
 local MOST = 1000000
 local MOST_MET = 1000
-local MOST_LEFT = 10000
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local reply = {now, ''}
 if redis.call('EXISTS', queue .. ':paused') == 1 then return reply end
 local aborting = redis.call('EXISTS', 'arq:abort') == 1
 
-local function get(key)
-  -- MGET, because GET fails where a key is of another type.
-  return redis.call('MGET', key)[1]
-end
-
-local function count(text)
+local function bounded(text)
   -- Of NaN this makes 0.
   return math.floor(math.max(0, math.min(tonumber(text or '') or 0, MOST)))
 end
@@ -68,46 +60,6 @@ local function taken_by_another(digest)
   return begun and redis.call('ZSCORE', queue .. ':running', begun)
 end
 
-local function own(command, key, ...)
-  local found = redis.pcall(command, key, ...)
-  if type(found) == 'table' then
-    redis.call('DEL', key) -- of another type: somebody else wrote it
-    return false
-  end
-  return found
-end
-
-local function fair_key(payload)
-  return string.match(payload, '^{"flag":"%x+","alone":[01],"fair":"([^"]+)"')
-      or string.match(payload, '^{"fair":"([^"]+)"')
-end
-
-local function first_in_line(key)
-  local entry = own('LINDEX', queue .. ':fair:' .. key, 0)
-  if not entry then return nil end
-  return string.match(entry, '^(.*) %d+$') or entry, string.match(entry, ' (%d+)$')
-end
-
-local called = 0
-
-local function call_next(key)
-  for _ = 1, MOST_LEFT do
-    local id = first_in_line(key)
-    if not id then
-      redis.call('ZREM', queue .. ':fair', key)
-      return
-    end
-    local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
-    if score < now + 100 then return end -- it stands in the lane
-    if score > now + far_ms * 1.5 and score < math.huge then
-      called = called + 1
-      redis.call('ZADD', queue, now + called / 1024, id) -- behind those that were called before in this call
-      return
-    end
-    redis.call('LPOP', queue .. ':fair:' .. key) -- it is gone, runs, is parked or waits for a time
-  end
-end
-
 local function is_at_cap(key)
   local runs = queue .. ':fair_runs:' .. key
   if cap == 0 or (own('SCARD', runs) or 0) < cap then return false end
@@ -118,27 +70,27 @@ local function is_at_cap(key)
 end
 
 local function leave_line(key, id)
-  if first_in_line(key) ~= id then return end
+  if first_in_line(queue, key) ~= id then return end
   redis.call('LPOP', queue .. ':fair:' .. key)
-  if not is_at_cap(key) then call_next(key) end
+  if not is_at_cap(key) then call_next(queue, key) end
 end
 
 local function waits_its_turn(key, id, due, rescued)
-  local first, since = first_in_line(key)
+  local first, since = first_in_line(queue, key)
   -- A rescued job has had its turn.
   if (not first or first == id or rescued) and not is_at_cap(key) then return false end
   if first ~= id then
     -- Of NaN and of times before those of any job, this makes one that is years ago.
-    since = string.format('%.0f', math.max(now - far_ms / 4, math.min(tonumber(due), now)))
+    since = string.format('%.0f', math.max(now - FAR_MS / 4, math.min(tonumber(due), now)))
     redis.call('RPUSH', queue .. ':fair:' .. key, id .. ' ' .. since)
     redis.call('ZADD', queue .. ':fair', 'NX', now, key)
   end
-  redis.call('ZADD', queue, (since or now) + 2 * far_ms, id)
+  redis.call('ZADD', queue, (since or now) + 2 * FAR_MS, id)
   return true
 end
 
 local function begin_turn(key, id)
-  local first, since = first_in_line(key)
+  local first, since = first_in_line(queue, key)
   if cap > 0 then
     redis.call('SADD', queue .. ':fair_runs:' .. key, id)
     redis.call('PEXPIRE', queue .. ':fair_runs:' .. key, mark_ms)
@@ -150,7 +102,7 @@ end
 local function claim(id, due)
   local found = redis.call('MGET', 'arq:job:' .. id, 'arq:retry:' .. id, prefix .. ':rescues:' .. id,
     'arq:in-progress:' .. id)
-  local payload, rescues = found[1], count(found[3])
+  local payload, rescues = found[1], bounded(found[3])
   if found[4] == STOCK_MARK then
     -- A stock arq worker runs it. If that dies, its mark expires, and the job is claimed here.
     redis.call('ZADD', queue, now + STOCK_WAITS_MS, id)
@@ -190,17 +142,17 @@ local function claim(id, due)
     end
     redis.call('SET', prefix .. ':begun:' .. digest, id, 'PX', mark_ms)
   end
-  redis.call('ZADD', queue, now + far_ms, id)
+  redis.call('ZADD', queue, now + FAR_MS, id)
   redis.call('ZADD', queue .. ':running', now + life_ms, id)
   redis.call('SET', 'arq:in-progress:' .. id, owner, 'PX', mark_ms)
   if key then due = begin_turn(key, id) or due end
-  reply[#reply + 1] = {id, payload, due, count(found[2]), rescues, aborted}
+  reply[#reply + 1] = {id, payload, due, bounded(found[2]), rescues, aborted}
 end
 
 local function take(id, due)
   if redis.call('ZSCORE', queue .. ':running', id) then
     -- It runs already: something that makes it due again, such as arq's `abort`, must not start a second run.
-    redis.call('ZADD', queue, now + far_ms, id)
+    redis.call('ZADD', queue, now + FAR_MS, id)
   else
     claim(id, due)
   end

@@ -8,28 +8,12 @@
 --         retry, postpone, park), delay ms, digest or '', totals to count, separated by spaces, state for its
 --         progress or '', error for it, fair key or ''
 -- Result  per job: 1, or 0 if the claim was lost (nothing was changed)
-local prefix, owner, life_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local owner, life_ms = ARGV[2], tonumber(ARGV[3])
 local MOST = 1000000
-local FAR_MS = 10 * 365 * 86400000
-local MOST_LEFT = 10000
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
 local aborting = redis.call('EXISTS', 'arq:abort') == 1
 
-local function get(key)
-  -- MGET, because GET fails where a key is of another type.
-  return redis.call('MGET', key)[1]
-end
-
 local suspect = get(prefix .. ':suspect:' .. owner)
-
-local function count(queue, field)
-  -- What cannot be added to begins anew: an unreadable total must not keep a job from ending.
-  if not pcall(redis.call, 'HINCRBY', queue .. ':totals', field, 1) then
-    pcall(redis.call, 'HSET', queue .. ':totals', field, 1)
-  end
-end
 
 local function use_try(id, life)
   local failed = tonumber(get('arq:retry:' .. id) or '') or 0
@@ -42,35 +26,6 @@ local function is_wished_away(id)
   local cancelled = cancelling and redis.call('SREM', prefix .. ':cancelling', id) == 1
   local aborted = aborting and redis.call('ZREM', 'arq:abort', id) == 1
   return cancelled or aborted
-end
-
-local function ring(queue)
-  if redis.call('EXISTS', queue .. ':bell') == 0 then redis.call('LPUSH', queue .. ':bell', '1') end
-end
-
-local function first_in_line(queue, key)
-  local found = redis.pcall('LINDEX', queue .. ':fair:' .. key, 0)
-  if type(found) == 'table' or not found then return nil end
-  return string.match(found, '^(.*) %d+$') or found
-end
-
-local function call_next(queue, key)
-  -- As in claim.lua.
-  for _ = 1, MOST_LEFT do
-    local id = first_in_line(queue, key)
-    if not id then
-      redis.call('ZREM', queue .. ':fair', key)
-      return
-    end
-    local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
-    if score < now + 100 then return end
-    if score > now + FAR_MS * 1.5 and score < math.huge then
-      redis.call('ZADD', queue, now, id)
-      ring(queue)
-      return
-    end
-    redis.call('LPOP', queue .. ':fair:' .. key)
-  end
 end
 
 local function queue_again(queue, id, delay, digest)
@@ -126,7 +81,7 @@ for i = 4, #ARGV, 9 do
     end
     if suspect == id then redis.call('DEL', prefix .. ':suspect:' .. owner) end
     if ending == 'park' then
-      -- In the queue it stays, far in the future as while it ran: arq sees a deferred job.
+      -- It stays in the queue, due far in the future as while it ran, so that arq sees a deferred job.
       redis.call('ZADD', queue .. ':parked', now, id)
       redis.call('PEXPIRE', 'arq:job:' .. id, life_ms)
       if digest ~= '' then
@@ -138,13 +93,15 @@ for i = 4, #ARGV, 9 do
       use_try(id, delay + life_ms)
       queue_again(queue, id, delay, digest)
     elseif ending == 'postpone' then
-      -- That there is a count, even of no failed run, keeps its backoff from those that join it.
+      -- A count, even of 0 failed runs, keeps requests that join the job from shortening its backoff.
       redis.call('SET', 'arq:retry:' .. id, '0', 'PX', delay + life_ms, 'NX')
       queue_again(queue, id, delay, digest)
     end
     if digest ~= '' then release_held(queue, id, digest) end
     -- It was counted against its key's cap: the next one may run now.
-    if key ~= '' and redis.pcall('SREM', queue .. ':fair_runs:' .. key, id) == 1 then call_next(queue, key) end
+    if key ~= '' and redis.pcall('SREM', queue .. ':fair_runs:' .. key, id) == 1 and call_next(queue, key) then
+      ring(queue)
+    end
     for field in string.gmatch(totals, '%S+') do
       count(queue, field)
     end

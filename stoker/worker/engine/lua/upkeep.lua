@@ -10,15 +10,13 @@
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
 --         {rescued id, its rescues, ...}, number of parked jobs, slots set by an operator ('' = none),
 --         {ids held or rescued that are to be cancelled}}
-local prefix, owner, life_ms, mark_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local owner, life_ms, mark_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local rescue, count_ms = ARGV[5] == '1', ARGV[6]
 
 local CLOCK_SLACK_MS = 1000
 local CLOCK_MOST_MS = 10 * 365 * 86400000
 local ABORTS = 1000
 local KEYS_SEEN = 100
-local FAR_MS = 10 * 365 * 86400000
-local MOST_LEFT = 10000
 local MOST = 1000000
 
 local lanes = {}
@@ -30,16 +28,9 @@ while at <= #ARGV do
   lanes[#lanes + 1] = lane
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local reply = {now}
 local cancelling = redis.call('EXISTS', prefix .. ':cancelling') == 1
 local aborting = redis.call('EXISTS', 'arq:abort') == 1
-
-local function get(key)
-  -- MGET, because GET fails where a key is of another type.
-  return redis.call('MGET', key)[1]
-end
 
 local function mind_the_clock()
   -- Scores are moments of this server's clock. Where it was set back, what is due would wait for it to catch up,
@@ -93,41 +84,12 @@ local function acquit(id)
   if removed == 1 then count_rescues(id, rescues_of(id) - 1) end
 end
 
-local function ring(queue)
-  if redis.call('EXISTS', queue .. ':bell') == 0 then redis.call('LPUSH', queue .. ':bell', '1') end
-end
-
-local function first_in_line(queue, key)
-  local found = redis.pcall('LINDEX', queue .. ':fair:' .. key, 0)
-  if type(found) == 'table' or not found then return nil end
-  return string.match(found, '^(.*) %d+$') or found
-end
-
-local function call_next(queue, key)
-  -- As in claim.lua.
-  for _ = 1, MOST_LEFT do
-    local id = first_in_line(queue, key)
-    if not id then
-      redis.call('ZREM', queue .. ':fair', key)
-      return
-    end
-    local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
-    if score < now + 100 then return end
-    if score > now + FAR_MS * 1.5 and score < math.huge then
-      redis.call('ZADD', queue, now, id)
-      ring(queue)
-      return
-    end
-    redis.call('LPOP', queue .. ':fair:' .. key)
-  end
-end
-
 local function see_to_lines(queue)
   -- A line whose first job was taken or removed by a release that has no lines, or whose cap's count was wrong, goes
   -- on: those that were seen longest ago are checked. Where the cap holds, the claim puts the job back.
   for _, key in ipairs(redis.call('ZRANGE', queue .. ':fair', 0, KEYS_SEEN - 1)) do
     redis.call('ZADD', queue .. ':fair', now, key)
-    call_next(queue, key)
+    if call_next(queue, key) then ring(queue) end
   end
 end
 
@@ -162,7 +124,7 @@ local function rescue_expired(lane)
   local expired = redis.call('ZRANGEBYSCORE', lane.queue .. ':running', '-inf', now, 'LIMIT', 0, 500)
   local rescued = {}
   if #expired == 0 then return rescued end
-  -- They were first once, so they are again: a backlog does not stand before them.
+  -- They were first before, so they are first again, ahead of any backlog.
   local first = tonumber(redis.call('ZRANGE', lane.queue, 0, 0, 'WITHSCORES')[2] or now)
   for _, id in ipairs(expired) do
     local dead = get('arq:in-progress:' .. id)
@@ -170,9 +132,7 @@ local function rescue_expired(lane)
     redis.call('ZREM', lane.queue .. ':running', id)
     redis.call('DEL', 'arq:in-progress:' .. id)
     redis.call('ZADD', lane.queue, math.min(now, first), id)
-    if not pcall(redis.call, 'HINCRBY', lane.queue .. ':totals', 'rescued', 1) then
-      pcall(redis.call, 'HSET', lane.queue .. ':totals', 'rescued', 1)
-    end
+    count(lane.queue, 'rescued')
     obey_wish(lane, id)
     local payload = get('arq:job:' .. id)
     local digest = payload and string.match(payload, '^{"flag":"(%x+)"')
@@ -183,8 +143,7 @@ local function rescue_expired(lane)
         redis.call('DEL', prefix .. ':begun:' .. digest)
       end
     end
-    if payload and (string.match(payload, '^{"flag":"%x+","alone":[01],"fair":"')
-        or string.match(payload, '^{"fair":"')) then
+    if payload and fair_key(payload) then
       count_rescues(id, rescues_of(id)) -- a count, even of none, tells the claim that it has had its turn
     end
     rescued[#rescued + 1] = id

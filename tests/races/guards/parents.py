@@ -1,0 +1,71 @@
+"""Guards of entries within a parent: that they are shown under their own parent only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import stoker.cache.batch
+from stoker import EntryKey, NotFound, Reading, Scope, State
+from stoker.cache.batch import Answers
+from stoker.cache.fill import Filled
+from stoker.cache.lookup import Asked, Held, Plan
+from stoker.cache.read import Cache
+from tests.races.guards.away import Patch, Removal, replaced
+
+
+def _any_parent(patch: Patch) -> None:
+    plan = Cache._plan
+
+    def careless(self: Cache, key: EntryKey, parent: Scope | None, *, guarded: bool = True) -> Plan:
+        return replace(plan(self, key, parent, guarded=guarded), parent=None)
+
+    patch.setattr(Cache, "_plan", careless)
+
+
+async def _as_it_was_found(
+    self: Cache, held: Held, state: State, role: str, beside: asyncio.Task[Filled] | None, _reader: object
+) -> Reading:
+    """Answer after a wait by what was known before it."""
+    if held.found.miss is None:
+        return self._answer(held.plan, held.found, state, role)
+    filled = await self._filled(held.plan, beside)
+    if filled.content is None or not held.plan.belongs(filled.parent):
+        raise NotFound("elsewhere")
+    return Reading(filled.content, state, role=role)
+
+
+def _revived(patch: Patch) -> None:
+    after_wait = Cache._after_wait_within
+
+    async def revived(
+        self: Cache,
+        held: Held,
+        state: State,
+        role: str,
+        beside: asyncio.Task[Filled] | None,
+        reader: object,
+    ) -> Reading:
+        try:
+            return await after_wait(self, held, state, role, beside, reader)
+        except RuntimeError:
+            stale = await self._stale(held.plan, reader)
+            assert stale is not None
+            return stale
+
+    patch.setattr(Cache, "_after_wait_within", revived)
+
+
+async def _all_as_they_came(_: Cache, _asked: Sequence[Asked], answers: Answers, _reader: object) -> Answers:
+    return answers
+
+
+GUARDS: Mapping[str, Removal] = {
+    "the parent of an entry compared": _any_parent,
+    "parent and right looked up again after a wait": replaced(Cache, "_after_wait_within", _as_it_was_found),
+    "no fail-safe within a parent": _revived,
+    "parents looked up again after a batch has waited": replaced(
+        stoker.cache.batch, "_within_still", _all_as_they_came
+    ),
+}
