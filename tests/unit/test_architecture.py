@@ -26,7 +26,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.postgres", "stoker.schema", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.cache"}),
     frozenset({"stoker.schedule"}),
-    frozenset({"stoker.handled", "stoker.rules", "stoker.warm_plans"}),
+    frozenset({"stoker.arq", "stoker.handled", "stoker.rules", "stoker.warm_plans"}),
     frozenset({"stoker.captures"}),
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
