@@ -82,7 +82,7 @@ class Proof:
 
     @property
     def needless(self) -> list[tuple[Tried, Needless]]:
-        """Views that a change invalidated, and that it never changed; not of keys, which hardly ever change."""
+        """Views that a change invalidated and never changed. Not of keys, which hardly ever change."""
         tried = [one for one in self.tried if not one.of_key]
         return [(one, view) for one in tried for view in one.needless.values() if view.always]
 
