@@ -13,8 +13,9 @@ from stoker.errors import DeclarationError
 
 LANE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 RESERVED = frozenset(
-    {"begun", "bell", "cancelling", "chaos", "clock", "concurrency", "console_key", "held", "installation"}
-    | {"observed", "progress", "rate", "requested", "rescues", "result", "suspect", "waiting"}
+    {"batch", "batches", "batches_ended", "begun", "bell", "blamed", "cancelling", "chaos", "clock"}
+    | {"concurrency", "console_key", "held", "installation", "observed", "progress", "rate", "requested"}
+    | {"rescues", "result", "suspect", "waiting"}
 )
 """Names that follow the prefix in other keys of the queue."""
 

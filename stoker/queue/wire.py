@@ -205,8 +205,16 @@ def encode_parts(
 
 def finished(lasting: bytes, now_ms: int, trace: str | None) -> bytes:
     """A whole payload: what lasts, when it was enqueued and by which trace."""
-    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
-    return b'%b,"et":%d%b}' % (lasting, now_ms, asked_in)
+    return b'%b,"et":%d%b' % (lasting, now_ms, _after_the_time(trace))
+
+
+def around_its_time(job: Job, trace: str | None) -> tuple[bytes, bytes]:
+    """What a payload has before and after `,"et":` and the time, for a job that a script enqueues later."""
+    return _lasting(job), _after_the_time(trace)
+
+
+def _after_the_time(trace: str | None) -> bytes:
+    return b',"trace":%b}' % json.dumps(trace).encode() if trace else b"}"
 
 
 def decode(raw: bytes) -> Stored:

@@ -3,7 +3,7 @@
 -- its run ended.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash;
---         arq:abort zset; of fair keys as in claim.lua
+--         arq:abort zset; of fair keys as in claim.lua; of batches as in prelude.lua
 -- ARGV    prefix, owner, life of a payload past its due time ms, then per job: lane, id, ending (remove, again,
 --         retry, postpone, park), delay ms, digest or '', totals to count, separated by spaces, state for its
 --         progress or '', error for it, fair key or ''
@@ -59,6 +59,10 @@ local function report(id, state, error)
   end
 end
 
+local function ended_how(totals)
+  return string.match(totals, 'done') or string.match(totals, 'cancelled') or 'failed'
+end
+
 local replies = {}
 for i = 4, #ARGV, 9 do
   local queue, id, ending = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -106,6 +110,7 @@ for i = 4, #ARGV, 9 do
       count(queue, field)
     end
     if state ~= '' then report(id, state, error) end
+    if ending == 'remove' then count_member(id, ended_how(totals)) end
     replies[#replies + 1] = 1
   end
 end
