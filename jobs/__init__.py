@@ -46,7 +46,7 @@ SCHEDULE = (
     Every("keep_warm", KeepWarm(), timedelta(minutes=1), late=LatePolicy.SKIP),
     Every("verify", Verify(), timedelta(minutes=1), late=LatePolicy.SKIP),
     Cron("prune", Prune(), "0 3 * * *"),
-    # Late ones are skipped: `stoker schedule run digests` writes them at any time.
+    # Late slots are skipped: `stoker schedule run digests` writes them at any time.
     Cron("digests", WriteDigests(), "0 6 * * mon", timezone="Europe/Berlin", late=LatePolicy.SKIP),
 )
 

@@ -96,7 +96,7 @@ class DocumentRemoved(ContentsEvent):
 
 
 class InteractionAdded(ContentsEvent):
-    """An agent answered."""
+    """An interaction with an agent was noted."""
 
     kind = "interaction_added"
 

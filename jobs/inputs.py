@@ -77,7 +77,7 @@ class ClassificationChanges(Changes):
 
 
 class NewPredicate(Input):
-    """A device already on the market to compare with."""
+    """A device on the market that the project's device is compared with."""
 
     k_number: KNumber
     device_name: Name
@@ -86,7 +86,7 @@ class NewPredicate(Input):
 
 
 class PredicateChanges(Changes):
-    """A correction; the K-number is what the predicate is, so it stays."""
+    """A correction. The K-number identifies the predicate, so it cannot be changed."""
 
     device_name: Name | None = None
     similarity: Share | None = None

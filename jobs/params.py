@@ -1,4 +1,4 @@
-"""What a request may vary of a view. Each parameter is part of an entry's key, so all are bounded."""
+"""Parameters of the views. Each parameter is part of an entry's key, so all are bounded."""
 
 from __future__ import annotations
 

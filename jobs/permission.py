@@ -1,4 +1,4 @@
-"""What SQL lets a user do with a project, and which users there are."""
+"""A user's permissions for a project, and whether a user exists, in SQL."""
 
 from __future__ import annotations
 

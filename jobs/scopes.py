@@ -1,4 +1,4 @@
-"""The two things whose change makes entries wrong, and the words for roles and states."""
+"""The scope kinds of this application, and the words for roles and states."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ users = Table(
     Column("email", String(254), nullable=False),
     Column("active", Boolean, nullable=False, server_default=text("true")),
     UniqueConstraint("email", name="users_email"),
-    comment="Never deleted, only deactivated: their work stays theirs.",
+    comment="Never deleted, only deactivated: their projects remain.",
 )
 
 projects = Table(

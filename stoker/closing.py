@@ -1,6 +1,6 @@
-"""Closing in bounded time: what does not end in time is left as it is, and the next thing is closed.
+"""Closes resources in bounded time: one that does not close in time is left, and the next one is closed.
 
-A server that says nothing must not keep a process from stopping. Nothing is raised here but a cancellation.
+A server that says nothing must not keep a process from stopping. Only a cancellation is raised.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,6 +34,10 @@ from stoker.jobs import JOBS, LANES, Invalidate, Job, Lane, Refresh, Warm
 from stoker.rules import OWN_KINDS, Invalidation, Rule
 from stoker.schedule import MAINTENANCE, Cron, Every, Scheduled
 from stoker.warm_plans import ACTIVE, WarmPlan
+
+if TYPE_CHECKING:
+    from stoker.arq.application import ArqApplication
+    from stoker.arq.cron import ArqCron
 
 NO_DOMAIN = (
     "domain: not set; name the module that declares your views and rules: STOKER__DOMAIN=shop.caching in the"
@@ -65,7 +69,7 @@ class Domain(Catalog):
     warm_plans: tuple[WarmPlan, ...] = ()
     """At most one for each target."""
     schedule: tuple[Every | Cron, ...] = MAINTENANCE
-    """What the worker enqueues by itself: MAINTENANCE, and what you put beside it."""
+    """What the worker enqueues by itself: MAINTENANCE and your own entries."""
     lanes: tuple[Lane, ...] = ()
     """Queues of the application's own jobs, each with slots of its own."""
     handlers: Mapping[type[Job], Handler] = field(default_factory=dict, hash=False)
@@ -75,6 +79,8 @@ class Domain(Catalog):
     """Async functions of (context, job, call) around each handler; they return what `await call()` does."""
     lifespan: Lifespan | None = None
     """An async context manager of the Stoker: what it yields, once a worker, is `context.resources`."""
+    arq: Any = field(default=None, hash=False)
+    """The WorkerSettings of an arq application, whose functions and cron jobs run here too (docs/arq.md)."""
     migrations: Path | None = None
     """A folder of Alembic revisions that `stoker migrate` applies; None where the application does it."""
     sample_data: SampleData | None = None
@@ -87,12 +93,13 @@ class Domain(Catalog):
         check_all(self.rules, Rule, "rules")
         check_all(self.warm_plans, WarmPlan, "warm_plans")
         check_all(self.schedule, Scheduled, "schedule")
-        check_unique("schedule", [one.name for one in self.schedule])
         check_unique("event", [rule.event.kind for rule in self.rules])
         check_unique("warm plan", [plan.target for plan in self.warm_plans])
         check_all(self.lanes, Lane, "lanes")
         check_unique("lane", [str(lane) for lane in self.all_lanes])
         check_handlers(self.handlers, self.lanes)
+        check_unique("schedule", [one.name for one in self.whole_schedule])
+        check_unique("job kind", [*JOBS, *(job.kind for job in self.handlers), *self._arq_calls])
         check_around(self.around)
         check_lifespan(self.lifespan)
         for rule in self.rules:
@@ -105,18 +112,37 @@ class Domain(Catalog):
                 raise DeclarationError(
                     f"warm plan {plan.target!r} is neither `active` nor a scope kind of this domain"
                 )
-        for entry in self.schedule:
+        for entry in self.whole_schedule:
             self._check_scheduled(entry)
 
     @property
     def job_types(self) -> Mapping[str, type[Job]]:
-        """Every job that a worker of this domain runs, by kind: Stoker's own, and those with a handler."""
-        return {**JOBS, **{job.kind: job for job in self.handlers}}
+        """Every job that a worker of this domain runs, by kind: Stoker's own, and the application's."""
+        return {**JOBS, **{job.kind: job for job in self.handlers}, **self._arq_calls}
+
+    @cached_property
+    def arq_application(self) -> ArqApplication | None:
+        """What `arq` declares."""
+        if self.arq is None:
+            return None
+        from stoker.arq.application import ArqApplication  # noqa: PLC0415 - imports arq's worker
+
+        return ArqApplication.of(self.arq)
+
+    @property
+    def _arq_calls(self) -> Mapping[str, type[Job]]:
+        return self.arq_application.calls if self.arq_application else {}
+
+    @cached_property
+    def whole_schedule(self) -> tuple[Every | Cron | ArqCron, ...]:
+        """`schedule`, then the cron jobs of `arq`."""
+        return (*self.schedule, *(self.arq_application.schedule if self.arq_application else ()))
 
     @cached_property
     def all_lanes(self) -> tuple[Lane, ...]:
-        """Stoker's own lanes, then the domain's."""
-        return (*LANES, *self.lanes)
+        """Stoker's own lanes, then the domain's, then the queue of `arq`."""
+        of_arq = (self.arq_application.lane,) if self.arq_application else ()
+        return (*LANES, *self.lanes, *of_arq)
 
     def lane(self, name: str) -> Lane:
         """The lane of that name; raises UnknownLane."""
@@ -133,11 +159,11 @@ class Domain(Catalog):
 
     @cached_property
     def asking_kinds(self) -> frozenset[str]:
-        """Kinds of events whose rules ask the database, and need what the event says for it."""
+        """Kinds of events whose rules have an audience query, which needs the event's fields."""
         return frozenset(kind for kind, rule in self.rules_by_kind.items() if rule.audience is not None)
 
     def checked(self, found: object, whose: str) -> list[Invalidation]:
-        """The invalidations that a rule or a caller gave; raises DeclarationError for one that cannot be.
+        """The invalidations that a rule or a caller gave; raises DeclarationError for an impossible one.
 
         A misspelt name would be applied without effect, and the page would stay stale.
         """
@@ -152,7 +178,7 @@ class Domain(Catalog):
         return invalidations
 
     def _mistake(self, one: Invalidation) -> str | None:
-        """What is wrong with an invalidation, and what there is instead."""
+        """What is wrong with an invalidation, and which names there are instead."""
         kind = self.kinds_by_name.get(one.scope.kind)
         if kind is None:
             known = ", ".join(sorted(self.kinds_by_name)) or "none"
@@ -172,9 +198,9 @@ class Domain(Catalog):
         return any(plan.target == target for plan in self.warm_plans)
 
     def check_job(self, job: Job) -> None:
-        """Raise UnknownJob for one that no handler runs, BadRequest for one that names what there is not."""
+        """Raise UnknownJob for a job that no handler runs, BadRequest for unknown names in its arguments."""
         if type(job) is not self.job_types.get(job.kind):
-            known = ", ".join(sorted(job.kind for job in self.handlers)) or "none"
+            known = ", ".join(sorted({*self.job_types} - {*JOBS})) or "none"
             raise UnknownJob(
                 f"no handler for {type(job).__name__} ({job.kind}): add one to the domain's `handlers`; "
                 f"there are: {known}"
@@ -193,10 +219,10 @@ class Domain(Catalog):
                 if self.view(name).scope != kind:
                     raise UnknownView(f"view {name} is not of scope kind {kind}", field="views")
 
-    def _check_scheduled(self, entry: Every | Cron) -> None:
+    def _check_scheduled(self, entry: Scheduled) -> None:
         if type(entry.job) is not self.job_types.get(entry.job.kind):
             raise DeclarationError(f"schedule {entry.name}: no handler for {type(entry.job).__name__}")
-        if entry in MAINTENANCE:  # which leaves out what the domain cannot do
+        if entry in MAINTENANCE:  # MAINTENANCE leaves out what the domain cannot do
             return
         try:
             self.check_job(entry.job)
@@ -204,7 +230,7 @@ class Domain(Catalog):
             raise DeclarationError(f"schedule {entry.name}: {error}") from None
 
     def subject_of(self, job: Job | None) -> str | None:
-        """What a job is about, as `kind:id`; None for one that is about everything."""
+        """The scope of a job, as `kind:id`; None for a job that is about everything."""
         if isinstance(job, Refresh):
             view = self.views_by_name.get(job.view)
             return None if view is None else f"{view.scope}:{job.scope_id}"

@@ -22,11 +22,11 @@ from stoker.errors import DatabaseUnavailable
 from stoker.silence import Silence
 
 GOODBYE_S = 1.0
-"""For a connection to say that it closes; then its socket is closed without a word."""
+"""Seconds for a connection to close in order; then its socket is closed at once."""
 KEEPALIVES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first probe, seconds between probes, lost probes that end a connection."""
 UNACKNOWLEDGED_MS = 15_000
-"""How long what was sent may stay without the peer's acknowledgement."""
+"""How long sent data may stay without the peer's acknowledgement."""
 
 
 class Connections:
@@ -41,7 +41,7 @@ class Connections:
         self._driver_class = type("Connection", (Connection,), {"shared": self})
 
     async def connect(self, **arguments: Any) -> Connection:  # noqa: ANN401 - asyncpg's
-        """Open another; raises DatabaseUnavailable if none may be, and what asyncpg raises."""
+        """Open a connection; raises DatabaseUnavailable after `close`, and what asyncpg raises."""
         if self.closed:  # nobody would close it
             raise DatabaseUnavailable("this process has closed its connections to Postgres")
         self.silence.refuse()
@@ -128,7 +128,7 @@ class LimitedEngine(AsyncEngine):
 
 
 async def close_for_good(engine: AsyncEngine) -> None:
-    """Dispose of an engine; who goes on using it, as a task that nobody waits for may, opens nothing more."""
+    """Dispose of an engine. A task that still uses it afterwards cannot open connections."""
     if isinstance(engine, LimitedEngine):
         engine.connections.closed = True
     await engine.dispose()

@@ -17,10 +17,10 @@ StokerError                      catch this to catch all
 ├── WrongServer                  a server answers, but it is not one Stoker can trust
 ├── InvalidJob                   a payload that does not fit its job
 │   └── UnknownJob               a kind that this release does not know; parked, never destroyed
-├── InvalidResult               a handler returned what cannot be kept as a result
-├── JobFailed                   the job whose result was asked for failed for good, or was cancelled
-├── NoResult                    the job has ended, and no result of it is kept
-└── CommittedNotApplied          the change is in SQL, the cache may still show what was before
+├── InvalidResult                a handler returned what cannot be kept as a result
+├── JobFailed                    the job whose result was asked for failed for good, or was cancelled
+├── NoResult                     the job has ended, and no result of it is kept
+└── CommittedNotApplied          the change is in SQL, the cache may still show the old state
 
 Drivers' errors are translated where the driver is called; nothing is caught wider than needed.
 """

@@ -1,4 +1,4 @@
-"""What a domain says of its own jobs: handlers, what is around them, what a worker opens for them."""
+"""A domain's declarations about its own jobs: handlers, middleware, lifespan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_handlers(handlers: object, lanes: Sequence[str]) -> None:
 
 
 def check_around(around: object) -> None:
-    """Refuse what cannot be around a handler."""
+    """Refuse middleware that cannot be called around a handler."""
     if not isinstance(around, tuple | list):
         raise DeclarationError(f"around must be a tuple of async functions, not {around!r:.80}")
     for one in around:
@@ -40,7 +40,7 @@ def check_around(around: object) -> None:
 
 
 def check_lifespan(lifespan: object) -> None:
-    """Refuse what a worker could not open."""
+    """Refuse a lifespan that a worker could not open."""
     if lifespan is None:
         return
     check_called(lifespan, "lifespan", "stoker")

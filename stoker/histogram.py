@@ -1,4 +1,4 @@
-"""How often something took how long: one table of bounds for everything that Stoker measures.
+"""Histograms of durations: one table of bounds for everything that Stoker measures.
 
 Counts are kept by the name of their bucket, in Redis and in Postgres; nothing here talks to either.
 """
@@ -18,14 +18,14 @@ BUCKETS = tuple(f"{bound:g}" for bound in (*BOUNDS_S, inf))
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A histogram: how many lay in each bucket (not summed up), by bound in seconds; the last has none."""
+    """A histogram: the count of each bucket (not cumulative), by its bound in seconds; the last has none."""
 
     buckets: Mapping[float, int]
     sum_s: float
 
     @classmethod
     def of(cls, counted: Callable[[str], int], sum_us: int) -> Observed:
-        """The histogram of what was counted under the names of the buckets."""
+        """The histogram of counters that are named after the buckets."""
         bounds = (*BOUNDS_S, inf)
         return cls(
             {bound: counted(bucket) for bound, bucket in zip(bounds, BUCKETS, strict=True)},
@@ -34,5 +34,5 @@ class Observed:
 
 
 def bucket(seconds: float) -> str:
-    """The name of the bucket in which a duration lies."""
+    """The name of the bucket of a duration."""
     return BUCKETS[bisect_left(BOUNDS_S, seconds)]

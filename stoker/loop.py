@@ -1,4 +1,4 @@
-"""A loop beside an application: an error of a step is logged, and the next step follows.
+"""A background loop: an error of a step is logged, and the next step follows.
 
 For what must go on for the life of a process. Touches no server by itself.
 """
@@ -23,7 +23,7 @@ async def repeat(name: str, step: Callable[[], Awaitable[None]], every_s: Callab
             failing = None
         except Exception as error:
             # A server may answer with an unexpected error: a rotated password, a table locked by a migration.
-            # A loop that ended for it would be missed when it is needed.
+            # A loop that ended because of it would be missing when it is needed.
             if type(error) is not failing:
                 logger.exception("loop.step_failed", extra={"loop": name})
             failing = type(error)

@@ -32,7 +32,7 @@ from stoker.tables import SCHEMA, installation
 
 HERE = Path(__file__).parent / "migrations"
 LOCK = 0x5730CE12
-"""Key of the advisory lock under which migrations run; any number, but always this one."""
+"""Key of the advisory lock under which migrations run; an arbitrary constant."""
 ID_LENGTH = 10
 NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 

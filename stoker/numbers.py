@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 MOST = 2**53
-"""The largest number that every reader has exactly: Lua, JSON and JavaScript count in doubles."""
+"""The largest integer that every reader has exactly: Lua, JSON and JavaScript count in doubles."""
 LATEST_S = 253_402_300_799.0
 """The last second of the year 9999, since 1970: nothing after it is a date."""
 

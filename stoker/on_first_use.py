@@ -1,7 +1,7 @@
 """Public names of a package that are imported when they are first used.
 
-Who needs one name pays for its module only. Used by the `__init__` of a package, which says its names to
-type checkers by ordinary imports under TYPE_CHECKING.
+A program that needs one name imports only its module. Used by the `__init__` of a package, which declares its
+names to type checkers by ordinary imports under TYPE_CHECKING.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def module_of_each(names: Mapping[str, str]) -> dict[str, str]:
-    """The module of each name, from module -> its names, separated by spaces."""
+    """The module of each name, given the names of each module, separated by spaces."""
     return {name: module for module, all_of_it in names.items() for name in all_of_it.split()}
 
 

@@ -30,6 +30,7 @@ from stoker.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailabl
 from stoker.loop import repeat
 from stoker.outbox import seal_keys
 from stoker.outbox.databases import check_engine, check_same_database, installation_of, with_url_of
+from stoker.outbox.ends import JobEnds
 from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.record import Outbox
 from stoker.outbox.requests import Requests
@@ -47,11 +48,11 @@ from stoker.silence import Silence
 logger = logging.getLogger(__name__)
 
 CLOSE_S = 2.0
-"""For each part that closes."""
+"""Seconds for each part that is closed."""
 
 
 class Parts:
-    """Everything that a Stoker consists of. Make it with `open`, inside the event loop that uses it."""
+    """The parts of a Stoker. Make it with `open`, inside the event loop that uses it."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class Parts:
         self.accounting = Accounting()
         self.cache = self._make_cache()
         self.ringer, self.request_ringer = Ringer(self.queue), Ringer(self.queue, DELIVER)
-        self.requests = Requests(engine)
+        self.requests, self.ends = Requests(engine), JobEnds(engine)
         self.outbox = Outbox(
             domain,
             engine,
@@ -142,7 +143,7 @@ class Parts:
         return engine
 
     async def learn_seal_keys(self) -> None:
-        """Read the keys that entries are sealed with; what was learnt last holds while Postgres is away."""
+        """Read the keys that entries are sealed with; while Postgres is away, the last ones count."""
         with suppress(DatabaseUnavailable):
             self.seal.use(*await seal_keys.learn(self.engine))
 

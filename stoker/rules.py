@@ -26,13 +26,13 @@ class Event(BaseModel):
     change); later rows may already be gone when the event is applied.
     """
 
-    # What a field holds stays out of logs: errors name the field alone.
+    # The values of fields stay out of logs: errors name the field alone.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: object) -> None:
-        """Refuse a kind that is a field or no name; a class without one may be the base of others."""
+        """Refuse a kind that is a field or not a name; a class without one may be the base of others."""
         if "kind" in cls.model_fields:
             raise DeclarationError(
                 f'event {cls.__name__}: `kind` must not be a field: write `kind = "order.changed"` without a '

@@ -1,4 +1,4 @@
-"""What runs by itself: jobs that are enqueued at the slots of an interval or of a cron expression.
+"""The schedule of a domain: jobs that are enqueued at the slots of an interval or of a cron expression.
 
 A domain declares its schedule; the worker keeps it. Slots are computed from the clock alone, the same in
 every worker, so that the ledger can give each slot to one of them. Nothing here talks to a server.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import dropwhile, islice, takewhile
+from itertools import dropwhile, islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -22,6 +22,8 @@ from stoker.settings import LatePolicy, OverlapPolicy
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+FIRST_SPAN = timedelta(minutes=1)
+RESOLUTION = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Scheduled:
     """1 to 32 of a-z, 0-9 and _, unique in the schedule."""
     job: Job
     """What is enqueued."""
+
+    def job_at(self, slot: datetime) -> Job:
+        """What is enqueued at a slot."""
+        del slot
+        return self.job
 
     def newest(self, now: datetime) -> datetime:
         """The latest slot that is not in the future."""
@@ -46,7 +53,7 @@ class Scheduled:
         raise NotImplementedError
 
     def interval(self, now: datetime) -> timedelta:
-        """Between the slots before and after a moment."""
+        """The time between the slots before and after a moment."""
         return self.following(now) - self.newest(now)
 
     def last(self, now: datetime, most: int) -> list[datetime]:
@@ -79,7 +86,7 @@ class Every(Scheduled):
     every: timedelta
     """The interval, above zero."""
     late: LatePolicy = LatePolicy.ONCE
-    """What becomes of slots that passed while no worker was there."""
+    """What becomes of slots that passed while no worker ran."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
     """What becomes of a slot while the last one's job has not ended."""
 
@@ -107,8 +114,43 @@ class Every(Scheduled):
         return f"every {self.every.total_seconds():g} s"
 
 
+class Listed(Scheduled):
+    """An entry whose slots can only be searched forwards from a moment."""
+
+    def following(self, now: datetime) -> datetime:
+        """The earliest slot that is in the future."""
+        return next(self._after(now))
+
+    def backwards(self, now: datetime) -> Iterator[datetime]:
+        """Slots from the newest one on, each older than the one before."""
+        # cronsim's own search backwards never ends in some time zones, and arq has none.
+        end = now
+        while True:
+            slot = self._last_until(end)
+            yield slot
+            end = slot - RESOLUTION
+
+    def _last_until(self, end: datetime) -> datetime:
+        """The latest slot that is not after a moment: found by halving a span that has one."""
+        span = FIRST_SPAN
+        while (slot := self.following(end - span)) > end:
+            span *= 2
+        until = end
+        while self.following(slot) <= end:
+            middle = slot + (until - slot) / 2
+            later = self.following(middle)
+            if later <= end:
+                slot = later
+            else:
+                until = middle
+        return slot
+
+    def _after(self, moment: datetime) -> Iterator[datetime]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Cron(Scheduled):
+class Cron(Listed):
     """A job at the times of a cron expression: `Cron("digest", SendDigests(), "0 6 * * mon-fri")`.
 
     Five fields, names of days and months allowed, in `timezone`. Daylight saving time as in Debian's cron: a
@@ -121,7 +163,7 @@ class Cron(Scheduled):
     timezone: str = "UTC"
     """A name of the IANA database: Europe/Berlin."""
     late: LatePolicy = LatePolicy.ONCE
-    """What becomes of slots that passed while no worker was there."""
+    """What becomes of slots that passed while no worker ran."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
     """What becomes of a slot while the last one's job has not ended."""
 
@@ -148,27 +190,9 @@ class Cron(Scheduled):
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
 
-    def following(self, now: datetime) -> datetime:
-        """The earliest slot that is in the future."""
-        return next(self._after(now))
-
-    def backwards(self, now: datetime) -> Iterator[datetime]:
-        """Slots from the newest one on, each older than the one before."""
-        # By searching forwards in spans: the library's own search backwards never ends in some time zones.
-        end, span = now, timedelta(hours=1)
-        while True:
-            found = self._between(end - span, end)
-            yield from reversed(found)
-            end -= span
-            if not found:
-                span *= 2
-
-    def _between(self, after: datetime, until: datetime) -> list[datetime]:
-        return list(takewhile(lambda slot: slot <= until, self._after(after)))
-
     def _after(self, moment: datetime) -> Iterator[datetime]:
         begin = moment.astimezone(self._zone)
-        while begin.fold:  # begun in the hour that comes again, the library would give its slots again
+        while begin.fold:  # started within the repeated hour, the library would give its slots twice
             begin = (begin.astimezone(UTC) - timedelta(hours=1)).astimezone(self._zone)
         slots = (slot.astimezone(UTC) for slot in CronSim(self.expression, begin))
         return dropwhile(lambda slot: slot <= moment, slots)

@@ -42,7 +42,7 @@ class Silence:
         """Why SQL is refused; None while it is not."""
 
     def asks(self, ask: Callable[[], Awaitable[None]]) -> None:
-        """Set the question: it returns after any answer and raises DatabaseUnavailable where none comes."""
+        """Set the probe: it returns after any answer and raises DatabaseUnavailable without one."""
         self._ask = ask
 
     def refuse(self) -> None:
@@ -51,11 +51,11 @@ class Silence:
             raise DatabaseUnavailable(self.reason)
 
     def waiting(self, connection: Droppable) -> Waiting:
-        """What a wait for the server is wrapped in, as a context manager."""
+        """A context manager around a wait for the server."""
         return Waiting(self, connection)
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Stop probing."""
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
@@ -96,7 +96,7 @@ class Waiting:
 
     def __enter__(self) -> None:
         if self._silence.reason is not None:
-            self.connection.terminate()  # it was taken before: whatever is sent on it would wait in vain
+            self.connection.terminate()  # it was taken before: no answer would come on it
         self._silence._waiting.add(self)  # noqa: SLF001 - two halves of one thing
         self._start()
 

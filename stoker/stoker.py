@@ -1,4 +1,4 @@
-"""The one object that a process makes, and every call that an application makes to it.
+"""The one object that an application makes in each process, with every call that it offers.
 
 A web app opens it where it starts and closes it where it stops. `parts` has the connections and loops
 behind it. Either Redis may be away at any time; Postgres must answer once, at the start.
@@ -13,7 +13,7 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 
 from stoker.cache.batch import read_many
 from stoker.cache.deadline import UNTIL, begin_waits
@@ -34,8 +34,10 @@ from stoker.postgres import (
 from stoker.queue.answers import CancelAnswer, Enqueued
 from stoker.queue.batches import Batch, batch_of, batch_of_job, check_batch, enqueue_batch
 from stoker.queue.due import check_span, delay_of
+from stoker.queue.packing import is_request_id
 from stoker.queue.progress import JobState, Progress, ProgressReport
 from stoker.queue.result import result_of
+from stoker.revocation import take_effect
 from stoker.rules import Event, Invalidation
 from stoker.settings import Settings, load_settings
 
@@ -141,8 +143,8 @@ class Stoker:
     ) -> Reading:
         """Read one entry: from the cache if it is valid, else from SQL, and then it is kept.
 
-        `reader`: the id that the access view, or an owner's scope, knows; needed unless the view is for
-        anyone; SYSTEM for a job, which may read everything. `within`: the id of the parent that an entry
+        `reader`: the id that the access view names, or the owner's; needed unless the view is for anyone;
+        SYSTEM for a job, which may read everything. `within`: the id of the parent that an entry
         with `Access.within` is asked for under; where it does not belong to that one, it is NotFound.
         `bypass` answers from SQL and leaves the cache alone.
 
@@ -177,7 +179,7 @@ class Stoker:
     async def enqueue_many(
         self, jobs: Sequence[Job], *, delay: timedelta = timedelta(0), at: datetime | None = None
     ) -> list[Enqueued]:
-        """The same for many jobs, in their order, at the cost of one round trip for each 500."""
+        """As `enqueue`, for many jobs in their order: one round trip for each 500."""
         for job in jobs:
             self.domain.check_job(job)
         return await self.queue.enqueue_many(jobs, delay=delay_of(delay, at))
@@ -243,29 +245,50 @@ class Stoker:
             return await result_of(self.queue, job_id, self._is_on_its_way)
 
     async def progress(self, job_id: str) -> ProgressReport | None:
-        """The last word about a job that reports, or that is followed; None if there is none.
+        """The last report about a job that reports, or that is followed; None if there is none.
 
         Raises QueueUnavailable.
         """
         return await Progress(self.queue.redis, self.queue.settings).read(job_id)
 
     async def cancel(self, job_id: str) -> CancelAnswer:
-        """End a waiting or running job for good; raises QueueUnavailable."""
+        """End a waiting or running job for good; raises QueueUnavailable.
+
+        Where the job is one of `enqueue_in`, raises DatabaseUnavailable if it could not be noted that it has
+        ended: it is cancelled, but a queue that loses its data would get it again.
+        """
         answer = await self.queue.cancel(job_id)
         if answer is CancelAnswer.CANCELLED:  # callers that wait for its result must see its end
             await Progress(self.queue.redis, self.queue.settings).finish(job_id, JobState.CANCELLED)
+        if answer is not CancelAnswer.NOT_FOUND and is_request_id(job_id):
+            await self._parts.ends.note([job_id])
         return answer
 
-    async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
-        """Unlink stamps here and now, without worker or queue; raises CacheUnavailable.
+    async def commit_revocation(self, session: AsyncSession | async_scoped_session[Any]) -> None:
+        """Commit a session that takes a right away; returns when nobody is shown anything by it any more.
 
-        For taking a right away: there the caller must not be answered before it is done. Raises
+        Waits two seconds for the worker to apply what the session has recorded, which should invalidate
+        hard. Else it unlinks here, and where that cannot be done it raises CommittedNotApplied: the change is
+        committed, cached values may still be shown, and the worker goes on trying. Tell the caller.
+
+        Raises DatabaseUnavailable where the commit's answer was lost (its receipt says what became of it),
+        DeclarationError for a session that has recorded nothing.
+        """
+        events = self._parts.outbox.recorded_in(session)
+        with database_errors():
+            await session.commit()
+        await take_effect(self._parts, events, self.unlink)
+
+    async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
+        """Unlink stamps at once, without worker or queue; raises CacheUnavailable.
+
+        For removing a right: its caller must not be answered before the removal is in effect. Raises
         DeclarationError for what the domain does not have.
         """
         await self.unlink(self.domain.checked(invalidations, "invalidate_now"))
 
     async def unlink(self, invalidations: Iterable[Invalidation]) -> None:
-        """The same for what another release asked for, whose views this one may not know (RACES 30)."""
+        """As `invalidate_now`, for another release, whose views this one may not know (RACES 30)."""
         store = self.cache.store
         stamps: set[str] = set()
         for one in invalidations:
@@ -282,10 +305,10 @@ class Stoker:
         return await self._parts.requests.is_on_its_way(job_id)
 
     def vitals(self) -> dict[str, float]:
-        """Figures that only this process knows, by name, for its own metrics; costs nothing to ask.
+        """Figures of this process, by name, for its own metrics. Makes no call to a server.
 
-        `breaker_open`: 1 while its reads bypass the cache. `near_bytes`: what it keeps of entries.
-        `loads_running`: loads that have a connection now, of loaders.connections. `postgres_silent`: 1 while
+        `breaker_open`: 1 while its reads bypass the cache. `near_bytes`: memory of the entries that it keeps.
+        `loads_running`: loads that hold one of loaders.connections now. `postgres_silent`: 1 while
         SQL is refused because Postgres does not answer.
         """
         return {

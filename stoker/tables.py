@@ -42,7 +42,7 @@ seal_keys = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("secret", String(64), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-    comment="What cache entries are sealed with: the newest, once all processes know it, and the one before.",
+    comment="The keys that seal cache entries: the newest, once all processes know it, and the one before.",
 )
 
 cache_events = Table(
@@ -83,9 +83,19 @@ job_requests = Table(
     Column("trace", String(55)),
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("delivered_at", DateTime(timezone=True)),
+    Column("delivered_to", String(16), comment="The life of the queue that has it."),
     Index("job_requests_undelivered", "seq", postgresql_where=text("delivered_at IS NULL")),
     Index("job_requests_delivered", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
+    Index("job_requests_life", "delivered_to", postgresql_where=text("delivered_to IS NOT NULL")),
     comment="Jobs that were asked for in a transaction, until the queue has them and for a day after.",
+)
+
+job_ends = Table(
+    "job_ends",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("ended_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    comment="Jobs of job_requests that have ended: a queue that lost its data does not get them again.",
 )
 
 dead_jobs = Table(
@@ -166,7 +176,7 @@ figure_marks = Table(
     Column("series", String(160), primary_key=True),
     Column("value", Double, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
-    comment="Where counting has come to, so that any number of workers counts once; and who works.",
+    comment="How far counters were read, so that any number of workers counts once; and which workers run.",
 )
 
 job_history = Table(
@@ -210,7 +220,7 @@ api_tokens = Table(
     Column("last_used_at", DateTime(timezone=True), comment="To the minute."),
     Column("expires_at", DateTime(timezone=True), comment="null: it does not end by itself."),
     UniqueConstraint("sha256", name="api_tokens_sha256"),
-    comment="Who may ask, beside the tokens of the settings. Only hashes are stored.",
+    comment="API tokens beside those of the settings. Only hashes are stored.",
 )
 
 cache_identities = Table(

@@ -1,8 +1,8 @@
 """OpenTelemetry, where it is installed: from a web app's commit over the relay to the refreshes, one trace.
 
 A span's context travels as W3C `traceparent` text, in an event's row and beside a job's arguments. Without
-opentelemetry-api, or without an SDK that records, everything here does nothing and stores nothing. Nothing
-here decides anything: a damaged or missing traceparent begins a trace of its own.
+opentelemetry-api, or without an SDK that records, everything here does nothing and stores nothing. No
+decision depends on it: a damaged or missing traceparent begins a trace of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ except ImportError:  # the extra `otel` is not installed
 NAME = "stoker"
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 ASK_AGAIN_S = 1.0
-"""Seconds between checks whether a process that records no spans does so by now."""
+"""Seconds between checks whether a process has begun to record spans."""
 _untraced_until_s = 0.0
 Attributes = Mapping[str, str | int | float]
 

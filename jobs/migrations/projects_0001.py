@@ -43,7 +43,7 @@ def _create_users_and_projects() -> None:
         sa.Column("email", sa.String(254), nullable=False),
         sa.Column("active", sa.Boolean, nullable=False, server_default=sa.text("true")),
         sa.UniqueConstraint("email", name="users_email"),
-        comment="Never deleted, only deactivated: their work stays theirs.",
+        comment="Never deleted, only deactivated: their projects remain.",
     )
     op.create_table(
         "projects",

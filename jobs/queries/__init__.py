@@ -1,8 +1,8 @@
 """The SQL of the views: every function builds many values of one view in one statement.
 
 The statements are in the `.sql` files, each headed by its arguments and result. They never read the clock,
-have a total order, and write times in UTC, so that equal rows give equal bytes. The rules (rules.py) limit
-what a view may read: only dashboard and export read the contents.
+have a total order, and write times in UTC, so that equal rows give equal bytes. A view may read only what the
+rules (rules.py) cover: only dashboard and export read the contents.
 """
 
 from jobs.queries.access import access

@@ -1,4 +1,4 @@
-"""Loads sample data through COPY, in one transaction: a crash leaves the database as empty as it was."""
+"""Loads sample data through COPY, in one transaction: a crash leaves the database empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes of users: the account's own operations, whose callers know whom they act for."""
+"""Writes of users: the account's own operations, without a check of permissions: the caller does that."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs.acknowledged import until_applied
 from jobs.audience import projects_of
 from jobs.events import UserChanged, UserDeactivated, UserRenamed
 from jobs.inputs import NewUser, UserName
 from jobs.permission import require_active
-from jobs.rules import user_deactivated
 from jobs.scopes import USER
 from jobs.tables import users
 from jobs.writes.writer import Writer
@@ -41,7 +39,7 @@ class UserWrites(Writer):
         return user_id, receipt
 
     async def touch_user(self, user_id: int) -> tuple[int, Receipt]:
-        """Say that something about a user changed that no event names: the plain user-level operation."""
+        """Record that something about a user changed that no other event names."""
         async with self._stoker.session() as session, session.begin():
             await require_active(session, user_id)
             receipt = self._stoker.record(session, UserChanged(user_id=user_id))
@@ -52,11 +50,11 @@ class UserWrites(Writer):
 
         Raises CommittedNotApplied as `remove_member` does.
         """
-        async with self._stoker.session() as session, session.begin():
+        async with self._stoker.session() as session:
             await _update(session, user_id, {"active": False})
             event = UserDeactivated(user_id=user_id, project_ids=await projects_of(session, [user_id]))
             receipt = self._stoker.record(session, event)
-        await until_applied(self._stoker, receipt, user_deactivated(event))
+            await self._stoker.commit_revocation(session)
         return user_id, receipt
 
 

@@ -77,7 +77,7 @@ class HttpClient:
         while self._idle:
             writer = self._idle.pop()[1]
             writer.close()
-            with suppress(OSError):  # the web app may have gone first
+            with suppress(OSError):  # the web app may have closed it first
                 await writer.wait_closed()
 
     async def _exchange(self, request: bytes) -> Reply:

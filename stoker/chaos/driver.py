@@ -34,7 +34,8 @@ CONDITIONAL = 0.3
 LEAVING, STAYS_S = 0.05, 0.004
 """Under faults: share of readers who go away before they are answered (RACES 24, 41), and after how long."""
 AT_ONCE = 40
-"""Under faults: most concurrent requests. Those that wait for a silent server must not keep back the rest."""
+"""Under faults: most concurrent requests. Requests that wait for a silent server must not hold up the
+rest."""
 POLL_S = 0.05
 OK, NOT_MODIFIED, LEFT = 200, 304, 499
 REFUSED = frozenset({403, 404})

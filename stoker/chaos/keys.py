@@ -10,6 +10,7 @@ from stoker.chaos.words import first
 from stoker.console.sessions import console_key_name
 from stoker.embedded import Urls
 from stoker.jobs import LANES
+from stoker.queue.life import life_name
 from stoker.queue.owner import owner_name
 from stoker.queue.wire import concurrency_name, queue_name
 from stoker.settings import QueueSettings
@@ -36,6 +37,7 @@ def declared(prefix: str) -> frozenset[str]:
             *lanes,
             concurrency_name(settings),
             owner_name(settings),
+            life_name(settings),
             console_key_name(settings),
             *(f"{prefix}:chaos:{one}" for one in OF_THE_AUDIT),
         ]

@@ -1,4 +1,4 @@
-"""A way from processes to a server that can be cut, frozen, slowed, torn, or held at a named command.
+"""A network link to a server that can be cut, frozen, slowed, torn, or held at a named command.
 
 Chaos and the tests use it. It passes real bytes to a real server: what a link does to a call is what a
 network does to it.
@@ -38,7 +38,7 @@ class Held:
 
 @dataclass
 class Trap:
-    """What happens to the next request that contains `command`, or, with `times`, to the next few."""
+    """A trap: what happens to the next request that contains `command`, or, with `times`, to the next few."""
 
     command: bytes
     held: Held = field(default_factory=Held)
@@ -119,7 +119,7 @@ class Link:
             await self._server.wait_closed()
 
     def lead_to(self, url: str) -> None:
-        """Let new connections reach another server; those that there are stay where they are."""
+        """Let new connections reach another server; existing ones stay with theirs."""
         self._url = urlsplit(url)
 
     def cut(self) -> None:
@@ -142,25 +142,25 @@ class Link:
         self._thaw.set()
 
     def say(self, data: bytes) -> None:
-        """Let every client hear what it has not asked for."""
+        """Send every client bytes that it did not ask for."""
         for client in self._clients:
             client.write(data)
 
     def let_go(self) -> None:
-        """Hold nothing any more: a test that ended early has left somebody waiting."""
+        """Release everything that is held: a test that ended early may have left callers waiting."""
         for held in self._held:
             held.release()
 
     def forget(self) -> None:
-        """Let what comes pass by: no trap that has not been sprung will be."""
+        """Remove the traps that have not been sprung."""
         self._traps.clear()
 
     def freeze(self) -> None:
-        """Accept everything and answer nothing until `mend`."""
+        """Accept connections and requests, and answer nothing until `mend`."""
         self._thaw.clear()
 
     def silence(self) -> None:
-        """Answer nothing more on the connections that there are; new ones are answered."""
+        """Answer nothing more on existing connections; new ones are answered."""
         self._silent |= self._writers
         self._thaw.clear()
         self._thaw = asyncio.Event()
@@ -193,7 +193,7 @@ class Link:
         self._trap(Trap(_bytes(command), answer=reply))
 
     def rewrite(self, pattern: bytes, by: bytes) -> None:
-        """Replace this in every reply, as a proxy or another server would answer; the length must stay."""
+        """Replace these bytes in every reply, as a proxy might; the length must stay the same."""
         self._rewritten = re.compile(pattern), by
 
     def count(self, command: str | bytes) -> Counted:
@@ -319,7 +319,7 @@ async def link_to_postgres(url: URL) -> Link:
 
 
 def through(link: Link, url: URL) -> URL:
-    """The same database by way of the link."""
+    """The URL of the same database through the link."""
     _, _, port = link.url.removesuffix("/0").rpartition(":")
     return url.set(host="127.0.0.1", port=int(port), query={})
 

@@ -176,7 +176,7 @@ class Slot:
             self._process.wait()
         elif code == -signal.SIGKILL:
             self.killed_itself += 1
-        elif code not in (0, -signal.SIGTERM):  # the latter: it was only starting
+        elif code not in (0, -signal.SIGTERM):  # -SIGTERM: it was still starting
             self.disorderly.append(f"{self.name} ended with {code} after SIGTERM:\n{self.last_words()}")
         self._end_life()
 

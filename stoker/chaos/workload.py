@@ -70,7 +70,7 @@ class Web(Protocol):
 class Users(Protocol):
     """Simulated users of one run, and what is known of what each must see.
 
-    All they know are lower bounds: a change counts from the moment its writer learned that it is applied. A
+    They know lower bounds only: a change counts from the moment its writer learned that it is applied. A
     write whose answer was lost counts for nothing.
     """
 
@@ -84,7 +84,7 @@ class Users(Protocol):
         """One change, told to `web.wrote`; `due`: when it was to be sent, by the performance counter."""
 
     def rights(self, reader: int) -> int:
-        """A number that grows whenever somebody sets out to change what a reader may see."""
+        """A number that grows whenever a change of a reader's rights begins."""
 
     def expected(self, read: Read) -> Any:  # noqa: ANN401 - the users' own
         """What a read that is sent now must show; noted before it is sent."""

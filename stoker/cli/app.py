@@ -17,6 +17,7 @@ from typer.main import get_command
 COMMANDS = {
     "up": "serve:up",
     "run": "work:run",
+    "arq": "arq:arq",
     "api": "serve:api",
     "migrate": "data:migrate",
     "sample-data": "data:sample_data",

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker import migrate as migrations
 from stoker.cli.display import note, progress, show, show_json
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
+from stoker.coverage import warnings as coverage
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
 from stoker.outbox import seal_keys
@@ -165,8 +166,17 @@ async def _is_empty(database_url: str, sample: SampleData) -> bool:
         await engine.dispose()
 
 
+async def _findings(settings: Settings) -> list[checks.Finding]:
+    found = await checks.check(settings)
+    if settings.database_url is None or any(finding.level is checks.Level.ERROR for finding in found):
+        return found  # otherwise views may not be there to be asked
+    url, schema = settings.database_url.get_secret_value(), settings.database.schema_name
+    said = await coverage.warnings(url, load_domain(settings.domain), schema=schema)
+    return [*found, *(checks.Finding(checks.Level.WARNING, one) for one in said)]
+
+
 def _check(settings: Settings, *, as_json: bool) -> None:
-    found = asyncio.run(checks.check(settings))
+    found = asyncio.run(_findings(settings))
     if as_json:
         show_json([asdict(finding) for finding in found])
     else:

@@ -18,7 +18,7 @@ EVERY_S = 1.0
 MOST = 200
 """Pages that one process serves at once."""
 OPERATORS = 20
-"""Of them, those that only operators may have."""
+"""The number of these places that are reserved for operators."""
 MOST_OF_ONE = 20
 """Pages of one token, so that one token's pages cannot take all places."""
 

@@ -54,7 +54,7 @@ class Places:
 
     @property
     def nobody(self) -> Path:
-        """What `nobody` must be able to reach; made by `for_nobody`."""
+        """The folder that `nobody` must be able to reach; made by `for_nobody`."""
         return SURVIVES_REBOOT / self._name
 
     def log(self, name: str) -> Path:
@@ -73,7 +73,7 @@ class Places:
         return home, sockets
 
     def remove_sockets(self) -> None:
-        """Leave nothing in the temporary directory."""
+        """Remove what is in the temporary directory."""
         shutil.rmtree(self.sockets, ignore_errors=True)
 
 
@@ -102,7 +102,7 @@ def _private_directory(path: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make the data folder, or let nobody else into the one that there is.
+    """Make the data folder, or make the existing one private.
 
     Only a folder of ours is changed: one that holds our lock, or nothing.
     """

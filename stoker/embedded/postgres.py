@@ -1,6 +1,6 @@
 """One Postgres with one database, `stoker`, reached through a Unix socket only.
 
-The data folder appears whole or not at all: initdb writes under a temporary name that is then renamed.
+The data folder is created atomically: initdb writes under a temporary name, which is then renamed.
 Its name carries the major version, so another Postgres never opens it. Trust authentication is safe
 because only the owner can enter the socket's directory.
 """
@@ -34,7 +34,7 @@ from stoker.embedded.process import (
 DATABASE = "stoker"
 PORT = 5432  # only part of the socket's name; given in the URL because PGPORT would replace the default
 BUILTIN_LOCALE_SINCE = 17
-# A lost machine may lose data, a killed server may not: commits still reach the kernel, so
+# A crash of the machine may lose data, a killed server must not: commits still reach the kernel, so
 # `synchronous_commit` stays on (off, a SIGKILL loses what was committed in the last moments).
 NOT_DURABLE = ("fsync=off", "full_page_writes=off")
 SETTINGS = (

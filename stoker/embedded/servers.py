@@ -77,7 +77,7 @@ class Embedded:
 def start(folder: Path, *, durable: bool = True) -> Embedded:
     """Run the servers of the folder, or join the living process that does.
 
-    With `durable=False` nothing is flushed to disk: killed servers still lose nothing, a lost machine may.
+    With `durable=False` nothing is flushed to disk: killed servers lose nothing, a crash of the machine may.
     Raises `EmbeddedError` when a program is missing, a server does not come up, or the folder is
     held by a process that runs no servers.
     """

@@ -1,12 +1,14 @@
 """Brings jobs that were requested in transactions from Postgres to the queue, once each.
 
 A request stays undelivered until the queue has acknowledged its job. A worker that is killed in between
-delivers it again under the same id, which the queue remembers for a day. Requests and recorded events never
-wait for each other.
+delivers it again under the same id, which the queue remembers for a day. When the queue has lost its data,
+what it had is delivered again, except jobs that have ended (docs/decisions/0017). Requests and recorded
+events never wait for each other.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib.resources import files
 from typing import Any
 
@@ -20,16 +22,45 @@ from stoker.queue.packing import BYTES_PER_CALL, Request
 from stoker.stoker import Stoker
 from stoker.tables import job_requests
 
+logger = logging.getLogger(__name__)
+
 CLAIM = text(files("stoker.handlers").joinpath("claim_requests.sql").read_text())
+RESET = text(files("stoker.handlers").joinpath("reset_lost.sql").read_text())
 BATCH = 500
+RESET_BATCH = 5000
+KEPT_S = 23 * 3600
+"""Age up to which a request is delivered again: an hour less than the queue remembers its id."""
 BYTES = BYTES_PER_CALL
-"""Of arguments in one transaction and call: one that timed out each time would keep back all after it."""
+"""Bytes of arguments in one transaction: a call that timed out each time would hold up all later requests."""
 
 
 async def deliver(context: JobContext, _job: Deliver) -> Outcome:
     """Deliver until no request is left."""
     await deliver_all(context.stoker)
     return Outcome.DONE
+
+
+async def deliver_lost_too(stoker: Stoker) -> int:
+    """The same as `deliver_all`, with what another life of the queue had: the sweeper's way."""
+    await reset_lost(stoker)
+    return await deliver_all(stoker)
+
+
+async def reset_lost(stoker: Stoker) -> int:
+    """Make requests undelivered that the queue may have lost; returns how many.
+
+    Raises QueueUnavailable or DatabaseUnavailable.
+    """
+    life, lost, judged = await stoker.queue.life.ask(), 0, RESET_BATCH
+    while judged:
+        with database_errors():
+            async with stoker.engine.begin() as connection:
+                asked = {"life": life, "batch": RESET_BATCH, "kept_s": KEPT_S}
+                judged, of_them = (await connection.execute(RESET, asked)).one()
+        lost += of_them
+    if lost:
+        logger.warning("requests.delivered_again", extra={"requests": lost, "life": life})
+    return lost
 
 
 async def deliver_all(stoker: Stoker) -> int:
@@ -47,11 +78,13 @@ async def _deliver_batch(stoker: Stoker) -> tuple[int, bool]:
         async with stoker.engine.begin() as connection:
             rows = (await connection.execute(CLAIM, {"batch": BATCH, "bytes": BYTES})).all()
             if rows:
-                await stoker.queue.deliver([_request(row) for row in rows])
+                # Known before the delivery: data that is erased in between counts as lost.
+                life = await stoker.queue.life.known()
+                await stoker.queue.deliver([_request(row) for row in rows if not row.ended])
                 await connection.execute(
                     update(job_requests)
                     .where(job_requests.c.seq.in_([row.seq for row in rows]))
-                    .values(delivered_at=text("clock_timestamp()"))
+                    .values(delivered_at=text("clock_timestamp()"), delivered_to=life)
                 )
     return len(rows), bool(rows) and (rows[0].locked == BATCH or rows[0].locked > len(rows))
 

@@ -17,14 +17,14 @@ from stoker.stoker import Stoker
 async def in_demand(stoker: Stoker, keys: Sequence[EntryKey]) -> list[EntryKey]:
     """Those of the keys that are in demand, the hottest first; raises CacheUnavailable.
 
-    The entry that guards others is in demand when one of these is: a hit needs both.
+    An access entry is in demand when an entry that it guards is: a hit needs both.
     """
     store = stoker.cache.store
     read_at = await _last_reads(stoker, keys)
     now = (await store.client.server()).now_us() / 1e6
     live = [key for key, at in read_at.items() if now - at < stoker.ttl(key.view).total_seconds()]
     names = [stoker.cache.filler.names(key) for key in live]
-    # Processes report reads with their next flush, so what was built since the last flush but one may have
+    # Processes report reads with their next flush, so an entry that was built within two flushes may have
     # been read.
     margin_s = 2 * stoker.settings.cache.stats_flush_s
     built_at = await store.built_at(names)
@@ -51,7 +51,7 @@ async def _last_reads(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey
 
 
 def _read_as(stoker: Stoker, key: EntryKey) -> list[EntryKey]:
-    """The entries whose reads count as reads of this one: itself and those that it guards."""
+    """The entries whose reads count as reads of this one: the entry itself and those that it guards."""
     views = stoker.domain.views_guarded_by.get(key.view, ())
     guarded = [view.default_key(key.scope) for view in views]
     return [key, *(one for one in guarded if one is not None)]

@@ -1,4 +1,4 @@
-"""Refreshing what a change has invalidated and readers want; asked for by the relay.
+"""Asks for refreshes of entries that a change has invalidated and that are in demand; called by the relay.
 
 Best effort: what is not refreshed here is built by its next reader.
 """
@@ -21,10 +21,10 @@ from stoker.stoker import Stoker
 logger = logging.getLogger(__name__)
 
 LOOKED_AT = 5000
-"""Entries of one batch whose demand is looked up; a burst that changed more is left to the next reads."""
+"""Entries of one batch whose demand is looked up; those beyond it are built by their next readers."""
 READERS_FIRST = timedelta(milliseconds=50)
-"""A reader that comes right after a change builds the entry itself, sooner than a worker that builds for all
-would. The refresh then finds it built."""
+"""A reader right after a change builds the entry itself, sooner than the worker would. The refresh, which
+starts after this time, then finds it built."""
 REFRESHED = 500
 """Entries of one batch that are refreshed at most."""
 

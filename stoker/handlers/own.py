@@ -5,7 +5,7 @@ Keeps results as JSON. Whatever a handler raises goes to the engine, which retri
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from inspect import isawaitable
@@ -30,7 +30,7 @@ class OwnJobs:
     """The handlers of a domain, in one worker process."""
 
     def __init__(self, domain: Domain) -> None:
-        self._handlers: Mapping[type[Job], Handler] = domain.handlers
+        self._handlers: dict[type[Job], Handler] = dict(domain.handlers)
         self._around = domain.around
         self._lifespan = domain.lifespan
         self._threads = Threads()
@@ -38,15 +38,19 @@ class OwnJobs:
 
     @asynccontextmanager
     async def opened(self, stoker: Stoker) -> AsyncIterator[None]:
-        """With what the domain's `lifespan` makes; threads that still run at the end are not waited for."""
+        """Opens the domain's `lifespan`. At the end, threads that still run are not waited for."""
         if self._lifespan is None:
             yield
             return
         async with self._lifespan(stoker) as self.resources:
             yield
 
+    def add(self, jobs: Iterable[type[Job]], handler: Handler) -> None:
+        """Run these jobs, too."""
+        self._handlers.update(dict.fromkeys(jobs, handler))
+
     def stuck(self) -> list[str]:
-        """What says that only a restart helps; callable from any thread."""
+        """The reasons why only a restart helps; callable from any thread."""
         return self._threads.stuck()
 
     async def run(self, context: JobContext, job: Job) -> Outcome:
@@ -66,7 +70,7 @@ class OwnJobs:
         if is_async(handler):
             return await handler(context, job)
         found = await self._threads.call(handler, context, job, kind=job.kind, job_id=context.job_id)
-        # A plain function around an async one has only made what is to be awaited.
+        # A plain function that calls an async one returns an awaitable.
         return await found if isawaitable(found) else found
 
 

@@ -1,4 +1,4 @@
-"""Deletes what is past its keeping time: settled events, finished schedule slots, old audit rows."""
+"""Deletes rows whose retention has passed: settled events, delivered requests, finished slots, audit rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ BATCH = 10_000
 """Rows in one transaction: locks and write-ahead log stay small."""
 AUDIT_KEPT_DAYS = 365
 REQUESTS_KEPT_DAYS = 1
+ENDS_KEPT_DAYS = 2
+"""Longer than any request is delivered again."""
 SLOTS_KEPT_DAYS = 30
 
 STATEMENTS = {
@@ -22,6 +24,10 @@ STATEMENTS = {
     "job_requests": (
         "DELETE FROM stoker.job_requests WHERE seq IN (SELECT seq FROM stoker.job_requests"
         " WHERE delivered_at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
+    ),
+    "job_ends": (
+        "DELETE FROM stoker.job_ends WHERE job_id IN (SELECT job_id FROM stoker.job_ends"
+        " WHERE ended_at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
     ),
     "schedule_slots": (
         "DELETE FROM stoker.schedule_slots WHERE (task, slot) IN ("
@@ -37,10 +43,11 @@ STATEMENTS = {
 
 
 async def prune(context: JobContext, _job: Prune) -> Outcome:
-    """Delete in batches until nothing old enough is left."""
+    """Delete in batches until no row is old enough."""
     kept_s = {
         "cache_events": context.stoker.settings.changes.keep_settled_s,
         "job_requests": REQUESTS_KEPT_DAYS * 86400,
+        "job_ends": ENDS_KEPT_DAYS * 86400,
         "schedule_slots": SLOTS_KEPT_DAYS * 86400,
         "audit_log": AUDIT_KEPT_DAYS * 86400,
     }

@@ -16,7 +16,7 @@ async def refresh(context: JobContext, job: Refresh) -> Outcome:
     """Build the entry unless it is valid and young.
 
     A refresh that finds another build under way is deferred, not dropped: that build may have read before the
-    change that asked for this one (RACES 26). One that a change has overtaken runs again (RACES 18).
+    change that asked for this one (RACES 26). A refresh that a change has overtaken runs again (RACES 18).
     """
     domain = context.stoker.domain
     view = domain.view(job.view)

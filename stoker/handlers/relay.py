@@ -1,8 +1,8 @@
 """The relay: applies recorded events to the cache.
 
 Called by the `relay` job that a commit rings for, and directly by the worker's sweeper: no queue, flag or
-pause stands between a recorded event and the cache. Applying is idempotent: after a kill anywhere it is done
-again (RACES 27).
+pause can hold up a recorded event. Applying is idempotent, so it is repeated after a kill at any point (RACES
+27).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from stoker.stoker import Stoker
 logger = logging.getLogger(__name__)
 
 MANY_CHANGED = 5000
-"""Invalidations after which refreshes are asked for although more events wait."""
+"""After this many invalidations refreshes are asked for, even if more events wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None
 
 
 async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:
-    """Everything that the events invalidate: what they carry, and what their rules say now (RACES 32)."""
+    """What the events invalidate: the stored scopes, and the audience of their rules now (RACES 32)."""
     invalidations: set[Invalidation] = set()
     failed: dict[int, tuple[int, str]] = {}
     by_kind: dict[str, list[Alike]] = {}
@@ -171,7 +171,7 @@ def _each(same: Alike, error: str) -> dict[int, tuple[int, str]]:
 
 
 def _said(error: Exception) -> str:
-    """The text of an error. Asking an adopter's own error for it may fail too."""
+    """The text of an error. An adopter's `__str__` may fail, too."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - as above: only its own row may suffer
@@ -205,6 +205,6 @@ def _traced(claimed: Sequence[Alike], domain: Domain, started_ns: int) -> dict[S
             about = {"stoker.event_id": event_id}
             trace = tracing.recorded(f"apply {same.kind}", same.trace, started_ns, about)
             if trace is not None:
-                with contextlib.suppress(ValueError, TypeError):  # it was postponed for the same reason
+                with contextlib.suppress(ValueError, TypeError):  # it was postponed again for the same reason
                     traces.update((one.scope, trace) for one in read(same.scopes, domain))
     return traces

@@ -1,7 +1,7 @@
 """Runs plain functions, each call in a thread of its own.
 
-So a function that hangs takes no thread from another one; the slots of the lanes bound how many run. A
-thread cannot be ended: one that is not waited for any more is left behind and counted. Threads are daemons: a
+So a function that hangs blocks no other one; the slots of the lanes bound how many run. A thread cannot be
+ended: when its job is cancelled, the thread is left behind and counted. Threads are daemons, so that a
 function that hangs does not keep the process from ending.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 logger = logging.getLogger(__name__)
 
 MOST_LEFT = 100
-"""Threads left behind by which a process should be restarted."""
+"""With this many threads left behind, a process should be restarted."""
 
 
 class Threads:
@@ -28,7 +28,7 @@ class Threads:
         self._left_behind = 0
 
     async def call(self, function: Callable[..., Any], *arguments: Any, **told: str) -> Any:  # noqa: ANN401 - any
-        """What the function returns or raises. Cancelled, it goes on alone, and this is logged."""
+        """What the function returns or raises. If the call is cancelled, the thread goes on; it is logged."""
         loop, here = asyncio.get_running_loop(), copy_context()
         ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
@@ -52,7 +52,7 @@ class Threads:
         return found
 
     def stuck(self) -> list[str]:
-        """What says that only a restart helps; callable from any thread."""
+        """The reasons why only a restart helps; callable from any thread."""
         left = self._left_behind
         return [f"{left} threads of plain handlers that were left behind"] if left >= MOST_LEFT else []
 
@@ -66,5 +66,5 @@ class Threads:
 def _raise(error: BaseException) -> NoReturn:
     if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
         raise error
-    # In a thread they are the function's own: nobody has cancelled the job or interrupted the worker.
+    # In a thread they are raised by the function: nobody has cancelled the job or interrupted the worker.
     raise RuntimeError(f"the handler raised {type(error).__name__}") from error

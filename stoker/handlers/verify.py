@@ -1,4 +1,4 @@
-"""The verifier: compares samples of the cache with SQL, and knows a stale entry from a fresh change.
+"""The verifier: compares samples of the cache with SQL, and tells a stale entry from a recent change.
 
 Recently read and recently invalidated entries come first, because a mistake would show there. A stale entry
 is logged, counted and invalidated; the promise is that there is none.
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 BATCH = 25
 """Entries compared at once: one load, a few milliseconds of SQL."""
 POOL = 10
-"""Recently read entries from which each one is drawn."""
+"""Number of recently read entries for each one that is drawn from them."""
 EVENTS = 200
 """Latest applied events whose scopes are sampled."""
 SETTLE_LIMIT_S, SETTLE_POLL_S = 5.0, 0.05
@@ -45,7 +45,7 @@ SETTLE_LIMIT_S, SETTLE_POLL_S = 5.0, 0.05
 
 
 Report = Callable[[int, int], None]
-"""Called with what is done and the total."""
+"""Called with the number done and the total."""
 
 
 def _nobody(_done: int, _total: int) -> None:
@@ -119,7 +119,7 @@ async def _check(
 
 
 async def _held(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, Found]:
-    """What Redis holds and would be served now."""
+    """What Redis holds and a read would be served now."""
     store = stoker.cache.store
     names = [stoker.cache.filler.names(key) for key in keys]
     found = await store.lookup.peek(names)
@@ -186,4 +186,4 @@ def _equal(found: Found, loaded: Loaded, key: EntryKey) -> bool:
         held = found.content.body
         return held == body or from_json(held) == from_json(body)
     except ValueError:
-        return False  # its checksum is right, so it is forged: as wrong as a stale one
+        return False  # its seal is right, so it counts as stale

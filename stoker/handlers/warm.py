@@ -4,7 +4,7 @@ The domain's warm plan says which, most urgent first. Entries that are valid and
 warming twice only checks them twice. Overtaken builds are left to the next read (RACES 18).
 
 A long warming gives way: if other jobs wait after its turn, it goes to the end of its lane and continues from
-there later. So one job of 5,000 entries does not delay one of five.
+there later. So a warming of 5,000 entries does not delay one of five.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HOT_KEPT_WARM = 2000
 
 
 async def warm(context: JobContext, job: Warm) -> Outcome:
-    """Build what is missing or ageing for a target, in the order of its plan."""
+    """Build the entries of a target that are missing or due for a refresh, in the order of its plan."""
     stoker = context.stoker
     plan = stoker.domain.warm_plan(job.target)
     scope = None if job.scope_id is None else stoker.domain.scope(job.target, job.scope_id)
@@ -88,7 +88,7 @@ async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -
 
 
 async def _build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
-    """Build entries together, or else one by one, so that one that cannot be built does not keep others cold.
+    """Build entries together, or one by one after an error, so that a bad entry does not keep others cold.
 
     Returns each entry's outcome, or what was raised for it; raises Unavailable when a server does not answer.
     """

@@ -21,7 +21,7 @@ from stoker.postgres import database_errors
 ADD = text(files("stoker.history").joinpath("add_samples.sql").read_text())
 ROLL_UP = text(files("stoker.history").joinpath("roll_up.sql").read_text())
 SAMPLING = 0x5730CE13
-"""Key of the advisory lock under which shared figures are sampled; any number, but always this one."""
+"""Key of the advisory lock under which shared figures are sampled; an arbitrary constant."""
 GAP = timedelta(minutes=5)
 """A mark older than this is renewed without counting: no worker sampled, and the growth since then would show
 as a spike."""
@@ -76,7 +76,7 @@ class FigureHistory:
         self._engine = engine
 
     async def add(self, samples: Sequence[Sample]) -> None:
-        """Add what one worker alone has seen."""
+        """Add the figures of one worker."""
         with database_errors():
             async with self._engine.begin() as connection:
                 await _add(connection, samples)

@@ -64,7 +64,7 @@ class Keeper:
                 async with asyncio.timeout(WRITE_EVERY_S):
                     await stop.wait()
             if stop.is_set():
-                self._sample_at = 0.0  # what the last jobs added, too
+                self._sample_at = 0.0  # including those of the last jobs
 
     async def once(self) -> None:
         """Do everything that is due now."""
@@ -87,7 +87,7 @@ class Keeper:
             self._away = False
 
     async def _leave(self) -> None:
-        with contextlib.suppress(DatabaseUnavailable):  # its silence will show it
+        with contextlib.suppress(DatabaseUnavailable):  # the missing report shows that it has stopped
             await self._presence.left()
 
     async def _write(self) -> None:

@@ -1,4 +1,4 @@
-"""Which workers there are: each reports every few seconds that it lives, and when it leaves.
+"""Which workers run: each reports every few seconds, and when it stops.
 
 Marks are rows of `figure_marks`; old ones are deleted. Raises DatabaseUnavailable.
 """
@@ -19,7 +19,7 @@ LANE = f"{WORKER}*lane:"
 BEAT_S = 5.0
 """Seconds between two reports of a living worker."""
 SILENT_S = 15.0
-"""Seconds of silence after which it counts as gone: three reports are missing."""
+"""Seconds without a report after which it counts as gone: three reports are missing."""
 
 SEEN = text(
     "INSERT INTO stoker.figure_marks (series, value, at)"

@@ -84,7 +84,7 @@ class Recorder:
         self._batch.add(self._row(_running.get() or Note(lane, kind, 0.0), outcome, ran_s))
 
     def around(self, run: Run) -> Run:
-        """The same `run`, whose jobs are recorded."""
+        """Wrap `run` so that its jobs are recorded."""
 
         async def noted(job_id: str, job: Job, attempt: int) -> str:
             note = _running.get()
@@ -107,7 +107,7 @@ class Recorder:
         return batch.rows()
 
     def give_back(self, rows: list[JobRow]) -> None:
-        """Keep what could not be written, as far as there is room."""
+        """Keep runs that could not be written, as far as there is room."""
         later = self._batch.rows()
         self._batch = Batch(self._domain.job_types)
         for row in [*rows, *later]:

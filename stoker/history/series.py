@@ -1,4 +1,4 @@
-"""Names of the series that are kept, and what a sample of them is.
+"""Names of the series that are kept, and their samples.
 
 A series is `subject:which:what`: `lane:warm:ready`, `view:summary:hits`, `changes::unsettled`. Gauges merge
 by maximum, counters by sum; waits are counted by the bucket whose upper bound (seconds) ends the name.
@@ -42,7 +42,7 @@ def parts(series: str) -> tuple[str, str, str]:
 
 
 def quantile(buckets: Mapping[str, float], share: float) -> float | None:
-    """The wait in seconds that `share` of the counted ones did not exceed; None without any.
+    """The wait in seconds that a share of the counted waits did not exceed; None without waits.
 
     Interpolated inside its bucket, as Prometheus does it; the open bucket counts as its lower bound.
     """

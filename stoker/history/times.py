@@ -1,4 +1,4 @@
-"""How long jobs waited and ran, over all workers: counted in each, added up in the queue Redis.
+"""How long jobs waited and ran: counted in each worker, added up in the queue Redis.
 
 Metrics show these counts, and the history samples them: nothing else measures jobs. Counting is a dictionary
 increment; a worker reports every few seconds, and not at all without jobs. While the queue Redis is away the
@@ -26,7 +26,7 @@ OBSERVE = Script("stoker.history", "observe")
 EVERY_S = 5.0
 LIFE_MS = 90 * 86_400_000
 OTHER = "other"
-"""Stands for jobs that this release does not know: invented names must not become labels."""
+"""The label of jobs that this release does not know, because their names may be invented."""
 
 Labels = tuple[str, ...]
 Histograms = Mapping[Labels, Observed]
@@ -60,7 +60,7 @@ class JobTimes:
         pairs = [part for pair in counts.items() for part in pair]
         try:
             await queue.connection.call(OBSERVE, LIFE_MS, *pairs)
-        except BaseException:  # a cancelled call, too, may not have been heard
+        except BaseException:  # a call that was cancelled may not have arrived
             self._counts.update(counts)
             raise
 
@@ -105,7 +105,7 @@ async def job_times(queue: Queue) -> Times:
 
 
 def _histograms(found: Mapping[Labels, Mapping[str, int]], shape: Labels) -> Histograms:
-    """What was counted under labels of a shape; what somebody else wrote into the hash has another."""
+    """The counts whose labels have this shape; fields that others wrote into the hash have another."""
     return {
         about[1:]: Observed.of(lambda bucket, counts=counts: counts.get(bucket, 0), counts.get("us", 0))  # type: ignore[misc]
         for about, counts in sorted(found.items())

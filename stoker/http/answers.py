@@ -24,7 +24,7 @@ class Headers(Protocol):
 
 
 class Request(Protocol):
-    """What `answer` must know of a request. Those of Starlette, FastAPI, Flask and Django fit."""
+    """What `answer` reads of a request. Those of Starlette, FastAPI, Flask and Django have it."""
 
     @property
     def method(self) -> str:
@@ -44,7 +44,7 @@ class HttpAnswer(NamedTuple):
 
 
 def answer(reading: Reading, request: Request, *, vary: Sequence[str] = ()) -> HttpAnswer:
-    """The response to a request whose reading Stoker gave, and so whose reader may see it.
+    """The response to a request for this reading; Stoker has checked the right to read it.
 
     200 with the JSON body, or 304 without one if the client has this version (`If-None-Match`). The body goes
     out as zstd if it is stored so and the client takes it, else as gzip if the client takes that. `HEAD`

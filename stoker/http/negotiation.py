@@ -1,4 +1,4 @@
-"""What a client takes and has: Accept-Encoding and If-None-Match, as RFC 9110 defines them."""
+"""What a client accepts and already has: Accept-Encoding and If-None-Match, as RFC 9110 defines them."""
 
 from __future__ import annotations
 

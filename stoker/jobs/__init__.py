@@ -1,4 +1,4 @@
-"""What can be asked of the worker: typed, versioned arguments that outlive deploys."""
+"""Jobs: typed arguments of work for the worker, stored under versioned kinds that outlive deploys."""
 
 from stoker.jobs.built_in import (
     JOBS,

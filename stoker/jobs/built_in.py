@@ -14,7 +14,7 @@ from stoker.jobs.lane import Lane
 
 
 def _name(given: Any) -> Any:  # noqa: ANN401 - what is neither is refused by the field
-    """The name of a view or a scope kind; a name stands for itself."""
+    """The name of a view or a scope kind, or a name as it is."""
     return given if isinstance(given, str) else getattr(given, "name", given)
 
 
@@ -58,13 +58,13 @@ class Invalidate(Job):
     kind = "invalidate.v1"
     lane = Lane.CHANGES
     scope_kind: Name = Field(max_length=32)
-    """Its kind, or the name of that."""
+    """Its ScopeKind, or the name of it."""
     scope_id: Id = Field(max_length=64)
     """Its id."""
     views: tuple[Name, ...] = ()
     """Views or their names; empty: all of the scope."""
     hard: bool = False
-    """Fail-safe may not serve what was before."""
+    """Fail-safe must not serve the old value."""
 
 
 class Refresh(Job):
@@ -75,7 +75,7 @@ class Refresh(Job):
     repeated = True
     one_at_a_time = True
     view: Name = Field(max_length=32)
-    """Its view, or the name of that."""
+    """Its View, or the name of it."""
     scope_id: Id = Field(max_length=64)
     """The id of its scope."""
     params: str = Field(default="", max_length=4096)
@@ -87,7 +87,7 @@ class Refresh(Job):
 
 
 class Warm(Job):
-    """Build the missing or ageing entries of a target: `active`, or one scope."""
+    """Build the entries of a target (`active`, or one scope) that are missing or due for a refresh."""
 
     kind = "warm.v1"
     lane = Lane.WARM
@@ -109,7 +109,7 @@ class KeepWarm(Job):
     one_at_a_time = True
 
     def coalesce_key(self) -> str:
-        """A job that has not begun does all that another one would."""
+        """One that has not begun is enough."""
         return self.kind
 
 

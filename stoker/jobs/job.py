@@ -16,7 +16,7 @@ from stoker.errors import DeclarationError
 from stoker.jobs.retry import RetryPolicy, is_span
 
 KIND = re.compile(r"[!-~]{1,64}")
-"""What a kind may be: it becomes part of rows, of log lines and of metrics."""
+"""The form of a kind, which becomes part of rows, log lines and metrics."""
 
 
 class Job(BaseModel):
@@ -27,7 +27,7 @@ class Job(BaseModel):
     be fetched with `Stoker.result`; None keeps nothing. A class that cannot be a job raises DeclarationError.
     """
 
-    # What a field holds stays out of logs: errors name the field alone.
+    # The values of fields stay out of logs: errors name the field alone.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     kind: ClassVar[str]
@@ -57,7 +57,7 @@ class Job(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: object) -> None:
-        """Refuse what could never run; a class without a kind may be the base of others."""
+        """Refuse a class whose jobs could never run; one without a kind may be the base of others."""
         if (mistake := _mistake(cls)) is not None:
             raise DeclarationError(f"job {cls.__name__}: {mistake}")
         if cls.keep_result is not None:

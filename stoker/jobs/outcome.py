@@ -21,4 +21,4 @@ class Outcome(StrEnum):
     ALREADY_BUILDING = "already_building"
     """Another process holds the lease under the same stamps."""
     NOT_KEPT = "not_kept"
-    """Built, but the cache did not take it: away, or its memory is full."""
+    """Built, but not stored: the cache is away, or its memory is full."""

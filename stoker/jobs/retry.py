@@ -26,7 +26,7 @@ class RetryPolicy:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what could not be followed; raises DeclarationError."""
+        """Refuse impossible values; raises DeclarationError."""
         if not isinstance(self.attempts, int) or self.attempts < 1:
             raise DeclarationError(f"retry: attempts must be 1 or more, not {self.attempts!r:.60}")
         for name in ("first", "longest"):

@@ -1,4 +1,4 @@
-"""What operators ask and do: the one door for console, API and command line.
+"""What operators can read and do: the one interface behind console, API and command line.
 
 A module for each noun: `cache` and its `entries`, `jobs` (`live_jobs`: those in the queue), `dead` letters,
 `lanes`, `schedule`, `tokens`, the `audit` log; `figures` are those of the cache. Functions take plain

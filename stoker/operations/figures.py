@@ -1,7 +1,7 @@
 """Figures of the cache: each view's reads and misses, changes that are not applied, what was verified.
 
-Reads counters, never entries. Raises CacheUnavailable or DatabaseUnavailable; callers decide what to show
-then.
+Reads counters, never entries. Raises CacheUnavailable or DatabaseUnavailable; callers decide what to show in
+that case.
 """
 
 from __future__ import annotations

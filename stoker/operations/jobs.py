@@ -210,7 +210,7 @@ async def enqueue(
 ) -> Asked:
     """Ask for a job of a kind that the domain handles; raises BadRequest for one that could not run.
 
-    The audit names the kind alone: arguments may hold what is not for everybody who reads it.
+    The audit row has the kind alone, because not everybody who reads it may see the arguments.
     """
     job = _job(stoker, kind, arguments)
     await act(stoker, actor, "job.enqueue", {"kind": kind})

@@ -1,4 +1,4 @@
-"""What the overview is made of: one model for each part of the page, and the verdict over all of them.
+"""The parts of the overview: one model for each part of the page, and the verdict over all of them.
 
 Nothing here asks a server. A part whose server is away is None.
 """

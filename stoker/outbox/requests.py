@@ -20,7 +20,7 @@ from stoker.jobs import Job
 from stoker.outbox.pending import Pending
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.packing import REQUESTED_ID, request_id
+from stoker.queue.packing import is_request_id, request_id
 from stoker.tables import job_requests
 
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -56,7 +56,7 @@ class Requests:
 
     async def is_on_its_way(self, job_id: str) -> bool:
         """Whether the job is requested and not in the queue yet; raises DatabaseUnavailable."""
-        if not job_id.startswith(REQUESTED_ID):
+        if not is_request_id(job_id):
             return False
         waits = job_requests.c.job_id == job_id, job_requests.c.delivered_at.is_(None)
         with database_errors():

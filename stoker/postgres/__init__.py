@@ -1,4 +1,4 @@
-"""SQL engines, short questions, and the one place where drivers' errors become Stoker's."""
+"""SQL engines, short queries, and the one place where drivers' errors become Stoker's."""
 
 from stoker.postgres.engines import CONNECT_S, application_engine, engine_of, loader_engine, reading_engine
 from stoker.postgres.errors import database_errors, is_outage, was_a_write, was_canceled

@@ -1,4 +1,4 @@
-"""Pooled connections: asked before they are used, and given back in bounded time.
+"""Pooled connections: checked before they are used, and given back in bounded time.
 
 A server that falls silent (its host lost power, a rule drops packets) is noticed within seconds, not when
 the kernel notices. Statements are registered with the engine's Silence while they run.
@@ -56,9 +56,9 @@ def in_one_snapshot(engine: LimitedEngine, limit_s: float) -> None:
 def ask_first(engine: LimitedEngine, question: str, limit_s: float) -> None:
     """Replace a pooled connection that died with its server before anyone's statement is on it.
 
-    What SQLAlchemy's own ping does, in one round trip instead of three, and with a limit: a server that went
-    without a word answers nothing, and then none of the connections that were made before is trusted. A new
-    connection that does not answer either is an outage.
+    It replaces SQLAlchemy's own ping: one round trip instead of three, with a time limit. If the server does
+    not answer, none of the connections that were made before is trusted. A new connection that does not
+    answer either is an outage.
     """
     silence = engine.connections.silence
 
@@ -72,8 +72,9 @@ def ask_first(engine: LimitedEngine, question: str, limit_s: float) -> None:
             adapted.driver_connection.terminate()
             raise
         except (OSError, PostgresError, InterfaceError, InternalClientError) as error:
-            # The last: an idle connection that has heard its server's last words, not yet that it is gone.
-            adapted.driver_connection.terminate()  # no goodbye, for which the pool would wait
+            # The last: an idle connection that has read its server's last message, but not yet that it is
+            # closed.
+            adapted.driver_connection.terminate()  # without an orderly close, for which the pool would wait
             if fresh or silence.reason is not None:
                 raise DatabaseUnavailable(f"Postgres does not answer: {first_line(error)}") from error
             raise InvalidatePoolError(first_line(error)) from error

@@ -22,7 +22,8 @@ from stoker.silence import Silence
 from stoker.tables import SCHEMA
 
 CONNECT_S = 5.0
-"""For a connection of an engine that is made without settings; the default of database.connect_timeout_s."""
+"""Seconds to connect, for an engine that is made without settings; the default of
+database.connect_timeout_s."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -98,14 +99,14 @@ def loader_engine(settings: Settings, silence: Silence | None = None) -> Limited
 
 
 def reading_engine(settings: Settings, silence: Silence | None = None) -> LimitedEngine:
-    """The engine of operators' questions: few connections, statements bounded in time."""
+    """The engine of operators' queries: few connections, statements bounded in time."""
     engine = _pool_of_readers(
         settings,
         silence,
         "stoker reader",
         connections=settings.api.read_connections,
         statement_s=settings.api.read_timeout_s,
-        # A plan without the values in it reads all failures by id, whatever an index says of them.
+        # A generic plan, made without the values, would read all failures by id and ignore the index.
         plans="force_custom_plan",
     )
     ask_first(engine, PING, settings.database.connect_timeout_s)

@@ -1,4 +1,4 @@
-"""Short questions to Postgres: bounded in time, with Stoker's errors."""
+"""Short queries: bounded in time, with Stoker's errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stoker.postgres.checkout import PING
 from stoker.postgres.errors import database_errors, first_line
 
 QUESTION_S = 15.0
-"""For a short question, a connection that has to be replaced first included."""
+"""Seconds for a short query, including the replacement of a dead connection."""
 NOT_ASYNCPG = ("prepared_statement_cache_size", "prepared_statement_name_func")
 """Arguments that SQLAlchemy keeps for itself."""
 
@@ -34,15 +34,15 @@ async def short_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection
 async def fetched(
     engine: AsyncEngine, query: Executable, values: Mapping[str, Any] | None = None
 ) -> Sequence[RowMapping]:
-    """All rows that a short question finds; raises DatabaseUnavailable."""
+    """All rows that a short query finds; raises DatabaseUnavailable."""
     async with short_connection(engine) as connection:
         return (await connection.execute(query, values)).mappings().all()
 
 
 def sign_of_life(engine: LimitedEngine) -> Callable[[], Awaitable[None]]:
-    """A question to the server of an engine, on a new connection.
+    """A probe of an engine's server, on a new connection.
 
-    It returns after any answer, be it a refusal, and raises DatabaseUnavailable where none can come.
+    It returns after any answer, even a refusal, and raises DatabaseUnavailable if none comes.
     """
     _, place = engine.dialect.create_connect_args(engine.url)
     arguments = {name: value for name, value in place.items() if name not in NOT_ASYNCPG} | engine.arguments

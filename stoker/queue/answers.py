@@ -1,4 +1,4 @@
-"""What callers are told when they ask for work or take it back."""
+"""The answers to callers that enqueue or cancel a job."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Answer(StrEnum):
-    """What became of a request for work."""
+    """What became of a job that was enqueued."""
 
     ENQUEUED = "enqueued"
     """It is a new job."""
     COALESCED = "coalesced"
-    """A job of the same key waits and has not begun: it will do this work too."""
+    """A job of the same key waits and has not begun: it does this work, too."""
     WILL_RERUN = "will_rerun"
-    """A job of the same key runs; this one waits, because what runs may have read before the change."""
+    """A job of the same key runs. This one waits, because the running one may have read before the change."""
 
 
 class CancelAnswer(StrEnum):
@@ -23,14 +23,14 @@ class CancelAnswer(StrEnum):
     CANCELLED = "cancelled"
     """It waited: it will not run."""
     CANCELLING = "cancelling"
-    """It runs: its worker ends it within a second, wherever that is, unless it comes to its own end first."""
+    """It runs: its worker cancels it within a second, unless it ends by itself first."""
     NOT_FOUND = "not_found"
-    """It neither waits nor runs: it has ended, or never was."""
+    """It neither waits nor runs: it has ended, or never existed."""
 
 
 @dataclass(frozen=True)
 class Enqueued:
-    """The answer to a request for work."""
+    """The answer to `enqueue`."""
 
     job_id: str
     """The job that will do the work; 32 characters."""

@@ -96,13 +96,13 @@ async def enqueue_batch(
     batch_id = batch_id or new_job_id(now_ms)
     follows: list[Argument] = ["", "", ""]
     if then is not None:
-        follows = [then.lane, *wire.around_its_time(then, trace)]
-    members = await _packed(jobs, batch_id, now_ms, delay_ms, trace)
+        follows = [wire.queue_name(queue.settings, then.lane), *wire.around_its_time(then, trace)]
+    members = await _packed(queue, jobs, batch_id, delay_ms, trace)
     first = 0
     for part in list(in_calls(members)) or [[]]:
         about: list[Argument] = [batch_id, len(jobs), first, delay_ms, *follows]
-        for lane, _, payload, *_ in part:
-            about += [lane, payload]
+        for name, _, payload, *_ in part:
+            about += [name, payload]
         _check_reply(await queue.connection.call(BATCH, queue.settings.expires_s * 1000, *about), batch_id)
         first += len(part)
     found = await batch_of(queue, batch_id)
@@ -144,13 +144,14 @@ async def latest(queue: Queue, most: int) -> list[Batch]:
 
 
 async def _packed(
-    jobs: Sequence[Job], batch_id: str, now_ms: int, delay_ms: int, trace: str | None
+    queue: Queue, jobs: Sequence[Job], batch_id: str, delay_ms: int, trace: str | None
 ) -> list[Packed]:
     """All members, before any is written: one that is refused leaves no half of a batch."""
-    members: list[Packed] = []
+    now_ms, members = clock_ms(), list[Packed]()
     for number, job in enumerate(jobs):
         payload = wire.encode(job, now_ms, trace)
-        members.append((job.lane, member_id(batch_id, number), payload, delay_ms, ""))
+        name = wire.queue_name(queue.settings, job.lane)
+        members.append((name, member_id(batch_id, number), payload, delay_ms, ""))
         if number % JOBS_PER_CALL == 0:
             await asyncio.sleep(0)  # other requests of this process have their turn
     return members
@@ -186,7 +187,7 @@ def _read(batch_id: str, stored: dict[bytes, bytes]) -> Batch | None:
         **counts,
         created_at=_moment(fields["created_ms"]),
         ended_at=_moment(fields["ended_ms"]) if "ended_ms" in fields else None,
-        then_id=f"b-{batch_id}-then" if fields.get("then_lane") else None,
+        then_id=f"b-{batch_id}-then" if fields.get("then_queue") else None,
     )
 
 

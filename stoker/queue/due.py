@@ -1,4 +1,4 @@
-"""When a job may begin, as callers say it: after a delay, or at a moment. Bad values are BadRequest."""
+"""When a job may begin, as callers give it: after a delay, or at a time. Raises BadRequest for bad values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def delay_of(delay: timedelta, at: datetime | None) -> timedelta:
 
 
 def check_span(value: object, name: str) -> None:
-    """Raise BadRequest for what is no timedelta."""
+    """Raise BadRequest for anything but a timedelta."""
     if not isinstance(value, timedelta):
         raise BadRequest(
             f"{name} must be a timedelta, such as timedelta(seconds=5), not {value!r:.60}", field=name

@@ -1,4 +1,4 @@
-"""Asks the worker for work: writes a job to arq's queue in one atomic script that coalesces and rings.
+"""Enqueues jobs: one atomic script writes a job to arq's queue, coalesces it and rings.
 
 Never uses arq's `_job_id` to coalesce: it drops work while the same id runs (RACES 10). When the queue Redis
 does not answer, callers see QueueUnavailable; recorded events are applied all the same (the sweeper).
@@ -24,6 +24,7 @@ from stoker.errors import QueueUnavailable
 from stoker.jobs import LANES, Deliver, Job, Relay
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer, Enqueued
+from stoker.queue.life import QueueLife
 from stoker.queue.packing import Packed, Request, clock_ms, flat, in_calls, new_job_id, packed, packed_request
 from stoker.queue.prelude import PRELUDE
 from stoker.queue.ringing import Ringing
@@ -38,25 +39,27 @@ ENQUEUE = Script("stoker.queue", "enqueue", PRELUDE)
 BEGIN = Script("stoker.queue", "begin")
 CANCEL = Script("stoker.queue", "cancel", PRELUDE)
 WISH_MS = 86_400_000
-"""How long it is remembered that a running job is to be cancelled: longer than any job runs."""
+"""How long a request to cancel a running job is kept: longer than any job runs."""
 TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
 
 
 RELAY, DELIVER = Relay(), Deliver()
 RINGS: tuple[Job, ...] = (RELAY, DELIVER)
-"""What a process asks for after a commit."""
+"""The jobs that a process rings for after a commit."""
 
 
 class Queue:
-    """The queue Redis, for processes that ask for work."""
+    """The queue Redis, for processes that enqueue jobs."""
 
     def __init__(self, url: str, settings: QueueSettings, redis: Redis, lanes: Sequence[str] = LANES) -> None:
         self.redis = redis
         self.connection = QueueConnection(url, settings)
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
+        self._concurrency = wire.concurrency_name(settings)
         self.lanes = tuple(map(str, lanes))
+        self.life = QueueLife(self.connection, settings)
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
@@ -90,7 +93,7 @@ class Queue:
 
     async def deliver(self, requests: Sequence[Request]) -> None:
         """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
-        for call in in_calls(map(packed_request, requests)):
+        for call in in_calls(packed_request(one, self.settings) for one in requests):
             await self._enqueue(call)
 
     async def ring(self, job: Job = RELAY) -> None:
@@ -98,22 +101,22 @@ class Queue:
         await self.enqueue(job)
 
     def post_ring(self, job: Job = RELAY) -> asyncio.Future[list[Any]] | None:
-        """The same at the least cost for a request that has just committed; see QueueConnection.post."""
+        """As `ring`, at the least cost for a request that has just committed; see QueueConnection.post."""
         now_ms, trace = clock_ms(), tracing.current()
         pack = self._ringing[job].packed if trace is None else partial(self._pack_ring, job, trace=trace)
         return self.connection.post(pack(new_job_id(now_ms), now_ms))
 
     def ring_from_thread(self, job: Job = RELAY) -> None:
-        """The same for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
+        """As `ring`, for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
         now_ms = clock_ms()
-        ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current())
+        ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current(), self.settings)
         life_ms = self.settings.expires_s * 1000
         call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *ring)
 
     async def begin(self, job_id: str, job: Job) -> None:
         """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
 
-        The engine's claim has done it already for every job that a worker runs; this is for others.
+        For callers outside the engine: its claim script clears the flag of every job that a worker runs.
         """
         flag = wire.digest(job)
         if flag:
@@ -126,7 +129,7 @@ class Queue:
             return bool(await self.redis.zcount(name, "-inf", time.time() * 1000))
 
     async def is_open(self, job_id: str) -> bool:
-        """Whether a job waits or runs; false for one that has ended or never was."""
+        """Whether a job waits or runs; false for one that has ended or never existed."""
         async with answering(self.settings.timeout_s):
             return bool(await self.redis.exists(f"arq:job:{job_id}"))
 
@@ -147,7 +150,9 @@ class Queue:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; requests that have joined it go with it."""
         asked = job_id.encode(errors="surrogateescape")
-        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *self.lanes)
+        found = await self.connection.call(
+            CANCEL, asked, WISH_MS, TOKEN_MS, *wire.queue_names(self.settings, self.lanes)
+        )
         return CancelAnswer(found.decode())
 
     async def set_concurrency(self, lane: str, slots: int) -> None:
@@ -158,15 +163,15 @@ class Queue:
         if slots < 1:
             raise ValueError(f"{slots} slots: pause a lane to stop it")
         async with answering(self.settings.timeout_s):
-            await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
+            await self._commands.hset(self._concurrency, wire.queue_name(self.settings, lane), slots)
 
     async def clear_concurrency(self, lane: str) -> None:
-        """Let each worker's own settings count again."""
+        """Use each worker's own settings again."""
         async with answering(self.settings.timeout_s):
-            await self._commands.hdel(wire.concurrency_name(self.settings), lane)
+            await self._commands.hdel(self._concurrency, wire.queue_name(self.settings, lane))
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         await self.connection.close()
         await close_client(self.redis)
         if self._blocking is not None:
@@ -184,10 +189,10 @@ class Queue:
     ) -> Iterator[Packed]:
         now_ms, delay_ms = clock_ms(), max(0, round(delay.total_seconds() * 1000))
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
-            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace)
+            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace, self.settings)
 
     def _pack_ring(self, job: Job, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
-        ring = packed(job, job_id, now_ms, 0, trace)
+        ring = packed(job, job_id, now_ms, 0, trace, self.settings)
         return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *ring)
 
     def _blocking_client(self) -> sync_redis.Redis:

@@ -22,7 +22,7 @@ async def owner(connection: QueueConnection, settings: QueueSettings) -> str | N
 
 
 async def claimed(connection: QueueConnection, settings: QueueSettings, installation: str) -> str | None:
-    """Claim the queue if it belongs to none; the installation that it then belongs to."""
+    """Claim the queue if it belongs to none; returns the installation that it belongs to now."""
     await connection.command("SET", owner_name(settings), installation, "NX")
     return await owner(connection, settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -11,21 +12,23 @@ from itertools import count
 from stoker.jobs import Job
 from stoker.queue import wire
 from stoker.redis.queue import Argument
+from stoker.settings import QueueSettings
 
 JOBS_PER_CALL = 500
-"""Jobs in one script call; more would keep Redis from its other callers for milliseconds."""
+"""Jobs in one script call; more would block Redis for its other callers for milliseconds."""
 BYTES_PER_CALL = 4_000_000
-"""Bytes of payloads in one script call, about: more might take longer than an answer is waited for."""
+"""Bytes of payloads in one script call, about: more might exceed the time limit of a call."""
 REQUESTED_ID = "r-"
-"""How the id of a job begins that was requested in a transaction: the queue takes it once."""
+"""Prefix of the ids of jobs that were requested in a transaction: the queue takes each of them once."""
+REQUEST = re.compile(r"r-[0-9a-f]{32}")
 Packed = tuple[str, str, bytes, int, str]
-"""One job as the script takes it: lane, id, payload, delay in ms, digest."""
+"""One job as the script takes it: name of the lane's zset, id, payload, delay in ms, digest."""
 _asked = count()
 
 
 @dataclass(frozen=True)
 class Request:
-    """A job that was requested in a transaction, as its row says."""
+    """A job that was requested in a transaction: the contents of its row."""
 
     job_id: str
     lane: str
@@ -36,21 +39,24 @@ class Request:
     trace: str | None
 
 
-def packed(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> Packed:
-    """A job that is asked for now."""
+def packed(
+    job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None, settings: QueueSettings
+) -> Packed:
+    """A job that is enqueued now."""
     payload = wire.encode(job, now_ms, trace)
-    return job.lane, job_id, payload, delay_ms, wire.digest(job)
+    return wire.queue_name(settings, job.lane), job_id, payload, delay_ms, wire.digest(job)
 
 
-def packed_request(one: Request) -> Packed:
+def packed_request(one: Request, settings: QueueSettings) -> Packed:
     """A job that was requested in a transaction."""
     now_ms = clock_ms()
     payload = wire.finished(one.payload, now_ms, one.trace)
-    return one.lane, one.job_id, payload, max(0, one.due_ms - now_ms) if one.due_ms else 0, one.flag
+    delay_ms = max(0, one.due_ms - now_ms) if one.due_ms else 0
+    return wire.queue_name(settings, one.lane), one.job_id, payload, delay_ms, one.flag
 
 
 def in_calls(jobs: Iterable[Packed]) -> Iterator[list[Packed]]:
-    """Jobs in their order, as many together as one call may take."""
+    """Groups of jobs in their order, each as large as one call may be."""
     call: list[Packed] = []
     held = 0
     for job in jobs:
@@ -75,6 +81,11 @@ def new_job_id(now_ms: int) -> str:
     Jobs that are due in the same millisecond are claimed in the order of their ids.
     """
     return f"{now_ms:011x}{next(_asked) & 0xFFFFF:05x}{secrets.token_hex(8)}"
+
+
+def is_request_id(job_id: str) -> bool:
+    """Whether `request_id` may have made this id."""
+    return REQUEST.fullmatch(job_id) is not None
 
 
 def request_id() -> str:

@@ -1,7 +1,8 @@
 """How far a job is: a hash per job in the queue Redis, kept for a day.
 
 The last state of a job is written by the script that ends it, in the same step (`<p>:progress:<id>`). Nothing
-depends on it: a lost report is only not displayed. When Redis does not answer: QueueUnavailable.
+depends on it: a lost report is not displayed, nothing else. Raises QueueUnavailable when Redis does not
+answer.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Progress:
             await self._redis.set(self._result_key(job_id), result, px=kept)
 
     async def result(self, job_id: str) -> bytes | None:
-        """What the job's handler returned, as JSON; None if it has not, or is not kept any more."""
+        """What the job's handler returned, as JSON; None before its end, or if it is not kept."""
         async with answering(self._timeout_s):
             found: bytes | None = await self._redis.get(self._result_key(job_id))
             return found

@@ -1,4 +1,4 @@
-"""Asks for the refresh of entries that a read found ageing, without making the read wait.
+"""Asks for refreshes of entries that a read found due for one, without making the read wait.
 
 Best effort: without the queue the entry stays valid until it expires, and the next read asks again.
 """
@@ -15,9 +15,9 @@ from stoker.jobs import Refresh
 from stoker.queue.enqueue import Queue
 
 ASK_AGAIN_S = 2.0
-"""Seconds in which a process asks for the refresh of an entry once."""
+"""A process asks for the refresh of an entry once in so many seconds."""
 REMEMBERED = 10_000
-"""Entries of which it is remembered when they were asked for; then all are forgotten."""
+"""Entries whose last request is remembered; with more of them, all are forgotten."""
 
 
 class Refreshes:

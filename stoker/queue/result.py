@@ -12,13 +12,13 @@ from stoker.queue.enqueue import Queue
 from stoker.queue.progress import JobState, Progress
 
 FIRST_S, LONGEST_S = 0.01, 0.25
-"""Seconds between two questions: short at first, because most jobs are."""
+"""Seconds between two checks: short at first, because most jobs are short."""
 
 
 async def result_of(queue: Queue, job_id: str, is_on_its_way: Callable[[str], Awaitable[bool]]) -> Any:  # noqa: ANN401 - JSON
     """What the job's handler returned, once it has ended; raises JobFailed or NoResult.
 
-    `is_on_its_way`: whether the job is to come to the queue yet.
+    `is_on_its_way`: whether the job is requested and not in the queue yet.
     """
     progress, pause_s = Progress(queue.redis, queue.settings), FIRST_S
     while True:

@@ -1,4 +1,4 @@
-"""Ringing the worker after a commit: best effort, never in the way of the request.
+"""Rings the worker after a commit: best effort, without delaying the request.
 
 One ring is under way per process; commits that come meanwhile share the next one. A failed ring costs
 latency, never the event: the worker's sweeper finds it.
@@ -33,7 +33,7 @@ NAMED = 20
 class Ringer:
     """Rings for the commits of one process, from its event loop or from threads.
 
-    `job` is what a ring asks for: a relay of events, or a delivery of requested jobs.
+    `job` is what a ring enqueues: a relay of events, or a delivery of requested jobs.
     """
 
     def __init__(self, queue: Queue, job: Job = RELAY) -> None:
@@ -66,7 +66,7 @@ class Ringer:
             self._thread.submit(self._ring_in_thread)
 
     async def close(self) -> None:
-        """Wait for the rings under way, and ring those that gave way."""
+        """Wait for the rings under way, and ring for the commits that waited for them."""
         while self._posted is not None or self._giving_way is not None:
             if self._posted is not None:
                 await asyncio.wait([self._posted])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 
 from stoker.errors import BadRequest, InvalidJob
 from stoker.jobs import JOBS, KIND, Job
+from stoker.jobs.arq_call import ArqCall
 from stoker.numbers import LATEST_S, whole
 from stoker.settings import QueueSettings
 
@@ -59,12 +61,17 @@ class Stored:
 
 
 def queue_name(settings: QueueSettings, lane: str) -> str:
-    """The name of a lane's zset: what arq calls `queue_name`."""
-    return f"{settings.prefix}:{lane}"
+    """The name of a lane's zset: what arq calls `queue_name`. A lane with a colon is another's queue."""
+    return lane.removeprefix(":") if ":" in lane else f"{settings.prefix}:{lane}"
+
+
+def queue_names(settings: QueueSettings, lanes: Iterable[str]) -> list[str]:
+    """The same of several lanes."""
+    return [queue_name(settings, lane) for lane in lanes]
 
 
 def concurrency_name(settings: QueueSettings) -> str:
-    """The hash lane -> slots that operators set over the settings of every worker."""
+    """The hash zset -> slots that operators set over the settings of every worker."""
     return f"{settings.prefix}:concurrency"
 
 
@@ -151,17 +158,20 @@ def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
     `flag`, `alone` and `fair` come first: the scripts read them with an anchored pattern, so that nothing
     which a caller put into the arguments can pass for them. arq ignores them.
     """
+    if isinstance(job, ArqCall):
+        return job.payload(now_ms)
     return finished(_ours(job) if type(job) in OURS else _lasting(job), now_ms, trace)
 
 
 @lru_cache(maxsize=16)  # a ring is the same each time, and every request that writes sends one
 def _ours(job: Job) -> bytes:
-    # Only of Stoker's own jobs: others may have fields that cannot be hashed, or are equal and not the same.
+    # Only for Stoker's own jobs: others may have fields that cannot be hashed, or that are equal but differ
+    # in JSON.
     return _lasting(job)
 
 
 def _lasting(job: Job) -> bytes:
-    """What a payload says at any time, without the brace that ends it."""
+    """The part of a payload that does not depend on the time, without the closing brace."""
     fair = fair_mark(job)
     return encode_checked(job.kind, arguments_of(job), digest(job), alone=job.one_at_a_time, fair=fair)
 
@@ -174,7 +184,7 @@ def encode_checked(
     alone: bool,
     fair: str = "",
 ) -> bytes:
-    """The same of a job's parts; raises BadRequest for one that no worker would read."""
+    """As `_lasting`, from a job's parts; raises BadRequest for a job that no worker could read."""
     try:
         written = encode_parts(kind, arguments, flag, alone=alone, fair=fair)
         _check_depth(written, [[arguments]])
@@ -196,7 +206,7 @@ def encode_parts(
     alone: bool,
     fair: str = "",
 ) -> bytes:
-    """The same of parts that were checked when the job was asked for."""
+    """As `encode_checked`, for parts that were checked before."""
     marks: dict[str, Any] = {"flag": flag, "alone": int(alone)} if flag else {}
     if fair:
         marks["fair"] = fair
@@ -204,7 +214,7 @@ def encode_parts(
 
 
 def finished(lasting: bytes, now_ms: int, trace: str | None) -> bytes:
-    """A whole payload: what lasts, when it was enqueued and by which trace."""
+    """A whole payload: the lasting part, the time of enqueueing and the trace."""
     return b'%b,"et":%d%b' % (lasting, now_ms, _after_the_time(trace))
 
 
@@ -240,7 +250,7 @@ def decode(raw: bytes) -> Stored:
         positional[0] if positional else named,
         first_try,
         enqueued_ms,
-        # They become parts of keys and headers: what encode() cannot have written is ignored.
+        # They become parts of keys and headers, so values that encode() cannot have written are ignored.
         flag if isinstance(flag, str) and FLAG.fullmatch(flag) else "",
         fair if isinstance(fair, str) and FAIR.fullmatch(fair) else "",
         trace if isinstance(trace, str) and trace.isascii() and len(trace) <= LONGEST_TRACE else None,

@@ -1,4 +1,4 @@
-"""Whom the API serves, and how much of it."""
+"""Access to the API, and its limits."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ class ApiSettings(Table):
     reads_per_minute: PositiveInt = 1200
     """Requests of one token to one process in a minute, a quarter of them at once; more get 429."""
     read_connections: PositiveInt = 3
-    """SQL connections per process for what is asked of the API and the console, apart from all others."""
+    """SQL connections per process for the queries of API and console, in a pool of their own."""
     read_timeout_s: PositiveFloat = 5
-    """Seconds after which Postgres ends a statement of such a question."""
+    """Seconds after which Postgres ends a statement of such a query."""
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()

@@ -27,7 +27,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - whatever a se
         raise SettingsError(f"{_file()}: {error}") from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{_file()} is not UTF-8: {error}") from None
-    except ValueError as error:  # a nested variable that is no JSON
+    except ValueError as error:  # a nested variable that is not JSON
         raise SettingsError(str(error)) from None
 
 

@@ -1,6 +1,6 @@
 """The Postgres URL: which of libpq's options may follow its `?`, and how they are passed to the driver.
 
-URLs are copied from hosting panels and work in psql, but asyncpg reads such options only from a DSN, and
+URLs that are copied from hosting panels work in psql, but asyncpg reads such options only from a DSN, and
 SQLAlchemy passes none. An option that the driver does not support is refused by name, never dropped, and no
 value is shown: a part of a URL may be a password.
 """

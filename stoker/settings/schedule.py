@@ -1,4 +1,4 @@
-"""What an operator may change of the schedule."""
+"""Settings of the schedule: what an operator may change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stoker.settings.tables import Table
 
 
 class LatePolicy(StrEnum):
-    """What becomes of slots that passed while no worker was there."""
+    """What becomes of slots that passed while no worker ran."""
 
     SKIP = "skip"
     """None runs later than schedule.grace_s after its time."""
@@ -33,11 +33,11 @@ class ScheduleSettings(Table):
     """Table [schedule]: what an operator may change of the schedule that the application declares."""
 
     enable_background_warming: bool = True
-    """Run what warms: entries of the schedule with the jobs Warm and KeepWarm."""
+    """Run the entries of the schedule that warm: those with the jobs Warm and KeepWarm."""
     every_s: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Seconds between runs, by name, instead of what is declared: { warm_active = 900 }."""
     late: dict[str, LatePolicy] = Field(default_factory=dict)
-    """What becomes of slots that passed while no worker was there, by name: skip, once or all."""
+    """What becomes of slots that passed while no worker ran, by name: skip, once or all."""
     overlap: dict[str, OverlapPolicy] = Field(default_factory=dict)
     """What becomes of a slot while the last one's job has not ended, by name: skip or allow."""
     lease_s: PositiveFloat = 60

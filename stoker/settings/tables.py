@@ -31,8 +31,8 @@ class CacheSettings(Table):
     """Seconds until an entry expires, by view: { dashboard = 300 }. Views left out keep their declared
     TTL."""
     ttl_jitter: float = Field(default=0.1, ge=0, le=0.5)
-    """Share by which TTLs are shortened at random, so that what was filled together does not expire together.
-    Raise it if rebuilds come in waves."""
+    """Share by which TTLs are shortened at random, so that entries that were built together do not expire
+    together. Raise it if rebuilds come in waves."""
     fail_safe_s: float = Field(default=600, ge=0, le=LONGEST_TTL_S)
     """Seconds past its TTL for which an entry may be served, marked stale, when its loader fails; 0:
     never."""
@@ -92,7 +92,7 @@ class DatabaseSettings(Table):
     deadline_s: PositiveFloat = 5
     """Seconds that a read may wait for SQL, its turn for a connection included; then it raises
     DatabaseUnavailable, and its load goes on for the next reader. A Postgres that answers nothing for so long
-    counts as silent: whoever waits for it gets an error, and whoever comes is refused until it answers."""
+    counts as silent: all waits for it end with an error, and new calls are refused until it answers."""
     idle_in_transaction_s: PositiveFloat = 30
     """Seconds after which Postgres ends a transaction that does nothing, with its locks: its process may have
     died or lost its link. Above what your code does between two statements of one transaction."""

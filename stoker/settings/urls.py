@@ -1,4 +1,4 @@
-"""The URLs of the servers: which ones a client could use.
+"""Checks of the servers' URLs.
 
 A refused URL is never shown: a part of it may be a password.
 """

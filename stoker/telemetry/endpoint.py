@@ -1,6 +1,6 @@
 """The worker's own HTTP endpoint, for machines: /metrics for Prometheus, /healthz for what restarts it.
 
-Served from a thread with an event loop of its own, so that it answers whatever the worker's loop does:
+Served from a thread with an event loop of its own, so that it answers even if the worker's loop is blocked:
 /healthz is 503 once that loop has not turned for `STUCK_S`, or a part of the worker has stopped although it
 could go on. It needs no token and must not be reachable from outside (worker.metrics_host).
 """

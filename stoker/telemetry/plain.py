@@ -1,8 +1,8 @@
 """Text from strangers, made safe for terminals and logs.
 
-Job ids, errors, names of views and workers hold whatever somebody could write into a queue or a database:
-escape sequences that move a cursor, line breaks that forge a log line, marks that reverse a line's letters.
-What is not printable is shown as Python writes it in a string: an escape character as backslash, x, 1b.
+Job ids, errors and names come from a queue or a database that others write to. They may hold escape sequences
+that move a cursor, line breaks that forge a log line, or marks that reverse the order of letters. What is not
+printable is shown as Python writes it in a string: an escape character as backslash, x, 1b.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ def escaped(text: str) -> str:
 
 
 def escaped_lines(text: str) -> str:
-    """The same for a text of several lines, which stay apart."""
+    """As `plain`, for a text of several lines, which are kept."""
     return "\n".join(map(escaped, text.split("\n")))

@@ -35,7 +35,7 @@ BACKLOG = 2048
 OTHER_FILES = 256
 """Files of this process that are no HTTP connections: pools, servers' sockets, logs."""
 STALLED_MS = 30_000
-"""Milliseconds after which the kernel drops a peer that takes nothing of what it was sent."""
+"""Milliseconds after which the kernel drops a peer that acknowledges nothing of what it was sent."""
 TOLD_EVERY_S = 10.0
 """Seconds between two log lines that say the same."""
 FULL = b'{"error":"too_many_connections","message":"all connections of this process are in use; try again"}'
@@ -110,7 +110,7 @@ class Connection(H11Protocol):
             self._forget_deadline()
 
     def _expect_head(self) -> None:
-        if self._deadline is None:  # a byte now and then does not postpone it
+        if self._deadline is None:  # single bytes do not postpone the deadline
             self._deadline = self.loop.call_later(self._head_s, self._too_late)
 
     def _forget_deadline(self) -> None:

@@ -1,4 +1,4 @@
-"""Traces of worker and API, sent where OpenTelemetry's own variables say; off unless they do.
+"""Traces of worker and API, sent to the endpoint that OpenTelemetry's own variables name; off without one.
 
 Needs the extra `otel`. Variables as the specification names them: OTEL_EXPORTER_OTLP_ENDPOINT turns it on,
 OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER and the others work as anywhere.

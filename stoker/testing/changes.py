@@ -1,4 +1,4 @@
-"""Recorded events: applied without a worker, found, and asked what they invalidate."""
+"""Recorded events in tests: apply them without a worker, find them, and assert what they invalidate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stoker.testing.found import check_fields, has, listed, named, shown
 
 E = TypeVar("E", bound=Event)
 Entry = EntryKey | tuple[Any, ...]
-"""A key, or what makes one: (view, scope id) or (view, scope id, params)."""
+"""A key, or its parts: (view, scope id) or (view, scope id, params)."""
 
 
 async def apply(stoker: Stoker) -> int:

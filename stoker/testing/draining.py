@@ -16,6 +16,7 @@ from stoker.handlers import relay
 from stoker.handlers.deliver import deliver_all
 from stoker.handlers.own import OwnJobs
 from stoker.jobs import Job, parse
+from stoker.outbox.ends import JobEnds
 from stoker.queue import wire
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
@@ -123,6 +124,7 @@ class _Draining:
             claims=self.claims,
             finisher=Finisher(self.claims),
             letters=self.letters,
+            ends=JobEnds(stoker.engine),
             run=self._run,
             observer=Silent(),
             job_types=stoker.domain.job_types,

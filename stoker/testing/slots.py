@@ -1,4 +1,4 @@
-"""The schedule without waiting for it: which jobs it enqueues at a moment, or between two."""
+"""The schedule in tests, without waiting: which jobs it enqueues at a moment, or between two."""
 
 from __future__ import annotations
 

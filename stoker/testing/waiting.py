@@ -1,4 +1,4 @@
-"""The jobs that are asked for and have not ended: in the queue, or requested in a committed transaction."""
+"""The jobs that are enqueued and have not ended: in the queue, or requested in a committed transaction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stoker.testing.found import check_fields, has, listed, named, shown
 
 J = TypeVar("J", bound=Job)
 RINGS = (Relay.kind, Deliver.kind)
-"""What commits ring with: present or not, as it happens."""
+"""The jobs that commits ring for. Whether they are in the queue depends on timing."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ async def enqueued(stoker: Stoker) -> list[Waiting]:
 async def assert_enqueued(stoker: Stoker, kind: type[J], **fields: Any) -> J:  # noqa: ANN401 - of the job
     """The first job of this class that waits and has these fields; AssertionError says which jobs there are.
 
-    A job that `drain` has run waits no more. `enqueued` gives all, with the times at which they are due.
+    A job that `drain` has run no longer waits. `enqueued` gives all, with the times at which they are due.
     """
     check_fields(kind, fields)
     there = await enqueued(stoker)

@@ -1,6 +1,6 @@
 """Notices when a handler blocks the event loop of its worker: names the job in the log, counts the seconds.
 
-A thread watches a beat of the loop. It ends nothing, because nobody can take the loop from a handler. The
+A thread watches a beat of the loop. It ends nothing, because a handler cannot be interrupted. The
 engine renews the process's claims from another thread meanwhile, for a minute at most.
 Code that keeps Python's global lock for itself is noticed only if it still runs when it gives the lock back.
 """
@@ -35,7 +35,7 @@ class Heartbeat:
         self._beat = time.monotonic()
 
     def around(self, run: Run) -> Run:
-        """The same run of jobs, known to the watch."""
+        """As `run`, with the running job noted for the watch."""
 
         async def known(job_id: str, job: Job, attempt: int) -> str:
             task = asyncio.current_task()
@@ -61,7 +61,7 @@ class Heartbeat:
         finally:
             beating.cancel()
             stop.set()
-            await asyncio.to_thread(thread.join)  # it may have something to tell
+            await asyncio.to_thread(thread.join)  # it may have something to report
 
     async def _keep_beating(self) -> None:
         while True:
@@ -77,7 +77,7 @@ class Heartbeat:
             kind, job_id = self._jobs.get(task, (task.get_name(), None))
             found = {"kind": kind, "job_id": job_id, "at": _line_of(of_loop)}
             if self._beat != beat:
-                continue  # it went on meanwhile: what was found may be of another job
+                continue  # the loop went on meanwhile: the stack may be that of another job
             log.warning("worker.loop_blocked", extra=found)
             while self._beat == beat and not stop.wait(BEAT_S):
                 pass

@@ -33,10 +33,10 @@ async def now_of(ground: Ground) -> Batch:
 
 async def call(ground: Ground, first: int, total: int = 4, count: int = 2) -> int:
     """Write a part of batch `x`."""
-    raw = wire.encode(Work(), 1)
-    found: int = await ground.queue.connection.call(
-        *(BATCH, HOUR_MS, "x", total, first, 0, W, *wire.around_its_time(THEN, None)), *((W, raw) * count)
-    )
+    lane, raw = ground.name(W), wire.encode(Work(), 1)
+    follows = (lane, *wire.around_its_time(THEN, None))
+    members = (lane, raw) * count
+    found: int = await ground.queue.connection.call(BATCH, HOUR_MS, "x", total, first, 0, *follows, *members)
     return found
 
 

@@ -114,7 +114,7 @@ async def _drive(
 
 
 async def _quiet(stoker: Stoker, *which: Lane) -> bool:
-    """Wait until events are applied, requests delivered and lanes idle; false if that does not come."""
+    """Wait until events are applied, requests delivered and lanes idle; false if that takes too long."""
     give_up = time.monotonic() + QUIET_WITHIN_S
     while time.monotonic() < give_up:
         unsettled = (await backlog(stoker.engine)).unsettled + (await undelivered(stoker.engine)).count

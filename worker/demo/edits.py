@@ -119,7 +119,7 @@ class Edits:
         await self._write(web, "POST", project, "/documents", due, new)
 
     async def _add_interaction(self, web: Web, project: Project, due: float) -> None:
-        new = {"agent": "classifier", "summary": f"Class II, looked at {next(self._numbers)} times"}
+        new = {"agent": "classifier", "summary": f"Class II, checked {next(self._numbers)} times"}
         await self._write(web, "POST", project, "/interactions", due, new)
 
     async def _request_export(self, web: Web, project: Project, due: float) -> None:
@@ -134,7 +134,7 @@ class Edits:
         rights = self._world.rights[user]
 
         def joined(_: Answer) -> None:
-            if rights == self._world.rights[user]:  # no other user has started to remove them
+            if rights == self._world.rights[user]:  # only members whom no other user is removing
                 self._world.joined(project, user, role)
 
         path = f"/members/{user}/{role}"
@@ -165,10 +165,10 @@ class Edits:
         return None
 
     async def _short_life(self, web: Web, _project: Project, due: float) -> None:
-        """A project is created, read and deleted; then nobody finds it any more."""
+        """Create, read and delete a project; then no reader must find it."""
         owner, name = self._traffic.user(), f"Pilot {next(self._numbers)}"
         new = Project(0, owner, 0, 0, self._rng.choice(self._traffic.device_types), {owner: OWNER}, {owner})
-        body = {"name": name, "device_type": new.device_type, "intended_use": "To be tried."}
+        body = {"name": name, "device_type": new.device_type, "intended_use": "Reads to try."}
         done = await self._write(web, "POST", new, None, due, body)
         if not done or done["applied"] != "applied":
             return

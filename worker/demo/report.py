@@ -28,7 +28,7 @@ FLOORS = {
     "exports_written": 5,
     "digests_written": 20,
 }
-"""What a run must have done to prove anything. Absolute: a short run misses them."""
+"""Floors: counts that a run must reach to prove anything. They are absolute, so a short run misses them."""
 ZEROES = ("stale_reads", "stale_entries", "forbidden_reads_served", "server_errors")
 
 _EVENTS = text("""
@@ -153,7 +153,7 @@ def _saturated(options: DemoOptions, tally: Tally, driven_s: float) -> bool:
 
 
 def wrong(found: Facts, tally: Tally) -> list[str]:
-    """What must not be, however short the run."""
+    """Findings that fail any run, however short."""
     problems = [f"{name}: {found[name]}, wanted 0" for name in ZEROES if found[name]]
     counted = {"stale read", "stale entry", "forbidden read served", "5xx"}
     problems += [f"{kind}: {count} times" for kind, count in tally.wrong.items() if kind not in counted]

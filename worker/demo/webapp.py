@@ -23,7 +23,7 @@ app = FastAPI(
 
 @dataclass
 class Reader:
-    """Who reads, and how: `?bypass=1` leaves the cache alone."""
+    """The reader, and how to read: `?bypass=1` answers from SQL."""
 
     request: Request
     user: int

@@ -42,7 +42,7 @@ class ProjectUsers:
         await self.edits.one(web, due)
 
     def rights(self, reader: int) -> int:
-        """How often somebody set out to change what a user may read."""
+        """How many changes of a user's rights have begun."""
         return self.world.rights[reader]
 
     def expected(self, read: Read) -> Expected:
@@ -54,7 +54,7 @@ class ProjectUsers:
         return shown(read.view, body)
 
     def judge(self, read: Read, expected: Expected, shown: Shown) -> Verdict:
-        """Compare the two; somebody whose rights are being changed is not held to what they saw."""
+        """Compare the two; a reader whose rights are being changed is not judged."""
         same_rights = project_of(read) is not None or expected.rights == self.world.rights[read.reader]
         first = self.world.first_revision
         return Verdict(
@@ -65,7 +65,7 @@ class ProjectUsers:
         )
 
     def candidates(self, served: Iterable[Read]) -> Iterator[Read]:
-        """What was served, changed projects first, then dashboards that only warming has built."""
+        """Entries that were served, changed projects first, then dashboards that only warming has built."""
         possible = [read for read in served if self._may_read(read)]
         changed = {project.id for project in self.world.projects.values() if self.world.changed(project)}
         possible.sort(key=lambda read: not self._shows_any(read, changed))
@@ -108,7 +108,7 @@ class ProjectsWorkload:
             return ProjectUsers(await read_world(session), rng)
 
     def older(self, domain: Domain) -> Domain:
-        """Without the search, and without knowing that an agent was asked."""
+        """Without the search view and without the event that an agent was asked."""
         return replace(
             domain,
             views=tuple(view for view in domain.views if view.name != NEWER_VIEW),

@@ -50,9 +50,9 @@ class World:
         """Revisions from here on are changes of this run."""
         self.visible: defaultdict[int, set[int]] = defaultdict(set)
         self.lost: defaultdict[int, set[int]] = defaultdict(set)
-        """By user: projects that were taken from them, acknowledged; each must be refused from then on."""
+        """By user: projects whose acknowledged removal took the right; each must be refused from then on."""
         self.rights: Counter[int] = Counter()
-        """By user: how often somebody set out to change what they may read."""
+        """By user: how many changes of their rights have begun."""
         for project in projects:
             for user in project.members:
                 self.visible[user].add(project.id)
@@ -72,7 +72,7 @@ class World:
         return max(project.row, project.contents) >= self.first_revision
 
     def joining(self, project: Project, user: int) -> None:
-        """Somebody sets out to add a member."""
+        """The addition of a member begins."""
         self.rights[user] += 1
         project.known.add(user)
         self.lost[user].discard(project.id)
@@ -83,7 +83,7 @@ class World:
         self.visible[user].add(project.id)
 
     def leaving(self, project: Project, user: int) -> None:
-        """Somebody sets out to remove a member."""
+        """The removal of a member begins."""
         self.rights[user] += 1
         project.members.pop(user, None)
         self.visible[user].discard(project.id)
@@ -98,7 +98,7 @@ class World:
         self.visible[project.owner].add(project.id)
 
     def deleting(self, project: Project) -> list[int]:
-        """Somebody sets out to delete it; returns who could read it."""
+        """The deletion of a project begins; returns who could read it."""
         self.projects.pop(project.id, None)
         readers = list(project.members)
         for user in readers:

@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from helpdesk.rules import CommentAdded, StaffChanged, TicketChanged
-from stoker import Applied, CommittedNotApplied, Forbidden, NotFound, Receipt, Stoker
+from stoker import Forbidden, NotFound, Receipt, Stoker
 
 
 async def open_ticket(stoker: Stoker, agent_id: int, tenant_id: int, title: str) -> int:
@@ -46,14 +46,13 @@ async def remove_agent(stoker: Stoker, tenant_id: int, agent_id: int) -> None:
 
     Raises CommittedNotApplied when that could not be confirmed: tell the caller. The worker goes on trying.
     """
-    async with stoker.session() as session, session.begin():
+    async with stoker.session() as session:
         await session.execute(
             text("DELETE FROM tenant_agents WHERE tenant_id = :tenant_id AND agent_id = :agent_id"),
             {"tenant_id": tenant_id, "agent_id": agent_id},
         )
-        receipt = stoker.record(session, StaffChanged(tenant_id=tenant_id, agent_id=agent_id))
-    if await receipt.applied() is not Applied.APPLIED:
-        raise CommittedNotApplied(receipt.event_id, waited_s=2)
+        stoker.record(session, StaffChanged(tenant_id=tenant_id, agent_id=agent_id))
+        await stoker.commit_revocation(session)
 
 
 async def tenant_of(session: AsyncSession, ticket_id: int) -> int:

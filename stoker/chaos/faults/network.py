@@ -19,14 +19,14 @@ SERVERS = ("queue", "cache", "postgres")
 TORN = 0.05
 """Share of packets of which only half arrives."""
 SLOWEST_S = 0.15
-"""Most of what a packet is delayed by, in either direction."""
+"""The longest delay of a packet, in either direction."""
 
 Break = Callable[[Link, Random], None]
 
 
 @asynccontextmanager
 async def linked(urls: Urls) -> AsyncIterator[tuple[Urls, Mapping[str, Link]]]:
-    """The URLs of the servers by way of links, and these links by server."""
+    """The URLs of the servers through links, and the link of each server."""
     database = make_url(urls.database)
     async with AsyncExitStack() as closing:
         links = {"queue": await Link(urls.queue).start(), "cache": await Link(urls.cache).start()}
@@ -65,12 +65,12 @@ def _strike(server: str, breaks: Break) -> Strike:
 
 
 def _silence(link: Link, _rng: Random) -> None:
-    """Nothing passes; afterwards all that was sent arrives at once."""
+    """Nothing passes; afterwards everything that was sent arrives at once."""
     link.freeze()
 
 
 def _half_open(link: Link, _rng: Random) -> None:
-    """Nothing passes on the connections that there are, which end at last; new ones are answered."""
+    """Nothing passes on existing connections, which end after a while; new ones are answered."""
     link.silence()
 
 

@@ -1,4 +1,4 @@
-"""The seeded plan of when which fault strikes."""
+"""The seeded plan of faults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def plan(kinds: Sequence[Kind], rng: Random, seconds: float, pace_s: float) -> I
     """Faults for a run: every kind once before any comes again.
 
     Those of the queue come one after the other, at a random place of each round: in between there is time for
-    what an outage of the queue puts off, such as the rescue of a killed worker's jobs.
+    work that an outage of the queue delays, such as the rescue of a killed worker's jobs.
     """
     at_s, round_ = 0.5, list[Kind]()
     while kinds:

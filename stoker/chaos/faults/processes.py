@@ -1,4 +1,4 @@
-"""Faults of workers and web apps: killed at work, frozen, replaced by the other of two releases."""
+"""Faults of workers and web apps: killed at work, frozen, replaced by another release."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def kill(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
 
 
 async def freeze(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
-    """SIGSTOP, then SIGCONT when others may have taken over its jobs."""
+    """SIGSTOP, and SIGCONT after others may have taken over its jobs."""
     assert slot is not None  # noqa: S101 - its target is a slot
     del scene
     slot.freeze()

@@ -2,14 +2,16 @@
 -- Cancel a job: a waiting one is removed at once; the worker of a running one is told.
 --
 -- Keys    as in enqueue.lua, and <p>:<lane>:parked zset, :totals hash; <p>:cancelling set of ids;
---         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner; of fair keys and batches as in prelude.lua
--- ARGV    prefix, id, life of the wish ms, life of a token in an owner's bell ms, then the lanes
+--         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner; of fair keys and batches as in
+--         prelude.lua
+-- ARGV    prefix, id, life of the wish ms, life of a token in an owner's bell ms, then the names of the lanes'
+--         zsets
 -- Result  cancelled, cancelling or not_found
 local id, wish_ms, token_ms = ARGV[2], ARGV[3], ARGV[4]
 
 local function tell_owner()
-  -- The request outlives its worker: upkeep finds it if the token is lost, the end of the run obeys it, and
-  -- so does the rescue if there is no end.
+  -- The request outlives the worker: upkeep finds it if the token is lost; the end of the run, or else the
+  -- rescue, obeys it.
   redis.call('SADD', prefix .. ':cancelling', id)
   redis.call('PEXPIRE', prefix .. ':cancelling', wish_ms)
   local owner = get('arq:in-progress:' .. id)
@@ -49,7 +51,7 @@ local function remove(queue)
 end
 
 for i = 5, #ARGV do
-  local queue = prefix .. ':' .. ARGV[i]
+  local queue = ARGV[i]
   if redis.call('ZSCORE', queue .. ':running', id) then
     tell_owner()
     return 'cancelling'

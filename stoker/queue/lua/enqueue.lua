@@ -4,7 +4,7 @@
 --         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; <p>:held:<digest> id; arq:job:<id>;
 --         arq:in-progress:<id>; <p>:clock ms; of fair keys as in prelude.lua
 -- ARGV    prefix, life of a payload past its due time in ms,
---         then per job: lane, id, payload, delay ms, digest ('' = never coalesces)
+--         then per job: name of the lane's zset, id, payload, delay ms, digest ('' = never coalesces)
 -- Result  per job: id of the job that will do the work, answer
 --
 -- A job that was requested in a transaction (its id begins with r-) is written once: <p>:requested:<id> remembers
@@ -33,7 +33,7 @@ end
 
 local replies, written = {}, false
 for i = 3, #ARGV, 5 do
-  local queue, id, payload = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local queue, id, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest = tonumber(ARGV[i + 3]), ARGV[i + 4]
   local answer = 'enqueued'
   local waiting, due

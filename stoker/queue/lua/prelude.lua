@@ -79,7 +79,7 @@ local function call_next(queue, key)
 end
 
 local function note_the_time()
-  -- By it upkeep learns that the clock was set back, and sets it back; no other script does.
+  -- From this key upkeep learns that the clock was set back, and resets it; no other script does.
   local latest = tonumber(get(prefix .. ':clock') or '') or 0
   if not (latest >= now) then -- also where it is NaN
     redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', CLOCK_MS)
@@ -109,7 +109,7 @@ end
 
 local function end_batch(batch)
   local key = prefix .. ':batch:' .. batch
-  local lane, before, after, life_ms = unpack(redis.call('HMGET', key, 'then_lane', 'then_before', 'then_after', 'life_ms'))
+  local queue, before, after, life_ms = unpack(redis.call('HMGET', key, 'then_queue', 'then_before', 'then_after', 'life_ms'))
   redis.call('HSET', key, 'ended_ms', string.format('%.0f', now))
   redis.call('HDEL', key, 'then_before', 'then_after')
   redis.call('PEXPIRE', key, life_ms)
@@ -118,9 +118,9 @@ local function end_batch(batch)
   redis.pcall('ZADD', prefix .. ':batches_ended', now, batch)
   redis.pcall('ZREMRANGEBYSCORE', prefix .. ':batches_ended', '-inf', now - life_ms)
   redis.call('PEXPIRE', prefix .. ':batches_ended', life_ms)
-  if lane ~= '' then
+  if queue ~= '' then
     local payload = before .. ',"et":' .. string.format('%.0f', now) .. after
-    write(prefix .. ':' .. lane, 'b-' .. batch .. '-then', payload, 0, tonumber(life_ms))
+    write(queue, 'b-' .. batch .. '-then', payload, 0, tonumber(life_ms))
     note_the_time()
   end
 end

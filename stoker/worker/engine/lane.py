@@ -15,13 +15,15 @@ from arq.connections import ArqRedis
 from arq.worker import Worker
 
 from stoker.queue import wire
+from stoker.queue.packing import is_request_id
 from stoker.settings import LaneSettings
 from stoker.worker.engine import verdict as verdicts
 from stoker.worker.engine.alarm import Alarm
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.burials import Burials
-from stoker.worker.engine.claims import Claim, LaneNews
-from stoker.worker.engine.parts import Parts
+from stoker.worker.engine.claims import Claim, Ending, LaneNews
+from stoker.worker.engine.notes import EndNotes
+from stoker.worker.engine.parts import Judge, Parts
 from stoker.worker.engine.running import Halt, Running
 from stoker.worker.engine.verdict import Verdict
 from stoker.worker.engine.watchdog import Watchdog
@@ -64,8 +66,16 @@ class LaneWorker(Worker):
         self._asked: asyncio.Future[None] = self.loop.create_future()
         self._watchdog = Watchdog()
         self._alarm = Alarm(self._wake, self.loop)
-        self._attempts = Attempts(lane, parts, self.functions, self.job_tasks)
+        guest = parts.guests.get(lane)
+        self._judge_of: Judge = (
+            Attempts(lane, parts, self.functions, self.job_tasks)
+            if guest is None
+            else guest.judge(parts, self.job_tasks)
+        )
+        self._left = guest.most if guest else None
+        """Jobs that it may still begin; None: any number."""
         self._burials = Burials(parts.letters, self._wake.set)
+        self._notes = EndNotes(parts.ends, self._wake.set)
         self.hungry = False
         """The last claim filled every slot: there may be more."""
         self._parked = 0
@@ -90,7 +100,7 @@ class LaneWorker(Worker):
 
     async def _poll_iteration(self) -> None:
         if self._parked and self._free() and time.monotonic() >= self._offer_at:
-            await self._claim(parked_kinds=list(self.functions))
+            await self._claim(parked_kinds=self._judge_of.kinds)
             if not self.hungry:
                 self._offer_at = time.monotonic() + OFFER_PARKED_S
         if self._free():
@@ -122,6 +132,8 @@ class LaneWorker(Worker):
     def _start(self, claim: Claim) -> None:
         # Nothing here may raise: a slot that is counted but has no task would never be free again.
         self._running[claim.job_id] = Running(claim, self.loop.create_future())
+        if self._left is not None:
+            self._left -= 1
         self.job_counter += 1
         task = self.loop.create_task(self.run_job(claim.job_id, round(claim.due_ms)))
         self.tasks[claim.job_id] = task
@@ -131,7 +143,9 @@ class LaneWorker(Worker):
             self._running[claim.job_id].end(Halt.STOPPED)
 
     def _free(self) -> int:
-        return 0 if self._burials.too_many else max(0, self.max_jobs - self.job_counter)
+        behind = self._burials.too_many or self._notes.too_many
+        free = 0 if behind else max(0, self.max_jobs - self.job_counter)
+        return free if self._left is None else min(free, self._left)
 
     def has_slots(self) -> bool:
         """Whether the lane could take a job now."""
@@ -191,6 +205,7 @@ class LaneWorker(Worker):
         """End every task now; its job goes back to the queue."""
         for running in self._running.values():
             running.end(Halt.STOPPED)
+        self._notes.give_up()
 
     async def wait_idle(self) -> None:
         """Wait until no job is left, ends included."""
@@ -228,7 +243,7 @@ class LaneWorker(Worker):
 
     async def _judge(self, running: Running) -> Verdict | None:
         try:
-            return await self._attempts.judge(running)
+            return await self._judge_of.judge(running)
         except Exception as error:
             # The engine itself failed at this job. Run again, it would fail again.
             extra = {"lane": self.lane, "job_id": running.claim.job_id}
@@ -244,6 +259,8 @@ class LaneWorker(Worker):
         if verdict.letter is not None:
             await self._burials.bury(verdict.letter)
         end = verdict.finish
+        if end.ending is Ending.REMOVE and is_request_id(end.job_id):
+            await self._notes.note(end.job_id)
         if not await self.parts.finisher.finish(end):
             logger.warning("engine.claim_lost", extra={"lane": self.lane, "job_id": end.job_id})
         elif end.delay_s:
@@ -251,3 +268,5 @@ class LaneWorker(Worker):
         self.jobs_complete += "done" in end.totals
         self.jobs_failed += "dead" in end.totals
         self.jobs_retried += "retried" in end.totals
+        if verdict.then is not None:
+            await verdict.then()

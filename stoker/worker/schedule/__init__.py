@@ -1,1 +1,1 @@
-"""Cron: tasks are enqueued at their slots, once over any number of workers, by a ledger in Postgres."""
+"""The schedule: tasks are enqueued at their slots, once over all workers, by a ledger in Postgres."""

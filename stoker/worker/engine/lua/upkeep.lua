@@ -2,12 +2,12 @@
 -- One call per worker process every two seconds: renew its claims, rescue those of dead workers, and tell
 -- when the next job of each lane is due (the fallback for a lost ring). Not called while idle.
 --
--- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
+-- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash zset -> slots;
 --         <p>:cancelling set of ids; arq:abort zset; <p>:clock ms, the latest time at which a score was written;
 --         <p>:blamed:<id> set of the owners whose deaths its rescues count; of fair keys as in claim.lua;
 --         of batches as in prelude.lua
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
---         then per lane: its name, number of ids, the ids this process holds
+--         then per lane: the name of its zset, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
 --         {rescued id, its rescues, ...}, number of parked jobs, slots set by an operator ('' = none),
 --         {ids held or rescued that are to be cancelled}}
@@ -25,7 +25,7 @@ local MOST = 1000000
 local lanes = {}
 local at = 7
 while at <= #ARGV do
-  local lane = {name = ARGV[at], queue = prefix .. ':' .. ARGV[at], ids = {}, cancel = {}}
+  local lane = {queue = ARGV[at], ids = {}, cancel = {}}
   for i = 1, tonumber(ARGV[at + 1]) do lane.ids[i] = ARGV[at + 1 + i] end
   at = at + 2 + #lane.ids
   lanes[#lanes + 1] = lane
@@ -193,7 +193,7 @@ for i, lane in ipairs(lanes) do
   if #rescued > 0 then ring(lane.queue) end
   local parked = 0
   if next[2] then parked = redis.call('ZCARD', lane.queue .. ':parked') end
-  local slots = redis.call('HGET', prefix .. ':concurrency', lane.name)
+  local slots = redis.call('HGET', prefix .. ':concurrency', lane.queue)
   reply[i + 1] = {next[2] or '', lost, rescued, parked, slots or '', lane.cancel}
 end
 return reply
