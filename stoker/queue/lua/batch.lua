@@ -12,10 +12,9 @@
 local life_ms, batch, total, first = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local delay = tonumber(ARGV[6])
 local key = prefix .. ':batch:' .. batch
-local known = redis.call('HMGET', key, 'total', 'added', 'ended_ms')
+local known = redis.call('HMGET', key, 'total', 'added')
 
 if known[1] and tonumber(known[1]) ~= total then return -1 end
-if known[3] then return total end
 if not known[1] then
   if first > 0 then return -2 end
   local life = delay + 2 * life_ms
