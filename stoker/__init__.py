@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
     from stoker.cache.within import Within
+    from stoker.captures.declared import Capture
     from stoker.domain import Domain, SampleData, load_domain
     from stoker.errors import (
         BadRequest,
@@ -80,6 +81,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "BadRequest",
     "Batch",
     "CacheUnavailable",
+    "Capture",
     "CommittedNotApplied",
     "Cron",
     "DatabaseUnavailable",
@@ -140,6 +142,7 @@ _NAMES = {
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
     "stoker.cache.within": "Within",
+    "stoker.captures.declared": "Capture",
     "stoker.domain": "Domain SampleData load_domain",
     "stoker.errors": (
         "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "

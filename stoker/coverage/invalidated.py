@@ -36,9 +36,7 @@ class Invalidated:
 
     def covers(self, key: EntryKey) -> bool:
         """Whether an entry becomes invalid."""
-        return any(
-            one.scope == key.scope and (not one.views or key.view in one.views) for one in self.invalidations
-        )
+        return any(one.covers(key) for one in self.invalidations)
 
 
 async def newest_event(connection: AsyncConnection) -> int:

@@ -168,7 +168,9 @@ async def _recently_invalidated(stoker: Stoker) -> list[EntryKey]:
     keys: dict[EntryKey, None] = {}
     for scopes in rows:
         for one in decode(scopes, stoker.domain):
-            for name in sorted(one.views & stoker.domain.views_by_name.keys()):
+            for name in sorted(
+                one.views & stoker.domain.view_names_by_scope.get(one.scope.kind, frozenset())
+            ):
                 key = stoker.domain.view(name).default_key(one.scope)
                 if key is not None:
                     keys[key] = None

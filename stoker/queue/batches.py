@@ -132,7 +132,8 @@ async def latest(queue: Queue, most: int) -> list[Batch]:
     async with answering(queue.settings.timeout_s):
         async with queue.redis.pipeline(transaction=False) as pipe:
             pipe.zrange(f"{prefix}:batches", 0, most - 1)
-            pipe.zrevrangebyscore(f"{prefix}:batches_ended", "+inf", since_ms, start=0, num=most)
+            now: Any = "+inf"  # the driver's types know ranks alone
+            pipe.zrange(f"{prefix}:batches_ended", now, since_ms, desc=True, byscore=True, offset=0, num=most)
             opened, ended = await pipe.execute()
         ids = [raw.decode(errors="replace") for raw in (*opened, *ended)][:most]
         async with queue.redis.pipeline(transaction=False) as pipe:
