@@ -34,7 +34,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.revocation"}),
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.http"}),
-    frozenset({"stoker.handlers"}),
+    frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),
     frozenset({"stoker.operations"}),
