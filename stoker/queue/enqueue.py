@@ -56,6 +56,7 @@ class Queue:
         self.connection = QueueConnection(url, settings)
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
+        self._concurrency = wire.concurrency_name(settings)
         self.lanes = tuple(map(str, lanes))
         self.life = QueueLife(self.connection, settings)
         self._url = url
@@ -91,17 +92,17 @@ class Queue:
 
     async def deliver(self, requests: Sequence[Request]) -> None:
         """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
-        for call in in_calls(map(packed_request, requests)):
+        for call in self._delivery(requests):
             await self._enqueue(call)
 
     def post_delivery(self, requests: Sequence[Request]) -> asyncio.Future[list[Any]] | None:
         """As `deliver`, without a task; None where that is not possible now, or takes more than one call."""
-        calls = list(in_calls(map(packed_request, requests)))
+        calls = list(self._delivery(requests))
         return self.connection.post(self._pack_jobs(*calls)) if len(calls) == 1 else None
 
     def deliver_from_thread(self, requests: Sequence[Request]) -> None:
         """As `deliver`, for synchronous sessions; see `ring_from_thread`."""
-        for call in in_calls(map(packed_request, requests)):
+        for call in self._delivery(requests):
             self._enqueue_from_thread(call)
 
     async def ring(self) -> None:
@@ -117,7 +118,9 @@ class Queue:
     def ring_from_thread(self) -> None:
         """As `ring`, for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
         now_ms = clock_ms()
-        self._enqueue_from_thread([packed(RELAY, new_job_id(now_ms), now_ms, 0, tracing.current())])
+        self._enqueue_from_thread(
+            [packed(RELAY, new_job_id(now_ms), now_ms, 0, tracing.current(), self.settings)]
+        )
 
     async def begin(self, job_id: str, job: Job) -> None:
         """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
@@ -156,7 +159,9 @@ class Queue:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; requests that have joined it go with it."""
         asked = job_id.encode(errors="surrogateescape")
-        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *self.lanes)
+        found = await self.connection.call(
+            CANCEL, asked, WISH_MS, TOKEN_MS, *wire.queue_names(self.settings, self.lanes)
+        )
         return CancelAnswer(found.decode())
 
     async def set_concurrency(self, lane: str, slots: int) -> None:
@@ -167,12 +172,12 @@ class Queue:
         if slots < 1:
             raise ValueError(f"{slots} slots: pause a lane to stop it")
         async with answering(self.settings.timeout_s):
-            await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
+            await self._commands.hset(self._concurrency, wire.queue_name(self.settings, lane), slots)
 
     async def clear_concurrency(self, lane: str) -> None:
         """Use each worker's own settings again."""
         async with answering(self.settings.timeout_s):
-            await self._commands.hdel(wire.concurrency_name(self.settings), lane)
+            await self._commands.hdel(self._concurrency, wire.queue_name(self.settings, lane))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -193,10 +198,13 @@ class Queue:
     ) -> Iterator[Packed]:
         now_ms, delay_ms = clock_ms(), max(0, round(delay.total_seconds() * 1000))
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
-            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace)
+            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace, self.settings)
+
+    def _delivery(self, requests: Iterable[Request]) -> Iterator[list[Packed]]:
+        return in_calls(packed_request(one, self.settings) for one in requests)
 
     def _pack_ring(self, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
-        return self._pack_jobs([packed(RELAY, job_id, now_ms, 0, trace)])
+        return self._pack_jobs([packed(RELAY, job_id, now_ms, 0, trace, self.settings)])
 
     def _pack_jobs(self, jobs: Iterable[Packed]) -> bytes:
         return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *flat(jobs))

@@ -50,8 +50,8 @@ async def enqueued(stoker: Stoker) -> list[Waiting]:
     there = {one.job_id for one in found}  # delivered, but not marked as delivered yet
     found = [one for one in found if one.kind != Relay.kind]  # whether one is there depends on timing
     found += [_requested(stoker, row) for row in rows if row["job_id"] not in there]
-    lanes = list(map(str, stoker.domain.all_lanes))
-    return sorted(found, key=lambda one: (lanes.index(one.lane), one.due_at))
+    lanes = {str(lane): number for number, lane in enumerate(stoker.domain.all_lanes)}
+    return sorted(found, key=lambda one: (lanes.get(one.lane, len(lanes)), one.due_at))
 
 
 async def assert_enqueued(stoker: Stoker, kind: type[J], **fields: Any) -> J:  # noqa: ANN401 - of the job

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import Domain, Invalidation, Stoker
 from stoker.coverage.mutate import mutate
 from stoker.coverage.proof import Proof
+from stoker.embedded import Urls
+from stoker.migrate import migrate
 from stoker.postgres import engine_of
 from stoker.testing import assert_covered
 from stoker.testing.started import finished
 from tests.integration.cli import call
+from tests.library import domain as library
 from tests.support.desk import (
     AGENT,
     BOARDS,
@@ -26,6 +30,8 @@ from tests.support.desk import (
     TABLES,
     TEAMS,
     TICKETS,
+    Keys,
+    Values,
     audience,
     desk,
 )
@@ -214,8 +220,15 @@ async def test_an_application_asserts_it(place: Place) -> None:
         await assert_covered(stoker, mutate=False)
 
 
-faulty = FAULTS["a rule forgets a view"].domain
+async def raises(_session: AsyncSession, keys: Keys) -> Values:
+    raise KeyError(keys[0].view)
+
+
 sound = desk()
+faulty = FAULTS["a rule forgets a view"].domain
+uncovered = FAULTS["a loader reads a new column"].domain
+raising = desk(boards=raises)
+"""Domains that the setting `domain` names."""
 
 
 @pytest.mark.parametrize(("name", "code", "missed"), [("sound", 0, 0), ("faulty", 1, 6)])
@@ -229,3 +242,34 @@ def test_the_command_exits_with_1_where_something_is_missed(
     found = json.loads(done.stdout)
     assert (found["sound"], found["missed"]) == (not code, missed)
     assert "trying changes: " in done.stderr
+
+
+async def test_the_library_is_covered(place: Place) -> None:
+    await migrate(place.database_url, library, only="domain")
+    async with Stoker.opened(place.settings(), library) as stoker:
+        async with stoker.session() as session, session.begin():
+            await session.execute(text("INSERT INTO shelves VALUES ('a', 'A'), ('b', 'B'), ('c', 'C')"))
+            titles = "INSERT INTO books (shelf_id, title) VALUES ('a', 'One'), ('a', 'Two'), ('b', 'Three')"
+            await session.execute(text(titles))
+        # A shelf's own event invalidates every view of it: it is rare, and needs no second rule.
+        await assert_covered(stoker, needless={"shelves.label titles", "shelves (row removed) titles"})
+
+
+def test_check_says_in_one_line_what_is_not_covered(
+    tmp_path: Path, database_url: str, server_urls: Urls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(prepared(database_url))
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": server_urls.queue,
+        "CACHE_REDIS_URL": server_urls.cache,
+    }
+    for name, said in {
+        "sound": "",
+        "uncovered": "nothing records changes of 1 of the 9 columns that views read: tickets.priority; run",
+        "raising": "coverage: raised by the loader of view board for 1 sample entries: KeyError: 'board'",
+    }.items():
+        where = {**environment, "STOKER__DOMAIN": f"{__name__}:{name}"}
+        done = call(tmp_path, where, "check", capture=capsys)
+        assert done.returncode == 0, done.stdout
+        assert (said in done.stdout, "cover" in done.stdout) == (True, bool(said))
