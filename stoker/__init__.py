@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     )
     from stoker.outbox.receipt import Applied, Receipt
     from stoker.queue.answers import Answer, Enqueued
+    from stoker.queue.batches import Batch
     from stoker.rules import Event, Invalidation, Rule
     from stoker.schedule import MAINTENANCE, Cron, Every
     from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
@@ -78,6 +79,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "Applied",
     "Asked",
     "BadRequest",
+    "Batch",
     "CacheUnavailable",
     "Capture",
     "CommittedNotApplied",
@@ -151,6 +153,7 @@ _NAMES = {
     "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
     "stoker.queue.answers": "Answer Enqueued",
+    "stoker.queue.batches": "Batch",
     "stoker.rules": "Event Invalidation Rule",
     "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",

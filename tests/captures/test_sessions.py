@@ -161,6 +161,7 @@ async def test_a_receipt_finds_out_what_became_of_a_lost_commit(
     def lose(connection: Any) -> None:  # noqa: ANN401
         if committed:
             type(dialect).do_commit(dialect, connection)
+        connection.driver_connection.terminate()
         raise ConnectionResetError
 
     with monkeypatch.context() as patched:

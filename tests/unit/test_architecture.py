@@ -34,7 +34,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.revocation"}),
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.http"}),
-    frozenset({"stoker.handlers"}),
+    frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),
     frozenset({"stoker.operations"}),
@@ -76,8 +76,8 @@ WEB = (
 
 PUBLIC_NAMES = frozenset(
     """
-    Access Answer Applied Asked BadRequest CacheUnavailable Capture CommittedNotApplied Cron
-    DatabaseUnavailable DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams
+    Access Answer Applied Asked BadRequest Batch CacheUnavailable Capture CommittedNotApplied
+    Cron DatabaseUnavailable DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams
     InvalidResult Invalidate Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE
     NoResult NotFound Outcome OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy
     Rule SYSTEM SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError Unavailable
