@@ -32,6 +32,7 @@ test-lowest: ## the same with the lowest versions that pyproject.toml allows; ne
 	  --no-annotate --quiet --output-file $(LOWEST).txt
 	test -x $(LOWEST)/bin/python || uv venv --quiet --python $(PYTHON) $(LOWEST)
 	uv pip sync --quiet --python $(LOWEST)/bin/python $(LOWEST).txt
+	uv pip install --quiet --python $(LOWEST)/bin/python pip # the wheel's tests build and install with it
 	uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation --editable .
 	$(LOWEST)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not long" \
 	  -W ignore::DeprecationWarning $(TESTS)

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker.cache.catalog import Catalog
 from stoker.cache.declared import check_all, check_unique, name_of
 from stoker.cache.view import EntryKey, ScopeKind
+from stoker.captures.declared import Capture
 from stoker.errors import (
     BadRequest,
     DeclarationError,
@@ -66,6 +67,8 @@ class Domain(Catalog):
     """For people: console, logs, errors."""
     rules: tuple[Rule[Any], ...]
     """One for each kind of event that is recorded."""
+    captures: tuple[Capture, ...] = ()
+    """Tables whose changes the database records by itself; `stoker migrate` makes the triggers."""
     warm_plans: tuple[WarmPlan, ...] = ()
     """At most one for each target."""
     schedule: tuple[Every | Cron, ...] = MAINTENANCE
@@ -91,6 +94,7 @@ class Domain(Catalog):
         if not isinstance(self.name, str) or not self.name.strip():
             raise DeclarationError(f"a domain needs a name, not {self.name!r:.60}")
         check_all(self.rules, Rule, "rules")
+        check_all(self.captures, Capture, "captures")
         check_all(self.warm_plans, WarmPlan, "warm_plans")
         check_all(self.schedule, Scheduled, "schedule")
         check_unique("event", [rule.event.kind for rule in self.rules])
@@ -107,6 +111,9 @@ class Domain(Catalog):
                 raise DeclarationError(
                     f"event {rule.event.__name__}: kinds that begin with {OWN_KINDS!r} are Stoker's own"
                 )
+        check_unique("capture", [f"{one.table} ({one.event.kind})" for one in self.captures])
+        for capture in self.captures:
+            self._check_capture(capture)
         for plan in self.warm_plans:
             if plan.target != ACTIVE and plan.target not in self.kinds_by_name:
                 raise DeclarationError(
@@ -218,6 +225,15 @@ class Domain(Catalog):
             for name in job.views:
                 if self.view(name).scope != kind:
                     raise UnknownView(f"view {name} is not of scope kind {kind}", field="views")
+
+    def _check_capture(self, capture: Capture) -> None:
+        what = f"capture of {capture.table}"
+        rule = self.rules_by_kind.get(capture.event.kind)
+        if rule is None or rule.event is not capture.event:
+            raise DeclarationError(f"{what}: no rule for {capture.event.__name__}: add one to `rules`")
+        if unknown := sorted(capture.views - self.views_by_name.keys()):
+            known = ", ".join(sorted(self.views_by_name)) or "none"
+            raise DeclarationError(f"{what}: no view {unknown[0]!r}; there are: {known}")
 
     def _check_scheduled(self, entry: Scheduled) -> None:
         if type(entry.job) is not self.job_types.get(entry.job.kind):

@@ -21,6 +21,7 @@ COMMANDS = {
     "api": "serve:api",
     "migrate": "data:migrate",
     "sample-data": "data:sample_data",
+    "captures": "captures:app",
     "check": "data:check",
     "cover": "cover:cover",
     "status": "status:status",

@@ -16,8 +16,9 @@ QUEUE = re.compile(r"[!-.0-~]*:[!-.0-~]*")
 """The lane of a queue that another application named: visible ASCII with a colon, and without a slash."""
 LONGEST = 32
 RESERVED = frozenset(
-    {"begun", "bell", "cancelling", "chaos", "clock", "concurrency", "console_key", "held", "installation"}
-    | {"life", "observed", "progress", "rate", "requested", "rescues", "result", "suspect", "waiting"}
+    {"batch", "batches", "batches_ended", "begun", "bell", "blamed", "cancelling", "chaos", "clock"}
+    | {"concurrency", "console_key", "held", "installation", "life", "observed", "progress", "rate"}
+    | {"requested", "rescues", "result", "suspect", "waiting"}
 )
 """Names that follow the prefix in other keys of the queue."""
 

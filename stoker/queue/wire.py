@@ -215,8 +215,16 @@ def encode_parts(
 
 def finished(lasting: bytes, now_ms: int, trace: str | None) -> bytes:
     """A whole payload: the lasting part, the time of enqueueing and the trace."""
-    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
-    return b'%b,"et":%d%b}' % (lasting, now_ms, asked_in)
+    return b'%b,"et":%d%b' % (lasting, now_ms, _after_the_time(trace))
+
+
+def around_its_time(job: Job, trace: str | None) -> tuple[bytes, bytes]:
+    """What a payload has before and after `,"et":` and the time, for a job that a script enqueues later."""
+    return _lasting(job), _after_the_time(trace)
+
+
+def _after_the_time(trace: str | None) -> bytes:
+    return b',"trace":%b}' % json.dumps(trace).encode() if trace else b"}"
 
 
 def decode(raw: bytes) -> Stored:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from stoker.coverage.cover import cover
 from stoker.coverage.mutate import mutate as tried
 from stoker.coverage.proof import Proof
+from stoker.settings import require
 from stoker.stoker import Stoker
 from stoker.testing.found import listed
 
@@ -20,7 +21,7 @@ async def assert_covered(
     `mutate=False` believes the declarations. `needless`: what may be invalidated without need, each as
     "table.column view"; anything else fails; None allows all. AssertionError says what is wrong.
     """
-    url = stoker.engine.url.render_as_string(hide_password=False)
+    url = require(stoker.settings.database_url, "DATABASE_URL")
     schema = stoker.settings.database.schema_name
     if mutate:
         proof = await tried(url, stoker.domain, schema=schema)

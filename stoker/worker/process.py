@@ -27,6 +27,7 @@ from stoker.history.recorder import Recorder
 from stoker.history.times import JobTimes
 from stoker.jobs import Job
 from stoker.queue import owner
+from stoker.queue.batches import batch_of_job
 from stoker.queue.progress import Progress
 from stoker.settings import Settings, require
 from stoker.stoker import Stoker
@@ -194,8 +195,10 @@ def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
             "stoker.lane": str(job.lane),
             "stoker.attempt": attempt,
         }
-        context = JobContext(stoker, progress, job_id, attempt, own.resources if own else None)
+        resources = own.resources if own else None
         with said_of(job_id=job_id), tracing.span(f"run {job.kind}", "consumer", facts):
+            batch = await batch_of_job(stoker.queue, job_id, following=True)
+            context = JobContext(stoker, progress, job_id, attempt, resources, batch)
             try:
                 outcome = (await run(context, job, own)).value
             except Defer as wish:  # the span must not record it as an error

@@ -2,7 +2,8 @@
 -- Cancel a job: a waiting one is removed at once; the worker of a running one is told.
 --
 -- Keys    as in enqueue.lua, and <p>:<lane>:parked zset, :totals hash; <p>:cancelling set of ids;
---         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner; of fair keys as in claim.lua
+--         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner; of fair keys and batches as in
+--         prelude.lua
 -- ARGV    prefix, id, life of the wish ms, life of a token in an owner's bell ms, then the names of the lanes'
 --         zsets
 -- Result  cancelled, cancelling or not_found
@@ -46,6 +47,7 @@ local function remove(queue)
   report()
   local key = payload and fair_key(payload)
   if key and call_next(queue, key) then ring(queue) end
+  count_member(id, 'cancelled')
 end
 
 for i = 5, #ARGV do

@@ -210,7 +210,8 @@ class Claims:
         # One plain command: it is what an idle worker sends most.
         names = wire.queue_names(self.settings, lanes)
         running = [f"{name}:running" for name in names]
-        keys = (wire.concurrency_name(self.settings), wire.ABORTS, *names, *running)
+        batches = f"{self.settings.prefix}:batches"
+        keys = (wire.concurrency_name(self.settings), wire.ABORTS, batches, *names, *running)
         return not await self.connection.command("EXISTS", *keys)
 
     async def cancel(self, job_id: str) -> None:

@@ -3,7 +3,7 @@
 -- its run ended.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash;
---         arq:abort zset; arq:result:<id>; of fair keys as in claim.lua
+--         arq:abort zset; arq:result:<id>; of fair keys as in claim.lua; of batches as in prelude.lua
 -- ARGV    prefix, owner, life of a payload past its due time ms, then per job: name of the lane's zset, id,
 --         ending (remove, again, retry, postpone, park), delay ms, digest or '', totals to count, separated by
 --         spaces, state for its progress or '', error for it, fair key or '', number of this run, the result for a stock arq client or '',
@@ -61,6 +61,10 @@ local function report(id, state, error)
   end
 end
 
+local function ended_how(totals)
+  return string.match(totals, 'done') or string.match(totals, 'cancelled') or 'failed'
+end
+
 local function tell_arq(id, result, result_ms, mark_ms)
   if result ~= '' then redis.call('SET', 'arq:result:' .. id, result) end
   if result_ms ~= '' then redis.call('PEXPIRE', 'arq:result:' .. id, result_ms) end
@@ -114,6 +118,7 @@ for i = 4, #ARGV, 13 do
       count(queue, field)
     end
     if state ~= '' then report(id, state, error) end
+    if ending == 'remove' then count_member(id, ended_how(totals)) end
     tell_arq(id, ARGV[i + 10], ARGV[i + 11], ARGV[i + 12])
     replies[#replies + 1] = 1
   end
