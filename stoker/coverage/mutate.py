@@ -108,7 +108,7 @@ class _Run:
         return found
 
     async def _try(self, table: TableFacts, what: str) -> Tried:
-        tried = Tried(table.name, what)
+        tried = Tried(table.name, what, what in table.primary_key)
         if not table.writable:
             tried.unproven = ANOTHER_KIND
             return tried
