@@ -58,11 +58,10 @@ local PROGRESS_MS = 86400000
 
 local function report(id, state, error)
   local key = prefix .. ':progress:' .. id
-  local is_new = redis.call('EXISTS', key) == 0
   -- A job that died before it ran has no report yet, and somebody may wait for its result.
-  if is_new and state ~= 'failed' and state ~= 'cancelled' then return end
+  if redis.call('EXISTS', key) == 0 and state ~= 'failed' and state ~= 'cancelled' then return end
   pcall(redis.call, 'HSET', key, 'state', state, 'error', error, 'updated_ms', now)
-  if is_new then redis.call('PEXPIRE', key, PROGRESS_MS) end
+  redis.call('PEXPIRE', key, PROGRESS_MS)
 end
 
 local function ended_how(totals)
