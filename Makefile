@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all test-lowest chaos fuzz check format audit docs bench bench-full lock bench-lock clean
+.PHONY: arq-suite demo test test-all test-lowest chaos fuzz check format audit docs bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -62,6 +62,9 @@ docs: $(STAMP) ## docs/api.md and settings.toml from the code
 bench: $(STAMP) ## how Stoker compares, within 15 minutes; makes .bench-venv for its peers
 	mkdir -p build
 	$(BIN)/python -m bench --json build/bench.json
+
+arq-suite: $(STAMP) ## arq's own tests, from its sdist, on this engine: how many pass, and why the others do not
+	$(BIN)/python -m bench.arq_suite
 
 bench-full: $(STAMP) ## the same with more and longer blocks, without a limit of time
 	mkdir -p build
