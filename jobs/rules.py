@@ -1,8 +1,8 @@
 """Which views of which scopes each event invalidates.
 
 `invalidates` needs only the event. `audience` adds the result of a query when the event is applied, so that a
-member who joined in between keeps no stale list (RACES 32). Tests compare every view before and
-after every write (test_projects_oracle), and after a change of every column (test_projects_covered).
+member who joined in between keeps no stale list (RACES 32). Tests compare every view before and after every
+write (test_projects_oracle), and before and after a change of every column (test_projects_covered).
 """
 
 from __future__ import annotations
