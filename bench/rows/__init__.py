@@ -13,6 +13,7 @@ from bench.rows import (
     bytes_,
     change_applied,
     console,
+    cover_time,
     cron_late,
     drain,
     earlier_layer,
@@ -53,6 +54,6 @@ MODULES = (
     *(hit_decoded, hit_near, hit_bounded, http_hit, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(job_start, own_start, record_cost, enqueue_in, ring, drain, own_drain, fair, cron_late, memory, idle),
-    console,
+    *(console, cover_time),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)
