@@ -13,6 +13,8 @@ from stoker.cache.view import Scope
 from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.outbox.databases import KnownDatabases
+from stoker.outbox.dbapi import insert_on
+from stoker.outbox.inserts import EVENTS
 from stoker.outbox.pending import PENDING, Pending, Recorded, Rings, bind_of, joins_another
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.scopes import encode
@@ -66,6 +68,7 @@ class Outbox:
         self._domain = domain
         self._on_applied = on_applied
         self._engine = engine
+        self._installation, self._schema = installation, schema
         self._databases = KnownDatabases(engine.sync_engine, installation, schema)
         self._ringer, self._request_ringer = ringers
 
@@ -74,11 +77,14 @@ class Outbox:
 
         The scopes that the event's rule names are stored with it. See Stoker.record for what it raises.
         """
+        return self.recorded(session, what)[1]
+
+    def recorded(self, session: AnySession, what: Event) -> tuple[Recorded, Receipt]:
+        """The same, with what waits for the commit."""
         said = self._said(what)
         sync, pending = self.pending(session)
         receipt = Receipt(self._engine, self._on_applied)
-        pending.add(sync, said, receipt)
-        return receipt
+        return pending.add(sync, said, receipt), receipt
 
     def recorded_in(self, session: AnySession) -> list[Recorded]:
         """The events that the session's commit will make true; raises DeclarationError without any."""
@@ -95,6 +101,25 @@ class Outbox:
                 "not end it: give the session a transaction of its own"
             )
         return events
+
+    def record_on(self, connection: Any, what: Event) -> tuple[Recorded, Receipt]:  # noqa: ANN401 - of any driver
+        """Write an event at once on a DB-API connection; rings after its commit where that can be known.
+
+        Django's connections tell of their commits. Of others the sweeper finds the row. See insert_on for
+        what it raises.
+        """
+        said = self._said(what)
+        receipt = Receipt(self._engine, self._on_applied)
+        row_id = insert_on(connection, said, self._installation, self._schema)
+        receipt.unanswered(row_id)  # until it is known, `applied` asks Postgres whether it was committed
+
+        def committed() -> None:
+            receipt.committed(row_id)
+            self._ringer.soon_from_thread([row_id])
+
+        if (on_commit := getattr(connection, "on_commit", None)) is not None:
+            on_commit(committed)
+        return Recorded(EVENTS, said, receipt, None), receipt
 
     def pending(self, session: AnySession) -> tuple[Session, Pending]:
         """The sync session behind any session, and what waits for its commit.
