@@ -4,10 +4,10 @@
 --
 -- Of the jobs of a fair key, only the first one stands in the lane; the others wait in the key's line, due in twenty
 -- years (docs/decisions/0016-fair-keys.md). A kind with a rate has a line, too: its key begins with %rate:, and its
--- first one stands in the lane at the moment from which the rate allows it (docs/decisions/0018-rates-of-kinds.md).
+-- first one stands in the lane at the moment from which the rate allows it (docs/decisions/0019-rates-of-kinds.md).
 --
 -- A member of a batch is counted when it ends for good, in the same step;
--- the end of the last one enqueues the job that follows (docs/decisions/0017-batches.md).
+-- the end of the last one enqueues the job that follows (docs/decisions/0018-batches.md).
 --
 -- Keys    <p>:<lane> zset id -> due ms; :bell list; :totals hash; :fair zset key -> when upkeep saw it;
 --         :fair:<key> list of 'id due ms'; :fair_rate:<key> ms, the moment of a kind with a rate; arq:job:<id>; <p>:clock ms; <p>:batches zset id -> when upkeep saw it,
