@@ -63,7 +63,7 @@ end
 
 local function is_at_cap(key)
   local runs = queue .. ':fair_runs:' .. key
-  if cap == 0 or is_rated(key) or (own('SCARD', runs) or 0) < cap then return false end
+  if cap == 0 or (own('SCARD', runs) or 0) < cap then return false end
   for _, id in ipairs(redis.call('SMEMBERS', runs)) do
     if not redis.call('ZSCORE', queue .. ':running', id) then redis.call('SREM', runs, id) end
   end
