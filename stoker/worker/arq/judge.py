@@ -1,7 +1,7 @@
 """Runs the jobs of arq's queue and decides how they end, as arq's Worker does, with Stoker's guarantees.
 
 What arq loses becomes a dead letter: failed, expired, unreadable and exhausted jobs. A function that this
-release does not have parks its job. No hook ends the worker. The log lines are arq's.
+release does not have parks its job, except in a burst. No hook ends the worker. The log lines are arq's.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ class ArqJudge:
             return self._aborted(call, timestamp_ms())
         if call.function is None:
             logger.warning("job %s, function %r not found", call.job_id, call.name)
+            if self._state.burst:  # nobody waits for another release: the burst tells what it could not run
+                return self._dead(call, "failed", JobExecutionFailed(f"function {call.name!r} not found"))
             return Verdict(call.name, "parked", self._finish(call, Ending.PARK, "parked"))
         if claim.rescues >= RESCUES_ALLOWED:
             died = JobExecutionFailed(f"its worker died {claim.rescues} times")

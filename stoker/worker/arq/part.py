@@ -49,12 +49,11 @@ class ArqPart:
     def __init__(self, application: ArqApplication, settings: Settings, *, burst: bool = False) -> None:
         self.application = application
         self.burst = burst
-        self.state = State(application.options["ctx"] or {})
+        self.state = State(application.options["ctx"] or {}, burst=burst)
         self._queue: QueueSettings = settings.queue
         self._url = require(settings.redis_url, "REDIS_URL")
         check_same_redis(application.options["redis_settings"], self._url)
         self._redis = self._client()
-        self._told = ""
         self._started_at: datetime | None = None
 
     def guest(self) -> Guest:
@@ -112,10 +111,9 @@ class ArqPart:
 
     async def keep_healthy(self) -> None:
         """Write arq's health key until cancelled; raises QueueUnavailable."""
-        every_s = to_seconds(self.application.options["health_check_interval"]) or 0
         while True:
-            await self._tell_health(every_s)
-            await asyncio.sleep(max(every_s, SOONEST_S))
+            await self._tell_health()
+            await asyncio.sleep(max(self._health_every_s, SOONEST_S))
 
     async def until_empty(self) -> None:
         """Return when the burst is over: no job waits or runs, or `max_burst_jobs` have ended."""
@@ -131,6 +129,10 @@ class ArqPart:
             await asyncio.sleep(SOONEST_S)
 
     @property
+    def _health_every_s(self) -> float:
+        return to_seconds(self.application.options["health_check_interval"]) or 0
+
+    @property
     def _poll_s(self) -> float:
         return max(to_seconds(self.application.options["poll_delay"]) or 0, SOONEST_S)
 
@@ -144,20 +146,26 @@ class ArqPart:
             expires_extra_ms=self.application.options["expires_extra_ms"],
         )
 
-    async def _tell_health(self, every_s: float) -> None:
+    async def _tell_health(self) -> None:
+        told = await self._health()
+        async with answering(self._queue.timeout_s):
+            life_ms = to_ms(self._health_every_s + 1) or 1000
+            await self._redis.set(self.application.health_check_key, told, px=life_ms)
+        self.state.told = told
+
+    async def _health(self) -> str:
+        """What the health key says; logged where it has changed."""
         state = self.state
         async with answering(self._queue.timeout_s):
             queued = await self._redis.zcard(self.application.queue_name)
-            counts = (
-                f"j_complete={state.complete} j_failed={state.failed} j_retried={state.retried} "
-                f"j_ongoing={state.running} queued={queued}"
-            )
-            told = f"{time.strftime('%b-%d %H:%M:%S')} {counts}"
-            life_ms = to_ms(every_s + 1) or 1000
-            await self._redis.set(self.application.health_check_key, told, px=life_ms)
-        if self._told and not self._told.endswith(counts):
+        counts = (
+            f"j_complete={state.complete} j_failed={state.failed} j_retried={state.retried} "
+            f"j_ongoing={state.running} queued={queued}"
+        )
+        told = f"{time.strftime('%b-%d %H:%M:%S')} {counts}"
+        if self.state.told and not self.state.told.endswith(counts):
             logger.info("recording health: %s", told)
-        self._told = told
+        return told
 
     async def _close(self) -> None:
         options = self.application.options
@@ -169,7 +177,9 @@ class ArqPart:
         with contextlib.suppress(Unavailable):
             async with answering(self._queue.timeout_s):
                 found = await self._redis.get(self.application.health_check_key)
-                if found is not None and found.decode() == self._told:  # no other worker has written since
+                if (
+                    found is not None and found.decode() == self.state.told
+                ):  # no other worker has written since
                     await self._redis.delete(self.application.health_check_key)
         await close_client(self._redis)
 

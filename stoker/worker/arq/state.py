@@ -13,6 +13,10 @@ class State:
 
     ctx: dict[Any, Any]
     """Given to each hook; functions get a copy with the job's own facts."""
+    burst: bool = False
+    """The worker stops when the queue is empty."""
+    told: str = ""
+    """What the health key says last."""
     complete: int = 0
     failed: int = 0
     retried: int = 0
