@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 
 from stoker.cache.batch import read_many
 from stoker.cache.deadline import UNTIL, begin_waits
+from stoker.cache.flush import unlink_every_scope
 from stoker.cache.lookup import Asked, Params
 from stoker.cache.reading import Reading
 from stoker.cache.view import View
@@ -32,12 +33,13 @@ from stoker.postgres import (
     database_errors,
 )
 from stoker.queue.answers import CancelAnswer, Enqueued
+from stoker.queue.batches import Batch, batch_of, batch_of_job, check_batch, enqueue_batch
 from stoker.queue.due import check_span, delay_of
 from stoker.queue.packing import is_request_id
 from stoker.queue.progress import JobState, Progress, ProgressReport
 from stoker.queue.result import result_of
 from stoker.revocation import take_effect
-from stoker.rules import Event, Invalidation
+from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.settings import Settings, load_settings
 
 
@@ -183,6 +185,45 @@ class Stoker:
             self.domain.check_job(job)
         return await self.queue.enqueue_many(jobs, delay=delay_of(delay, at))
 
+    async def enqueue_batch(
+        self,
+        jobs: Sequence[Job],
+        *,
+        then: Job | None = None,
+        batch_id: str | None = None,
+        delay: timedelta = timedelta(0),
+        at: datetime | None = None,
+    ) -> Batch:
+        """Enqueue jobs that are counted as they end, and `then` once, when the last one has ended.
+
+        A job has ended when it is done, dead or cancelled; a retry is no end. `then` runs with
+        `context.batch`. Without jobs it is enqueued at once. The answer has the batch's id and `job_ids`.
+
+        A call that raised QueueUnavailable may be repeated with the same `batch_id` and the same jobs: those
+        that were written are not written again. A handler gives `context.job_id`, so that a second run of it
+        makes no second batch. Raises BadRequest for a job with a coalesce key, and what `enqueue` raises.
+        """
+        check_batch(jobs, then, batch_id)
+        for job in (*jobs, *([then] if then is not None else [])):
+            self.domain.check_job(job)
+        return await enqueue_batch(self.queue, jobs, then, batch_id, delay_of(delay, at))
+
+    async def batch(self, batch_id: str) -> Batch | None:
+        """How many jobs of a batch have ended how; None for an unknown one. Raises QueueUnavailable.
+
+        It is kept for 30 days after its end (`queue.expires_s`).
+        """
+        return await batch_of(self.queue, batch_id)
+
+    def applied(self, session: AnySession) -> Receipt:
+        """Follow all that the session's transaction records, by captures too; call it before the commit.
+
+        Returns a receipt: `await receipt.applied()` after the commit waits until every event of the
+        transaction is in effect; at once where there is none. Costs a round trip before the commit, which
+        asks for the transaction's id. Raises what `record` raises for a session.
+        """
+        return self._parts.outbox.follow(session)
+
     def enqueue_in(
         self,
         session: AnySession,
@@ -211,7 +252,7 @@ class Stoker:
         """
         check_span(timeout, "timeout")
         async with asyncio.timeout(timeout.total_seconds()):
-            return await result_of(self.queue, job_id, self._parts.requests.is_on_its_way)
+            return await result_of(self.queue, job_id, self._is_on_its_way)
 
     async def progress(self, job_id: str) -> ProgressReport | None:
         """The last report about a job that reports, or that is followed; None if there is none.
@@ -241,9 +282,9 @@ class Stoker:
         committed, cached values may still be shown, and the worker goes on trying. Tell the caller.
 
         Raises DatabaseUnavailable where the commit's answer was lost (its receipt says what became of it),
-        DeclarationError for a session that has recorded nothing.
+        DeclarationError for a session that has recorded nothing. What captures recorded counts, too.
         """
-        events = self._parts.outbox.recorded_in(session)
+        events = await self._parts.outbox.recorded_in(session)
         with database_errors():
             await session.commit()
         await take_effect(self._parts, events, self.unlink)
@@ -261,10 +302,20 @@ class Stoker:
         store = self.cache.store
         stamps: set[str] = set()
         for one in invalidations:
+            if one.scope.kind == EVERY_SCOPE:
+                await unlink_every_scope(store, one.views, hard=one.hard)
+                continue
             views = one.views or self.domain.view_names_by_scope.get(one.scope.kind, frozenset())
             stamps |= store.stamps_of(one.scope, views, hard=one.hard)
         await store.unlink(stamps)
         store.lookup.unasked.ask_again()
+
+    async def _is_on_its_way(self, job_id: str) -> bool:
+        """Whether a job is not in the queue yet, but will be: it follows a batch, or was requested."""
+        batch = await batch_of_job(self.queue, job_id, following=True)
+        if batch is not None:
+            return batch.ended_at is None
+        return await self._parts.requests.is_on_its_way(job_id)
 
     def vitals(self) -> dict[str, float]:
         """Figures of this process, by name, for its own metrics. Makes no call to a server.

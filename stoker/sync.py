@@ -54,7 +54,7 @@ class Opened(NamedTuple):
 class SyncReceipt:
     """What `record` and `record_on` return: follows one event to the cache."""
 
-    def __init__(self, stoker: SyncStoker, recorded: Recorded, receipt: Receipt) -> None:
+    def __init__(self, stoker: SyncStoker, recorded: Recorded | None, receipt: Receipt) -> None:
         self._stoker = stoker
         self._recorded = recorded
         self._receipt = receipt
@@ -75,7 +75,7 @@ class SyncReceipt:
         CommittedNotApplied; StokerError before the commit.
         """
         _ = self.event_id
-        self._stoker.take_effect([self._recorded])
+        self._stoker.take_effect([self._recorded] if self._recorded is not None else [])
 
 
 class SyncStoker:
@@ -137,6 +137,10 @@ class SyncStoker:
         """Record an event in the transaction of a Session or scoped_session; see Stoker.record."""
         return SyncReceipt(self, *self._open().parts.outbox.recorded(session, event))
 
+    def applied(self, session: SyncSession) -> SyncReceipt:
+        """Follow all that the session's transaction records, by captures too; see Stoker.applied."""
+        return SyncReceipt(self, None, self._open().parts.outbox.follow(session))
+
     def record_on(self, connection: Any, event: Event) -> SyncReceipt:  # noqa: ANN401 - of any driver
         """Record an event in the transaction of a DB-API connection: `django.db.connection`, or psycopg's.
 
@@ -151,7 +155,7 @@ class SyncStoker:
     def commit_revocation(self, session: SyncSession) -> None:
         """Commit a session that takes a right away; see Stoker.commit_revocation."""
         refuse_in_a_loop("SyncStoker.commit_revocation")
-        events = self._open().parts.outbox.recorded_in(session)
+        events = self._open().parts.outbox.recorded_in_sync(session)
         with database_errors():
             session.commit()
         self.take_effect(events)

@@ -61,7 +61,7 @@ def migrate(  # noqa: PLR0913 - one for each option
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
         domain = None if only is Part.STOKER else load_domain(opened.settings.domain)
         schema = opened.settings.database.schema_name
-        applied = asyncio.run(migrations.migrate(opened.database_url, domain, only, schema=schema))
+        applied = asyncio.run(migrations.migrate(opened.database_url, domain, only, schema=schema, say=note))
         renewed = asyncio.run(_renew(opened.settings)) if new_installation else None
         if rotate_key:
             asyncio.run(_rotate_key(opened.settings))
@@ -71,7 +71,7 @@ def migrate(  # noqa: PLR0913 - one for each option
             show_json({"applied": applied, "installation": renewed})
             return
         for name in applied:
-            show(f"applied {name}")
+            show(name if name.startswith(("captured ", "dropped ")) else f"applied {name}")
         if not applied:
             show("nothing to apply")
         if renewed is not None:

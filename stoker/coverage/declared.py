@@ -65,8 +65,7 @@ async def declared(connection: AsyncConnection, domain: Domain) -> Declared:
 
 def captured(domain: Domain) -> Iterator[tuple[str, str, str]]:
     """Table, watched column and kind of event of each capture."""
-    captures: tuple[Any, ...] = getattr(domain, "captures", ())
-    for capture in captures:
+    for capture in domain.captures:
         watched = (EVERY,) if capture.columns is None else (*capture.columns, *capture.fields.values())
         for column in watched:
             yield capture.table, column, capture.event.kind

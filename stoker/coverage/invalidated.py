@@ -16,9 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from stoker.cache.view import EntryKey
 from stoker.coverage.declared import Declared
 from stoker.coverage.facts import TableFacts
-from stoker.coverage.made import Values, made
+from stoker.coverage.made import Seen, made
 from stoker.domain import Domain
 from stoker.handlers import relay
+from stoker.outbox.captured import asks_rule
 from stoker.outbox.rows import Alike
 from stoker.rules import Event, Invalidation, Rule
 from stoker.tables import cache_events
@@ -36,9 +37,7 @@ class Invalidated:
 
     def covers(self, key: EntryKey) -> bool:
         """Whether an entry becomes invalid."""
-        return any(
-            one.scope == key.scope and (not one.views or key.view in one.views) for one in self.invalidations
-        )
+        return any(one.covers(key) for one in self.invalidations)
 
 
 async def newest_event(connection: AsyncConnection) -> int:
@@ -52,7 +51,7 @@ async def invalidated(  # noqa: PLR0913, PLR0917 - a change, and where it is ask
     known: Declared,
     table: TableFacts,
     column: str,
-    rows: Iterable[Values],
+    rows: Iterable[Seen],
     after: int,
 ) -> Invalidated:
     """What the change of a column invalidates; of a row that came or went, where `column` is empty.
@@ -98,8 +97,14 @@ async def _recorded(connection: AsyncConnection, domain: Domain, after: int, fou
     ]
     if not said:
         return
-    folded = await relay.fold(connection, domain, said)
+    for one in said:
+        found.events[one.kind] = None
+        if asks_rule(one.scopes):
+            rule = domain.rules_by_kind[one.kind]
+            event = rule.event.model_validate_json(one.payload, extra="ignore")
+            # The relay invalidates whole views where a rule fails. Here the failure is the finding.
+            found.invalidations |= await asked(connection, domain, rule, [event])
+    folded = await relay.fold(connection, domain, [one for one in said if not asks_rule(one.scopes)])
     for _, error in folded.failed.values():
         raise ValueError(f"a recorded event cannot be applied: {error}")
     found.invalidations |= folded.invalidations
-    found.events |= dict.fromkeys(one.kind for one in said)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stoker.coverage.facts import ColumnFacts, TableFacts
 from stoker.coverage.values import made, others
-from stoker.coverage.world import SPARE, Row, World, columns_of
+from stoker.coverage.world import SPARE, Row, World, columns_of, named
 
 ADDED, REMOVED = "(row added)", "(row removed)"
 """Stand for a column where whole rows come and go."""
@@ -36,11 +36,14 @@ class Mutation:
     statement: str
     values: Mapping[str, Any]
 
+    @property
+    def column(self) -> str:
+        """The column; empty for a whole row."""
+        return "" if self.what in (ADDED, REMOVED) else self.what
+
     def about(self, after: Row) -> str:
         """The row, for people: by its key. What it holds is not shown."""
-        values = (self.before or after).values
-        named = ", ".join(f"{name}={values[name]}" for name in self.table.primary_key)
-        return f"{self.table.name}({named})" if named else self.table.name
+        return named(self.table, self.before or after)
 
 
 async def of_column(

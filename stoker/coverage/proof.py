@@ -44,6 +44,8 @@ class Tried:
     table: str
     what: str
     """The column; or `(row added)`, `(row removed)`."""
+    of_key: bool = False
+    """Whether the column is of the primary key."""
     changes: int = 0
     """Changes that Postgres took."""
     effective: int = 0
@@ -80,8 +82,9 @@ class Proof:
 
     @property
     def needless(self) -> list[tuple[Tried, Needless]]:
-        """Views that a change invalidated, and that it never changed."""
-        return [(one, view) for one in self.tried for view in one.needless.values() if view.always]
+        """Views that a change invalidated and never changed. Not of keys, which hardly ever change."""
+        tried = [one for one in self.tried if not one.of_key]
+        return [(one, view) for one in tried for view in one.needless.values() if view.always]
 
     @property
     def sound(self) -> bool:

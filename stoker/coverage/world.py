@@ -19,17 +19,26 @@ from stoker.coverage.facts import ColumnFacts, Facts, Place, TableFacts, familie
 from stoker.domain import Domain
 from stoker.errors import UnknownScope
 
-IDS = 10
-"""Ids of each family, so at most so many scopes of a kind that has one family."""
-FEWEST_IDS = 5
-"""Ids that a family has at least, unrelated ones too: a row may move to a scope that had none."""
-ROWS = 12
-"""Rows of each table."""
-ROWS_OF_AN_ID = 2
-ROUNDS = 3
-"""Steps along keys."""
 SPARE = 200
 """Rows from which unrelated ids are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far it grows."""
+
+    ids: int = 10
+    """Ids of each family, so at most so many scopes of a kind that has one family."""
+    fewest_ids: int = 5
+    """Ids that a family has at least, unrelated ones too: a row may move to a scope that had none."""
+    rows: int = 12
+    """Rows of each table."""
+    rows_of_an_id: int = 2
+    rounds: int = 3
+    """Steps along keys."""
+
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class World:
     """Rows by table, ids by family, and scopes."""
 
     facts: Facts
+    limits: Limits
     rows: dict[int, dict[tuple[int, str], Row]] = field(default_factory=dict)
     ids: dict[Place, dict[str, None]] = field(default_factory=dict)
     scopes: list[Scope] = field(default_factory=list)
@@ -54,25 +64,37 @@ class World:
         """The rows of a table that are in it."""
         return list(self.rows.get(table.oid, {}).values())
 
+    def add(self, family: Place, one: str) -> None:
+        """Take an id, unless there are enough of its family."""
+        ids = self.ids.setdefault(family, {})
+        if len(ids) < self.limits.ids:
+            ids[one] = None
+
     def ids_like(self, table: TableFacts, column: ColumnFacts) -> list[str]:
         """The ids of a column's family, those that were found last first; none for a plain column."""
         family = self.facts.family_of.get((table.oid, column.name))
         return [] if family is None else list(reversed(self.ids.get(family, {})))
 
 
-async def grown(connection: AsyncConnection, domain: Domain, facts: Facts, seeds: Iterable[Scope]) -> World:
+async def grown(
+    connection: AsyncConnection,
+    domain: Domain,
+    facts: Facts,
+    seeds: Iterable[Scope],
+    limits: Limits = DEFAULT_LIMITS,
+) -> World:
     """The part of the data around some scopes."""
-    world = World(facts)
+    world = World(facts, limits)
     families = families_by_kind(facts, domain.scopes)
     for scope in _by_turns(seeds):
         for family in families[scope.kind]:
-            _add(world.ids.setdefault(family, {}), scope.id)
-    for _ in range(ROUNDS):
+            world.add(family, scope.id)
+    for _ in range(limits.rounds):
         for place, family in sorted(facts.family_of.items()):
             await _follow(connection, world, place, list(world.ids.get(family, {})))
     for table in facts.tables.values():
-        if not world.rows.get(table.oid):
-            any_rows = f"SELECT {columns_of(table)} FROM {table.name} LIMIT {ROWS_OF_AN_ID}"  # noqa: S608 - quoted
+        if limits.fewest_ids and not world.rows.get(table.oid):
+            any_rows = f"SELECT {columns_of(table)} FROM {table.name} LIMIT {world.limits.rows_of_an_id}"  # noqa: S608 - quoted
             await _take(connection, world, table, any_rows, {})
     for family in {one for of_kind in families.values() for one in of_kind}:
         await _spare(connection, world, family)
@@ -92,7 +114,7 @@ async def _follow(connection: AsyncConnection, world: World, place: Place, ids: 
         table,
         "SELECT r.* FROM unnest(CAST(:ids AS text[])) AS one(id)"  # noqa: S608 - names that are quoted
         f" CROSS JOIN LATERAL (SELECT {columns_of(table)} FROM {table.name} t"
-        f" WHERE t.{column.quoted} = CAST(one.id AS {column.type}) LIMIT {ROWS_OF_AN_ID}) r",
+        f" WHERE t.{column.quoted} = CAST(one.id AS {column.type}) LIMIT {world.limits.rows_of_an_id}) r",
         {"ids": ids},
     )
 
@@ -109,31 +131,31 @@ async def _take(
     await savepoint.commit()
     rows = world.rows.setdefault(table.oid, {})
     for ctid, table_oid, *columns in found:
-        if len(rows) >= ROWS:
+        if len(rows) >= world.limits.rows:
             return
         row = Row(ctid, table_oid, dict(zip(table.columns, columns, strict=True)))
         rows[table_oid, ctid] = row
         for name, value in row.values.items():
             family = world.facts.family_of.get((table.oid, name))
             if family is not None and value is not None:
-                _add(world.ids.setdefault(family, {}), value)
+                world.add(family, value)
 
 
 async def _spare(connection: AsyncConnection, world: World, family: Place) -> None:
     """Add ids that the sample does not lead to, up to a few."""
     ids = world.ids.setdefault(family, {})
     for table, column in world.facts.members(family):
-        if len(ids) >= FEWEST_IDS or not table.writable:
+        if len(ids) >= world.limits.fewest_ids or not table.writable:
             return
         found = await connection.scalars(
             text(
                 f"SELECT DISTINCT CAST(id AS text) FROM (SELECT {column.quoted} AS id FROM {table.name}"  # noqa: S608
-                f" LIMIT {SPARE}) spare WHERE id IS NOT NULL ORDER BY 1 LIMIT {IDS}"
+                f" LIMIT {SPARE}) spare WHERE id IS NOT NULL ORDER BY 1 LIMIT {world.limits.ids}"
             )
         )
         for one in found:
-            if len(ids) < FEWEST_IDS:
-                _add(ids, one)
+            if len(ids) < world.limits.fewest_ids:
+                world.add(family, one)
 
 
 def _scopes(domain: Domain, families: Mapping[str, Sequence[Place]], world: World) -> list[Scope]:
@@ -156,12 +178,13 @@ def _by_turns(scopes: Iterable[Scope]) -> list[Scope]:
     return list(dict.fromkeys(scope for turn in turns for scope in turn if scope is not None))
 
 
-def _add(ids: dict[str, None], one: str) -> None:
-    if len(ids) < IDS:
-        ids[one] = None
-
-
 def columns_of(table: TableFacts) -> str:
     """What a query of `Row`s selects."""
     cast = ", ".join(f"CAST({one.quoted} AS text)" for one in table.columns.values())
     return f"CAST(ctid AS text) AS ctid, CAST(tableoid AS bigint) AS table_oid, {cast}"
+
+
+def named(table: TableFacts, row: Row) -> str:
+    """A row, for people: by its key. What it holds is not shown."""
+    key = ", ".join(f"{name}={row.values[name]}" for name in table.primary_key)
+    return f"{table.name}({key})" if key else table.name

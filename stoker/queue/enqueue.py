@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from stoker import tracing
 from stoker.errors import QueueUnavailable
-from stoker.jobs import LANES, Deliver, Job, Relay
+from stoker.jobs import LANES, Job, Relay
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer, Enqueued
 from stoker.queue.life import QueueLife
@@ -44,9 +44,8 @@ TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
 
 
-RELAY, DELIVER = Relay(), Deliver()
-RINGS: tuple[Job, ...] = (RELAY, DELIVER)
-"""The jobs that a process rings for after a commit."""
+RELAY = Relay()
+"""What a ring asks for."""
 
 
 class Queue:
@@ -57,12 +56,13 @@ class Queue:
         self.connection = QueueConnection(url, settings)
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
+        self._concurrency = wire.concurrency_name(settings)
         self.lanes = tuple(map(str, lanes))
         self.life = QueueLife(self.connection, settings)
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
-        self._ringing = {job: Ringing(partial(self._pack_ring, job)) for job in RINGS}
+        self._ringing = Ringing(self._pack_ring)
 
     @classmethod
     def from_url(cls, url: str, settings: QueueSettings, lanes: Sequence[str] = LANES) -> Self:
@@ -92,25 +92,35 @@ class Queue:
 
     async def deliver(self, requests: Sequence[Request]) -> None:
         """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
-        for call in in_calls(map(packed_request, requests)):
+        for call in self._delivery(requests):
             await self._enqueue(call)
 
-    async def ring(self, job: Job = RELAY) -> None:
-        """Ask for a relay of recorded events, or a delivery of requested jobs, unless one waits already."""
-        await self.enqueue(job)
+    def post_delivery(self, requests: Sequence[Request]) -> asyncio.Future[list[Any]] | None:
+        """As `deliver`, without a task; None where that is not possible now, or takes more than one call."""
+        calls = list(self._delivery(requests))
+        return self.connection.post(self._pack_jobs(*calls)) if len(calls) == 1 else None
 
-    def post_ring(self, job: Job = RELAY) -> asyncio.Future[list[Any]] | None:
+    def deliver_from_thread(self, requests: Sequence[Request]) -> None:
+        """As `deliver`, for synchronous sessions; see `ring_from_thread`."""
+        for call in self._delivery(requests):
+            self._enqueue_from_thread(call)
+
+    async def ring(self) -> None:
+        """Ask for a relay of recorded events, unless one waits already."""
+        await self.enqueue(RELAY)
+
+    def post_ring(self) -> asyncio.Future[list[Any]] | None:
         """As `ring`, at the least cost for a request that has just committed; see QueueConnection.post."""
         now_ms, trace = clock_ms(), tracing.current()
-        pack = self._ringing[job].packed if trace is None else partial(self._pack_ring, job, trace=trace)
+        pack = self._ringing.packed if trace is None else partial(self._pack_ring, trace=trace)
         return self.connection.post(pack(new_job_id(now_ms), now_ms))
 
-    def ring_from_thread(self, job: Job = RELAY) -> None:
+    def ring_from_thread(self) -> None:
         """As `ring`, for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
         now_ms = clock_ms()
-        ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current())
-        life_ms = self.settings.expires_s * 1000
-        call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *ring)
+        self._enqueue_from_thread(
+            [packed(RELAY, new_job_id(now_ms), now_ms, 0, tracing.current(), self.settings)]
+        )
 
     async def begin(self, job_id: str, job: Job) -> None:
         """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
@@ -149,7 +159,9 @@ class Queue:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; requests that have joined it go with it."""
         asked = job_id.encode(errors="surrogateescape")
-        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *self.lanes)
+        found = await self.connection.call(
+            CANCEL, asked, WISH_MS, TOKEN_MS, *wire.queue_names(self.settings, self.lanes)
+        )
         return CancelAnswer(found.decode())
 
     async def set_concurrency(self, lane: str, slots: int) -> None:
@@ -160,12 +172,12 @@ class Queue:
         if slots < 1:
             raise ValueError(f"{slots} slots: pause a lane to stop it")
         async with answering(self.settings.timeout_s):
-            await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
+            await self._commands.hset(self._concurrency, wire.queue_name(self.settings, lane), slots)
 
     async def clear_concurrency(self, lane: str) -> None:
         """Use each worker's own settings again."""
         async with answering(self.settings.timeout_s):
-            await self._commands.hdel(wire.concurrency_name(self.settings), lane)
+            await self._commands.hdel(self._concurrency, wire.queue_name(self.settings, lane))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -186,11 +198,20 @@ class Queue:
     ) -> Iterator[Packed]:
         now_ms, delay_ms = clock_ms(), max(0, round(delay.total_seconds() * 1000))
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
-            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace)
+            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace, self.settings)
 
-    def _pack_ring(self, job: Job, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
-        ring = packed(job, job_id, now_ms, 0, trace)
-        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *ring)
+    def _delivery(self, requests: Iterable[Request]) -> Iterator[list[Packed]]:
+        return in_calls(packed_request(one, self.settings) for one in requests)
+
+    def _pack_ring(self, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
+        return self._pack_jobs([packed(RELAY, job_id, now_ms, 0, trace, self.settings)])
+
+    def _pack_jobs(self, jobs: Iterable[Packed]) -> bytes:
+        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *flat(jobs))
+
+    def _enqueue_from_thread(self, jobs: Iterable[Packed]) -> None:
+        life_ms = self.settings.expires_s * 1000
+        call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *flat(jobs))
 
     def _blocking_client(self) -> sync_redis.Redis:
         with self._blocking_lock:

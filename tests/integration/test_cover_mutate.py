@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from stoker import Domain, Invalidation, Stoker
 from stoker.coverage.mutate import mutate
 from stoker.coverage.proof import Proof
 from stoker.embedded import Urls
+from stoker.migrate import migrate
 from stoker.postgres import engine_of
 from stoker.testing import assert_covered
 from stoker.testing.started import finished
 from tests.integration.cli import call
+from tests.library import domain as library
 from tests.support.desk import (
     AGENT,
     BOARDS,
@@ -187,6 +189,13 @@ async def test_an_event_that_no_row_gives_is_believed_and_said(database_url: str
     (title,) = [one for one in proof.tried if str(one) == "tickets.title"]
     assert (title.believed, title.missed) == (["desk.unmade"], {})
 
+    async def fields(_session: AsyncSession, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"audience": (), "team_id": row["team_id"]}
+
+    proof = await mutate(database_url, faulty, fields={Unmade: fields})
+    (title,) = [one for one in proof.tried if str(one) == "tickets.title"]
+    assert (title.believed, title.missed, title.effective > 0) == ([], {}, True)
+
 
 async def test_nothing_remains_of_a_change(database_url: str) -> None:
     await prepared(database_url)
@@ -240,6 +249,17 @@ def test_the_command_exits_with_1_where_something_is_missed(
     found = json.loads(done.stdout)
     assert (found["sound"], found["missed"]) == (not code, missed)
     assert "trying changes: " in done.stderr
+
+
+async def test_the_library_is_covered(place: Place) -> None:
+    await migrate(place.database_url, library, only="domain")
+    async with Stoker.opened(place.settings(), library) as stoker:
+        async with stoker.session() as session, session.begin():
+            await session.execute(text("INSERT INTO shelves VALUES ('a', 'A'), ('b', 'B'), ('c', 'C')"))
+            titles = "INSERT INTO books (shelf_id, title) VALUES ('a', 'One'), ('a', 'Two'), ('b', 'Three')"
+            await session.execute(text(titles))
+        # A shelf's own event invalidates every view of it: it is rare, and needs no second rule.
+        await assert_covered(stoker, needless={"shelves.label titles", "shelves (row removed) titles"})
 
 
 def test_check_says_in_one_line_what_is_not_covered(

@@ -35,7 +35,8 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.postgres", "stoker.schema", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.cache"}),
     frozenset({"stoker.schedule"}),
-    frozenset({"stoker.handled", "stoker.rules", "stoker.warm_plans"}),
+    frozenset({"stoker.arq", "stoker.handled", "stoker.rules", "stoker.warm_plans"}),
+    frozenset({"stoker.captures"}),
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.parts"}),
@@ -43,7 +44,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.sync"}),
     frozenset({"stoker.http"}),
-    frozenset({"stoker.handlers"}),
+    frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),
     frozenset({"stoker.operations"}),
@@ -54,6 +55,7 @@ LEVELS: tuple[frozenset[str], ...] = (
 """Low to high; whatever of the library is not named here is above all of it."""
 WEB = (
     "cache",
+    "captures",
     "closing",
     "domain",
     "handled",
@@ -86,12 +88,12 @@ WEB = (
 
 PUBLIC_NAMES = frozenset(
     """
-    Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied Cron DatabaseUnavailable
-    DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams InvalidResult Invalidate
-    Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE NoResult NotFound Outcome
-    OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy Rule SYSTEM SampleData
-    Scope ScopeKind Settings SettingsError State Stoker StokerError SyncStoker Unavailable UnknownJob Verify
-    View Warm WarmPlan Within WrongServer load_domain load_settings
+    Access Answer Applied Asked BadRequest Batch CacheUnavailable Capture CommittedNotApplied
+    Cron DatabaseUnavailable DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams
+    InvalidResult Invalidate Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE
+    NoResult NotFound Outcome OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy
+    Rule SYSTEM SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError SyncStoker
+    Unavailable UnknownJob Verify View Warm WarmPlan Within WrongServer load_domain load_settings
     """.split()  # noqa: SIM905 - reads better than sixty quoted lines
 )
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
 from stoker.queue.answers import Enqueued
-from stoker.schedule import DAY, Cron
+from stoker.schedule import DAY, Every
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.worker.schedule.ledger import Ledger, Slot
 from stoker.worker.schedule.tasks import Task
@@ -96,7 +96,7 @@ class Schedule:
 
     async def _due(self, task: Task, newest: datetime, now: datetime) -> Sequence[datetime]:
         is_late = now - newest > self._grace
-        if isinstance(task, Cron) and is_late and not await self._ledger.has_begun(task.name):
+        if not isinstance(task, Every) and is_late and not await self._ledger.has_begun(task.name):
             # A new entry: a deployment at noon must not send the mails of six o'clock.
             await self._ledger.skip(Slot(task.name, newest))
         if task.late is LatePolicy.ALL:
@@ -130,7 +130,7 @@ class Schedule:
         apart = [task.name for task in slots.values() if task.overlap is OverlapPolicy.SKIP]
         last = await self._ledger.last_jobs(apart) if apart else {}
         found = await asyncio.gather(
-            *(self._enqueued(task, last.get(slot.task)) for slot, task in slots.items()),
+            *(self._enqueued(task, slot, last.get(slot.task)) for slot, task in slots.items()),
             return_exceptions=True,
         )
         answers = dict(zip(slots, found, strict=True))
@@ -145,11 +145,11 @@ class Schedule:
         left = {slot: one for slot, one in answers.items() if slot not in done}
         return {slot: at for slot, one in left.items() if (at := await self._not_enqueued(slot, one, now))}
 
-    async def _enqueued(self, task: Task, last: str | None) -> object:
+    async def _enqueued(self, task: Task, slot: Slot, last: str | None) -> object:
         """The answer of the queue, unless the task's last job has not ended."""
         if last is not None and await self._is_open(last):
             return Overlaps()
-        return await self._enqueue(task.job)
+        return await self._enqueue(task.job_at(slot.at))
 
     async def _not_enqueued(self, slot: Slot, why: object, now: datetime) -> datetime | None:
         """Settle the slot or give it back; returns when to try it again."""
