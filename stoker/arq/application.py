@@ -24,6 +24,7 @@ from stoker.arq.serializers import from_json, to_json
 from stoker.errors import DeclarationError, InvalidJob
 from stoker.jobs import KIND, Lane
 from stoker.jobs.arq_call import ArqCall
+from stoker.numbers import LATEST_S
 
 MOST_TRIES = 1000
 """The highest number of a first run that a client may ask for."""
@@ -107,8 +108,10 @@ class ArqApplication:
             raise InvalidJob(f"{error}{PICKLED if pickled else ''}") from error
         first = 1 if first_try is None else first_try
         kinds = (name, str), (args, list | tuple), (kwargs, dict), (first, int), (enqueued_ms, int)
-        if not all(isinstance(value, kind) for value, kind in kinds) or not 0 <= first <= MOST_TRIES:
+        if not all(isinstance(value, kind) for value, kind in kinds):
             raise InvalidJob("not arq's job: one of f, a, k, t and et is of another type")
+        if not 0 <= first <= MOST_TRIES or not 0 <= enqueued_ms < LATEST_S * 1000:
+            raise InvalidJob("not arq's job: t is no number of a run, or et no time")
         return name, list(args), kwargs, max(first, 1), enqueued_ms
 
     def timeout_s(self, function: Function | CronJob) -> float:

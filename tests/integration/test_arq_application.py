@@ -300,6 +300,44 @@ async def test_operators_see_its_lane_and_its_jobs(place: Place) -> None:
                 stoker.enqueue_in(session, domain.job_types["add"]())
 
 
+@pytest.mark.parametrize(
+    ("kept", "life_ms"),
+    [({"keep_result": 0}, -2), ({"keep_result": 60}, 60_000), ({"keep_result_forever": True}, -1)],
+)
+async def test_results_are_kept_as_long_as_the_function_says(
+    place: Place, kept: dict[str, Any], life_ms: int
+) -> None:
+    domain, _, _ = application(place, functions=[func(add, name="add", **kept)])
+    async with client(place) as redis, worker(place, domain):
+        job = await asked(redis, "add", 1)
+        await eventually(lambda: is_empty(redis))
+        found = await redis.pttl(f"arq:result:{job.job_id}")
+        assert found == life_ms if life_ms < 0 else life_ms - 30_000 < found <= life_ms
+
+
+async def test_what_is_no_job_of_arq_is_a_dead_letter_and_stops_nothing(place: Place) -> None:
+    whole: dict[str, Any] = {"t": None, "f": "add", "a": [1], "k": {}, "et": 1}
+    wrong: list[dict[str, Any]] = [
+        {"f": 5},
+        {"a": 5},
+        {"k": []},
+        {"t": "x"},
+        {"t": -1},
+        {"t": 10**9},
+        {"et": 10**30},
+        {"et": None},
+    ]
+    raw = [b"", b"junk", b"[]", b"[" * 5000, *(to_json(whole | one) for one in wrong)]
+    domain, _, _ = application(place)
+    async with client(place) as redis, worker(place, domain) as stoker:
+        for number, payload in enumerate(raw):
+            await redis.set(f"arq:job:{place.prefix}-{number}", payload)
+            await redis.zadd(redis.default_queue_name, {f"{place.prefix}-{number}": 1000})
+        await eventually(lambda: has_letters(stoker, len(raw)))
+        assert {one.reason for one in await letters(stoker)} == {"undecodable"}
+        assert await (await asked(redis, "add", 1)).result(WAIT_S, poll_delay=0.05) == 1
+
+
 async def test_hooks_get_the_context_and_none_of_them_ends_the_worker(place: Place) -> None:
     async def noted(name: str, ctx: dict[Any, Any]) -> None:
         written.notes.append((name, ctx.get("job_id"), ctx.get("opened")))
