@@ -13,12 +13,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session, SessionTransaction
 
 from stoker.outbox.databases import KnownDatabases
 from stoker.outbox.inserts import EVENTS, REQUESTS, CacheEvent, Inserts, JobRequest
-from stoker.outbox.receipt import Receipt
+from stoker.outbox.receipt import Receipt, TransactionReceipt
+from stoker.queue.packing import Request
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +27,14 @@ PENDING = "stoker.pending"
 """Key of a session's `info` under which its events wait for the commit."""
 COMMITTING = "stoker.committing"
 """Key of a session's `info` while it commits."""
-Ring = Callable[[Sequence[int]], None]
-"""Is told the ids of committed rows."""
+_TRANSACTION = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 
 
 class Rings(NamedTuple):
-    """Whom to tell of committed events, and of committed requests for jobs."""
+    """Who is told the ids of committed events, and the committed requests for jobs."""
 
-    events: Ring
-    requests: Ring
+    events: Callable[[Sequence[int]], None]
+    requests: Callable[[Sequence[Request]], None]
 
 
 class Recorded:
@@ -44,7 +44,7 @@ class Recorded:
     rows that were `written_in` it. Rows of what was recorded before it are written again.
     """
 
-    __slots__ = ("id", "inserts", "receipt", "row", "said", "within", "written_in")
+    __slots__ = ("id", "inserts", "receipt", "request", "row", "said", "within", "written_in")
 
     def __init__(
         self,
@@ -52,10 +52,12 @@ class Recorded:
         said: Mapping[str, Any],
         receipt: Receipt | None,
         within: SessionTransaction | None,
+        request: Request | None = None,
     ) -> None:
         self.inserts = inserts
         self.said = said
         self.receipt = receipt
+        self.request = request
         self.within = within
         self.written_in: SessionTransaction | None = None
         self.row: CacheEvent | JobRequest | None = None
@@ -79,6 +81,8 @@ class Pending:
         self._rings = rings
         self._rows: list[Recorded] = []
         self._commits = 0
+        self._followed: list[TransactionReceipt] = []
+        self._transaction_id: int | None = None
         self._unasked: set[KnownDatabases] = set()
 
     @classmethod
@@ -100,9 +104,16 @@ class Pending:
         """Insert an event before the session's commit: kind, payload and scopes as JSON, trace."""
         self._add(session, Recorded(EVENTS, said, receipt, innermost(session)))
 
-    def add_request(self, session: Session, said: Mapping[str, Any]) -> None:
-        """Insert a requested job before the session's commit: a value for each column that has no default."""
-        self._add(session, Recorded(REQUESTS, said, None, innermost(session)))
+    def follow(self, receipt: TransactionReceipt) -> None:
+        """Tell a receipt of the transaction's id, and of its end."""
+        self._followed.append(receipt)
+
+    def add_request(self, session: Session, said: Mapping[str, Any], request: Request) -> None:
+        """Insert a requested job before the session's commit: a value for each column that has no default.
+
+        `request` is delivered after the commit.
+        """
+        self._add(session, Recorded(REQUESTS, said, None, innermost(session), request))
 
     def _add(self, session: Session, one: Recorded) -> None:
         if _must_be_flushed(session):
@@ -135,6 +146,12 @@ class Pending:
         for one, row_id in zip(new, ids, strict=True):
             one.id, one.written_in = row_id, innermost(session)
 
+    def ask_transaction(self, session: Session) -> None:
+        """Learn the transaction's id before its commit, if a receipt follows it."""
+        if self._followed and self._transaction_id is None:
+            connection = session.connection(bind_arguments=EVENTS.bind)
+            self._transaction_id = connection.scalar(_TRANSACTION)
+
     def begin_commit(self) -> None:
         """A COMMIT or RELEASE is about to be sent: from now on, an end does not say whether it committed."""
         self._commits += 1
@@ -152,6 +169,12 @@ class Pending:
 
     def drop(self, ended: SessionTransaction) -> None:
         """A transaction or savepoint ended: what still belongs to it did not commit."""
+        if ended.parent is None:
+            for receipt in self._followed:
+                if self._commits > 0 and self._transaction_id is not None:
+                    receipt.unanswered(self._transaction_id)
+                else:
+                    receipt.rolled_back()
         left = []
         for one in self._rows:
             if ended.parent is None and self._commits > 0 and one.id is not None:
@@ -170,13 +193,17 @@ class Pending:
         """The outermost transaction has committed."""
         if joins_another(session):
             return
-        events, requests = [], []
+        for receipt in self._followed:
+            if self._transaction_id is not None:
+                receipt.committed(self._transaction_id)
+        events: list[int] = []
+        requests: list[Request] = []
         for one in self._rows:
             if (row_id := one.written_as()) is None:
                 logger.error("outbox.not_written", extra={"event": one.said["kind"]})
-            elif one.receipt is None:
-                requests.append(row_id)
-            else:
+            elif one.request is not None:
+                requests.append(one.request)
+            elif one.receipt is not None:
                 one.receipt.committed(row_id)
                 events.append(row_id)
         if events:
@@ -233,6 +260,7 @@ def _before_commit(session: Session) -> None:
     pending: Pending | None = session.info.get(PENDING)
     if pending is not None:
         pending.write(session)
+        pending.ask_transaction(session)
         pending.begin_commit()
 
 
