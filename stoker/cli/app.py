@@ -24,7 +24,7 @@ COMMANDS = {
     "cover": "cover:cover",
     "status": "status:status",
     "invalidate": "operate:invalidate",
-    "warm": "operate:warm",
+    "warm": "warming:app",
     "verify": "operate:verify",
     "chaos": "chaos:chaos",
     "jobs": "jobs:app",
