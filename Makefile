@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all test-lowest chaos fuzz check format audit docs bench bench-full lock bench-lock clean
+.PHONY: arq-suite demo test test-all test-lowest chaos fuzz check format audit docs bench bench-full lock bench-lock clean
 
 # The venv is made from the hash-pinned lock; the project itself is installed without looking anything up.
 $(STAMP): requirements.lock pyproject.toml
@@ -32,6 +32,7 @@ test-lowest: ## the same with the lowest versions that pyproject.toml allows; ne
 	  --no-annotate --quiet --output-file $(LOWEST).txt
 	test -x $(LOWEST)/bin/python || uv venv --quiet --python $(PYTHON) $(LOWEST)
 	uv pip sync --quiet --python $(LOWEST)/bin/python $(LOWEST).txt
+	uv pip install --quiet --python $(LOWEST)/bin/python pip # the wheel's tests build and install with it
 	uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation --editable .
 	$(LOWEST)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not long" \
 	  -W ignore::DeprecationWarning $(TESTS)
@@ -61,6 +62,9 @@ docs: $(STAMP) ## docs/api.md and settings.toml from the code
 bench: $(STAMP) ## how Stoker compares, within 15 minutes; makes .bench-venv for its peers
 	mkdir -p build
 	$(BIN)/python -m bench --json build/bench.json
+
+arq-suite: $(STAMP) ## arq's own tests, from its sdist, on this engine: how many pass, and why the others do not
+	$(BIN)/python -m bench.arq_suite
 
 bench-full: $(STAMP) ## the same with more and longer blocks, without a limit of time
 	mkdir -p build

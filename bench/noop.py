@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from redis.asyncio import Redis
+
 from jobs import domain as projects
-from stoker import Job, JobContext, Lane
+from stoker import Job, JobContext, Lane, Stoker
+from stoker.settings import require
 
 TINY = Lane("tiny", concurrency=100)
 
@@ -19,8 +24,21 @@ class Unlink(Job):
 
 
 async def unlink(context: JobContext, job: Unlink) -> None:
-    """One command, as the peers' jobs send."""
-    await context.stoker.queue.redis.unlink(job.key)
+    """One command to the cache, by a client of the job's own, as the peers' jobs do."""
+    await context.resources.unlink(job.key)
 
 
-domain = replace(projects, lanes=(*projects.lanes, TINY), handlers={**projects.handlers, Unlink: unlink})
+@asynccontextmanager
+async def client(stoker: Stoker) -> AsyncIterator[Redis]:
+    """A client of the cache for all jobs of a worker."""
+    url = require(stoker.settings.cache_redis_url, "CACHE_REDIS_URL")
+    async with Redis.from_url(url) as redis:
+        yield redis
+
+
+domain = replace(
+    projects,
+    lanes=(*projects.lanes, TINY),
+    handlers={**projects.handlers, Unlink: unlink},
+    lifespan=client,
+)

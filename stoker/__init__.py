@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stoker.cache.reading import Reading, State
     from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
     from stoker.cache.within import Within
+    from stoker.captures.declared import Capture
     from stoker.domain import Domain, SampleData, load_domain
     from stoker.errors import (
         BadRequest,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     )
     from stoker.outbox.receipt import Applied, Receipt
     from stoker.queue.answers import Answer, Enqueued
+    from stoker.queue.batches import Batch
     from stoker.rules import Event, Invalidation, Rule
     from stoker.schedule import MAINTENANCE, Cron, Every
     from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
@@ -77,7 +79,9 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "Applied",
     "Asked",
     "BadRequest",
+    "Batch",
     "CacheUnavailable",
+    "Capture",
     "CommittedNotApplied",
     "Cron",
     "DatabaseUnavailable",
@@ -138,6 +142,7 @@ _NAMES = {
     "stoker.cache.reading": "Reading State",
     "stoker.cache.view": "Access EntryKey Scope ScopeKind View",
     "stoker.cache.within": "Within",
+    "stoker.captures.declared": "Capture",
     "stoker.domain": "Domain SampleData load_domain",
     "stoker.errors": (
         "BadRequest CacheUnavailable CommittedNotApplied DatabaseUnavailable DeclarationError "
@@ -148,6 +153,7 @@ _NAMES = {
     "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
     "stoker.outbox.receipt": "Applied Receipt",
     "stoker.queue.answers": "Answer Enqueued",
+    "stoker.queue.batches": "Batch",
     "stoker.rules": "Event Invalidation Rule",
     "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",

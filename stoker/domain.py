@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.catalog import Catalog
 from stoker.cache.declared import check_all, check_unique, name_of
 from stoker.cache.view import EntryKey, ScopeKind
+from stoker.captures.declared import Capture
 from stoker.errors import (
     BadRequest,
     DeclarationError,
@@ -34,6 +35,10 @@ from stoker.jobs import JOBS, LANES, Invalidate, Job, Lane, Refresh, Warm
 from stoker.rules import OWN_KINDS, Invalidation, Rule
 from stoker.schedule import MAINTENANCE, Cron, Every, Scheduled
 from stoker.warm_plans import ACTIVE, WarmPlan
+
+if TYPE_CHECKING:
+    from stoker.arq.application import ArqApplication
+    from stoker.arq.cron import ArqCron
 
 NO_DOMAIN = (
     "domain: not set; name the module that declares your views and rules: STOKER__DOMAIN=shop.caching in the"
@@ -62,6 +67,8 @@ class Domain(Catalog):
     """For people: console, logs, errors."""
     rules: tuple[Rule[Any], ...]
     """One for each kind of event that is recorded."""
+    captures: tuple[Capture, ...] = ()
+    """Tables whose changes the database records by itself; `stoker migrate` makes the triggers."""
     warm_plans: tuple[WarmPlan, ...] = ()
     """At most one for each target."""
     schedule: tuple[Every | Cron, ...] = MAINTENANCE
@@ -75,6 +82,8 @@ class Domain(Catalog):
     """Async functions of (context, job, call) around each handler; they return what `await call()` does."""
     lifespan: Lifespan | None = None
     """An async context manager of the Stoker: what it yields, once a worker, is `context.resources`."""
+    arq: Any = field(default=None, hash=False)
+    """The WorkerSettings of an arq application, whose functions and cron jobs run here too (docs/arq.md)."""
     migrations: Path | None = None
     """A folder of Alembic revisions that `stoker migrate` applies; None where the application does it."""
     sample_data: SampleData | None = None
@@ -85,14 +94,16 @@ class Domain(Catalog):
         if not isinstance(self.name, str) or not self.name.strip():
             raise DeclarationError(f"a domain needs a name, not {self.name!r:.60}")
         check_all(self.rules, Rule, "rules")
+        check_all(self.captures, Capture, "captures")
         check_all(self.warm_plans, WarmPlan, "warm_plans")
         check_all(self.schedule, Scheduled, "schedule")
-        check_unique("schedule", [one.name for one in self.schedule])
         check_unique("event", [rule.event.kind for rule in self.rules])
         check_unique("warm plan", [plan.target for plan in self.warm_plans])
         check_all(self.lanes, Lane, "lanes")
         check_unique("lane", [str(lane) for lane in self.all_lanes])
         check_handlers(self.handlers, self.lanes)
+        check_unique("schedule", [one.name for one in self.whole_schedule])
+        check_unique("job kind", [*JOBS, *(job.kind for job in self.handlers), *self._arq_calls])
         check_around(self.around)
         check_lifespan(self.lifespan)
         for rule in self.rules:
@@ -100,23 +111,45 @@ class Domain(Catalog):
                 raise DeclarationError(
                     f"event {rule.event.__name__}: kinds that begin with {OWN_KINDS!r} are Stoker's own"
                 )
+        check_unique("capture", [f"{one.table} ({one.event.kind})" for one in self.captures])
+        for capture in self.captures:
+            self._check_capture(capture)
         for plan in self.warm_plans:
             if plan.target != ACTIVE and plan.target not in self.kinds_by_name:
                 raise DeclarationError(
                     f"warm plan {plan.target!r} is neither `active` nor a scope kind of this domain"
                 )
-        for entry in self.schedule:
+        for entry in self.whole_schedule:
             self._check_scheduled(entry)
 
     @property
     def job_types(self) -> Mapping[str, type[Job]]:
-        """Every job that a worker of this domain runs, by kind: Stoker's own, and those with a handler."""
-        return {**JOBS, **{job.kind: job for job in self.handlers}}
+        """Every job that a worker of this domain runs, by kind: Stoker's own, and the application's."""
+        return {**JOBS, **{job.kind: job for job in self.handlers}, **self._arq_calls}
+
+    @cached_property
+    def arq_application(self) -> ArqApplication | None:
+        """What `arq` declares."""
+        if self.arq is None:
+            return None
+        from stoker.arq.application import ArqApplication  # noqa: PLC0415 - imports arq's worker
+
+        return ArqApplication.of(self.arq)
+
+    @property
+    def _arq_calls(self) -> Mapping[str, type[Job]]:
+        return self.arq_application.calls if self.arq_application else {}
+
+    @cached_property
+    def whole_schedule(self) -> tuple[Every | Cron | ArqCron, ...]:
+        """`schedule`, then the cron jobs of `arq`."""
+        return (*self.schedule, *(self.arq_application.schedule if self.arq_application else ()))
 
     @cached_property
     def all_lanes(self) -> tuple[Lane, ...]:
-        """Stoker's own lanes, then the domain's."""
-        return (*LANES, *self.lanes)
+        """Stoker's own lanes, then the domain's, then the queue of `arq`."""
+        of_arq = (self.arq_application.lane,) if self.arq_application else ()
+        return (*LANES, *self.lanes, *of_arq)
 
     def lane(self, name: str) -> Lane:
         """The lane of that name; raises UnknownLane."""
@@ -174,7 +207,7 @@ class Domain(Catalog):
     def check_job(self, job: Job) -> None:
         """Raise UnknownJob for a job that no handler runs, BadRequest for unknown names in its arguments."""
         if type(job) is not self.job_types.get(job.kind):
-            known = ", ".join(sorted(job.kind for job in self.handlers)) or "none"
+            known = ", ".join(sorted({*self.job_types} - {*JOBS})) or "none"
             raise UnknownJob(
                 f"no handler for {type(job).__name__} ({job.kind}): add one to the domain's `handlers`; "
                 f"there are: {known}"
@@ -193,7 +226,16 @@ class Domain(Catalog):
                 if self.view(name).scope != kind:
                     raise UnknownView(f"view {name} is not of scope kind {kind}", field="views")
 
-    def _check_scheduled(self, entry: Every | Cron) -> None:
+    def _check_capture(self, capture: Capture) -> None:
+        what = f"capture of {capture.table}"
+        rule = self.rules_by_kind.get(capture.event.kind)
+        if rule is None or rule.event is not capture.event:
+            raise DeclarationError(f"{what}: no rule for {capture.event.__name__}: add one to `rules`")
+        if unknown := sorted(capture.views - self.views_by_name.keys()):
+            known = ", ".join(sorted(self.views_by_name)) or "none"
+            raise DeclarationError(f"{what}: no view {unknown[0]!r}; there are: {known}")
+
+    def _check_scheduled(self, entry: Scheduled) -> None:
         if type(entry.job) is not self.job_types.get(entry.job.kind):
             raise DeclarationError(f"schedule {entry.name}: no handler for {type(entry.job).__name__}")
         if entry in MAINTENANCE:  # MAINTENANCE leaves out what the domain cannot do

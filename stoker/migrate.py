@@ -6,9 +6,10 @@ once, is safe: one advisory lock, one transaction, all or nothing.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import string
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,14 @@ from sqlalchemy import Connection, delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
+from stoker.captures.install import install
 from stoker.domain import Domain
 from stoker.errors import StokerError
 from stoker.outbox import seal_keys
 from stoker.postgres import CONNECT_S, QUESTION_S, database_errors, engine_of
 from stoker.tables import SCHEMA, installation
+
+logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent / "migrations"
 LOCK = 0x5730CE12
@@ -84,11 +88,18 @@ def histories(domain: Domain | None, only: str | None = None, schema: str = SCHE
 
 
 async def migrate(
-    database_url: str, domain: Domain | None, only: str | None = None, *, schema: str = SCHEMA
+    database_url: str,
+    domain: Domain | None,
+    only: str | None = None,
+    *,
+    schema: str = SCHEMA,
+    say: Callable[[str], None] = logger.info,
 ) -> list[str]:
     """Apply what is pending and return it as `history: revision`; raises DatabaseUnavailable.
 
-    `schema`: that of Stoker's own tables.
+    After it, the domain's captures are brought up to date, each in a transaction of its own: it raises
+    DeclarationError for a table that is not there or does not fit, and TableBusy. `schema`: that of Stoker's
+    own tables; `say` is told of waits.
     """
     async with _transaction(database_url, schema) as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
@@ -98,7 +109,20 @@ async def migrate(
         if only != "domain":
             await _name_installation(connection)
             await seal_keys.make_first(connection)
-        return applied
+    if domain is not None and only != "stoker":
+        applied += await install_captures(database_url, domain, schema=schema, say=say)
+    return applied
+
+
+async def install_captures(
+    database_url: str, domain: Domain, *, schema: str = SCHEMA, say: Callable[[str], None] = logger.info
+) -> list[str]:
+    """Bring the domain's captures up to date and return what was done; see `migrate`."""
+    engine = engine_of(database_url, schema=schema)
+    try:
+        return await install(engine, domain.captures, schema, say)
+    finally:
+        await engine.dispose()
 
 
 async def pending(

@@ -10,11 +10,16 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.declared import check_async, check_plain, name_of
-from stoker.cache.view import Scope, View
+from stoker.cache.view import EntryKey, Scope, View
 from stoker.errors import DeclarationError
 
 OWN_KINDS = "stoker."
 """Begins the kinds of events that Stoker records itself."""
+ASK_RULE = "?"
+"""In the place of a scope's kind where a trigger recorded the event: a trigger cannot ask a rule, so the
+relay asks it, and stores the scopes that it names. If it cannot, this is as EVERY_SCOPE."""
+EVERY_SCOPE = "*"
+"""In the place of a scope's kind: the views of every scope in the cache; all views, if none is named."""
 LONGEST_KIND = 64
 """Characters of an event's kind."""
 
@@ -72,6 +77,10 @@ class Invalidation:
         set_(self, "scope", scope)
         set_(self, "views", frozenset(map(name_of, views)))
         set_(self, "hard", hard)
+
+    def covers(self, key: EntryKey) -> bool:
+        """Whether it makes an entry invalid."""
+        return self.scope in (key.scope, (EVERY_SCOPE, "")) and (not self.views or key.view in self.views)
 
 
 E = TypeVar("E", bound=Event)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import dropwhile, islice, takewhile
+from itertools import dropwhile, islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -22,6 +22,8 @@ from stoker.settings import LatePolicy, OverlapPolicy
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+FIRST_SPAN = timedelta(minutes=1)
+RESOLUTION = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Scheduled:
     """1 to 32 of a-z, 0-9 and _, unique in the schedule."""
     job: Job
     """What is enqueued."""
+
+    def job_at(self, slot: datetime) -> Job:
+        """What is enqueued at a slot."""
+        del slot
+        return self.job
 
     def newest(self, now: datetime) -> datetime:
         """The latest slot that is not in the future."""
@@ -107,8 +114,43 @@ class Every(Scheduled):
         return f"every {self.every.total_seconds():g} s"
 
 
+class Listed(Scheduled):
+    """An entry whose slots can only be searched forwards from a moment."""
+
+    def following(self, now: datetime) -> datetime:
+        """The earliest slot that is in the future."""
+        return next(self._after(now))
+
+    def backwards(self, now: datetime) -> Iterator[datetime]:
+        """Slots from the newest one on, each older than the one before."""
+        # cronsim's own search backwards never ends in some time zones, and arq has none.
+        end = now
+        while True:
+            slot = self._last_until(end)
+            yield slot
+            end = slot - RESOLUTION
+
+    def _last_until(self, end: datetime) -> datetime:
+        """The latest slot that is not after a moment: found by halving a span that has one."""
+        span = FIRST_SPAN
+        while (slot := self.following(end - span)) > end:
+            span *= 2
+        until = end
+        while self.following(slot) <= end:
+            middle = slot + (until - slot) / 2
+            later = self.following(middle)
+            if later <= end:
+                slot = later
+            else:
+                until = middle
+        return slot
+
+    def _after(self, moment: datetime) -> Iterator[datetime]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Cron(Scheduled):
+class Cron(Listed):
     """A job at the times of a cron expression: `Cron("digest", SendDigests(), "0 6 * * mon-fri")`.
 
     Five fields, names of days and months allowed, in `timezone`. Daylight saving time as in Debian's cron: a
@@ -147,24 +189,6 @@ class Cron(Scheduled):
     @cached_property
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
-
-    def following(self, now: datetime) -> datetime:
-        """The earliest slot that is in the future."""
-        return next(self._after(now))
-
-    def backwards(self, now: datetime) -> Iterator[datetime]:
-        """Slots from the newest one on, each older than the one before."""
-        # By searching forwards in spans: the library's own search backwards never ends in some time zones.
-        end, span = now, timedelta(hours=1)
-        while True:
-            found = self._between(end - span, end)
-            yield from reversed(found)
-            end -= span
-            if not found:
-                span *= 2
-
-    def _between(self, after: datetime, until: datetime) -> list[datetime]:
-        return list(takewhile(lambda slot: slot <= until, self._after(after)))
 
     def _after(self, moment: datetime) -> Iterator[datetime]:
         begin = moment.astimezone(self._zone)

@@ -13,7 +13,7 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 
 from stoker.cache.batch import read_many
 from stoker.cache.deadline import UNTIL, begin_waits
@@ -32,10 +32,12 @@ from stoker.postgres import (
     database_errors,
 )
 from stoker.queue.answers import CancelAnswer, Enqueued
+from stoker.queue.batches import Batch, batch_of, batch_of_job, check_batch, enqueue_batch
 from stoker.queue.due import check_span, delay_of
 from stoker.queue.packing import is_request_id
 from stoker.queue.progress import JobState, Progress, ProgressReport
 from stoker.queue.result import result_of
+from stoker.revocation import take_effect
 from stoker.rules import Event, Invalidation
 from stoker.settings import Settings, load_settings
 
@@ -182,6 +184,36 @@ class Stoker:
             self.domain.check_job(job)
         return await self.queue.enqueue_many(jobs, delay=delay_of(delay, at))
 
+    async def enqueue_batch(
+        self,
+        jobs: Sequence[Job],
+        *,
+        then: Job | None = None,
+        batch_id: str | None = None,
+        delay: timedelta = timedelta(0),
+        at: datetime | None = None,
+    ) -> Batch:
+        """Enqueue jobs that are counted as they end, and `then` once, when the last one has ended.
+
+        A job has ended when it is done, dead or cancelled; a retry is no end. `then` runs with
+        `context.batch`. Without jobs it is enqueued at once. The answer has the batch's id and `job_ids`.
+
+        A call that raised QueueUnavailable may be repeated with the same `batch_id` and the same jobs: those
+        that were written are not written again. A handler gives `context.job_id`, so that a second run of it
+        makes no second batch. Raises BadRequest for a job with a coalesce key, and what `enqueue` raises.
+        """
+        check_batch(jobs, then, batch_id)
+        for job in (*jobs, *([then] if then is not None else [])):
+            self.domain.check_job(job)
+        return await enqueue_batch(self.queue, jobs, then, batch_id, delay_of(delay, at))
+
+    async def batch(self, batch_id: str) -> Batch | None:
+        """How many jobs of a batch have ended how; None for an unknown one. Raises QueueUnavailable.
+
+        It is kept for 30 days after its end (`queue.expires_s`).
+        """
+        return await batch_of(self.queue, batch_id)
+
     def enqueue_in(
         self,
         session: AnySession,
@@ -210,7 +242,7 @@ class Stoker:
         """
         check_span(timeout, "timeout")
         async with asyncio.timeout(timeout.total_seconds()):
-            return await result_of(self.queue, job_id, self._parts.requests.is_on_its_way)
+            return await result_of(self.queue, job_id, self._is_on_its_way)
 
     async def progress(self, job_id: str) -> ProgressReport | None:
         """The last report about a job that reports, or that is followed; None if there is none.
@@ -232,6 +264,21 @@ class Stoker:
             await self._parts.ends.note([job_id])
         return answer
 
+    async def commit_revocation(self, session: AsyncSession | async_scoped_session[Any]) -> None:
+        """Commit a session that takes a right away; returns when nobody is shown anything by it any more.
+
+        Waits two seconds for the worker to apply what the session has recorded, which should invalidate
+        hard. Else it unlinks here, and where that cannot be done it raises CommittedNotApplied: the change is
+        committed, cached values may still be shown, and the worker goes on trying. Tell the caller.
+
+        Raises DatabaseUnavailable where the commit's answer was lost (its receipt says what became of it),
+        DeclarationError for a session that has recorded nothing.
+        """
+        events = self._parts.outbox.recorded_in(session)
+        with database_errors():
+            await session.commit()
+        await take_effect(self._parts, events, self.unlink)
+
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
         """Unlink stamps at once, without worker or queue; raises CacheUnavailable.
 
@@ -249,6 +296,13 @@ class Stoker:
             stamps |= store.stamps_of(one.scope, views, hard=one.hard)
         await store.unlink(stamps)
         store.lookup.unasked.ask_again()
+
+    async def _is_on_its_way(self, job_id: str) -> bool:
+        """Whether a job is not in the queue yet, but will be: it follows a batch, or was requested."""
+        batch = await batch_of_job(self.queue, job_id, following=True)
+        if batch is not None:
+            return batch.ended_at is None
+        return await self._parts.requests.is_on_its_way(job_id)
 
     def vitals(self) -> dict[str, float]:
         """Figures of this process, by name, for its own metrics. Makes no call to a server.

@@ -13,6 +13,7 @@ from bench.rows import (
     bytes_,
     change_applied,
     console,
+    cron_late,
     drain,
     earlier_layer,
     enqueue_in,
@@ -22,12 +23,14 @@ from bench.rows import (
     hit_bounded,
     hit_decoded,
     hit_near,
+    http_hit,
     idle,
     invalidate_flat,
     invalidate_scan,
     job_start,
     memory,
     own_drain,
+    own_start,
     record_cost,
     ring,
     warm,
@@ -47,9 +50,9 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, hit_bounded, accounting),
+    *(hit_decoded, hit_near, hit_bounded, http_hit, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
-    *(job_start, record_cost, enqueue_in, ring, drain, own_drain, fair, memory, idle),
+    *(job_start, own_start, record_cost, enqueue_in, ring, drain, own_drain, fair, cron_late, memory, idle),
     console,
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

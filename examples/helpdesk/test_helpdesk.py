@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from helpdesk import domain, writes
+from sqlalchemy import text
 
 from stoker import Forbidden, NotFound, State, Stoker, testing
 
@@ -43,6 +44,40 @@ async def test_a_solved_ticket_leaves_the_board_and_every_inbox(settings):
         assert (await stoker.read("inbox", BOB, reader=BOB)).value["Acme"] == before - 1
         solved = await stoker.read("board", ACME, {"status": "solved"}, reader=BOB)
         assert ticket in [one["id"] for one in solved.value]
+
+
+@pytest.mark.asyncio
+async def test_a_change_by_any_other_program_is_seen(settings):
+    async with Stoker.opened(settings, domain) as stoker:
+        ticket = await writes.open_ticket(stoker, ANN, ACME, "Renamed by a script")
+        await writes.comment(stoker, BOB, ticket, "Who was that?")
+        await testing.apply(stoker)
+        await stoker.read("ticket", ticket, within=ACME, reader=ANN)
+        async with stoker.engine.begin() as connection:
+            await connection.execute(text("UPDATE tickets SET title = 'Anonymous'"))
+            await connection.execute(text("UPDATE agents SET name = 'Robert' WHERE id = 2"))
+        await testing.apply(stoker)
+        page = (await stoker.read("ticket", ticket, within=ACME, reader=ANN)).value
+        assert page["title"] == "Anonymous"
+        assert page["comments"] == [{"agent": "Robert", "body": "Who was that?"}]
+        async with stoker.engine.begin() as connection:
+            await connection.execute(text("UPDATE agents SET name = 'Bob' WHERE id = 2"))
+
+
+@pytest.mark.asyncio
+async def test_no_change_is_missed(settings):
+    async with Stoker.opened(settings, domain) as stoker:
+        for tenant, agent in ((ACME, ANN), (ACME, BOB), (GLOBEX, BOB)):
+            ticket = await writes.open_ticket(stoker, agent, tenant, "Of the sample")
+            await writes.comment(stoker, agent, ticket, "Of the sample, too")
+        # One event stands for all changes of a row. These views do not show each of its columns.
+        needless = {
+            "tickets.title inbox",
+            "tickets.id inbox",
+            "tenant_agents.role inbox",
+            "tenants.name tenant_access",
+        }
+        await testing.assert_covered(stoker, needless=needless)
 
 
 @pytest.mark.asyncio

@@ -6,10 +6,8 @@ from sqlalchemy import ColumnElement, Delete, Update, delete, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs.acknowledged import until_applied
 from jobs.events import MemberAdded, MemberEvent, MemberRemoved, MemberRoleChanged
 from jobs.permission import require_active
-from jobs.rules import member_changed
 from jobs.scopes import OWNERS, READERS, USER, Role
 from jobs.tables import project_members
 from jobs.writes.writer import BY_NONE, Result, Writer, Written, next_revision
@@ -54,7 +52,7 @@ class MemberWrites(Writer):
                 session, delete(project_members).where(*_member(project_id, user_id)), user_id
             )
             result = await self._changed(session, event)
-        await until_applied(self._stoker, result[1], member_changed(event))
+            await self._stoker.commit_revocation(session)
         return result
 
     async def _changed(self, session: AsyncSession, event: MemberEvent) -> Result:

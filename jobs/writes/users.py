@@ -8,12 +8,10 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs.acknowledged import until_applied
 from jobs.audience import projects_of
 from jobs.events import UserChanged, UserDeactivated, UserRenamed
 from jobs.inputs import NewUser, UserName
 from jobs.permission import require_active
-from jobs.rules import user_deactivated
 from jobs.scopes import USER
 from jobs.tables import users
 from jobs.writes.writer import Writer
@@ -52,11 +50,11 @@ class UserWrites(Writer):
 
         Raises CommittedNotApplied as `remove_member` does.
         """
-        async with self._stoker.session() as session, session.begin():
+        async with self._stoker.session() as session:
             await _update(session, user_id, {"active": False})
             event = UserDeactivated(user_id=user_id, project_ids=await projects_of(session, [user_id]))
             receipt = self._stoker.record(session, event)
-        await until_applied(self._stoker, receipt, user_deactivated(event))
+            await self._stoker.commit_revocation(session)
         return user_id, receipt
 
 

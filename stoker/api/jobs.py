@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stoker.api.access import Operator, SteadyOperator, Viewer
 from stoker.api.context import OpenStoker, ReadingStoker
-from stoker.operations import jobs
+from stoker.operations import batches, jobs
+from stoker.operations.batches import BatchList
 from stoker.operations.jobs import Asked, Cancelled, Choice, JobDetail, JobList
 from stoker.operations.texts import JobId, Text64
 from stoker.settings import Role
@@ -42,6 +43,14 @@ class JobRequest(BaseModel):
 async def enqueue(asked: JobRequest, operator: SteadyOperator, stoker: OpenStoker) -> Asked:
     """Enqueue a job of a kind that the domain handles, or one of Stoker's own."""
     return await jobs.enqueue(stoker, operator.actor, asked.kind, asked.arguments, asked.delay_s)
+
+
+@router.get("/batches")
+async def list_batches(
+    _: Viewer, stoker: ReadingStoker, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> BatchList:
+    """Batches that are open, then those that ended within a day, the latest first."""
+    return await batches.listing(stoker, limit)
 
 
 @router.get("/{job_id}")

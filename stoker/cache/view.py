@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker.cache.declared import check_async, check_name, name_of
-from stoker.cache.within import AccessWithin, apart
+from stoker.cache.within import AccessWithin, split_parents
 from stoker.errors import DeclarationError, InvalidParams, UnknownScope
 from stoker.settings import LONGEST_TTL_S
 
@@ -231,7 +231,7 @@ class View:
                 f"the loader of view {self.name} answered for {next(iter(strangers))!r:.100}, which was not "
                 "asked for: return a dict whose keys are the EntryKeys that it was given"
             )
-        values, parents = apart(self.name, self.parent, answer)
+        values, parents = split_parents(self.name, self.parent, answer)
         return {key: self._body(key, value) for key, value in values.items() if value is not None}, parents
 
     def _body(self, key: EntryKey, value: Any) -> bytes:  # noqa: ANN401 - whatever a loader returns

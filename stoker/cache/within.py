@@ -47,7 +47,7 @@ def parent_name(kind: str, parent_id: object) -> bytes:
     return f"{kind}:{parent_id}".encode()
 
 
-def apart(
+def split_parents(
     view: str, parent: str | None, answer: Mapping[Any, Any]
 ) -> tuple[dict[Any, Any], dict[Any, bytes]]:
     """The values and the parents of what a loader answered; raises DeclarationError.

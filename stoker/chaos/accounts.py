@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from sqlalchemy import text
 
 from stoker.chaos.acts import Act, Newer, Slow, What
+from stoker.chaos.effects import EachTime, Once
 from stoker.chaos.scene import Scene
 from stoker.chaos.words import first
 from stoker.postgres import database_errors
@@ -89,7 +90,7 @@ def _expected(scene: Scene, job_id: str) -> tuple[str, ...]:
     [kind] = scene.ledger.kinds({job_id})
     if kind == Act.kind:
         return EXPECTED_END[scene.ledger.arguments(job_id)["what"]]
-    if kind in (Slow.kind, Newer.kind):
+    if kind in (Slow.kind, Newer.kind, Once.kind, EachTime.kind):
         return ("done",)
     # Stoker's own jobs may use up their tries while a server is away; they must not fail for another reason.
     return ("done", "exhausted")

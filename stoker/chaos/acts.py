@@ -19,6 +19,7 @@ from typing import ClassVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import Domain, Event, Invalidation, Lane, Outcome, Rule, Scope
+from stoker.chaos.effects import EFFECTS, EachTime, Once, each_time, once
 from stoker.chaos.surroundings import FOLDER, HEALED
 from stoker.errors import QueueUnavailable
 from stoker.handlers.context import JobContext
@@ -30,6 +31,10 @@ ENTRIES_LIVE = timedelta(seconds=25)
 """TTL of every view: some entries expire during a run, most live to be compared."""
 EVERY = {"warm_active": timedelta(seconds=7), "keep_warm": timedelta(seconds=3)}
 """Intervals of the schedule."""
+
+
+ACTS, SLOW = Lane("chaos_acts", concurrency=6), Lane("chaos_slow", concurrency=8)
+"""Lanes of the jobs below."""
 
 
 class What(StrEnum):
@@ -51,7 +56,7 @@ class Act(Job):
     """A short job."""
 
     kind = "chaos.act.v1"
-    lane = Lane.WARM
+    lane = ACTS
     timeout = timedelta(seconds=1)
     retry = RetryPolicy(
         attempts=2,
@@ -66,7 +71,7 @@ class Slow(Job):
     """A job that takes longer than a claim lasts unless it is renewed."""
 
     kind = "chaos.slow.v1"
-    lane = Lane.REFRESH
+    lane = SLOW
     seconds: float = 9
 
 
@@ -74,7 +79,11 @@ class Newer(Job):
     """A job that only the newer of two releases knows."""
 
     kind = "chaos.newer.v1"
-    lane = Lane.WARM
+    lane = ACTS
+
+
+NEWER = frozenset({Newer, EachTime})
+"""Jobs that only the newer release knows."""
 
 
 class Poison(Event):
@@ -89,23 +98,18 @@ class Poison(Event):
         return [Invalidation(Scope(self.scope_kind, self.scope_id))]
 
 
-def install(*, older: bool) -> None:
-    """Register the jobs in this process. An older release knows neither the newer job nor `keep_warm`.
-
-    Call it after the domain was loaded: `before_keep_warm` makes the domain of an older release.
-    """
-    for job, task in ((Act, act), (Slow, slow), (Newer, newer)):
-        JOBS[job.kind] = job
-        HANDLERS[job] = task
-    if older:
-        del JOBS[Newer.kind], JOBS[KeepWarm.kind]
-
-
 def changed(domain: Domain) -> Domain:
-    """The domain with short lives of entries, a quick schedule, and the event that poisons."""
+    """The domain with short lives of entries, a quick schedule, jobs of chaos, and the event that poisons."""
     views = tuple(replace(view, ttl=ENTRIES_LIVE) for view in domain.views)
     poison: Rule[Poison] = Rule(Poison, Poison.invalidations, poisoned)
-    return replace(domain, views=views, rules=(*domain.rules, poison), schedule=_quick(domain))
+    return replace(
+        domain,
+        views=views,
+        rules=(*domain.rules, poison),
+        schedule=_quick(domain),
+        lanes=(*domain.lanes, ACTS, SLOW, EFFECTS),
+        handlers={**domain.handlers, Act: act, Slow: slow, Newer: newer, Once: once, EachTime: each_time},
+    )
 
 
 def _quick(domain: Domain) -> tuple[Every | Cron, ...]:
@@ -115,9 +119,18 @@ def _quick(domain: Domain) -> tuple[Every | Cron, ...]:
     )
 
 
-def before_keep_warm(domain: Domain) -> Domain:
-    """The domain of a release that did not know `keep_warm`."""
-    return replace(domain, schedule=tuple(one for one in domain.schedule if one.job.kind != KeepWarm.kind))
+def as_older(domain: Domain) -> Domain:
+    """The domain of a release that knew neither the newer jobs nor `keep_warm`.
+
+    It takes `keep_warm` from this process, which must be one of that release.
+    """
+    assert KeepWarm in HANDLERS  # noqa: S101 - imported before, because it compares itself with JOBS
+    JOBS.pop(KeepWarm.kind, None)
+    return replace(
+        domain,
+        schedule=tuple(one for one in domain.schedule if one.job.kind != KeepWarm.kind),
+        handlers={job: handler for job, handler in domain.handlers.items() if job not in NEWER},
+    )
 
 
 async def act(_context: JobContext, job: Act) -> Outcome:

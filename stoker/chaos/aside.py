@@ -1,6 +1,7 @@
 """The application's web app under chaos, with additional routes that only chaos uses.
 
-They enqueue jobs that work and jobs that fail, record a poison event, and cancel reads before the answer.
+They enqueue jobs that work and jobs that fail, request jobs in transactions, record a poison event, and
+cancel reads before the answer.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoker.chaos.acts import Poison
-from stoker.chaos.surroundings import JOB, LEAVES_AFTER, POISON, SOCKET
+from stoker.chaos.effects import request
+from stoker.chaos.surroundings import JOB, LEAVES_AFTER, POISON, REQUEST, SOCKET
 from stoker.errors import DatabaseUnavailable, StokerError, Unavailable
-from stoker.jobs import parse
+from stoker.jobs import Job, parse
 from stoker.stoker import Stoker
 
 LEFT, OUTAGE, REFUSED = 499, 503, 422
@@ -30,7 +32,7 @@ class Aside:
 
     def __init__(self, app: ASGIApp, stoker: Stoker) -> None:
         self._app = app
-        self._own = {JOB: self._job, POISON: self._poison}
+        self._own = {JOB: self._job, POISON: self._poison, REQUEST: self._request}
         self._stoker = stoker
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,13 +62,20 @@ class Aside:
             await Response(status_code=LEFT)(scope, receive, send)
 
     async def _job(self, asked: dict[str, Any]) -> dict[str, Any]:
-        enqueued = await self._stoker.enqueue(parse(asked["kind"], asked["arguments"]))
-        return {"job_id": enqueued.job_id}
+        return {"job_id": (await self._stoker.enqueue(self._parsed(asked))).job_id}
+
+    async def _request(self, asked: dict[str, Any]) -> dict[str, Any]:
+        job = self._parsed(asked)
+        said = await request(self._stoker, job, delay_s=asked["delay_s"], commits=asked["commits"])
+        return {"job_id": said}
 
     async def _poison(self, asked: dict[str, Any]) -> dict[str, Any]:
         async with self._stoker.session() as session, session.begin():
             receipt = self._stoker.record(session, Poison(**asked))
         return {"event_id": receipt.event_id}
+
+    def _parsed(self, asked: dict[str, Any]) -> Job:
+        return parse(asked["kind"], asked["arguments"], self._stoker.domain.job_types)
 
 
 async def serve(app: ASGIApp, stoker: Stoker) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
 
-from stoker.jobs import LANES
+from stoker.jobs import LANES, Lane
 from stoker.redis.script import Script, digest_of
 
 MARK = b":chaos:"
@@ -62,9 +62,11 @@ class Ledger:
     """Every job of a run, and how it ended."""
 
     prefix: str
+    lanes: Sequence[Lane] = LANES
     born: dict[str, bytes] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
+    """Erased with the queue, and not delivered again since."""
     lost: set[str] = field(default_factory=set)
     """Neither ended nor anywhere in the queue."""
     parked: set[str] = field(default_factory=set)
@@ -73,6 +75,8 @@ class Ledger:
     rescues: list[Rescue] = field(default_factory=list)
     unborn: set[str] = field(default_factory=set)
     """In the queue, but enqueued by no script."""
+    _ends_past: Counter[str] = field(default_factory=Counter)
+    _ends_now: Counter[str] = field(default_factory=Counter)
     _past: Counter[str] = field(default_factory=Counter)
     _now: Counter[str] = field(default_factory=Counter)
     _rescues_seen: int = 0
@@ -81,7 +85,7 @@ class Ledger:
         """Read everything in one transaction that ends with `then`, if given: FLUSHALL."""
         pipe: Any = redis.pipeline(transaction=True)
         pipe.hgetall(self._key("born")).hgetall(self._key("ended")).lrange(self._key("rescues"), 0, -1)
-        for lane in LANES:
+        for lane in self.lanes:
             queue = f"{self.prefix}:{lane}"
             for part in ("", ":running", ":parked"):
                 pipe.zrange(queue + part, 0, -1)
@@ -98,6 +102,7 @@ class Ledger:
         self.erased |= self.parked | self.waiting | self.running
         self.parked, self.waiting, self.running = set(), set(), set()
         self._past, self._now = self._past + self._now, Counter()
+        self._ends_past, self._ends_now = self._ends_past + self._ends_now, Counter()
         self._rescues_seen = 0
 
     def totals(self) -> Counter[str]:
@@ -118,17 +123,20 @@ class Ledger:
         return found
 
     def by_end(self) -> Counter[str]:
-        """How many jobs ended how; erased ones do not count here."""
-        return Counter(self.ended.values())
+        """How many ends there were of each kind: a job that is delivered again may have two."""
+        return self._ends_past + self._ends_now
 
     def _learn(self, replies: list[Any]) -> None:
         born, ended, rescues, *lanes = replies
         self.born |= {job_id.decode(): payload for job_id, payload in born.items()}
-        self.ended |= {job_id.decode(): how.decode() for job_id, how in ended.items()}
+        ended_now = {job_id.decode(): how.decode() for job_id, how in ended.items()}
+        self.ended |= ended_now
+        self._ends_now = Counter(ended_now.values())
         self._learn_rescues(rescues)
         queued, self.running, self.parked = (_ids(lanes[part::4]) for part in range(3))
         self.waiting = queued - self.running - self.parked
         somewhere = queued | self.running | self.parked
+        self.erased -= somewhere | self.ended.keys()
         self.lost |= self.born.keys() - self.ended.keys() - self.erased - somewhere
         self.unborn |= somewhere - self.born.keys()
         self._now = Counter()

@@ -15,4 +15,4 @@ from stoker.domain import load_domain
 workload = load_workload(os.environ[WORKLOAD])
 domain = acts.changed(load_domain(workload.domain))
 if os.environ.get(OLDER):
-    domain = acts.before_keep_warm(workload.older(domain))
+    domain = acts.as_older(workload.older(domain))

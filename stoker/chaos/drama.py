@@ -16,7 +16,7 @@ from random import Random
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from stoker import Domain, Stoker
-from stoker.chaos import acts, faults, lanes, mischief
+from stoker.chaos import acts, effects, faults, lanes, mischief, requests
 from stoker.chaos.audit import Ledger
 from stoker.chaos.driver import Act, Driver
 from stoker.chaos.environment import PREFIX, environment_of, settings_of
@@ -37,6 +37,7 @@ from stoker.migrate import migrate
 INTRUSIONS = 0.1
 """Share of requests whose readers must be refused."""
 MISCHIEF_PER_S = 2.0
+REQUESTS_PER_S = 4.0
 RECOVERED_WITHIN_S = 20.0
 POLL_S = 0.05
 LAST_CHANGES = 6
@@ -71,6 +72,7 @@ async def _whole(options: ChaosOptions, workload: Workload, servers: Embedded, f
         servers.urls.database, pool_pre_ping=True, connect_args={"timeout": 2, "command_timeout": 5}
     )
     try:
+        await effects.make_tables(sql)
         async with network.linked(servers.urls) as (urls, links):
             environment = environment_of(options.workload, folder, urls)
             ground = Ground(servers, links, folder, acts.changed(domain), sql, environment)
@@ -119,7 +121,7 @@ async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> S
         rng=_seeded(options.seed),
         workers=workers,
         webapps=webapps,
-        ledger=Ledger(PREFIX),
+        ledger=Ledger(PREFIX, ground.domain.all_lanes),
         tally=tally,
         driver=driver,
         poisoned_scope=(ground.domain.view(popular.view).scope, str(popular.scope_id)),
@@ -149,24 +151,25 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
     driver, chosen = scene.driver, mischief.chosen(options.mischief, options.seconds)
     misbehaving = mischief.misbehave_on(driver, _seeded(options.seed + 3), MISCHIEF_PER_S, chosen)
     following = asyncio.create_task(driver.follow_on(scene.sql))
-    users, jobs = asyncio.create_task(driver.run(inf, options.rate)), asyncio.create_task(misbehaving)
+    requesting = requests.request_on(driver, _seeded(options.seed + 4), REQUESTS_PER_S)
+    users, jobs, own = map(asyncio.create_task, (driver.run(inf, options.rate), misbehaving, requesting))
     try:
         async with asyncio.TaskGroup() as striking:
             began = time.monotonic()
             for one in planned:
                 await asyncio.sleep(max(0.0, began + one.at_s - time.monotonic()))
-                _raise_first((users, jobs, following))
+                _raise_first((users, jobs, own, following))
                 striking.create_task(_strike(scene, one, until=began + options.seconds))
             await asyncio.sleep(max(0.0, began + options.seconds - time.monotonic()))
         await _same_release(scene)
         await _recovered(scene)
-        await _end([jobs])
+        await _end([jobs, own])
         driver.stop()
         await users
         await _last_act(scene)
     finally:
         driver.end()
-        await _end([users, jobs])
+        await _end([users, jobs, own])
         await following
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -9,7 +10,7 @@ from redis.asyncio import Redis
 from stoker.chaos.words import first
 from stoker.console.sessions import console_key_name
 from stoker.embedded import Urls
-from stoker.jobs import LANES
+from stoker.jobs import LANES, Lane
 from stoker.queue.life import life_name
 from stoker.queue.owner import owner_name
 from stoker.queue.wire import concurrency_name, queue_name
@@ -28,10 +29,10 @@ class Staying:
     wrong: list[str]
 
 
-def declared(prefix: str) -> frozenset[str]:
+def declared(prefix: str, of: Sequence[Lane] = LANES) -> frozenset[str]:
     """Keys of the queue that stay; the cache has none."""
     settings = QueueSettings(prefix=prefix)
-    lanes = (f"{queue_name(settings, lane)}{part}" for lane in LANES for part in OF_A_LANE)
+    lanes = (f"{queue_name(settings, lane)}{part}" for lane in of for part in OF_A_LANE)
     return frozenset(
         [
             *lanes,
@@ -44,9 +45,9 @@ def declared(prefix: str) -> frozenset[str]:
     )
 
 
-async def without_ttl(urls: Urls, prefix: str) -> Staying:
+async def without_ttl(urls: Urls, prefix: str, lanes: Sequence[Lane] = LANES) -> Staying:
     """Check every key of both Redis servers."""
-    allowed = declared(prefix)
+    allowed = declared(prefix, lanes)
     queue, cache = await _staying(urls.queue), await _staying(urls.cache)
     stay = sorted([*(queue - allowed), *cache])
     wrong = [f"{len(stay)} keys have no TTL: {first(stay)}"] if stay else []

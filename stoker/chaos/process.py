@@ -13,7 +13,7 @@ import signal
 import sys
 
 from stoker import Domain, Stoker
-from stoker.chaos import acts, audit
+from stoker.chaos import audit
 from stoker.chaos.surroundings import NOT_NOW, OLDER, WORKLOAD
 from stoker.chaos.workload import load, load_workload
 from stoker.domain import load_domain
@@ -24,13 +24,12 @@ from stoker.telemetry import log
 
 def main() -> None:
     """Run as the first argument says, until SIGTERM."""
-    role, older = sys.argv[1], "--older" in sys.argv
-    if older:
+    role = sys.argv[1]
+    if "--older" in sys.argv:
         os.environ[OLDER] = "yes"
     settings = load_settings()
     log.configure(settings.log)
     domain = load_domain(settings.domain)
-    acts.install(older=older)
     doing = _work(settings, domain) if role == "worker" else _answer(settings, domain)
     audit.install()
     try:

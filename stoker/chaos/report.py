@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from stoker import Stoker
-from stoker.chaos import accounts, answers, entries, keys, lanes, recovery, rescues, rest
+from stoker.chaos import accounts, answers, entries, keys, lanes, recovery, requests, rescues, rest
 from stoker.chaos.environment import settings_of
 from stoker.chaos.options import ChaosOptions
 from stoker.chaos.program import Facts
@@ -22,7 +22,7 @@ from stoker.chaos.words import first
 def text(facts: Facts) -> str:
     """What a person reads."""
     events, reads, entries = facts["events"], facts["reads"], facts["entries"]
-    slowest, rescues = facts["slowest_recovery"], facts["rescues"]
+    slowest, rescues, requested = facts["slowest_recovery"], facts["rescues"], facts["requests"]
     lines = {
         "faults": f"{facts['faults_injected']} in {facts['seconds']:g} s, seed {facts['seed']}: "
         + _listed(facts["faults"]),
@@ -33,9 +33,12 @@ def text(facts: Facts) -> str:
         "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
         f"answers compared with SQL, {len(entries['wrong']) + entries['shown_stale']} wrong",
         "jobs": _listed(facts["jobs"]),
+        "requests": f"{requested['committed']} committed, {requested['effects']} effects, "
+        f"{requested['duplicates']} of them more than one for a job that has one each time it runs, "
+        f"{len(requested['missing'])} missing",
         "recovery": f"slowest {slowest['seconds']:.1f} s after {slowest['fault']} "
         f"({slowest['all_s']:.1f} s with times in which nothing could recover), "
-        f"slowest rescue {rescues['slowest_s']:.1f} s, lanes back within "
+        f"{rescues['count']} rescues, the slowest after {rescues['slowest_s']:.1f} s, lanes back within "
         f"{facts['lanes_back']['slowest_s']:.1f} s of the queue, at rest after {facts['rest_s']:.1f} s",
         "lost": str(facts["lost"]),
     }
@@ -63,15 +66,16 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
     events = await rest.events(scene)
     found = accounts.places(scene)
     dead, ended_wrong = await accounts.ends(scene)
+    requested = await requests.count(scene.sql)
     rescued, unexplained = rescues.rescues(scene, options.room_s)
     returned, late = lanes.judged(scene, options.room_s)
     async with Stoker.opened(settings_of(scene.servers.urls), scene.domain) as stoker:
         compared = await entries.compare(scene, stoker)
     await answers.compare(scene.driver)
-    stay = await keys.without_ttl(scene.servers.urls, scene.ledger.prefix)
+    stay = await keys.without_ttl(scene.servers.urls, scene.ledger.prefix, scene.ledger.lanes)
     tally = scene.tally
     failures = [*left, *accounts.accounted(scene, found), *ended_wrong, *unexplained, *late, *stay.wrong]
-    failures += rest.processes(scene)
+    failures += [*requested.wrong(), *rest.processes(scene)]
     failures += _wrong_in_sum(scene, events, compared)
     failures += [*recovery.never(scene), *recovery.late(recovery.by_fault(scene), options.room_s)]
     failures += [f"{kind}: {count} times" for kind, count in tally.wrong.items()]
@@ -93,6 +97,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
         },
         "jobs": found,
         "dead_letters": dead,
+        "requests": asdict(requested),
         "rescues": asdict(rescued),
         "lanes_back": asdict(returned),
         "keys_without_ttl": stay.declared,

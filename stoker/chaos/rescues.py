@@ -24,6 +24,8 @@ class Rescues:
     slowest_s: float
     """Of those that no other fault delayed."""
     slowest_disturbed_s: float
+    killed_in_calm: int
+    """Workers that were killed while they ran a long job, and that no other fault kept from being rescued."""
 
 
 def rescues(scene: Scene, room_s: float) -> tuple[Rescues, list[str]]:
@@ -39,10 +41,15 @@ def rescues(scene: Scene, room_s: float) -> tuple[Rescues, list[str]]:
             undisturbed.append(rescue.at - died)
         else:
             disturbed.append(rescue.at - died)
-    found = Rescues(len(scene.ledger.rescues), round(max(undisturbed), 2), round(max(disturbed), 2))
+    slowest_s, slowest_disturbed_s = round(max(undisturbed), 2), round(max(disturbed), 2)
+    calm = [one for one in scene.tally.killed if _calm(scene, one.at, one.at + RESCUED_S + room_s)]
+    found = Rescues(len(scene.ledger.rescues), slowest_s, slowest_disturbed_s, len(calm))
     failures = [f"{len(wrong)} claims were lost without a fault: {first(wrong)}"] if wrong else []
     if found.slowest_s > RESCUED_S + room_s:
         failures.append(f"a killed worker's job was rescued only after {found.slowest_s:.1f} s")
+    rescued = {(one.job_id, one.owner_pid) for one in scene.ledger.rescues}
+    left = [one.job_id for one in calm if (one.job_id, one.pid) not in rescued]
+    failures += [f"{len(left)} jobs of killed workers were never rescued: {first(left)}"] if left else []
     return found, failures
 
 

@@ -15,10 +15,11 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stoker.chaos import requests
 from stoker.chaos.mischief import KILLER
 from stoker.chaos.scene import Scene
+from stoker.chaos.words import first
 from stoker.errors import DatabaseUnavailable
-from stoker.jobs import LANES
 from stoker.postgres import database_errors
 
 POLL_S = 0.1
@@ -76,12 +77,15 @@ async def _left(scene: Scene) -> list[str]:
     left = []
     try:
         unsettled = await _unsettled(scene.sql)
+        missing = (await requests.count(scene.sql)).missing
     except DatabaseUnavailable as error:
         return [str(error)]
     if unsettled:
         left.append(f"{unsettled} committed events are not applied")
     async with Redis.from_url(scene.servers.urls.queue) as redis:
         await scene.ledger.take(redis)
+    if missing:
+        left.append(f"{len(missing)} committed requests had no effect: {first(missing)}")
     due = await _due(scene)
     if due:
         left.append(f"{due} jobs are due or running")
@@ -93,7 +97,7 @@ async def _due(scene: Scene) -> int:
     soon = (time.time() + 5) * 1000
     async with Redis.from_url(scene.servers.urls.queue) as redis:
         pipe: Any = redis.pipeline()
-        for lane in LANES:
+        for lane in scene.ledger.lanes:
             queue = f"{scene.ledger.prefix}:{lane}"
             pipe.zcard(f"{queue}:running").zcount(queue, "-inf", soon)
         return sum(await pipe.execute())

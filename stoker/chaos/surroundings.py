@@ -16,5 +16,5 @@ NOT_NOW = 75
 """Exit code: a server is away (EX_TEMPFAIL of sysexits.h)."""
 LEAVES_AFTER = "X-Leaves-After"
 """Header of a read: seconds after which its reader goes away."""
-JOB, POISON = "/chaos/job", "/chaos/poison"
+JOB, POISON, REQUEST = "/chaos/job", "/chaos/poison", "/chaos/request"
 """Paths that only a web app under chaos has."""

@@ -43,6 +43,15 @@ class Return:
     done: float | None
 
 
+@dataclass(frozen=True)
+class Killed:
+    """A worker that was killed (seconds since 1970) while it ran a job that was to take longer."""
+
+    pid: int
+    job_id: str
+    at: float
+
+
 @dataclass
 class Traffic:
     """Counts of requests and answers."""
@@ -106,6 +115,7 @@ class Tally(Traffic):
     """Every event whose change was acknowledged, and when that began (seconds since 1970)."""
     recoveries: list[Recovery] = field(default_factory=list)
     returns: list[Return] = field(default_factory=list)
+    killed: list[Killed] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     wrong: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)

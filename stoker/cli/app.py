@@ -17,9 +17,11 @@ from typer.main import get_command
 COMMANDS = {
     "up": "serve:up",
     "run": "work:run",
+    "arq": "arq:arq",
     "api": "serve:api",
     "migrate": "data:migrate",
     "sample-data": "data:sample_data",
+    "captures": "captures:app",
     "check": "data:check",
     "cover": "cover:cover",
     "status": "status:status",

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker import migrate as migrations
 from stoker.cli.display import note, progress, show, show_json
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
+from stoker.coverage import warnings as coverage
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
 from stoker.outbox import seal_keys
@@ -60,7 +61,7 @@ def migrate(  # noqa: PLR0913 - one for each option
     with session(embedded=embedded, data=data, needs=DATABASE_ONLY) as opened:
         domain = None if only is Part.STOKER else load_domain(opened.settings.domain)
         schema = opened.settings.database.schema_name
-        applied = asyncio.run(migrations.migrate(opened.database_url, domain, only, schema=schema))
+        applied = asyncio.run(migrations.migrate(opened.database_url, domain, only, schema=schema, say=note))
         renewed = asyncio.run(_renew(opened.settings)) if new_installation else None
         if rotate_key:
             asyncio.run(_rotate_key(opened.settings))
@@ -70,7 +71,7 @@ def migrate(  # noqa: PLR0913 - one for each option
             show_json({"applied": applied, "installation": renewed})
             return
         for name in applied:
-            show(f"applied {name}")
+            show(name if name.startswith(("captured ", "dropped ")) else f"applied {name}")
         if not applied:
             show("nothing to apply")
         if renewed is not None:
@@ -165,8 +166,17 @@ async def _is_empty(database_url: str, sample: SampleData) -> bool:
         await engine.dispose()
 
 
+async def _findings(settings: Settings) -> list[checks.Finding]:
+    found = await checks.check(settings)
+    if settings.database_url is None or any(finding.level is checks.Level.ERROR for finding in found):
+        return found  # otherwise views may not be there to be asked
+    url, schema = settings.database_url.get_secret_value(), settings.database.schema_name
+    said = await coverage.warnings(url, load_domain(settings.domain), schema=schema)
+    return [*found, *(checks.Finding(checks.Level.WARNING, one) for one in said)]
+
+
 def _check(settings: Settings, *, as_json: bool) -> None:
-    found = asyncio.run(checks.check(settings))
+    found = asyncio.run(_findings(settings))
     if as_json:
         show_json([asdict(finding) for finding in found])
     else:

@@ -10,16 +10,18 @@ import typer
 from stoker.cli.display import models, show, table
 from stoker.cli.opened import Limit, NotDone, On, checked, operator
 from stoker.jobs import Lane
-from stoker.operations import jobs
+from stoker.operations import batches, jobs
+from stoker.operations.batches import BatchList
 from stoker.operations.jobs import Asked, Cancelled, Choice, Ended, JobDetail, JobList
 from stoker.operations.live_jobs import LiveState
 from stoker.queue.answers import CancelAnswer
 
-app = typer.Typer(help="Jobs: list, show, enqueue, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: list, show, enqueue, cancel; batches of them.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `jobs list` shows it.")]
 LONGEST_DELAY_S = 365 * 86_400
 STATES = ", ".join([*LiveState, *Ended])
+BATCH = ("batch_id", "total", "added", "done", "failed", "cancelled", "unknown", "created_at", "ended_at")
 
 
 def _draw(found: JobList) -> None:
@@ -30,12 +32,19 @@ def _draw(found: JobList) -> None:
         models("ended", run, found.ended)
 
 
+def draw_batches(found: BatchList, title: str = "batches") -> None:
+    """Print batches."""
+    models(title, BATCH, found.batches)
+
+
 def draw_job(found: JobDetail) -> None:
     """Print all of one job."""
     facts = ["job_id", "lane", "kind", "scope", "arguments"]
     table("job", ["fact", "value"], [(name, getattr(found, name)) for name in facts])
     if found.live is not None:
         models("in the queue", ["state", "fair_key", "due_at", "enqueued_at"], [found.live])
+    if found.batch is not None:
+        models("batch", BATCH, [found.batch])
     if found.runs:
         run = ["attempt", "state", "outcome", "waited_s", "ran_s", "ended_at", "error"]
         models("runs", run, found.runs)
@@ -79,6 +88,13 @@ async def list_(  # noqa: PLR0913 - one for each filter
 async def show_job(on: On, job_id: JobId) -> JobDetail:
     """Show one job: arguments, runs, errors."""
     return await jobs.detail(on.stoker, job_id)
+
+
+@app.command("batches")
+@operator(draw_batches)
+async def list_batches(on: On, limit: Limit = 50) -> BatchList:
+    """List open batches and those that ended within a day: how many jobs ended how."""
+    return await batches.listing(on.stoker, limit)
 
 
 @app.command("enqueue")

@@ -45,11 +45,19 @@ class Warmed(BaseModel):
     done: int | None = None
 
 
+class StaleEntry(BaseModel):
+    """How old a stale entry was, where it differs from SQL, and which rows were written since."""
+
+    age_s: float
+    differs: list[str]
+    suspects: list[str]
+
+
 class Verified(BaseModel):
-    """How many entries have which verdict, and the age in seconds of those that were stale."""
+    """How many entries have which verdict, and those that were stale."""
 
     verdicts: dict[str, int]
-    stale: dict[str, float]
+    stale: dict[str, StaleEntry]
 
 
 def _say_invalidated(found: Invalidated) -> None:
@@ -62,8 +70,12 @@ def _say_warmed(found: Warmed) -> None:
 
 def _draw_verified(found: Verified) -> None:
     table("verified", ("verdict", "entries"), list(found.verdicts.items()))
-    for key, age_s in found.stale.items():
-        note(f"stale: {key}, built {age_s:.1f} s ago, invalidated now")
+    for key, one in found.stale.items():
+        note(
+            f"stale: {key}, built {one.age_s:.1f} s ago, invalidated now; differs in {', '.join(one.differs)}"
+        )
+        for suspect in one.suspects:
+            note(f"  {suspect}")
 
 
 @operator(_say_invalidated)
@@ -126,7 +138,12 @@ async def verify(
         checked = await verify_entries(on.stoker, entries, report)
     found = Verified(
         verdicts={str(verdict): checked.counts[verdict] for verdict in Checked},
-        stale={str(key): round(age.total_seconds(), 3) for key, age in checked.stale.items()},
+        stale={
+            str(key): StaleEntry(
+                age_s=round(one.age.total_seconds(), 3), differs=one.differs, suspects=one.suspects
+            )
+            for key, one in checked.stale.items()
+        },
     )
     if found.stale:
         raise NotDone(f"{len(found.stale)} stale: a change was not recorded, or its rule is wrong", found)

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from stoker.cli import lanes
 from stoker.cli.display import clear, models, named, show, show_json, table
+from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
 from stoker.operations.health import Probe, examine
@@ -123,5 +124,7 @@ def _draw(found: Overview) -> None:
         models("changes", CHANGES, [found.changes])
     if found.requests is not None:
         models("requested jobs, undelivered", REQUESTS, [found.requests])
+    if found.batches:
+        models("open batches", BATCH, found.batches)
     if found.verified is not None:
         models("verified", VERIFIED, [found.verified])

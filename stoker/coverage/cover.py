@@ -6,25 +6,27 @@ counts as not covered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from stoker.cache.view import EntryKey, Scope, View
+from stoker.coverage.declared import Declared, declared
 from stoker.coverage.resolve import Reads, resolve
 from stoker.coverage.samples import OF_A_VIEW, candidates, keys_of, warmed
 from stoker.coverage.statements import recorded
 from stoker.domain import Domain
-from stoker.errors import DeclarationError
 from stoker.postgres import database_errors, engine_of
 from stoker.tables import SCHEMA
 
 NO_SAMPLE = (
     "no sample entry: no id in the tables that it reads gives one, so some statements may not have run"
 )
+LOCK_TIMEOUT = "2s"
+"""How long a statement waits for a lock that somebody else holds."""
 NO_STATEMENT = "its loader ran no statement on its session: what it reads is not known"
 
 
@@ -32,6 +34,7 @@ NO_STATEMENT = "its loader ran no statement on its session: what it reads is not
 class Read:
     """One column that a view reads, and what records its changes: empty where nothing does."""
 
+    table_oid: int
     table: str
     column: str
     """Empty where only the table's rows count, as in `count(*)`."""
@@ -43,8 +46,8 @@ class ViewCoverage:
     """What one view reads."""
 
     view: str
-    samples: list[str]
-    """Keys of the entries that were built."""
+    samples: list[EntryKey]
+    """The entries that were built."""
     reads: list[Read] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
     """What could not be found out."""
@@ -65,27 +68,34 @@ async def cover(database_url: str, domain: Domain, *, schema: str = SCHEMA) -> l
 
     Raises what a loader raises. Needs a primary, and the right to make temporary functions.
     """
-    engine = engine_of(database_url, schema=schema)
+    async with rolled_back(database_url, schema) as connection:
+        return await of_views(connection, domain, await declared(connection, domain))
+
+
+@asynccontextmanager
+async def rolled_back(database_url: str, schema: str) -> AsyncIterator[AsyncConnection]:
+    """A connection in a transaction that sees no other one's changes, and is rolled back at the end."""
+    engine = engine_of(database_url, schema=schema, isolation_level="REPEATABLE READ")
     try:
         with database_errors():
             async with engine.connect() as connection:
-                await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+                await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
                 try:
-                    return await _cover(connection, domain)
+                    yield connection
                 finally:
                     await connection.rollback()
     finally:
         await engine.dispose()
 
 
-async def _cover(connection: AsyncConnection, domain: Domain) -> list[ViewCoverage]:
-    covers = await _declared(connection, domain)
+async def of_views(connection: AsyncConnection, domain: Domain, known: Declared) -> list[ViewCoverage]:
+    """What each view reads, found on this connection."""
     session = AsyncSession(bind=connection, join_transaction_mode="create_savepoint")
     hot = await warmed(session, domain)
     found = []
     for view in domain.views:
         reads, built = await _reads(connection, session, domain, view, hot)
-        found.append(_judged(view, reads, built, covers))
+        found.append(_judged(view, reads, built, known))
     await session.close()
     return found
 
@@ -138,40 +148,11 @@ async def _load(
     return statements
 
 
-async def _declared(connection: AsyncConnection, domain: Domain) -> Mapping[tuple[int, str], list[str]]:
-    """What records the changes of each column, by table and column; `*` stands for all of a table's."""
-    found: dict[tuple[int, str], list[str]] = {}
-    for rule in domain.rules:
-        for column in rule.covers:
-            table, _, name = column.rpartition(".")
-            place = (await _oid(connection, table, f"rule for {rule.event.kind!r}: covers"), name)
-            found.setdefault(place, []).append(f"rule {rule.event.kind}")
-    captures: tuple[Any, ...] = getattr(domain, "captures", ())
-    for capture in captures:
-        oid = await _oid(connection, capture.table, "capture:")
-        for name in capture.columns or ("*",):
-            found.setdefault((oid, name), []).append(f"capture {capture.event.kind}")
-    return found
-
-
-async def _oid(connection: AsyncConnection, table: str, whose: str) -> int:
-    oid = await connection.scalar(text("SELECT CAST(to_regclass(:table) AS oid)"), {"table": table})
-    if oid is None:
-        raise DeclarationError(f"{whose} table {table!r:.80}, which the database does not have")
-    return int(oid)
-
-
-def _judged(
-    view: View, reads: Reads, built: Sequence[EntryKey], covers: Mapping[tuple[int, str], list[str]]
-) -> ViewCoverage:
+def _judged(view: View, reads: Reads, built: Sequence[EntryKey], known: Declared) -> ViewCoverage:
     named = {one.table_oid for one in reads.columns if one.name}
-    found = []
-    for one in sorted(reads.columns, key=str):
-        if one.name:
-            by = [*covers.get((one.table_oid, one.name), ()), *covers.get((one.table_oid, "*"), ())]
-        elif one.table_oid in named:
-            continue  # its columns say it
-        else:
-            by = [who for (oid, _), whos in covers.items() if oid == one.table_oid for who in whos]
-        found.append(Read(one.table, one.name, tuple(dict.fromkeys(by))))
-    return ViewCoverage(view.name, [str(key) for key in built], found, sorted(reads.unseen))
+    found = [
+        Read(one.table_oid, one.table, one.name, known.records(one.table_oid, one.name))
+        for one in sorted(reads.columns, key=str)
+        if one.name or one.table_oid not in named  # its columns say it
+    ]
+    return ViewCoverage(view.name, list(built), found, sorted(reads.unseen))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.errors import QueueUnavailable
+from stoker.queue.batches import Batch
 from stoker.queue.progress import Progress
 from stoker.stoker import Stoker
 
@@ -15,13 +16,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """One run of one job. `attempt` counts from 1; `resources` is what the domain's `lifespan` made."""
+    """One run of one job. `attempt` counts from 1; `resources` is what the domain's `lifespan` made.
+
+    `batch`: of the job that follows a batch (`then`), how many of its jobs ended how.
+    """
 
     stoker: Stoker
     progress: Progress
     job_id: str
     attempt: int = 1
     resources: Any = None
+    batch: Batch | None = None
 
     @property
     def logger(self) -> logging.Logger:

@@ -5,7 +5,7 @@ Keeps results as JSON. Whatever a handler raises goes to the engine, which retri
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from inspect import isawaitable
@@ -30,7 +30,7 @@ class OwnJobs:
     """The handlers of a domain, in one worker process."""
 
     def __init__(self, domain: Domain) -> None:
-        self._handlers: Mapping[type[Job], Handler] = domain.handlers
+        self._handlers: dict[type[Job], Handler] = dict(domain.handlers)
         self._around = domain.around
         self._lifespan = domain.lifespan
         self._threads = Threads()
@@ -44,6 +44,10 @@ class OwnJobs:
             return
         async with self._lifespan(stoker) as self.resources:
             yield
+
+    def add(self, jobs: Iterable[type[Job]], handler: Handler) -> None:
+        """Run these jobs, too."""
+        self._handlers.update(dict.fromkeys(jobs, handler))
 
     def stuck(self) -> list[str]:
         """The reasons why only a restart helps; callable from any thread."""

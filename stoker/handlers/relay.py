@@ -18,9 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from stoker import tracing
 from stoker.cache.accounting import CHANGES
+from stoker.cache.flush import unlink_every_scope
 from stoker.cache.view import Scope
 from stoker.domain import Domain
 from stoker.errors import DatabaseUnavailable
+from stoker.handlers.captured import told, with_rules_asked
 from stoker.handlers.context import JobContext
 from stoker.handlers.hot import refresh_hot
 from stoker.jobs import Outcome, Relay
@@ -28,7 +30,7 @@ from stoker.outbox import rows as outbox
 from stoker.outbox.rows import UNREADABLE, Alike
 from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
-from stoker.rules import Event, Invalidation
+from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.stoker import Stoker
 
 logger = logging.getLogger(__name__)
@@ -39,10 +41,14 @@ MANY_CHANGED = 5000
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a batch of events invalidates, and which of them failed alone: id -> (attempts, error)."""
+    """What a batch of events invalidates, and which of them failed alone: id -> (attempts, error).
+
+    `asked`: the events, with what the rules of captured ones named.
+    """
 
     invalidations: frozenset[Invalidation]
     failed: dict[int, tuple[int, str]]
+    asked: Sequence[Alike]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +97,37 @@ async def apply_batch(stoker: Stoker) -> Batch:
     started_ns = time.time_ns()
     with database_errors():
         async with stoker.engine.begin() as connection:
-            found = await outbox.claim(connection, changes, domain.asking_kinds)
-            if not found:
+            claimed = await outbox.claim(connection, changes, domain.asking_kinds)
+            if not claimed:
                 return Batch()
-            folded = await fold(connection, domain, found)
+            folded = await fold(connection, domain, claimed)
+            found = folded.asked
             await unlink(stoker, folded.invalidations)
             done = [one for same in found for one in same.ids if one not in folded.failed]
+            await outbox.note_scopes(connection, told(claimed, found))
             waits = await outbox.settle(connection, done)
             await outbox.postpone(connection, folded.failed, changes)
     for waited in waits:
         stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)
     for event_id, (attempts, error) in folded.failed.items():
         logger.error("event.failed", extra={"event_id": event_id, "attempts": attempts + 1, "error": error})
-    claimed = sum(len(same.ids) for same in found)
-    return Batch(claimed, len(done), folded.invalidations, _traced(found, domain, started_ns))
+    count = sum(len(same.ids) for same in found)
+    return Batch(count, len(done), folded.invalidations, _traced(found, domain, started_ns))
 
 
 async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None:
     """Unlink every stamp of these invalidations and wait for the acknowledgement."""
     store = stoker.cache.store
     stamps: set[str] = set()
-    for one in invalidations:
+    everywhere = [one for one in invalidations if one.scope.kind == EVERY_SCOPE]
+    for one in invalidations.difference(everywhere):
         stamps |= store.stamps_of(one.scope, one.views, hard=one.hard)
-    if stamps:
+    if stamps or everywhere:
         stoker.cache_identity.require()
-    await stoker.cache_identity.acknowledged(await store.unlink(stamps))
+    runs = await store.unlink(stamps)
+    for one in everywhere:
+        runs |= await unlink_every_scope(store, one.views, hard=one.hard)
+    await stoker.cache_identity.acknowledged(runs)
 
 
 async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:
@@ -123,7 +135,8 @@ async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Al
     invalidations: set[Invalidation] = set()
     failed: dict[int, tuple[int, str]] = {}
     by_kind: dict[str, list[Alike]] = {}
-    for same in claimed:
+    asked = with_rules_asked(claimed, domain)
+    for same in asked:
         try:
             invalidations.update(read(same.scopes, domain))
         except (ValueError, TypeError) as error:
@@ -131,12 +144,12 @@ async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Al
         else:
             by_kind.setdefault(same.kind, []).append(same)
     session = AsyncSession(bind=connection, join_transaction_mode="create_savepoint")
-    for kind, asked in by_kind.items():
+    for kind, alike in by_kind.items():
         # A kind that this release does not know is applied from the scopes it carries (RACES 30).
         if kind in domain.asking_kinds:
-            await _audience(session, domain, asked, invalidations, failed)
+            await _audience(session, domain, alike, invalidations, failed)
     await session.close()
-    return Folded(frozenset(_complete(one, domain) for one in invalidations), failed)
+    return Folded(frozenset(_complete(one, domain) for one in invalidations), failed, asked)
 
 
 async def _audience(

@@ -12,9 +12,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
 
 from pydantic_core import from_json
 from sqlalchemy import select
@@ -24,11 +24,13 @@ from stoker.cache.lookup import Found
 from stoker.cache.reads import recently_read
 from stoker.cache.verdicts import Verdict, publish
 from stoker.cache.view import EntryKey
+from stoker.coverage.suspects import differences, suspects
 from stoker.handlers.context import JobContext
 from stoker.jobs import Outcome, Verify
 from stoker.outbox.rows import unsettled
 from stoker.outbox.scopes import decode
 from stoker.postgres import database_errors
+from stoker.settings import require
 from stoker.stoker import Stoker
 from stoker.tables import cache_events
 
@@ -40,6 +42,10 @@ POOL = 10
 """Number of recently read entries for each one that is drawn from them."""
 EVENTS = 200
 """Latest applied events whose scopes are sampled."""
+PLACES = 10
+"""Places of a stale entry that are named."""
+EXPLAINED, PATIENCE_S = 3, 10.0
+"""Stale entries of one run whose rows are looked for, and how long that may take for each."""
 SETTLE_LIMIT_S, SETTLE_POLL_S = 5.0, 0.05
 """How long the changes that SQL showed may take to be applied; after that, the verdict is left open."""
 
@@ -52,12 +58,23 @@ def _nobody(_done: int, _total: int) -> None:
     """Reports nothing."""
 
 
+@dataclass(slots=True)
+class Stale:
+    """An entry that broke the promise."""
+
+    age: timedelta
+    differs: list[str]
+    """The places where it differs from SQL; no value."""
+    suspects: list[str] = field(default_factory=list)
+    """The rows that were written since it was built, and whether their writers recorded an event."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The verdicts of one run; `stale` names each entry that broke the promise, with its age."""
+    """The verdicts of one run."""
 
     counts: Counter[Verdict]
-    stale: dict[EntryKey, timedelta]
+    stale: dict[EntryKey, Stale]
 
 
 async def verify(context: JobContext, job: Verify) -> Outcome:
@@ -72,7 +89,7 @@ async def verify_entries(stoker: Stoker, entries: int, report: Report = _nobody)
     `report` is told after each batch how many were checked, and of how many.
     """
     counts: Counter[Verdict] = Counter()
-    stale: dict[EntryKey, timedelta] = {}
+    stale: dict[EntryKey, Stale] = {}
     keys = sorted(await _sample(stoker, entries), key=lambda key: key.view)
     done = 0
     for _, of_view in groupby(keys, key=lambda key: key.view):
@@ -83,15 +100,19 @@ async def verify_entries(stoker: Stoker, entries: int, report: Report = _nobody)
             done += len(batch)
             report(done, len(keys))
     store = stoker.cache.store
-    for key, age in stale.items():
-        logger.error("verify.stale", extra={"entry": str(key), "age_s": age.total_seconds()})
-        await store.unlink([store.keys.stamp(key.scope, key.view)])
-    await publish(store.client, store.keys, counts, max(stale.values(), default=timedelta(0)))
+    await store.unlink([store.keys.stamp(key.scope, key.view) for key in stale])
+    for number, (key, one) in enumerate(stale.items()):
+        if number < EXPLAINED:
+            one.suspects = await _suspects(stoker, key, one.age)
+        facts = {"age_s": one.age.total_seconds(), "differs": one.differs, "suspects": one.suspects}
+        logger.error("verify.stale", extra={"entry": str(key), **facts})
+    oldest = max((one.age for one in stale.values()), default=timedelta(0))
+    await publish(store.client, store.keys, counts, oldest)
     return Checked(counts, stale)
 
 
 async def _check(
-    stoker: Stoker, keys: Sequence[EntryKey], counts: Counter[Verdict], stale: dict[EntryKey, timedelta]
+    stoker: Stoker, keys: Sequence[EntryKey], counts: Counter[Verdict], stale: dict[EntryKey, Stale]
 ) -> None:
     """Compare entries of one view with SQL."""
     before = await _held(stoker, keys)
@@ -112,10 +133,30 @@ async def _check(
     for key, found in differing.items():
         now = after.get(key)
         if now is not None and now.envelope == found.envelope and now.envelope is not None:
-            stale[key] = timedelta(microseconds=now.server.now_us() - now.envelope.created_us)
+            age = timedelta(microseconds=now.server.now_us() - now.envelope.created_us)
+            stale[key] = Stale(age, _differences(found, loaded.bodies.get(key)))
             counts[Verdict.STALE] += 1
         else:
             counts[Verdict.CHANGED] += 1
+
+
+async def _suspects(stoker: Stoker, key: EntryKey, age: timedelta) -> list[str]:
+    """Who may have written what the entry does not show. The entry is healed already: this may fail."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return [
+                str(one)
+                for one in await suspects(
+                    require(stoker.settings.database_url, "DATABASE_URL"),
+                    stoker.domain,
+                    key,
+                    age,
+                    schema=stoker.settings.database.schema_name,
+                )
+            ]
+    except Exception as error:
+        logger.warning("verify.no_suspects", exc_info=True, extra={"entry": str(key)})
+        return [f"not found out: {type(error).__name__}"]
 
 
 async def _held(stoker: Stoker, keys: Sequence[EntryKey]) -> dict[EntryKey, Found]:
@@ -168,11 +209,22 @@ async def _recently_invalidated(stoker: Stoker) -> list[EntryKey]:
     keys: dict[EntryKey, None] = {}
     for scopes in rows:
         for one in decode(scopes, stoker.domain):
-            for name in sorted(one.views & stoker.domain.views_by_name.keys()):
+            for name in sorted(
+                one.views & stoker.domain.view_names_by_scope.get(one.scope.kind, frozenset())
+            ):
                 key = stoker.domain.view(name).default_key(one.scope)
                 if key is not None:
                     keys[key] = None
     return list(keys)
+
+
+def _differences(found: Found, body: bytes | None) -> list[str]:
+    if found.content is None or body is None:
+        return ["all of it"]
+    try:
+        return sorted(islice(differences(from_json(found.content.body), from_json(body)), PLACES))
+    except ValueError:
+        return ["all of it"]
 
 
 def _equal(found: Found, loaded: Loaded, key: EntryKey) -> bool:

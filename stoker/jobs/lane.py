@@ -12,9 +12,13 @@ from pydantic_core.core_schema import no_info_after_validator_function, str_sche
 from stoker.errors import DeclarationError
 
 LANE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+QUEUE = re.compile(r"[!-.0-~]*:[!-.0-~]*")
+"""The lane of a queue that another application named: visible ASCII with a colon, and without a slash."""
+LONGEST = 32
 RESERVED = frozenset(
-    {"begun", "bell", "cancelling", "chaos", "clock", "concurrency", "console_key", "held", "installation"}
-    | {"life", "observed", "progress", "rate", "requested", "rescues", "result", "suspect", "waiting"}
+    {"batch", "batches", "batches_ended", "begun", "bell", "blamed", "cancelling", "chaos", "clock"}
+    | {"concurrency", "console_key", "held", "installation", "life", "observed", "progress", "rate"}
+    | {"requested", "rescues", "result", "suspect", "waiting"}
 )
 """Names that follow the prefix in other keys of the queue."""
 
@@ -57,14 +61,32 @@ class Lane(str):
         return lane
 
     @classmethod
+    def of_queue(cls, queue: str, concurrency: int) -> Self:
+        """The lane of a queue that is not named by Stoker, such as arq's own: its name is that of the queue.
+
+        A name without a colon gets one at its beginning, which tells it from the lanes of Stoker. Raises
+        DeclarationError.
+        """
+        name = queue if ":" in queue else f":{queue}"
+        if not QUEUE.fullmatch(name) or len(name) > LONGEST:
+            raise DeclarationError(
+                f"queue_name {queue!r:.60}: use up to {LONGEST} visible ASCII characters without a slash"
+            )
+        lane = super().__new__(cls, name)
+        lane.concurrency, lane.rate_per_s, lane.fair_cap = concurrency, 0, 0
+        return lane
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, *_: object) -> CoreSchema:
         """In models a lane is its name."""
-        return no_info_after_validator_function(_named, str_schema(pattern=f"^{LANE.pattern}$"))
+        return no_info_after_validator_function(
+            _named, str_schema(pattern=f"^({LANE.pattern}|{QUEUE.pattern})$")
+        )
 
 
 def _named(name: str) -> Lane:
     try:
-        return Lane(name)
+        return Lane.of_queue(name, 1) if ":" in name else Lane(name)
     except DeclarationError as error:
         raise ValueError(str(error)) from None
 

@@ -16,7 +16,9 @@ from stoker.cache.view import LARGEST_ID
 from stoker.errors import BadRequest, InvalidJob, NotFound, UnknownJob
 from stoker.history.job_rows import Filter, JobHistory, KeptRow
 from stoker.jobs import Job, Lane, parse
+from stoker.operations import batches
 from stoker.operations.audit import Actor, act
+from stoker.operations.batches import BatchShown
 from stoker.operations.dead import DeadJob
 from stoker.operations.live_jobs import LiveJob, LiveState, live_job, live_jobs
 from stoker.operations.texts import Text64, Text128
@@ -86,13 +88,17 @@ class DeadEnd(DeadJob):
 
 
 class JobDetail(BaseModel):
-    """One job: where it stands, every run of it that is still known, its arguments for operators."""
+    """One job: where it stands, every run of it that is still known, its arguments for operators.
+
+    `batch`: of which it is a member, or which it follows.
+    """
 
     job_id: str
     lane: str
     kind: str
     scope: str | None
     live: LiveJob | None
+    batch: BatchShown | None = None
     runs: list[EndedJob]
     dead: DeadEnd | None
     arguments: Any = None
@@ -187,6 +193,7 @@ async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetai
         kind=known.kind,
         scope=live[0].scope if live else next((row.scope for row in rows), None),
         live=live[0] if live else None,
+        batch=await batches.of_job(stoker, job_id),
         runs=[EndedJob.of(row) for row in rows],
         dead=None if letter is None else _dead_end(letter, whole=whole),
         arguments=next((one for one in given if one is not None), None) if whole else None,

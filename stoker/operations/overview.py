@@ -16,7 +16,8 @@ from stoker.errors import Unavailable
 from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, waits
 from stoker.history.presence import SILENT_S, served_lanes, silences
 from stoker.history.series import quantile
-from stoker.operations import lanes
+from stoker.operations import batches, lanes
+from stoker.operations.batches import BatchShown
 from stoker.operations.figures import ViewReads, verified_figures, view_counters
 from stoker.operations.health import examine, probes
 from stoker.operations.judgement import judged
@@ -28,6 +29,7 @@ from stoker.postgres import fetched
 from stoker.stoker import Stoker
 
 T = TypeVar("T")
+BATCHES = 10
 
 LAST = text(
     "SELECT (SELECT max(id) FROM stoker.job_history) AS jobs, (SELECT max(id) FROM stoker.dead_jobs) AS dead,"
@@ -50,6 +52,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         health=health,
         changes=await _unless_away(backlog(stoker.engine)) if "database" in up else None,
         requests=await _unless_away(undelivered(stoker.engine)) if "database" in up else None,
+        batches=await _unless_away(_batches(stoker)) if "queue" in up else None,
         verified=await _unless_away(verified_figures(stoker)) if "cache" in up else None,
         hit_rate=None
         if grown is None
@@ -78,6 +81,11 @@ async def _views(stoker: Stoker, grown: Sums | None) -> dict[str, ViewNow]:
         name: ViewNow.of(of_view(hour, name), reads_ever=ViewReads.of(counters).reads)
         for name, counters in (await view_counters(stoker)).items()
     }
+
+
+async def _batches(stoker: Stoker) -> list[BatchShown]:
+    found = (await batches.listing(stoker, BATCHES)).batches
+    return [batch for batch in found if batch.ended_at is None]
 
 
 def _lane(name: str, found: LaneFigures, grown: Sums | None) -> LaneNow:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
+from stoker.operations.batches import BatchShown
 from stoker.operations.figures import VerifiedFigures, ViewReads
 from stoker.operations.health import Health
 from stoker.operations.lanes import LaneFigures
@@ -70,6 +71,8 @@ class Overview(BaseModel):
     health: Health
     changes: Backlog | None = None
     requests: Undelivered | None = None
+    batches: list[BatchShown] | None = None
+    """Those that are open."""
     verified: VerifiedFigures | None = None
     hit_rate: float | None = None
     views: dict[str, ViewNow] | None = None

@@ -9,7 +9,9 @@ WITH guard AS MATERIALIZED (
            set_config('synchronous_commit', 'off', true)
 ), locked AS (
     SELECT id, kind, CAST(scopes AS text) AS scopes, attempts, trace,
-           CASE WHEN kind = ANY(CAST(:asking AS text[])) THEN CAST(payload AS text) ELSE '' END AS payload
+           -- A question mark: a trigger recorded it, and its rule is asked now.
+           CASE WHEN kind = ANY(CAST(:asking AS text[])) OR scopes->0->>0 = '?'
+                THEN CAST(payload AS text) ELSE '' END AS payload
       FROM stoker.cache_events
      WHERE settled_at IS NULL
        -- Only a postponed event waits, and after the clock went back for no longer than the longest backoff.

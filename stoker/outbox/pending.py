@@ -111,6 +111,10 @@ class Pending:
             one.within = innermost(session)
         self._rows.append(one)
 
+    def events(self) -> list[Recorded]:
+        """The events that wait for the commit."""
+        return [one for one in self._rows if one.receipt is not None]
+
     def write(self, session: Session) -> None:
         """Insert what is not in its table yet. What fails stays, so that the next commit fails too."""
         for databases in self._unasked:

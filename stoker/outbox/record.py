@@ -13,7 +13,7 @@ from stoker.cache.view import Scope
 from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.outbox.databases import KnownDatabases
-from stoker.outbox.pending import Pending, Rings, bind_of
+from stoker.outbox.pending import PENDING, Pending, Recorded, Rings, bind_of, joins_another
 from stoker.outbox.receipt import Receipt
 from stoker.outbox.scopes import encode
 from stoker.queue.ring import Ringer
@@ -79,6 +79,22 @@ class Outbox:
         receipt = Receipt(self._engine, self._on_applied)
         pending.add(sync, said, receipt)
         return receipt
+
+    def recorded_in(self, session: AnySession) -> list[Recorded]:
+        """The events that the session's commit will make true; raises DeclarationError without any."""
+        sync, _ = self._of(session)
+        pending: Pending | None = sync.info.get(PENDING)
+        events = pending.events() if pending is not None else []
+        if not events:
+            raise DeclarationError(
+                "the session has recorded no event: record what takes the right away first"
+            )
+        if joins_another(sync):
+            raise DeclarationError(
+                "the session has joined a transaction that its connection had begun, so that its commit does "
+                "not end it: give the session a transaction of its own"
+            )
+        return events
 
     def pending(self, session: AnySession) -> tuple[Session, Pending]:
         """The sync session behind any session, and what waits for its commit.

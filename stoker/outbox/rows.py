@@ -5,7 +5,7 @@ Rows are claimed, never read past by a cursor (RACES 9). Nothing here touches Re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files
@@ -25,6 +25,11 @@ UNREADABLE = "scopes cannot be read"
 
 
 CLAIM = text(files("stoker.outbox").joinpath("claim.sql").read_text())
+NOTE_SCOPES = text("""
+    UPDATE stoker.cache_events SET scopes = CAST(told.scopes AS jsonb)
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:scopes AS text[])) AS told(id, scopes)
+     WHERE cache_events.id = told.id
+""")
 SETTLE = text(files("stoker.outbox").joinpath("settle.sql").read_text())
 
 
@@ -35,7 +40,7 @@ class Alike:
     kind: str
     scopes: str
     payload: str
-    """Empty where no rule asks for it."""
+    """Empty where no rule asks for it: where none has an audience, and a trigger did not record it."""
     attempts: int
     trace: str | None
     """Traceparent of the transaction that recorded them."""
@@ -86,6 +91,12 @@ async def settle(connection: AsyncConnection, ids: Sequence[int]) -> list[Waited
     """
     found = await connection.execute(SETTLE, {"ids": list(ids), "bounds": list(BOUNDS_S)})
     return [Waited(*columns) for columns in found]
+
+
+async def note_scopes(connection: AsyncConnection, told: Mapping[int, str]) -> None:
+    """Store what the rules of captured events named: id -> scopes, as an application stores them."""
+    if told:
+        await connection.execute(NOTE_SCOPES, {"ids": list(told), "scopes": list(told.values())})
 
 
 async def postpone(

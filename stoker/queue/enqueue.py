@@ -57,6 +57,7 @@ class Queue:
         self.connection = QueueConnection(url, settings)
         self._commands: Any = redis  # the driver types its replies as awaitable or not
         self.settings = settings
+        self._concurrency = wire.concurrency_name(settings)
         self.lanes = tuple(map(str, lanes))
         self.life = QueueLife(self.connection, settings)
         self._url = url
@@ -92,7 +93,7 @@ class Queue:
 
     async def deliver(self, requests: Sequence[Request]) -> None:
         """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
-        for call in in_calls(map(packed_request, requests)):
+        for call in in_calls(packed_request(one, self.settings) for one in requests):
             await self._enqueue(call)
 
     async def ring(self, job: Job = RELAY) -> None:
@@ -108,7 +109,7 @@ class Queue:
     def ring_from_thread(self, job: Job = RELAY) -> None:
         """As `ring`, for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
         now_ms = clock_ms()
-        ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current())
+        ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current(), self.settings)
         life_ms = self.settings.expires_s * 1000
         call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *ring)
 
@@ -149,7 +150,9 @@ class Queue:
     async def cancel(self, job_id: str) -> CancelAnswer:
         """End a waiting or running job for good; requests that have joined it go with it."""
         asked = job_id.encode(errors="surrogateescape")
-        found = await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *self.lanes)
+        found = await self.connection.call(
+            CANCEL, asked, WISH_MS, TOKEN_MS, *wire.queue_names(self.settings, self.lanes)
+        )
         return CancelAnswer(found.decode())
 
     async def set_concurrency(self, lane: str, slots: int) -> None:
@@ -160,12 +163,12 @@ class Queue:
         if slots < 1:
             raise ValueError(f"{slots} slots: pause a lane to stop it")
         async with answering(self.settings.timeout_s):
-            await self._commands.hset(wire.concurrency_name(self.settings), lane, slots)
+            await self._commands.hset(self._concurrency, wire.queue_name(self.settings, lane), slots)
 
     async def clear_concurrency(self, lane: str) -> None:
         """Use each worker's own settings again."""
         async with answering(self.settings.timeout_s):
-            await self._commands.hdel(wire.concurrency_name(self.settings), lane)
+            await self._commands.hdel(self._concurrency, wire.queue_name(self.settings, lane))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -186,10 +189,10 @@ class Queue:
     ) -> Iterator[Packed]:
         now_ms, delay_ms = clock_ms(), max(0, round(delay.total_seconds() * 1000))
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
-            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace)
+            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace, self.settings)
 
     def _pack_ring(self, job: Job, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
-        ring = packed(job, job_id, now_ms, 0, trace)
+        ring = packed(job, job_id, now_ms, 0, trace, self.settings)
         return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *ring)
 
     def _blocking_client(self) -> sync_redis.Redis:

@@ -12,6 +12,7 @@ from itertools import count
 from stoker.jobs import Job
 from stoker.queue import wire
 from stoker.redis.queue import Argument
+from stoker.settings import QueueSettings
 
 JOBS_PER_CALL = 500
 """Jobs in one script call; more would block Redis for its other callers for milliseconds."""
@@ -21,7 +22,7 @@ REQUESTED_ID = "r-"
 """Prefix of the ids of jobs that were requested in a transaction: the queue takes each of them once."""
 REQUEST = re.compile(r"r-[0-9a-f]{32}")
 Packed = tuple[str, str, bytes, int, str]
-"""One job as the script takes it: lane, id, payload, delay in ms, digest."""
+"""One job as the script takes it: name of the lane's zset, id, payload, delay in ms, digest."""
 _asked = count()
 
 
@@ -38,17 +39,20 @@ class Request:
     trace: str | None
 
 
-def packed(job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None) -> Packed:
+def packed(
+    job: Job, job_id: str, now_ms: int, delay_ms: int, trace: str | None, settings: QueueSettings
+) -> Packed:
     """A job that is enqueued now."""
     payload = wire.encode(job, now_ms, trace)
-    return job.lane, job_id, payload, delay_ms, wire.digest(job)
+    return wire.queue_name(settings, job.lane), job_id, payload, delay_ms, wire.digest(job)
 
 
-def packed_request(one: Request) -> Packed:
+def packed_request(one: Request, settings: QueueSettings) -> Packed:
     """A job that was requested in a transaction."""
     now_ms = clock_ms()
     payload = wire.finished(one.payload, now_ms, one.trace)
-    return one.lane, one.job_id, payload, max(0, one.due_ms - now_ms) if one.due_ms else 0, one.flag
+    delay_ms = max(0, one.due_ms - now_ms) if one.due_ms else 0
+    return wire.queue_name(settings, one.lane), one.job_id, payload, delay_ms, one.flag
 
 
 def in_calls(jobs: Iterable[Packed]) -> Iterator[list[Packed]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 
 from stoker.errors import BadRequest, InvalidJob
 from stoker.jobs import JOBS, KIND, Job
+from stoker.jobs.arq_call import ArqCall
 from stoker.numbers import LATEST_S, whole
 from stoker.settings import QueueSettings
 
@@ -59,12 +61,17 @@ class Stored:
 
 
 def queue_name(settings: QueueSettings, lane: str) -> str:
-    """The name of a lane's zset: what arq calls `queue_name`."""
-    return f"{settings.prefix}:{lane}"
+    """The name of a lane's zset: what arq calls `queue_name`. A lane with a colon is another's queue."""
+    return lane.removeprefix(":") if ":" in lane else f"{settings.prefix}:{lane}"
+
+
+def queue_names(settings: QueueSettings, lanes: Iterable[str]) -> list[str]:
+    """The same of several lanes."""
+    return [queue_name(settings, lane) for lane in lanes]
 
 
 def concurrency_name(settings: QueueSettings) -> str:
-    """The hash lane -> slots that operators set over the settings of every worker."""
+    """The hash zset -> slots that operators set over the settings of every worker."""
     return f"{settings.prefix}:concurrency"
 
 
@@ -151,6 +158,8 @@ def encode(job: Job, now_ms: int, trace: str | None = None) -> bytes:
     `flag`, `alone` and `fair` come first: the scripts read them with an anchored pattern, so that nothing
     which a caller put into the arguments can pass for them. arq ignores them.
     """
+    if isinstance(job, ArqCall):
+        return job.payload(now_ms)
     return finished(_ours(job) if type(job) in OURS else _lasting(job), now_ms, trace)
 
 
@@ -206,8 +215,16 @@ def encode_parts(
 
 def finished(lasting: bytes, now_ms: int, trace: str | None) -> bytes:
     """A whole payload: the lasting part, the time of enqueueing and the trace."""
-    asked_in = b',"trace":%b' % json.dumps(trace).encode() if trace else b""
-    return b'%b,"et":%d%b}' % (lasting, now_ms, asked_in)
+    return b'%b,"et":%d%b' % (lasting, now_ms, _after_the_time(trace))
+
+
+def around_its_time(job: Job, trace: str | None) -> tuple[bytes, bytes]:
+    """What a payload has before and after `,"et":` and the time, for a job that a script enqueues later."""
+    return _lasting(job), _after_the_time(trace)
+
+
+def _after_the_time(trace: str | None) -> bytes:
+    return b',"trace":%b}' % json.dumps(trace).encode() if trace else b"}"
 
 
 def decode(raw: bytes) -> Stored:

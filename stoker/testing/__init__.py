@@ -10,6 +10,7 @@ from stoker.on_first_use import importers, module_of_each
 
 if TYPE_CHECKING:
     from stoker.testing.changes import apply, assert_invalidates, assert_recorded
+    from stoker.testing.covered import assert_covered
     from stoker.testing.draining import Drained, Ran, drain
     from stoker.testing.slots import Slot, schedule_at
     from stoker.testing.started import servers
@@ -21,6 +22,7 @@ __all__ = [
     "Slot",
     "Waiting",
     "apply",
+    "assert_covered",
     "assert_enqueued",
     "assert_invalidates",
     "assert_recorded",
@@ -32,6 +34,7 @@ __all__ = [
 
 _NAMES = {
     "stoker.testing.changes": "apply assert_invalidates assert_recorded",
+    "stoker.testing.covered": "assert_covered",
     "stoker.testing.draining": "Drained Ran drain",
     "stoker.testing.slots": "Slot schedule_at",
     "stoker.testing.started": "servers",

@@ -65,7 +65,7 @@ async def assert_invalidates(stoker: Stoker, change: Event | Awaitable[object], 
         await change
         rows = await _rows(stoker, before)
         found, whose = await _of_rows(stoker, rows), listed(row["kind"] for row in rows)
-    if left := [key for key in keys if not any(_covers(one, key) for one in found)]:
+    if left := [key for key in keys if not any(one.covers(key) for one in found)]:
         raise AssertionError(
             f"{whose} does not invalidate {listed(map(_of_key, left))}; it invalidates: "
             f"{listed(sorted(map(_of_invalidation, found)))}"
@@ -114,10 +114,6 @@ def _event(domain: Domain, row: Any) -> Event | None:  # noqa: ANN401 - a row
         return rule.event.model_validate(row["payload"]) if rule else None
     except ValidationError:
         return None
-
-
-def _covers(one: Invalidation, key: EntryKey) -> bool:
-    return one.scope == key.scope and (not one.views or key.view in one.views)
 
 
 def _of_key(key: EntryKey) -> str:

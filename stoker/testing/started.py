@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,10 @@ class Places:
         if known not in self._templates:
             name = f"template_{secrets.token_hex(6)}"
             self._sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
-            finished(migrate(self._url(name), domain))
+            finished(migrate(self._url(name), replace(domain, captures=())))
             if make_tables is not None:
                 _made(make_tables, self._url(name))
+            finished(migrate(self._url(name), domain))
             # With the domain, so that its id stays its own.
             self._templates[known] = domain, name
         return self._templates[known][1]

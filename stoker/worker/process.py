@@ -11,8 +11,9 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import timedelta
+from functools import partial
 
 from stoker import tracing
 from stoker.errors import Defer, QueueUnavailable, WrongServer
@@ -26,12 +27,14 @@ from stoker.history.recorder import Recorder
 from stoker.history.times import JobTimes
 from stoker.jobs import Job
 from stoker.queue import owner
+from stoker.queue.batches import batch_of_job
 from stoker.queue.progress import Progress
 from stoker.settings import Settings, require
 from stoker.stoker import Stoker
 from stoker.telemetry.endpoint import endpoint
 from stoker.telemetry.log import said_of
 from stoker.telemetry.metrics import own_process
+from stoker.worker.arq.part import ArqPart
 from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Run
 from stoker.worker.engine.runner import Engine, EngineSettings
@@ -54,14 +57,20 @@ async def run_worker(
     stop: asyncio.Event,
     now: asyncio.Event | None = None,
     only: Collection[str] = (),
+    arq: ArqPart | None = None,
 ) -> None:
     """Work until `stop` is set; `now` cuts the deadline for running jobs short.
 
     `only`: the lanes whose jobs this process runs, where others run the rest; without any, all of them.
+    `arq`: the part that runs the domain's arq application; without it one is made.
     """
     lanes = settings.lanes.of(stoker.domain.all_lanes)
     lanes = {name: lane for name, lane in lanes.items() if not only or name in only}
     own = OwnJobs(stoker.domain)
+    if arq is None and stoker.domain.arq_application is not None:
+        arq = ArqPart(stoker.domain.arq_application, settings)
+    if arq is not None:
+        own.add(arq.application.calls.values(), arq.handle)
     times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, identity())
     heartbeat = Heartbeat(times.loop_blocked)
     engine = Engine(
@@ -72,11 +81,13 @@ async def run_worker(
         sql=stoker.engine,
         observer=Observers(times, recorder),
         job_types=stoker.domain.job_types,
+        guests={} if arq is None else {arq.application.lane: arq.guest()},
     )
+    ledger = Ledger(stoker.engine, identity())
     schedule = Schedule(
         tasks(settings.schedule, stoker.domain),
-        Ledger(stoker.engine, identity()),
-        stoker.enqueue,
+        ledger,
+        stoker.enqueue if arq is None else partial(arq.enqueue, otherwise=stoker.enqueue),
         stoker.queue.is_open,
         settings.schedule,
     )
@@ -100,7 +111,7 @@ async def run_worker(
             refusal = await _refusal(stoker, stop)
             if refusal is None:
                 group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
-                async with own.opened(stoker), heartbeat.watching():
+                async with own.opened(stoker), _opened(arq, ledger, stop), heartbeat.watching():
                     await engine.run(stop, now)
         finally:
             stop.set()
@@ -108,6 +119,32 @@ async def run_worker(
     if refusal is not None:
         raise WrongServer(refusal)
     log.info("worker.stopped")
+
+
+@contextlib.asynccontextmanager
+async def _opened(arq: ArqPart | None, ledger: Ledger, stop: asyncio.Event) -> AsyncIterator[None]:
+    """With the arq application's hooks and health key; a burst sets `stop` when its queue is empty."""
+    if arq is None:
+        yield
+        return
+
+    async def begin() -> None:
+        await supervise("arq.startup", lambda: arq.run_at_startup(ledger))
+        if arq.burst:
+            await arq.until_empty()
+            stop.set()
+
+    async with arq.opened():
+        beside = [
+            asyncio.create_task(begin(), name="arq.startup"),
+            asyncio.create_task(supervise("arq.health", arq.keep_healthy), name="arq.health"),
+        ]
+        try:
+            yield
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
 
 
 def _both(*stuck: Callable[[], list[str]]) -> Callable[[], list[str]]:
@@ -158,8 +195,10 @@ def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
             "stoker.lane": str(job.lane),
             "stoker.attempt": attempt,
         }
-        context = JobContext(stoker, progress, job_id, attempt, own.resources if own else None)
+        resources = own.resources if own else None
         with said_of(job_id=job_id), tracing.span(f"run {job.kind}", "consumer", facts):
+            batch = await batch_of_job(stoker.queue, job_id, following=True)
+            context = JobContext(stoker, progress, job_id, attempt, resources, batch)
             try:
                 outcome = (await run(context, job, own)).value
             except Defer as wish:  # the span must not record it as an error

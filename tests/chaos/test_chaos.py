@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 
 from stoker.chaos import lanes, recovery
 from stoker.chaos.faults import KINDS, plan
-from stoker.chaos.faults.kind import BACK_S
+from stoker.chaos.faults.kind import BACK_S, RESCUED_S
+from stoker.chaos.faults.plan import CLAIM_S
 
 ROOT = Path(__file__).parents[2]
 LONGEST_S = 240
@@ -73,6 +75,8 @@ def test_nothing_is_lost_and_nothing_stale_in_twenty_seconds_of_chaos(tmp_path: 
     assert facts["events"]["recorded"] == facts["events"]["settled"]
     assert facts["reads"]["stale"] == 0
     assert jobs["enqueued"] == sum(jobs[name] for name in jobs.keys() - {"enqueued", "lost"})
+    assert facts["requests"]["effects"] >= facts["requests"]["committed"] > 0
+    assert facts["rescues"]["count"] > 0, "of the worker that was killed first, while it ran a long job"
     # How much there was of each depends on the machine; that there was some proves the rest.
     reads, entries = facts["reads"], facts["entries"]
     assert all((facts["faults_injected"], facts["revocations"], facts["events"]["recorded"]))
@@ -131,6 +135,31 @@ def test_without_the_renewal_of_claims_it_fails(tmp_path: Path) -> None:
     assert any("claims were lost without a fault" in failure for failure in facts["failures"])
 
 
+@pytest.mark.long
+def test_requests_of_an_erased_queue_have_their_effects(tmp_path: Path) -> None:
+    code, facts = perform(tmp_path, faults=("queue_flush", "queue_restart_empty"), seconds=8)
+    assert (code, facts["failures"]) == (0, [])
+    assert facts["requests"]["effects"] >= facts["requests"]["committed"] > 0
+
+
+@pytest.mark.long
+def test_without_redelivery_it_fails(tmp_path: Path) -> None:
+    code, facts = perform(
+        tmp_path, "tests.chaos.without_redelivery", faults=("queue_flush",), seconds=6, rest_s=6
+    )
+    assert code == 1
+    assert any("committed requests had no effect" in failure for failure in facts["failures"])
+
+
+@pytest.mark.long
+def test_without_rescues_it_fails(tmp_path: Path) -> None:
+    code, facts = perform(
+        tmp_path, "tests.chaos.without_rescues", faults=("kill_worker",), seconds=16, rest_s=3, room_s=0
+    )
+    assert code == 1
+    assert any("were never rescued" in failure for failure in facts["failures"])
+
+
 def test_without_a_workload_it_says_what_to_name(tmp_path: Path) -> None:
     done = call("-m", "stoker", "chaos", "--data", str(tmp_path))
     assert done.returncode == 1
@@ -157,6 +186,18 @@ def test_the_same_seed_plans_the_same_faults(seconds: float) -> None:
     first, second = (list(plan(KINDS, Random(7), seconds, 1.2)) for _ in range(2))
     assert first == second
     assert first != list(plan(KINDS, Random(8), seconds, 1.2))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_killed_workers_jobs_can_be_rescued_before_the_queue_or_a_worker_is_struck(seed: int) -> None:
+    planned = [one for one in plan(KINDS, Random(seed), 150, 1.2) if one.kind.target in {"queue", "worker"}]
+    kills = [one for one in planned if one.kind.name == "kill_worker"]
+    assert len(kills) >= 2
+    for one, following in pairwise(planned):
+        assert following.at_s >= one.at_s + one.lasts_s + one.kind.calm_s
+        if following in kills:
+            assert following.at_s >= one.at_s + one.lasts_s + CLAIM_S, "its jobs were claimed in calm"
+    assert all(one.kind.calm_s == RESCUED_S for one in kills)
 
 
 def test_every_kind_of_fault_is_planned_in_two_minutes() -> None:

@@ -31,6 +31,13 @@ def test_rows_of_races_are_numbered_without_gaps() -> None:
     assert list(ROWS) == list(range(1, len(ROWS) + 1))
 
 
+def test_pages_that_count_the_rows_of_races_are_right() -> None:
+    rows = len(ROWS)
+    assert f"has {rows} ways to be wrong" in (ROOT / "README.md").read_text()
+    faq = " ".join((ROOT / "docs" / "faq.md").read_text().split())
+    assert f"[races.md](races.md) has {rows - 1} more ways" in faq
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_of_races_names_tests_that_say_they_are_of_it(row: int) -> None:
     named = re.findall(r"`(test_\w+\.py)::(\w+)`", ROWS[row])

@@ -118,7 +118,7 @@ async def _lay(
         for key, value in written.items():
             pipe.set(f"{prefix}:{key}", value, px=60_000)
         for lane, number in slots.items():
-            pipe.hset(wire.concurrency_name(queue.settings), lane, number)
+            pipe.hset(wire.concurrency_name(queue.settings), wire.queue_name(queue.settings, lane), number)
         for one in jobs:
             job_id = prefix.encode() + one.job_id  # the server is shared
             rescues = f"{prefix}:rescues:".encode()

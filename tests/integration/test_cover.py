@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 import jobs
 from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, ScopeKind, View
@@ -95,7 +95,7 @@ async def test_what_is_declared_is_covered_and_all_else_is_not(database_url: str
         ("id", ()),
         ("name", ("rule test.renamed",)),
     ]
-    assert found.samples == ["user:1/names"]
+    assert [str(key) for key in found.samples] == ["user:1/names"]
     (found,) = await cover(database_url, domain(load_names, "users.*"))
     assert found.sound
 
@@ -104,6 +104,21 @@ async def test_a_loader_without_statements_and_one_without_data_are_said(databas
     (found,) = await cover(database_url, domain(load_names, "users.*"))
     assert (found.unseen, found.sound) == ([NO_SAMPLE], False)
     (found,) = await cover(database_url, domain(load_nothing))
+    assert NO_STATEMENT in found.unseen
+
+
+async def by_another_connection(session: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:
+    assert session.bind is not None
+    engine = create_async_engine(session.bind.engine.url)
+    async with AsyncSession(engine) as other:
+        found: Mapping[EntryKey, Any] = await load_names(other, keys)
+    await engine.dispose()
+    return found
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_loader_with_a_connection_of_its_own_is_said(database_url: str) -> None:
+    (found,) = await cover(database_url, domain(by_another_connection))
     assert NO_STATEMENT in found.unseen
 
 

@@ -5,11 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -28,6 +24,7 @@ from stoker.worker.engine.runner import EngineSettings
 from stoker.worker.engine.verdict import RESCUES_ALLOWED
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.support.engine_stage import Elsewhere, Keyed, Long, Stage, Work, eventually, running, settled
+from tests.support.engine_workers import Process, Start, start_worker  # noqa: F401
 
 BACK_WITHIN_S = 2
 """From a server's return until lanes work again: a part's longest wait, and the longest try to connect."""
@@ -38,57 +35,6 @@ CRASHES_TO_LONGEST = 5
 """From the fifth in a row on, a part waits as long as it ever will."""
 PROMISED_S = 10
 """From the kill until another worker runs the job, whatever the job's own timeout."""
-
-
-@dataclass
-class Process:
-    """A worker in a process of its own."""
-
-    inner: asyncio.subprocess.Process
-
-    async def says(self, start: str) -> str:
-        """The next line that begins so."""
-        assert self.inner.stdout is not None
-        async with asyncio.timeout(30):
-            while line := (await self.inner.stdout.readline()).decode():
-                if line.startswith(start):
-                    return line
-        raise AssertionError(f"the worker ended without saying {start!r}")
-
-    async def ends_by(self, number: signal.Signals) -> int:
-        """Its return code after a signal."""
-        self.inner.send_signal(number)
-        async with asyncio.timeout(30):
-            return await self.inner.wait()
-
-
-Start = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture
-async def start_worker(queue: Queue, queue_url: str, database_url: str) -> AsyncIterator[Start]:
-    """Start worker processes on the test's queue; killed at the end."""
-    started: list[Process] = []
-
-    async def start(**options: str) -> Process:
-        asked = {"queue": queue_url, "database": database_url, "prefix": queue.settings.prefix, **options}
-        inner = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.support.engine_process",
-            json.dumps(asked),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        process = Process(inner)
-        started.append(process)
-        await process.says("up")
-        return process
-
-    yield start
-    for process in started:
-        if process.inner.returncode is None:
-            process.inner.kill()
-            await process.inner.wait()
 
 
 async def test_a_killed_workers_long_job_runs_again_within_ten_seconds_and_costs_no_try(

@@ -49,7 +49,9 @@ def _of_another_type(key: str) -> Spoil:
 
 
 def _in_hash(key: str, field: str, value: str) -> Spoil:
-    return lambda redis, prefix, job_id: redis.hset(key.format(p=prefix, id=job_id), field, value)
+    return lambda redis, prefix, job_id: redis.hset(
+        key.format(p=prefix, id=job_id), field.format(p=prefix), value
+    )
 
 
 COUNTS = ("arq:retry:{id}", "{p}:rescues:{id}", "{p}:clock", "{p}:refresh:rate")
@@ -60,7 +62,7 @@ STRANGE: dict[str, Spoil] = {
     **{f"{key} = {name}": _written(key, number) for key in COUNTS for name, number in NUMBERS.items()},
     **{f"{key} is a list": _of_another_type(key) for key in (*COUNTS, *MARKS)},
     **{
-        f"concurrency = {number}": _in_hash("{p}:concurrency", "refresh", number)
+        f"concurrency = {number}": _in_hash("{p}:concurrency", "{p}:refresh", number)
         for number in NUMBERS.values()
     },
     **{f"total = {number}": _in_hash("{p}:refresh:totals", "done", number) for number in ("nan", "9" * 19)},
@@ -151,7 +153,9 @@ async def test_an_end_that_cannot_be_written_holds_up_no_other(
 )
 async def test_a_concurrency_that_is_no_number_is_none(queue: Queue, written: str, slots: int | None) -> None:
     redis: Any = queue.redis
-    await redis.hset(wire.concurrency_name(queue.settings), Lane.WARM, written)
+    await redis.hset(
+        wire.concurrency_name(queue.settings), wire.queue_name(queue.settings, Lane.WARM), written
+    )
     assert (await depth(queue))[Lane.WARM].slots == slots
 
 

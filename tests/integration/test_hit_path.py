@@ -1,4 +1,4 @@
-"""Which files a hit crosses, in the order in which a newcomer reads them."""
+"""Which files a hit crosses, in the order in which a newcomer reads them, and how many a change crosses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from sqlalchemy import text
 
 import stoker
 from stoker import State, Stoker
-from tests.support.notes import Notes, write_notes
+from stoker.handlers.relay import apply_all
+from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.place import Place
 
 LIBRARY = Path(stoker.__file__).parent
@@ -34,6 +36,8 @@ FIRST = (
 """The first hit of an entry in a process."""
 LATER = frozenset(FIRST) - {"cache/catalog.py", "cache/view.py", "cache/keys.py"}
 """The next ones: the plan is remembered."""
+MOST_OF_A_WRITER, MOST_OF_A_RELAY = 25, 28
+"""Files that a change crosses; docs/architecture.md names the figures."""
 QUIET = {"watch_s": 3600, "stats_flush_s": 3600}
 
 
@@ -71,3 +75,25 @@ async def test_a_hit_crosses_at_most_twelve_files(place: Place, view: str, scope
             assert reading.state is State.HIT
             assert files <= expected
     assert len(FIRST) <= 12
+
+
+async def test_a_change_crosses_no_more_files_than_the_docs_say(place: Place) -> None:
+    settings = place.settings(cache=QUIET)
+    domain = Notes().domain
+    async with Stoker.opened(settings, domain) as web, Stoker.opened(settings, domain) as worker:
+        async with web.session() as session, session.begin():
+            await write_notes(session, 2)
+        await web.read("detail", 1, reader=7)
+        with crossed() as written:
+            async with web.session() as session, session.begin():
+                await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
+                receipt = web.record(session, NoteChanged(note_id=1))
+            await web._parts.ringer.close()
+        with crossed() as applied:
+            await apply_all(worker)
+        assert await receipt.applied() == "applied"
+    assert len(written) <= MOST_OF_A_WRITER, sorted(written)
+    assert len(applied) <= MOST_OF_A_RELAY, sorted(applied)
+    docs = (LIBRARY.parent / "docs" / "architecture.md").read_text()
+    assert f"at most {MOST_OF_A_WRITER} files" in docs
+    assert f"at most {MOST_OF_A_RELAY} in the worker" in docs

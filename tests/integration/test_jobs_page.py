@@ -18,7 +18,7 @@ from sqlalchemy import text
 from stoker import Stoker
 from stoker.handlers import own, threads
 from stoker.handlers.run import HANDLERS
-from stoker.queue import packing
+from stoker.queue import batches, packing
 from stoker.queue.answers import CancelAnswer
 from stoker.queue.progress import JobState
 from stoker.worker.engine import verdict
@@ -26,7 +26,7 @@ from stoker.worker.process import run_worker
 from tests.support.place import Place
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
-DECLARED, ENQUEUED, IN_TRANSACTION, FAIR = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+DECLARED, ENQUEUED, IN_TRANSACTION, BATCH, FAIR = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ async def test_the_code_of_the_page_declares_enqueues_and_runs(place: Place, sho
         try:
             asked = await run_block(ENQUEUED, shop, stoker)
             requested = await run_block(IN_TRANSACTION, shop, stoker)
+            together = await run_block(BATCH, shop, stoker)
         finally:
             stop.set()
             await worker
@@ -64,6 +65,8 @@ async def test_the_code_of_the_page_declares_enqueues_and_runs(place: Place, sho
     assert len({one.job_id for one in asked["many"]}) == 100
     assert asked["answer"] is CancelAnswer.CANCELLED
     assert requested["invoice"] == {"file": "9.txt"}
+    assert together["report"] == {"written": 3, "failed": 0}
+    assert (together["found"].done, together["found"].ended_at is not None) == (3, True)
 
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
@@ -72,6 +75,7 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
         "for each", "each"
     )
     assert own.LARGEST_RESULT == 1_000_000
+    assert f"{batches.MOST_MEMBERS:,} jobs in a batch" in PAGE
     assert verdict.RESCUES_ALLOWED == 3
     lanes = ", ".join(f"`{lane}`" for lane in sorted({str(job.lane) for job in HANDLERS}))
     assert f"own lanes ({lanes})" in PAGE

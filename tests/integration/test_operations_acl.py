@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import ConnectionError as NotYet
 
+import stoker
 from stoker import State, Stoker
 from stoker.embedded import binaries
 from stoker.jobs import Refresh
@@ -26,10 +28,13 @@ from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.operations import OPERATIONS
 from tests.support.place import Place
 
+COMMAND = re.compile(r"(?:call\(|pcall\(redis\.call, |own\()'([A-Z]+)'")
 PASSWORD = "a-password-of-the-test"  # noqa: S105 - of this file only
+LIBRARY = Path(stoker.__file__).parent
 READS = (
     "/api/overview",
     "/api/jobs",
+    "/api/jobs/batches",
     "/api/jobs/queues",
     "/api/jobs/dead",
     "/api/schedule",
@@ -39,6 +44,16 @@ READS = (
     "/api/cache/invalidated",
     "/metrics",
 )
+
+
+def test_each_command_of_the_scripts_is_allowed() -> None:
+    """Those that no page and no job of the test below needs, too: of fair keys and batches."""
+    for role, packages in (("queue", ("queue", "worker/engine", "api", "history")), ("cache", ("cache",))):
+        sources = [path for one in packages for path in (LIBRARY / one / "lua").glob("*.lua")]
+        needed = {name.lower() for path in sources for name in COMMAND.findall(path.read_text())}
+        allowed = set(re.findall(r"\+(\S+)", (OPERATIONS / "redis" / f"{role}.acl").read_text()))
+        assert len(needed) > 3
+        assert needed - allowed == set()
 
 
 @dataclass(frozen=True)

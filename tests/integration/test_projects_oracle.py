@@ -118,7 +118,7 @@ def test_every_event_is_tried() -> None:
 @pytest.mark.parametrize("kind", sorted(WRITES))
 async def test_what_changes_is_invalidated(world: World, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # No worker runs: do not wait for it.
-    monkeypatch.setattr("jobs.acknowledged.PATIENCE", timedelta(0))
+    monkeypatch.setattr("stoker.revocation.PATIENCE", timedelta(0))
     write, expected = WRITES[kind]
     before = await world.snapshot()
     await write(world)

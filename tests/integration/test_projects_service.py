@@ -197,7 +197,7 @@ async def test_search_ranks_the_place_where_it_found(world: World) -> None:
 
 
 async def test_a_deactivated_user_has_nothing_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.acknowledged.PATIENCE", timedelta(0))
+    monkeypatch.setattr("stoker.revocation.PATIENCE", timedelta(0))
     await world.service.deactivate_user(world.ben)
     for attempt in (
         world.service.list_projects(world.ben),
@@ -218,7 +218,7 @@ async def test_a_removed_member_is_refused_the_cached_page_without_a_worker(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # RACES 23: no worker runs, so the removal unlinks inline.
-    monkeypatch.setattr("jobs.acknowledged.PATIENCE", timedelta(0))
+    monkeypatch.setattr("stoker.revocation.PATIENCE", timedelta(0))
     cached = CachedProjectService(world.stoker)
     await cached.dashboard(world.cid, world.alpha)
     assert (await cached.dashboard(world.cid, world.alpha)).state is State.HIT
@@ -234,8 +234,8 @@ async def test_a_removal_that_nobody_acknowledges_does_not_pretend(
     async def away(_stoker: Stoker, _invalidations: list[Invalidation]) -> None:
         raise CacheUnavailable("the cache does not answer")
 
-    monkeypatch.setattr("jobs.acknowledged.PATIENCE", timedelta(0))
-    monkeypatch.setattr(Stoker, "invalidate_now", away)
+    monkeypatch.setattr("stoker.revocation.PATIENCE", timedelta(0))
+    monkeypatch.setattr(Stoker, "unlink", away)
     with pytest.raises(CommittedNotApplied) as told:
         await world.service.remove_member(world.ann, world.alpha, world.cid)
     assert told.value.event_id > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,13 +12,13 @@ from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from stoker.errors import DatabaseUnavailable, QueueUnavailable
-from stoker.jobs import Job, Prune
+from stoker.jobs import Job, Prune, Verify
 from stoker.migrate import migrate
 from stoker.queue.answers import Answer, Enqueued
 from stoker.schedule import Cron, Every
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
 from stoker.tables import schedule_pauses, schedule_slots
-from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.ledger import Ledger, Slot
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task
 
@@ -136,7 +136,7 @@ async def test_a_late_slot_is_skipped_where_the_policy_says_so(
 async def test_a_slot_whose_worker_died_runs_again_after_its_lease(
     engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
-    assert await Ledger(engine, "dead").claim("hourly", NOON, timedelta(seconds=60))
+    assert await Ledger(engine, "dead").claim([Slot("hourly", NOON)], timedelta(seconds=60))
     survivor = schedule(engine, enqueued, clock)
     due = await survivor.tick()
     assert enqueued.jobs == []
@@ -149,25 +149,26 @@ async def test_a_slot_whose_worker_died_runs_again_after_its_lease(
 async def test_an_unfinished_slot_is_not_late_where_late_slots_are_skipped(
     engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
-    await Ledger(engine, "dead").claim("hourly", NOON, timedelta(0))
+    await Ledger(engine, "dead").claim([Slot("hourly", NOON)], timedelta(0))
     await schedule(engine, enqueued, clock, task=SKIP).tick()
     assert enqueued.jobs == [Prune()]
 
 
 async def test_a_worker_that_lost_its_lease_cannot_settle_the_slot(engine: AsyncEngine) -> None:
     slow, quick = Ledger(engine, "slow"), Ledger(engine, "quick")
-    assert await slow.claim("hourly", NOON, timedelta(0))
-    assert await quick.claim("hourly", NOON, HOUR)
-    await slow.done("hourly", NOON)
+    assert await slow.claim([Slot("hourly", NOON)], timedelta(0))
+    assert await quick.claim([Slot("hourly", NOON)], HOUR)
+    await slow.done({Slot("hourly", NOON): None})
     assert await ledger(engine) == [(NOON, "claimed")]
-    await quick.done("hourly", NOON)
+    await quick.done({Slot("hourly", NOON): None})
     assert await ledger(engine) == [(NOON, "done")]
 
 
 async def test_a_host_whose_clock_is_behind_begins_no_older_slot(engine: AsyncEngine) -> None:
-    assert await Ledger(engine, "right").claim("hourly", NOON, HOUR)
-    assert not await Ledger(engine, "behind").claim("hourly", NOON - HOUR, HOUR)
-    assert (await Ledger(engine, "behind").state("hourly", NOON - HOUR)).settled
+    assert await Ledger(engine, "right").claim([Slot("hourly", NOON)], HOUR)
+    assert not await Ledger(engine, "behind").claim([Slot("hourly", NOON - HOUR)], HOUR)
+    older = Slot("hourly", NOON - HOUR)
+    assert (await Ledger(engine, "behind").states([older]))[older].settled
 
 
 async def test_a_slot_that_a_wrong_clock_claimed_ahead_of_time_keeps_no_other_from_running(
@@ -176,7 +177,7 @@ async def test_a_slot_that_a_wrong_clock_claimed_ahead_of_time_keeps_no_other_fr
     async with engine.connect() as connection:
         now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     ahead = HOURLY.newest(now) + timedelta(days=30)
-    assert await Ledger(engine, "ahead").claim("hourly", ahead, HOUR)
+    assert await Ledger(engine, "ahead").claim([Slot("hourly", ahead)], HOUR)
     one = Schedule([HOURLY], Ledger(engine, "a"), enqueued, enqueued.is_open, GRACE)
     # By Postgres' clock, which it asks for itself: the host's own may be wrong.
     due = await one.tick()
@@ -201,7 +202,7 @@ async def test_without_the_queue_a_slot_is_given_back_and_tried_again(
 async def test_a_slot_given_up_for_a_later_one_is_marked_skipped(
     engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
-    await Ledger(engine, "dead").claim("hourly", NOON, timedelta(0))
+    await Ledger(engine, "dead").claim([Slot("hourly", NOON)], timedelta(0))
     clock.now = NOON + HOUR
     await schedule(engine, enqueued, clock).tick()
     assert await ledger(engine) == [(NOON, "skipped"), (NOON + HOUR, "done")]
@@ -212,7 +213,7 @@ async def test_where_all_late_slots_are_run_each_runs_once_in_its_order(
 ) -> None:
     await schedule(engine, enqueued, clock, task=ALL).tick()
     assert await ledger(engine) == [(NOON, "done")]  # a task that never ran owes nothing older
-    await Ledger(engine, "dead").claim("hourly", NOON + HOUR, timedelta(0))
+    await Ledger(engine, "dead").claim([Slot("hourly", NOON + HOUR)], timedelta(0))
     clock.now = NOON + 4 * HOUR + timedelta(minutes=1)
     workers = [schedule(engine, enqueued, clock, name, ALL) for name in "abc"]
     await asyncio.gather(*(worker.tick() for worker in workers))
@@ -242,7 +243,7 @@ async def test_slots_that_passed_in_a_pause_are_not_owed_afterwards(
 async def test_an_unfinished_slot_of_a_paused_task_is_not_asked_for_all_the_time(
     engine: AsyncEngine, enqueued: Jobs, clock: Clock
 ) -> None:
-    await Ledger(engine, "dead").claim("hourly", NOON, timedelta(0))
+    await Ledger(engine, "dead").claim([Slot("hourly", NOON)], timedelta(0))
     async with engine.begin() as connection:
         await connection.execute(insert(schedule_pauses).values(task="hourly", actor="ops"))
     assert await schedule(engine, enqueued, clock).tick() == clock.now + timedelta(seconds=5)
@@ -295,12 +296,12 @@ async def test_postgres_away_only_delays_the_schedule(
         away = True
 
         async def claim(
-            self, task: str, slot: datetime, lease: timedelta, *, begin_older: bool = False
-        ) -> bool:
+            self, wanted: Sequence[Slot], lease: timedelta, *, begin_older: bool = False
+        ) -> set[Slot]:
             if self.away:
                 self.away = False
                 raise DatabaseUnavailable("Postgres does not answer")
-            return await super().claim(task, slot, lease, begin_older=begin_older)
+            return await super().claim(wanted, lease, begin_older=begin_older)
 
     stop = asyncio.Event()
 
@@ -326,3 +327,30 @@ async def test_a_new_cron_entry_waits_for_its_next_slot(
     clock.now = NOON + timedelta(days=3)
     await one.tick()
     assert len(enqueued.jobs) == 1
+
+
+async def test_tasks_that_are_due_together_run_once_each_over_many_workers(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    tasks = [replace(HOURLY, name=f"task_{number}") for number in range(20)]
+    ledgers = [Ledger(engine, name) for name in "abc"]
+    workers = [Schedule(tasks, one, enqueued, enqueued.is_open, GRACE, clock) for one in ledgers]
+    await asyncio.gather(*(worker.tick() for worker in workers))
+    assert await ledger(engine) == [(NOON, "done")] * 20
+    assert len(enqueued.jobs) == 20
+
+
+async def test_a_job_that_cannot_be_enqueued_holds_up_no_other_of_the_same_moment(
+    engine: AsyncEngine, enqueued: Jobs, clock: Clock
+) -> None:
+    refused = Every("refused", Verify(), HOUR)
+
+    async def enqueue(job: Job) -> Enqueued:
+        if job == refused.job:
+            raise QueueUnavailable("this one takes too long")
+        return await enqueued(job)
+
+    one = Schedule([refused, HOURLY], Ledger(engine, "a"), enqueue, enqueued.is_open, GRACE, clock)
+    assert await one.tick() == clock.now + timedelta(seconds=5)
+    assert sorted(await ledger(engine)) == [(NOON, "done"), (NOON, "failed")]
+    assert enqueued.jobs == [Prune()]

@@ -10,10 +10,17 @@ from sqlalchemy import text
 
 from stoker import State, Stoker
 from stoker.cache.verdicts import Verdict, verified
+from stoker.coverage.suspects import differences
 from stoker.handlers.relay import apply_all
 from stoker.handlers.verify import verify_entries
 from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.place import Place
+
+EARLIER = text("""
+    INSERT INTO stoker.cache_events (kind, payload, scopes, recorded_at, settled_at)
+    VALUES ('note.changed', '{}', '[]', now() - interval '1 hour', now())
+""")
+"""An event from before the entries were built: it tells which transactions came before them."""
 
 
 @pytest.fixture
@@ -52,6 +59,53 @@ async def test_a_change_that_nobody_recorded_is_found_stale_and_healed(stoker: S
     assert published.stale_age_s > 0
     healed = await stoker.read("detail", 3, reader=7)
     assert (healed.state, healed.value) == (State.MISS, {"body": "behind the back"})
+
+
+async def test_a_stale_entry_names_the_rows_and_transactions_that_may_be_the_reason(stoker: Stoker) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(EARLIER)
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("UPDATE notes SET body = 'behind the back' WHERE id = 3"))
+        silent = await session.scalar(text("SELECT pg_current_xact_id()::text"))
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 4"))
+        stoker.record(session, NoteChanged(note_id=5))  # of another note
+        wrong = await session.scalar(text("SELECT pg_current_xact_id()::text"))
+    await apply_all(stoker)
+    checked = await verify_entries(stoker, 100)
+    found = {str(key): (one.differs, one.suspects) for key, one in checked.stale.items()}
+    nothing = "its table has no capture and no rule that covers it"
+    assert found == {
+        "note:3/detail": (
+            ["body"],
+            [f"notes(id=3) was written by transaction {silent}, whose id no event has; {nothing}"],
+        ),
+        "note:4/detail": (
+            ["body"],
+            [f"notes(id=4) was written by transaction {wrong}, which recorded note.changed; {nothing}"],
+        ),
+    }
+
+
+async def test_a_row_that_is_gone_has_no_suspect(stoker: Stoker) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(text("DELETE FROM notes WHERE id = 3"))
+    checked = await verify_entries(stoker, 100)
+    (stale,) = checked.stale.values()
+    assert (stale.differs, [one for one in stale.suspects if "notes(" in one]) == (["all of it"], [])
+
+
+@pytest.mark.parametrize(
+    ("held", "now", "places"),
+    [
+        ({"a": 1}, {"a": 1}, set()),
+        ({"a": {"b": [1, {"c": 2}]}}, {"a": {"b": [1, {"c": 3}]}}, {"a.b[1].c"}),
+        ({"a": [1]}, {"a": [1, 2], "d": 1}, {"a", "d"}),
+        ([1], {"a": 1}, {"all of it"}),
+    ],
+)
+def test_differences_are_named_by_their_places(held: object, now: object, places: set[str]) -> None:
+    assert set(differences(held, now)) == places
 
 
 async def test_a_change_that_is_applied_meanwhile_is_not_stale(stoker: Stoker, notes: Notes) -> None:

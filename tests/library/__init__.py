@@ -1,4 +1,4 @@
-"""Another domain, as small as it gets: shelves with books. Declared with the public names of `jobs` only.
+"""Another domain, as small as it gets: shelves with books. Declared with the public names of `stoker` only.
 
 Two tables, two views, two events, a scope kind of its own whose ids are text. Set `STOKER__DOMAIN` to this
 package, and worker, API and CLI serve it.
@@ -76,8 +76,16 @@ domain = Domain(
     scopes=(SHELF,),
     views=(LABEL, TITLES),
     rules=(
-        Rule(ShelfRenamed, lambda event: [Invalidation(SHELF.scope(event.shelf))]),
-        Rule(BookAdded, lambda event: [Invalidation(SHELF.scope(event.shelf), frozenset({"titles"}))]),
+        Rule(
+            ShelfRenamed,
+            lambda event: [Invalidation(SHELF.scope(event.shelf))],
+            covers=("shelves.id", "shelves.label"),
+        ),
+        Rule(
+            BookAdded,
+            lambda event: [Invalidation(SHELF.scope(event.shelf), frozenset({"titles"}))],
+            covers=("books.shelf_id", "books.title"),
+        ),
     ),
     warm_plans=(WarmPlan("active", entries), WarmPlan("shelf", entries)),
     migrations=Path(__file__).parent / "migrations",

@@ -7,16 +7,16 @@ import itertools
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
-import jobs.acknowledged
-from jobs.acknowledged import until_applied
+import stoker.revocation
 from stoker import CommittedNotApplied, Invalidation, Refresh, State
 from stoker.cache.breaker import Unsettled
 from stoker.errors import DatabaseUnavailable
 from stoker.outbox.rows import backlog
 from tests.races.race import race
 from tests.races.world import World, deferred, never, patience
-from tests.support.notes import MemberRemoved, NoteChanged, Poison, note, reader
+from tests.support.notes import MemberRemoved, NoteChanged, Poison, note
 
 HALF_AN_HOUR_S = 1800
 
@@ -165,18 +165,19 @@ async def test_a_removal_that_nobody_applied_is_not_called_done(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 39. Worker and cache unreachable: CommittedNotApplied; nothing pretends."""
-    monkeypatch.setattr(jobs.acknowledged, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(stoker.revocation, "PATIENCE", timedelta(0))
     elsewhere = await world.warmed(await world.process())
-    process = world.first
-    await world.sql("DELETE FROM note_members WHERE reader_id = 1")
-    receipt = await world.write("v2", event=MemberRemoved(note_id=1, reader_id=1))
-    process.cache_link.cut()
-    invalidations = [Invalidation(note(1), hard=True), Invalidation(reader(1), hard=True)]
-    try:
-        await until_applied(process.stoker, receipt, invalidations)
-    except CommittedNotApplied:
-        process.cache_link.mend()
-        await until_applied(process.stoker, receipt, invalidations)
+    ours = world.first.stoker
+    async with ours.session() as session:
+        await session.execute(text("DELETE FROM note_members WHERE reader_id = 1"))
+        ours.record(session, MemberRemoved(note_id=1, reader_id=1))
+        events = ours._parts.outbox.recorded_in(session)
+        world.first.cache_link.cut()
+        try:
+            await ours.commit_revocation(session)
+        except CommittedNotApplied:
+            world.first.cache_link.mend()
+            await stoker.revocation.take_effect(ours._parts, events, ours.unlink)
     role = (await elsewhere.stoker.cache.store.lookup.fetch((world.names("access"),)))[0]
     never("the removed member's right is still cached", happened=role.miss is None)
 

@@ -14,14 +14,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import make_url, text
 
-import jobs.acknowledged
 import stoker.postgres.questions
-from jobs.acknowledged import until_applied
-from stoker import Applied, DatabaseUnavailable, Invalidation, Receipt
+import stoker.revocation
+from stoker import Applied, DatabaseUnavailable, Receipt
 from stoker.chaos.link import Link, link_to_postgres, through
 from tests.races.race import race
 from tests.races.world import PATIENCE_S, Process, World, applies, never, no_error, patience
-from tests.support.notes import MemberRemoved, NoteChanged, note
+from tests.support.notes import NoteChanged, NoteDeleted
 
 QUICKLY_S = 0.2
 """For an answer that never comes."""
@@ -110,17 +109,18 @@ async def test_a_postgres_that_is_silent_does_not_hold_a_removal(
     world: World, patient: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 39. Its receipt cannot say whether it is applied; it is applied here."""
-    monkeypatch.setattr(jobs.acknowledged, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(stoker.revocation, "PATIENCE", timedelta(0))
     await world.warmed()
-    stoker = patient.process.stoker
-    async with stoker.session() as session:
+    ours = patient.process.stoker
+    async with ours.session() as session:
         await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
-        receipt = stoker.record(session, MemberRemoved(note_id=1, reader_id=2))
+        ours.record(session, NoteDeleted(note_id=1, readers=(1, 2)))
+        events = ours._parts.outbox.recorded_in(session)
         await session.commit()
     patient.link.freeze()
     async with patience("the writer waits for an answer", IN_VAIN_S):
         with no_error():
-            await until_applied(stoker, receipt, [Invalidation(note(1), hard=True)])
+            await stoker.revocation.take_effect(ours._parts, events, ours.unlink)
     await world.must_show("v2")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stoker.jobs import Lane
 from stoker.queue import wire
-from stoker.worker.engine.claims import Claim, Ending, Finish
+from stoker.worker.engine.claims import Claim, Claims, Ending, Finish
 from stoker.worker.engine.depth import depth
 from tests.scripts.enqueueing import BEGUN, FLAG, HELD, HOUR, KEYED, R, W
 from tests.scripts.ground import HOUR_MS, Ground, about
@@ -87,6 +87,41 @@ async def a_retry_uses_a_try_whatever_the_count_was(ground: Ground) -> None:
         assert await ground.redis.pttl(key) > 0
         await ground.redis.delete(key)
         (claim,) = await ground.take(R)
+
+
+@about("finish")
+async def a_retry_goes_on_from_the_number_that_a_client_asked_for(ground: Ground) -> None:
+    claim = await claimed(ground)
+    await ground.end(claim, R, Ending.RETRY, run=3)
+    assert await ground.redis.get(f"arq:retry:{claim.job_id}") == b"3"
+
+
+@about("finish")
+async def a_result_is_kept_for_a_client_of_arq_as_long_as_it_says(ground: Ground) -> None:
+    claim = await claimed(ground)
+    await ground.end(claim, R, result=b"\x80", result_s=60, unrepeated_s=30)
+    key = f"arq:result:{claim.job_id}"
+    assert await ground.redis.get(key) == b"\x80"
+    assert 50_000 < await ground.redis.pttl(key) <= 60_000
+    mark = f"arq:in-progress:{claim.job_id}"
+    assert await ground.redis.get(mark) == b"1", "a stock worker leaves it alone"
+    assert 20_000 < await ground.redis.pttl(mark) <= 30_000
+    claim = await claimed(ground)
+    await ground.end(claim, R, result=b"for ever")
+    assert await ground.redis.pttl(f"arq:result:{claim.job_id}") == -1
+
+
+@about("claim", "finish", "upkeep", "cancel", "depth", "enqueue")
+async def a_queue_that_another_application_named_is_a_lane(ground: Ground) -> None:
+    lane = Lane.of_queue("arq:queue", 3)
+    claims = Claims(ground.queue.connection, ground.queue.settings, (lane,), owner="one")
+    await ground.redis.zadd("arq:queue", {"job": 1000})
+    await ground.redis.set("arq:job:job", b"\x80")
+    (claim,) = (await claims.claim(lane, 1)).claims
+    assert await ground.redis.zscore("arq:queue:running", "job") is not None
+    assert (await claims.upkeep({lane: ["job"]}, rescue=True))[lane].lost == []
+    assert await claims.finish([Finish(lane, claim.job_id, Ending.REMOVE)]) == [True]
+    assert not await ground.redis.exists("arq:queue", "arq:queue:running")
 
 
 @about("finish")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-STATEMENT = re.compile(r"\s*(?:redis\.call|pcall|[a-z_]+)\(.*\)(?:\s*--.*)?$")
+STATEMENT = re.compile(r"\s*(?:redis\.p?call|pcall|[a-z_]+)\(.*\)(?:\s*--.*)?$")
 CONDITION = re.compile(r"\b(?:else)?if (.*?) then\b|\breturn ([^\n]+ (?:and|or) [^\n]+)", re.DOTALL)
 
 

@@ -9,6 +9,7 @@ WISH = (
     " or aborting and redis.call('ZSCORE', 'arq:abort', id)"
 )
 NEEDLESS: Mapping[str, Mapping[str, str]] = {
+    "batch": {},
     "begin": {},
     "cancel": {},
     "claim": {

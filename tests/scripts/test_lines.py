@@ -12,21 +12,23 @@ from redis.exceptions import RedisError
 
 from stoker.embedded.valkey import Valkey
 from stoker.errors import StokerError
+from stoker.queue.batches import BATCH
 from stoker.queue.enqueue import BEGIN, CANCEL, ENQUEUE, Queue
 from stoker.queue.prelude import PRELUDE
 from stoker.redis.script import Script, digest_of, joined
 from stoker.worker.engine.claims import CLAIM, FINISH, UPKEEP
 from stoker.worker.engine.depth import DEPTH
-from tests.scripts import claiming, ending, enqueueing, fairness, keeping  # noqa: F401 - they declare scenarios
+from tests.scripts import batching, claiming, ending, enqueueing, fairness, keeping  # noqa: F401 - they declare scenarios
 from tests.scripts.ground import PREFIX, SCENARIOS, Ground, Scenario
 from tests.scripts.mutants import Mutant, mutants
 from tests.scripts.needless import NEEDLESS
 from tests.support.engine_fixtures import known_jobs as known_jobs  # noqa: PLC0414 - a fixture
 from tests.support.engine_stage import settings_of
 
-SHARED = (CLAIM, FINISH, UPKEEP, ENQUEUE, CANCEL)
+SHARED = (BATCH, CLAIM, FINISH, UPKEEP, ENQUEUE, CANCEL)
 """Those that have the prelude."""
 SCRIPTS = {
+    "batch": BATCH,
     "begin": BEGIN,
     "cancel": CANCEL,
     "claim": CLAIM,

@@ -26,13 +26,15 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.postgres", "stoker.schema", "stoker.tables", "stoker.redis"}),
     frozenset({"stoker.cache"}),
     frozenset({"stoker.schedule"}),
-    frozenset({"stoker.handled", "stoker.rules", "stoker.warm_plans"}),
+    frozenset({"stoker.arq", "stoker.handled", "stoker.rules", "stoker.warm_plans"}),
+    frozenset({"stoker.captures"}),
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.parts"}),
+    frozenset({"stoker.revocation"}),
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.http"}),
-    frozenset({"stoker.handlers"}),
+    frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),
     frozenset({"stoker.operations"}),
@@ -43,6 +45,7 @@ LEVELS: tuple[frozenset[str], ...] = (
 """Low to high; whatever of the library is not named here is above all of it."""
 WEB = (
     "cache",
+    "captures",
     "closing",
     "domain",
     "handled",
@@ -62,6 +65,7 @@ WEB = (
     "postgres",
     "queue",
     "redis",
+    "revocation",
     "settings",
     "silence",
     "stoker",
@@ -72,12 +76,12 @@ WEB = (
 
 PUBLIC_NAMES = frozenset(
     """
-    Access Answer Applied Asked BadRequest CacheUnavailable CommittedNotApplied Cron DatabaseUnavailable
-    DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams InvalidResult Invalidate
-    Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE NoResult NotFound Outcome
-    OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy Rule SYSTEM SampleData
-    Scope ScopeKind Settings SettingsError State Stoker StokerError Unavailable UnknownJob Verify View Warm
-    WarmPlan Within WrongServer load_domain load_settings
+    Access Answer Applied Asked BadRequest Batch CacheUnavailable Capture CommittedNotApplied
+    Cron DatabaseUnavailable DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams
+    InvalidResult Invalidate Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE
+    NoResult NotFound Outcome OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy
+    Rule SYSTEM SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError Unavailable
+    UnknownJob Verify View Warm WarmPlan Within WrongServer load_domain load_settings
     """.split()  # noqa: SIM905 - reads better than sixty quoted lines
 )
 

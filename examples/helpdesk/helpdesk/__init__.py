@@ -5,7 +5,7 @@ The setting `domain` names this package. `app.py` serves it, `writes.py` changes
 
 from pathlib import Path
 
-from helpdesk.rules import RULES
+from helpdesk.rules import CAPTURES, RULES
 from helpdesk.views import AGENT, TENANT, TICKET, VIEWS, WARM_PLANS
 from stoker import Domain
 
@@ -14,6 +14,7 @@ domain = Domain(
     scopes=(TENANT, TICKET, AGENT),
     views=VIEWS,
     rules=RULES,
+    captures=CAPTURES,
     warm_plans=WARM_PLANS,
     migrations=Path(__file__).parent / "migrations",
 )

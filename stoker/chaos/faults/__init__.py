@@ -12,7 +12,7 @@ from stoker.chaos.faults.plan import Planned, plan
 
 KINDS = (
     # The killed worker may have run the relay: its rescue then applies the changes.
-    Kind("kill_worker", "worker", 0.2, 3, processes.kill, RESCUED_S),
+    Kind("kill_worker", "worker", 0.2, 3, processes.kill_worker, RESCUED_S, calm_s=RESCUED_S),
     Kind("kill_webapp", "webapp", 0.2, 2, processes.kill),
     Kind("freeze_worker", "worker", 2, 9, processes.freeze),
     Kind("freeze_webapp", "webapp", 1, 4, processes.freeze),

@@ -20,7 +20,8 @@ Strike = Callable[[Scene, Slot | None, float], Awaitable[None]]
 class Kind:
     """A kind of fault: its target, and how many seconds it may last.
 
-    `recovers_s`: a change that starts after it must be in effect within this, as the docs promise.
+    `recovers_s`: a change that starts after it must be in effect within this, as the docs promise. `calm_s`:
+    for how long after it no fault of the queue or of a worker is planned, so that its jobs are rescued.
     """
 
     name: str
@@ -29,3 +30,4 @@ class Kind:
     longest_s: float
     strike: Strike
     recovers_s: float = BACK_S
+    calm_s: float = 0

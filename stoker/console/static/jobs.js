@@ -52,9 +52,13 @@ export function jobs(main, context, filters) {
     reload();
   }
 
-  fill(main, h("h1", {}, "Jobs"), form, room, pages);
+  const together = h("div");
+  const reloadBatches = listing(together, () => get("/api/jobs/batches", { limit: LIMIT }), (found) => found.batches.length > 0 && batchTable(found.batches));
+
+  fill(main, h("h1", {}, "Jobs"), form, together, room, pages);
   reload();
-  return { changed: (last) => String(last.jobs), reload: () => before === null && reload(), everyMs: 2000 };
+  reloadBatches();
+  return { changed: (last) => String(last.jobs), reload: () => { if (before === null) { reload(); reloadBatches(); } }, everyMs: 2000 };
 }
 
 function draw(found, filters, context, reload) {
@@ -89,6 +93,16 @@ function cancelButton(job, after) {
     await act(button, async () => SAID[(await post(`/api/jobs/${encodeURIComponent(job.job_id)}/cancel`)).answer]);
     after?.();
   } } }, "Cancel");
+}
+
+function batchTable(rows) {
+  return table("Batches", [
+    { label: "Batch", kind: "main", cell: (batch) => h("code", {}, batch.batch_id) },
+    { label: "State", cell: (batch) => (batch.ended_at ? "ended" : batch.added < batch.total ? `${batch.added} of ${batch.total} enqueued` : "open") },
+    ...["total", "done", "failed", "cancelled", "unknown"].map((name) => ({ label: name[0].toUpperCase() + name.slice(1), kind: "number", cell: (batch) => String(batch[name]) })),
+    { label: "Enqueued", kind: "number", cell: (batch) => ago(batch.created_at) },
+    { label: "Ended", kind: "number", cell: (batch) => (batch.ended_at ? ago(batch.ended_at) : NONE) },
+  ], rows, { key: (batch) => `batch-${batch.batch_id}` });
 }
 
 function endedTable(rows, context) {
@@ -130,6 +144,7 @@ function drawOne(job, context, after) {
       ["Scope", h("code", {}, job.scope ?? NONE)],
       job.live?.fair_key && ["Fair key", h("code", {}, job.live.fair_key)],
       ["Id", h("code", {}, job.job_id)],
+      job.batch && ["Batch", [h("code", {}, job.batch.batch_id), ` ${job.batch.done + job.batch.failed + job.batch.cancelled + job.batch.unknown} of ${job.batch.total} ended`]],
       job.live && ["Enqueued", clock(job.live.enqueued_at)],
     ]),
     job.live && context.operator && h("div", { class: "actions" }, cancelButton(job.live, after)),

@@ -38,13 +38,17 @@ CREATE TABLE stoker.cache_events (
   attempts INTEGER DEFAULT '0' NOT NULL,
   error TEXT,
   trace VARCHAR(55),
+  recorded_by TEXT DEFAULT 'application' NOT NULL,
+  transaction_id BIGINT DEFAULT CAST(CAST(pg_current_xact_id() AS text) AS bigint) NOT NULL,
   PRIMARY KEY (id)
 );
 CREATE INDEX cache_events_settled ON stoker.cache_events (settled_at) WHERE settled_at IS NOT NULL;
 CREATE INDEX cache_events_unsettled ON stoker.cache_events (recorded_at) WHERE settled_at IS NULL;
 COMMENT ON TABLE stoker.cache_events IS 'The outbox: what changed, recorded in the writer''s own transaction.';
-COMMENT ON COLUMN stoker.cache_events.scopes IS '[[kind, id, [view, ...], hard 0 or 1, every view 0 or 1], ...]';
+COMMENT ON COLUMN stoker.cache_events.scopes IS '[[kind, id, [view, ...], hard 0 or 1, every view 0 or 1], ...]; kind ?: as the rule says';
 COMMENT ON COLUMN stoker.cache_events.trace IS 'W3C traceparent of the transaction; null: not traced.';
+COMMENT ON COLUMN stoker.cache_events.recorded_by IS 'application, `trigger` and its table, sql, migrate';
+COMMENT ON COLUMN stoker.cache_events.transaction_id IS 'The writer''s, as pg_current_xact_id gives it.';
 
 CREATE TABLE stoker.cache_identities (
   root VARCHAR(64) NOT NULL,

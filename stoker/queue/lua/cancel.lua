@@ -2,8 +2,10 @@
 -- Cancel a job: a waiting one is removed at once; the worker of a running one is told.
 --
 -- Keys    as in enqueue.lua, and <p>:<lane>:parked zset, :totals hash; <p>:cancelling set of ids;
---         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner; of fair keys as in claim.lua
--- ARGV    prefix, id, life of the wish ms, life of a token in an owner's bell ms, then the lanes
+--         <p>:bell:<owner> list; <p>:progress:<id> hash; arq:in-progress:<id> owner; of fair keys and batches as in
+--         prelude.lua
+-- ARGV    prefix, id, life of the wish ms, life of a token in an owner's bell ms, then the names of the lanes'
+--         zsets
 -- Result  cancelled, cancelling or not_found
 local id, wish_ms, token_ms = ARGV[2], ARGV[3], ARGV[4]
 
@@ -45,10 +47,11 @@ local function remove(queue)
   report()
   local key = payload and fair_key(payload)
   if key and call_next(queue, key) then ring(queue) end
+  count_member(id, 'cancelled')
 end
 
 for i = 5, #ARGV do
-  local queue = prefix .. ':' .. ARGV[i]
+  local queue = ARGV[i]
   if redis.call('ZSCORE', queue .. ':running', id) then
     tell_owner()
     return 'cancelling'

@@ -2,47 +2,16 @@
 --
 -- Keys    <p>:<lane> zset id -> due ms; <p>:<lane>:running zset id -> claim's deadline ms;
 --         <p>:<lane>:bell list; <p>:waiting:<digest> id; <p>:begun:<digest> id; <p>:held:<digest> id; arq:job:<id>;
---         arq:in-progress:<id>; <p>:clock ms; of fair keys: <p>:<lane>:fair zset key -> when upkeep saw it, :fair:<key> list of 'id due ms'
+--         arq:in-progress:<id>; <p>:clock ms; of fair keys as in prelude.lua
 -- ARGV    prefix, life of a payload past its due time in ms,
---         then per job: lane, id, payload, delay ms, digest ('' = never coalesces)
+--         then per job: name of the lane's zset, id, payload, delay ms, digest ('' = never coalesces)
 -- Result  per job: id of the job that will do the work, answer
 --
 -- A job that was requested in a transaction (its id begins with r-) is written once: <p>:requested:<id> remembers
 -- it past its end. A job with a fair key stands in the lane if its key's line was empty, else it waits in that line,
 -- due in twenty years (claim.lua). A delayed one joins the line when it is due.
 local life_ms = tonumber(ARGV[2])
-
-local CLOCK_MS = 86400000
 local REQUESTED_MS = 86400000
-
-local function note_the_time()
-  -- From this key upkeep learns that the clock was set back, and resets it; no other script does.
-  local latest = tonumber(get(prefix .. ':clock') or '') or 0
-  if not (latest >= now) then -- also where it is NaN
-    redis.call('SET', prefix .. ':clock', string.format('%.0f', now), 'PX', CLOCK_MS)
-  end
-end
-
-local function joins_a_line(queue, id, payload)
-  local key = fair_key(payload)
-  if not key then return false end
-  local line = queue .. ':fair:' .. key
-  local place = redis.pcall('RPUSH', line, id .. ' ' .. string.format('%.0f', now))
-  if type(place) == 'table' then return false end -- of another type: whoever reads it deletes it
-  redis.call('ZADD', queue .. ':fair', 'NX', now, key)
-  return place > 1
-end
-
-local function write(queue, id, payload, delay)
-  redis.call('SET', 'arq:job:' .. id, payload, 'PX', delay + life_ms)
-  if delay == 0 and joins_a_line(queue, id, payload) then
-    redis.call('ZADD', queue, now + 2 * FAR_MS, id)
-    return
-  end
-  redis.call('ZADD', queue, now + delay, id)
-  -- A deferred job rings only when it is the next one due, so that a worker sets its alarm for it.
-  if delay == 0 or redis.call('ZRANK', queue, id) == 0 then ring(queue) end
-end
 
 local function waiting_job(queue, digest)
   -- The flag counts only while its job is queued and can run: a flag without its job is ignored.
@@ -64,7 +33,7 @@ end
 
 local replies, written = {}, false
 for i = 3, #ARGV, 5 do
-  local queue, id, payload = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local queue, id, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest = tonumber(ARGV[i + 3]), ARGV[i + 4]
   local answer = 'enqueued'
   local waiting, due
@@ -91,7 +60,7 @@ for i = 3, #ARGV, 5 do
       local begun = get(prefix .. ':begun:' .. digest)
       if begun and redis.call('ZSCORE', queue .. ':running', begun) then answer = 'will_rerun' end
     end
-    write(queue, id, payload, delay)
+    write(queue, id, payload, delay, life_ms)
     written = true
   end
   replies[#replies + 1] = id

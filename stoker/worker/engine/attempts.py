@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arq.cron import CronJob
@@ -41,6 +41,11 @@ class Attempts:
         self._observer: Observer = parts.observer
         self._functions = functions
         self._tasks = tasks
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds that it can run."""
+        return list(self._functions)
 
     async def judge(self, running: Running) -> Verdict | None:
         """Run a job and decide what happens to it; None: the claim was lost and another worker decides."""

@@ -98,6 +98,14 @@ class Finish:
     error: str = ""
     fair: str = ""
     """Its fair key as the payload has it."""
+    run: int = 1
+    """The number of the run that ends."""
+    result: bytes = b""
+    """What a stock arq client gets as the job's result; empty: none is kept."""
+    result_s: float | None = None
+    """Seconds that it is kept; None: for ever."""
+    unrepeated_s: float | None = None
+    """Seconds in which no worker may run the job's id again."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +156,7 @@ class Claims:
         kinds = f" {' '.join(sorted(parked_kinds))} " if parked_kinds else ""
         found = await self.connection.call(
             CLAIM,
-            lane,
+            wire.queue_name(self.settings, lane),
             self.owner,
             slots,
             *self._lives,
@@ -167,7 +175,7 @@ class Claims:
         ]
         for end in ends:
             arguments += [
-                end.lane,
+                wire.queue_name(self.settings, end.lane),
                 end.job_id.encode(errors="surrogateescape"),
                 end.ending,
                 max(0, round(end.delay_s * 1000)),
@@ -176,6 +184,10 @@ class Claims:
                 end.state,
                 end.error,
                 end.fair,
+                end.run,
+                end.result,
+                _milliseconds(end.result_s),
+                _milliseconds(end.unrepeated_s),
             ]
         return [bool(kept) for kept in await self.connection.call(FINISH, *arguments)]
 
@@ -190,20 +202,24 @@ class Claims:
         """What upkeep.lua takes after the prefix."""
         arguments: list[Argument] = [self.owner, *self._lives, int(rescue), RESCUES_MS]
         for lane, ids in held.items():
-            arguments += [lane, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
+            name = wire.queue_name(self.settings, lane)
+            arguments += [name, len(ids), *(job_id.encode(errors="surrogateescape") for job_id in ids)]
         return arguments
 
     async def _is_idle(self, lanes: Iterable[str]) -> bool:
         # One plain command: it is what an idle worker sends most.
-        names = [wire.queue_name(self.settings, lane) for lane in lanes]
+        names = wire.queue_names(self.settings, lanes)
         running = [f"{name}:running" for name in names]
-        keys = (wire.concurrency_name(self.settings), wire.ABORTS, *names, *running)
+        batches = f"{self.settings.prefix}:batches"
+        keys = (wire.concurrency_name(self.settings), wire.ABORTS, batches, *names, *running)
         return not await self.connection.command("EXISTS", *keys)
 
     async def cancel(self, job_id: str) -> None:
         """Remove a job that was rescued from a worker which died before it could cancel it."""
         asked = job_id.encode(errors="surrogateescape")
-        await self.connection.call(CANCEL, asked, WISH_MS, TOKEN_MS, *self.lanes)
+        await self.connection.call(
+            CANCEL, asked, WISH_MS, TOKEN_MS, *wire.queue_names(self.settings, self.lanes)
+        )
 
     @property
     def _lives(self) -> tuple[int, int]:
@@ -247,6 +263,10 @@ def _claim(found: Sequence[Any], now_ms: float) -> Claim:
         waited_s=waited_s if waited_s < LONGEST_WAIT_S else 0.0,
         aborted=bool(aborted),
     )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else str(max(1, round(seconds * 1000)))
 
 
 def _id(found: bytes) -> str:

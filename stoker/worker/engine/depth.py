@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from stoker.numbers import real, whole
+from stoker.queue import wire
 from stoker.queue.enqueue import Queue
 from stoker.redis.script import Script
 from stoker.worker.engine.claims import LONGEST_WAIT_S, read_slots
@@ -44,7 +45,8 @@ class LaneDepth(BaseModel):
 
 async def depth(queue: Queue) -> dict[str, LaneDepth]:
     """All lanes, in one round trip."""
-    now_ms, *found = await queue.connection.call(DEPTH, *queue.lanes)
+    names = wire.queue_names(queue.settings, queue.lanes)
+    now_ms, *found = await queue.connection.call(DEPTH, *names)
     return {lane: read_lane(now_ms, reply) for lane, reply in zip(queue.lanes, found, strict=True)}
 
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from stoker.errors import QueueUnavailable
+from stoker.queue import wire
 from stoker.redis.queue import answering
 from stoker.settings import QueueSettings
 
@@ -44,7 +45,7 @@ class Doorbell:
 
     def __init__(self, redis: Redis, settings: QueueSettings, owner: str) -> None:
         self._redis: Any = redis  # the driver types its replies as awaitable or not
-        self._prefix, self._timeout_s = settings.prefix, settings.timeout_s
+        self._settings, self._timeout_s = settings, settings.timeout_s
         self._own = f"{settings.prefix}:bell:{owner}".encode()
         self._lanes: Mapping[bytes, Sleeper] = {}
         self._heard: Sequence[bytes] = ()
@@ -52,7 +53,8 @@ class Doorbell:
 
     def listen_to(self, lanes: Mapping[str, Sleeper]) -> None:
         """Say which lanes to wake; before `run`."""
-        self._lanes = {f"{self._prefix}:{lane}:bell".encode(): sleeper for lane, sleeper in lanes.items()}
+        names = {lane: wire.queue_name(self._settings, lane) for lane in lanes}
+        self._lanes = {f"{names[lane]}:bell".encode(): sleeper for lane, sleeper in lanes.items()}
 
     async def run(self) -> None:
         """Listen until cancelled; raises QueueUnavailable when Redis is away."""

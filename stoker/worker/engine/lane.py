@@ -23,7 +23,7 @@ from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.burials import Burials
 from stoker.worker.engine.claims import Claim, Ending, LaneNews
 from stoker.worker.engine.notes import EndNotes
-from stoker.worker.engine.parts import Parts
+from stoker.worker.engine.parts import Judge, Parts
 from stoker.worker.engine.running import Halt, Running
 from stoker.worker.engine.verdict import Verdict
 from stoker.worker.engine.watchdog import Watchdog
@@ -66,7 +66,14 @@ class LaneWorker(Worker):
         self._asked: asyncio.Future[None] = self.loop.create_future()
         self._watchdog = Watchdog()
         self._alarm = Alarm(self._wake, self.loop)
-        self._attempts = Attempts(lane, parts, self.functions, self.job_tasks)
+        guest = parts.guests.get(lane)
+        self._judge_of: Judge = (
+            Attempts(lane, parts, self.functions, self.job_tasks)
+            if guest is None
+            else guest.judge(parts, self.job_tasks)
+        )
+        self._left = guest.most if guest else None
+        """Jobs that it may still begin; None: any number."""
         self._burials = Burials(parts.letters, self._wake.set)
         self._notes = EndNotes(parts.ends, self._wake.set)
         self.hungry = False
@@ -93,7 +100,7 @@ class LaneWorker(Worker):
 
     async def _poll_iteration(self) -> None:
         if self._parked and self._free() and time.monotonic() >= self._offer_at:
-            await self._claim(parked_kinds=list(self.functions))
+            await self._claim(parked_kinds=self._judge_of.kinds)
             if not self.hungry:
                 self._offer_at = time.monotonic() + OFFER_PARKED_S
         if self._free():
@@ -125,6 +132,8 @@ class LaneWorker(Worker):
     def _start(self, claim: Claim) -> None:
         # Nothing here may raise: a slot that is counted but has no task would never be free again.
         self._running[claim.job_id] = Running(claim, self.loop.create_future())
+        if self._left is not None:
+            self._left -= 1
         self.job_counter += 1
         task = self.loop.create_task(self.run_job(claim.job_id, round(claim.due_ms)))
         self.tasks[claim.job_id] = task
@@ -135,7 +144,8 @@ class LaneWorker(Worker):
 
     def _free(self) -> int:
         behind = self._burials.too_many or self._notes.too_many
-        return 0 if behind else max(0, self.max_jobs - self.job_counter)
+        free = 0 if behind else max(0, self.max_jobs - self.job_counter)
+        return free if self._left is None else min(free, self._left)
 
     def has_slots(self) -> bool:
         """Whether the lane could take a job now."""
@@ -233,7 +243,7 @@ class LaneWorker(Worker):
 
     async def _judge(self, running: Running) -> Verdict | None:
         try:
-            return await self._attempts.judge(running)
+            return await self._judge_of.judge(running)
         except Exception as error:
             # The engine itself failed at this job. Run again, it would fail again.
             extra = {"lane": self.lane, "job_id": running.claim.job_id}
@@ -258,3 +268,5 @@ class LaneWorker(Worker):
         self.jobs_complete += "done" in end.totals
         self.jobs_failed += "dead" in end.totals
         self.jobs_retried += "retried" in end.totals
+        if verdict.then is not None:
+            await verdict.then()

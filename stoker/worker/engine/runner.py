@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,7 +25,7 @@ from stoker.worker.engine.doorbell import Doorbell
 from stoker.worker.engine.finisher import Finisher
 from stoker.worker.engine.lane import LaneWorker
 from stoker.worker.engine.observer import Observer, Silent
-from stoker.worker.engine.parts import Parts, Run
+from stoker.worker.engine.parts import Guest, Parts, Run
 from stoker.worker.engine.renewal import Renewal
 from stoker.worker.engine.running import CANCEL_GRACE_S
 from stoker.worker.engine.supervisor import supervise
@@ -62,6 +63,7 @@ class Engine:
         sql: AsyncEngine,
         observer: Observer | None = None,
         job_types: Mapping[str, type[Job]] = JOBS,
+        guests: Mapping[str, Guest] | None = None,
     ) -> None:
         self._settings = settings
         self._queue_url = queue_url
@@ -77,6 +79,7 @@ class Engine:
             run=run,
             observer=observer or Silent(),
             job_types=job_types,
+            guests=guests or {},
         )
         self._lane_settings = dict(settings.lanes)
         self._lanes: dict[str, LaneWorker] = {}
@@ -125,6 +128,11 @@ class Engine:
         keeping = [
             _supervised("upkeep", self._upkeep.run),
             _supervised("finisher", self._parts.finisher.run),
+            *(
+                _supervised(f"poll.{lane}", partial(_poll, self._lanes[lane], guest.poll_s))
+                for lane, guest in self._parts.guests.items()
+                if lane in self._lanes
+            ),
         ]
         renewal.start()
         try:
@@ -173,6 +181,14 @@ class Engine:
             await lane.close()
         await self._line.close()
         await close_client(self._redis)
+
+
+async def _poll(lane: LaneWorker, every_s: float) -> None:
+    """Ask for work of a lane whose writers do not ring."""
+    while True:
+        await asyncio.sleep(every_s)
+        if lane.has_slots():
+            lane.wake()
 
 
 def _supervised(name: str, make: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

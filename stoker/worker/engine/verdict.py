@@ -7,7 +7,7 @@ in a dead letter.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -49,6 +49,8 @@ class Verdict:
     finish: Finish
     letter: Letter | None = None
     """Committed before the job leaves Redis."""
+    then: Callable[[], Awaitable[None]] | None = None
+    """Called when all is written; it must not raise."""
 
 
 def read(lane: str, claim: Claim, job_types: Mapping[str, type[Job]]) -> ClaimedJob | Verdict:
@@ -165,6 +167,7 @@ def _verdict(
         totals=totals,
         state=told,
         fair=job.stored.fair,
+        run=job.attempt,
     )
     return Verdict(job.stored.kind, outcome, end)
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from stoker.errors import DatabaseUnavailable, Unavailable
 from stoker.jobs import Job
 from stoker.queue.answers import Enqueued
-from stoker.schedule import DAY, Cron
+from stoker.schedule import DAY, Every
 from stoker.settings import LatePolicy, OverlapPolicy, ScheduleSettings
-from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.ledger import Ledger, Slot
 from stoker.worker.schedule.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ IsOpen = Callable[[str], Awaitable[bool]]
 """Whether a job waits or runs."""
 Clock = Callable[[], Awaitable[datetime]]
 """The time by which slots are due; raises DatabaseUnavailable."""
+
+
+class Overlaps:
+    """Instead of an answer: the job of the task's last slot has not ended."""
 
 
 class Schedule:
@@ -75,62 +79,90 @@ class Schedule:
         return await self._run_due(await self._clock())
 
     async def _run_due(self, now: datetime) -> datetime:
-        return min([await self._run_due_of(task, now) for task in self._tasks], default=now + DAY)
-
-    async def _run_due_of(self, task: Task, now: datetime) -> datetime:
-        newest = task.newest(now)
-        if self._settled.get(task.name) == newest:
-            return task.following(now)
-        again = [await self._try_slot(task, slot, now) for slot in await self._due(task, newest, now)]
-        waits = [at for at in again if at is not None]
-        if not waits:
-            self._settled[task.name] = newest
-        return min([task.following(now), *waits])
+        due = [task for task in self._tasks if self._settled.get(task.name) != task.newest(now)]
+        again: dict[Slot, datetime] = {}
+        for every_one in (False, True):
+            slots = {
+                Slot(task.name, at): task
+                for task in due
+                if (task.late is LatePolicy.ALL) is every_one
+                for at in await self._due(task, task.newest(now), now)
+            }
+            if slots:
+                again |= await self._try(slots, now, every_one=every_one)
+        unsettled = {slot.task for slot in again}
+        self._settled |= {task.name: task.newest(now) for task in due if task.name not in unsettled}
+        return min([*(task.following(now) for task in self._tasks), *again.values()], default=now + DAY)
 
     async def _due(self, task: Task, newest: datetime, now: datetime) -> Sequence[datetime]:
         is_late = now - newest > self._grace
-        if isinstance(task, Cron) and is_late and not await self._ledger.has_begun(task.name):
+        if not isinstance(task, Every) and is_late and not await self._ledger.has_begun(task.name):
             # A new entry: a deployment at noon must not send the mails of six o'clock.
-            await self._ledger.skip(task.name, newest)
+            await self._ledger.skip(Slot(task.name, newest))
         if task.late is LatePolicy.ALL:
             return await self._ledger.owed(task.name, task.last(now, MOST_LATE))
         if task.late is LatePolicy.SKIP and is_late:
             # Does not touch a slot that was claimed in time and not finished.
-            await self._ledger.skip(task.name, newest)
+            await self._ledger.skip(Slot(task.name, newest))
         return [newest]
 
-    async def _try_slot(self, task: Task, slot: datetime, now: datetime) -> datetime | None:
-        """Run the slot if it is free; returns when to try again, or None if nothing is left to do for it."""
-        every_one = task.late is LatePolicy.ALL
-        if await self._ledger.claim(task.name, slot, self._lease, begin_older=every_one):
-            return await self._run(task, slot, now)
+    async def _try(
+        self, slots: Mapping[Slot, Task], now: datetime, *, every_one: bool
+    ) -> dict[Slot, datetime]:
+        """Run the slots that are free; when to try which again."""
+        claimed = await self._ledger.claim(list(slots), self._lease, begin_older=every_one)
+        again = await self._run({slot: task for slot, task in slots.items() if slot in claimed}, now)
+        left = [slot for slot in slots if slot not in claimed]
         if every_one:
             # Unclaimed and not to be claimed: its task is paused. Its slots pass and are not made up for.
-            await self._ledger.skip(task.name, slot)
-        state = await self._ledger.state(task.name, slot)
-        if state.settled:
+            for slot in left:
+                await self._ledger.skip(slot)
+        for slot, state in (await self._ledger.states(left) if left else {}).items():
+            if not state.settled:
+                wait = state.lease_left if state.lease_left > timedelta(0) else self._retry
+                again[slot] = now + wait
+        return again
+
+    async def _run(self, slots: Mapping[Slot, Task], now: datetime) -> dict[Slot, datetime]:
+        """Enqueue the jobs of claimed slots; when to try again which could not be enqueued."""
+        if not slots:
+            return {}
+        apart = [task.name for task in slots.values() if task.overlap is OverlapPolicy.SKIP]
+        last = await self._ledger.last_jobs(apart) if apart else {}
+        found = await asyncio.gather(
+            *(self._enqueued(task, slot, last.get(slot.task)) for slot, task in slots.items()),
+            return_exceptions=True,
+        )
+        answers = dict(zip(slots, found, strict=True))
+        # A worker killed here leaves the slots to run again after their lease: at least once.
+        done = {slot: one for slot, one in answers.items() if not isinstance(one, BaseException | Overlaps)}
+        if done:
+            await self._ledger.done(
+                {slot: one.job_id if isinstance(one, Enqueued) else None for slot, one in done.items()}
+            )
+            for slot in done:
+                log.info("schedule.enqueued", extra=_fields(slot, now))
+        left = {slot: one for slot, one in answers.items() if slot not in done}
+        return {slot: at for slot, one in left.items() if (at := await self._not_enqueued(slot, one, now))}
+
+    async def _enqueued(self, task: Task, slot: Slot, last: str | None) -> object:
+        """The answer of the queue, unless the task's last job has not ended."""
+        if last is not None and await self._is_open(last):
+            return Overlaps()
+        return await self._enqueue(task.job_at(slot.at))
+
+    async def _not_enqueued(self, slot: Slot, why: object, now: datetime) -> datetime | None:
+        """Settle the slot or give it back; returns when to try it again."""
+        if isinstance(why, Overlaps):
+            await self._ledger.overlapped(slot)
+            log.warning("schedule.overlapped", extra=_fields(slot, now))
             return None
-        return now + (state.lease_left if state.lease_left > timedelta(0) else self._retry)
+        if isinstance(why, BaseException) and not isinstance(why, Unavailable):
+            raise why
+        log.warning("schedule.not_enqueued", extra={**_fields(slot, now), "error": str(why)})
+        await self._ledger.failed(slot, str(why), self._retry)
+        return now + self._retry
 
-    async def _run(self, task: Task, slot: datetime, now: datetime) -> datetime | None:
-        fields = {"task": task.name, "slot": slot.isoformat(), "late_s": (now - slot).total_seconds()}
-        try:
-            if task.overlap is OverlapPolicy.SKIP and await self._overlaps(task):
-                await self._ledger.overlapped(task.name, slot)
-                log.warning("schedule.overlapped", extra=fields)
-                return None
-            asked = await self._enqueue(task.job)
-        except DatabaseUnavailable:
-            raise
-        except Unavailable as error:
-            log.warning("schedule.not_enqueued", extra={**fields, "error": str(error)})
-            await self._ledger.failed(task.name, slot, str(error), self._retry)
-            return now + self._retry
-        # A worker killed here leaves the slot to run again after its lease: at least once.
-        await self._ledger.done(task.name, slot, asked.job_id if isinstance(asked, Enqueued) else None)
-        log.info("schedule.enqueued", extra=fields)
-        return None
 
-    async def _overlaps(self, task: Task) -> bool:
-        last = await self._ledger.last_job(task.name)
-        return last is not None and await self._is_open(last)
+def _fields(slot: Slot, now: datetime) -> dict[str, object]:
+    return {"task": slot.task, "slot": slot.at.isoformat(), "late_s": (now - slot.at).total_seconds()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from stoker.arq.cron import ArqCron
 from stoker.domain import Domain
 from stoker.errors import DeclarationError, SettingsError
 from stoker.jobs import KeepWarm, Warm
@@ -12,7 +13,7 @@ from stoker.schedule import Cron, Every
 from stoker.settings import ScheduleSettings
 from stoker.settings.typo import meant
 
-Task = Every | Cron
+Task = Every | Cron | ArqCron
 """One entry of the schedule."""
 
 
@@ -21,12 +22,14 @@ def tasks(settings: ScheduleSettings, domain: Domain) -> list[Task]:
 
     ENABLE_BACKGROUND_WARMING=false leaves out the entries that warm.
     """
-    known = {task.name for task in domain.schedule}
+    known = {task.name for task in domain.whole_schedule}
     for table in ("every_s", "late", "overlap"):
         for name in getattr(settings, table).keys() - known:
             said = f"schedule.{table}.{name}: the domain's schedule has no such entry{meant(name, known)}"
             raise SettingsError(said)
-    return [_changed(task, settings) for task in domain.schedule if not _left_out(task, settings, domain)]
+    return [
+        _changed(task, settings) for task in domain.whole_schedule if not _left_out(task, settings, domain)
+    ]
 
 
 def _left_out(task: Task, settings: ScheduleSettings, domain: Domain) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -20,7 +20,7 @@ from stoker.worker.engine import verdict
 from stoker.worker.engine.claims import CLAIM, Claim, Ending
 from stoker.worker.engine.lane import LaneWorker
 from stoker.worker.engine.verdict import ClaimedJob, Verdict
-from stoker.worker.schedule.ledger import Ledger
+from stoker.worker.schedule.ledger import Ledger, Slot
 from tests.races.guards.away import Patch, Removal, both, replaced, script
 
 COALESCE = "if digest ~= '' then waiting, due = waiting_job(queue, digest) end"
@@ -70,12 +70,11 @@ def _done_when_claimed(patch: Patch) -> None:
     claim = Ledger.claim
 
     async def claimed(
-        self: Ledger, task: str, slot: datetime, lease: timedelta, *, begin_older: bool = False
-    ) -> bool:
-        is_ours = await claim(self, task, slot, lease, begin_older=begin_older)
-        if is_ours:
-            await self.done(task, slot)
-        return is_ours
+        self: Ledger, wanted: Sequence[Slot], lease: timedelta, *, begin_older: bool = False
+    ) -> set[Slot]:
+        ours = await claim(self, wanted, lease, begin_older=begin_older)
+        await self.done(dict.fromkeys(ours))
+        return ours
 
     patch.setattr(Ledger, "claim", claimed)
 
@@ -83,7 +82,7 @@ def _done_when_claimed(patch: Patch) -> None:
 def _claimed_for_ever(patch: Patch) -> None:
     guard = "state IN ('claimed', 'failed')"
     source = stoker.worker.schedule.ledger.CLAIM.text
-    assert guard in source, f"claim_slot.sql has changed: no {guard!r}"
+    assert guard in source, f"claim_slots.sql has changed: no {guard!r}"
     patch.setattr(stoker.worker.schedule.ledger, "CLAIM", text(source.replace(guard, "state IN ('failed')")))
 
 

@@ -12,13 +12,13 @@ from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import jobs.acknowledged
 import stoker.cache.fill
 import stoker.driver
 import stoker.outbox.receipt
 import stoker.postgres.checkout
 import stoker.postgres.engines
 import stoker.postgres.questions
+import stoker.revocation
 from stoker.driver import LimitedEngine
 from stoker.silence import Silence
 from tests.races.guards.away import NEVER_S, Patch, Removal, Unheard, replaced
@@ -68,5 +68,5 @@ GUARDS: Mapping[str, Removal] = {
     "reads that end": replaced(stoker.cache.fill, "in_time", _waited_for),
     "goodbyes that end": replaced(stoker.driver, "GOODBYE_S", 15),
     "receipts that end": replaced(stoker.outbox.receipt, "SILENCE_S", NEVER_S),
-    "applied here if nobody can tell": replaced(jobs.acknowledged, "Unavailable", Unheard),
+    "applied here if nobody can tell": replaced(stoker.revocation, "Unavailable", Unheard),
 }

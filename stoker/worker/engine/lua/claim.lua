@@ -7,7 +7,7 @@
 --         arq:in-progress:<id> owner, or '1' of a stock arq worker; arq:retry:<id> failed runs
 --         arq:abort zset id -> ms; of fair keys: <p>:<lane>:fair zset key -> when upkeep saw it,
 --         :fair:<key> list of 'id due ms', :fair_runs:<key> set of ids
--- ARGV    prefix, lane, owner, free slots, claim's life ms, owner's mark's life ms,
+-- ARGV    prefix, name of the lane's zset, owner, free slots, claim's life ms, owner's mark's life ms,
 --         rescues that make a suspect, kinds to take from the parked ones ('' = claim what is due),
 --         jobs of the lane that all workers may begin in a second (0 = no limit),
 --         jobs of one fair key that run at once (0 = no limit)
@@ -20,11 +20,10 @@
 -- Fair keys (docs/decisions/0016-fair-keys.md): of the jobs of a key, only the first one stands in the lane. The
 -- others wait in the key's line, due in twenty years, and the next one takes its place, behind the other keys, when
 -- the first one begins. A job that comes due by itself joins the line of its key here.
-local lane, owner = ARGV[2], ARGV[3]
+local queue, owner = ARGV[2], ARGV[3]
 local free_slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local suspect_from, kinds, rate = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local cap = tonumber(ARGV[10])
-local queue = prefix .. ':' .. lane
 local SUSPECT_WAITS_MS = 500
 local BURST_MS = 100
 local ABORT_SCORE = '1'

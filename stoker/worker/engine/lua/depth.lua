@@ -2,8 +2,8 @@
 -- Running and parked jobs are in the lane's zset too, due in ten years; those that wait behind the first of their
 -- fair key are ready, and in the set twenty years later than they were due.
 --
--- Keys    <p>:<lane> zset, :running zset, :parked zset, :totals hash, :paused; <p>:concurrency hash
--- ARGV    prefix, then the lanes
+-- Keys    <p>:<lane> zset, :running zset, :parked zset, :totals hash, :paused; <p>:concurrency hash zset -> slots
+-- ARGV    prefix, then the names of the lanes' zsets
 -- Result  now ms, then per lane {ready, all queued, running, parked, due ms of the oldest ready job or '',
 --         paused 0/1, slots set by an operator or '', {field, value, ...}}
 local prefix = ARGV[1]
@@ -14,7 +14,7 @@ local slots, pauses, sets, reply = {}, {}, {}, {now}
 local set = redis.call('HGETALL', prefix .. ':concurrency')
 for i = 1, #set, 2 do slots[set[i]] = set[i + 1] end
 for i = 2, #ARGV do
-  local queue = prefix .. ':' .. ARGV[i]
+  local queue = ARGV[i]
   pauses[i - 1] = queue .. ':paused'
   sets[#sets + 1] = queue
   sets[#sets + 1] = queue .. ':running'
@@ -23,7 +23,7 @@ local paused = redis.call('MGET', unpack(pauses))
 local holding = redis.call('EXISTS', unpack(sets)) > 0
 
 for i = 2, #ARGV do
-  local queue = prefix .. ':' .. ARGV[i]
+  local queue = ARGV[i]
   local ready, queued, running, parked, oldest = 0, 0, 0, 0, ''
   if holding then
     queued, running = redis.call('ZCARD', queue), redis.call('ZCARD', queue .. ':running')
@@ -40,7 +40,7 @@ for i = 2, #ARGV do
   end
   reply[i] = {
     ready, queued, running, parked, oldest,
-    paused[i - 1] and 1 or 0, slots[ARGV[i]] or '', redis.call('HGETALL', queue .. ':totals'),
+    paused[i - 1] and 1 or 0, slots[queue] or '', redis.call('HGETALL', queue .. ':totals'),
   }
 end
 return reply

@@ -3,10 +3,11 @@
 -- its run ended.
 --
 -- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:cancelling set of ids; <p>:progress:<id> hash;
---         arq:abort zset; of fair keys as in claim.lua
--- ARGV    prefix, owner, life of a payload past its due time ms, then per job: lane, id, ending (remove, again,
---         retry, postpone, park), delay ms, digest or '', totals to count, separated by spaces, state for its
---         progress or '', error for it, fair key or ''
+--         arq:abort zset; arq:result:<id>; of fair keys as in claim.lua; of batches as in prelude.lua
+-- ARGV    prefix, owner, life of a payload past its due time ms, then per job: name of the lane's zset, id,
+--         ending (remove, again, retry, postpone, park), delay ms, digest or '', totals to count, separated by
+--         spaces, state for its progress or '', error for it, fair key or '', number of this run, the result for a stock arq client or '',
+--         its life ms ('' = for ever), for how long no stock worker may run the id again ms ('' = not at all)
 -- Result  per job: 1, or 0 if the claim was lost (nothing was changed)
 local owner, life_ms = ARGV[2], tonumber(ARGV[3])
 local MOST = 1000000
@@ -15,10 +16,11 @@ local aborting = redis.call('EXISTS', 'arq:abort') == 1
 
 local suspect = get(prefix .. ':suspect:' .. owner)
 
-local function use_try(id, life)
+local function use_try(id, life, run)
   local failed = tonumber(get('arq:retry:' .. id) or '') or 0
   -- Neither a negative number nor NaN, for which this is 0, may give a job tries without end.
-  failed = math.max(0, math.min(failed, MOST)) + 1
+  -- A client may have asked for a higher number of the first run.
+  failed = math.max(math.max(0, math.min(failed, MOST)) + 1, run)
   redis.call('SET', 'arq:retry:' .. id, string.format('%.0f', failed), 'PX', life)
 end
 
@@ -59,9 +61,19 @@ local function report(id, state, error)
   end
 end
 
+local function ended_how(totals)
+  return string.match(totals, 'done') or string.match(totals, 'cancelled') or 'failed'
+end
+
+local function tell_arq(id, result, result_ms, mark_ms)
+  if result ~= '' then redis.call('SET', 'arq:result:' .. id, result) end
+  if result_ms ~= '' then redis.call('PEXPIRE', 'arq:result:' .. id, result_ms) end
+  if mark_ms ~= '' then redis.call('SET', 'arq:in-progress:' .. id, '1', 'PX', mark_ms) end
+end
+
 local replies = {}
-for i = 4, #ARGV, 9 do
-  local queue, id, ending = prefix .. ':' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
+for i = 4, #ARGV, 13 do
+  local queue, id, ending = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local delay, digest, totals = tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5]
   local state, error, key = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
   if get('arq:in-progress:' .. id) ~= owner then
@@ -90,7 +102,7 @@ for i = 4, #ARGV, 9 do
     elseif ending == 'again' then
       queue_again(queue, id, delay, digest)
     elseif ending == 'retry' then
-      use_try(id, delay + life_ms)
+      use_try(id, delay + life_ms, tonumber(ARGV[i + 9]))
       queue_again(queue, id, delay, digest)
     elseif ending == 'postpone' then
       -- A count, even of 0 failed runs, keeps requests that join the job from shortening its backoff.
@@ -106,6 +118,8 @@ for i = 4, #ARGV, 9 do
       count(queue, field)
     end
     if state ~= '' then report(id, state, error) end
+    if ending == 'remove' then count_member(id, ended_how(totals)) end
+    tell_arq(id, ARGV[i + 10], ARGV[i + 11], ARGV[i + 12])
     replies[#replies + 1] = 1
   end
 end

@@ -2,11 +2,12 @@
 -- One call per worker process every two seconds: renew its claims, rescue those of dead workers, and tell
 -- when the next job of each lane is due (the fallback for a lost ring). Not called while idle.
 --
--- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash lane -> slots;
+-- Keys    as in claim.lua, and <p>:<lane>:totals hash; <p>:concurrency hash zset -> slots;
 --         <p>:cancelling set of ids; arq:abort zset; <p>:clock ms, the latest time at which a score was written;
---         <p>:blamed:<id> set of the owners whose deaths its rescues count; of fair keys as in claim.lua
+--         <p>:blamed:<id> set of the owners whose deaths its rescues count; of fair keys as in claim.lua;
+--         of batches as in prelude.lua
 -- ARGV    prefix, owner, claim's life ms, owner's mark's life ms, 1 to rescue, life of a rescue count ms,
---         then per lane: its name, number of ids, the ids this process holds
+--         then per lane: the name of its zset, number of ids, the ids this process holds
 -- Result  now ms, then per lane {due ms of its next job ('' = none), {lost ids},
 --         {rescued id, its rescues, ...}, number of parked jobs, slots set by an operator ('' = none),
 --         {ids held or rescued that are to be cancelled}}
@@ -17,12 +18,14 @@ local CLOCK_SLACK_MS = 1000
 local CLOCK_MOST_MS = 10 * 365 * 86400000
 local ABORTS = 1000
 local KEYS_SEEN = 100
+local BATCHES_SEEN = 10
+local MOST_GONE = 100
 local MOST = 1000000
 
 local lanes = {}
 local at = 7
 while at <= #ARGV do
-  local lane = {name = ARGV[at], queue = prefix .. ':' .. ARGV[at], ids = {}, cancel = {}}
+  local lane = {queue = ARGV[at], ids = {}, cancel = {}}
   for i = 1, tonumber(ARGV[at + 1]) do lane.ids[i] = ARGV[at + 1 + i] end
   at = at + 2 + #lane.ids
   lanes[#lanes + 1] = lane
@@ -152,7 +155,34 @@ local function rescue_expired(lane)
   return rescued
 end
 
+local function see_to_batches()
+  -- A member that a stock arq worker or an older release ran has ended without being counted: nothing is left of it.
+  local open = redis.pcall('ZRANGE', prefix .. ':batches', 0, BATCHES_SEEN - 1)
+  for _, batch in ipairs(open) do
+    local key = prefix .. ':batch:' .. batch
+    local total, added, life_ms = unpack(redis.pcall('HMGET', key, 'total', 'added', 'life_ms'))
+    if not total then
+      redis.call('ZREM', prefix .. ':batches', batch) -- it was never enqueued to its end, and has expired
+    else
+      redis.call('ZADD', prefix .. ':batches', now, batch)
+      if total == added then
+        redis.call('PEXPIRE', key, 2 * life_ms)
+        redis.call('PEXPIRE', key .. ':ended', 2 * life_ms)
+        redis.call('PEXPIRE', prefix .. ':batches', 2 * life_ms)
+      end
+      for _ = 1, MOST_GONE do
+        local number = redis.pcall('BITPOS', key .. ':ended', 0)
+        if type(number) == 'table' or number >= tonumber(added) then break end
+        local id = member_id(batch, number)
+        if redis.call('EXISTS', 'arq:job:' .. id) == 1 then break end
+        count_member(id, 'unknown')
+      end
+    end
+  end
+end
+
 mind_the_clock()
+see_to_batches()
 if aborting then forget_aborts() end
 for i, lane in ipairs(lanes) do
   local lost = renew(lane)
@@ -163,7 +193,7 @@ for i, lane in ipairs(lanes) do
   if #rescued > 0 then ring(lane.queue) end
   local parked = 0
   if next[2] then parked = redis.call('ZCARD', lane.queue .. ':parked') end
-  local slots = redis.call('HGET', prefix .. ':concurrency', lane.name)
+  local slots = redis.call('HGET', prefix .. ':concurrency', lane.queue)
   reply[i + 1] = {next[2] or '', lost, rescued, parked, slots or '', lane.cancel}
 end
 return reply

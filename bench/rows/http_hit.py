@@ -1,0 +1,93 @@
+"""A cached page over HTTP by FastAPI and `stoker.http`, as 200 and as 304, against constant answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.blocks import alternate
+from bench.figures import Figure
+from bench.ground import Bench
+from bench.pages import Page, pages
+from bench.peer import OUR_PYTHON, running
+
+IDS = ("http-hit", "http-hit-304")
+REQUESTS = 400
+"""Of a block."""
+NOTE = (
+    "a page of 4 KB through a Unix socket on a kept connection, one request after the other; one process of "
+    "FastAPI and uvicorn answers both; access is checked"
+)
+
+
+class Client:
+    """One connection to the application."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def get(self, path: str, page: Page, etag: bytes = b'""') -> tuple[int, bytes, bytes]:
+        """Status, head and body."""
+        self._writer.write(
+            b"GET /%b/%d HTTP/1.1\r\nHost: localhost\r\nX-User: %d\r\nIf-None-Match: %b\r\n\r\n"
+            % (path.encode(), page.project, page.owner, etag)
+        )
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        status = int(head[9:12])
+        length = _header(head, b"content-length") if status == 200 else b"0"
+        return status, head, await self._reader.readexactly(int(length))
+
+
+async def measure(bench: Bench) -> list[Figure]:
+    """The client asks for a page of 4 KB that is cached, without and with the version that it has."""
+    count = bench.scale.count(REQUESTS, least=20)
+    async with bench.stoker() as stoker:
+        [page] = await pages(stoker, 1)
+        async with _client(bench, page) as client:
+            _, head, body = await client.get("cached", page)
+            assert body == page.body
+            etag = _header(head, b"etag")
+
+            async def block(path: str, status: int, etag: bytes = b'""') -> float:
+                started = time.perf_counter()
+                for _ in range(count):
+                    found, _, _ = await client.get(path, page, etag)
+                    assert found == status, f"{path} answers {found}"
+                return (time.perf_counter() - started) / count * 1e6
+
+            hit, constant, unmodified, unchanged = await alternate(
+                bench.scale.blocks,
+                partial(block, "cached", 200),
+                partial(block, "constant", 200),
+                partial(block, "cached", 304, etag),
+                partial(block, "unchanged", 304),
+            )
+    return [
+        Figure("http-hit", "the same bytes, constant", "us", "<= 1.15", hit, constant, NOTE),
+        Figure("http-hit-304", "a constant 304", "us", "<= 1.15", unmodified, unchanged, ""),
+    ]
+
+
+@asynccontextmanager
+async def _client(bench: Bench, page: Page) -> AsyncIterator[Client]:
+    with TemporaryDirectory(prefix="stoker-bench-") as folder:
+        path = str(Path(folder) / "web")
+        async with running("hits", python=OUR_PYTHON, env=bench.env) as peer:
+            await peer.ask("listen", path=path, body=page.body.decode())
+            reader, writer = await asyncio.open_unix_connection(path)
+            yield Client(reader, writer)
+            writer.close()
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    """The value of a header of an answer."""
+    for line in head.split(b"\r\n"):
+        given, _, value = line.partition(b": ")
+        if given.lower() == name:
+            return value
+    raise LookupError(name)

@@ -1,0 +1,82 @@
+"""What the domain says of each column: which captures watch it, which rules cover it.
+
+The database is asked only what the names of tables stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stoker.domain import Domain
+from stoker.errors import DeclarationError
+from stoker.rules import Rule
+
+EVERY = "*"
+"""Stands for all columns of a table."""
+
+
+@dataclass(slots=True)
+class Declared:
+    """By table: the columns of each declaration, and what it is called."""
+
+    captures: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
+    rules: dict[int, list[tuple[str, Rule[Any]]]] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> set[int]:
+        """Tables of which something is declared."""
+        return self.captures.keys() | self.rules.keys()
+
+    def records(self, table: int, column: str) -> tuple[str, ...]:
+        """What records the changes of a column; of the rows, for an empty name."""
+        captures = [f"capture {kind}" for one, kind in self.captures.get(table, ()) if _is(one, column)]
+        rules = [f"rule {rule.event.kind}" for rule in self.rules_for(table, column)]
+        return tuple(dict.fromkeys([*rules, *captures]))
+
+    def rules_for(self, table: int, column: str) -> list[Rule[Any]]:
+        """The rules that cover a column; any of the table's, for an empty name."""
+        found = [rule for one, rule in self.rules.get(table, ()) if _is(one, column)]
+        return list({rule.event.kind: rule for rule in found}.values())
+
+    def watches(self, table: int, column: str) -> bool:
+        """Whether something is declared of a column."""
+        both = [*self.captures.get(table, ()), *self.rules.get(table, ())]
+        return any(_is(one, column) for one, _ in both)
+
+
+async def declared(connection: AsyncConnection, domain: Domain) -> Declared:
+    """What a domain declares; raises DeclarationError for a table that there is not."""
+    found = Declared()
+    for rule in domain.rules:
+        for one in rule.covers:
+            table, _, column = one.rpartition(".")
+            oid = await _oid(connection, table, f"rule for {rule.event.kind!r}: covers")
+            found.rules.setdefault(oid, []).append((column, rule))
+    for table, column, kind in captured(domain):
+        oid = await _oid(connection, table, "capture:")
+        found.captures.setdefault(oid, []).append((column, kind))
+    return found
+
+
+def captured(domain: Domain) -> Iterator[tuple[str, str, str]]:
+    """Table, watched column and kind of event of each capture."""
+    for capture in domain.captures:
+        watched = (EVERY,) if capture.columns is None else (*capture.columns, *capture.fields.values())
+        for column in watched:
+            yield capture.table, column, capture.event.kind
+
+
+def _is(declared_: str, column: str) -> bool:
+    return not column or declared_ in (column, EVERY)
+
+
+async def _oid(connection: AsyncConnection, table: str, whose: str) -> int:
+    oid = await connection.scalar(text("SELECT CAST(to_regclass(:table) AS oid)"), {"table": table})
+    if oid is None:
+        raise DeclarationError(f"{whose} table {table!r:.80}, which the database does not have")
+    return int(oid)

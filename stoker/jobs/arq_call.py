@@ -1,0 +1,36 @@
+"""A call of a function of an arq application, as a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from stoker.errors import BadRequest
+from stoker.jobs.job import Job
+
+Serializer = Callable[[dict[str, Any]], bytes]
+
+
+class ArqCall(Job):
+    """The arguments of one call; each function has a class of its own. Written as arq's clients write it."""
+
+    serialize: ClassVar[Serializer]
+    """The application's own `job_serializer`."""
+    args: list[Any] = Field(default_factory=list)
+    """Positional arguments."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Named ones."""
+    job_id: str | None = None
+    """arq's `_job_id`: while the queue has a job or a result of this id, no other one is enqueued."""
+
+    def payload(self, now_ms: int) -> bytes:
+        """What a worker reads, Stoker's or arq's; raises BadRequest for what cannot be serialized."""
+        call = {"t": None, "f": self.kind, "a": tuple(self.args), "k": self.kwargs, "et": now_ms}
+        try:
+            return type(self).serialize(call)
+        except Exception as error:
+            raise BadRequest(
+                f"{self.kind}: its arguments cannot be serialized: {error!s:.200}", field="job"
+            ) from error

@@ -1,0 +1,374 @@
+"""An arq application on Stoker's engine: a stock client enqueues, and finds what arq would have left."""
+
+# ruff: noqa: ANN401 - arq's functions take and give anything
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from arq import cron, func
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.jobs import Job, JobStatus
+from arq.worker import JobExecutionFailed, Retry
+from sqlalchemy import text
+
+from stoker import Domain, Stoker
+from stoker.arq import from_json, to_json
+from stoker.errors import DeclarationError, SettingsError
+from stoker.operations import dead
+from stoker.operations.audit import local_actor
+from stoker.operations.dead import WhichDead
+from stoker.worker.arq.part import check_same_redis
+from stoker.worker.process import run_worker
+from tests.support.engine_stage import eventually
+from tests.support.place import Place
+
+WAIT_S = 30
+
+
+class Written:
+    """What functions and hooks have noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+
+async def add(ctx: dict[Any, Any], left: int, *, right: int = 0) -> int:
+    ctx["written"].notes.append((ctx["job_id"], ctx["job_try"]))
+    return left + right
+
+
+async def fail(ctx: dict[Any, Any]) -> None:  # noqa: ARG001 - arq's signature
+    raise ValueError("no such order")
+
+
+async def later(ctx: dict[Any, Any]) -> Any:
+    ctx["written"].notes.append(datetime.now(UTC))
+    if ctx["job_try"] < 3:
+        raise Retry(defer=timedelta(milliseconds=300))
+    return ctx["score"] / 1000
+
+
+async def hold(ctx: dict[Any, Any]) -> None:
+    ctx["written"].notes.append("held")
+    await asyncio.Event().wait()
+
+
+async def nested(ctx: dict[Any, Any]) -> Any:
+    return (await ctx["redis"].enqueue_job("add", 40, right=2)).job_id
+
+
+FUNCTIONS = [add, fail, func(later, max_tries=5), func(hold, timeout=60), nested]
+
+
+def application(place: Place, **more: Any) -> tuple[Domain, dict[str, Any], Written]:
+    """A domain that has nothing but an arq application; `ctx` holds what its functions note."""
+    written = Written()
+    settings = {
+        "functions": FUNCTIONS,
+        "queue_name": f"{place.prefix}:jobs",
+        "ctx": {"written": written},
+        "poll_delay": 0.1,
+        **more,
+    }
+    domain = Domain(name="moved", scopes=(), views=(), rules=(), schedule=(), arq=settings)
+    return domain, settings, written
+
+
+@asynccontextmanager
+async def client(place: Place, **more: Any) -> AsyncIterator[ArqRedis]:
+    """A stock client of arq."""
+    options = {"job_serializer": to_json, "job_deserializer": from_json, **more}
+    settings = RedisSettings.from_dsn(place.queue_url)
+    made = await create_pool(settings, default_queue_name=f"{place.prefix}:jobs", **options)
+    yield made
+    await made.aclose(close_connection_pool=True)
+
+
+@asynccontextmanager
+async def worker(place: Place, domain: Domain, **tables: Any) -> AsyncIterator[Stoker]:
+    """With a worker of the domain."""
+    settings, stop = place.settings(**tables), asyncio.Event()
+    async with Stoker.opened(settings, domain) as stoker:
+        working = asyncio.create_task(run_worker(stoker, settings, stop))
+        try:
+            yield stoker
+        finally:
+            stop.set()
+            await working
+
+
+async def asked(redis: ArqRedis, name: str, *args: Any, **more: Any) -> Job:
+    job = await redis.enqueue_job(name, *args, **more)
+    assert job is not None
+    return job
+
+
+async def letters(stoker: Stoker) -> list[Any]:
+    async with stoker.session() as session:
+        found = await session.execute(
+            text("SELECT job_id, kind, reason, payload, error FROM stoker.dead_jobs ORDER BY id")
+        )
+        return list(found.all())
+
+
+async def test_a_stock_client_gets_results_status_and_info(place: Place) -> None:
+    domain, _, written = application(place)
+    async with client(place) as redis, worker(place, domain):
+        job = await asked(redis, "add", 1, right=2)
+        assert await job.result(WAIT_S, poll_delay=0.05) == 3
+        assert await job.status() == JobStatus.complete
+        info = await job.result_info()
+        assert info is not None
+        assert (info.function, info.kwargs, info.job_try, info.success) == ("add", {"right": 2}, 1, True)
+        assert info.queue_name == f"{place.prefix}:jobs"
+        assert 3_500_000 < await redis.pttl(f"arq:result:{job.job_id}") <= 3_600_000
+        assert written.notes == [(job.job_id, 1)]
+        inner = await (await asked(redis, "nested")).result(WAIT_S, poll_delay=0.05)
+        assert (
+            await Job(inner, redis, redis.default_queue_name, from_json).result(WAIT_S, poll_delay=0.05) == 42
+        )
+
+
+async def test_a_failed_job_tells_its_client_and_leaves_a_dead_letter_that_can_be_run_again(
+    place: Place,
+) -> None:
+    domain, _, _ = application(place)
+    async with client(place) as redis, worker(place, domain) as stoker:
+        job = await asked(redis, "fail")
+        with pytest.raises(JobExecutionFailed, match="ValueError: no such order"):
+            await job.result(WAIT_S, poll_delay=0.05)
+        (letter,) = await letters(stoker)
+        assert letter == (
+            job.job_id,
+            "fail",
+            "failed",
+            {"args": [], "kwargs": {}},
+            "ValueError: no such order",
+        )
+        retried = await dead.retry(stoker, local_actor(), WhichDead(id=(await one_letter(stoker)).id))
+        assert (retried.retried, retried.unreadable) == (1, 0)
+        await eventually(lambda: has_letters(stoker, 1))
+        assert (await letters(stoker))[0].job_id != job.job_id, "a new job, which has failed again"
+
+
+async def test_retry_waits_exactly_as_long_as_it_says_and_uses_a_try(place: Place) -> None:
+    domain, _, written = application(place)
+    async with client(place) as redis, worker(place, domain):
+        job = await asked(redis, "later")
+        await job.result(WAIT_S, poll_delay=0.05)
+        first, second, third = written.notes
+        for one, other in ((first, second), (second, third)):
+            assert timedelta(milliseconds=295) < other - one < timedelta(seconds=5)
+        info = await job.result_info()
+        assert info is not None
+        assert info.job_try == 3
+
+
+async def test_the_last_try_and_a_number_that_the_client_asked_for(place: Place) -> None:
+    async def never(ctx: dict[Any, Any]) -> None:
+        written.notes.append(ctx["job_try"])
+        raise Retry
+
+    domain, _, written = application(place, functions=[func(never, name="never", max_tries=4)])
+    async with client(place) as redis, worker(place, domain) as stoker:
+        job = await asked(redis, "never", _job_try=3)
+        with pytest.raises(JobExecutionFailed, match="max 4 retries exceeded"):
+            await job.result(WAIT_S, poll_delay=0.05)
+        assert written.notes == [3, 4]
+        assert [one.reason for one in await letters(stoker)] == ["exhausted"]
+
+
+async def test_a_deferred_job_begins_when_it_is_due(place: Place) -> None:
+    domain, _, written = application(place)
+    async with client(place) as redis, worker(place, domain):
+        job = await asked(redis, "later", _defer_by=0.4, _job_try=3)
+        assert await job.status() == JobStatus.deferred
+        due = await job.result(WAIT_S, poll_delay=0.05)
+        assert 0 <= written.notes[0].timestamp() - due < 5
+
+
+async def test_an_abort_ends_a_job_that_runs_and_one_that_waits(place: Place) -> None:
+    domain, _, written = application(place, allow_abort_jobs=True, max_jobs=1)
+    async with client(place) as redis, worker(place, domain) as stoker:
+        running = await asked(redis, "hold")
+        waiting = await asked(redis, "add", 1, _defer_by=3600)
+        await eventually(lambda: is_true(written.notes == ["held"]))
+        assert await running.abort(timeout=WAIT_S, poll_delay=0.05)
+        assert await waiting.abort(timeout=WAIT_S, poll_delay=0.05)
+        assert await redis.zcard(redis.default_queue_name) == 0
+        assert await letters(stoker) == []
+
+
+async def test_a_job_of_an_unknown_function_waits_for_a_release_that_has_it(place: Place) -> None:
+    old, _, _ = application(place, functions=[fail])
+    new, _, _ = application(place)
+    async with client(place) as redis:
+        job = await asked(redis, "add", 1)
+        async with worker(place, old) as stoker:
+            await eventually(lambda: is_parked(redis))
+        assert await job.result_info() is None
+        async with worker(place, new) as stoker:
+            assert await job.result(WAIT_S, poll_delay=0.05) == 1
+            assert await letters(stoker) == []
+
+
+async def test_a_job_that_a_stop_cuts_off_runs_again_and_loses_no_try(place: Place) -> None:
+    domain, _, written = application(place)
+    async with client(place) as redis:
+        job = await asked(redis, "hold")
+        async with worker(place, domain, worker={"stop_deadline_s": 0.1}):
+            await eventually(lambda: is_true(written.notes == ["held"]))
+        assert await job.status() == JobStatus.queued
+        assert not await redis.exists(f"arq:retry:{job.job_id}")
+
+
+async def test_hooks_get_the_context_and_none_of_them_ends_the_worker(place: Place) -> None:
+    async def noted(name: str, ctx: dict[Any, Any]) -> None:
+        written.notes.append((name, ctx.get("job_id"), ctx.get("opened")))
+
+    async def on_startup(ctx: dict[Any, Any]) -> None:
+        await ctx["redis"].ping()
+        ctx["opened"] = 1
+
+    async def on_job_start(ctx: dict[Any, Any]) -> None:
+        ctx["opened"] += 1
+        if ctx["job_id"] == "unlucky":
+            raise RuntimeError("no session")
+
+    async def on_job_end(ctx: dict[Any, Any]) -> None:
+        await noted("end", ctx)
+        raise RuntimeError("this hook is broken")
+
+    async def after_job_end(ctx: dict[Any, Any]) -> None:
+        kept = await ctx["redis"].exists(f"arq:result:{ctx['job_id']}")
+        await noted(f"after {kept}", ctx)
+        raise RuntimeError("this one too")
+
+    async def on_shutdown(ctx: dict[Any, Any]) -> None:
+        await noted("shutdown", ctx)
+
+    hooks = (on_startup, on_job_start, on_job_end, after_job_end, on_shutdown)
+    domain, _, written = application(place, **{hook.__name__: hook for hook in hooks})
+    async with client(place) as redis, worker(place, domain):
+        unlucky = await asked(redis, "add", 1, _job_id="unlucky")
+        with pytest.raises(JobExecutionFailed, match="no session"):
+            await unlucky.result(WAIT_S, poll_delay=0.05)
+        job = await asked(redis, "add", 1, _job_id="lucky")
+        assert await job.result(WAIT_S, poll_delay=0.05) == 1
+        await eventually(lambda: is_true(len(written.notes) == 5))
+    assert written.notes == [
+        ("end", "unlucky", 2),
+        ("after 1", "unlucky", 2),
+        ("lucky", 1),
+        ("end", "lucky", 2),
+        ("after 1", "lucky", 2),
+        ("shutdown", None, 1),
+    ]
+
+
+async def test_pickles_are_read_only_where_the_application_says_so(place: Place) -> None:
+    strict, _, _ = application(place)
+    pickled = {"job_serializer": pickle.dumps, "job_deserializer": pickle.loads}
+    consenting, _, _ = application(place, **pickled)
+    async with client(place, job_serializer=None, job_deserializer=None) as redis:
+        async with worker(place, strict) as stoker:
+            await asked(redis, "add", 1)
+            await eventually(lambda: has_letters(stoker, 1))
+            (letter,) = await letters(stoker)
+            assert letter.reason == "undecodable"
+        async with worker(place, consenting):
+            assert await (await asked(redis, "add", 1)).result(WAIT_S, poll_delay=0.05) == 1
+
+
+async def test_a_cron_job_runs_once_for_each_slot_over_two_workers(place: Place) -> None:
+    async def tick(ctx: dict[Any, Any]) -> None:
+        written.notes.append(ctx["job_id"])
+
+    every = cron(tick, name="tick", second=set(range(60)), run_at_startup=False, keep_result=60)
+    domain, _, written = application(place, cron_jobs=[every])
+    async with client(place), worker(place, domain), worker(place, domain):
+        await eventually(lambda: is_true(len(written.notes) >= 3))
+    slots = [int(job_id.removeprefix("tick:")) for job_id in written.notes]
+    assert len(set(slots)) == len(slots)
+    assert {slot % 1000 for slot in slots} == {123}, "arq's own time within the second"
+
+
+async def test_run_at_startup_runs_once_over_workers_that_start_together(place: Place) -> None:
+    async def warm_up(ctx: dict[Any, Any]) -> None:
+        written.notes.append(ctx["job_id"])
+
+    domain, _, written = application(
+        place, cron_jobs=[cron(warm_up, name="warm_up", month=1, run_at_startup=True)]
+    )
+    async with client(place) as redis, worker(place, domain), worker(place, domain):
+        await eventually(lambda: is_true(bool(written.notes)))
+        await eventually(lambda: is_empty(redis))
+    assert len(set(written.notes)) == len(written.notes) <= 2, "at most one for each minute"
+
+
+async def test_the_health_key_is_written_and_is_gone_after_a_stop(place: Place) -> None:
+    domain, _, _ = application(place)
+    async with client(place) as redis:
+        async with worker(place, domain):
+            key = f"{redis.default_queue_name}:health-check"
+            await eventually(lambda: exists(redis, key))
+            assert b"j_complete=0 j_failed=0 j_retried=0 j_ongoing=0 queued=0" in await redis.get(key)
+        assert not await redis.exists(key)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("shop.WorkerSettings", "must be a WorkerSettings class"),
+        ({"functions": []}, "neither functions nor cron_jobs"),
+        ({"functions": [lambda ctx: ctx]}, "not a coroutine function"),
+        ({"functions": [func(add, name="a b")]}, "1 to 64 visible ASCII characters"),
+        ({"functions": [func(add, name="relay.v1")]}, "declared twice: job kind relay.v1"),
+        ({"functions": [add], "cron_jobs": [add]}, "made with arq.cron"),
+        ({"functions": [add], "on_startup": print}, "on_startup must be an async function"),
+        ({"functions": [add], "queue_name": "a/b"}, "without a slash"),
+        ({"functions": [add], "max_jobs": 0}, "max_jobs must be 1 or more"),
+        ({"functions": [add], "redis_pool": object()}, "leave out `redis_pool`"),
+    ],
+)
+def test_what_could_never_run_is_refused_when_the_domain_is_made(settings: Any, says: str) -> None:
+    with pytest.raises(DeclarationError, match=says):
+        Domain(name="moved", scopes=(), views=(), rules=(), schedule=(), arq=settings)
+
+
+def test_another_redis_than_that_of_the_settings_is_refused() -> None:
+    check_same_redis(RedisSettings(host="queue", port=6379, database=1), "redis://queue:6379/1")
+    check_same_redis(None, "redis://queue:6379/1")
+    with pytest.raises(SettingsError, match="name different servers"):
+        check_same_redis(RedisSettings(host="queue", port=6379), "redis://queue:6379/1")
+
+
+async def one_letter(stoker: Stoker) -> Any:
+    return (await dead.listing(stoker, 1)).dead[0]
+
+
+async def has_letters(stoker: Stoker, number: int) -> bool:
+    return len(await letters(stoker)) == number
+
+
+async def is_true(found: bool) -> bool:  # noqa: FBT001 - a condition
+    return found
+
+
+async def is_parked(redis: ArqRedis) -> bool:
+    return bool(await redis.zcard(f"{redis.default_queue_name}:parked"))
+
+
+async def is_empty(redis: ArqRedis) -> bool:
+    return not await redis.zcard(redis.default_queue_name)
+
+
+async def exists(redis: ArqRedis, key: str) -> bool:
+    return bool(await redis.exists(key))
