@@ -1,8 +1,8 @@
 """Traces of reads: who read what, and when. A CSV file, plain or gzip.
 
     time,reader,entry,build_ms
-    1270047582,ann,project:42/dashboard,18.5
-    2010-03-31T15:00:56Z,bob,project:42/detail,
+    1270047582,ann,topic:42/dashboard,18.5
+    2010-03-31T15:00:56Z,bob,topic:42/detail,
 
 `time` is seconds since 1970, or an ISO 8601 time (UTC if it names no zone). `build_ms` may be left out or
 empty.
