@@ -18,6 +18,7 @@ from asyncpg import connect_utils
 from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stoker import tracing
 from stoker.errors import DatabaseUnavailable
 from stoker.silence import Silence
 
@@ -75,7 +76,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no typ
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
         """Run a statement; a transaction that begins gets its limits with it."""
         if query.startswith("BEGIN"):
-            query = query.rstrip(";") + self.shared.local
+            query = query.rstrip(";") + self.shared.local + _traced()
         with self.shared.silence.waiting(self):
             done: str = await super().execute(query, *args, timeout=timeout)
             return done
@@ -86,6 +87,12 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no typ
             await super().close(timeout=min(timeout or GOODBYE_S, GOODBYE_S))
         except (OSError, PostgresError, InterfaceError):
             self.terminate()
+
+
+def _traced() -> str:
+    """Lets triggers know the trace that a transaction belongs to."""
+    trace = tracing.current()
+    return "" if trace is None else f"; SET LOCAL stoker.trace = '{trace}'"
 
 
 class QuietUpgrade(connect_utils.TLSUpgradeProto):  # type: ignore[misc] # the same

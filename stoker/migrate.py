@@ -29,6 +29,7 @@ from stoker.captures.install import install
 from stoker.domain import Domain
 from stoker.errors import StokerError
 from stoker.outbox import seal_keys
+from stoker.outbox.by_hand import make_invalidate
 from stoker.postgres import CONNECT_S, QUESTION_S, database_errors, engine_of
 from stoker.tables import SCHEMA, installation
 
@@ -109,6 +110,8 @@ async def migrate(
         if only != "domain":
             await _name_installation(connection)
             await seal_keys.make_first(connection)
+        if domain is not None and only != "domain":
+            await make_invalidate(connection, domain, schema)
     if domain is not None and only != "stoker":
         applied += await install_captures(database_url, domain, schema=schema, say=say)
     return applied

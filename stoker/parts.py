@@ -35,6 +35,7 @@ from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.record import Outbox
 from stoker.outbox.requests import Requests
 from stoker.outbox.rows import unsettled
+from stoker.outbox.writes import ring_for_writes
 from stoker.postgres import application_engine, loader_engine, reading_engine, sign_of_life
 from stoker.queue import owner
 from stoker.queue.enqueue import DELIVER, Queue
@@ -89,6 +90,8 @@ class Parts:
             self.cache.store.lookup.unasked.ask_again,
             settings.database.schema_name,
         )
+        if domain.captures:
+            ring_for_writes(engine.sync_engine, self.ringer.soon)
         self.loops = self._start_loops()
 
     @classmethod

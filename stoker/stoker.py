@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 
 from stoker.cache.batch import read_many
 from stoker.cache.deadline import UNTIL, begin_waits
+from stoker.cache.flush import unlink_every_scope
 from stoker.cache.lookup import Asked, Params
 from stoker.cache.reading import Reading
 from stoker.cache.view import View
@@ -38,7 +39,7 @@ from stoker.queue.packing import is_request_id
 from stoker.queue.progress import JobState, Progress, ProgressReport
 from stoker.queue.result import result_of
 from stoker.revocation import take_effect
-from stoker.rules import Event, Invalidation
+from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.settings import Settings, load_settings
 
 
@@ -214,6 +215,15 @@ class Stoker:
         """
         return await batch_of(self.queue, batch_id)
 
+    def applied(self, session: AnySession) -> Receipt:
+        """Follow all that the session's transaction records, by captures too; call it before the commit.
+
+        Returns a receipt: `await receipt.applied()` after the commit waits until every event of the
+        transaction is in effect; at once where there is none. Costs a round trip before the commit, which
+        asks for the transaction's id. Raises what `record` raises for a session.
+        """
+        return self._parts.outbox.follow(session)
+
     def enqueue_in(
         self,
         session: AnySession,
@@ -272,9 +282,9 @@ class Stoker:
         committed, cached values may still be shown, and the worker goes on trying. Tell the caller.
 
         Raises DatabaseUnavailable where the commit's answer was lost (its receipt says what became of it),
-        DeclarationError for a session that has recorded nothing.
+        DeclarationError for a session that has recorded nothing. What captures recorded counts, too.
         """
-        events = self._parts.outbox.recorded_in(session)
+        events = await self._parts.outbox.recorded_in(session)
         with database_errors():
             await session.commit()
         await take_effect(self._parts, events, self.unlink)
@@ -292,6 +302,9 @@ class Stoker:
         store = self.cache.store
         stamps: set[str] = set()
         for one in invalidations:
+            if one.scope.kind == EVERY_SCOPE:
+                await unlink_every_scope(store, one.views, hard=one.hard)
+                continue
             views = one.views or self.domain.view_names_by_scope.get(one.scope.kind, frozenset())
             stamps |= store.stamps_of(one.scope, views, hard=one.hard)
         await store.unlink(stamps)

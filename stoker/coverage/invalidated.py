@@ -19,7 +19,7 @@ from stoker.coverage.facts import TableFacts
 from stoker.coverage.made import Values, made
 from stoker.domain import Domain
 from stoker.handlers import relay
-from stoker.handlers.captured import asks_rule
+from stoker.outbox.captured import asks_rule
 from stoker.outbox.rows import Alike
 from stoker.rules import Event, Invalidation, Rule
 from stoker.tables import cache_events

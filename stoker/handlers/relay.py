@@ -22,11 +22,11 @@ from stoker.cache.flush import unlink_every_scope
 from stoker.cache.view import Scope
 from stoker.domain import Domain
 from stoker.errors import DatabaseUnavailable
-from stoker.handlers.captured import told, with_rules_asked
 from stoker.handlers.context import JobContext
 from stoker.handlers.hot import refresh_hot
 from stoker.jobs import Outcome, Relay
 from stoker.outbox import rows as outbox
+from stoker.outbox.captured import NO_FIELDS, told, with_rules_asked
 from stoker.outbox.rows import UNREADABLE, Alike
 from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
@@ -144,9 +144,11 @@ async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Al
         else:
             by_kind.setdefault(same.kind, []).append(same)
     session = AsyncSession(bind=connection, join_transaction_mode="create_savepoint")
-    for kind, alike in by_kind.items():
+    for kind, all_alike in by_kind.items():
+        # Without fields, as after TRUNCATE, it names every scope: there is nothing to ask.
+        alike = [one for one in all_alike if one.payload != NO_FIELDS]
         # A kind that this release does not know is applied from the scopes it carries (RACES 30).
-        if kind in domain.asking_kinds:
+        if alike and kind in domain.asking_kinds:
             await _audience(session, domain, alike, invalidations, failed)
     await session.close()
     return Folded(frozenset(_complete(one, domain) for one in invalidations), failed, asked)

@@ -13,12 +13,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session, SessionTransaction
 
 from stoker.outbox.databases import KnownDatabases
 from stoker.outbox.inserts import EVENTS, REQUESTS, CacheEvent, Inserts, JobRequest
-from stoker.outbox.receipt import Receipt
+from stoker.outbox.receipt import Receipt, TransactionReceipt
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ PENDING = "stoker.pending"
 """Key of a session's `info` under which its events wait for the commit."""
 COMMITTING = "stoker.committing"
 """Key of a session's `info` while it commits."""
+_TRANSACTION = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 Ring = Callable[[Sequence[int]], None]
 """Is told the ids of committed rows."""
 
@@ -79,6 +80,8 @@ class Pending:
         self._rings = rings
         self._rows: list[Recorded] = []
         self._commits = 0
+        self._followed: list[TransactionReceipt] = []
+        self._transaction_id: int | None = None
         self._unasked: set[KnownDatabases] = set()
 
     @classmethod
@@ -99,6 +102,10 @@ class Pending:
     def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
         """Insert an event before the session's commit: kind, payload and scopes as JSON, trace."""
         self._add(session, Recorded(EVENTS, said, receipt, innermost(session)))
+
+    def follow(self, receipt: TransactionReceipt) -> None:
+        """Tell a receipt of the transaction's id, and of its end."""
+        self._followed.append(receipt)
 
     def add_request(self, session: Session, said: Mapping[str, Any]) -> None:
         """Insert a requested job before the session's commit: a value for each column that has no default."""
@@ -135,6 +142,12 @@ class Pending:
         for one, row_id in zip(new, ids, strict=True):
             one.id, one.written_in = row_id, innermost(session)
 
+    def ask_transaction(self, session: Session) -> None:
+        """Learn the transaction's id before its commit, if a receipt follows it."""
+        if self._followed and self._transaction_id is None:
+            connection = session.connection(bind_arguments=EVENTS.bind)
+            self._transaction_id = connection.scalar(_TRANSACTION)
+
     def begin_commit(self) -> None:
         """A COMMIT or RELEASE is about to be sent: from now on, an end does not say whether it committed."""
         self._commits += 1
@@ -152,6 +165,12 @@ class Pending:
 
     def drop(self, ended: SessionTransaction) -> None:
         """A transaction or savepoint ended: what still belongs to it did not commit."""
+        if ended.parent is None:
+            for receipt in self._followed:
+                if self._commits > 0 and self._transaction_id is not None:
+                    receipt.unanswered(self._transaction_id)
+                else:
+                    receipt.rolled_back()
         left = []
         for one in self._rows:
             if ended.parent is None and self._commits > 0 and one.id is not None:
@@ -170,6 +189,9 @@ class Pending:
         """The outermost transaction has committed."""
         if joins_another(session):
             return
+        for receipt in self._followed:
+            if self._transaction_id is not None:
+                receipt.committed(self._transaction_id)
         events, requests = [], []
         for one in self._rows:
             if (row_id := one.written_as()) is None:
@@ -233,6 +255,7 @@ def _before_commit(session: Session) -> None:
     pending: Pending | None = session.info.get(PENDING)
     if pending is not None:
         pending.write(session)
+        pending.ask_transaction(session)
         pending.begin_commit()
 
 

@@ -27,6 +27,12 @@ _TAKE = text(
     " ON CONFLICT DO NOTHING"
 )
 
+_STATUS = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+_OF_TRANSACTION = text("SELECT id FROM stoker.cache_events WHERE settled_at IS NULL AND transaction_id = :id")
+_UNSETTLED = text(
+    "SELECT id FROM stoker.cache_events WHERE settled_at IS NULL AND id = ANY(CAST(:ids AS bigint[]))"
+)
+
 
 class Applied(StrEnum):
     """What became of a recorded event."""
@@ -40,6 +46,10 @@ class Applied(StrEnum):
     UNKNOWN = "unknown"
     """The answer to its COMMIT was lost, and Postgres has not ended the transaction yet or does not answer:
     ask again. The change may be committed, so it must not be made a second time."""
+
+
+class StillOpen(Exception):
+    """A transaction has not ended yet."""
 
 
 class Receipt:
@@ -74,7 +84,7 @@ class Receipt:
                         return Applied.UNKNOWN
                     if self._rolled_back:
                         return Applied.ROLLED_BACK
-                    return await self._follow(self.event_id, give_up)
+                    return await self._follow(self._followed(), give_up)
         except DatabaseUnavailable:
             if self._unanswered is None:
                 raise
@@ -82,7 +92,9 @@ class Receipt:
 
     async def _decide(self, event_id: int, within_s: float) -> bool:
         try:
-            committed = await was_committed(self._engine, event_id, within_s)
+            committed = await self._was_committed(event_id, within_s)
+        except StillOpen:
+            return False
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
                 return False
@@ -98,7 +110,7 @@ class Receipt:
         poll_s = FIRST_POLL_S
         while True:
             async with self._engine.connect() as connection:
-                if await is_settled(connection, event_id):
+                if await self._is_settled(connection, event_id):
                     self._on_applied()
                     return Applied.APPLIED
             left = give_up - time.monotonic()
@@ -106,6 +118,15 @@ class Receipt:
                 return Applied.PENDING
             await asyncio.sleep(min(poll_s, left))
             poll_s = min(poll_s * POLL_GROWTH, LONGEST_POLL_S)
+
+    def _followed(self) -> int:
+        return self.event_id
+
+    async def _was_committed(self, event_id: int, within_s: float) -> bool:
+        return await was_committed(self._engine, event_id, within_s)
+
+    async def _is_settled(self, connection: AsyncConnection, event_id: int) -> bool:
+        return await is_settled(connection, event_id)
 
     def committed(self, event_id: int) -> None:
         """Called after the outermost commit."""
@@ -118,6 +139,47 @@ class Receipt:
     def unanswered(self, event_id: int) -> None:
         """Called when the transaction ended after its COMMIT had been asked for, and no answer came."""
         self._unanswered = event_id
+
+
+class TransactionReceipt(Receipt):
+    """What `Stoker.applied` returns: follows all events of one transaction, also those of triggers.
+
+    In the place of an event's id it has the transaction's.
+    """
+
+    _left: list[int] | None = None
+
+    @property
+    def event_id(self) -> int:
+        """Raises StokerError: a transaction may have recorded many events, or none."""
+        raise StokerError("this receipt follows a transaction, not one event")
+
+    async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
+        """Wait until all that the transaction has recorded is in effect for every reader; see Receipt."""
+        return await super().applied(timeout)
+
+    def _followed(self) -> int:
+        if self._event_id is None:
+            raise StokerError("the transaction has not committed")
+        return self._event_id
+
+    async def _was_committed(self, event_id: int, within_s: float) -> bool:
+        give_up = time.monotonic() + within_s
+        while True:
+            async with self._engine.connect() as connection:
+                status = await connection.scalar(_STATUS, {"id": str(event_id)})
+            if status != "in progress":
+                return bool(status == "committed")
+            if time.monotonic() >= give_up:
+                raise StillOpen
+            await asyncio.sleep(LONGEST_POLL_S)
+
+    async def _is_settled(self, connection: AsyncConnection, event_id: int) -> bool:
+        if self._left is None:
+            self._left = list(await connection.scalars(_OF_TRANSACTION, {"id": event_id}))
+        elif self._left:
+            self._left = list(await connection.scalars(_UNSETTLED, {"ids": self._left}))
+        return not self._left
 
 
 async def is_settled(connection: AsyncConnection, event_id: int) -> bool:

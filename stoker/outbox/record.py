@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
@@ -12,10 +14,14 @@ from stoker import tracing
 from stoker.cache.view import Scope
 from stoker.domain import Domain
 from stoker.errors import DeclarationError
+from stoker.outbox.captured import with_rules_asked
 from stoker.outbox.databases import KnownDatabases
+from stoker.outbox.inserts import EVENTS
 from stoker.outbox.pending import PENDING, Pending, Recorded, Rings, bind_of, joins_another
-from stoker.outbox.receipt import Receipt
+from stoker.outbox.receipt import Receipt, TransactionReceipt
+from stoker.outbox.rows import Alike
 from stoker.outbox.scopes import encode
+from stoker.postgres import database_errors
 from stoker.queue.ring import Ringer
 from stoker.rules import Event, Invalidation, Rule
 from stoker.tables import SCHEMA
@@ -51,6 +57,17 @@ AnySession = AsyncSession | Session | async_scoped_session[Any] | scoped_session
 SCOPED = (async_scoped_session, scoped_session)
 
 
+JOINED = (
+    "the session has joined a transaction that its connection had begun, so that its commit does not end it: "
+    "give the session a transaction of its own"
+)
+CAPTURED = text(
+    "SELECT id, kind, payload, scopes FROM stoker.cache_events WHERE settled_at IS NULL"
+    " AND transaction_id = CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
+    " AND recorded_by <> 'application'"
+)
+
+
 class Outbox:
     """Records events. After a commit the first of `ringers` rings for events, the second for jobs."""
 
@@ -80,21 +97,44 @@ class Outbox:
         pending.add(sync, said, receipt)
         return receipt
 
-    def recorded_in(self, session: AnySession) -> list[Recorded]:
-        """The events that the session's commit will make true; raises DeclarationError without any."""
+    def follow(self, session: AnySession) -> TransactionReceipt:
+        """A receipt of all that the session's transaction records, by triggers too."""
+        sync, pending = self.pending(session)
+        if joins_another(sync):
+            raise DeclarationError(JOINED)
+        receipt = TransactionReceipt(self._engine, self._on_applied)
+        pending.follow(receipt)
+        return receipt
+
+    async def recorded_in(self, session: AsyncSession | async_scoped_session[Any]) -> list[Recorded]:
+        """The events that the session's commit will make true; raises DeclarationError without any.
+
+        Flushes the session, so that triggers record what its writes change.
+        """
         sync, _ = self._of(session)
         pending: Pending | None = sync.info.get(PENDING)
         events = pending.events() if pending is not None else []
+        if self._domain.captures:
+            with database_errors():
+                await session.flush()
+                rows = (await session.execute(CAPTURED)).all()
+            events = [*events, *(self._captured(*row) for row in rows)]
         if not events:
             raise DeclarationError(
                 "the session has recorded no event: record what takes the right away first"
             )
         if joins_another(sync):
-            raise DeclarationError(
-                "the session has joined a transaction that its connection had begun, so that its commit does "
-                "not end it: give the session a transaction of its own"
-            )
+            raise DeclarationError(JOINED)
         return events
+
+    def _captured(self, event_id: int, kind: str, payload: Any, scopes: Any) -> Recorded:  # noqa: ANN401 - JSON
+        receipt = Receipt(self._engine, self._on_applied)
+        receipt.committed(event_id)  # it is followed after the commit only
+        [found] = with_rules_asked(
+            [Alike(kind, json.dumps(scopes), json.dumps(payload), 0, None, [event_id])], self._domain
+        )
+        said = {"kind": kind, "payload": payload, "scopes": json.loads(found.scopes)}
+        return Recorded(EVENTS, said, receipt, None)
 
     def pending(self, session: AnySession) -> tuple[Session, Pending]:
         """The sync session behind any session, and what waits for its commit.

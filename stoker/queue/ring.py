@@ -26,6 +26,8 @@ TURNS = 4
 three. The worker learns of the change a fraction of a millisecond later."""
 GAP_S = 0.002
 """Between two rings of a process: above 500 commits a second, one ring and its relay serve several."""
+UNKNOWN_ROW = 0
+"""Stands for rows that triggers wrote: nobody here knows their ids."""
 NAMED = 20
 """Ids that the log line of a failed ring names at most."""
 

@@ -18,8 +18,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from stoker.captures.standing import State, compare
 from stoker.domain import Domain, load_domain
 from stoker.errors import DatabaseUnavailable, DeclarationError, SettingsError, StokerError, Unavailable
 from stoker.jobs import KeepWarm
@@ -175,11 +176,28 @@ async def _database(settings: Settings, domain: Domain | None) -> list[Finding]:
         if not found or found[0].level is not Level.ERROR:
             missing = await pending(url, domain, schema=settings.database.schema_name)
             found += [_error(str(MigrationsPending(missing)))] if missing else []
+            if domain is not None and not missing:
+                found += await _captures(engine, domain, settings.database.schema_name)
     except DatabaseUnavailable as problem:
         return [_outage(str(problem))]
     finally:
         await engine.dispose()
     return found
+
+
+async def _captures(engine: AsyncEngine, domain: Domain, schema: str) -> list[Finding]:
+    with database_errors():
+        async with engine.connect() as connection:
+            compared = await compare(connection, domain.captures, schema)
+    # One that is left over records too much, the others too little.
+    return [
+        Finding(
+            Level.WARNING if one.state is State.LEFT else Level.ERROR,
+            f"capture of {one.table} ({one.kind}): {one.said}; run: stoker migrate",
+        )
+        for one in compared
+        if one.state is not State.SAME
+    ]
 
 
 async def _postgres(connection: AsyncConnection, settings: Settings) -> AsyncIterator[Finding]:

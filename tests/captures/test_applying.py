@@ -134,6 +134,18 @@ async def test_an_audience_is_asked_of_captured_events_too(place: Place, stoker:
     assert await states(stoker) == [State.MISS, State.HIT, State.MISS, State.HIT]
 
 
+async def test_an_audience_is_not_asked_of_an_event_that_names_no_rows(place: Place, stoker: Stoker) -> None:
+    async def nobody(_session: Any, events: Any) -> list[Invalidation]:  # noqa: ANN401
+        raise AssertionError(events)
+
+    asking = replace(DOMAIN, rules=(library.rules[0], Rule(BookAdded, lambda _: [], nobody)))
+    await states(stoker)
+    await sql(stoker, "TRUNCATE books")
+    async with Stoker.opened(place.settings(), asking) as other:
+        assert await apply_all(other) == 1
+    assert await states(stoker) == [State.HIT, State.MISS, State.HIT, State.MISS]
+
+
 async def test_the_application_may_record_events_of_a_captured_kind(stoker: Stoker) -> None:
     await states(stoker)
     async with stoker.session() as session, session.begin():

@@ -35,6 +35,11 @@ def test_migrate_makes_the_triggers_and_captures_shows_what_differs(
     assert db.run("SELECT DISTINCT recorded_by FROM stoker.cache_events") == [("migrate",)]
     assert run("library", "captures", "diff", "--check").stdout == "the captures are as declared\n"
 
+    assert "capture of" not in run("library", "check").stdout
+    assert (
+        "error: capture of public.shelves (shelf.renamed): made from another" in run("wider", "check").stdout
+    )
+
     changed = run("wider", "captures", "diff", "--check", "--json")
     assert changed.returncode == 1
     assert [(one["table"], one["state"]) for one in json.loads(changed.stdout)] == [

@@ -171,7 +171,7 @@ async def test_a_removal_that_nobody_applied_is_not_called_done(
     async with ours.session() as session:
         await session.execute(text("DELETE FROM note_members WHERE reader_id = 1"))
         ours.record(session, MemberRemoved(note_id=1, reader_id=1))
-        events = ours._parts.outbox.recorded_in(session)
+        events = await ours._parts.outbox.recorded_in(session)
         world.first.cache_link.cut()
         try:
             await ours.commit_revocation(session)

@@ -115,7 +115,7 @@ async def test_a_postgres_that_is_silent_does_not_hold_a_removal(
     async with ours.session() as session:
         await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
         ours.record(session, NoteDeleted(note_id=1, readers=(1, 2)))
-        events = ours._parts.outbox.recorded_in(session)
+        events = await ours._parts.outbox.recorded_in(session)
         await session.commit()
     patient.link.freeze()
     async with patience("the writer waits for an answer", IN_VAIN_S):

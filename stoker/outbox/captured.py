@@ -18,6 +18,8 @@ from stoker.outbox.rows import Alike
 from stoker.outbox.scopes import encode
 from stoker.rules import ASK_RULE, EVERY_SCOPE, Invalidation
 
+NO_FIELDS = "null"
+"""The payload of an event that names no rows: it stands for whole views."""
 logger = logging.getLogger(__name__)
 
 
@@ -43,13 +45,15 @@ def asks_rule(scopes: str) -> bool:
 
 def _asked(same: Alike, domain: Domain) -> Alike:
     try:
-        scopes: Any = encode(_invalidations(same, domain), domain)
+        scopes = encode(_invalidations(same, domain), domain)
     except Exception as error:
         # A rule is the adopter's code and may raise anything. The change is committed: it must not be lost.
         logger.exception(
             "event.rule_not_asked", extra={"kind": same.kind, "event_ids": same.ids[:20], "error": str(error)}
         )
-        scopes = [[EVERY_SCOPE, *_listed(same.scopes)[0][1:]]]
+        everywhere = [[EVERY_SCOPE, *_listed(same.scopes)[0][1:]]]
+        # Without its fields, so that no audience is asked about what cannot be read.
+        return replace(same, scopes=to_json(everywhere).decode(), payload=NO_FIELDS)
     return replace(same, scopes=to_json(scopes).decode())
 
 
