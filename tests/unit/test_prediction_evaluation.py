@@ -17,7 +17,7 @@ from stoker.prediction.synthetic import Office, made_up
 from stoker.prediction.trace import Trace, TraceError, TraceWriter, read_trace, write_trace
 
 RULES = Rules(ttl_s=3600, every_s=3600)
-OFFICE = Office(people=20, projects=30, days=21)
+OFFICE = Office(people=20, topics=30, days=21)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_what_is_read_while_it_is_valid_is_a_hit_and_used_once() -> None:
 
 
 def test_views_of_entries() -> None:
-    assert [view_of(one) for one in ("project:42/detail?page=2", "user:1/stats", "133")] == [
+    assert [view_of(one) for one in ("topic:42/detail?page=2", "user:1/stats", "133")] == [
         "detail",
         "stats",
         "-",
