@@ -20,7 +20,7 @@ from stoker.jobs import Job
 from stoker.outbox.pending import Pending
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.packing import is_request_id, request_id
+from stoker.queue.packing import Request, is_request_id, request_id
 from stoker.tables import job_requests
 
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -51,8 +51,10 @@ class Requests:
         )
         if NUL.search(written):
             raise BadRequest(f"{job.kind}: Postgres stores no text with a NUL character", field="job")
-        pending.add_request(session, said)
-        return str(said["job_id"])
+        due_ms = None if due_at is None else round(due_at.timestamp() * 1000)
+        request = Request(said["job_id"], said["lane"], written, said["flag"], due_ms, said["trace"])
+        pending.add_request(session, said, request)
+        return request.job_id
 
     async def is_on_its_way(self, job_id: str) -> bool:
         """Whether the job is requested and not in the queue yet; raises DatabaseUnavailable."""

@@ -15,13 +15,13 @@ from stoker.errors import Defer, InvalidJob, JobFailed
 from stoker.handlers import relay
 from stoker.handlers.deliver import deliver_all
 from stoker.handlers.own import OwnJobs
-from stoker.jobs import Job, parse
+from stoker.jobs import Job, Relay, parse
 from stoker.outbox.ends import JobEnds
 from stoker.queue import wire
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.testing.found import shown
-from stoker.testing.waiting import RINGS, Waiting, enqueued
+from stoker.testing.waiting import Waiting, enqueued
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.claims import Claim, Claims
 from stoker.worker.engine.dead_letters import DeadLetters
@@ -61,7 +61,7 @@ class Drained:
     """What `drain` did."""
 
     ran: tuple[Ran, ...]
-    """Each run, in order. Stoker's own relays and deliveries are left out."""
+    """Each run, in order. Stoker's own relays are left out."""
     waiting: tuple[Waiting, ...]
     """What is left, with the time at which it is due."""
 
@@ -95,7 +95,7 @@ async def drain(
                 continue
             if one is None:
                 break
-            if one.kind in RINGS:
+            if one.kind == Relay.kind:
                 continue
             ran.append(one)
             if raises and one.error is not None:

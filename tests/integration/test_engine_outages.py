@@ -143,7 +143,7 @@ async def test_a_repeated_job_leaves_no_letter_of_an_outage_and_one_of_a_fault(
 
 def test_jobs_that_are_asked_for_again_by_themselves_are_these() -> None:
     repeated = {kind for kind, job in JOBS.items() if job.repeated and not kind.startswith("test.")}
-    assert repeated == {"relay.v1", "deliver.v1", "refresh.v1", "keep_warm.v1", "verify.v1"}
+    assert repeated == {"relay.v1", "refresh.v1", "keep_warm.v1", "verify.v1"}
 
 
 class Real(Stage):

@@ -97,6 +97,13 @@ class Turned(Work):
         return self.tenant
 
 
+class Paced(Work):
+    """Work of which one begins in a hundred seconds."""
+
+    kind = "test.paced.v1"
+    rate_per_s = 0.01
+
+
 class KeyedTurned(Turned):
     """The same, of which one runs at a time."""
 
@@ -110,7 +117,7 @@ class KeyedTurned(Turned):
 
 TEST_JOBS: dict[str, type[Job]] = {
     job.kind: job
-    for job in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed, Turned, KeyedTurned)
+    for job in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed, Turned, KeyedTurned, Paced)
 }
 
 Act = Callable[[int], Awaitable[str]]
