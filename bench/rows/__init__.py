@@ -34,6 +34,7 @@ from bench.rows import (
     own_start,
     record_cost,
     ring,
+    sync_read,
     warm,
 )
 
@@ -51,7 +52,7 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, hit_bounded, http_hit, accounting),
+    *(hit_decoded, hit_near, hit_bounded, http_hit, sync_read, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(job_start, own_start, record_cost, enqueue_in, ring, drain, own_drain, fair, cron_late, memory, idle),
     *(console, cover_time),
