@@ -150,7 +150,7 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
     say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s")
     driver, chosen = scene.driver, mischief.chosen(options.mischief, options.seconds)
     misbehaving = mischief.misbehave_on(driver, _seeded(options.seed + 3), MISCHIEF_PER_S, chosen)
-    following = asyncio.create_task(driver.follow_on(scene.sql))
+    following = asyncio.create_task(driver.changes.follow_on(scene.sql))
     requesting = requests.request_on(driver, _seeded(options.seed + 4), REQUESTS_PER_S)
     users, jobs, own = map(asyncio.create_task, (driver.run(inf, options.rate), misbehaving, requesting))
     try:
@@ -168,7 +168,7 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
         await users
         await _last_act(scene)
     finally:
-        driver.end()
+        driver.changes.end()
         await _end([users, jobs, own])
         await following
 

@@ -1,8 +1,8 @@
 """Sends the requests of the simulated users on schedule, and judges every answer.
 
 Open loop: a request is sent when it is due, however slow the answers before it are, and its latency counts
-from then. Under faults an outage or no answer is accepted; an unexpected error never is. Under faults the
-number of concurrent requests is limited, so that a machine that a fault slows down is not flooded.
+from then. Under faults the number of concurrent requests is limited, so that a machine that a fault slows
+down is not flooded.
 """
 
 from __future__ import annotations
@@ -10,22 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 from typing import Any
 
-from pydantic_core import from_json
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from stoker.chaos.client import Away, NoReply, Reply
+from stoker.chaos.changes import Changes, Followed
+from stoker.chaos.sending import Sender
 from stoker.chaos.slots import Slot
 from stoker.chaos.surroundings import LEAVES_AFTER
 from stoker.chaos.tally import Tally
 from stoker.chaos.workload import Read, Users
-from stoker.errors import DatabaseUnavailable
-from stoker.postgres import database_errors
 
 BYPASS_EVERY = 10
 """One in this many reads bypasses the cache, to measure SQL under the same load."""
@@ -36,11 +30,8 @@ LEAVING, STAYS_S = 0.05, 0.004
 AT_ONCE = 40
 """Under faults: most concurrent requests. Requests that wait for a silent server must not hold up the
 rest."""
-POLL_S = 0.05
-OK, NOT_MODIFIED, LEFT = 200, 304, 499
+OK, NOT_MODIFIED = 200, 304
 REFUSED = frozenset({403, 404})
-BAD_REQUEST = frozenset({400, 422})
-SERVER_ERROR, OUTAGE = 500, 503
 
 
 class Act(StrEnum):
@@ -55,16 +46,8 @@ class Act(StrEnum):
 SHARES = {Act.READ: 0.885, Act.INTRUDE: 0.065, Act.WRITE: 0.05}
 
 
-@dataclass(frozen=True)
-class Followed:
-    """A committed change that is not known to be applied yet; `began`: seconds since 1970."""
-
-    began: float
-    applied: Callable[[], None]
-
-
-class Driver:
-    """All simulated users of one run. `faulty`: whether servers and processes are being broken."""
+class Driver(Sender):
+    """All simulated users of one run."""
 
     def __init__(
         self,
@@ -76,22 +59,18 @@ class Driver:
         faulty: bool = False,
         shares: Mapping[Act, float] | None = None,
     ) -> None:
-        self.webapps = webapps
+        super().__init__(webapps, tally, rng, faulty=faulty)
         self.users = users
-        self.tally = tally
-        self.rng = rng
+        self.changes = Changes(tally)
         self.asked: dict[str, Read] = {}
         """Every entry that was asked for: its last read."""
         self.served: dict[str, Read] = {}
         """Those among them that were served."""
-        self._faulty = faulty
         self._shares = shares or SHARES
         self._browsers: dict[tuple[int, str], tuple[str, Any]] = {}
         """What each user's browser keeps: the entity tag, and what that version showed."""
-        self._following: dict[int, Followed] = {}
         self._reads_sent = 0
         self._stopped = False
-        self._ended = False
 
     async def run(self, seconds: float, rate: float) -> None:
         """Send requests at a mean rate per second until it is stopped; returns when all are answered."""
@@ -102,7 +81,7 @@ class Driver:
         async with asyncio.TaskGroup() as requests:
             while (due := due + self.rng.expovariate(rate)) < began + seconds:
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                if self._faulty:
+                if self.faulty:
                     await free.acquire()
                     due = max(due, time.perf_counter())
                 if self._stopped:
@@ -110,46 +89,12 @@ class Driver:
                 self.tally.late_ms.append((time.perf_counter() - due) * 1000)
                 [act] = self.rng.choices(kinds, weights)
                 request = requests.create_task(acts[act](due))
-                if self._faulty:
+                if self.faulty:
                     request.add_done_callback(lambda _: free.release())
 
     def stop(self) -> None:
         """Send no more requests; `run` returns when all are answered."""
         self._stopped = True
-
-    def end(self) -> None:
-        """Follow no more changes."""
-        self._ended = True
-
-    async def send(  # noqa: PLR0913 - what a request is
-        self,
-        method: str,
-        path: str,
-        reader: int = 0,
-        *,
-        webapp: Slot | None = None,
-        body: object = None,
-        etag: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Reply | None:
-        """One request to any web app; None, counted, when there is no answer or only an error.
-
-        A web app that does not listen is passed over, as a load balancer does.
-        """
-        candidates = [webapp] if webapp else self.rng.sample(self.webapps, len(self.webapps))
-        no_answer = f"{method} {path}: no web app listens"
-        for asked in candidates:
-            try:
-                request = asked.client.request(method, path, reader, body=body, etag=etag, headers=headers)
-                reply = await request
-            except Away:
-                continue
-            except NoReply as error:
-                no_answer = str(error)
-                break
-            return reply if self._is_answer(reply, f"{method} {path} by {asked.name}") else None
-        self._note_silence(no_answer)
-        return None
 
     async def read(self, read: Read, due: float | None = None) -> None:
         """A read that must be served, and not with anything older than what was applied before."""
@@ -201,61 +146,8 @@ class Driver:
         self.tally.writes += 1
         self.tally.write_ms.append((time.perf_counter() - due) * 1000)
         self.tally.events[answer["event_id"]] = began
-        followed = Followed(began, applied)
-        if answer["applied"] == "applied":
-            self._applied(followed)
-        else:
-            self._following[answer["event_id"]] = followed
-
-    async def follow_on(self, sql: AsyncEngine) -> None:
-        """Check which changes are applied, until `end`; never cancelled in the middle of a statement."""
-        while not self._ended:
-            await asyncio.sleep(POLL_S)
-            await self.follow(sql)
-
-    async def follow(self, sql: AsyncEngine) -> None:
-        """Check once which changes are applied."""
-        if not self._following:
-            return
-        try:
-            with database_errors():
-                async with sql.connect() as connection:
-                    found = await connection.scalars(_SETTLED, {"ids": list(self._following)})
-                    settled = list(found)
-        except DatabaseUnavailable:
-            return
-        for event_id in settled:
-            followed = self._following.pop(event_id, None)
-            if followed is not None:
-                self._applied(followed)
-
-    async def aside(self, path: str, body: object) -> dict[str, Any] | None:
-        """Call one of chaos' own routes in a process; None without an answer."""
-        reply = await self.send("POST", path, body=body)
-        if reply is None:
-            return None
-        answer: dict[str, Any] = from_json(reply.body)
-        return answer
-
-    def _note_silence(self, what: str) -> None:
-        self.tally.unanswered += 1
-        if not self._faulty:
-            self.tally.note("no answer", what)
-
-    def _is_answer(self, reply: Reply, what: str) -> bool:
-        """Count an answer that is an outage or an error."""
-        if reply.status == LEFT:
-            self.tally.left += 1
-        elif reply.status == OUTAGE and self._faulty:
-            self.tally.outages += 1
-        elif (error := _refusal(reply)) is not None and self._faulty:
-            self.tally.refusals[error] += 1
-        elif reply.status >= SERVER_ERROR:
-            self.tally.server_errors += 1
-            self.tally.note("5xx", f"{reply.status} {what}: {reply.body[:200].decode(errors='replace')}")
-        else:
-            return True
-        return False
+        is_applied = answer["applied"] == "applied"
+        self.changes.add(answer["event_id"], Followed(began, applied), applied=is_applied)
 
     async def _a_read(self, due: float) -> None:
         await self.read(self.users.read(), due)
@@ -270,13 +162,13 @@ class Driver:
         return kept if kept and self.rng.random() < CONDITIONAL else None
 
     def _patience(self) -> Mapping[str, str]:
-        if not self._faulty or self.rng.random() >= LEAVING:
+        if not self.faulty or self.rng.random() >= LEAVING:
             return {}
         return {LEAVES_AFTER: f"{self.rng.expovariate(1 / STAYS_S):.5f}"}
 
     def _judge(self, read: Read, expected: object, shown: object, state: str) -> None:
         if state == "stale":  # it is marked stale: its loader failed
-            if not self._faulty:
+            if not self.faulty:
                 self.tally.note("marked stale", f"{read.path}: a loader failed")
             return
         verdict = self.users.judge(read, expected, shown)
@@ -292,24 +184,6 @@ class Driver:
         self.tally.forbidden_reads_served += 1
         self.tally.note("forbidden read served", what)
 
-    def _applied(self, followed: Followed) -> None:
-        self.tally.writes_waited_for += 1
-        followed.applied()
-        self.tally.in_effect(followed.began)
-
 
 def _entry(read: Read) -> str:
     return f"{read.view} {read.scope_id} {sorted(read.params.items())}"
-
-
-def _refusal(reply: Reply) -> str | None:
-    """The name of Stoker's error, other than an outage, if this release cannot serve the request."""
-    if reply.status not in BAD_REQUEST and reply.status != SERVER_ERROR:
-        return None
-    try:
-        return str(from_json(reply.body)["error"])
-    except (ValueError, KeyError, TypeError):
-        return None  # a bug: the error was not translated into an answer
-
-
-_SETTLED = text("SELECT id FROM stoker.cache_events WHERE id = ANY(:ids) AND settled_at IS NOT NULL")

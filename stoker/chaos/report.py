@@ -62,7 +62,7 @@ def ended(facts: Facts, scene: Scene) -> Facts:
 async def report(options: ChaosOptions, scene: Scene) -> Facts:
     """Wait until everything settles, count, and say what is wrong."""
     rest_s, left = await rest.settle(scene, options.rest_s)
-    await scene.driver.follow(scene.sql)
+    await scene.driver.changes.follow(scene.sql)
     events = await rest.events(scene)
     found = accounts.places(scene)
     dead, ended_wrong = await accounts.ends(scene)

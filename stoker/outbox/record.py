@@ -22,6 +22,7 @@ from stoker.outbox.receipt import Receipt, TransactionReceipt
 from stoker.outbox.rows import Alike
 from stoker.outbox.scopes import encode
 from stoker.postgres import database_errors
+from stoker.queue.packing import Request
 from stoker.queue.ring import Ringer
 from stoker.rules import Event, Invalidation, Rule
 from stoker.tables import SCHEMA
@@ -69,14 +70,14 @@ CAPTURED = text(
 
 
 class Outbox:
-    """Records events. After a commit the first of `ringers` rings for events, the second for jobs."""
+    """Records events. After a commit the first of `ringers` rings for events, the second delivers jobs."""
 
     def __init__(
         self,
         domain: Domain,
         engine: AsyncEngine,
         installation: str,
-        ringers: tuple[Ringer, Ringer],
+        ringers: tuple[Ringer[int], Ringer[Request]],
         on_applied: Callable[[], None],
         schema: str = SCHEMA,
     ) -> None:
@@ -84,7 +85,7 @@ class Outbox:
         self._on_applied = on_applied
         self._engine = engine
         self._databases = KnownDatabases(engine.sync_engine, installation, schema)
-        self._ringer, self._request_ringer = ringers
+        self._ringer, self._deliverer = ringers
 
     def record(self, session: AnySession, what: Event) -> Receipt:
         """Record an event in the session's transaction: it becomes true with its commit, or not at all.
@@ -151,8 +152,8 @@ class Outbox:
     def _of(self, session: AnySession) -> tuple[Session, Rings]:
         plain: AsyncSession | Session = session() if isinstance(session, SCOPED) else session
         if isinstance(plain, AsyncSession):
-            return plain.sync_session, Rings(self._ringer.soon, self._request_ringer.soon)
-        return plain, Rings(self._ringer.soon_from_thread, self._request_ringer.soon_from_thread)
+            return plain.sync_session, Rings(self._ringer.soon, self._deliverer.soon)
+        return plain, Rings(self._ringer.soon_from_thread, self._deliverer.soon_from_thread)
 
     def _said(self, what: Event) -> dict[str, Any]:
         """The row of an event: its kind, fields, scopes and trace."""

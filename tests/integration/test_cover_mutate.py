@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,13 @@ async def test_an_event_that_no_row_gives_is_believed_and_said(database_url: str
     proof = await mutate(database_url, faulty)
     (title,) = [one for one in proof.tried if str(one) == "tickets.title"]
     assert (title.believed, title.missed) == (["desk.unmade"], {})
+
+    async def fields(_session: AsyncSession, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"audience": (), "team_id": row["team_id"]}
+
+    proof = await mutate(database_url, faulty, fields={Unmade: fields})
+    (title,) = [one for one in proof.tried if str(one) == "tickets.title"]
+    assert (title.believed, title.missed, title.effective > 0) == ([], {}, True)
 
 
 async def test_nothing_remains_of_a_change(database_url: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from stoker.chaos.link import Link, link_to_postgres, through
+from stoker.chaos.link import through
 from stoker.jobs import Job, Lane
 from stoker.queue import wire
 from stoker.queue.enqueue import Queue
@@ -19,13 +19,14 @@ from stoker.queue.packing import Request, request_id
 from stoker.worker.engine.notes import MOST
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.support.engine_stage import Elsewhere, Stage, Work, eventually, running
+from tests.support.traps import TrappedLink, link_to_postgres
 
 
 @dataclass
 class Away:
     """A Postgres that does not answer until it is back."""
 
-    link: Link
+    link: TrappedLink
     sql: AsyncEngine
 
     async def asked(self) -> None:

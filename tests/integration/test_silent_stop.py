@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import make_url
 
 from stoker import Settings, Stoker
-from stoker.chaos.link import Link, link_to_postgres, through
+from stoker.chaos.link import through
 from stoker.worker.process import run_worker
 from tests.support.notes import Notes
 from tests.support.place import Place
+from tests.support.traps import TrappedLink, link_to_postgres
 
 STOP_S = 2.0
 """What running jobs are given."""
@@ -21,13 +22,13 @@ SILENT_FOR_EVER_S = 60
 
 
 @pytest.fixture
-async def link(place: Place) -> AsyncIterator[Link]:
+async def link(place: Place) -> AsyncIterator[TrappedLink]:
     link = await link_to_postgres(make_url(place.database_url))
     yield link
     await link.close()
 
 
-async def test_a_worker_stops_though_postgres_is_silent(place: Place, link: Link) -> None:
+async def test_a_worker_stops_though_postgres_is_silent(place: Place, link: TrappedLink) -> None:
     led = through(link, make_url(place.database_url)).render_as_string(hide_password=False)
     settings: Settings = Place(led, place.queue_url, place.cache_url, place.prefix).settings(
         worker={"stop_deadline_s": STOP_S, "metrics_port": 0},

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from stoker.chaos.link import Link, link_to_postgres, through
+from stoker.chaos.link import through
 from stoker.jobs import JOBS, Lane
 from stoker.queue.enqueue import Queue
 from stoker.settings import LaneSettings
@@ -22,13 +22,14 @@ from tests.races.race import race
 from tests.races.world import never
 from tests.support.engine_fixtures import known_jobs, queue, sql, stage  # noqa: F401
 from tests.support.engine_stage import Stage, Work, running, settled
+from tests.support.traps import TrappedLink, link_to_postgres
 
 CLAIM_LIFE_S = 0.6
 """Short, so that the dead worker's job is soon another's."""
 
 
 @pytest.fixture
-async def link(database_url: str) -> AsyncIterator[Link]:
+async def link(database_url: str) -> AsyncIterator[TrappedLink]:
     """The dying worker's way to Postgres."""
     link = await link_to_postgres(make_url(database_url))
     yield link
@@ -50,7 +51,7 @@ async def _dying(queue: Queue, url: str, stage: Stage, sql: AsyncEngine) -> Asyn
 
 @race("letters before the end in Redis")
 async def test_a_job_that_dies_while_postgres_is_away_does_not_vanish_with_its_worker(
-    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, link: Link
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, link: TrappedLink
 ) -> None:
     """Row 40. Its letter is due, Postgres does not answer, the worker is killed: another one buries it."""
 

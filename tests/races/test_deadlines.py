@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy import make_url, text
 
 from stoker import Applied, DatabaseUnavailable, State
-from stoker.chaos.link import Link, link_to_postgres, through
+from stoker.chaos.link import through
 from stoker.jobs import Refresh
 from stoker.stoker import Stoker
 from tests.races.race import race
 from tests.races.world import NEVER_S, Process, World, never, no_error, patience
 from tests.support.notes import NoteChanged
+from tests.support.traps import TrappedLink, link_to_postgres
 
 DEADLINE_S = 1.0
 IN_VAIN_S = 8
@@ -33,7 +34,7 @@ BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ"
 class Wired:
     """A process whose way to Postgres is a link."""
 
-    def __init__(self, process: Process, link: Link) -> None:
+    def __init__(self, process: Process, link: TrappedLink) -> None:
         self.process = process
         self.link = link
         self.stoker: Stoker = process.stoker

@@ -9,7 +9,6 @@ import pytest
 from redis.asyncio import Redis
 
 from stoker import State
-from stoker.chaos.link import Link
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Refresh
 from stoker.queue.enqueue import Queue
@@ -18,6 +17,7 @@ from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import PATIENCE_S, Urls, applies, never, patience
 from tests.support.engine_stage import Stage, eventually, running
+from tests.support.traps import TrappedLink
 
 
 @race("the replication in the run")
@@ -80,7 +80,7 @@ async def test_a_producer_does_not_stay_with_a_queue_that_was_demoted(
     rewinding: Rewinding, urls: Urls
 ) -> None:
     """Row 34. One call is refused; the next reaches the primary of now."""
-    link = await Link(rewinding.server.url).start()
+    link = await TrappedLink(rewinding.server.url).start()
     queue = Queue.from_url(link.url, QueueSettings(prefix=rewinding.world.prefix))
     try:
         await queue.enqueue(Refresh(view="detail", scope_id="1"))
@@ -101,7 +101,7 @@ async def test_a_worker_whose_queue_was_demoted_says_so_in_lines_and_listens_to_
     rewinding: Rewinding, urls: Urls, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its blocked call is answered UNBLOCKED, all later ones READONLY: REPLICAOF drops no client."""
-    link = await Link(rewinding.server.url).start()
+    link = await TrappedLink(rewinding.server.url).start()
     queue = Queue.from_url(link.url, QueueSettings(prefix=rewinding.world.prefix))
     stage = Stage()
     try:

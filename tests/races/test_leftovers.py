@@ -21,10 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker import Asked, EntryKey, StokerError
 from stoker.cache.detached import Detached
 from stoker.cache.loads import Loads
-from stoker.chaos.link import Link, link_to_postgres, through
+from stoker.chaos.link import through
 from stoker.postgres import short_connection
 from tests.races.world import Process, World, patience
 from tests.support.notes import NoteChanged, note
+from tests.support.traps import TrappedLink, link_to_postgres
 
 DELAY_S = 0.005
 """One way over the slow link."""
@@ -40,7 +41,7 @@ ANY = """
 
 
 @pytest.fixture
-async def link(world: World) -> AsyncIterator[Link]:
+async def link(world: World) -> AsyncIterator[TrappedLink]:
     """A slow way to Postgres."""
     link = await link_to_postgres(make_url(world.urls.database))
     link.delay_s = DELAY_S
@@ -58,7 +59,7 @@ async def no_errors() -> AsyncIterator[None]:
     assert {str(one.get("exception") or one["message"]) for one in told} == set()
 
 
-async def process_behind(link: Link, world: World) -> Process:
+async def process_behind(link: TrappedLink, world: World) -> Process:
     """A process of the world's whose way to Postgres is the link."""
     led = through(link, make_url(world.urls.database)).render_as_string(hide_password=False)
     other = World(replace(world.urls, database=led), world.prefix)
@@ -138,7 +139,7 @@ WORK: tuple[Callable[[Process], Coroutine[None, None, None]], ...] = (
 
 @pytest.mark.usefixtures("no_errors")
 async def test_no_cancellation_leaves_a_transaction_in_a_process_that_goes_on(
-    world: World, link: Link
+    world: World, link: TrappedLink
 ) -> None:
     process, chance = await process_behind(link, world), random.Random(7)
     for _ in range(CANCELLATIONS):
@@ -157,7 +158,7 @@ async def test_no_cancellation_leaves_a_transaction_in_a_process_that_goes_on(
 
 
 @pytest.mark.usefixtures("no_errors")
-async def test_no_close_leaves_a_connection(world: World, link: Link) -> None:
+async def test_no_close_leaves_a_connection(world: World, link: TrappedLink) -> None:
     chance = random.Random(11)
     for _ in range(CANCELLATIONS // 4):
         process = await process_behind(link, world)
@@ -171,7 +172,7 @@ async def test_no_close_leaves_a_connection(world: World, link: Link) -> None:
         await none_left(world, ANY, "connections")
 
 
-async def test_a_close_ends_a_transaction_that_is_still_in_use(world: World, link: Link) -> None:
+async def test_a_close_ends_a_transaction_that_is_still_in_use(world: World, link: TrappedLink) -> None:
     process = await process_behind(link, world)
     session = AsyncSession(process.stoker.engine)
     await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
@@ -182,7 +183,7 @@ async def test_a_close_ends_a_transaction_that_is_still_in_use(world: World, lin
     await session.close()
 
 
-async def test_a_session_whose_link_died_in_a_write_frees_its_row(world: World, link: Link) -> None:
+async def test_a_session_whose_link_died_in_a_write_frees_its_row(world: World, link: TrappedLink) -> None:
     """The web app is gone, and Postgres has heard nothing of it: the transaction's own limit ends it."""
     led = through(link, make_url(world.urls.database)).render_as_string(hide_password=False)
     other = World(replace(world.urls, database=led), world.prefix)

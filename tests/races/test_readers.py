@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from stoker.chaos.link import Held
 from tests.races.race import race
 from tests.races.world import World, never, patience, turns
+from tests.support.traps import Held
 
 
 @race("the lease across processes")

@@ -17,10 +17,11 @@ from sqlalchemy import make_url, text
 import stoker.postgres.questions
 import stoker.revocation
 from stoker import Applied, DatabaseUnavailable, Receipt
-from stoker.chaos.link import Link, link_to_postgres, through
+from stoker.chaos.link import through
 from tests.races.race import race
 from tests.races.world import PATIENCE_S, Process, World, applies, never, no_error, patience
 from tests.support.notes import NoteChanged, NoteDeleted
+from tests.support.traps import TrappedLink, link_to_postgres
 
 QUICKLY_S = 0.2
 """For an answer that never comes."""
@@ -34,7 +35,7 @@ LAST_WORDS = b"E" + (len(_REASON) + 4).to_bytes(4) + _REASON
 class Wired:
     """A process whose way to Postgres is a link."""
 
-    def __init__(self, process: Process, link: Link) -> None:
+    def __init__(self, process: Process, link: TrappedLink) -> None:
         self.process = process
         self.link = link
 

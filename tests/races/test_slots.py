@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.chaos.link import Held
 from stoker.jobs import Job, Lane
 from stoker.queue.enqueue import Queue
 from stoker.schedule import Every
@@ -23,6 +22,7 @@ from tests.races.race import race
 from tests.races.world import never
 from tests.support.engine_fixtures import known_jobs, queue, sql  # noqa: F401
 from tests.support.engine_stage import Work
+from tests.support.traps import Held
 
 HOURLY = Every("hourly", Work(name="slot"), timedelta(hours=1))
 

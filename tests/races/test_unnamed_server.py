@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from stoker import CacheUnavailable, State
-from stoker.chaos.link import Link
 from stoker.redis.cache import CacheClient
 from stoker.redis.errors import Unidentified
 from stoker.settings import Settings
@@ -18,6 +17,7 @@ from stoker.worker.check import Level, check
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import Process
+from tests.support.traps import TrappedLink
 
 IDS = rb"(run_id|master_replid):[0-9a-f]{40}"
 HIDDEN = rb"\1:managed-by-somebody-else-who-shows-none."
@@ -81,7 +81,7 @@ async def refusing(rewinding: Rewinding) -> AsyncIterator[str]:
         categories=["+@all"],
         commands=["-script"],
     )
-    link = await Link(rewinding.server.url).start()
+    link = await TrappedLink(rewinding.server.url).start()
     link.rewrite(IDS, HIDDEN)
     try:
         yield f"redis://poor:{password}@{urlsplit(link.url).netloc}/0"

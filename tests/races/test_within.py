@@ -18,11 +18,11 @@ from stoker import (
     State,
     StokerError,
 )
-from stoker.chaos.link import Held
 from stoker.handlers.verify import verify_entries
 from tests.races.race import race
 from tests.races.world import Process, World, fill, never, patience
 from tests.support.folders import FILLED, FOLDER, SHEET, TABLES, FolderClosed, Folders, SheetChanged
+from tests.support.traps import Held
 
 PAGES = frozenset({"page"})
 

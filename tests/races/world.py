@@ -21,7 +21,6 @@ import stoker.cache.store
 from stoker import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
 from stoker.cache.keys import EntryNames
 from stoker.cache.lookup import Found
-from stoker.chaos.link import Link
 from stoker.errors import Defer
 from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
@@ -37,6 +36,7 @@ from stoker.settings import (
     Settings,
 )
 from tests.support.notes import MemberRemoved, NoteChanged, Notes
+from tests.support.traps import TrappedLink
 
 T = TypeVar("T")
 NEVER_S = 3600
@@ -112,7 +112,9 @@ class Urls:
 class Process:
     """One process of an application: a Stoker with loaders of its own, and wires that a test can cut."""
 
-    def __init__(self, stoker: Stoker, notes: Notes, cache_link: Link, queue_link: Link) -> None:
+    def __init__(
+        self, stoker: Stoker, notes: Notes, cache_link: TrappedLink, queue_link: TrappedLink
+    ) -> None:
         self.stoker = stoker
         self.notes = notes
         self.cache_link = cache_link
@@ -200,8 +202,8 @@ class World:
     async def process(self, notes: Notes | None = None, **settings: Mapping[str, Any]) -> Process:
         """Another process on the same servers; `settings` by table, as `cache={"lease_s": 1}`."""
         notes = notes or Notes()
-        cache_link = await Link(self.urls.cache).start()
-        queue_link = await Link(self.urls.queue).start()
+        cache_link = await TrappedLink(self.urls.cache).start()
+        queue_link = await TrappedLink(self.urls.queue).start()
         quiet = {"watch_s": NEVER_S, "breaker_retry_s": NEVER_S, "stats_flush_s": NEVER_S}
         cache = {"prefix": self.prefix, "timeout_s": PATIENCE_S, "lease_wait_s": 2 * PATIENCE_S, **quiet}
         given: Settings = load_settings(

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View, WarmPlan
-from stoker.chaos.link import Held
+from tests.support.traps import Held
 
 SCHEMA = (
     "CREATE TABLE notes (id bigint PRIMARY KEY, body text NOT NULL)",

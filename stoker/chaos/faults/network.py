@@ -10,7 +10,7 @@ from random import Random
 from sqlalchemy import make_url
 
 from stoker.chaos.faults.kind import Kind, Strike
-from stoker.chaos.link import Link, link_to_postgres, through
+from stoker.chaos.link import Link, through, url_of_postgres
 from stoker.chaos.scene import Scene
 from stoker.chaos.slots import Slot
 from stoker.embedded import Urls
@@ -30,7 +30,7 @@ async def linked(urls: Urls) -> AsyncIterator[tuple[Urls, Mapping[str, Link]]]:
     database = make_url(urls.database)
     async with AsyncExitStack() as closing:
         links = {"queue": await Link(urls.queue).start(), "cache": await Link(urls.cache).start()}
-        links["postgres"] = await link_to_postgres(database)
+        links["postgres"] = await Link(url_of_postgres(database)).start()
         for link in links.values():
             closing.push_async_callback(link.close)
         by_link = through(links["postgres"], database).render_as_string(hide_password=False)
