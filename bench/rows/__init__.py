@@ -35,6 +35,7 @@ from bench.rows import (
     own_start,
     record_cost,
     ring,
+    sync_read,
     warm,
 )
 
@@ -52,7 +53,7 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, hit_bounded, http_hit, accounting),
+    *(hit_decoded, hit_near, hit_bounded, http_hit, sync_read, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(
         job_start,
