@@ -38,7 +38,8 @@ from stoker.outbox.rows import unsettled
 from stoker.outbox.writes import ring_for_writes
 from stoker.postgres import application_engine, loader_engine, reading_engine, sign_of_life
 from stoker.queue import owner
-from stoker.queue.enqueue import DELIVER, Queue
+from stoker.queue.bells import DeliveryBell, RelayBell
+from stoker.queue.enqueue import Queue
 from stoker.queue.refreshes import Refreshes
 from stoker.queue.ring import Ringer
 from stoker.redis.cache import CacheClient
@@ -80,13 +81,13 @@ class Parts:
         )
         self.accounting = Accounting()
         self.cache = self._make_cache()
-        self.ringer, self.request_ringer = Ringer(self.queue), Ringer(self.queue, DELIVER)
+        self.ringer, self.deliverer = Ringer(RelayBell(self.queue)), Ringer(DeliveryBell(self.queue))
         self.requests, self.ends = Requests(engine), JobEnds(engine)
         self.outbox = Outbox(
             domain,
             engine,
             installation,
-            (self.ringer, self.request_ringer),
+            (self.ringer, self.deliverer),
             self.cache.store.lookup.unasked.ask_again,
             settings.database.schema_name,
         )
@@ -124,7 +125,7 @@ class Parts:
                 loop.cancel()
             await close_within(CLOSE_S, "loops", asyncio.wait(self.loops))
             await close_within(CLOSE_S, "rings", self.ringer.close())
-            await close_within(CLOSE_S, "rings for requests", self.request_ringer.close())
+            await close_within(CLOSE_S, "deliveries", self.deliverer.close())
             await close_within(CLOSE_S, "loads", self.detached.close())
             await close_within(CLOSE_S, "counters", self._flush_last())
             await close_within(CLOSE_S, "queue", self.queue.close())

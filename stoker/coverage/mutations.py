@@ -36,6 +36,11 @@ class Mutation:
     statement: str
     values: Mapping[str, Any]
 
+    @property
+    def column(self) -> str:
+        """The column; empty for a whole row."""
+        return "" if self.what in (ADDED, REMOVED) else self.what
+
     def about(self, after: Row) -> str:
         """The row, for people: by its key. What it holds is not shown."""
         return named(self.table, self.before or after)

@@ -1,8 +1,9 @@
 """Brings jobs that were requested in transactions from Postgres to the queue, once each.
 
-A request stays undelivered until the queue has acknowledged its job. A worker that is killed in between
-delivers it again under the same id, which the queue remembers for a day. When the queue has lost its data,
-what it had is delivered again, except jobs that have ended (docs/decisions/0017). Requests and recorded
+The process that commits a request delivers it at once (queue/bells.py). The worker's sweeper makes sure of
+it: a request stays undelivered until the queue has acknowledged its job to a worker. What was delivered
+before is delivered again under the same id, which the queue remembers for a day. When the queue has lost its
+data, what it had is delivered again, except jobs that have ended (docs/decisions/0017). Requests and recorded
 events never wait for each other.
 """
 
@@ -14,8 +15,6 @@ from typing import Any
 
 from sqlalchemy import text, update
 
-from stoker.handlers.context import JobContext
-from stoker.jobs import Deliver, Outcome
 from stoker.postgres import database_errors
 from stoker.queue import wire
 from stoker.queue.packing import BYTES_PER_CALL, Request
@@ -32,12 +31,6 @@ KEPT_S = 23 * 3600
 """Age up to which a request is delivered again: an hour less than the queue remembers its id."""
 BYTES = BYTES_PER_CALL
 """Bytes of arguments in one transaction: a call that timed out each time would hold up all later requests."""
-
-
-async def deliver(context: JobContext, _job: Deliver) -> Outcome:
-    """Deliver until no request is left."""
-    await deliver_all(context.stoker)
-    return Outcome.DONE
 
 
 async def deliver_lost_too(stoker: Stoker) -> int:

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from stoker.handlers.context import JobContext
-from stoker.handlers.deliver import deliver
 from stoker.handlers.invalidate import invalidate
 from stoker.handlers.own import OwnJobs
 from stoker.handlers.prune import prune
@@ -20,7 +19,6 @@ from stoker.handlers.verify import verify
 from stoker.handlers.warm import keep_warm, warm
 from stoker.jobs import (
     JOBS,
-    Deliver,
     Invalidate,
     Job,
     KeepWarm,
@@ -36,7 +34,6 @@ BuiltIn = Callable[[JobContext, Any], Awaitable[Outcome]]
 
 HANDLERS: dict[type[Job], BuiltIn] = {
     Relay: relay,
-    Deliver: deliver,
     Invalidate: invalidate,
     Refresh: refresh,
     Warm: warm,

@@ -2,7 +2,6 @@
 
 from stoker.jobs.built_in import (
     JOBS,
-    Deliver,
     Invalidate,
     KeepWarm,
     Prune,
@@ -21,7 +20,6 @@ __all__ = [
     "JOBS",
     "KIND",
     "LANES",
-    "Deliver",
     "Invalidate",
     "Job",
     "KeepWarm",

@@ -40,18 +40,6 @@ class Relay(Job):
         return self.kind
 
 
-class Deliver(Job):
-    """Bring jobs that were requested in transactions to their lanes. Safe to run twice."""
-
-    kind = "deliver.v1"
-    lane = Lane.CHANGES
-    repeated = True
-
-    def coalesce_key(self) -> str:
-        """One that has not begun is enough for every request until it begins."""
-        return self.kind
-
-
 class Invalidate(Job):
     """Invalidate a scope, for a writer that has no SQL transaction to record an event in."""
 
@@ -138,7 +126,7 @@ class Verify(Job):
 
 
 JOBS: dict[str, type[Job]] = {
-    job.kind: job for job in (Relay, Deliver, Invalidate, Refresh, Warm, KeepWarm, Prune, Verify)
+    job.kind: job for job in (Relay, Invalidate, Refresh, Warm, KeepWarm, Prune, Verify)
 }
 
 

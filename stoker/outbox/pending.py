@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from stoker.outbox.databases import KnownDatabases
 from stoker.outbox.inserts import EVENTS, REQUESTS, CacheEvent, Inserts, JobRequest
 from stoker.outbox.receipt import Receipt, TransactionReceipt
+from stoker.queue.packing import Request
 
 logger = logging.getLogger(__name__)
 
@@ -27,15 +28,13 @@ PENDING = "stoker.pending"
 COMMITTING = "stoker.committing"
 """Key of a session's `info` while it commits."""
 _TRANSACTION = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
-Ring = Callable[[Sequence[int]], None]
-"""Is told the ids of committed rows."""
 
 
 class Rings(NamedTuple):
-    """Whom to tell of committed events, and of committed requests for jobs."""
+    """Who is told the ids of committed events, and the committed requests for jobs."""
 
-    events: Ring
-    requests: Ring
+    events: Callable[[Sequence[int]], None]
+    requests: Callable[[Sequence[Request]], None]
 
 
 class Recorded:
@@ -45,7 +44,7 @@ class Recorded:
     rows that were `written_in` it. Rows of what was recorded before it are written again.
     """
 
-    __slots__ = ("id", "inserts", "receipt", "row", "said", "within", "written_in")
+    __slots__ = ("id", "inserts", "receipt", "request", "row", "said", "within", "written_in")
 
     def __init__(
         self,
@@ -53,10 +52,12 @@ class Recorded:
         said: Mapping[str, Any],
         receipt: Receipt | None,
         within: SessionTransaction | None,
+        request: Request | None = None,
     ) -> None:
         self.inserts = inserts
         self.said = said
         self.receipt = receipt
+        self.request = request
         self.within = within
         self.written_in: SessionTransaction | None = None
         self.row: CacheEvent | JobRequest | None = None
@@ -99,17 +100,22 @@ class Pending:
         else:
             self._unasked.add(databases)
 
-    def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
+    def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> Recorded:
         """Insert an event before the session's commit: kind, payload and scopes as JSON, trace."""
-        self._add(session, Recorded(EVENTS, said, receipt, innermost(session)))
+        recorded = Recorded(EVENTS, said, receipt, innermost(session))
+        self._add(session, recorded)
+        return recorded
 
     def follow(self, receipt: TransactionReceipt) -> None:
         """Tell a receipt of the transaction's id, and of its end."""
         self._followed.append(receipt)
 
-    def add_request(self, session: Session, said: Mapping[str, Any]) -> None:
-        """Insert a requested job before the session's commit: a value for each column that has no default."""
-        self._add(session, Recorded(REQUESTS, said, None, innermost(session)))
+    def add_request(self, session: Session, said: Mapping[str, Any], request: Request) -> None:
+        """Insert a requested job before the session's commit: a value for each column that has no default.
+
+        `request` is delivered after the commit.
+        """
+        self._add(session, Recorded(REQUESTS, said, None, innermost(session), request))
 
     def _add(self, session: Session, one: Recorded) -> None:
         if _must_be_flushed(session):
@@ -192,13 +198,14 @@ class Pending:
         for receipt in self._followed:
             if self._transaction_id is not None:
                 receipt.committed(self._transaction_id)
-        events, requests = [], []
+        events: list[int] = []
+        requests: list[Request] = []
         for one in self._rows:
             if (row_id := one.written_as()) is None:
                 logger.error("outbox.not_written", extra={"event": one.said["kind"]})
-            elif one.receipt is None:
-                requests.append(row_id)
-            else:
+            elif one.request is not None:
+                requests.append(one.request)
+            elif one.receipt is not None:
                 one.receipt.committed(row_id)
                 events.append(row_id)
         if events:

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from stoker import tracing
 from stoker.errors import BadRequest
 from stoker.jobs import Job
+from stoker.jobs.arq_call import ArqCall
 from stoker.outbox.pending import Pending
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.packing import is_request_id, request_id
+from stoker.queue.packing import Request, is_request_id, request_id
 from stoker.tables import job_requests
 
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -35,6 +36,12 @@ class Requests:
 
     def add(self, session: Session, pending: Pending, job: Job, due_at: datetime | None) -> str:
         """Add the row; returns the job's id. Raises BadRequest for a job that no worker would read."""
+        if isinstance(job, ArqCall):
+            raise BadRequest(
+                f"{job.kind}: a function of the arq application: enqueue it with arq's client "
+                "after the commit, or make it a Job",
+                field="job",
+            )
         said: dict[str, Any] = {
             "job_id": request_id(),
             "lane": str(job.lane),
@@ -51,8 +58,10 @@ class Requests:
         )
         if NUL.search(written):
             raise BadRequest(f"{job.kind}: Postgres stores no text with a NUL character", field="job")
-        pending.add_request(session, said)
-        return str(said["job_id"])
+        due_ms = None if due_at is None else round(due_at.timestamp() * 1000)
+        request = Request(said["job_id"], said["lane"], written, said["flag"], due_ms, said["trace"])
+        pending.add_request(session, said, request)
+        return request.job_id
 
     async def is_on_its_way(self, job_id: str) -> bool:
         """Whether the job is requested and not in the queue yet; raises DatabaseUnavailable."""

@@ -1,6 +1,6 @@
 """Batches: jobs that are enqueued together, counted as they end, and a job that follows after the last one.
 
-The scripts that end a job count it in the same step (docs/decisions/0017-batches.md). A member is known by
+The scripts that end a job count it in the same step (docs/decisions/0018-batches.md). A member is known by
 its id, so that it is counted even where its payload is lost. Raises QueueUnavailable.
 """
 

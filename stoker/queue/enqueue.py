@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from stoker import tracing
 from stoker.errors import QueueUnavailable
-from stoker.jobs import LANES, Deliver, Job, Relay
+from stoker.jobs import LANES, Job, Relay
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer, Enqueued
 from stoker.queue.life import QueueLife
@@ -44,9 +44,8 @@ TOKEN_MS = 60_000
 """Life of a token in the bell of one worker process."""
 
 
-RELAY, DELIVER = Relay(), Deliver()
-RINGS: tuple[Job, ...] = (RELAY, DELIVER)
-"""The jobs that a process rings for after a commit."""
+RELAY = Relay()
+"""What a ring asks for."""
 
 
 class Queue:
@@ -63,7 +62,7 @@ class Queue:
         self._url = url
         self._blocking: sync_redis.Redis | None = None
         self._blocking_lock = Lock()
-        self._ringing = {job: Ringing(partial(self._pack_ring, job)) for job in RINGS}
+        self._ringing = Ringing(self._pack_ring)
 
     @classmethod
     def from_url(cls, url: str, settings: QueueSettings, lanes: Sequence[str] = LANES) -> Self:
@@ -93,25 +92,35 @@ class Queue:
 
     async def deliver(self, requests: Sequence[Request]) -> None:
         """Write jobs that were requested in transactions; writing one again changes nothing for a day."""
-        for call in in_calls(packed_request(one, self.settings) for one in requests):
+        for call in self._delivery(requests):
             await self._enqueue(call)
 
-    async def ring(self, job: Job = RELAY) -> None:
-        """Ask for a relay of recorded events, or a delivery of requested jobs, unless one waits already."""
-        await self.enqueue(job)
+    def post_delivery(self, requests: Sequence[Request]) -> asyncio.Future[list[Any]] | None:
+        """As `deliver`, without a task; None where that is not possible now, or takes more than one call."""
+        calls = list(self._delivery(requests))
+        return self.connection.post(self._pack_jobs(*calls)) if len(calls) == 1 else None
 
-    def post_ring(self, job: Job = RELAY) -> asyncio.Future[list[Any]] | None:
+    def deliver_from_thread(self, requests: Sequence[Request]) -> None:
+        """As `deliver`, for synchronous sessions; see `ring_from_thread`."""
+        for call in self._delivery(requests):
+            self._enqueue_from_thread(call)
+
+    async def ring(self) -> None:
+        """Ask for a relay of recorded events, unless one waits already."""
+        await self.enqueue(RELAY)
+
+    def post_ring(self) -> asyncio.Future[list[Any]] | None:
         """As `ring`, at the least cost for a request that has just committed; see QueueConnection.post."""
         now_ms, trace = clock_ms(), tracing.current()
-        pack = self._ringing[job].packed if trace is None else partial(self._pack_ring, job, trace=trace)
+        pack = self._ringing.packed if trace is None else partial(self._pack_ring, trace=trace)
         return self.connection.post(pack(new_job_id(now_ms), now_ms))
 
-    def ring_from_thread(self, job: Job = RELAY) -> None:
+    def ring_from_thread(self) -> None:
         """As `ring`, for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""
         now_ms = clock_ms()
-        ring = packed(job, new_job_id(now_ms), now_ms, 0, tracing.current(), self.settings)
-        life_ms = self.settings.expires_s * 1000
-        call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *ring)
+        self._enqueue_from_thread(
+            [packed(RELAY, new_job_id(now_ms), now_ms, 0, tracing.current(), self.settings)]
+        )
 
     async def begin(self, job_id: str, job: Job) -> None:
         """Clear the job's waiting flag before its work, so that a change from now on brings one more job.
@@ -191,9 +200,18 @@ class Queue:
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
             yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace, self.settings)
 
-    def _pack_ring(self, job: Job, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
-        ring = packed(job, job_id, now_ms, 0, trace, self.settings)
-        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *ring)
+    def _delivery(self, requests: Iterable[Request]) -> Iterator[list[Packed]]:
+        return in_calls(packed_request(one, self.settings) for one in requests)
+
+    def _pack_ring(self, job_id: str, now_ms: int, trace: str | None = None) -> bytes:
+        return self._pack_jobs([packed(RELAY, job_id, now_ms, 0, trace, self.settings)])
+
+    def _pack_jobs(self, jobs: Iterable[Packed]) -> bytes:
+        return self.connection.packed(ENQUEUE, self.settings.expires_s * 1000, *flat(jobs))
+
+    def _enqueue_from_thread(self, jobs: Iterable[Packed]) -> None:
+        life_ms = self.settings.expires_s * 1000
+        call_blocking(self._blocking_client(), ENQUEUE, self.settings.prefix, life_ms, *flat(jobs))
 
     def _blocking_client(self) -> sync_redis.Redis:
         with self._blocking_lock:

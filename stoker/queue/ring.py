@@ -1,7 +1,8 @@
-"""Rings the worker after a commit: best effort, without delaying the request.
+"""Telling the queue of committed rows: best effort, never in the way of the request.
 
-One ring is under way per process; commits that come meanwhile share the next one. A failed ring costs
-latency, never the event: the worker's sweeper finds it.
+After a commit of events one asks for a relay; requested jobs are delivered by the process that has committed
+them. One call is under way per process and kind; commits that come meanwhile share the next one. A call that
+fails costs latency, never the row: the worker's sweepers find it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import asyncio
 import logging
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from stoker.errors import QueueUnavailable
-from stoker.jobs import Job
-from stoker.queue.enqueue import RELAY, Queue
+from stoker.queue.bells import Bell
 
 logger = logging.getLogger(__name__)
 
@@ -30,45 +30,43 @@ UNKNOWN_ROW = 0
 """Stands for rows that triggers wrote: nobody here knows their ids."""
 NAMED = 20
 """Ids that the log line of a failed ring names at most."""
+T = TypeVar("T")
 
 
-class Ringer:
-    """Rings for the commits of one process, from its event loop or from threads.
+class Ringer(Generic[T]):
+    """Rings for the commits of one process, from its event loop or from threads."""
 
-    `job` is what a ring enqueues: a relay of events, or a delivery of requested jobs.
-    """
-
-    def __init__(self, queue: Queue, job: Job = RELAY) -> None:
-        self._queue = queue
-        self._job = job
+    def __init__(self, bell: Bell[T]) -> None:
+        self._bell = bell
         self._posted: asyncio.Future[list[Any]] | None = None
         self._ringing: asyncio.Task[None] | None = None
         self._giving_way: asyncio.Handle | None = None
         self._rung_at = -inf
-        self._next: list[int] = []
+        self._next: list[T] = []
         self._lock = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
-        self._thread_next: list[int] = []
+        self._in_thread: Future[None] | None = None
+        self._thread_next: list[T] = []
 
-    def soon(self, row_ids: Sequence[int]) -> None:
+    def soon(self, rows: Sequence[T]) -> None:
         """Ring from the running event loop for rows that are committed, without waiting for it."""
-        self._next += row_ids  # a ring under way may have been answered before this commit
+        self._next += rows  # a ring under way may have been answered before this commit
         is_ringing = self._posted is not None or (self._ringing is not None and not self._ringing.done())
         if self._giving_way is None and not is_ringing:
             self._give_way(asyncio.get_running_loop(), TURNS)
 
-    def soon_from_thread(self, row_ids: Sequence[int]) -> None:
+    def soon_from_thread(self, rows: Sequence[T]) -> None:
         """Ring for a synchronous session, from a thread of its own."""
         with self._lock:
-            self._thread_next += row_ids
-            if len(self._thread_next) > len(row_ids):
+            self._thread_next += rows
+            if len(self._thread_next) > len(rows):
                 return  # a ring that has not begun will do
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stoker-ring")
-            self._thread.submit(self._ring_in_thread)
+            self._in_thread = self._thread.submit(self._ring_in_thread)
 
     async def close(self) -> None:
-        """Wait for the rings under way, and ring for the commits that waited for them."""
+        """Wait for the rings under way, and ring those that gave way."""
         while self._posted is not None or self._giving_way is not None:
             if self._posted is not None:
                 await asyncio.wait([self._posted])
@@ -78,8 +76,10 @@ class Ringer:
         if self._ringing is not None:
             # An error of a ring is logged by asyncio; closing goes on.
             await asyncio.wait([self._ringing])
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.shutdown)
+        if self._thread is not None and self._in_thread is not None:
+            # Not by a thread of the loop's: at the end of a process there is none to be had.
+            await asyncio.wait([asyncio.wrap_future(self._in_thread)])
+            self._thread.shutdown(wait=False)
 
     def _give_way(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
         if turns:
@@ -93,38 +93,38 @@ class Ringer:
         # Without a task it costs a third, and every request that writes does this.
         self._giving_way = None
         self._rung_at = asyncio.get_running_loop().time()
-        self._posted = self._queue.post_ring(self._job)
+        self._posted = self._bell.post(self._next)
         if self._posted is None:
             self._ringing = asyncio.get_running_loop().create_task(self._ring())
         else:
             self._posted.add_done_callback(partial(self._answered, self._next))
             self._next = []
 
-    def _answered(self, row_ids: list[int], posted: asyncio.Future[list[Any]]) -> None:
+    def _answered(self, rows: list[T], posted: asyncio.Future[list[Any]]) -> None:
         self._posted = None
         if posted.exception() is not None or isinstance(posted.result()[0], Exception):
-            self._next = row_ids + self._next
+            self._next = rows + self._next
             self._ringing = asyncio.get_running_loop().create_task(self._ring())  # connects, or says why not
         elif self._next:
             self._give_way(asyncio.get_running_loop(), 0)
 
     async def _ring(self) -> None:
         while self._next:
-            row_ids, self._next = self._next, []
+            rows, self._next = self._next, []
             try:
-                await self._queue.ring(self._job)
+                await self._bell.ring(rows)
             except QueueUnavailable as error:
-                _warn(self._job, row_ids, error)
+                self._warn(rows, error)
 
     def _ring_in_thread(self) -> None:
         with self._lock:
-            row_ids, self._thread_next = self._thread_next, []  # a commit from here on needs its own ring
+            rows, self._thread_next = self._thread_next, []  # a commit from here on needs its own ring
         try:
-            self._queue.ring_from_thread(self._job)
+            self._bell.ring_from_thread(rows)
         except QueueUnavailable as error:
-            _warn(self._job, row_ids, error)
+            self._warn(rows, error)
 
-
-def _warn(job: Job, row_ids: Sequence[int], error: QueueUnavailable) -> None:
-    extra = {"error": str(error), "job": job.kind, "rows": len(row_ids), "ids": row_ids[:NAMED]}
-    logger.warning("ring.failed", extra=extra)
+    def _warn(self, rows: Sequence[T], error: QueueUnavailable) -> None:
+        named = [self._bell.id_of(row) for row in rows[:NAMED]]
+        extra = {"error": str(error), "bell": self._bell.name, "rows": len(rows), "ids": named}
+        logger.warning("ring.failed", extra=extra)

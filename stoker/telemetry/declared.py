@@ -55,7 +55,11 @@ DECLARED = (
         HISTOGRAM,
         "From when an event was recorded to when the cache had acknowledged it.",
     ),
-    Declared("stoker_requests_undelivered", GAUGE, "Jobs of `enqueue_in` that the queue does not have yet."),
+    Declared(
+        "stoker_requests_undelivered",
+        GAUGE,
+        "Jobs of `enqueue_in` whose delivery is not confirmed yet.",
+    ),
     Declared(
         "stoker_requests_oldest_undelivered_age_seconds",
         GAUGE,

@@ -15,13 +15,13 @@ from stoker.errors import Defer, InvalidJob, JobFailed
 from stoker.handlers import relay
 from stoker.handlers.deliver import deliver_all
 from stoker.handlers.own import OwnJobs
-from stoker.jobs import Job, parse
+from stoker.jobs import LANES, Job, Relay, parse
 from stoker.outbox.ends import JobEnds
 from stoker.queue import wire
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.testing.found import shown
-from stoker.testing.waiting import RINGS, Waiting, enqueued
+from stoker.testing.waiting import Waiting, enqueued
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.claims import Claim, Claims
 from stoker.worker.engine.dead_letters import DeadLetters
@@ -61,7 +61,7 @@ class Drained:
     """What `drain` did."""
 
     ran: tuple[Ran, ...]
-    """Each run, in order. Stoker's own relays and deliveries are left out."""
+    """Each run, in order. Stoker's own relays are left out."""
     waiting: tuple[Waiting, ...]
     """What is left, with the time at which it is due."""
 
@@ -78,12 +78,14 @@ async def drain(
     Before each job, committed requests are delivered and recorded events applied, as a worker does meanwhile.
     `lanes`: only their jobs; without any, those of all lanes. `raises`: the first error of a handler ends the
     call and is raised; with False it is in the result. `later`: jobs that are due later, retries included,
-    run as if their time had come. The domain's `lifespan` is opened for the call.
+    run as if their time had come. The domain's `lifespan` is opened for the call. Functions of an arq
+    application are not run: arq's own `Worker(burst=True)` does that in tests.
 
     Raises AssertionError after 10,000 runs, and UnknownLane.
     """
     own = OwnJobs(stoker.domain)
-    names = [stoker.domain.lane(name) for name in (stoker.domain.all_lanes if lanes is None else lanes)]
+    own_lanes = (*LANES, *stoker.domain.lanes)
+    names = [stoker.domain.lane(name) for name in (own_lanes if lanes is None else lanes)]
     draining = _Draining(stoker, own, names)
     async with own.opened(stoker):
         ran: list[Ran] = []
@@ -95,7 +97,7 @@ async def drain(
                 continue
             if one is None:
                 break
-            if one.kind in RINGS:
+            if one.kind == Relay.kind:
                 continue
             ran.append(one)
             if raises and one.error is not None:

@@ -10,17 +10,16 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 
 from stoker.errors import InvalidJob
-from stoker.jobs import Deliver, Job, Relay, parse
+from stoker.jobs import Job, Relay, parse
 from stoker.postgres import fetched
 from stoker.queue import wire
+from stoker.queue.stored import stored
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.tables import job_requests
 from stoker.testing.found import check_fields, has, listed, named, shown
 
 J = TypeVar("J", bound=Job)
-RINGS = (Relay.kind, Deliver.kind)
-"""The jobs that commits ring for. Whether they are in the queue depends on timing."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,15 @@ class Waiting:
 async def enqueued(stoker: Stoker) -> list[Waiting]:
     """Every job that waits or runs, by lane and time; those requested in committed transactions, too.
 
-    Stoker's own relays and deliveries are left out.
+    Stoker's own relays are left out.
     """
     found = [job for lane in stoker.domain.all_lanes for job in await _of_lane(stoker, lane)]
     rows = await fetched(stoker.engine, select(job_requests).where(job_requests.c.delivered_at.is_(None)))
-    found = [one for one in found if one.kind not in RINGS]
-    return [*found, *(_requested(stoker, row) for row in rows)]
+    there = {one.job_id for one in found}  # delivered, but not marked as delivered yet
+    found = [one for one in found if one.kind != Relay.kind]  # whether one is there depends on timing
+    found += [_requested(stoker, row) for row in rows if row["job_id"] not in there]
+    lanes = {str(lane): number for number, lane in enumerate(stoker.domain.all_lanes)}
+    return sorted(found, key=lambda one: (lanes.get(one.lane, len(lanes)), one.due_at))
 
 
 async def assert_enqueued(stoker: Stoker, kind: type[J], **fields: Any) -> J:  # noqa: ANN401 - of the job
@@ -100,8 +102,8 @@ def _read(stoker: Stoker, lane: str, found: Any, sets: _Sets) -> Iterator[Waitin
         due_at = datetime.fromtimestamp(due_ms / 1000, UTC)
         kind, job = "<unreadable>", None
         try:
-            stored = wire.decode(payload or b"")
-            kind, job = stored.kind, parse(stored.kind, stored.payload, stoker.domain.job_types)
+            said = stored(stoker.domain, lane, payload or b"")
+            kind, job = said.kind, parse(said.kind, said.payload, stoker.domain.job_types)
         except InvalidJob:
             pass
         yield Waiting(job_id.decode(), kind, lane, job, due_at, sets.why(job_id, due_at))

@@ -62,7 +62,7 @@ async def test_a_known_outage_uses_no_try_however_long_it_lasts(
     stage.acts["work"] = away
     async with running(queue, queue_url, stage, sql):
         await queue.enqueue(Work())
-        await settled(queue, Lane.WARM, done=1, deferred=times, failed=0, dead=0)
+        await settled(queue, Lane.WARM, done=1, total_deferred=times, failed=0, dead=0)
     assert stage.runs == [("work", 1)] * (times + 1)
     assert [outcome for _, outcome in stage.ended] == ["postponed"] * times + ["done"]
 
@@ -143,7 +143,7 @@ async def test_a_repeated_job_leaves_no_letter_of_an_outage_and_one_of_a_fault(
 
 def test_jobs_that_are_asked_for_again_by_themselves_are_these() -> None:
     repeated = {kind for kind, job in JOBS.items() if job.repeated and not kind.startswith("test.")}
-    assert repeated == {"relay.v1", "deliver.v1", "refresh.v1", "keep_warm.v1", "verify.v1"}
+    assert repeated == {"relay.v1", "refresh.v1", "keep_warm.v1", "verify.v1"}
 
 
 class Real(Stage):

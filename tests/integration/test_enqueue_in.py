@@ -22,6 +22,7 @@ from stoker.outbox.undelivered import undelivered as requests_waiting
 from stoker.telemetry.metrics import exposition
 from stoker.worker.process import run_worker
 from tests.library import domain as library
+from tests.support.engine_stage import eventually
 from tests.support.place import Place
 
 
@@ -74,6 +75,37 @@ async def test_a_job_is_enqueued_after_the_commit_and_not_before(opened: Stoker)
     assert await deliver_all(opened) == 2
     assert await waiting(opened) == [first, second], "in the order of asking"
     assert await undelivered(opened) == 0
+
+
+async def test_a_committed_request_is_in_the_queue_at_once_and_only_once(opened: Stoker) -> None:
+    async with opened.session() as session, session.begin():
+        asked = [opened.enqueue_in(session, Note(text=text)) for text in ("first", "second")]
+    await eventually(lambda: _waits(opened, asked))  # no worker runs, and nothing is swept
+    assert await undelivered(opened) == 2
+    assert await deliver_all(opened) == 2
+    assert await waiting(opened) == asked
+    assert await undelivered(opened) == 0
+
+
+async def test_requests_that_are_too_large_for_one_call_are_delivered_at_once_too(opened: Stoker) -> None:
+    async with opened.session() as session, session.begin():
+        asked = [opened.enqueue_in(session, Note(text="x" * 900_000)) for _ in range(6)]
+    await eventually(lambda: _waits(opened, asked))
+
+
+async def test_a_request_whose_process_died_after_the_commit_waits_for_a_sweep(
+    opened: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opened._parts.deliverer, "soon", lambda rows: None)  # noqa: ARG005
+    async with opened.session() as session, session.begin():
+        job_id = opened.enqueue_in(session, Note(text="orphan"))
+    assert await waiting(opened) == []
+    assert await deliver_all(opened) == 1
+    assert await waiting(opened) == [job_id]
+
+
+async def _waits(opened: Stoker, asked: list[str]) -> bool:
+    return await waiting(opened) == asked
 
 
 async def test_a_rollback_leaves_no_job_nor_does_that_of_a_savepoint(opened: Stoker) -> None:
@@ -170,9 +202,7 @@ async def test_a_plain_session_inside_run_sync_requests_and_rings(opened: Stoker
                 return opened.enqueue_in(session, Note(text="sync"))
 
         job_id = await connection.run_sync(request)
-    await asyncio.to_thread(opened._parts.outbox._request_ringer._thread.shutdown)  # type: ignore[union-attr]
-    assert await opened.queue.waits("changes"), "it rang"
-    await deliver_all(opened)
+    await asyncio.to_thread(opened._parts.deliverer._thread.shutdown)  # type: ignore[union-attr]
     assert await waiting(opened) == [job_id]
 
 

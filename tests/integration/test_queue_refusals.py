@@ -16,6 +16,7 @@ from stoker.embedded import Urls
 from stoker.embedded.valkey import Valkey
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane, Relay
+from stoker.queue.bells import RelayBell
 from stoker.queue.enqueue import Queue
 from stoker.queue.ring import Ringer
 from stoker.settings import QueueSettings
@@ -69,7 +70,7 @@ async def test_a_queue_that_refuses_is_unavailable_to_everybody_who_asks_it(
         await asyncio.to_thread(refusing.ring_from_thread)
     assert await Rate(refusing, "action", 10).wait_s("somebody") == 0, "it counts by itself"
 
-    ringer = Ringer(refusing)
+    ringer = Ringer(RelayBell(refusing))
     with caplog.at_level(logging.WARNING):
         ringer.soon([17])
         ringer.soon_from_thread([18])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 import stoker.queue.ring
+from stoker.queue.bells import RelayBell
 from stoker.queue.enqueue import Queue
 from stoker.queue.ring import Ringer
 from tests.support.engine_fixtures import queue  # noqa: F401
@@ -21,17 +22,17 @@ async def _rung(queue: Queue) -> int:
 
 
 @pytest.fixture
-async def ringer(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Ringer:
+async def ringer(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Ringer[int]:
     """One that has just rung, and by itself would not again within this test."""
     monkeypatch.setattr(stoker.queue.ring, "GAP_S", NEVER_S)
     await queue.ring()  # connects, and makes the script known
-    ringer = Ringer(queue)
+    ringer = Ringer(RelayBell(queue))
     ringer.soon([1])
     await ringer.close()
     return ringer
 
 
-async def test_commits_that_come_soon_after_a_ring_share_the_next(queue: Queue, ringer: Ringer) -> None:
+async def test_commits_that_come_soon_after_a_ring_share_the_next(queue: Queue, ringer: Ringer[int]) -> None:
     before = await _rung(queue)
     for event_id in (2, 3, 4):
         ringer.soon([event_id])
@@ -39,7 +40,7 @@ async def test_commits_that_come_soon_after_a_ring_share_the_next(queue: Queue, 
     assert await _rung(queue) == before + 1
 
 
-async def test_a_ring_that_waits_leaves_when_its_process_ends(queue: Queue, ringer: Ringer) -> None:
+async def test_a_ring_that_waits_leaves_when_its_process_ends(queue: Queue, ringer: Ringer[int]) -> None:
     before = await _rung(queue)
     ringer.soon([2])
     assert await _rung(queue) == before

@@ -45,7 +45,7 @@ async def main(what: str, database: str, queue: str, cache: str, prefix: str, mi
 
 async def record_and_commit(stoker: Stoker) -> None:
     """Record, commit, and die before ringing."""
-    stoker._parts.ringer.soon = lambda row_ids: stop_at("committed")  # type: ignore[method-assign]  # noqa: ARG005
+    stoker._parts.ringer.soon = lambda rows: stop_at("committed")  # type: ignore[method-assign]  # noqa: ARG005
     async with stoker.session() as session:
         await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
         stoker.record(session, NoteChanged(note_id=1, readers=(1,)))

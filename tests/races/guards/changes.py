@@ -60,7 +60,7 @@ def _asked_after_the_commit(self: Outbox, session: AsyncSession | Session, what:
 
     def ask(_: Session) -> None:
         self._ringer.soon([])
-        _asking.add(asyncio.ensure_future(self._ringer._queue.enqueue_many(wanted)))
+        _asking.add(asyncio.ensure_future(self._ringer._bell._queue.enqueue_many(wanted)))  # type: ignore[attr-defined]
 
     event.listen(sync, "after_commit", ask, once=True)
 
