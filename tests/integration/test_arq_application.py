@@ -494,6 +494,28 @@ def test_another_redis_than_that_of_the_settings_is_refused() -> None:
         check_same_redis(RedisSettings(host="queue", port=6379), "redis://queue:6379/1")
 
 
+def test_a_queue_of_the_name_of_a_lane_is_refused(place: Place) -> None:
+    domain, _, _ = application(place, queue_name=f"{place.prefix}:warm")
+    assert domain.arq_application is not None
+    with pytest.raises(SettingsError, match="is the name of a lane"):
+        ArqPart(domain.arq_application, place.settings())
+
+
+async def test_a_worker_of_other_lanes_opens_nothing_for_it_and_keeps_its_schedule(place: Place) -> None:
+    async def on_startup(_: dict[Any, Any]) -> None:
+        written.notes.append("opened")
+
+    tick = cron(add, name="tick", second=set(range(60)))
+    domain, _, written = application(place, on_startup=on_startup, cron_jobs=[tick])
+    settings, stop = place.settings(), asyncio.Event()
+    async with client(place) as redis, Stoker.opened(settings, domain) as stoker:
+        working = asyncio.create_task(run_worker(stoker, settings, stop, only=("changes",)))
+        await eventually(lambda: exists(redis, redis.default_queue_name))
+        stop.set()
+        await working
+    assert written.notes == []
+
+
 async def one_letter(stoker: Stoker) -> Any:
     return (await dead.listing(stoker, 1)).dead[0]
 
