@@ -1,8 +1,8 @@
 """Which views of which scopes each event invalidates.
 
 `invalidates` needs only the event. `audience` adds the result of a query when the event is applied, so that a
-member who joined in between keeps no stale list (RACES 32). An oracle test compares every view before and
-after every event with its rule.
+member who joined in between keeps no stale list (RACES 32). Tests compare every view before and after every
+write (test_projects_oracle), and before and after a change of every column (test_projects_covered).
 """
 
 from __future__ import annotations
@@ -141,27 +141,29 @@ UNION SELECT 'user', owner_id FROM owned
 UNION SELECT 'user', m.user_id FROM owned JOIN project_members m ON m.project_id = owned.id
 """)
 
+ROW = ("name", "status", "device_type", "intended_use", "updated_at", "revision")
+"""The columns of `projects` that an update changes."""
+
 RULES: tuple[Rule[Any], ...] = (
-    Rule(ProjectCreated, project_created, viewers_now),
-    Rule(ProjectUpdated, project_updated, viewers_now),
-    *(Rule(event, project_revoked, viewers_now_hard) for event in (ProjectDeleted, OwnerChanged)),
+    Rule(ProjectCreated, project_created, viewers_now, covers=("projects.id", "projects.created_at")),
+    Rule(ProjectUpdated, project_updated, viewers_now, covers=tuple(f"projects.{one}" for one in ROW)),
+    Rule(ProjectDeleted, project_revoked, viewers_now_hard, covers=("projects.id",)),
+    Rule(OwnerChanged, project_revoked, viewers_now_hard, covers=("projects.owner_id",)),
     *(
-        Rule(event, contents_changed)
-        for event in (
-            ClassificationAdded,
-            ClassificationUpdated,
-            ClassificationRemoved,
-            PredicateAdded,
-            PredicateUpdated,
-            PredicateRemoved,
-            DocumentAdded,
-            DocumentRemoved,
-            InteractionAdded,
-            InteractionRemoved,
-        )
+        Rule(event, contents_changed, covers=(f"{table}.*", "projects.contents_revision"))
+        for table, events in {
+            "device_classifications": (ClassificationAdded, ClassificationUpdated, ClassificationRemoved),
+            "predicate_devices": (PredicateAdded, PredicateUpdated, PredicateRemoved),
+            "project_documents": (DocumentAdded, DocumentRemoved),
+            "agent_interactions": (InteractionAdded, InteractionRemoved),
+        }.items()
+        for event in events
     ),
-    *(Rule(event, member_changed) for event in (MemberAdded, MemberRemoved, MemberRoleChanged)),
-    Rule(UserRenamed, user_renamed, shows_the_name),
-    Rule(UserDeactivated, user_deactivated, projects_now),
-    Rule(UserChanged, user_changed),
+    *(
+        Rule(event, member_changed, covers=("project_members.*", "projects.members_revision"))
+        for event in (MemberAdded, MemberRemoved, MemberRoleChanged)
+    ),
+    Rule(UserRenamed, user_renamed, shows_the_name, covers=("users.name",)),
+    Rule(UserDeactivated, user_deactivated, projects_now, covers=("users.active",)),
+    Rule(UserChanged, user_changed, covers=("users.id",)),
 )

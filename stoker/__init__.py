@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from stoker.schedule import MAINTENANCE, Cron, Every
     from stoker.settings import LatePolicy, OverlapPolicy, Settings, load_settings
     from stoker.stoker import Stoker
+    from stoker.sync import SyncStoker
     from stoker.warm_plans import WarmPlan
 
 __all__ = [  # noqa: RUF022 - sorted as Python does
@@ -124,6 +125,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "State",
     "Stoker",
     "StokerError",
+    "SyncStoker",
     "Unavailable",
     "UnknownJob",
     "Verify",
@@ -158,6 +160,7 @@ _NAMES = {
     "stoker.schedule": "MAINTENANCE Cron Every",
     "stoker.settings": "LatePolicy OverlapPolicy Settings load_settings",
     "stoker.stoker": "Stoker",
+    "stoker.sync": "SyncStoker",
     "stoker.warm_plans": "WarmPlan",
 }
 _MODULES = module_of_each(_NAMES)

@@ -65,7 +65,7 @@ class Domain(Catalog):
 
     name: str
     """For people: console, logs, errors."""
-    rules: tuple[Rule[Any], ...]
+    rules: tuple[Rule[Any], ...] = ()
     """One for each kind of event that is recorded."""
     captures: tuple[Capture, ...] = ()
     """Tables whose changes the database records by itself; `stoker migrate` makes the triggers."""

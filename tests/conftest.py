@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import URL, make_url
 
 from stoker import embedded
@@ -27,6 +29,9 @@ OURS = "stoker-tests-"
 ROOM_BYTES = 2 * 1024**3
 # Processes that tests start in other folders find the application's packages, too.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+# A machine that is busy with other things is no fault of a test: tests have a limit of time of their own.
+hypothesis_settings.register_profile("stoker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("stoker")
 pytest_plugins = ["tests.explore.summary", "tests.time_limit"]
 
 

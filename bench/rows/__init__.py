@@ -11,8 +11,11 @@ from bench.rows import (
     accounting,
     burst,
     bytes_,
+    capture_applied,
+    capture_cost,
     change_applied,
     console,
+    cover_time,
     cron_late,
     drain,
     earlier_layer,
@@ -33,6 +36,7 @@ from bench.rows import (
     own_start,
     record_cost,
     ring,
+    sync_read,
     warm,
 )
 
@@ -50,9 +54,23 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, hit_bounded, http_hit, accounting),
+    *(hit_decoded, hit_near, hit_bounded, http_hit, sync_read, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
-    *(job_start, own_start, record_cost, enqueue_in, ring, drain, own_drain, fair, cron_late, memory, idle),
-    console,
+    *(
+        job_start,
+        own_start,
+        record_cost,
+        enqueue_in,
+        capture_cost,
+        capture_applied,
+        ring,
+        drain,
+        own_drain,
+        fair,
+        cron_late,
+        memory,
+        idle,
+    ),
+    *(console, cover_time),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

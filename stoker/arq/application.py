@@ -1,4 +1,4 @@
-"""What the WorkerSettings of an arq application say, checked once, when the domain is made.
+"""The WorkerSettings of an arq application, read and checked once, when the domain is made.
 
 Its queue becomes a lane, its functions become jobs, its cron jobs entries of the schedule. What arq's Worker
 takes and Stoker has no use for is ignored (docs/arq.md).
@@ -15,15 +15,22 @@ from typing import Any
 
 from arq.constants import default_queue_name, health_check_key_suffix
 from arq.cron import CronJob
+from arq.jobs import DeserializationError, deserialize_job_raw
 from arq.utils import to_seconds
 from arq.worker import Function, Worker, func, get_kwargs
 
 from stoker.arq.cron import ArqCron, task_names
 from stoker.arq.serializers import from_json, to_json
-from stoker.errors import DeclarationError
+from stoker.errors import DeclarationError, InvalidJob
 from stoker.jobs import KIND, Lane
 from stoker.jobs.arq_call import ArqCall
+from stoker.numbers import LATEST_S
 
+MOST_TRIES = 1000
+"""The highest number of a first run that a client may ask for."""
+PICKLE = b"\x80"
+"""Begins what pickle writes."""
+PICKLED = ": it is a pickle, and WorkerSettings do not name pickle as `job_deserializer`"
 FOR_EVER = timedelta(days=3650)
 """The timeout of a function that has none."""
 HOOKS = ("on_startup", "on_shutdown", "on_job_start", "on_job_end", "after_job_end")
@@ -77,7 +84,7 @@ class ArqApplication:
 
     @property
     def health_check_key(self) -> str:
-        """Where arq's health check looks."""
+        """The key that arq's health check reads."""
         return self.options["health_check_key"] or self.queue_name + health_check_key_suffix
 
     @property
@@ -89,6 +96,23 @@ class ArqApplication:
     def deserialize(self) -> Callable[[bytes], dict[str, Any]]:
         """How jobs are read: JSON, unless WorkerSettings say otherwise."""
         return self.options["job_deserializer"] or from_json
+
+    def read(self, payload: bytes) -> tuple[str, list[Any], dict[str, Any], int, int]:
+        """Name, arguments, named ones, number of the first run and time (ms) of a job; raises InvalidJob."""
+        try:
+            name, args, kwargs, first_try, enqueued_ms = deserialize_job_raw(
+                payload, deserializer=self.deserialize
+            )
+        except DeserializationError as error:
+            pickled = payload.startswith(PICKLE) and self.options["job_deserializer"] is None
+            raise InvalidJob(f"{error}{PICKLED if pickled else ''}") from error
+        first = 1 if first_try is None else first_try
+        kinds = (name, str), (args, list | tuple), (kwargs, dict), (first, int), (enqueued_ms, int)
+        if not all(isinstance(value, kind) for value, kind in kinds):
+            raise InvalidJob("not arq's job: one of f, a, k, t and et is of another type")
+        if not 0 <= first <= MOST_TRIES or not 0 <= enqueued_ms < LATEST_S * 1000:
+            raise InvalidJob("not arq's job: t is no number of a run, or et no time")
+        return name, list(args), kwargs, max(first, 1), enqueued_ms
 
     def timeout_s(self, function: Function | CronJob) -> float:
         """Seconds that a run may take."""

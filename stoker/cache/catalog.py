@@ -18,9 +18,9 @@ from stoker.errors import DeclarationError, UnknownScope, UnknownView
 class Catalog:
     """Scope kinds and views. They are checked against each other when the catalog is made."""
 
-    scopes: tuple[ScopeKind, ...]
+    scopes: tuple[ScopeKind, ...] = ()
     """Every scope kind; names are unique."""
-    views: tuple[View, ...]
+    views: tuple[View, ...] = ()
     """Every view; names are unique."""
 
     def __post_init__(self) -> None:

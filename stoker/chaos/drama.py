@@ -21,7 +21,6 @@ from stoker.chaos.audit import Ledger
 from stoker.chaos.driver import Act, Driver
 from stoker.chaos.environment import PREFIX, environment_of, settings_of
 from stoker.chaos.faults import Kind, Planned, network
-from stoker.chaos.link import Link
 from stoker.chaos.options import ChaosOptions
 from stoker.chaos.program import Facts, interruptible, performed
 from stoker.chaos.report import ended, report, text
@@ -36,6 +35,7 @@ from stoker.migrate import migrate
 
 INTRUSIONS = 0.1
 """Share of requests whose readers must be refused."""
+ROLES = ("worker", "webapp")
 MISCHIEF_PER_S = 2.0
 REQUESTS_PER_S = 4.0
 RECOVERED_WITHIN_S = 20.0
@@ -73,9 +73,9 @@ async def _whole(options: ChaosOptions, workload: Workload, servers: Embedded, f
     )
     try:
         await effects.make_tables(sql)
-        async with network.linked(servers.urls) as (urls, links):
-            environment = environment_of(options.workload, folder, urls)
-            ground = Ground(servers, links, folder, acts.changed(domain), sql, environment)
+        names = [name for role in ROLES for name in _names(role, options)]
+        async with network.linked(servers.urls, names) as links:
+            ground = Ground(servers, links, folder, acts.changed(domain), sql)
             scene = await _scene(options, workload, ground)
             async with _processes(scene):
                 await _act(options, scene)
@@ -91,24 +91,23 @@ class Ground:
     """What there is before the processes and the users."""
 
     servers: Embedded
-    links: Mapping[str, Link]
+    links: Mapping[str, network.Links]
     folder: Path
     domain: Domain
     sql: AsyncEngine
-    environment: Mapping[str, str]
 
 
 async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> Scene:
-    def slots(role: str, count: int) -> list[Slot]:
-        command, sign = (*options.process_command, role), WORKER_READY if role == "worker" else None
-        return [
-            Slot(f"{role}-{one}", command, ground.environment, ground.folder, sign)
-            for one in range(1, count + 1)
-        ]
+    def slot(role: str, name: str) -> Slot:
+        urls = network.urls_by(ground.links[name], ground.servers.urls)
+        environment = environment_of(options.workload, ground.folder, urls)
+        sign = WORKER_READY if role == "worker" else None
+        return Slot(name, (*options.process_command, role), environment, ground.folder, sign)
 
     async with Stoker.opened(settings_of(ground.servers.urls), ground.domain) as stoker:
         users = await workload.users(stoker, _seeded(options.seed + 1))
-    workers, webapps, tally = slots("worker", options.workers), slots("webapp", options.webapps), Tally()
+    workers, webapps = ([slot(role, one) for one in _names(role, options)] for role in ROLES)
+    tally = Tally()
     shares = {Act.WRITE: options.writes, Act.INTRUDE: INTRUSIONS, Act.READ: 1 - options.writes - INTRUSIONS}
     driver = Driver(webapps, users, tally, _seeded(options.seed + 2), faulty=True, shares=shares)
     popular = users.read()
@@ -126,6 +125,11 @@ async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> S
         driver=driver,
         poisoned_scope=(ground.domain.view(popular.view).scope, str(popular.scope_id)),
     )
+
+
+def _names(role: str, options: ChaosOptions) -> list[str]:
+    count = options.workers if role == "worker" else options.webapps
+    return [f"{role}-{number}" for number in range(1, count + 1)]
 
 
 @asynccontextmanager

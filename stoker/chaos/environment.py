@@ -45,7 +45,7 @@ RUN: dict[str, object] = {
 
 
 def environment_of(workload: str, folder: Path, urls: Urls) -> dict[str, str]:
-    """The whole environment of a process."""
+    """The whole environment of a process; `urls`: as it reaches the servers."""
     defaults = folder / "settings.toml"  # empty: every other setting has its default
     defaults.touch()
     return {

@@ -26,8 +26,8 @@ class Scene:
     """One run."""
 
     servers: Embedded
-    links: Mapping[str, Link]
-    """What processes reach the servers by."""
+    links: Mapping[str, Mapping[str, Link]]
+    """What each process reaches each server by: by the names of both."""
     folder: Path
     domain: Domain
     sql: AsyncEngine

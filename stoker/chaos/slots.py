@@ -38,7 +38,7 @@ class ProcessFailed(StokerError):
 
 @dataclass
 class Life:
-    """One process: seconds since 1970 at which it began, was ready and ended, and when it was frozen."""
+    """One process: seconds since 1970 at which it began, was ready and ended, and was frozen or cut off."""
 
     pid: int
     began: float
@@ -89,6 +89,7 @@ class Slot:
         self._environment = {**environment, SOCKET: str(self.socket)}
         self._process: subprocess.Popen[bytes] | None = None
         self._offset = 0
+        self._still_since = 0.0
 
     def start(self) -> None:
         """Start a process here, and from now on whenever it ends."""
@@ -148,15 +149,24 @@ class Slot:
 
     def freeze(self) -> None:
         """SIGSTOP."""
-        self.lives[-1].frozen_since = time.time()
+        self.stand_still()
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
-        life = self.lives[-1]
-        life.freezes.append((life.frozen_since, time.time()))
-        life.frozen_since = 0
+        self.move_on()
+
+    def stand_still(self) -> None:
+        """Note that the process can do nothing from now on."""
+        self._still_since = self.lives[-1].frozen_since = time.time()
+
+    def move_on(self) -> None:
+        """Note that it can again, and every process here that has been started since."""
+        for life in self.lives:
+            if life.ended is None or life.ended >= self._still_since:
+                life.freezes.append((self._still_since, time.time()))
+            life.frozen_since = 0
 
     async def stop(self) -> None:
         """SIGTERM, and see that it ends in order."""

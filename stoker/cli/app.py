@@ -26,7 +26,7 @@ COMMANDS = {
     "cover": "cover:cover",
     "status": "status:status",
     "invalidate": "operate:invalidate",
-    "warm": "operate:warm",
+    "warm": "warming:app",
     "verify": "operate:verify",
     "chaos": "chaos:chaos",
     "jobs": "jobs:app",

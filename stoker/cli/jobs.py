@@ -121,8 +121,10 @@ def _read(arguments: str) -> Any:  # noqa: ANN401 - JSON
 @app.command("cancel")
 @operator(_say_cancelled)
 async def cancel(on: On, job_id: JobId) -> Cancelled:
-    """End a waiting or running job for good; exit 1 if it does neither."""
+    """End a waiting or running job for good; exit 1 if it does neither, or a stock arq worker runs it."""
     found = await jobs.cancel(on.stoker, on.actor, job_id)
     if found.answer is CancelAnswer.NOT_FOUND:
         raise NotDone(f"{job_id} neither waits nor runs: there is nothing to cancel", found)
+    if found.answer is CancelAnswer.RUNS_ELSEWHERE:
+        raise NotDone(f"a stock arq worker runs {job_id}: it ends only if that worker allows aborts", found)
     return found

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from stoker.cache.view import EntryKey
 from stoker.coverage.declared import Declared
 from stoker.coverage.facts import TableFacts
-from stoker.coverage.made import Values, made
+from stoker.coverage.made import Seen, made
 from stoker.domain import Domain
 from stoker.handlers import relay
 from stoker.outbox.captured import asks_rule
@@ -51,7 +51,7 @@ async def invalidated(  # noqa: PLR0913, PLR0917 - a change, and where it is ask
     known: Declared,
     table: TableFacts,
     column: str,
-    rows: Iterable[Values],
+    rows: Iterable[Seen],
     after: int,
 ) -> Invalidated:
     """What the change of a column invalidates; of a row that came or went, where `column` is empty.

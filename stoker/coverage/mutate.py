@@ -19,6 +19,7 @@ from stoker.coverage.cover import of_views, rolled_back
 from stoker.coverage.declared import Declared, declared
 from stoker.coverage.facts import TableFacts, facts_of
 from stoker.coverage.invalidated import Invalidated, invalidated, newest_event
+from stoker.coverage.made import Fields, Seen, seen
 from stoker.coverage.mutations import ADDED, REMOVED, Mutation, of_column, of_rows_added, of_rows_removed
 from stoker.coverage.proof import Missed, Needless, Proof, Tried
 from stoker.coverage.samples import keys_of
@@ -44,15 +45,24 @@ Answer = tuple[bytes, bytes | None]
 Answers = Mapping[EntryKey, Answer]
 
 
+NO_FIELDS: Fields = {}
+
+
 def _nobody(_done: int, _total: int) -> None:
     """Reports nothing."""
 
 
 async def mutate(
-    database_url: str, domain: Domain, *, schema: str = SCHEMA, report: Report = _nobody
+    database_url: str,
+    domain: Domain,
+    *,
+    schema: str = SCHEMA,
+    report: Report = _nobody,
+    fields: Fields = NO_FIELDS,
 ) -> Proof:
     """Change each column that is read or watched, and compare; raises DatabaseUnavailable.
 
+    `fields` helps to make events of the application that a row alone does not give.
     `report` is told how many columns are done, and of how many. Raises what loaders raise before any change.
     """
     async with rolled_back(database_url, schema) as connection:
@@ -61,7 +71,7 @@ async def mutate(
         tables = known.tables | {read.table_oid for view in views for read in view.reads}
         facts = await facts_of(connection, tables, domain.scopes)
         world = await grown(connection, domain, facts, [key.scope for view in views for key in view.samples])
-        run = _Run(connection, domain, known, world)
+        run = _Run(connection, domain, known, world, fields)
         await run.begin()
         columns = {(read.table_oid, read.column) for view in views for read in view.reads}
         return Proof(views, await run.all(columns, report), len(run.before), run.unstable)
@@ -70,8 +80,11 @@ async def mutate(
 class _Run:
     """One run over a world."""
 
-    def __init__(self, connection: AsyncConnection, domain: Domain, known: Declared, world: World) -> None:
+    def __init__(
+        self, connection: AsyncConnection, domain: Domain, known: Declared, world: World, fields: Fields
+    ) -> None:
         self._connection, self._domain, self._known, self._world = connection, domain, known, world
+        self._fields = fields
         self._keys = {
             view: keys_of(view, [scope for scope in world.scopes if scope.kind == view.scope])
             for view in domain.views
@@ -133,6 +146,7 @@ class _Run:
         """Make a change, and compare; returns why it could not be made."""
         try:
             async with self._undone():
+                before = await self._seen(mutation, mutation.before)
                 found = (await self._connection.execute(text(mutation.statement), mutation.values)).all()
                 if not found:
                     return LEFT_OUT
@@ -140,7 +154,7 @@ class _Run:
                 returned = Row(ctid, table_oid, dict(zip(mutation.table.columns, columns, strict=True)))
                 after = await self._answers()
                 try:
-                    said = await self._invalidated(mutation, returned)
+                    said = await self._invalidated(mutation, before, returned)
                 except Exception as error:  # noqa: BLE001 - of a rule, which the application wrote
                     tried.failed = tried.failed or _said(error)
                     return tried.failed
@@ -149,22 +163,22 @@ class _Run:
         self._compare(mutation, returned, said, after, tried)
         return ""
 
-    async def _invalidated(self, mutation: Mutation, returned: Row) -> Invalidated:
-        whole = mutation.what in (ADDED, REMOVED)
-        rows = (
-            [returned.values]
-            if whole or mutation.before is None
-            else [mutation.before.values, returned.values]
-        )
+    async def _invalidated(self, mutation: Mutation, before: list[Seen], returned: Row) -> Invalidated:
+        after = [] if mutation.what == REMOVED else await self._seen(mutation, returned)
         return await invalidated(
             self._connection,
             self._domain,
             self._known,
             mutation.table,
-            "" if whole else mutation.what,
-            rows,
+            mutation.column,
+            [*before, *after],
             self._newest,
         )
+
+    async def _seen(self, mutation: Mutation, row: Row | None) -> list[Seen]:
+        """What the application's writer would see of a row: before the change, and after it."""
+        rules = self._known.rules_for(mutation.table.oid, mutation.column)
+        return [] if row is None else [await seen(self._connection, rules, self._fields, row.values)]
 
     def _compare(
         self, mutation: Mutation, returned: Row, said: Invalidated, after: Answers, tried: Tried

@@ -6,6 +6,7 @@ names, never rows. Idea: River's separation of arguments and worker by a stable 
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import ClassVar
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from stoker.errors import DeclarationError
 from stoker.jobs.retry import RetryPolicy, is_span
 
+LOWEST_RATE = 1 / 86_400
+"""Jobs in a second: one a day."""
 KIND = re.compile(r"[!-~]{1,64}")
 """The form of a kind, which becomes part of rows, log lines and metrics."""
 
@@ -35,6 +38,9 @@ class Job(BaseModel):
     timeout: ClassVar[timedelta] = timedelta(seconds=60)
     retry: ClassVar[RetryPolicy] = RetryPolicy()
     keep_result: ClassVar[timedelta | None] = None
+    rate_per_s: ClassVar[float] = 0
+    """How many of its kind all workers together begin in a second; 0: no limit. The lane's other kinds do not
+    wait for them."""
     one_at_a_time: ClassVar[bool] = False
     """A second job of a coalesce key waits until the first has ended. Not for relays: two of them claim
     different events, and a change must not wait for a relay that hangs."""
@@ -66,7 +72,7 @@ class Job(BaseModel):
 
 def _mistake(job: type[Job]) -> str | None:
     """What is wrong with a class of jobs, in a sentence that says what to do."""
-    for name in ("kind", "lane", "timeout", "retry", "keep_result"):
+    for name in ("kind", "lane", "timeout", "retry", "keep_result", "rate_per_s"):
         if name in job.model_fields:
             return f"`{name}` must not be a field: write it without a type, or with ClassVar"
     if not hasattr(job, "kind"):
@@ -82,11 +88,25 @@ def _mistake(job: type[Job]) -> str | None:
             f"`keep_result` must be None or a positive timedelta, not {kept!r:.60}",
         ),
         (
+            _is_rate(job.rate_per_s),
+            f"`rate_per_s` must be 0 or from {LOWEST_RATE:.6f}, one a day, not {job.rate_per_s!r:.60}",
+        ),
+        (
+            not job.rate_per_s or job.fair_key is Job.fair_key,
+            "`rate_per_s` excludes fair_key(): give the kind a lane of its own, and that lane the rate",
+        ),
+        (
             not job.one_at_a_time or job.coalesce_key is not Job.coalesce_key,
             "`one_at_a_time` needs a coalesce_key(): it holds for jobs of one key",
         ),
     )
     return next((said for right, said in checks if not right), None)
+
+
+def _is_rate(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == 0 or LOWEST_RATE <= value < math.inf
 
 
 def _is_kind(value: object) -> bool:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from stoker.errors import InvalidJob
 from stoker.jobs import parse
 from stoker.queue import wire
+from stoker.queue.stored import stored
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.worker.engine.claims import FAR_MS
@@ -102,7 +103,7 @@ async def live_job(stoker: Stoker, job_id: str) -> tuple[LiveJob, Any] | None:
         if not suffix and due_ms > time.time() * 1000:
             state = LiveState.DEFERRED
         found = _live(stoker, lane, state, raw, due_ms, payload)
-    return None if found is None else (found, _arguments(payload))
+    return None if found is None else (found, _arguments(stoker, found.lane, payload))
 
 
 def _places(states: Sequence[LiveState]) -> Iterator[LiveState | None]:
@@ -121,11 +122,11 @@ def _live(
     stoker: Stoker, lane: str, state: LiveState, job_id: bytes, score: float, payload: bytes | None
 ) -> LiveJob:
     kind, scope, enqueued_ms, fair_key = "<unknown>", None, 0, None
-    stored = _stored(payload)
-    if stored is not None:
-        kind, enqueued_ms, fair_key = stored.kind, stored.enqueued_ms, wire.fair_key_of(stored.fair)
+    job = _stored(stoker, lane, payload)
+    if job is not None:
+        kind, enqueued_ms, fair_key = job.kind, job.enqueued_ms, wire.fair_key_of(job.fair)
         try:
-            scope = stoker.domain.subject_of(parse(stored.kind, stored.payload, stoker.domain.job_types))
+            scope = stoker.domain.subject_of(parse(job.kind, job.payload, stoker.domain.job_types))
         except InvalidJob:
             scope = None
     return LiveJob(
@@ -140,14 +141,14 @@ def _live(
     )
 
 
-def _arguments(payload: bytes | None) -> Any:  # noqa: ANN401 - whatever was enqueued
-    stored = _stored(payload)
-    return None if stored is None else _writable(stored.payload)
+def _arguments(stoker: Stoker, lane: str, payload: bytes | None) -> Any:  # noqa: ANN401 - whatever was enqueued
+    found = _stored(stoker, lane, payload)
+    return None if found is None else _writable(found.payload)
 
 
-def _stored(payload: bytes | None) -> wire.Stored | None:
+def _stored(stoker: Stoker, lane: str, payload: bytes | None) -> wire.Stored | None:
     try:
-        return None if payload is None else wire.decode(payload)
+        return None if payload is None else stored(stoker.domain, lane, payload)
     except InvalidJob:
         return None
 

@@ -40,11 +40,11 @@ class KnownDatabases:
         if pool is self._own.pool:
             return True
         if bind.dialect.name != "postgresql":
-            raise _wrong(f"it is of {bind.dialect.name}")
+            raise wrong_database(f"it is of {bind.dialect.name}")
         if pool not in self._refused:
             return False
         if (reason := self._refused[pool]) is not None:
-            raise _wrong(reason)
+            raise wrong_database(reason)
         return True
 
     def ask(self, connection: Connection) -> None:
@@ -63,7 +63,8 @@ class KnownDatabases:
         self.knows(connection)
 
 
-def _wrong(reason: str) -> WrongServer:
+def wrong_database(reason: str) -> WrongServer:
+    """The error of what leads to another database than Stoker's."""
     return WrongServer(
         f"the session leads to another database than Stoker's ({reason}): record the event in a session of "
         "the database that DATABASE_URL names"

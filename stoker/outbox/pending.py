@@ -100,9 +100,11 @@ class Pending:
         else:
             self._unasked.add(databases)
 
-    def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> None:
+    def add(self, session: Session, said: Mapping[str, Any], receipt: Receipt) -> Recorded:
         """Insert an event before the session's commit: kind, payload and scopes as JSON, trace."""
-        self._add(session, Recorded(EVENTS, said, receipt, innermost(session)))
+        recorded = Recorded(EVENTS, said, receipt, innermost(session))
+        self._add(session, recorded)
+        return recorded
 
     def follow(self, receipt: TransactionReceipt) -> None:
         """Tell a receipt of the transaction's id, and of its end."""

@@ -130,7 +130,7 @@ class Receipt:
 
     def committed(self, event_id: int) -> None:
         """Called after the outermost commit."""
-        self._event_id = event_id
+        self._event_id, self._unanswered = event_id, None
 
     def rolled_back(self) -> None:
         """Called when the transaction, or the savepoint of this event, ended without a commit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import text
@@ -16,6 +16,7 @@ from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.outbox.captured import with_rules_asked
 from stoker.outbox.databases import KnownDatabases
+from stoker.outbox.dbapi import insert_on
 from stoker.outbox.inserts import EVENTS
 from stoker.outbox.pending import PENDING, Pending, Recorded, Rings, bind_of, joins_another
 from stoker.outbox.receipt import Receipt, TransactionReceipt
@@ -84,6 +85,7 @@ class Outbox:
         self._domain = domain
         self._on_applied = on_applied
         self._engine = engine
+        self._installation, self._schema = installation, schema
         self._databases = KnownDatabases(engine.sync_engine, installation, schema)
         self._ringer, self._deliverer = ringers
 
@@ -92,11 +94,14 @@ class Outbox:
 
         The scopes that the event's rule names are stored with it. See Stoker.record for what it raises.
         """
+        return self.recorded(session, what)[1]
+
+    def recorded(self, session: AnySession, what: Event) -> tuple[Recorded, Receipt]:
+        """The same, with what waits for the commit."""
         said = self._said(what)
         sync, pending = self.pending(session)
         receipt = Receipt(self._engine, self._on_applied)
-        pending.add(sync, said, receipt)
-        return receipt
+        return pending.add(sync, said, receipt), receipt
 
     def follow(self, session: AnySession) -> TransactionReceipt:
         """A receipt of all that the session's transaction records, by triggers too."""
@@ -112,14 +117,27 @@ class Outbox:
 
         Flushes the session, so that triggers record what its writes change.
         """
-        sync, _ = self._of(session)
-        pending: Pending | None = sync.info.get(PENDING)
-        events = pending.events() if pending is not None else []
+        rows: Sequence[Any] = ()
         if self._domain.captures:
             with database_errors():
                 await session.flush()
                 rows = (await session.execute(CAPTURED)).all()
-            events = [*events, *(self._captured(*row) for row in rows)]
+        return self._all_of(session, rows)
+
+    def recorded_in_sync(self, session: Session | scoped_session[Any]) -> list[Recorded]:
+        """The same for a synchronous session."""
+        rows: Sequence[Any] = ()
+        if self._domain.captures:
+            with database_errors():
+                session.flush()
+                rows = session.execute(CAPTURED).all()
+        return self._all_of(session, rows)
+
+    def _all_of(self, session: AnySession, captured: Sequence[Any]) -> list[Recorded]:
+        sync, _ = self._of(session)
+        pending: Pending | None = sync.info.get(PENDING)
+        events = pending.events() if pending is not None else []
+        events = [*events, *(self._captured(*row) for row in captured)]
         if not events:
             raise DeclarationError(
                 "the session has recorded no event: record what takes the right away first"
@@ -127,6 +145,25 @@ class Outbox:
         if joins_another(sync):
             raise DeclarationError(JOINED)
         return events
+
+    def record_on(self, connection: Any, what: Event) -> tuple[Recorded, Receipt]:  # noqa: ANN401 - of any driver
+        """Write an event at once on a DB-API connection; rings after its commit where that can be known.
+
+        Django's connections tell of their commits. Of others the sweeper finds the row. See insert_on for
+        what it raises.
+        """
+        said = self._said(what)
+        receipt = Receipt(self._engine, self._on_applied)
+        row_id = insert_on(connection, said, self._installation, self._schema)
+        receipt.unanswered(row_id)  # until it is known, `applied` asks Postgres whether it was committed
+
+        def committed() -> None:
+            receipt.committed(row_id)
+            self._ringer.soon_from_thread([row_id])
+
+        if (on_commit := getattr(connection, "on_commit", None)) is not None:
+            on_commit(committed)
+        return Recorded(EVENTS, said, receipt, None), receipt
 
     def _captured(self, event_id: int, kind: str, payload: Any, scopes: Any) -> Recorded:  # noqa: ANN401 - JSON
         receipt = Receipt(self._engine, self._on_applied)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from stoker import tracing
 from stoker.errors import BadRequest
 from stoker.jobs import Job
+from stoker.jobs.arq_call import ArqCall
 from stoker.outbox.pending import Pending
 from stoker.postgres import database_errors
 from stoker.queue import wire
@@ -35,6 +36,12 @@ class Requests:
 
     def add(self, session: Session, pending: Pending, job: Job, due_at: datetime | None) -> str:
         """Add the row; returns the job's id. Raises BadRequest for a job that no worker would read."""
+        if isinstance(job, ArqCall):
+            raise BadRequest(
+                f"{job.kind}: a function of the arq application: enqueue it with arq's client "
+                "after the commit, or make it a Job",
+                field="job",
+            )
         said: dict[str, Any] = {
             "job_id": request_id(),
             "lane": str(job.lane),

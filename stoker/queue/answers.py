@@ -24,6 +24,8 @@ class CancelAnswer(StrEnum):
     """It waited: it will not run."""
     CANCELLING = "cancelling"
     """It runs: its worker cancels it within a second, unless it ends by itself first."""
+    RUNS_ELSEWHERE = "runs_elsewhere"
+    """A stock arq worker runs it. It was asked to abort it, and does so only with `allow_abort_jobs`."""
     NOT_FOUND = "not_found"
     """It neither waits nor runs: it has ended, or never existed."""
 

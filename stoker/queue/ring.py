@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -45,6 +45,7 @@ class Ringer(Generic[T]):
         self._next: list[T] = []
         self._lock = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
+        self._in_thread: Future[None] | None = None
         self._thread_next: list[T] = []
 
     def soon(self, rows: Sequence[T]) -> None:
@@ -62,7 +63,7 @@ class Ringer(Generic[T]):
                 return  # a ring that has not begun will do
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stoker-ring")
-            self._thread.submit(self._ring_in_thread)
+            self._in_thread = self._thread.submit(self._ring_in_thread)
 
     async def close(self) -> None:
         """Wait for the rings under way, and ring those that gave way."""
@@ -75,8 +76,10 @@ class Ringer(Generic[T]):
         if self._ringing is not None:
             # An error of a ring is logged by asyncio; closing goes on.
             await asyncio.wait([self._ringing])
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.shutdown)
+        if self._thread is not None and self._in_thread is not None:
+            # Not by a thread of the loop's: at the end of a process there is none to be had.
+            await asyncio.wait([asyncio.wrap_future(self._in_thread)])
+            self._thread.shutdown(wait=False)
 
     def _give_way(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
         if turns:

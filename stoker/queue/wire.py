@@ -116,6 +116,8 @@ def _digest(job: Job, before: str) -> str:
 
 def fair_mark(job: Job) -> str:
     """The fair key of a job as its payload has it; empty: none. Raises BadRequest for one that cannot be."""
+    if job.rate_per_s:
+        return rate_mark(type(job))
     key = job.fair_key()
     if key is None:
         return ""
@@ -131,9 +133,17 @@ def fair_mark(job: Job) -> str:
     )
 
 
+def rate_mark(job: type[Job]) -> str:
+    """What stands in place of a fair key for a kind with a rate: its jobs wait in a line of their own.
+
+    No fair key is quoted so: a percent sign comes before two hexadecimal digits.
+    """
+    return f"%rate:{quote(job.kind, safe=UNQUOTED)}"
+
+
 def fair_key_of(mark: str) -> str | None:
     """The fair key that a payload's mark stands for."""
-    return unquote(mark) or None
+    return None if mark.startswith("%rate:") else unquote(mark) or None
 
 
 def arguments_of(job: Job) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from stoker.errors import Defer, InvalidJob, JobFailed
 from stoker.handlers import relay
 from stoker.handlers.deliver import deliver_all
 from stoker.handlers.own import OwnJobs
-from stoker.jobs import Job, Relay, parse
+from stoker.jobs import LANES, Job, Relay, parse
 from stoker.outbox.ends import JobEnds
 from stoker.queue import wire
 from stoker.redis.queue import answering
@@ -78,12 +78,14 @@ async def drain(
     Before each job, committed requests are delivered and recorded events applied, as a worker does meanwhile.
     `lanes`: only their jobs; without any, those of all lanes. `raises`: the first error of a handler ends the
     call and is raised; with False it is in the result. `later`: jobs that are due later, retries included,
-    run as if their time had come. The domain's `lifespan` is opened for the call.
+    run as if their time had come. The domain's `lifespan` is opened for the call. Functions of an arq
+    application are not run: arq's own `Worker(burst=True)` does that in tests.
 
     Raises AssertionError after 10,000 runs, and UnknownLane.
     """
     own = OwnJobs(stoker.domain)
-    names = [stoker.domain.lane(name) for name in (stoker.domain.all_lanes if lanes is None else lanes)]
+    own_lanes = (*LANES, *stoker.domain.lanes)
+    names = [stoker.domain.lane(name) for name in (own_lanes if lanes is None else lanes)]
     draining = _Draining(stoker, own, names)
     async with own.opened(stoker):
         ran: list[Ran] = []

@@ -13,6 +13,7 @@ from stoker.errors import InvalidJob
 from stoker.jobs import Job, Relay, parse
 from stoker.postgres import fetched
 from stoker.queue import wire
+from stoker.queue.stored import stored
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.tables import job_requests
@@ -101,8 +102,8 @@ def _read(stoker: Stoker, lane: str, found: Any, sets: _Sets) -> Iterator[Waitin
         due_at = datetime.fromtimestamp(due_ms / 1000, UTC)
         kind, job = "<unreadable>", None
         try:
-            stored = wire.decode(payload or b"")
-            kind, job = stored.kind, parse(stored.kind, stored.payload, stoker.domain.job_types)
+            said = stored(stoker.domain, lane, payload or b"")
+            kind, job = said.kind, parse(said.kind, said.payload, stoker.domain.job_types)
         except InvalidJob:
             pass
         yield Waiting(job_id.decode(), kind, lane, job, due_at, sets.why(job_id, due_at))

@@ -12,19 +12,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from arq import cron, func
+from arq import cron
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.jobs import Job, JobStatus
-from arq.worker import JobExecutionFailed, Retry
+from arq.worker import JobExecutionFailed, Retry, Worker, func
 from sqlalchemy import text
 
 from stoker import Domain, Stoker
 from stoker.arq import from_json, to_json
-from stoker.errors import DeclarationError, SettingsError
-from stoker.operations import dead
+from stoker.errors import BadRequest, DeclarationError, SettingsError
+from stoker.operations import dead, jobs, lanes
 from stoker.operations.audit import local_actor
 from stoker.operations.dead import WhichDead
-from stoker.worker.arq.part import check_same_redis
+from stoker.testing import enqueued
+from stoker.worker.arq.part import ArqPart, check_same_redis
+from stoker.worker.engine.claims import Claims
+from stoker.worker.engine.upkeep import Upkeep
 from stoker.worker.process import run_worker
 from tests.support.engine_stage import eventually
 from tests.support.place import Place
@@ -219,6 +222,20 @@ async def test_a_job_of_an_unknown_function_waits_for_a_release_that_has_it(plac
             assert await letters(stoker) == []
 
 
+async def test_a_job_that_was_running_when_its_worker_died_runs_again(place: Place) -> None:
+    domain, _, written = application(place)
+    async with client(place) as redis:
+        job = await asked(redis, "add", 1)
+        lane = str(domain.all_lanes[-1])
+        async with Stoker.opened(place.settings(), domain) as stoker:
+            dead_one = Claims(stoker.queue.connection, stoker.queue.settings, (lane,), life_s=0.1)
+            assert [one.job_id for one in (await dead_one.claim(lane, 1)).claims] == [job.job_id]
+        assert await job.status() == JobStatus.in_progress
+        async with worker(place, domain):
+            assert await job.result(WAIT_S, poll_delay=0.05) == 1
+        assert written.notes == [(job.job_id, 1)], "a death uses no try"
+
+
 async def test_a_job_that_a_stop_cuts_off_runs_again_and_loses_no_try(place: Place) -> None:
     domain, _, written = application(place)
     async with client(place) as redis:
@@ -227,6 +244,99 @@ async def test_a_job_that_a_stop_cuts_off_runs_again_and_loses_no_try(place: Pla
             await eventually(lambda: is_true(written.notes == ["held"]))
         assert await job.status() == JobStatus.queued
         assert not await redis.exists(f"arq:retry:{job.job_id}")
+
+
+async def test_a_stock_worker_beside_ours_runs_nothing_twice_and_loses_nothing(place: Place) -> None:
+    begun: list[str] = []
+
+    async def both(ctx: dict[Any, Any], number: int) -> int:
+        begun.append(ctx["job_id"])
+        await asyncio.sleep(0.01)
+        return number
+
+    domain, settings, _ = application(place, functions=[func(both, name="both")], max_jobs=5)
+    async with client(place) as redis, client(place) as theirs, worker(place, domain):
+        stock = Worker(
+            settings["functions"],
+            redis_pool=theirs,
+            queue_name=settings["queue_name"],
+            max_jobs=5,
+            poll_delay=0.02,
+            handle_signals=False,
+            job_serializer=to_json,
+            job_deserializer=from_json,
+        )
+        working = asyncio.create_task(stock.async_run())
+        asked_for = [await asked(redis, "both", number) for number in range(200)]
+        assert [await job.result(WAIT_S, poll_delay=0.02) for job in asked_for] == list(range(200))
+        await eventually(lambda: is_empty(redis))
+        assert 0 < stock.jobs_complete < 200
+        working.cancel()
+        await asyncio.wait({working})
+    assert sorted(begun) == sorted(job.job_id for job in asked_for)
+
+
+async def test_operators_see_its_lane_and_its_jobs(place: Place) -> None:
+    domain, _, written = application(place)
+    lane = f"{place.prefix}:jobs"
+    async with client(place) as redis, worker(place, domain) as stoker:
+        running = await asked(redis, "hold")
+        later = await asked(redis, "add", 1, right=2, _defer_by=3600)
+        await eventually(lambda: is_true(written.notes == ["held"]))
+        for state, job, kind in (("running", running, "hold"), ("deferred", later, "add")):
+            choice = jobs.Choice.model_validate({"lane": lane, "state": state})
+            (live,) = (await jobs.listing(stoker, choice)).live
+            assert (live.job_id, live.kind, live.lane) == (job.job_id, kind, lane)
+        detail = await jobs.detail(stoker, later.job_id)
+        assert detail.arguments == {"args": [1], "kwargs": {"right": 2}}
+        assert (await lanes.listing(stoker)).lanes[lane].running == 1
+        assert (await jobs.cancel(stoker, local_actor(), running.job_id)).answer == "cancelling"
+        with pytest.raises(asyncio.CancelledError):
+            await running.result(WAIT_S, poll_delay=0.05)
+        new = await jobs.enqueue(stoker, local_actor(), "add", {"args": [40], "kwargs": {"right": 2}})
+        assert await Job(new.job_id, redis, lane, from_json).result(WAIT_S, poll_delay=0.05) == 42
+        assert [(one.kind, one.lane) for one in await enqueued(stoker)] == [("add", lane)]
+        async with stoker.session() as session:
+            with pytest.raises(BadRequest, match="enqueue it with arq's client"):
+                stoker.enqueue_in(session, domain.job_types["add"]())
+
+
+@pytest.mark.parametrize(
+    ("kept", "life_ms"),
+    [({"keep_result": 0}, -2), ({"keep_result": 60}, 60_000), ({"keep_result_forever": True}, -1)],
+)
+async def test_results_are_kept_as_long_as_the_function_says(
+    place: Place, kept: dict[str, Any], life_ms: int
+) -> None:
+    domain, _, _ = application(place, functions=[func(add, name="add", **kept)])
+    async with client(place) as redis, worker(place, domain):
+        job = await asked(redis, "add", 1)
+        await eventually(lambda: is_empty(redis))
+        found = await redis.pttl(f"arq:result:{job.job_id}")
+        assert found == life_ms if life_ms < 0 else life_ms - 30_000 < found <= life_ms
+
+
+async def test_what_is_no_job_of_arq_is_a_dead_letter_and_stops_nothing(place: Place) -> None:
+    whole: dict[str, Any] = {"t": None, "f": "add", "a": [1], "k": {}, "et": 1}
+    wrong: list[dict[str, Any]] = [
+        {"f": 5},
+        {"a": 5},
+        {"k": []},
+        {"t": "x"},
+        {"t": -1},
+        {"t": 10**9},
+        {"et": 10**30},
+        {"et": None},
+    ]
+    raw = [b"", b"junk", b"[]", b"[" * 5000, *(to_json(whole | one) for one in wrong)]
+    domain, _, _ = application(place)
+    async with client(place) as redis, worker(place, domain) as stoker:
+        for number, payload in enumerate(raw):
+            await redis.set(f"arq:job:{place.prefix}-{number}", payload)
+            await redis.zadd(redis.default_queue_name, {f"{place.prefix}-{number}": 1000})
+        await eventually(lambda: has_letters(stoker, len(raw)))
+        assert {one.reason for one in await letters(stoker)} == {"undecodable"}
+        assert await (await asked(redis, "add", 1)).result(WAIT_S, poll_delay=0.05) == 1
 
 
 async def test_hooks_get_the_context_and_none_of_them_ends_the_worker(place: Place) -> None:
@@ -291,10 +401,13 @@ async def test_a_cron_job_runs_once_for_each_slot_over_two_workers(place: Place)
     async def tick(ctx: dict[Any, Any]) -> None:
         written.notes.append(ctx["job_id"])
 
-    every = cron(tick, name="tick", second=set(range(60)), run_at_startup=False, keep_result=60)
-    domain, _, written = application(place, cron_jobs=[every])
-    async with client(place), worker(place, domain), worker(place, domain):
-        await eventually(lambda: is_true(len(written.notes) >= 3))
+    domain, _, written = application(place, cron_jobs=[cron(tick, name="tick", second=set(range(60)))])
+    async with client(place) as redis:
+        async with worker(place, domain), worker(place, domain):
+            await eventually(lambda: is_true(len(written.notes) >= 3))
+        first = written.notes[0]
+        assert await redis.get(f"arq:in-progress:{first}") == b"1", "no stock worker runs the slot again"
+        assert await redis.enqueue_job("tick", _job_id=first) is None, "nor does it enqueue it again"
     slots = [int(job_id.removeprefix("tick:")) for job_id in written.notes]
     assert len(set(slots)) == len(slots)
     assert {slot % 1000 for slot in slots} == {123}, "arq's own time within the second"
@@ -321,6 +434,37 @@ async def test_the_health_key_is_written_and_is_gone_after_a_stop(place: Place) 
             await eventually(lambda: exists(redis, key))
             assert b"j_complete=0 j_failed=0 j_retried=0 j_ongoing=0 queued=0" in await redis.get(key)
         assert not await redis.exists(key)
+        async with worker(place, domain):
+            await eventually(lambda: exists(redis, key))
+            await redis.set(key, "of a worker that goes on")
+        assert await redis.get(key) == b"of a worker that goes on"
+
+
+async def test_a_job_of_a_client_that_rings_no_bell_does_not_wait_for_upkeep(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: Upkeep) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Upkeep, "run", never)
+    domain, _, _ = application(place)
+    async with client(place) as redis, worker(place, domain):
+        await eventually(lambda: exists(redis, f"{redis.default_queue_name}:health-check"))
+        assert await (await asked(redis, "add", 1)).result(WAIT_S, poll_delay=0.05) == 1
+
+
+async def test_a_burst_ends_after_as_many_jobs_as_it_may_begin(place: Place) -> None:
+    domain, _, written = application(place, max_burst_jobs=2)
+    assert domain.arq_application is not None
+    settings = place.settings()
+    async with client(place) as redis:
+        for number in range(5):
+            await asked(redis, "add", number)
+        async with Stoker.opened(settings, domain) as stoker:
+            part = ArqPart(domain.arq_application, settings, burst=True)
+            await run_worker(stoker, settings, asyncio.Event(), arq=part)
+        assert len(written.notes) == 2
+        assert await redis.zcard(redis.default_queue_name) == 3
 
 
 @pytest.mark.parametrize(
@@ -348,6 +492,28 @@ def test_another_redis_than_that_of_the_settings_is_refused() -> None:
     check_same_redis(None, "redis://queue:6379/1")
     with pytest.raises(SettingsError, match="name different servers"):
         check_same_redis(RedisSettings(host="queue", port=6379), "redis://queue:6379/1")
+
+
+def test_a_queue_of_the_name_of_a_lane_is_refused(place: Place) -> None:
+    domain, _, _ = application(place, queue_name=f"{place.prefix}:warm")
+    assert domain.arq_application is not None
+    with pytest.raises(SettingsError, match="is the name of a lane"):
+        ArqPart(domain.arq_application, place.settings())
+
+
+async def test_a_worker_of_other_lanes_opens_nothing_for_it_and_keeps_its_schedule(place: Place) -> None:
+    async def on_startup(_: dict[Any, Any]) -> None:
+        written.notes.append("opened")
+
+    tick = cron(add, name="tick", second=set(range(60)))
+    domain, _, written = application(place, on_startup=on_startup, cron_jobs=[tick])
+    settings, stop = place.settings(), asyncio.Event()
+    async with client(place) as redis, Stoker.opened(settings, domain) as stoker:
+        working = asyncio.create_task(run_worker(stoker, settings, stop, only=("changes",)))
+        await eventually(lambda: exists(redis, redis.default_queue_name))
+        stop.set()
+        await working
+    assert written.notes == []
 
 
 async def one_letter(stoker: Stoker) -> Any:

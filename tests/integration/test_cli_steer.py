@@ -310,7 +310,7 @@ def test_every_command_says_what_it_does(path: tuple[str, ...], stoker: Run) -> 
     assert helped.stdout.strip()
 
 
-STAY = {("up",), ("run",), ("api",), ("demo",), ("chaos",)}
+STAY = {("up",), ("run",), ("arq",), ("api",), ("demo",), ("chaos",)}
 """Commands that run until they are stopped, or write a report of their own."""
 
 

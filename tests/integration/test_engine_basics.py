@@ -116,7 +116,7 @@ async def test_a_deferral_uses_no_try(queue: Queue, queue_url: str, stage: Stage
     stage.acts["busy"] = wait_twice
     async with running(queue, queue_url, stage, sql):
         await queue.enqueue(Work(name="busy"))
-        await settled(queue, Lane.WARM, done=1, deferred=4, failed=0)
+        await settled(queue, Lane.WARM, done=1, total_deferred=4, failed=0)
     assert stage.runs == [("busy", 1)] * 5
 
 

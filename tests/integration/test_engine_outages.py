@@ -62,7 +62,7 @@ async def test_a_known_outage_uses_no_try_however_long_it_lasts(
     stage.acts["work"] = away
     async with running(queue, queue_url, stage, sql):
         await queue.enqueue(Work())
-        await settled(queue, Lane.WARM, done=1, deferred=times, failed=0, dead=0)
+        await settled(queue, Lane.WARM, done=1, total_deferred=times, failed=0, dead=0)
     assert stage.runs == [("work", 1)] * (times + 1)
     assert [outcome for _, outcome in stage.ended] == ["postponed"] * times + ["done"]
 

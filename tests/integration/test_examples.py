@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import shlex
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -16,16 +20,64 @@ OK, FORBIDDEN, NOT_FOUND, NOT_MODIFIED = 200, 403, 404, 304
 
 
 @pytest.fixture
-def helpdesk(tmp_path: Path) -> Path:
-    """The folder of the example, with nothing in it but its files."""
-    ours = shutil.ignore_patterns("__pycache__", ".data", ".pytest_cache")
-    return Path(shutil.copytree(EXAMPLES / "helpdesk", tmp_path / "helpdesk", ignore=ours))
+def example(tmp_path: Path) -> Callable[[str], Path]:
+    """The folder of an example, with nothing in it but its files."""
+
+    def copied(name: str) -> Path:
+        ours = shutil.ignore_patterns("__pycache__", ".data", ".pytest_cache")
+        return Path(shutil.copytree(EXAMPLES / name, tmp_path / name, ignore=ours))
+
+    return copied
 
 
-async def test_the_tests_of_the_helpdesk_pass(helpdesk: Path) -> None:
-    async with program(helpdesk, "pytest") as tests:
-        assert await tests.ended() == 0, "".join(tests.lines)
-        assert "4 passed" in tests.lines[-1]
+@pytest.fixture
+def helpdesk(example: Callable[[str], Path]) -> Path:
+    """The folder of the helpdesk."""
+    return example("helpdesk")
+
+
+@pytest.mark.parametrize(("name", "tests"), [("helpdesk", 4), ("guestbook", 2), ("polls", 4)])
+async def test_the_tests_of_an_example_pass(example: Callable[[str], Path], name: str, tests: int) -> None:
+    async with program(example(name), "pytest") as running:
+        assert await running.ended() == 0, "".join(running.lines)
+        assert f"{tests} passed" in running.lines[-1]
+
+
+async def test_the_guestbook_serves_from_forked_workers(example: Callable[[str], Path]) -> None:
+    """Gunicorn imports the application, forks, and each worker has threads."""
+    folder = example("guestbook")
+    serve = "gunicorn --preload --workers 2 --threads 4 --bind 127.0.0.1:0 guestbook:app"
+    async with program(folder, "stoker", "up", STOKER__DOMAIN="guestbook", STOKER__API__PORT="0") as up:
+        urls = await printed_urls(up)
+        async with program(folder, *shlex.split(serve), **urls) as web:
+            address = (await web.until(r"Listening at: (http://\S+)"))[1]
+            async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+                for number in range(20):
+                    entry = {"name": str(number), "words": "Lovely"}
+                    signed = await client.post("/books/1", json=entry)
+                    assert signed.json() == {"state": "applied"}
+                    pages = await asyncio.gather(*(client.get("/books/1") for _ in range(4)))
+                    assert [page.json()[0] for page in pages] == [entry] * 4
+
+
+async def test_the_polls_serve_what_django_has_committed(example: Callable[[str], Path]) -> None:
+    folder = example("polls")
+    create = (
+        "from polls.models import Poll; Poll.objects.create(question='Tea?').choice_set.create(words='Yes')"
+    )
+    async with program(folder, "stoker", "up", STOKER__DOMAIN="polls.cached", STOKER__API__PORT="0") as up:
+        urls = await printed_urls(up)
+        for command in (("migrate",), ("shell", "-c", create)):
+            async with program(folder, sys.executable, "manage.py", *command, **urls) as ran:
+                assert await ran.ended() == 0, "".join(ran.lines)
+        serve = "gunicorn --workers 2 --threads 4 --bind 127.0.0.1:0 polls.wsgi"
+        async with program(folder, *shlex.split(serve), **urls) as web:
+            address = (await web.until(r"Listening at: (http://\S+)"))[1]
+            async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+                for votes in range(1, 11):
+                    voted = await client.post("/choices/1/vote")
+                    assert voted.json() == {"state": "applied"}
+                    assert (await client.get("/polls/1")).json()["votes"] == {"Yes": votes}
 
 
 async def test_the_helpdesk_serves_tenants_apart(helpdesk: Path) -> None:

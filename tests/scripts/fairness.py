@@ -146,7 +146,8 @@ async def at_most_so_many_of_a_key_run_as_its_cap_says(ground: Ground) -> None:
     a = [await ground.put(A) for _ in range(4)]
     b = await ground.put(B)
     assert await ground.ids(W, fair_cap=2) == [a[0], b, a[1]]
-    assert 0 < await ground.redis.pttl(ground.name(W, RUNS_A)) <= MARK_MS
+    assert 0 < await ground.redis.pttl(ground.name(W, RUNS_A)) <= 30 * 24 * HOUR_MS
+    assert await ground.redis.pttl(ground.name(W, RUNS_A)) > MARK_MS, "a run may take longer than a day"
     assert await line(ground) == a[2:]
     assert await is_behind(ground, a[2])
     await ground.redis.zadd(ground.name(W), {a[2]: 7})

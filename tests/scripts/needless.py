@@ -25,7 +25,9 @@ NEEDLESS: Mapping[str, Mapping[str, str]] = {
         "digest ~= '' [digest ~= '' = true]": "saves asking for the flag of no key, which nobody has set",
     },
     "finish": {},
-    "prelude": {},
+    "prelude": {
+        "not is_rated(key) [not is_rated(key) = false]": "saves a command for fair keys, which have no rate",
+    },
     "upkeep": {
         "#expired == 0 [#expired == 0 = false]": "saves asking for the first job where none is rescued",
         "aborting [aborting = true]": "saves asking for aborts where nobody uses arq's client",

@@ -18,7 +18,7 @@ from stoker.queue.prelude import PRELUDE
 from stoker.redis.script import Script, digest_of, joined
 from stoker.worker.engine.claims import CLAIM, FINISH, UPKEEP
 from stoker.worker.engine.depth import DEPTH
-from tests.scripts import batching, claiming, ending, enqueueing, fairness, keeping  # noqa: F401 - they declare scenarios
+from tests.scripts import batching, claiming, ending, enqueueing, fairness, keeping, pacing  # noqa: F401 - they declare scenarios
 from tests.scripts.ground import PREFIX, SCENARIOS, Ground, Scenario
 from tests.scripts.mutants import Mutant, mutants
 from tests.scripts.needless import NEEDLESS

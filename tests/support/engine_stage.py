@@ -97,6 +97,13 @@ class Turned(Work):
         return self.tenant
 
 
+class Paced(Work):
+    """Work of which one begins in a hundred seconds."""
+
+    kind = "test.paced.v1"
+    rate_per_s = 0.01
+
+
 class KeyedTurned(Turned):
     """The same, of which one runs at a time."""
 
@@ -110,7 +117,7 @@ class KeyedTurned(Turned):
 
 TEST_JOBS: dict[str, type[Job]] = {
     job.kind: job
-    for job in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed, Turned, KeyedTurned)
+    for job in (Work, Hasty, Long, Followed, FollowedLong, Elsewhere, Keyed, Turned, KeyedTurned, Paced)
 }
 
 Act = Callable[[int], Awaitable[str]]
@@ -173,11 +180,16 @@ async def eventually(holds: Callable[[], Coroutine[Any, Any, bool]], deadline_s:
 
 
 async def settled(queue: Queue, lane: str, **wanted: int) -> LaneDepth:
-    """Wait until the lane's depth, totals included, shows what is wanted."""
+    """Wait until the lane's depth shows what is wanted.
+
+    A total is wanted by its name, or by `total_` and its name where the depth has the same name for jobs that
+    are there now.
+    """
     async with asyncio.timeout(DEADLINE_S), changes(queue) as next_change:
         while True:
             found = (await depth(queue))[lane]
-            shown: dict[str, int] = {**vars(found), **found.totals}
+            totals = {f"total_{name}": count for name, count in found.totals.items()}
+            shown: dict[str, int] = {**found.totals, **totals, **vars(found)}
             if all(shown[name] == value for name, value in wanted.items()):
                 return found
             await next_change()

@@ -37,6 +37,7 @@ class Trap:
     held: Held = field(default_factory=Held)
     holds_request: bool = False
     holds_reply: bool = False
+    loses_request: bool = False
     loses_reply: bool = False
     breaks_after_first: bool = False
     answer: bytes = b""
@@ -58,7 +59,7 @@ class Counted:
             await self._more.wait()
 
     def see(self, data: bytes) -> None:
-        """Look at what was sent."""
+        """Check what was sent."""
         self.count += data.count(self.command)
         self._more.set()
 
@@ -98,6 +99,10 @@ class TrappedLink(Link):
     def lose_reply(self, command: str | bytes) -> Held:
         """Let the server carry out the next request with these bytes; then the connection is lost."""
         return self._trap(Trap(_bytes(command), loses_reply=True)).held
+
+    def lose_request(self, command: str | bytes) -> Held:
+        """Lose the connection at the next request with these bytes, before the server sees it."""
+        return self._trap(Trap(_bytes(command), loses_request=True)).held
 
     def break_after_first(self, command: str | bytes) -> Held:
         """Of the next packet with these bytes, only the first command reaches the server."""
@@ -152,6 +157,9 @@ class TrappedPassage(Passage):
         if trap is not None and trap.answer:
             self.client.write(trap.answer)
             return True
+        if trap is not None and trap.loses_request:
+            trap.held.reached.set()
+            return False
         if trap is not None and trap.holds_request:
             await trap.held.pass_by()
         elif trap is not None:

@@ -18,7 +18,16 @@ ROOT = Path(__file__).parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.errors", "stoker.on_first_use"}),
-    frozenset({"stoker.closing", "stoker.histogram", "stoker.loop", "stoker.numbers", "stoker.tracing"}),
+    frozenset(
+        {
+            "stoker.closing",
+            "stoker.histogram",
+            "stoker.loop",
+            "stoker.loop_thread",
+            "stoker.numbers",
+            "stoker.tracing",
+        }
+    ),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.settings"}),
     frozenset({"stoker.silence"}),
@@ -33,6 +42,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.parts"}),
     frozenset({"stoker.revocation"}),
     frozenset({"stoker.stoker"}),
+    frozenset({"stoker.sync"}),
     frozenset({"stoker.http"}),
     frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
@@ -58,6 +68,7 @@ WEB = (
     "histogram",
     "jobs",
     "loop",
+    "loop_thread",
     "numbers",
     "on_first_use",
     "outbox",
@@ -69,6 +80,7 @@ WEB = (
     "settings",
     "silence",
     "stoker",
+    "sync",
     "tables",
     "tracing",
 )
@@ -80,8 +92,8 @@ PUBLIC_NAMES = frozenset(
     Cron DatabaseUnavailable DeclarationError Domain Enqueued EntryKey Event Every Forbidden InvalidParams
     InvalidResult Invalidate Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE
     NoResult NotFound Outcome OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy
-    Rule SYSTEM SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError Unavailable
-    UnknownJob Verify View Warm WarmPlan Within WrongServer load_domain load_settings
+    Rule SYSTEM SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError SyncStoker
+    Unavailable UnknownJob Verify View Warm WarmPlan Within WrongServer load_domain load_settings
     """.split()  # noqa: SIM905 - reads better than sixty quoted lines
 )
 

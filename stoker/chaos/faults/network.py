@@ -1,9 +1,13 @@
-"""Faults of the network between the processes and a server. The driver reaches the servers directly."""
+"""Faults of the network between processes and servers. The driver reaches the servers directly.
+
+Each process has a link of its own to each server. A fault breaks those of all processes to one server, or
+those of one process.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 
@@ -21,25 +25,33 @@ TORN = 0.05
 SLOWEST_S = 0.15
 """The longest delay of a packet, in either direction."""
 
+Links = Mapping[str, Link]
+"""Those of one process, by server."""
 Break = Callable[[Link, Random], None]
 
 
 @asynccontextmanager
-async def linked(urls: Urls) -> AsyncIterator[tuple[Urls, Mapping[str, Link]]]:
-    """The URLs of the servers through links, and the link of each server."""
-    database = make_url(urls.database)
+async def linked(urls: Urls, processes: Iterable[str]) -> AsyncIterator[Mapping[str, Links]]:
+    """A link to each server for each of these processes, by their names."""
+    to = {"queue": urls.queue, "cache": urls.cache, "postgres": url_of_postgres(make_url(urls.database))}
     async with AsyncExitStack() as closing:
-        links = {"queue": await Link(urls.queue).start(), "cache": await Link(urls.cache).start()}
-        links["postgres"] = await Link(url_of_postgres(database)).start()
-        for link in links.values():
-            closing.push_async_callback(link.close)
-        by_link = through(links["postgres"], database).render_as_string(hide_password=False)
-        yield Urls(by_link, links["queue"].url, links["cache"].url), links
+        found = {}
+        for process in processes:
+            found[process] = {server: await Link(url).start() for server, url in to.items()}
+            for link in found[process].values():
+                closing.push_async_callback(link.close)
+        yield found
+
+
+def urls_by(links: Links, urls: Urls) -> Urls:
+    """The servers as a process reaches them by its links."""
+    database = through(links["postgres"], make_url(urls.database))
+    return Urls(database.render_as_string(hide_password=False), links["queue"].url, links["cache"].url)
 
 
 def kinds() -> tuple[Kind, ...]:
-    """Each of these faults, of each server."""
-    return tuple(
+    """Each of these faults, of each server, and those of one process."""
+    of_servers = (
         Kind(f"{server}_{name}", server, 0.5, longest_s, _strike(server, breaks))
         for server in SERVERS
         for name, longest_s, breaks in (
@@ -49,19 +61,40 @@ def kinds() -> tuple[Kind, ...]:
             ("slow", 4, _slow),
         )
     )
+    return (
+        *of_servers,
+        Kind("partition_worker", "worker", 2, 9, partition),
+        Kind("partition_webapp", "webapp", 1, 4, partition),
+    )
 
 
 def _strike(server: str, breaks: Break) -> Strike:
     async def strike(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
-        link = scene.links[server]
-        breaks(link, scene.rng)
-        try:
-            await asyncio.sleep(lasts_s)
-        finally:
-            link.mend()
-            link.drop_silent()
+        await _broken([links[server] for links in scene.links.values()], breaks, scene.rng, lasts_s)
 
     return strike
+
+
+async def partition(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
+    """One process alone reaches no server, or one server not; the others go on."""
+    assert slot is not None  # noqa: S101 - its target is a slot
+    servers = scene.rng.choice([SERVERS, *((server,) for server in SERVERS)])
+    slot.stand_still()
+    try:
+        await _broken([scene.links[slot.name][server] for server in servers], _silence, scene.rng, lasts_s)
+    finally:
+        slot.move_on()
+
+
+async def _broken(links: Sequence[Link], breaks: Break, rng: Random, lasts_s: float) -> None:
+    for link in links:
+        breaks(link, rng)
+    try:
+        await asyncio.sleep(lasts_s)
+    finally:
+        for link in links:
+            link.mend()
+            link.drop_silent()
 
 
 def _silence(link: Link, _rng: Random) -> None:

@@ -7,7 +7,7 @@ import { act, confirm, empty, facts, failed, field, listing, loading, panel, sel
 
 const STATES = [["", "Running, ended"], ["ready", "Ready"], ["deferred", "Deferred"], ["running", "Running"], ["parked", "Parked"], ["done", "Done"], ["failed", "Failed, retried"], ["dead", "Dead"]];
 const LIMIT = 50;
-const SAID = { cancelled: "The job is cancelled.", cancelling: "The job is being ended.", not_found: "The job had ended by itself." };
+const SAID = { cancelled: "The job is cancelled.", cancelling: "The job is being ended.", runs_elsewhere: "A stock arq worker runs the job. It was asked to abort it.", not_found: "The job had ended by itself." };
 
 export function jobs(main, context, filters) {
   const room = h("div");

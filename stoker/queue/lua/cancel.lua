@@ -6,7 +6,7 @@
 --         prelude.lua
 -- ARGV    prefix, id, life of the wish ms, life of a token in an owner's bell ms, then the names of the lanes'
 --         zsets
--- Result  cancelled, cancelling or not_found
+-- Result  cancelled, cancelling, runs_elsewhere or not_found
 local id, wish_ms, token_ms = ARGV[2], ARGV[3], ARGV[4]
 
 local function tell_owner()
@@ -55,6 +55,11 @@ for i = 5, #ARGV do
   if redis.call('ZSCORE', queue .. ':running', id) then
     tell_owner()
     return 'cancelling'
+  end
+  if redis.call('ZSCORE', queue, id) and get('arq:in-progress:' .. id) == '1' then
+    -- A stock arq worker runs it. This is how arq's clients ask for its end.
+    redis.call('ZADD', 'arq:abort', now, id)
+    return 'runs_elsewhere'
   end
   if redis.call('ZSCORE', queue, id) then
     remove(queue)

@@ -3,11 +3,14 @@
 -- The time, keys that anybody may have written, bells, the lines of fair keys, and the members of batches.
 --
 -- Of the jobs of a fair key, only the first one stands in the lane; the others wait in the key's line, due in twenty
--- years (docs/decisions/0016-fair-keys.md). A member of a batch is counted when it ends for good, in the same step;
--- the end of the last one enqueues the job that follows (docs/decisions/0017-batches.md).
+-- years (docs/decisions/0016-fair-keys.md). A kind with a rate has a line, too: its key begins with %rate:, and its
+-- first one stands in the lane at the moment from which the rate allows it (docs/decisions/0019-rates-of-kinds.md).
+--
+-- A member of a batch is counted when it ends for good, in the same step;
+-- the end of the last one enqueues the job that follows (docs/decisions/0018-batches.md).
 --
 -- Keys    <p>:<lane> zset id -> due ms; :bell list; :totals hash; :fair zset key -> when upkeep saw it;
---         :fair:<key> list of 'id due ms'; arq:job:<id>; <p>:clock ms; <p>:batches zset id -> when upkeep saw it,
+--         :fair:<key> list of 'id due ms'; :fair_rate:<key> ms, the moment of a kind with a rate; arq:job:<id>; <p>:clock ms; <p>:batches zset id -> when upkeep saw it,
 --         of those that are open; <p>:batches_ended zset id -> ms; <p>:batch:<id> hash, see batch.lua;
 --         <p>:batch:<id>:ended a bit for each member
 -- ARGV    1 prefix, as in every script of the queue
@@ -17,6 +20,7 @@ local BEHIND_MS = FAR_MS * 1.5 -- what is due later than that waits behind the f
 local DUE_NOW_MS = 100 -- what is due sooner than that stands in the lane, whatever calls before it in this step
 local MOST_LEFT = 10000 -- entries of a line that one call removes at most
 local CLOCK_MS = 86400000
+local LONGEST_SHARE_MS = 86400000 -- of the lowest rate that a kind may have
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -57,10 +61,22 @@ local function first_in_line(queue, key)
   return string.match(entry, '^(.*) %d+$') or entry, string.match(entry, ' (%d+)$')
 end
 
+local function is_rated(key)
+  return string.sub(key, 1, 6) == '%rate:'
+end
+
+local function turn_of(queue, key)
+  -- When the first one of a line may begin. Of NaN this makes now.
+  if not is_rated(key) then return now end
+  local moment = tonumber(get(queue .. ':fair_rate:' .. key) or '') or 0
+  return math.max(now, math.min(moment, now + LONGEST_SHARE_MS))
+end
+
 local called = 0
 
 local function call_next(queue, key)
   -- Lets the first one of a line stand in the lane; true if it did not stand there yet.
+  local turn = turn_of(queue, key)
   for _ = 1, MOST_LEFT do
     local id = first_in_line(queue, key)
     if not id then
@@ -68,10 +84,10 @@ local function call_next(queue, key)
       return false
     end
     local score = tonumber(redis.call('ZSCORE', queue, id) or '') or math.huge
-    if score < now + DUE_NOW_MS then return false end
+    if score < turn + DUE_NOW_MS then return false end
     if score > now + BEHIND_MS and score < math.huge then
       called = called + 1
-      redis.call('ZADD', queue, now + called / 1024, id) -- behind those that were called before in this call
+      redis.call('ZADD', queue, turn + called / 1024, id) -- behind those that were called before in this call
       return true
     end
     redis.call('LPOP', queue .. ':fair:' .. key) -- it is gone, runs, is parked or waits for a time

@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from arq.cron import CronJob
-from arq.jobs import DeserializationError, deserialize_job_raw
 from arq.utils import ms_to_datetime
 from arq.worker import Function
 
 from stoker.arq.application import ArqApplication
 from stoker.worker.engine.claims import Claim
 from stoker.worker.engine.letter import UNKNOWN, Letter, fingerprint
-
-MOST_TRIES = 1000
-"""The highest number of a first run that a client may ask for."""
-PICKLE = b"\x80"
-"""Begins what pickle writes."""
 
 
 @dataclass
@@ -84,19 +78,7 @@ class Call:
 
 
 def read(claim: Claim, application: ArqApplication) -> Call:
-    """The call of a payload; raises DeserializationError."""
-    raw = claim.payload or b""
-    try:
-        name, args, kwargs, first_try, enqueued_ms = deserialize_job_raw(
-            raw, deserializer=application.deserialize
-        )
-    except DeserializationError as error:
-        if raw.startswith(PICKLE) and application.options["job_deserializer"] is None:
-            error.add_note("it is a pickle, which Stoker reads only where WorkerSettings say so: docs/arq.md")
-        raise
-    kinds = (name, str), (args, list | tuple), (kwargs, dict), (first_try or 1, int), (enqueued_ms, int)
-    if not all(isinstance(value, kind) for value, kind in kinds) or not 1 <= (first_try or 1) <= MOST_TRIES:
-        raise DeserializationError("unable to deserialize job")
-    attempt = max(claim.failed_runs + 1, first_try or 1)
-    function = application.functions.get(name)
-    return Call(claim, name, tuple(args), kwargs, attempt, enqueued_ms, function)
+    """The call of a payload; raises InvalidJob."""
+    name, args, kwargs, first_try, enqueued_ms = application.read(claim.payload or b"")
+    attempt = max(claim.failed_runs + 1, first_try)
+    return Call(claim, name, tuple(args), kwargs, attempt, enqueued_ms, application.functions.get(name))

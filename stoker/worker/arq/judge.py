@@ -20,6 +20,7 @@ from arq.utils import args_to_string, timestamp_ms, truncate
 from arq.worker import JobExecutionFailed, Retry, RetryJob
 
 from stoker.arq.application import ArqApplication
+from stoker.errors import InvalidJob
 from stoker.worker.arq.call import Call, read
 from stoker.worker.arq.state import State
 from stoker.worker.engine.claims import Claim, Ending, Finish
@@ -75,9 +76,10 @@ class ArqJudge:
             return self._dead(call, "expired", JobExecutionFailed("job expired"))
         try:
             call = read(claim, self._application)
-        except DeserializationError as error:
+        except InvalidJob as error:
             logger.exception("deserializing job %s failed", claim.job_id)
-            return self._dead(call, "undecodable", error)
+            # Its client gets arq's own error.
+            return self._dead(call, "undecodable", error, DeserializationError("unable to deserialize job"))
         return self._refused(call) or call
 
     def _refused(self, call: Call) -> Verdict | None:
@@ -176,10 +178,10 @@ class ArqJudge:
         finish = self._ended(call, "failed dead", error, start_ms, success=False)
         return Verdict(call.name, "dead", finish, call.letter(self._lane, "failed", error))
 
-    def _dead(self, call: Call, reason: str, error: BaseException) -> Verdict:
+    def _dead(self, call: Call, reason: str, error: Exception, result: Exception | None = None) -> Verdict:
         """The verdict on a call that never runs."""
         self._state.failed += 1
-        finish = self._ended(call, "dead", error, timestamp_ms(), success=False)
+        finish = self._ended(call, "dead", result or error, timestamp_ms(), success=False)
         return Verdict(call.name, "dead", finish, call.letter(self._lane, reason, error))
 
     def _aborted(self, call: Call, start_ms: int) -> Verdict:

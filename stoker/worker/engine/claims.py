@@ -12,6 +12,7 @@ import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from stoker.jobs import LANES
@@ -35,6 +36,7 @@ RESCUES_MS = 86_400_000
 SUSPECT_RESCUES = 2
 """A job that was running this often when its worker died is a suspect: it runs without other suspects in its
 process, so that it alone is blamed for the next death. One death makes no suspect: hosts lose power."""
+NO_RATES: Mapping[str, float] = MappingProxyType({})
 FAR_MS = 10 * 365 * 86_400_000
 """How far in the future a parked or running job is due, so that it stays in its lane's zset unclaimed."""
 MOST_SLOTS = 1000
@@ -146,13 +148,15 @@ class Claims:
         *,
         rate_per_s: float = 0,
         fair_cap: int = 0,
+        kind_rates: Mapping[str, float] = NO_RATES,
         parked_kinds: Collection[str] = (),
     ) -> Claimed:
         """Take up to `slots` due jobs; with `parked_kinds`, parked jobs of these kinds instead.
 
         All workers together take at most `rate_per_s` a second, and run at most `fair_cap` jobs of one fair
-        key at once; zero: as many as there are.
+        key at once; zero: as many as there are. `kind_rates`: the same for kinds, by `wire.rate_mark`.
         """
+        rates = [part for mark, per_s in kind_rates.items() for part in (mark, str(per_s))]
         kinds = f" {' '.join(sorted(parked_kinds))} " if parked_kinds else ""
         found = await self.connection.call(
             CLAIM,
@@ -164,6 +168,7 @@ class Claims:
             kinds,
             str(rate_per_s),
             fair_cap,
+            *rates,
         )
         return read_claimed(found)
 

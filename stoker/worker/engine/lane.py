@@ -44,6 +44,11 @@ class LaneWorker(Worker):
         self.concurrency = settings.concurrency
         """Slots, unless an operator has set another number for every worker."""
         self._rate_per_s, self._fair_cap = settings.rate_per_s, settings.fair_cap
+        self._kind_rates = {
+            wire.rate_mark(job): job.rate_per_s
+            for job in parts.job_types.values()
+            if job.rate_per_s and job.lane == lane
+        }
         self.parts = parts
         self._slots_freed = slots_freed
         redis = ArqRedis(
@@ -117,6 +122,7 @@ class LaneWorker(Worker):
                 free,
                 rate_per_s=self._rate_per_s,
                 fair_cap=self._fair_cap,
+                kind_rates=self._kind_rates,
                 parked_kinds=parked_kinds,
             )
             for claim in found.claims:

@@ -6,11 +6,11 @@
 --         <p>:rescues:<id> count; <p>:suspect:<owner> id; <p>:<lane>:rate ms; arq:job:<id>,
 --         arq:in-progress:<id> owner, or '1' of a stock arq worker; arq:retry:<id> failed runs
 --         arq:abort zset id -> ms; of fair keys: <p>:<lane>:fair zset key -> when upkeep saw it,
---         :fair:<key> list of 'id due ms', :fair_runs:<key> set of ids
+--         :fair:<key> list of 'id due ms', :fair_runs:<key> set of ids, :fair_rate:<key> ms
 -- ARGV    prefix, name of the lane's zset, owner, free slots, claim's life ms, owner's mark's life ms,
 --         rescues that make a suspect, kinds to take from the parked ones ('' = claim what is due),
 --         jobs of the lane that all workers may begin in a second (0 = no limit),
---         jobs of one fair key that run at once (0 = no limit)
+--         jobs of one fair key that run at once (0 = no limit), then per kind with a rate: its line, jobs in a second
 -- Result  now ms, when to ask again in ms: the lane's next job is due, or its rate allows one ('' = none),
 --         then per job {id, payload or nil, due ms, failed runs, rescues, 1 if it was aborted}
 --
@@ -23,7 +23,8 @@
 local queue, owner = ARGV[2], ARGV[3]
 local free_slots, life_ms, mark_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local suspect_from, kinds, rate = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
-local cap = tonumber(ARGV[10])
+local cap, rates = tonumber(ARGV[10]), {}
+for i = 11, #ARGV, 2 do rates[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local SUSPECT_WAITS_MS = 500
 local BURST_MS = 100
 local ABORT_SCORE = '1'
@@ -32,6 +33,7 @@ local STOCK_MARK = '1'
 local STOCK_WAITS_MS = 500
 local MOST = 1000000
 local MOST_MET = 1000
+local RUNS_MS = 30 * 86400000 -- longer than any job runs: each begin of its key extends it
 
 local reply = {now, ''}
 if redis.call('EXISTS', queue .. ':paused') == 1 then return reply end
@@ -68,6 +70,22 @@ local function is_at_cap(key)
   return redis.call('SCARD', runs) >= cap
 end
 
+local function must_wait(key)
+  if not rates[key] then return is_at_cap(key) end
+  -- A moment that is further away than one share was not written by this script, or the clock was set back.
+  local share, moment = 1000 / rates[key], tonumber(get(queue .. ':fair_rate:' .. key) or '') or 0
+  return moment > now and moment <= now + share
+end
+
+local function spend(key)
+  -- As the lane's rate: what was not used is kept for a tenth of a second.
+  local share, moment = 1000 / rates[key], tonumber(get(queue .. ':fair_rate:' .. key) or '') or 0
+  if not (moment <= now) then moment = now end -- also where it is NaN
+  moment = math.max(moment, now + share - math.max(share, BURST_MS)) + share
+  local life = string.format('%.0f', math.max(0, moment - now) + 1000)
+  redis.call('SET', queue .. ':fair_rate:' .. key, string.format('%.3f', moment), 'PX', life)
+end
+
 local function leave_line(key, id)
   if first_in_line(queue, key) ~= id then return end
   redis.call('LPOP', queue .. ':fair:' .. key)
@@ -77,23 +95,28 @@ end
 local function waits_its_turn(key, id, due, rescued)
   local first, since = first_in_line(queue, key)
   -- A rescued job has had its turn.
-  if (not first or first == id or rescued) and not is_at_cap(key) then return false end
+  if (not first or first == id or rescued) and not must_wait(key) then return false end
   if first ~= id then
     -- Of NaN and of times before those of any job, this makes one that is years ago.
     since = string.format('%.0f', math.max(now - FAR_MS / 4, math.min(tonumber(due), now)))
     redis.call('RPUSH', queue .. ':fair:' .. key, id .. ' ' .. since)
     redis.call('ZADD', queue .. ':fair', 'NX', now, key)
   end
-  redis.call('ZADD', queue, (since or now) + 2 * FAR_MS, id)
+  if rates[key] and (not first or first == id) then
+    redis.call('ZADD', queue, turn_of(queue, key), id)
+  else
+    redis.call('ZADD', queue, (since or now) + 2 * FAR_MS, id)
+  end
   return true
 end
 
 local function begin_turn(key, id)
   local first, since = first_in_line(queue, key)
-  if cap > 0 then
+  if cap > 0 and not is_rated(key) then
     redis.call('SADD', queue .. ':fair_runs:' .. key, id)
-    redis.call('PEXPIRE', queue .. ':fair_runs:' .. key, mark_ms)
+    redis.call('PEXPIRE', queue .. ':fair_runs:' .. key, RUNS_MS)
   end
+  if rates[key] then spend(key) end
   leave_line(key, id)
   return first == id and since
 end

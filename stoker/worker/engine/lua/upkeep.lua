@@ -48,6 +48,9 @@ local function mind_the_clock()
       for i = 1, #found, 2 do redis.call('ZADD', set, found[i + 1] - back_ms, found[i]) end
     end
     redis.call('DEL', lane.queue .. ':rate')
+    for _, key in ipairs(redis.call('ZRANGE', lane.queue .. ':fair', 0, -1)) do
+      if is_rated(key) then redis.call('DEL', lane.queue .. ':fair_rate:' .. key) end
+    end
   end
 end
 

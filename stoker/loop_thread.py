@@ -1,0 +1,90 @@
+"""An event loop in a thread of its own, for code that has none: other threads hand it work and wait.
+
+A fork copies neither the thread nor what it was doing. In the child, `abandon` cuts what is left of the loop
+off its file descriptors, which belong to the parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import selectors
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from stoker.errors import StokerError
+
+T = TypeVar("T")
+STOP_S = 5.0
+"""How long `stop` waits for the thread."""
+
+
+class LoopThread:
+    """A running event loop. Safe to use from many threads."""
+
+    def __init__(self, name: str) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop and wait for its result, in the caller's context."""
+        done, ended = threading.Lock(), []
+        done.acquire()
+        context = contextvars.copy_context()
+
+        def end(task: asyncio.Task[T]) -> None:
+            ended.append(task)
+            done.release()
+
+        def begin() -> None:
+            begun.append(self._loop.create_task(work, context=context))
+            begun[0].add_done_callback(end)
+
+        begun: list[asyncio.Task[T]] = []
+
+        def cancel() -> None:
+            if begun:
+                begun[0].cancel()
+            else:
+                work.close()
+
+        try:
+            self._loop.call_soon_threadsafe(begin)
+            # A lock costs a third of what a Future that is waited for from another thread does.
+            done.acquire()
+        except BaseException:  # a signal, such as the one by which a web server ends a request that hangs
+            self._loop.call_soon_threadsafe(cancel)
+            raise
+        found: T = ended[0].result()
+        return found
+
+    def stop(self) -> None:
+        """End the loop and its thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(STOP_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def abandon(self) -> None:
+        """In a child process: keep what is left of the loop from touching the parent's connections.
+
+        Parent and child share the epoll that the selector has open: of what the child would unregister there,
+        the parent would hear no more.
+        """
+        self._selector.close()
+        self._selector.__init__()  # type: ignore[misc] # empty: nothing is registered in this one
+
+
+def refuse_in_a_loop(what: str) -> None:
+    """Raise StokerError where the calling thread runs an event loop, which waiting would bring to a stop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise StokerError(
+        f"{what} was called in a thread that runs an event loop, which would stand still meanwhile: use "
+        "`await` with Stoker there, or call it by asyncio.to_thread"
+    )

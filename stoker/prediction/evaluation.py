@@ -1,0 +1,160 @@
+"""The result of replaying a trace: what each method avoided at the same budget, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from pydantic import BaseModel
+
+from stoker.prediction.methods import DEFAULT_PLAN, NONE, all_methods
+from stoker.prediction.replay import Replay, Rules, Tally
+from stoker.prediction.trace import Trace
+
+SHARES = (0.1, 0.25, 0.5)
+"""Budgets, as shares of what it would take to keep everything warm that was read in the last 24 hours."""
+RESAMPLED = 1000
+"""Samples of the days from which an interval is taken."""
+INTERVAL = (0.05, 0.95)
+
+
+class Score(BaseModel):
+    """What one method did with one budget."""
+
+    method: str
+    avoided: int
+    """Misses that it avoided."""
+    share: float
+    """The same as a share of the misses without warming."""
+    low: float
+    """The 5th and (`high`) the 95th percentile of `share` over resampled days."""
+    high: float
+    against_default: float | None
+    """Misses avoided for each one that the default plan avoids; None if that avoids none."""
+    warmed: int
+    used: float | None
+    """The share of what was warmed that was read before it expired; None if nothing was warmed."""
+    spent_s: float
+    """Seconds of loading for warming."""
+    wasted_s: float
+    """The part of them whose entries nobody read."""
+    by_view: dict[str, float]
+    """`share` of each view."""
+    by_hour: dict[int, float]
+    """`share` of each hour of the day."""
+
+
+class Budgeted(BaseModel):
+    """All methods with one budget."""
+
+    budget_s: float
+    """Seconds of loading a minute."""
+    scores: list[Score]
+
+
+class Evaluation(BaseModel):
+    """What a trace says of the methods."""
+
+    reads: int
+    entries: int
+    readers: int
+    scored_from: float
+    """Seconds since 1970."""
+    scored_reads: int
+    misses: int
+    """Misses of the scored reads without any warming."""
+    ttl_s: float
+    every_s: float
+    build_s: float
+    budgets: list[Budgeted]
+
+
+def evaluate(
+    trace: Trace,
+    rules: Rules,
+    budgets_s: Sequence[float] = (),
+    report: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Replay a trace; budgets are in seconds of loading a minute, SHARES of what is needed by default."""
+    rates = [one / 60 for one in budgets_s] or [share * _needed(trace, rules) for share in SHARES]
+    replay = Replay(trace, rules)
+    tallies = replay.run(all_methods(trace, rules.ttl_s), rates, report)
+    by_rate = {rate: {name: tally for (name, one), tally in tallies.items() if one == rate} for rate in rates}
+    return Evaluation(
+        reads=len(trace),
+        entries=len(trace.entry_names),
+        readers=len(trace.reader_names),
+        scored_from=replay.scored_from,
+        scored_reads=replay.scored_reads,
+        misses=next(iter(by_rate.values()))[NONE].misses,
+        ttl_s=rules.ttl_s,
+        every_s=rules.every_s,
+        build_s=rules.build_s,
+        budgets=[
+            Budgeted(
+                budget_s=rate * 60,
+                scores=[_score(name, found, rules.seed) for name in found],
+            )
+            for rate, found in by_rate.items()
+        ],
+    )
+
+
+def _needed(trace: Trace, rules: Rules) -> float:
+    """Seconds of loading a second that keep warm what was read in the last 24 hours, in the scored part."""
+    begin = trace.times[int(len(trace) * (1 - rules.scored))]
+    last: dict[int, float] = {}
+    total = 0.0  # entries, times the seconds for which they are active
+    for time, entry in zip(trace.times, trace.entries, strict=True):
+        since = max(last.get(entry, time - 86400) + 86400, time, begin)
+        total += max(0.0, time + 86400 - since)
+        last[entry] = time
+    length = max(trace.times[-1] - begin, rules.every_s)
+    return total / length * rules.build_s / rules.ttl_s
+
+
+def _score(name: str, found: dict[str, Tally], seed: int) -> Score:
+    none, tally, default = found[NONE], found[name], found[DEFAULT_PLAN]
+    low, high = _interval(none, tally, seed)
+    avoided, avoided_by_default = none.misses - tally.misses, none.misses - default.misses
+    return Score(
+        method=name,
+        avoided=avoided,
+        share=_share(none.misses, tally.misses),
+        low=low,
+        high=high,
+        against_default=avoided / avoided_by_default if avoided_by_default > 0 else None,
+        warmed=tally.warmed,
+        used=tally.used / tally.warmed if tally.warmed else None,
+        spent_s=tally.spent_s,
+        wasted_s=tally.wasted_s,
+        by_view={
+            view: _share(n, tally.misses_by_view[view]) for view, n in sorted(none.misses_by_view.items())
+        },
+        by_hour={
+            hour: _share(n, tally.misses_by_hour[hour]) for hour, n in sorted(none.misses_by_hour.items())
+        },
+    )
+
+
+def _share(without: int, misses: int) -> float:
+    return (without - misses) / without if without else 0.0
+
+
+def _interval(none: Tally, tally: Tally, seed: int) -> tuple[float, float]:
+    """Percentiles of the avoided share over days drawn with replacement (a bootstrap by day)."""
+    random = Random(seed)  # noqa: S311 - a sample, no secret
+    days = sorted(none.misses_by_day)
+    if not days:
+        return 0.0, 0.0
+    shares = []
+    for _ in range(RESAMPLED):
+        drawn = random.choices(days, k=len(days))
+        shares.append(
+            _share(
+                sum(none.misses_by_day[day] for day in drawn), sum(tally.misses_by_day[day] for day in drawn)
+            )
+        )
+    shares.sort()
+    low, high = (shares[int(part * (RESAMPLED - 1))] for part in INTERVAL)
+    return low, high

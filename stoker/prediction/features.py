@@ -1,0 +1,106 @@
+"""What the predictor looks at: about a dozen features of an entry, each cut into a few bins.
+
+A bin has a weight of its own, so a feature's effect need not be a straight line, and an explanation of a
+prediction is a list of bins and their weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from math import log2
+
+from stoker.prediction.activity import FAST_S, SLOW_S, WEEK, Activities, Activity
+
+SAME_HOUR = sum(1 << 24 * day for day in range(1, 8))
+"""Bits of `Activity.hours`: the hour of planning, on each of the last seven days."""
+HOURS_BESIDE = sum(1 << 24 * day - 1 | 1 << 24 * day + 1 for day in range(1, 8))
+LAST_DAY = (1 << 25) - 1
+SIZES = {
+    "always": 1,
+    "time since the last read": 16,
+    "reads of these hours": 14,
+    "reads of these weeks": 16,
+    "read at this time yesterday": 4,
+    "days of the week with a read in this hour": 8,
+    "days of the week with a read an hour off": 10,
+    "hours of the last day with a read": 11,
+    "days of the week with a read": 8,
+    "read at this time a week ago": 2,
+    "its reader's last read": 10,
+    "time since the first read": 16,
+    "hour of the day": 24,
+    "traffic expected now": 8,
+    "traffic of the last hour": 8,
+    "time since the last read, by traffic expected": 16 * 8,
+    "days with a read in this hour, by traffic expected": 4 * 8,
+    "time since the last read, by traffic of the last hour": 4 * 8,
+}
+"""How many bins each feature has."""
+NAMES = tuple(SIZES)
+BINS = sum(SIZES.values())
+_STARTS = tuple(sum(tuple(SIZES.values())[:at]) for at in range(len(SIZES)))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is the same for all entries at a time of planning."""
+
+    now: float
+    hour: int
+    """Hours since 1970."""
+    hour_of_day: int
+    """In the time zone of the installation."""
+    expected: int
+    """Bin of the traffic in this hour of the last week and of yesterday, against the week's mean."""
+    lately: int
+    """Bin of the traffic in the last hour, against the week's mean."""
+
+
+def moment(activities: Activities, now: float, zone: tzinfo = UTC) -> Moment:
+    """The features of a time; `now` is in seconds since 1970."""
+    hour = int(now // 3600)
+    by_hour = activities.reads_by_hour
+    mean = sum(by_hour.get(hour - back, 0) for back in range(1, WEEK + 1)) / WEEK + 0.1
+    expected = (by_hour.get(hour - 24, 0) + 2 * by_hour.get(hour - WEEK, 0)) / 3
+    lately = by_hour.get(hour - 1, 0)
+    of_day = datetime.fromtimestamp(now, zone).hour
+    return Moment(now, hour, of_day, _bin(expected / mean, 0.06, 8), _bin(lately / mean, 0.06, 8))
+
+
+def bins(found: Activity, at: Moment, reader_last: float | None) -> tuple[int, ...]:
+    """The bin of each feature, in the order of NAMES; numbers from 0 to BINS - 1."""
+    age = at.now - found.last
+    hours = found.hours(at.hour)
+    same_hour = min(7, (hours & SAME_HOUR).bit_count())
+    recency = _bin(age / 3600 + 0.05, 0.05, 16, 1.25)
+    numbers = (
+        0,
+        recency,
+        _bin(found.fast * 2 ** (-age / FAST_S), 0.008, 14, 1.2),
+        _bin(found.slow * 2 ** (-age / SLOW_S), 0.016, 16, 1.2),
+        (hours >> 24 & 1) * 2 + ((hours >> 23 | hours >> 25) & 1),
+        same_hour,
+        min(9, (hours & HOURS_BESIDE).bit_count()),
+        min(10, (hours & LAST_DAY).bit_count()),
+        _days(hours),
+        hours >> WEEK & 1,
+        9 if reader_last is None else _bin((at.now - reader_last) / 3600 + 0.05, 0.05, 9),
+        _bin((at.now - found.first) / 3600 + 0.1, 0.1, 16),
+        at.hour_of_day,
+        at.expected,
+        at.lately,
+        recency * 8 + at.expected,
+        min(3, same_hour) * 8 + at.expected,
+        min(3, recency // 4) * 8 + at.lately,
+    )
+    return tuple(map(int.__add__, numbers, _STARTS))
+
+
+def _bin(value: float, least: float, count: int, per_octave: float = 1.0) -> int:
+    """Bins on a logarithmic scale, from `least` on; the last takes all that is larger."""
+    return 0 if value <= least else min(count - 1, 1 + int(log2(value / least) * per_octave))
+
+
+def _days(hours: int) -> int:
+    return sum(1 for day in range(7) if hours >> 24 * day + 1 & (1 << 24) - 1)

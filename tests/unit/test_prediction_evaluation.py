@@ -1,0 +1,140 @@
+"""An evaluation is reproducible, keeps its budgets, and a method that knows the future is caught."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stoker.cli.app import app
+from stoker.prediction.evaluation import evaluate
+from stoker.prediction.methods import DEFAULT_PLAN, Method, active_in_a_day, oracle, predicted
+from stoker.prediction.replay import Replay, Rules, looks_ahead, view_of
+from stoker.prediction.synthetic import Office, made_up
+from stoker.prediction.trace import Trace, TraceError, TraceWriter, read_trace, write_trace
+
+RULES = Rules(ttl_s=3600, every_s=3600)
+OFFICE = Office(people=20, topics=30, days=21)
+
+
+@pytest.fixture(scope="module")
+def office() -> Trace:
+    return made_up(OFFICE, seed=7)
+
+
+def test_a_method_that_knows_the_future_is_caught(office: Trace) -> None:
+    assert looks_ahead(lambda trace: oracle(trace, RULES.ttl_s), office, RULES)
+    assert not looks_ahead(lambda _: Method("predicted", predicted, threshold=True), office, RULES)
+    assert not looks_ahead(lambda _: Method(DEFAULT_PLAN, active_in_a_day), office, RULES)
+
+
+def test_the_predictor_avoids_more_misses_than_the_default_plan_at_the_same_budget(office: Trace) -> None:
+    found = evaluate(office, RULES)
+    for budget in found.budgets:
+        by_name = {score.method: score for score in budget.scores}
+        ours, default, best = by_name["predicted"], by_name[DEFAULT_PLAN], by_name["oracle"]
+        assert ours.avoided > default.avoided
+        assert best.avoided >= ours.avoided
+        assert by_name["none"].avoided == by_name["none"].warmed == 0
+        length_s = office.times[-1] - found.scored_from + RULES.every_s
+        for score in budget.scores:
+            assert score.spent_s <= budget.budget_s * length_s / 60 + RULES.build_s + 0.03
+            assert score.low <= score.share <= score.high
+            assert 0 <= score.wasted_s <= score.spent_s + 1e-6
+            assert score.by_view.keys() <= {"dashboard", "detail"}
+
+
+def test_the_same_seed_gives_the_same_result(office: Trace) -> None:
+    assert evaluate(office, RULES, [0.05]) == evaluate(office, RULES, [0.05])
+    assert made_up(OFFICE, seed=7) == office != made_up(OFFICE, seed=8)
+
+
+def test_what_is_read_while_it_is_valid_is_a_hit_and_used_once() -> None:
+    writer = TraceWriter()
+    for day in range(20):
+        for minute in (0, 10, 50, 70):  # the last is more than an hour after the first
+            writer.add(1_000_000_800 + day * 86400 + minute * 60, "ann", "a/page")
+    trace = writer.trace()
+    replay = Replay(trace, RULES)
+    (tally,) = replay.run([Method("none", lambda _: {})], [0.0], lambda _: None).values()
+    assert tally.misses == 2 * replay.scored_reads / 4
+    (tally,) = Replay(trace, RULES).run([oracle(trace, 3600)], [1.0], lambda _: None).values()
+    assert tally.misses < 2 * replay.scored_reads / 4
+    assert tally.used == tally.warmed
+    assert tally.wasted_s == 0
+
+
+def test_views_of_entries() -> None:
+    assert [view_of(one) for one in ("topic:42/detail?page=2", "user:1/stats", "133")] == [
+        "detail",
+        "stats",
+        "-",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no column time, reader, entry"),
+        ("when,who\n1,2\n", "no column time, reader, entry"),
+        ("time,reader,entry\n", "there is no read in it"),
+        ("time,reader,entry\nyesterday,ann,a\n", "line 2: 'yesterday' is no time"),
+        ("time,reader,entry\nnan,ann,a\n", "line 2: 'nan' is no time between"),
+        ("time,reader,entry\n-5,ann,a\n", "line 2: '-5' is no time between"),
+        ("time,reader,entry\n5\n", "line 2: it names no entry"),
+        ("time,reader,entry,build_ms\n5,ann,a,-1\n", "line 2: build_ms is negative"),
+        ("time,reader,entry,build_ms\n5,ann,a,inf\n", "line 2: build_ms is 'inf', which is no number"),
+    ],
+)
+def test_a_trace_that_cannot_be_read_says_why_and_where(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    with pytest.raises(TraceError, match=f"trace.csv.*{says}"):
+        read_trace(path)
+
+
+def test_a_gzip_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv.gz"
+    path.write_bytes(gzip.compress(b"time,reader,entry\n" + b"1,ann,a\n" * 9999)[:-20])
+    with pytest.raises(TraceError, match=r"trace\.csv\.gz, after line"):
+        read_trace(path)
+
+
+def test_a_trace_survives_being_written(tmp_path: Path, office: Trace) -> None:
+    for name in ("trace.csv", "trace.csv.gz"):
+        write_trace(office, tmp_path / name)
+        found = read_trace(tmp_path / name)
+        assert found.times.tolist() == pytest.approx(office.times.tolist(), abs=0.001)
+        assert [found.entry_names[one] for one in found.entries] == [
+            office.entry_names[one] for one in office.entries
+        ]
+
+
+def test_times_may_be_iso_8601_and_out_of_order(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("time,reader,entry\n2024-01-01T01:00:00+01:00,ann,b\n2023-12-31T00:00:00,bob,a\n")
+    found = read_trace(path)
+    assert [found.entry_names[one] for one in found.entries] == ["a", "b"]
+    assert found.times[1] - found.times[0] == 86400
+
+
+def test_the_command(tmp_path: Path, office: Trace) -> None:
+    path = tmp_path / "trace.csv.gz"
+    write_trace(office, path)
+    ran = CliRunner().invoke(app, ["warm", "evaluate", str(path), "--every", "3600", "--json"])
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    assert len(found["budgets"]) == 3
+    assert {score["method"] for score in found["budgets"][0]["scores"]} >= {
+        "predicted",
+        "oracle",
+        DEFAULT_PLAN,
+    }
+    drawn = CliRunner().invoke(app, ["warm", "evaluate", str(path), "--by-reader", "--budget", "0.1"])
+    assert "active in 24 h" in drawn.stdout
+    late = CliRunner().invoke(app, ["warm", "evaluate", str(path), "--every", "7200"])
+    assert late.exit_code == 2
+    assert "expire between two plannings" in late.output
