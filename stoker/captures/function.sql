@@ -6,9 +6,10 @@
 -- What is computed may fail, as after a column was renamed: then the statement goes on, and whole views are
 -- invalidated. What is written is not allowed to fail.
 CREATE OR REPLACE FUNCTION {{function}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
--- The name of an object that a writer made must not be found here. The two others: the plan may have been made for
--- one row, and is used for a million.
+-- The name of an object that a writer made must not be found here. The others: the plan may have been made for one
+-- row, and is used for a million; hashing is right for both.
 SET search_path = pg_catalog, pg_temp SET work_mem = '32MB' SET jit = off
+SET enable_sort = off SET enable_mergejoin = off
 AS $stoker$
 DECLARE
   sets jsonb[];

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import make_url, text
 
-from stoker import Capture, Invalidation, Rule, State, Stoker
+from stoker import (
+    Access,
+    Capture,
+    Domain,
+    EntryKey,
+    Event,
+    Forbidden,
+    Invalidation,
+    Rule,
+    ScopeKind,
+    State,
+    Stoker,
+    View,
+)
 from stoker.handlers.relay import apply_all
-from stoker.migrate import migrate
+from stoker.migrate import install_captures, migrate
 from stoker.tables import cache_events
+from stoker.worker.sweeper import Sweeper
 from tests.library import SHELF, BookAdded, ShelfRenamed
 from tests.library import domain as library
 from tests.support.place import Place
 
+PATIENCE_S = 10
+"""The sweeper's second, on a machine that runs other tests as well."""
 DOMAIN = replace(
     library,
     captures=(
@@ -155,3 +174,62 @@ async def test_the_application_may_record_events_of_a_captured_kind(stoker: Stok
     async with stoker.engine.connect() as connection:
         by = cache_events.c.recorded_by
         assert "application" in (await connection.execute(by.table.select())).mappings().all()[-1].values()
+
+
+async def test_a_right_that_raw_sql_takes_away_is_gone_within_the_sweepers_second(place: Place) -> None:
+    """The application is not involved, nobody rings: only the worker's sweeper runs."""
+    await migrate(place.database_url, clubs)
+    async with Stoker.opened(place.settings(), captured_clubs) as opened:
+        await sql(opened, "CREATE TABLE members (club int, person int, PRIMARY KEY (club, person))")
+        await install_captures(place.database_url, captured_clubs)
+        await sql(opened, "INSERT INTO members VALUES (1, 7), (1, 8)")
+        await apply_all(opened)
+        assert (await opened.read("minutes", 1, reader=7)).role == "member"
+        stop = asyncio.Event()
+        sweeping = asyncio.create_task(
+            Sweeper(lambda: apply_all(opened), timedelta(seconds=1)).run(stop), name="sweeper"
+        )
+        await sql(opened, "DELETE FROM members WHERE person = 7")
+        committed = time.monotonic()
+        with pytest.raises(Forbidden):
+            await _read_until_refused(opened)
+        took_s = time.monotonic() - committed
+        assert (await opened.read("minutes", 1, reader=8)).role == "member"
+        stop.set()
+        await sweeping
+    assert took_s < PATIENCE_S
+
+
+async def _read_until_refused(stoker: Stoker) -> None:
+    while True:
+        await stoker.read("minutes", 1, reader=7)
+        await asyncio.sleep(0.01)
+
+
+async def _minutes(_session: Any, keys: Any) -> dict[EntryKey, str]:  # noqa: ANN401
+    return dict.fromkeys(keys, "minutes")
+
+
+async def _access(session: Any, keys: Any) -> dict[EntryKey, dict[str, str]]:  # noqa: ANN401
+    found = (await session.execute(text("SELECT club, person FROM members"))).all()
+    return {key: {str(who): "member" for club, who in found if club == key.scope.number} for key in keys}
+
+
+class MemberChanged(Event):
+    """Somebody came to a club, or left it."""
+
+    kind = "club.member_changed"
+    club: int
+
+
+CLUB = ScopeKind("club")
+clubs = Domain(
+    name="clubs",
+    scopes=(CLUB,),
+    views=(
+        View("access", "club", _access, access=Access.ANYONE),
+        View("minutes", "club", _minutes, access=Access.MEMBERS),
+    ),
+    rules=(Rule(MemberChanged, lambda event: [Invalidation(CLUB.scope(event.club), {"access"}, hard=True)]),),
+)
+captured_clubs = replace(clubs, captures=(Capture("members", MemberChanged, {"club": "club"}),))

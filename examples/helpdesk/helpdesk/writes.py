@@ -1,12 +1,8 @@
-"""What changes the database: each change asks SQL who may do it. Postgres records the events (rules.py).
-
-A write whose caller wants to know when the change is in effect records its event, too, for the receipt.
-"""
+"""What changes the database: each change asks SQL who may do it. Postgres records the events (rules.py)."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from helpdesk.rules import CommentChanged, StaffChanged, TicketChanged
 from stoker import Forbidden, NotFound, Receipt, Stoker
 
 
@@ -23,12 +19,11 @@ async def open_ticket(stoker: Stoker, agent_id: int, tenant_id: int, title: str)
 async def set_status(stoker: Stoker, agent_id: int, ticket_id: int, status: str) -> Receipt:
     """Solve a ticket, or open it again."""
     async with stoker.session() as session, session.begin():
-        tenant_id = await tenant_of(session, ticket_id)
-        await require_agent(session, tenant_id, agent_id)
+        await require_agent(session, await tenant_of(session, ticket_id), agent_id)
         await session.execute(
             text("UPDATE tickets SET status = :status WHERE id = :id"), {"status": status, "id": ticket_id}
         )
-        return stoker.record(session, TicketChanged(ticket_id=ticket_id, tenant_id=tenant_id))
+        return stoker.applied(session)
 
 
 async def comment(stoker: Stoker, agent_id: int, ticket_id: int, body: str) -> Receipt:
@@ -39,7 +34,7 @@ async def comment(stoker: Stoker, agent_id: int, ticket_id: int, body: str) -> R
             text("INSERT INTO comments (ticket_id, agent_id, body) VALUES (:ticket_id, :agent_id, :body)"),
             {"ticket_id": ticket_id, "agent_id": agent_id, "body": body},
         )
-        return stoker.record(session, CommentChanged(ticket_id=ticket_id))
+        return stoker.applied(session)
 
 
 async def remove_agent(stoker: Stoker, tenant_id: int, agent_id: int) -> None:
@@ -52,7 +47,6 @@ async def remove_agent(stoker: Stoker, tenant_id: int, agent_id: int) -> None:
             text("DELETE FROM tenant_agents WHERE tenant_id = :tenant_id AND agent_id = :agent_id"),
             {"tenant_id": tenant_id, "agent_id": agent_id},
         )
-        stoker.record(session, StaffChanged(tenant_id=tenant_id, agent_id=agent_id))
         await stoker.commit_revocation(session)
 
 
