@@ -15,6 +15,7 @@ from bench.rows import (
     capture_cost,
     change_applied,
     console,
+    cover_time,
     cron_late,
     drain,
     earlier_layer,
@@ -70,6 +71,6 @@ MODULES = (
         memory,
         idle,
     ),
-    console,
+    *(console, cover_time),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

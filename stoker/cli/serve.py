@@ -22,6 +22,7 @@ from stoker.operations.first_token import FirstToken, first_token
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.traces import telemetry
+from stoker.worker.agreement import forget_caches
 from stoker.worker.check import require_sound
 from stoker.worker.process import run_worker
 
@@ -79,6 +80,8 @@ async def _up(opened: Session, taken: socket.socket, data: Path, *, sample_data:
 async def _prepare(opened: Session, domain: Domain, *, sample_data: bool) -> None:
     for applied in await migrate(opened.database_url, domain, schema=opened.settings.database.schema_name):
         note(f"migrated {applied}")
+    if opened.owned:
+        await forget_caches(opened.settings)
     await require_sound(opened.settings, domain)
     if sample_data:
         await fill_if_empty(opened.database_url, domain)

@@ -1,23 +1,28 @@
-"""What the domain says of each column: which captures watch it, which rules cover it.
+"""What the domain declares about each column: which captures watch it, which rules cover it.
 
 The database is asked only what the names of tables stand for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stoker.captures.declared import Capture
 from stoker.domain import Domain
 from stoker.errors import DeclarationError
 from stoker.rules import Rule
 
 EVERY = "*"
 """Stands for all columns of a table."""
+KEY = text(
+    "SELECT CAST(a.attname AS text) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+    " AND a.attnum = ANY(i.indkey) WHERE i.indrelid = CAST(CAST(:table AS bigint) AS oid) AND i.indisprimary"
+)
 
 
 @dataclass(slots=True)
@@ -50,25 +55,26 @@ class Declared:
 
 
 async def declared(connection: AsyncConnection, domain: Domain) -> Declared:
-    """What a domain declares; raises DeclarationError for a table that there is not."""
+    """What a domain declares; raises DeclarationError for a table that does not exist."""
     found = Declared()
     for rule in domain.rules:
         for one in rule.covers:
             table, _, column = one.rpartition(".")
             oid = await _oid(connection, table, f"rule for {rule.event.kind!r}: covers")
             found.rules.setdefault(oid, []).append((column, rule))
-    for table, column, kind in captured(domain):
-        oid = await _oid(connection, table, "capture:")
-        found.captures.setdefault(oid, []).append((column, kind))
+    for capture in domain.captures:
+        oid = await _oid(connection, capture.table, "capture:")
+        for column in await _watched(connection, capture, oid):
+            found.captures.setdefault(oid, []).append((column, capture.event.kind))
     return found
 
 
-def captured(domain: Domain) -> Iterator[tuple[str, str, str]]:
-    """Table, watched column and kind of event of each capture."""
-    for capture in domain.captures:
-        watched = (EVERY,) if capture.columns is None else (*capture.columns, *capture.fields.values())
-        for column in watched:
-            yield capture.table, column, capture.event.kind
+async def _watched(connection: AsyncConnection, capture: Capture, table: int) -> Iterable[str]:
+    """The columns whose changes a capture records: those it names and the key; without a key, all."""
+    key = list(await connection.scalars(KEY, {"table": table}))
+    if capture.columns is None or not key:
+        return [EVERY]
+    return [*capture.columns, *capture.fields.values(), *key]
 
 
 def _is(declared_: str, column: str) -> bool:

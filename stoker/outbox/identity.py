@@ -147,7 +147,10 @@ class CacheIdentity:
         await connection.execute(MOVE, here)
         left = (await connection.execute(LEAVE, here)).all()
         for root, _ in left:
-            logger.warning("cache.moved", extra={"left": root, "applied_to": self._root})
+            if root != self._root:
+                logger.warning("cache.moved", extra={"left": root, "applied_to": self._root})
+            else:
+                logger.info("cache.restarted_or_replaced", extra={"applied_to": self._root})
         since = await connection.scalar(RETURN, {**here, "left": LEFT})
         if since is not None:
             again = await connection.execute(AGAIN, {"since": since})
@@ -174,6 +177,13 @@ async def noted_by(engine: AsyncEngine) -> Sequence[Noted]:
             return [Noted(*row) for row in await connection.execute(NOTED)]
     except ProgrammingError:
         return []  # a web app that was deployed before `stoker migrate`: nobody has noted anything
+
+
+async def forget_all(engine: AsyncEngine) -> None:
+    """Forget every noted cache: for a process that has just started the cache's server empty."""
+    with database_errors():
+        async with engine.begin() as connection:
+            await connection.execute(text("DELETE FROM stoker.cache_identities"))
 
 
 def _reaches(noted: Sequence[Noted], root: str, run: str) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.cache.keys import KeySpace
-from stoker.outbox.identity import CacheIdentity
+from stoker.outbox.identity import CacheIdentity, forget_all
 from stoker.postgres import engine_of, short_connection
 from stoker.queue import owner
 from stoker.redis.cache import CacheClient
@@ -35,20 +35,26 @@ async def another_cache(settings: Settings) -> str | None:
             await client.close()
 
 
+async def forget_caches(settings: Settings) -> None:
+    """Forget the caches that were noted: the servers of these settings have just started, the cache empty."""
+    async with _postgres(settings) as engine:
+        await forget_all(engine)
+
+
 async def another_queue(settings: Settings) -> str | None:
     """Why the queue of these settings is not ours; None if it is ours or has no owner."""
-    async with _postgres(settings) as engine, _line(settings) as line:
-        ours, theirs = await _installation(engine), await owner.owner(line, settings.queue)
+    async with _postgres(settings) as engine, _queue(settings) as queue:
+        ours, theirs = await _installation(engine), await owner.owner(queue, settings.queue)
     return None if theirs in (None, ours) else owner.refused(settings.queue, str(theirs), ours)
 
 
 async def take_queue(settings: Settings, *, of: str | None = None) -> bool:
     """Make the queue ours. `of`: only if it belongs to that installation. Returns whether it is ours now."""
-    async with _postgres(settings) as engine, _line(settings) as line:
+    async with _postgres(settings) as engine, _queue(settings) as queue:
         ours = await _installation(engine)
-        if of is None or await owner.owner(line, settings.queue) in (None, of):
-            await owner.take(line, settings.queue, ours)
-        return await owner.owner(line, settings.queue) == ours
+        if of is None or await owner.owner(queue, settings.queue) in (None, of):
+            await owner.take(queue, settings.queue, ours)
+        return await owner.owner(queue, settings.queue) == ours
 
 
 @asynccontextmanager
@@ -69,12 +75,12 @@ async def _postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 
 @asynccontextmanager
-async def _line(settings: Settings) -> AsyncIterator[QueueConnection]:
-    line = QueueConnection(require(settings.redis_url, "REDIS_URL"), settings.queue)
+async def _queue(settings: Settings) -> AsyncIterator[QueueConnection]:
+    queue = QueueConnection(require(settings.redis_url, "REDIS_URL"), settings.queue)
     try:
-        yield line
+        yield queue
     finally:
-        await line.close()
+        await queue.close()
 
 
 async def _installation(engine: AsyncEngine) -> str:

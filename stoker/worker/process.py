@@ -25,7 +25,7 @@ from stoker.handlers.run import run
 from stoker.history.keeper import Keeper
 from stoker.history.recorder import Recorder
 from stoker.history.times import JobTimes
-from stoker.jobs import Job
+from stoker.jobs import LANES, Job
 from stoker.queue import owner
 from stoker.queue.batches import batch_of_job
 from stoker.queue.progress import Progress
@@ -68,7 +68,7 @@ async def run_worker(
     lanes = {name: lane for name, lane in lanes.items() if not only or name in only}
     own = OwnJobs(stoker.domain)
     if arq is None and stoker.domain.arq_application is not None:
-        arq = ArqPart(stoker.domain.arq_application, settings)
+        arq = ArqPart(stoker.domain.arq_application, settings, (*LANES, *stoker.domain.lanes))
     if arq is not None:
         own.add(arq.application.calls.values(), arq.handle)
     times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, identity())
@@ -111,20 +111,27 @@ async def run_worker(
             refusal = await _refusal(stoker, stop)
             if refusal is None:
                 group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
-                async with own.opened(stoker), _opened(arq, ledger, stop), heartbeat.watching():
+                async with own.opened(stoker), _opened(arq, ledger, stop, lanes), heartbeat.watching():
                     await engine.run(stop, now)
         finally:
             stop.set()
             idle.set()
+            if arq is not None:
+                await arq.close()
     if refusal is not None:
         raise WrongServer(refusal)
     log.info("worker.stopped")
 
 
 @contextlib.asynccontextmanager
-async def _opened(arq: ArqPart | None, ledger: Ledger, stop: asyncio.Event) -> AsyncIterator[None]:
-    """With the arq application's hooks and health key; a burst sets `stop` when its queue is empty."""
-    if arq is None:
+async def _opened(
+    arq: ArqPart | None, ledger: Ledger, stop: asyncio.Event, lanes: Collection[str]
+) -> AsyncIterator[None]:
+    """With the arq application's hooks and health key, where this process runs its lane.
+
+    A burst sets `stop` when its queue is empty.
+    """
+    if arq is None or arq.application.lane not in lanes:
         yield
         return
 

@@ -9,6 +9,7 @@ from playwright.async_api import Browser, Route, expect
 
 from stoker.handlers import relay
 from stoker.history.presence import Presence
+from stoker.jobs import Prune
 from stoker.outbox.record import InvalidationRequested
 from stoker.rules import Invalidation
 from tests.browser.site import ON_ONE_LOOP, Site, bury, change, furnish, signed_in, window
@@ -103,3 +104,17 @@ async def test_what_cannot_be_loaded_says_so_and_can_be_tried_again(browser: Bro
         await page.unroute("**/api/audit*")
         await page.get_by_role("button", name="Try again").click()
         await expect(page.get_by_text("session.begin")).to_be_visible()  # the sign-in of this test
+
+
+async def test_open_and_ended_batches_stand_above_the_jobs(browser: Browser, site: Site) -> None:
+    jobs = [Prune() for _ in range(3)]
+    batch = await site.stoker.enqueue_batch(jobs, batch_id="nightly")
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER, "jobs")
+        shown = page.get_by_role("table", name="Batches").get_by_role("row").filter(has_text="nightly")
+        await expect(shown).to_contain_text("open")
+        for job_id in batch.job_ids:
+            await site.stoker.cancel(job_id)
+        await page.reload()
+        await expect(shown.get_by_role("cell").nth(1)).to_have_text("ended")
+        await expect(shown.get_by_role("cell").nth(5)).to_have_text("3")

@@ -273,6 +273,11 @@ class Outbox:
         return await connection.claim()
 
     @staticmethod
+    async def note_scopes(_connection: Transaction, told: Mapping[int, str]) -> None:
+        """Nothing: no trigger records here, so no event is without its scopes."""
+        assert not told
+
+    @staticmethod
     async def settle(connection: Transaction, ids: Sequence[int]) -> list[Waited]:
         """Part of the transaction: seen when it commits."""
         connection.settle(ids)

@@ -192,3 +192,13 @@ def test_up_brings_everything_and_ctrl_c_takes_it_away(tmp_path: Path) -> None:
     assert up.returncode == 0
     assert said.splitlines()[-1] == "stopping the servers"
     assert embedded.find(tmp_path / ".data") is None
+    with running(tmp_path, plain, *arguments, ready="starting Postgres") as again:
+        assert again.stdout is not None
+        told = []
+        for line in again.stdout:
+            told.append(line)
+            if WORKER_READY in line:
+                again.send_signal(signal.SIGINT)
+    warnings = [line for line in told if "warning" in line]
+    assert told[-1] == "stopping the servers\n"
+    assert not warnings, "an embedded cache that was started again is not another cache"

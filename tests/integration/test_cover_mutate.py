@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.library import domain as library
 from tests.support.desk import (
     AGENT,
     BOARDS,
+    CAPTURES,
     INVOLVED,
     STAFF,
     TABLES,
@@ -33,6 +35,7 @@ from tests.support.desk import (
     Keys,
     Values,
     audience,
+    captured,
     desk,
 )
 from tests.support.place import Place
@@ -77,6 +80,8 @@ class Fault:
     covered: str = ""
     mutated: str = ""
     tables: Sequence[str] = ()
+    after: Sequence[str] = ()
+    """Statements before and after the captures are made."""
 
 
 FAULTS = {
@@ -125,16 +130,27 @@ FAULTS = {
         "staff.agent_id -> inbox",
         (NOTE, TRIGGER),
     ),
+    "none, with captures": Fault(captured()),
+    "a capture lacks a column": Fault(
+        captured(replace(CAPTURES[0], columns=("title",))), "inbox: tickets.status", "tickets.status -> inbox"
+    ),
+    "somebody disabled the triggers": Fault(
+        captured(), "", "tickets.title -> board", after=["ALTER TABLE tickets DISABLE TRIGGER USER"]
+    ),
     "a value depends on the time": Fault(desk(boards=BOARDS.replace("title", "title, now()"))),
 }
 
 
-async def prepared(database_url: str, *statements: str) -> None:
+async def run(database_url: str, *statements: str) -> None:
     engine = engine_of(database_url)
     async with engine.begin() as connection:
-        for statement in [*TABLES.split(";"), *statements]:
+        for statement in statements:
             await connection.execute(text(statement))
     await engine.dispose()
+
+
+async def prepared(database_url: str, *statements: str) -> None:
+    await run(database_url, *TABLES.split(";"), *statements)
 
 
 def said(proof: Proof) -> list[str]:
@@ -146,11 +162,16 @@ def said(proof: Proof) -> list[str]:
 async def test_a_fault_is_found(name: str, database_url: str) -> None:
     fault = FAULTS[name]
     await prepared(database_url, *fault.tables)
+    if fault.domain.captures:
+        await migrate(database_url, fault.domain)
+    await run(database_url, *fault.after)
     proof = await mutate(database_url, fault.domain)
     unsound = [f"{view.view}: {one.table}.{one.column}" for view in proof.views for one in view.uncovered]
     unsound += [f"{view.view}: {one}" for view in proof.views for one in view.unseen]
     assert fault.covered in unsound if fault.covered else not unsound
     assert fault.mutated in said(proof) if fault.mutated else not said(proof)
+    tables = {re.split(r"[ .]", one)[0] for one in said(proof)}
+    assert tables == set(re.split(r"[ .]", fault.mutated)[:1]) - {""}  # and no other table is blamed
     assert proof.sound is not bool(unsound or fault.mutated)
 
 
@@ -227,6 +248,10 @@ async def test_an_application_asserts_it(place: Place) -> None:
         await assert_covered(stoker, mutate=False)
 
 
+async def says_nothing(_session: AsyncSession, keys: Keys) -> Values:
+    return dict.fromkeys(keys, "")
+
+
 async def raises(_session: AsyncSession, keys: Keys) -> Values:
     raise KeyError(keys[0].view)
 
@@ -234,6 +259,7 @@ async def raises(_session: AsyncSession, keys: Keys) -> Values:
 sound = desk()
 faulty = FAULTS["a rule forgets a view"].domain
 uncovered = FAULTS["a loader reads a new column"].domain
+unseen = desk(boards=says_nothing)
 raising = desk(boards=raises)
 """Domains that the setting `domain` names."""
 
@@ -274,6 +300,7 @@ def test_check_says_in_one_line_what_is_not_covered(
     for name, said in {
         "sound": "",
         "uncovered": "nothing records changes of 1 of the 9 columns that views read: tickets.priority; run",
+        "unseen": "not all that these views read can be seen: board; run stoker cover",
         "raising": "coverage: raised by the loader of view board for 1 sample entries: KeyError: 'board'",
     }.items():
         where = {**environment, "STOKER__DOMAIN": f"{__name__}:{name}"}

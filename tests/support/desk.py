@@ -7,12 +7,13 @@ an agent works for or leads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, ScopeKind, View
+from stoker import Access, Capture, Domain, EntryKey, Event, Invalidation, Rule, ScopeKind, View
 
 TEAM, AGENT = ScopeKind("team"), ScopeKind("agent")
 Keys = Sequence[EntryKey]
@@ -107,6 +108,21 @@ COLUMNS = ("tickets.id", "tickets.team_id", "tickets.title", "tickets.status")
 TICKETS = Rule(TicketChanged, ticket_changed, audience(INVOLVED), covers=COLUMNS)
 STAFF = Rule(StaffChanged, staff_changed, covers=("staff.*",))
 TEAMS = Rule(TeamChanged, team_changed, audience(INVOLVED), covers=("teams.id", "teams.lead_id"))
+
+
+CAPTURES = (
+    Capture("tickets", TicketChanged, fields={"team_id": "team_id"}, columns=("title", "status")),
+    Capture("staff", StaffChanged, fields={"team_id": "team_id", "agent_id": "agent_id"}),
+    Capture("teams", TeamChanged, fields={"team_id": "id", "lead_id": "lead_id"}, columns=()),
+)
+
+
+def captured(*captures: Capture) -> Domain:
+    """The domain with captures, these in place of those of the same tables. Its rules cover nothing."""
+    domain = desk()
+    by_table = {one.table: one for one in (*CAPTURES, *captures)}
+    rules = tuple(replace(rule, covers=()) for rule in domain.rules)
+    return replace(domain, rules=rules, captures=tuple(by_table.values()))
 
 
 def desk(*rules: Rule[Any], boards: Any = BOARDS, inboxes: str = INBOXES) -> Domain:  # noqa: ANN401 - a loader
