@@ -248,6 +248,10 @@ async def test_an_application_asserts_it(place: Place) -> None:
         await assert_covered(stoker, mutate=False)
 
 
+async def says_nothing(_session: AsyncSession, keys: Keys) -> Values:
+    return dict.fromkeys(keys, "")
+
+
 async def raises(_session: AsyncSession, keys: Keys) -> Values:
     raise KeyError(keys[0].view)
 
@@ -255,6 +259,7 @@ async def raises(_session: AsyncSession, keys: Keys) -> Values:
 sound = desk()
 faulty = FAULTS["a rule forgets a view"].domain
 uncovered = FAULTS["a loader reads a new column"].domain
+unseen = desk(boards=says_nothing)
 raising = desk(boards=raises)
 """Domains that the setting `domain` names."""
 
@@ -295,6 +300,7 @@ def test_check_says_in_one_line_what_is_not_covered(
     for name, said in {
         "sound": "",
         "uncovered": "nothing records changes of 1 of the 9 columns that views read: tickets.priority; run",
+        "unseen": "not all that these views read can be seen: board; run stoker cover",
         "raising": "coverage: raised by the loader of view board for 1 sample entries: KeyError: 'board'",
     }.items():
         where = {**environment, "STOKER__DOMAIN": f"{__name__}:{name}"}
