@@ -1,4 +1,4 @@
-"""What the WorkerSettings of an arq application say, checked once, when the domain is made.
+"""The WorkerSettings of an arq application, read and checked once, when the domain is made.
 
 Its queue becomes a lane, its functions become jobs, its cron jobs entries of the schedule. What arq's Worker
 takes and Stoker has no use for is ignored (docs/arq.md).
@@ -84,7 +84,7 @@ class ArqApplication:
 
     @property
     def health_check_key(self) -> str:
-        """Where arq's health check looks."""
+        """The key that arq's health check reads."""
         return self.options["health_check_key"] or self.queue_name + health_check_key_suffix
 
     @property
