@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from sqlalchemy.orm import Session, scoped_session
 
+from stoker.cache.direct import DirectReads
 from stoker.cache.lookup import Asked, Params
 from stoker.cache.reading import Reading
 from stoker.cache.view import View
@@ -49,6 +50,7 @@ class Opened(NamedTuple):
     loop: LoopThread
     parts: Parts
     stoker: Stoker
+    direct: DirectReads
 
 
 class SyncReceipt:
@@ -102,6 +104,7 @@ class SyncStoker:
         with self._opening:
             opened, self._opened = self._opened, None
             if opened is not None:
+                opened.direct.close()
                 try:
                     opened.loop.call(opened.stoker.close())
                 finally:
@@ -125,6 +128,11 @@ class SyncStoker:
         bypass: bool = False,
     ) -> Reading:
         """Read one entry; see Stoker.read."""
+        refuse_in_a_loop("SyncStoker.read")
+        if not bypass:
+            direct = (self._opened or self._open()).direct
+            if (reading := direct.hit(view, scope_id, params, within, reader)) is not None:
+                return reading
         return self.call(
             lambda stoker: stoker.read(view, scope_id, params, within=within, reader=reader, bypass=bypass)
         )
@@ -222,7 +230,7 @@ class SyncStoker:
                 except BaseException:
                     loop.stop()
                     raise
-                self._opened = Opened(loop, parts, Stoker(parts))
+                self._opened = Opened(loop, parts, Stoker(parts), DirectReads(parts.cache, loop))
             return self._opened
 
     def forked(self) -> None:

@@ -51,7 +51,7 @@ class Tried:
     effective: int = 0
     """Those that changed an entry."""
     unproven: str = ""
-    """Why nothing is known of it; empty where something is."""
+    """Why nothing is known of it; empty if something is."""
     failed: str = ""
     """What a rule raised, asked about one of the changes: its event would not be applied."""
     believed: list[str] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """What `stoker check` says of coverage: nothing where every column that is read is seen and recorded.
 
-What it cannot find out in a few seconds is no error: `stoker cover` is the command for it.
+Not finding out within a few seconds is no error; `stoker cover` has no such limit.
 """
 
 from __future__ import annotations
