@@ -178,6 +178,21 @@ async def test_a_receipt_finds_out_what_became_of_a_lost_commit(
     assert await receipt.applied(timedelta(seconds=5)) is expected
 
 
+async def test_a_receipt_of_a_lost_commit_that_is_still_open_is_unknown(stoker: Stoker) -> None:
+    async with stoker.session() as session:
+        receipt = stoker.applied(session)
+        await session.rollback()
+    async with stoker.session() as held:
+        await held.execute(RENAME)
+        asked = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
+        receipt.unanswered(await held.scalar(asked))
+        receipt._rolled_back = False
+        assert await receipt.applied(AT_ONCE) is Applied.UNKNOWN
+        await held.commit()
+    await apply_all(stoker)
+    assert await receipt.applied(AT_ONCE) is Applied.APPLIED
+
+
 async def test_a_removal_that_only_a_capture_recorded_is_in_effect_when_it_returns(
     stoker: Stoker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
