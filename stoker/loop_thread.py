@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import selectors
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from stoker.errors import StokerError
@@ -60,6 +60,10 @@ class LoopThread:
             raise
         found: T = ended[0].result()
         return found
+
+    def soon(self, what: Callable[[], None]) -> None:
+        """Run a function in the loop, without waiting for it."""
+        self._loop.call_soon_threadsafe(what)
 
     def stop(self) -> None:
         """End the loop and its thread."""

@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from sqlalchemy.orm import Session, scoped_session
 
+from stoker.cache.direct import DirectReads
 from stoker.cache.lookup import Asked, Params
 from stoker.cache.reading import Reading
 from stoker.cache.view import View
@@ -30,6 +31,7 @@ from stoker.outbox.receipt import Applied, Receipt
 from stoker.parts import Parts
 from stoker.postgres import database_errors
 from stoker.queue.answers import CancelAnswer, Enqueued
+from stoker.queue.batches import Batch
 from stoker.queue.progress import ProgressReport
 from stoker.revocation import take_effect
 from stoker.rules import Event, Invalidation
@@ -49,6 +51,7 @@ class Opened(NamedTuple):
     loop: LoopThread
     parts: Parts
     stoker: Stoker
+    direct: DirectReads
 
 
 class SyncReceipt:
@@ -102,6 +105,7 @@ class SyncStoker:
         with self._opening:
             opened, self._opened = self._opened, None
             if opened is not None:
+                opened.direct.close()
                 try:
                     opened.loop.call(opened.stoker.close())
                 finally:
@@ -125,6 +129,11 @@ class SyncStoker:
         bypass: bool = False,
     ) -> Reading:
         """Read one entry; see Stoker.read."""
+        refuse_in_a_loop("SyncStoker.read")
+        if not bypass:
+            direct = (self._opened or self._open()).direct
+            if (reading := direct.hit(view, scope_id, params, within, reader)) is not None:
+                return reading
         return self.call(
             lambda stoker: stoker.read(view, scope_id, params, within=within, reader=reader, bypass=bypass)
         )
@@ -179,6 +188,24 @@ class SyncStoker:
         """Ask for many jobs; see Stoker.enqueue_many."""
         return self.call(lambda stoker: stoker.enqueue_many(jobs, delay=delay, at=at))
 
+    def enqueue_batch(
+        self,
+        jobs: Sequence[Job],
+        *,
+        then: Job | None = None,
+        batch_id: str | None = None,
+        delay: timedelta = timedelta(0),
+        at: datetime | None = None,
+    ) -> Batch:
+        """Enqueue jobs that are counted as they end; see Stoker.enqueue_batch."""
+        return self.call(
+            lambda stoker: stoker.enqueue_batch(jobs, then=then, batch_id=batch_id, delay=delay, at=at)
+        )
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """How many jobs of a batch have ended how; see Stoker.batch."""
+        return self.call(lambda stoker: stoker.batch(batch_id))
+
     def enqueue_in(
         self,
         session: SyncSession,
@@ -202,6 +229,14 @@ class SyncStoker:
         """End a job for good; see Stoker.cancel."""
         return self.call(lambda stoker: stoker.cancel(job_id))
 
+    def vitals(self) -> dict[str, float]:
+        """Figures that only this process knows; see Stoker.vitals."""
+        return self._open().stoker.vitals()
+
+    def ttl(self, view: str | View) -> timedelta:
+        """The TTL in force for a view."""
+        return self._open().stoker.ttl(view)
+
     def call(self, work: Callable[[Stoker], Coroutine[Any, Any, T]]) -> T:
         """Run what a function makes of this process's Stoker, in its event loop, and wait for the result."""
         refuse_in_a_loop("SyncStoker")
@@ -222,7 +257,7 @@ class SyncStoker:
                 except BaseException:
                     loop.stop()
                     raise
-                self._opened = Opened(loop, parts, Stoker(parts))
+                self._opened = Opened(loop, parts, Stoker(parts), DirectReads(parts.cache, loop))
             return self._opened
 
     def forked(self) -> None:

@@ -1,4 +1,4 @@
-"""arq's cron jobs as entries of Stoker's schedule: arq says when, the ledger in Postgres says who.
+"""arq's cron jobs as entries of Stoker's schedule: arq computes the times, the ledger in Postgres decides.
 
 A worker that was away runs the newest missed slot late, which arq does not do; the setting `schedule.late`
 changes it.

@@ -6,7 +6,7 @@ figures, never correctness.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 from stoker.cache.keys import KeySpace
@@ -23,6 +23,8 @@ LONGEST_MEMBER = 1_000
 size."""
 HITS_PENDING = 2_000
 """Plans whose hits are counted before they are summed up, because counting keeps the plans alive."""
+HITS_OF_THREADS = 200_000
+"""Hits of threads between two flushes; of more, the latest are counted."""
 COUNTERS_LIFE_MS = 90 * 86400 * 1000
 CHANGES = "#changes"
 """Used in place of a view's name to count changes. No view can have this name."""
@@ -35,6 +37,7 @@ class Accounting:
         self._counts: dict[str, Counter[str]] = {}
         self._hits: dict[Plan, int] = {}
         self._reads: dict[bytes, int] = {}
+        self._hits_of_threads: deque[Plan] = deque(maxlen=HITS_OF_THREADS)
 
     def hit(self, plan: Plan) -> None:
         """Count a hit of an entry and of its access entry: one increment, because every hit does it."""
@@ -44,6 +47,10 @@ class Accounting:
             if len(self._hits) >= HITS_PENDING:
                 self._sum_up_hits()
             self._hits[plan] = 1
+
+    def hit_in_thread(self, plan: Plan) -> None:
+        """As `hit`, in any thread."""
+        self._hits_of_threads.append(plan)
 
     def read(self, member: bytes, times: int = 1) -> None:
         """Note reads of an entry (as `write_key` writes it) for the ranking. Hits are noted by `hit`."""
@@ -88,6 +95,9 @@ class Accounting:
                 self.count(view, what, n)
 
     def _sum_up_hits(self) -> None:
+        for _ in range(len(self._hits_of_threads)):
+            plan = self._hits_of_threads.popleft()
+            self._hits[plan] = self._hits.get(plan, 0) + 1
         hits, self._hits = self._hits, {}
         views: dict[tuple[str, str], int] = {}
         for plan, times in hits.items():

@@ -148,7 +148,17 @@ class Lookup:
     async def _read(self, names: tuple[EntryNames, ...], kept: Sequence[Near | None]) -> list[Found]:
         packed, places = command(names, tuple([near is None for near in kept]))
         answer = await self._client.ask(packed)
-        values, server = answer.first(), answer.server
+        return self.judged(names, kept, places, answer.first(), answer.server)
+
+    def judged(
+        self,
+        names: tuple[EntryNames, ...],
+        kept: Sequence[Near | None],
+        places: Places,
+        values: Sequence[bytes | None],
+        server: ServerRun,
+    ) -> list[Found]:
+        """Judge what a `command` was answered."""
         return [
             _judge(own, (values[stamp], values[hard], near or values[entry]), server, self._seal)
             for own, near, (stamp, hard, entry) in zip(names, kept, places, strict=True)

@@ -51,6 +51,10 @@ class NearCache:
             self._kept.move_to_end(entry)
         return near
 
+    def peek(self, entry: str) -> Near | None:
+        """As `get`, for another thread than the loop's: it changes nothing."""
+        return self._kept.get(entry)
+
     def put(self, entry: str, near: Near) -> None:
         """Keep an entry that was valid a moment ago."""
         size = _size(near)

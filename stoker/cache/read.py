@@ -126,6 +126,17 @@ class Cache:
         heavy = held.found.content is not None and held.found.content.is_heavy
         return held.found.miss is None and permitted and not heavy
 
+    def at_once(self, plan: Plan, found: Sequence[Found], reader: object) -> Reading | None:
+        """As `conclude`, in any thread; None where there is something to build, to ask or to wait for."""
+        held = _held(plan, found)
+        envelope = held.found.envelope
+        if envelope is None or not self.is_at_hand(held, reader):
+            return None
+        if envelope.eager(held.found.server.now_us()):
+            return None  # the loop asks for its refresh
+        self.accounting.hit_in_thread(plan)
+        return self._answer(plan, held.found, State.HIT, held.guard.role_of(reader) if held.guard else None)
+
     def _answer(self, plan: Plan, found: Found, state: State, role: str | None) -> Reading:
         """A reading of what Redis held; `found` has an envelope. Raises NotFound under a wrong parent."""
         envelope, content = found.envelope, found.content

@@ -1,4 +1,4 @@
-"""What an application declares of a table whose changes the database records by itself."""
+"""The declaration of a table whose changes the database records by itself."""
 
 from __future__ import annotations
 

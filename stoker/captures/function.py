@@ -16,7 +16,7 @@ from stoker.tables import SCHEMA
 
 FUNCTION = files("stoker.captures").joinpath("function.sql").read_text()
 COMMENT = "stoker capture"
-"""Begins the comment of each trigger function; the digest follows."""
+"""Prefix of the comment of each trigger function; the digest follows."""
 ON = ("insert", "update", "delete", "truncate")
 TRANSITIONS = {
     "insert": "REFERENCING NEW TABLE AS new_rows",

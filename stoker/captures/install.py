@@ -22,14 +22,14 @@ from stoker.errors import DeclarationError, StokerError
 from stoker.postgres import database_errors
 
 LOCK = 0x5730CE15
-"""Key of the advisory lock under which captures are changed; any number, but always this one."""
+"""Key of the advisory lock under which captures are changed; an arbitrary constant."""
 LOCK_TIMEOUT_MS = 200
 """How long a table's writers may have to wait for us."""
 PATIENCE_S = 30.0
-"""For one capture: a table that is never free for a moment needs an operator."""
+"""Seconds for one capture: a table that is never free needs an operator."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 BUSY = ("55P03", "40P01")
-"""SQLSTATE of a lock that was not to be had in time, and of a deadlock."""
+"""SQLSTATE of a lock that was not granted in time, and of a deadlock."""
 Say = Callable[[str], object]
 
 

@@ -1,4 +1,4 @@
-"""What stands in the database of captures, and how it differs from what is declared. Changes nothing."""
+"""The captures that are in the database, and how they differ from the declared ones. Changes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class State(StrEnum):
     CHANGED = "changed"
     """Made from another declaration, or for a table that has changed since."""
     LEFT = "left"
-    """In the database, but not declared; or on a table that the capture no longer is of."""
+    """In the database, but not declared; or on a table that the capture no longer belongs to."""
     WRONG = "wrong"
     """Declared, but the table does not allow it."""
 

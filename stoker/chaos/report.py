@@ -33,8 +33,8 @@ def text(facts: Facts) -> str:
         "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
         f"answers compared with SQL, {len(entries['wrong']) + entries['shown_stale']} wrong",
         "jobs": _listed(facts["jobs"]),
-        "requests": f"{requested['committed']} committed, {requested['effects']} effects, "
-        f"{requested['duplicates']} of them more than one for a job that has one each time it runs, "
+        "requests": f"{requested['committed']} committed, {requested['effects']} effects, of which "
+        f"{requested['duplicates']} by further runs of jobs that have one each time, "
         f"{len(requested['missing'])} missing",
         "recovery": f"slowest {slowest['seconds']:.1f} s after {slowest['fault']} "
         f"({slowest['all_s']:.1f} s with times in which nothing could recover), "

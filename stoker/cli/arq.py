@@ -13,6 +13,7 @@ from stoker.cli.servers import DATA, Data, Embedded, session
 from stoker.cli.signals import stopped_by_signals
 from stoker.domain import Domain, load_domain
 from stoker.errors import SettingsError
+from stoker.jobs import LANES
 from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import answering
 from stoker.settings import Settings, require
@@ -53,7 +54,7 @@ async def _run(settings: Settings, domain: Domain, *, burst: bool) -> None:
         await require_sound(settings, domain)
         async with Stoker.opened(settings, domain) as stoker:
             burst = burst or bool(domain.arq_application.options["burst"])
-            part = ArqPart(domain.arq_application, settings, burst=burst)
+            part = ArqPart(domain.arq_application, settings, (*LANES, *domain.lanes), burst=burst)
             await run_worker(stoker, settings, stop.asked, stop.now, arq=part)
 
 

@@ -1,4 +1,4 @@
-"""What the domain says of each column: which captures watch it, which rules cover it.
+"""What the domain declares about each column: which captures watch it, which rules cover it.
 
 The database is asked only what the names of tables stand for.
 """
@@ -55,7 +55,7 @@ class Declared:
 
 
 async def declared(connection: AsyncConnection, domain: Domain) -> Declared:
-    """What a domain declares; raises DeclarationError for a table that there is not."""
+    """What a domain declares; raises DeclarationError for a table that does not exist."""
     found = Declared()
     for rule in domain.rules:
         for one in rule.covers:

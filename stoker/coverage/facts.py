@@ -1,4 +1,4 @@
-"""What tables are made of: columns and their types, keys, and which columns hold the same ids.
+"""The structure of tables: columns and their types, keys, and which columns hold the same ids.
 
 Columns that a foreign key joins are of one family: `books.shelf_id` and `shelves.id`. A value of one of them
 leads to the rows of all.

@@ -18,9 +18,9 @@ from stoker.coverage.values import made, others
 from stoker.coverage.world import SPARE, Row, World, columns_of, named
 
 ADDED, REMOVED = "(row added)", "(row removed)"
-"""Stand for a column where whole rows come and go."""
+"""Stand in for a column where whole rows are added or removed."""
 THERE = 4
-"""Values of other rows that are looked for."""
+"""Values of other rows that are tried."""
 COPIES = 6
 """Attempts to add a row like another one."""
 

@@ -1,4 +1,4 @@
-"""Which rows made a stale entry wrong, and whether their writers recorded an event, as far as Postgres tells.
+"""Which rows made a stale entry wrong, and whether their writers recorded an event, as far as Postgres knows.
 
 A row carries the id of the transaction that wrote it, and so does an event. A row that is gone carries
 nothing, and a savepoint has an id of its own, which no event has.
@@ -25,7 +25,7 @@ from stoker.domain import Domain
 from stoker.tables import SCHEMA
 
 NEAR = Limits(ids=200, fewest_ids=0, rows=1000, rows_of_an_id=200, rounds=2)
-"""How far from an entry's scope rows are looked for."""
+"""How far from an entry's scope rows are searched."""
 MOST = 5
 """Rows that are named, and places of an entry."""
 SLACK = timedelta(seconds=2)

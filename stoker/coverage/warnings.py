@@ -1,13 +1,14 @@
-"""What `stoker check` says of coverage: one sentence, and none where every column that is read is recorded.
+"""What `stoker check` says of coverage: nothing where every column that is read is seen and recorded.
 
-What it cannot find out in a few seconds is no error: `stoker cover` is the command for it.
+Not finding out within a few seconds is no error; `stoker cover` has no such limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 
-from stoker.coverage.cover import cover
+from stoker.coverage.cover import NO_SAMPLE, ViewCoverage, cover
 from stoker.domain import Domain
 from stoker.errors import DatabaseUnavailable, DeclarationError
 from stoker.tables import SCHEMA
@@ -32,10 +33,20 @@ async def warnings(
     except Exception as error:  # noqa: BLE001 - of a loader, which the application wrote
         notes = "; ".join(getattr(error, "__notes__", ()))
         return [f"coverage: {notes or 'a warm plan failed'}: {type(error).__name__}: {error}".splitlines()[0]]
+    return [*_uncovered(views), *_unseen(views)]
+
+
+def _uncovered(views: Sequence[ViewCoverage]) -> Iterator[str]:
     read = {f"{one.table}.{one.column or '(rows)'}" for view in views for one in view.reads}
     left = sorted({f"{one.table}.{one.column or '(rows)'}" for view in views for one in view.uncovered})
-    if not left:
-        return []
-    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-    said = f"nothing records changes of {len(left)} of the {len(read)} columns that views read"
-    return [f"{said}: {', '.join(left[:NAMED])}{more}; run stoker cover"]
+    if left:
+        more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+        said = f"nothing records changes of {len(left)} of the {len(read)} columns that views read"
+        yield f"{said}: {', '.join(left[:NAMED])}{more}; run stoker cover"
+
+
+def _unseen(views: Sequence[ViewCoverage]) -> Iterator[str]:
+    """An empty table is no reason to warn: a new installation has many."""
+    names = [view.view for view in views if set(view.unseen) - {NO_SAMPLE}]
+    if names:
+        yield f"not all that these views read can be seen: {', '.join(names)}; run stoker cover"

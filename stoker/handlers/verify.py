@@ -45,7 +45,7 @@ EVENTS = 200
 PLACES = 10
 """Places of a stale entry that are named."""
 EXPLAINED, PATIENCE_S = 3, 10.0
-"""Stale entries of one run whose rows are looked for, and how long that may take for each."""
+"""Stale entries of one run whose rows are searched, and how long that may take for each."""
 SETTLE_LIMIT_S, SETTLE_POLL_S = 5.0, 0.05
 """How long the changes that SQL showed may take to be applied; after that, the verdict is left open."""
 

@@ -34,9 +34,6 @@ def ring_for_writes(engine: Engine, ring: Callable[[Sequence[int]], None]) -> No
         if connection.info.pop(WROTE, False):
             connection.info[COMMITTED] = True
 
-    def rolls_back(connection: Connection) -> None:
-        connection.info.pop(WROTE, None)
-
     def given_back(_connection: object, record: Any) -> None:  # noqa: ANN401 - the pool's
         # The event `commit` comes before the COMMIT; the connection is given back right after it.
         record.info.pop(WROTE, None)
@@ -45,7 +42,6 @@ def ring_for_writes(engine: Engine, ring: Callable[[Sequence[int]], None]) -> No
 
     event.listen(engine, "after_cursor_execute", executed)
     event.listen(engine, "commit", commits)
-    event.listen(engine, "rollback", rolls_back)
     event.listen(engine, "checkin", given_back)
 
 

@@ -71,7 +71,7 @@ def member_id(batch_id: str, number: int) -> str:
 
 
 def check_batch(jobs: Sequence[Job], then: Job | None, batch_id: str | None) -> None:
-    """Raise BadRequest for what cannot be a batch."""
+    """Raise BadRequest for an impossible batch."""
     if len(jobs) > MOST_MEMBERS:
         said = f"a batch of {len(jobs):,} jobs; at most {MOST_MEMBERS:,}: make several batches"
         raise BadRequest(said, field="jobs")
@@ -154,7 +154,7 @@ async def _packed(
         name = wire.queue_name(queue.settings, job.lane)
         members.append((name, member_id(batch_id, number), payload, delay_ms, ""))
         if number % JOBS_PER_CALL == 0:
-            await asyncio.sleep(0)  # other requests of this process have their turn
+            await asyncio.sleep(0)  # let other requests of this process run
     return members
 
 

@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError
 
 from stoker.errors import CacheUnavailable
 from stoker.redis.connection import ServerRun, pack
+from stoker.redis.direct import DirectConnection
 from stoker.redis.errors import ConnectionLost, RedisAway
 from stoker.redis.opening import Endpoint, OneAttempt
 from stoker.redis.primary import SURE_S, PrimaryConnection, open_primary
@@ -62,6 +63,7 @@ class CacheClient:
         self._opening = OneAttempt(self._confirm_or_open)
         self._adding: asyncio.Task[None] | None = None
         self._add_after_s = 0.0
+        self._lent: list[PrimaryConnection] = []
         self._closed = False
 
     async def ask(self, packed: bytes) -> Answer:
@@ -91,6 +93,20 @@ class CacheClient:
         except RedisAway as error:
             raise CacheUnavailable(str(error)) from error
 
+    async def lend(self) -> DirectConnection:
+        """Another connection, for threads; raises CacheUnavailable."""
+        await self._close_lost(self._lent)
+        try:
+            lent = await self._open_one(self._lent)
+        except RedisAway as error:
+            raise CacheUnavailable(str(error)) from error
+        return DirectConnection(lent, self._timeout_s)
+
+    @property
+    def can_lend(self) -> bool:
+        """Whether threads can use connections themselves: not those of TLS."""
+        return not self._endpoint.is_tls
+
     async def server(self) -> ServerRun:
         """The server that answers now, and its clock; raises CacheUnavailable."""
         try:
@@ -105,9 +121,10 @@ class CacheClient:
         if self._adding is not None:
             self._adding.cancel()
             await asyncio.gather(self._adding, return_exceptions=True)
-        for connection in self._open:
+        for connection in (*self._open, *self._lent):
             await connection.close()
         self._open.clear()
+        self._lent.clear()
 
     def _free(self) -> PrimaryConnection | None:
         """The least loaded connection; None if its server must first confirm that it is the primary."""
@@ -139,7 +156,7 @@ class CacheClient:
 
     def _doubt(self) -> None:
         """A connection was lost: the others must confirm their primary before they are used again."""
-        for connection in self._open:
+        for connection in (*self._open, *self._lent):
             connection.doubt()
 
     def _add(self) -> None:
@@ -154,9 +171,7 @@ class CacheClient:
         return await self._opening.result()
 
     async def _confirm_or_open(self) -> PrimaryConnection:
-        for lost in [connection for connection in self._open if connection.lost]:
-            self._open.remove(lost)
-            await lost.close()
+        await self._close_lost(self._open)
         asked = await asyncio.gather(*(one.confirm() for one in self._open), return_exceptions=True)
         best = self._least_loaded()
         if best is not None:
@@ -164,21 +179,27 @@ class CacheClient:
         for error in asked:
             if isinstance(error, RedisAway) and not isinstance(error, ConnectionLost):
                 raise error  # it does not answer, and a new connection would not either: do not wait twice
-        return await self._open_one()
+        return await self._open_one(self._open)
+
+    @staticmethod
+    async def _close_lost(connections: list[PrimaryConnection]) -> None:
+        for lost in [connection for connection in connections if connection.lost]:
+            connections.remove(lost)
+            await lost.close()
 
     async def _open_another(self) -> None:
         try:
-            await self._open_one()
+            await self._open_one(self._open)
         except RedisAway as error:
             self._add_after_s = time.monotonic() + OPEN_AGAIN_S
             logger.info("cache.connection_refused", extra={"error": str(error)})
 
-    async def _open_one(self) -> PrimaryConnection:
+    async def _open_one(self, among: list[PrimaryConnection]) -> PrimaryConnection:
         async with self._endpoint.opened() as connection:
             shared = await open_primary(connection, self._endpoint, self._nonce_key, self._timeout_s)
-        for other in self._open:
+        for other in (*self._open, *self._lent):
             if other.server.run != shared.server.run:
                 # The address leads to another server by now. The old one may go on as if it were the primary.
                 other.end(ConnectionLost("another server has taken the place of this connection's"))
-        self._open.append(shared)
+        among.append(shared)
         return shared

@@ -8,6 +8,7 @@ keeps its place: its reply is read and dropped, never handed to the next caller 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from stoker.redis.errors import ConnectionLost, RedisAway
 
 LATE_S = 0.02
 """How long a busy process may leave a received reply unread."""
-_NOTHING = object()
+NOTHING = object()
 DEMOTED = ("READONLY", "MASTERDOWN")
 """How a server that became a replica refuses; before Redis 7, a script's reply does not begin with it."""
 _ERRORS: dict[str, type[ResponseError]] = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError}
@@ -40,7 +41,7 @@ class ServerRun:
         return time.monotonic_ns() // 1000 + self.offset_us
 
 
-class _Demoted(Exception):
+class _Demoted(ConnectionLost):
     """The server is a replica by now."""
 
 
@@ -69,7 +70,7 @@ class SharedConnection(asyncio.Protocol):
         self._opened = opened  # by redis-py, which did TLS, authentication and SELECT; closed with this one
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._parser = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error)
+        self._parser = hiredis.Reader(notEnoughData=NOTHING, replyError=reply_error)
         self._calls: deque[_Call] = deque()
         self._unsent: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
@@ -101,6 +102,12 @@ class SharedConnection(asyncio.Protocol):
             self._watch = self._loop.call_at(deadline, self._end_if_late)
         return future
 
+    def lend(self) -> socket.socket:
+        """Give the connection to a thread: nothing is read here from now on. For one that is not of TLS."""
+        self._transport.pause_reading()
+        lent: socket.socket = self._transport.get_extra_info("socket").dup()
+        return lent
+
     async def close(self) -> None:
         """Close; outstanding calls fail."""
         self._end(ConnectionLost(f"the connection to {self._name} is closed"))
@@ -115,7 +122,7 @@ class SharedConnection(asyncio.Protocol):
         """Hand out the replies that came in (asyncio's callback)."""
         self._parser.feed(data)
         try:
-            while (reply := self._parser.gets()) is not _NOTHING:
+            while (reply := self._parser.gets()) is not NOTHING:
                 call = self._calls[0]
                 call.replies.append(reply)
                 if len(call.replies) == call.count:
@@ -169,7 +176,8 @@ def pack(commands: Sequence[tuple[Any, ...]]) -> bytes:
     return b"".join([hiredis.pack_command(command) for command in commands])
 
 
-def _error(message: str) -> ResponseError:
+def reply_error(message: str) -> ResponseError:
+    """What a reply that is an error becomes; raises ConnectionLost if it says that the server was demoted."""
     if message.startswith(DEMOTED) or "-READONLY" in message:
         raise _Demoted(message)
     return _ERRORS.get(message.partition(" ")[0], ResponseError)(message)

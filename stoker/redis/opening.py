@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.exceptions import RedisError
 
 from stoker.redis.errors import RedisAway
@@ -23,6 +23,7 @@ class Endpoint:
         self._options: dict[str, Any] = dict(parse_url(url))
         self._class: type[AbstractConnection] = self._options.pop("connection_class", Connection)
         self._limit_s = limit_s
+        self.is_tls = issubclass(self._class, SSLConnection)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AbstractConnection]:

@@ -47,7 +47,8 @@ class PrimaryConnection(SharedConnection):
         if nonce is not None:
             key, value = nonce
             asked += [("GET", key), ("SCRIPT", "EXISTS", digest_of(nonce_script(value)))]
-        self._question, self._answers = pack(asked), len(asked)
+        self.question = pack(asked), len(asked)
+        """Asks whether it is still that primary; and the number of replies."""
 
     def doubt(self) -> None:
         """Ask before it is used again."""
@@ -56,10 +57,16 @@ class PrimaryConnection(SharedConnection):
     async def confirm(self) -> None:
         """Ask again; raises ConnectionLost, and is lost, when the server was demoted or restarted since."""
         asked_s = time.monotonic()
-        if not self._is_same(await self.send(self._question, self._answers)):
-            lost = ConnectionLost(f"{self._name} of this connection has been demoted or replaced since")
+        try:
+            self.confirmed(await self.send(*self.question), asked_s)
+        except ConnectionLost as lost:
             self.end(lost)
-            raise lost
+            raise
+
+    def confirmed(self, replies: list[Any], asked_s: float) -> None:
+        """Take the replies to `question`; raises ConnectionLost as `confirm` does."""
+        if not self._is_same(replies):
+            raise ConnectionLost(f"{self._name} of this connection has been demoted or replaced since")
         self.confirmed_s = asked_s
 
     def _is_same(self, replies: list[Any]) -> bool:

@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 
 from stoker import tracing
-from stoker.errors import Defer, QueueUnavailable, WrongServer
+from stoker.errors import Defer, LifespanFailed, QueueUnavailable, WrongServer
 from stoker.handlers import relay
 from stoker.handlers.context import JobContext
 from stoker.handlers.deliver import deliver_lost_too
@@ -25,7 +25,7 @@ from stoker.handlers.run import run
 from stoker.history.keeper import Keeper
 from stoker.history.recorder import Recorder
 from stoker.history.times import JobTimes
-from stoker.jobs import Job
+from stoker.jobs import LANES, Job
 from stoker.queue import owner
 from stoker.queue.batches import batch_of_job
 from stoker.queue.progress import Progress
@@ -68,7 +68,7 @@ async def run_worker(
     lanes = {name: lane for name, lane in lanes.items() if not only or name in only}
     own = OwnJobs(stoker.domain)
     if arq is None and stoker.domain.arq_application is not None:
-        arq = ArqPart(stoker.domain.arq_application, settings)
+        arq = ArqPart(stoker.domain.arq_application, settings, (*LANES, *stoker.domain.lanes))
     if arq is not None:
         own.add(arq.application.calls.values(), arq.handle)
     times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, identity())
@@ -101,6 +101,7 @@ async def run_worker(
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
     stuck = _both(engine.stuck, own.stuck)
+    failure: LifespanFailed | None = None
     async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
@@ -110,21 +111,33 @@ async def run_worker(
         try:
             refusal = await _refusal(stoker, stop)
             if refusal is None:
-                group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
-                async with own.opened(stoker), _opened(arq, ledger, stop), heartbeat.watching():
+                async with own.opened(stoker), _opened(arq, ledger, stop, lanes), heartbeat.watching():
+                    group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
                     await engine.run(stop, now)
+        except LifespanFailed as error:
+            log.exception("worker.lifespan_failed")
+            failure = error
         finally:
             stop.set()
             idle.set()
+            if arq is not None:
+                await arq.close()
     if refusal is not None:
         raise WrongServer(refusal)
+    if failure is not None:
+        raise failure
     log.info("worker.stopped")
 
 
 @contextlib.asynccontextmanager
-async def _opened(arq: ArqPart | None, ledger: Ledger, stop: asyncio.Event) -> AsyncIterator[None]:
-    """With the arq application's hooks and health key; a burst sets `stop` when its queue is empty."""
-    if arq is None:
+async def _opened(
+    arq: ArqPart | None, ledger: Ledger, stop: asyncio.Event, lanes: Collection[str]
+) -> AsyncIterator[None]:
+    """With the arq application's hooks and health key, where this process runs its lane.
+
+    A burst sets `stop` when its queue is empty.
+    """
+    if arq is None or arq.application.lane not in lanes:
         yield
         return
 

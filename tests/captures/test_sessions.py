@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from stoker import (
     Applied,
@@ -21,6 +22,7 @@ from stoker import (
     State,
     Stoker,
     StokerError,
+    SyncStoker,
     tracing,
 )
 from stoker.handlers.relay import apply_all
@@ -176,6 +178,21 @@ async def test_a_receipt_finds_out_what_became_of_a_lost_commit(
     assert await receipt.applied(timedelta(seconds=5)) is expected
 
 
+async def test_a_receipt_of_a_lost_commit_that_is_still_open_is_unknown(stoker: Stoker) -> None:
+    async with stoker.session() as session:
+        receipt = stoker.applied(session)
+        await session.rollback()
+    async with stoker.session() as held:
+        await held.execute(RENAME)
+        asked = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
+        receipt.unanswered(await held.scalar(asked))
+        receipt._rolled_back = False
+        assert await receipt.applied(AT_ONCE) is Applied.UNKNOWN
+        await held.commit()
+    await apply_all(stoker)
+    assert await receipt.applied(AT_ONCE) is Applied.APPLIED
+
+
 async def test_a_removal_that_only_a_capture_recorded_is_in_effect_when_it_returns(
     stoker: Stoker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,3 +288,25 @@ async def test_who_may_not_write_to_the_outbox_may_not_invalidate_unless_granted
         with pytest.raises(DBAPIError, match="permission denied for function invalidate"):
             await session.execute(text("SELECT stoker.invalidate('shelf', 'a')"))
         await session.rollback()
+
+
+def test_a_synchronous_session_takes_a_captured_right_away(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stoker.revocation.PATIENCE", AT_ONCE)
+    asyncio.run(migrate(place.database_url, HARD))
+    engine = create_engine(make_url(place.database_url).set(drivername="postgresql+psycopg"))
+    with SyncStoker(place.settings(), HARD) as sync:
+        with Session(engine) as session, session.begin():
+            session.execute(text("INSERT INTO shelves (id, label) VALUES ('a', 'A')"))
+        sync.call(apply_all)
+        assert sync.read("label", "a").value == {"label": "A"}
+        with Session(engine) as session:
+            session.execute(RENAME)
+            receipt = sync.applied(session)
+            sync.commit_revocation(session)
+        assert sync.read("label", "a").value == {"label": "A!"}
+        assert receipt.applied(AT_ONCE) is Applied.PENDING
+        sync.call(apply_all)
+        assert receipt.applied() is Applied.APPLIED
+    engine.dispose()

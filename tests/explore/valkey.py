@@ -18,7 +18,7 @@ from redis.exceptions import OutOfMemoryError
 
 from stoker.cache.envelope import Seal
 from stoker.redis.cache import CacheClient
-from stoker.redis.connection import ServerRun, _error
+from stoker.redis.connection import ServerRun, reply_error
 from stoker.redis.errors import ConnectionLost
 from stoker.redis.primary import PrimaryConnection
 from stoker.redis.script import Script
@@ -59,7 +59,7 @@ class Server:
         connection = self._redis.connection_pool.get_connection()
         connection.connect()
         self._socket = connection._sock
-        self._parser = hiredis.Reader(replyError=_error)
+        self._parser = hiredis.Reader(replyError=reply_error)
         self.used: set[bytes] = set()
         self.scripts: dict[bytes, str] = {}
         self.lossy: frozenset[str] = frozenset()

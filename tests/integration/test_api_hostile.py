@@ -126,7 +126,7 @@ FOREIGN = [
 """Kinds and arguments, as some other program may spell them in JSON."""
 
 
-async def test_jobs_of_a_foreign_producer_can_be_looked_at(
+async def test_jobs_of_a_foreign_producer_can_be_listed(
     stoker: Stoker, api: httpx.AsyncClient, prefix: str
 ) -> None:
     ids = {f"{prefix}-{number}": one for number, one in enumerate(FOREIGN)}

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -25,8 +26,9 @@ from stoker.operations import dead, jobs, lanes
 from stoker.operations.audit import local_actor
 from stoker.operations.dead import WhichDead
 from stoker.testing import enqueued
-from stoker.worker.arq.part import check_same_redis
+from stoker.worker.arq.part import ArqPart, check_same_redis
 from stoker.worker.engine.claims import Claims
+from stoker.worker.engine.upkeep import Upkeep
 from stoker.worker.process import run_worker
 from tests.support.engine_stage import eventually
 from tests.support.place import Place
@@ -393,17 +395,24 @@ async def test_pickles_are_read_only_where_the_application_says_so(place: Place)
             (letter,) = await letters(stoker)
             assert letter.reason == "undecodable"
         async with worker(place, consenting):
-            assert await (await asked(redis, "add", 1)).result(WAIT_S, poll_delay=0.05) == 1
+            job = await asked(redis, "add", Decimal(1), right=2)
+            assert await job.result(WAIT_S, poll_delay=0.05) == Decimal(3)
+        async with Stoker.opened(place.settings(), consenting) as stoker:
+            kept = (await jobs.detail(stoker, job.job_id)).arguments
+            assert kept == {"args": ["Decimal('1')"], "kwargs": {"right": 2}, "job_id": None}
 
 
 async def test_a_cron_job_runs_once_for_each_slot_over_two_workers(place: Place) -> None:
     async def tick(ctx: dict[Any, Any]) -> None:
         written.notes.append(ctx["job_id"])
 
-    every = cron(tick, name="tick", second=set(range(60)), run_at_startup=False, keep_result=60)
-    domain, _, written = application(place, cron_jobs=[every])
-    async with client(place), worker(place, domain), worker(place, domain):
-        await eventually(lambda: is_true(len(written.notes) >= 3))
+    domain, _, written = application(place, cron_jobs=[cron(tick, name="tick", second=set(range(60)))])
+    async with client(place) as redis:
+        async with worker(place, domain), worker(place, domain):
+            await eventually(lambda: is_true(len(written.notes) >= 3))
+        first = written.notes[0]
+        assert await redis.get(f"arq:in-progress:{first}") == b"1", "no stock worker runs the slot again"
+        assert await redis.enqueue_job("tick", _job_id=first) is None, "nor does it enqueue it again"
     slots = [int(job_id.removeprefix("tick:")) for job_id in written.notes]
     assert len(set(slots)) == len(slots)
     assert {slot % 1000 for slot in slots} == {123}, "arq's own time within the second"
@@ -430,6 +439,37 @@ async def test_the_health_key_is_written_and_is_gone_after_a_stop(place: Place) 
             await eventually(lambda: exists(redis, key))
             assert b"j_complete=0 j_failed=0 j_retried=0 j_ongoing=0 queued=0" in await redis.get(key)
         assert not await redis.exists(key)
+        async with worker(place, domain):
+            await eventually(lambda: exists(redis, key))
+            await redis.set(key, "of a worker that goes on")
+        assert await redis.get(key) == b"of a worker that goes on"
+
+
+async def test_a_job_of_a_client_that_rings_no_bell_does_not_wait_for_upkeep(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: Upkeep) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Upkeep, "run", never)
+    domain, _, _ = application(place)
+    async with client(place) as redis, worker(place, domain):
+        await eventually(lambda: exists(redis, f"{redis.default_queue_name}:health-check"))
+        assert await (await asked(redis, "add", 1)).result(WAIT_S, poll_delay=0.05) == 1
+
+
+async def test_a_burst_ends_after_as_many_jobs_as_it_may_begin(place: Place) -> None:
+    domain, _, written = application(place, max_burst_jobs=2)
+    assert domain.arq_application is not None
+    settings = place.settings()
+    async with client(place) as redis:
+        for number in range(5):
+            await asked(redis, "add", number)
+        async with Stoker.opened(settings, domain) as stoker:
+            part = ArqPart(domain.arq_application, settings, burst=True)
+            await run_worker(stoker, settings, asyncio.Event(), arq=part)
+        assert len(written.notes) == 2
+        assert await redis.zcard(redis.default_queue_name) == 3
 
 
 @pytest.mark.parametrize(
@@ -457,6 +497,28 @@ def test_another_redis_than_that_of_the_settings_is_refused() -> None:
     check_same_redis(None, "redis://queue:6379/1")
     with pytest.raises(SettingsError, match="name different servers"):
         check_same_redis(RedisSettings(host="queue", port=6379), "redis://queue:6379/1")
+
+
+def test_a_queue_of_the_name_of_a_lane_is_refused(place: Place) -> None:
+    domain, _, _ = application(place, queue_name=f"{place.prefix}:warm")
+    assert domain.arq_application is not None
+    with pytest.raises(SettingsError, match="is the name of a lane"):
+        ArqPart(domain.arq_application, place.settings())
+
+
+async def test_a_worker_of_other_lanes_opens_nothing_for_it_and_keeps_its_schedule(place: Place) -> None:
+    async def on_startup(_: dict[Any, Any]) -> None:
+        written.notes.append("opened")
+
+    tick = cron(add, name="tick", second=set(range(60)))
+    domain, _, written = application(place, on_startup=on_startup, cron_jobs=[tick])
+    settings, stop = place.settings(), asyncio.Event()
+    async with client(place) as redis, Stoker.opened(settings, domain) as stoker:
+        working = asyncio.create_task(run_worker(stoker, settings, stop, only=("changes",)))
+        await eventually(lambda: exists(redis, redis.default_queue_name))
+        stop.set()
+        await working
+    assert written.notes == []
 
 
 async def one_letter(stoker: Stoker) -> Any:

@@ -81,7 +81,7 @@ async def test_a_view_and_a_cte_are_followed_to_their_tables(engine: AsyncEngine
     assert found == {"projects.id", "projects.status"}
 
 
-async def test_a_function_that_postgres_does_not_look_into_is_unseen(engine: AsyncEngine) -> None:
+async def test_a_function_that_postgres_does_not_analyse_is_unseen(engine: AsyncEngine) -> None:
     body = "BEGIN RETURN (SELECT count(*) FROM users); END"
     made = f"CREATE FUNCTION many() RETURNS bigint LANGUAGE plpgsql AS '{body}'"
     _, unseen = await reads_of(engine, "SELECT many()", made)

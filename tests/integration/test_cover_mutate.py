@@ -17,6 +17,7 @@ from stoker import Domain, Invalidation, Stoker
 from stoker.coverage.mutate import mutate
 from stoker.coverage.proof import Proof
 from stoker.embedded import Urls
+from stoker.errors import DatabaseUnavailable
 from stoker.migrate import migrate
 from stoker.postgres import engine_of
 from stoker.testing import assert_covered
@@ -37,6 +38,7 @@ from tests.support.desk import (
     audience,
     captured,
     desk,
+    loader,
 )
 from tests.support.place import Place
 
@@ -218,6 +220,32 @@ async def test_an_event_that_no_row_gives_is_believed_and_said(database_url: str
     assert (title.believed, title.missed, title.effective > 0) == ([], {}, True)
 
 
+async def test_a_view_that_no_change_changes_is_not_proven(database_url: str) -> None:
+    await prepared(
+        database_url, "CREATE RULE nothing AS ON UPDATE TO tickets DO INSTEAD NOTHING", "TRUNCATE staff"
+    )
+    constant = "SELECT id, 1 FROM teams WHERE id = ANY(:ids)"
+    proof = await mutate(database_url, desk(boards=constant))
+    assert "board" in proof.untouched
+    assert not proof.sound
+
+
+async def test_a_connection_that_breaks_proves_nothing(database_url: str) -> None:
+    loads = 0
+
+    async def breaks(session: AsyncSession, keys: Keys) -> Values:
+        nonlocal loads
+        loads += 1
+        if loads > 20:
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        found: Values = await loader(BOARDS)(session, keys)
+        return found
+
+    await prepared(database_url)
+    with pytest.raises(DatabaseUnavailable):
+        await mutate(database_url, desk(boards=breaks))
+
+
 async def test_nothing_remains_of_a_change(database_url: str) -> None:
     await prepared(database_url)
     engine = engine_of(database_url)
@@ -248,6 +276,10 @@ async def test_an_application_asserts_it(place: Place) -> None:
         await assert_covered(stoker, mutate=False)
 
 
+async def says_nothing(_session: AsyncSession, keys: Keys) -> Values:
+    return dict.fromkeys(keys, "")
+
+
 async def raises(_session: AsyncSession, keys: Keys) -> Values:
     raise KeyError(keys[0].view)
 
@@ -255,6 +287,7 @@ async def raises(_session: AsyncSession, keys: Keys) -> Values:
 sound = desk()
 faulty = FAULTS["a rule forgets a view"].domain
 uncovered = FAULTS["a loader reads a new column"].domain
+unseen = desk(boards=says_nothing)
 raising = desk(boards=raises)
 """Domains that the setting `domain` names."""
 
@@ -295,6 +328,7 @@ def test_check_says_in_one_line_what_is_not_covered(
     for name, said in {
         "sound": "",
         "uncovered": "nothing records changes of 1 of the 9 columns that views read: tickets.priority; run",
+        "unseen": "not all that these views read can be seen: board; run stoker cover",
         "raising": "coverage: raised by the loader of view board for 1 sample entries: KeyError: 'board'",
     }.items():
         where = {**environment, "STOKER__DOMAIN": f"{__name__}:{name}"}

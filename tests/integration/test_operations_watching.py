@@ -74,7 +74,7 @@ def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_a_page_says_what_it_means_what_to_look_at_and_what_to_do(page: Path) -> None:
+def test_a_page_says_what_it_means_what_to_check_and_what_to_do(page: Path) -> None:
     written = page.read_text()
     assert written.startswith(f"# {page.stem}\n")
     assert re.findall(r"^## (.*)$", written, re.MULTILINE) == SECTIONS

@@ -161,7 +161,7 @@ async def test_nothing_changes_by_itself(world: World) -> None:
     assert await world.snapshot() == await world.snapshot()
 
 
-async def test_a_member_who_joined_after_the_writer_looked_is_in_the_audience(world: World) -> None:
+async def test_a_member_who_joined_after_the_writer_read_is_in_the_audience(world: World) -> None:
     # RACES 32: the recorded audience of the update lacks Dot, who joins before it is applied.
     await world.service.update_project(world.ann, world.alpha, ProjectChanges(name="Renamed"))
     update = (await world.events())[-1]

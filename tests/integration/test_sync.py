@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from redis import Redis
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -32,6 +35,9 @@ from stoker import (
     SyncStoker,
     WrongServer,
 )
+from stoker.cache.accounting import read_counters
+from stoker.loop_thread import LoopThread
+from stoker.redis.direct import DirectConnection
 from stoker.testing import apply
 from tests.support.notes import MemberRemoved, NoteChanged, Notes, note, write_notes
 from tests.support.place import Place
@@ -69,6 +75,16 @@ def engine(place: Place) -> Iterator[Engine]:
 def plain(place: Place, **options: bool) -> psycopg.Connection:
     url = make_url(place.database_url).set(drivername="postgresql")
     return psycopg.connect(url.render_as_string(hide_password=False), **options)  # type: ignore[arg-type]
+
+
+def test_it_has_the_methods_of_stoker() -> None:
+    """Except those that make another Stoker or an asynchronous session."""
+    others = {"opened", "for_reading", "session", "unlink"}
+    public = {name for name in dir(Stoker) if not name.startswith("_")}
+    assert public - set(dir(SyncStoker)) == others
+    for name in public - others - {"open", "record", "enqueue_in", "applied", "commit_revocation"}:
+        theirs, ours = (inspect.signature(getattr(one, name)) for one in (Stoker, SyncStoker))
+        assert list(theirs.parameters) == list(ours.parameters), name
 
 
 def test_many_threads_read_through_one_loop(sync: SyncStoker, notes: Notes) -> None:
@@ -243,6 +259,128 @@ def test_a_removal_that_somebody_else_committed_takes_effect(
     receipt.take_effect()
     with pytest.raises(Forbidden):
         sync.read("detail", 1, reader=7)
+
+
+def near(sync: SyncStoker) -> None:
+    """Read note 1 until its process keeps it, and a thread has a connection of its own."""
+    for _ in range(4):
+        sync.read("detail", 1, reader=7)
+
+
+@pytest.fixture
+def no_loop(sync: SyncStoker, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is handed to the event loop from now on."""
+    near(sync)
+    handed: list[object] = []
+    call = LoopThread.call
+
+    def noted(self: LoopThread, work: Coroutine[Any, Any, object]) -> object:
+        handed.append(work)
+        return call(self, work)
+
+    monkeypatch.setattr(LoopThread, "call", noted)
+    return handed
+
+
+def test_a_hit_of_what_is_kept_near_does_not_need_the_loop(sync: SyncStoker, no_loop: list[object]) -> None:
+    reading = sync.read("detail", 1, reader=7)
+    assert (reading.state, reading.value, reading.role) == (State.HIT, {"body": "v1"}, "reader")
+    with pytest.raises(Forbidden, match="pass reader="):
+        sync.read("detail", 1)
+    assert no_loop == []
+    with pytest.raises(Forbidden):
+        sync.read("detail", 1, reader=8)  # SQL confirms it
+    assert len(no_loop) == 1
+
+
+def test_hits_of_threads_are_counted(sync: SyncStoker) -> None:
+    near(sync)
+
+    async def counted(stoker: Stoker) -> int:
+        client, keys = stoker.cache.store.client, stoker.cache.store.keys
+        await stoker.accounting.flush(client, keys)
+        return (await read_counters(client, keys, ["detail"]))["detail"]["hits"]
+
+    before = sync.call(counted)
+    for _ in range(20):
+        sync.read("detail", 1, reader=7)
+    assert sync.call(counted) == before + 20
+
+
+def test_a_thread_is_not_shown_what_was_before_a_change_or_a_removal(sync: SyncStoker) -> None:
+    near(sync)
+
+    async def change(stoker: Stoker) -> None:
+        async with stoker.session() as session, session.begin():
+            await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
+            stoker.record(session, NoteChanged(note_id=1))
+        await apply(stoker)
+
+    async def remove(stoker: Stoker) -> None:
+        async with stoker.session() as session, session.begin():
+            await session.execute(text("DELETE FROM note_members WHERE note_id = 1"))
+            stoker.record(session, MemberRemoved(note_id=1, reader_id=7))
+        await apply(stoker)
+
+    sync.call(change)
+    assert sync.read("detail", 1, reader=7).value == {"body": "v2"}
+    near(sync)
+    sync.call(remove)
+    with pytest.raises(Forbidden):
+        sync.read("detail", 1, reader=7)
+
+
+def test_a_connection_that_breaks_under_a_thread_costs_nothing_but_time(
+    sync: SyncStoker, no_loop: list[object], place: Place
+) -> None:
+    with Redis.from_url(place.cache_url) as redis:
+        redis.client_kill_filter(_type="normal", skipme=True)
+    for _ in range(4):
+        assert sync.read("detail", 1, reader=7).value == {"body": "v1"}
+    handed = len(no_loop)
+    assert sync.read("detail", 1, reader=7).state is State.HIT
+    assert len(no_loop) == handed
+
+
+def test_a_thread_does_not_stay_with_a_server_that_was_demoted(
+    sync: SyncStoker, no_loop: list[object]
+) -> None:
+    direct = sync._open().direct
+    [connection] = direct._free
+    connection.lent.doubt()
+    assert sync.read("detail", 1, reader=7).state is State.HIT
+    assert no_loop == []  # it has confirmed itself
+    connection.lent.doubt()
+    connection.lent._replication = b"another"
+    assert sync.read("detail", 1, reader=7).state is State.HIT
+    assert len(no_loop) == 1
+    assert connection not in direct._free
+
+
+def test_a_reply_that_a_signal_left_unread_does_not_reach_the_next_read(
+    sync: SyncStoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near(sync)
+    sync.read("detail", 2, reader=7)
+    sync.read("detail", 2, reader=7)
+    with monkeypatch.context() as patch:
+
+        def interrupted(self: DirectConnection, packed: bytes, _count: int) -> list[Any]:
+            self._socket.sendall(packed)
+            raise KeyboardInterrupt
+
+        patch.setattr(DirectConnection, "_replies", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sync.read("detail", 1, reader=7)
+    assert not sync._open().direct._free
+    for note_id in (2, 1, 2):
+        assert sync.read("detail", note_id, reader=7).value == {"body": "v1"}
+
+
+def test_an_open_breaker_keeps_threads_away_from_the_cache(sync: SyncStoker) -> None:
+    near(sync)
+    sync._open().stoker.cache.breaker.trip("a test says so")
+    assert sync.read("detail", 1, reader=7).state is State.BYPASS
 
 
 async def test_forks_before_and_after_the_first_use_work(place: Place) -> None:

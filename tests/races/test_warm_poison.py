@@ -36,7 +36,7 @@ async def test_an_entry_that_cannot_be_built_does_not_keep_the_others_cold(world
 
 
 @race("a warming of nothing failing")
-async def test_a_loader_that_builds_nothing_at_all_does_not_look_like_success(world: World) -> None:
+async def test_a_loader_that_builds_nothing_at_all_does_not_count_as_success(world: World) -> None:
     """Row 36. Then it is no entry's fault, and the job says so."""
     world.first.notes.failing["detail"] = RuntimeError("broken")
     try:

@@ -59,7 +59,7 @@ class Counted:
             await self._more.wait()
 
     def see(self, data: bytes) -> None:
-        """Look at what was sent."""
+        """Check what was sent."""
         self.count += data.count(self.command)
         self._more.set()
 

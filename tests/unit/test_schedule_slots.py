@@ -35,7 +35,7 @@ def test_the_newest_slot_has_come_and_the_following_has_not(now: datetime, every
 
 
 @given(now=MOMENTS, every=INTERVALS, later=st.floats(min_value=0, max_value=0.999))
-def test_all_who_look_within_a_slot_see_the_same_one(now: datetime, every: timedelta, later: float) -> None:
+def test_all_who_ask_within_a_slot_see_the_same_one(now: datetime, every: timedelta, later: float) -> None:
     task = Every("any", Prune(), every)
     slot = task.newest(now)
     assert task.newest(slot + every * later) == slot

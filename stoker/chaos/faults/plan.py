@@ -34,8 +34,10 @@ def plan(kinds: Sequence[Kind], rng: Random, seconds: float, pace_s: float) -> I
     """Faults for a run, in their order. Of both sorts, each kind comes once before any comes again."""
     anytime = [kind for kind in kinds if kind.target not in ONE_BY_ONE]
     apart = [kind for kind in kinds if kind.target in ONE_BY_ONE]
+    # Both streams together are to strike as often as one of all kinds would.
+    seldom_s = pace_s * len(kinds) / max(1, len(anytime))
     streams = (
-        _stream(anytime, Random(rng.random()), seconds, pace_s, lambda _: 0),  # noqa: S311 - can be repeated
+        _stream(anytime, Random(rng.random()), seconds, seldom_s, lambda _: 0),  # noqa: S311 - can be repeated
         _stream(apart, Random(rng.random()), seconds, pace_s, lambda one: one.lasts_s + one.kind.calm_s),  # noqa: S311
     )
     return heapq.merge(*streams, key=lambda one: one.at_s)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,8 +21,9 @@ from arq.utils import to_ms, to_seconds
 from stoker.arq.application import ArqApplication
 from stoker.errors import SettingsError, Unavailable
 from stoker.handlers.context import JobContext
-from stoker.jobs import Job
+from stoker.jobs import LANES, Job
 from stoker.jobs.arq_call import ArqCall
+from stoker.queue import wire
 from stoker.queue.answers import Answer, Enqueued
 from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import answering
@@ -44,15 +45,26 @@ STARTUP = timedelta(minutes=1)
 
 
 class ArqPart:
-    """One for each process; `burst`: stop when the queue is empty."""
+    """One for each process. `lanes`: the domain's others; `burst`: stop when the queue is empty."""
 
-    def __init__(self, application: ArqApplication, settings: Settings, *, burst: bool = False) -> None:
+    def __init__(
+        self,
+        application: ArqApplication,
+        settings: Settings,
+        lanes: Sequence[str] = LANES,
+        *,
+        burst: bool = False,
+    ) -> None:
         self.application = application
         self.burst = burst
         self.state = State(application.options["ctx"] or {}, burst=burst)
         self._queue: QueueSettings = settings.queue
         self._url = require(settings.redis_url, "REDIS_URL")
         check_same_redis(application.options["redis_settings"], self._url)
+        if application.queue_name in wire.queue_names(settings.queue, lanes):
+            raise SettingsError(
+                f"arq's queue_name {application.queue_name!r} is the name of a lane: set another queue.prefix"
+            )
         self._redis = self._client()
         self._started_at: datetime | None = None
 
@@ -93,7 +105,7 @@ class ArqPart:
                 await self.application.options["on_startup"](self.state.ctx)
             yield
         finally:
-            await self._close()
+            await self._shut_down()
 
     async def run_at_startup(self, ledger: Ledger) -> None:
         """Enqueue the cron jobs that run when a worker starts; raises Unavailable, and may be repeated."""
@@ -101,13 +113,16 @@ class ArqPart:
         self._started_at = self._started_at or now - (now - EPOCH) % STARTUP
         entries = [one for one in self.application.schedule if one.cron.run_at_startup]
         slots = {Slot(f"{one.name[:24]}_startup", self._started_at): one for one in entries}
+        away: Unavailable | None = None
         for slot in await ledger.claim(list(slots), STARTUP) if slots else ():
             try:
                 await self.enqueue(slots[slot].job_at(slot.at), _no_other)
+                await ledger.done({slot: None})
             except Unavailable as error:
+                away = error
                 await ledger.failed(slot, str(error), timedelta(0))
-                raise
-            await ledger.done({slot: None})
+        if away is not None:
+            raise away
 
     async def keep_healthy(self) -> None:
         """Write arq's health key until cancelled; raises QueueUnavailable."""
@@ -167,7 +182,11 @@ class ArqPart:
             logger.info("recording health: %s", told)
         return told
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Close the connections."""
+        await close_client(self._redis)
+
+    async def _shut_down(self) -> None:
         options = self.application.options
         try:
             if options["on_shutdown"]:
@@ -181,7 +200,6 @@ class ArqPart:
                     found is not None and found.decode() == self.state.told
                 ):  # no other worker has written since
                     await self._redis.delete(self.application.health_check_key)
-        await close_client(self._redis)
 
 
 async def _no_other(job: Job) -> None:

@@ -48,11 +48,15 @@ def _equal_unpacked(found: Found, body: bytes | None) -> bool:
     return bool(from_json(found.content.body) == from_json(body))
 
 
+async def _another(self: CacheClient) -> PrimaryConnection:
+    return await self._open_one(self._open)
+
+
 GUARDS: Mapping[str, Removal] = {
     "outages told from errors of one entry": replaced(stoker.cache.batch, "CacheUnavailable", Unheard),
     "nobody waiting for another connection": both(
         replaced(CacheClient, "_free", _free_or_another),
-        replaced(CacheClient, "_connect", CacheClient._open_one),
+        replaced(CacheClient, "_connect", _another),
     ),
     "error replies being no answers": both(
         replaced(Answer, "first", lambda self: self.replies[0]),
