@@ -117,6 +117,10 @@ class NoResult(StokerError):
     """The job whose result was asked for has ended, and no result of it is kept."""
 
 
+class LifespanFailed(StokerError):
+    """The domain's `lifespan` raised in a worker; `__cause__` is what it raised."""
+
+
 class CommittedNotApplied(StokerError):
     """The change is committed, but the cache has not acknowledged it.
 

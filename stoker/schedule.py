@@ -22,6 +22,7 @@ from stoker.settings import LatePolicy, OverlapPolicy
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+NO_TIME = timedelta(0)
 FIRST_SPAN = timedelta(minutes=1)
 RESOLUTION = timedelta(microseconds=1)
 
@@ -153,9 +154,10 @@ class Listed(Scheduled):
 class Cron(Listed):
     """A job at the times of a cron expression: `Cron("digest", SendDigests(), "0 6 * * mon-fri")`.
 
-    Five fields, names of days and months allowed, in `timezone`. Daylight saving time as in Debian's cron: a
-    slot in the hour that is skipped runs right after the change, one in the hour that is repeated runs once,
-    unless the expression names every hour.
+    Five fields, names of days and months allowed, in `timezone`. Through daylight saving time, a slot in the
+    hour that is skipped runs right after the change, once, and one in the hour that is repeated runs the
+    first time. An expression for every hour (`*`) goes by the wall clock. Where the clocks change by half an
+    hour, that holds only for one whose minutes begin with `*`, too.
     """
 
     expression: str
@@ -194,8 +196,27 @@ class Cron(Listed):
         begin = moment.astimezone(self._zone)
         while begin.fold:  # started within the repeated hour, the library would give its slots twice
             begin = (begin.astimezone(UTC) - timedelta(hours=1)).astimezone(self._zone)
-        slots = (slot.astimezone(UTC) for slot in CronSim(self.expression, begin))
+        slots = (slot.astimezone(UTC) for slot in CronSim(self._searched(begin.year), begin))
         return dropwhile(lambda slot: slot <= moment, slots)
+
+    def _searched(self, year: int) -> str:
+        """The expression for the library, which goes by the wall clock where minute or hour begin with `*`.
+
+        Then a skipped slot does not run, and a repeated one runs twice. That is right only for slots of every
+        hour, and not for those once an hour where the clocks change by half an hour.
+        """
+        minute, hour, *rest = self.expression.split()
+        if not hour.startswith("*"):
+            minute = minute.replace("*", "0-59", 1)
+        elif not minute.startswith("*") and self._changes_by_part_of_an_hour(year):
+            hour = hour.replace("*", "0-23", 1)
+        return " ".join((minute, hour, *rest))
+
+    def _changes_by_part_of_an_hour(self, year: int) -> bool:
+        january, july = (
+            self._zone.utcoffset(datetime(year, month, 1, tzinfo=self._zone)) for month in (1, 7)
+        )
+        return ((january or NO_TIME) - (july or NO_TIME)) % timedelta(hours=1) != NO_TIME
 
     def says(self) -> str:
         """When it runs, for people."""

@@ -7,6 +7,7 @@ takes and Stoker has no use for is ignored (docs/arq.md).
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -113,6 +114,16 @@ class ArqApplication:
         if not 0 <= first <= MOST_TRIES or not 0 <= enqueued_ms < LATEST_S * 1000:
             raise InvalidJob("not arq's job: t is no number of a run, or et no time")
         return name, list(args), kwargs, max(first, 1), enqueued_ms
+
+    @staticmethod
+    def shown(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call as JSON, for people: what is no JSON is shown as Python shows it."""
+        try:
+            said = json.dumps({"args": args, "kwargs": kwargs}, default=repr, skipkeys=True, allow_nan=False)
+        except Exception as error:  # noqa: BLE001 - also of the __repr__ of an argument
+            return {"args": [f"<no JSON: {type(error).__name__}>"], "kwargs": {}}
+        found: dict[str, Any] = json.loads(said)
+        return found
 
     def timeout_s(self, function: Function | CronJob) -> float:
         """Seconds that a run may take."""

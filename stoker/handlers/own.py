@@ -5,8 +5,8 @@ Keeps results as JSON. Whatever a handler raises goes to the engine, which retri
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -15,11 +15,12 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from stoker.cache.declared import is_async
 from stoker.domain import Domain
-from stoker.errors import InvalidResult
+from stoker.errors import InvalidResult, LifespanFailed
 from stoker.handled import Around, Handler
 from stoker.handlers.context import JobContext
 from stoker.handlers.threads import Threads
 from stoker.jobs import Job, Outcome
+from stoker.postgres.errors import without_parameters
 from stoker.stoker import Stoker
 
 LARGEST_RESULT = 1_000_000
@@ -38,12 +39,23 @@ class OwnJobs:
 
     @asynccontextmanager
     async def opened(self, stoker: Stoker) -> AsyncIterator[None]:
-        """Opens the domain's `lifespan`. At the end, threads that still run are not waited for."""
+        """Opens the domain's `lifespan`. At the end, threads that still run are not waited for.
+
+        Raises LifespanFailed where that raises by itself.
+        """
         if self._lifespan is None:
             yield
             return
-        async with self._lifespan(stoker) as self.resources:
+        with _failing("at its start: no job was claimed"):
+            lifespan = self._lifespan(stoker)
+            self.resources = await lifespan.__aenter__()
+        try:
             yield
+        except BaseException as error:
+            await lifespan.__aexit__(type(error), error, error.__traceback__)
+            raise
+        with _failing("at its end, after the last job"):
+            await lifespan.__aexit__(None, None, None)
 
     def add(self, jobs: Iterable[type[Job]], handler: Handler) -> None:
         """Run these jobs, too."""
@@ -72,6 +84,17 @@ class OwnJobs:
         found = await self._threads.call(handler, context, job, kind=job.kind, job_id=context.job_id)
         # A plain function that calls an async one returns an awaitable.
         return await found if isawaitable(found) else found
+
+
+@contextmanager
+def _failing(when: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        said = (
+            f"the domain's lifespan failed {when}: {type(error).__name__}: {without_parameters(str(error))}"
+        )
+        raise LifespanFailed(said) from error
 
 
 async def _through(around: Around, context: JobContext, job: Job, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - the same

@@ -17,6 +17,7 @@ from stoker.domain import Domain
 from stoker.errors import Defer
 from stoker.history.job_rows import JobRow
 from stoker.jobs import Job
+from stoker.postgres.errors import without_parameters
 from stoker.worker.engine.letter import stored_name
 from stoker.worker.engine.parts import Run
 
@@ -137,4 +138,4 @@ def _said(note: Note, ran_s: float) -> str:
         return "it could not be read or run; its dead letter says why"
     if note.error is None or isinstance(note.error, asyncio.CancelledError):
         return f"TimeoutError: it ran for {ran_s:.1f} s"
-    return f"{type(note.error).__name__}: {note.error}"[:ERROR_CHARACTERS]
+    return f"{type(note.error).__name__}: {without_parameters(str(note.error))}"[:ERROR_CHARACTERS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,9 @@ QUERY_CANCELED = "57014"
 """SQLSTATE of a statement that Postgres ended, for taking too long."""
 READ_ONLY = "25006"
 """SQLSTATE of a write to a server that takes none: a standby, or one that was told so."""
+
+PARAMETERS = re.compile(r"\[parameters: .*?(?=\n\(Background on this error|\Z)", re.DOTALL)
+"""What SQLAlchemy appends to the text of an error: values, with line breaks escaped in most of them."""
 
 
 @contextmanager
@@ -83,6 +87,14 @@ def was_a_write(error: BaseException | None) -> bool:
 def is_read_only(error: BaseException | None) -> bool:
     """Whether a server refused a write because it takes none."""
     return getattr(error, "sqlstate", None) == READ_ONLY
+
+
+def without_parameters(said: str) -> str:
+    """The text of an error, or of its traceback, without the parameters that SQLAlchemy adds to it.
+
+    Stoker's own engines hide them; an engine of the application's may not, and they are what users typed.
+    """
+    return PARAMETERS.sub("[parameters are hidden]", said)
 
 
 def first_line(error: BaseException | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from stoker.domain import Domain
 from stoker.queue import wire
 
@@ -14,5 +12,4 @@ def stored(domain: Domain, lane: str, payload: bytes) -> wire.Stored:
     if application is None or lane != application.lane:
         return wire.decode(payload)
     name, args, kwargs, first_try, enqueued_ms = application.read(payload)
-    arguments = json.dumps({"args": args, "kwargs": kwargs}, default=repr)
-    return wire.Stored(name, json.loads(arguments), first_try, enqueued_ms, flag="")
+    return wire.Stored(name, application.shown(args, kwargs), first_try, enqueued_ms, flag="")

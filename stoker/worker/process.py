@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 
 from stoker import tracing
-from stoker.errors import Defer, QueueUnavailable, WrongServer
+from stoker.errors import Defer, LifespanFailed, QueueUnavailable, WrongServer
 from stoker.handlers import relay
 from stoker.handlers.context import JobContext
 from stoker.handlers.deliver import deliver_lost_too
@@ -101,6 +101,7 @@ async def run_worker(
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
     stuck = _both(engine.stuck, own.stuck)
+    failure: LifespanFailed | None = None
     async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
@@ -110,9 +111,12 @@ async def run_worker(
         try:
             refusal = await _refusal(stoker, stop)
             if refusal is None:
-                group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
                 async with own.opened(stoker), _opened(arq, ledger, stop, lanes), heartbeat.watching():
+                    group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
                     await engine.run(stop, now)
+        except LifespanFailed as error:
+            log.exception("worker.lifespan_failed")
+            failure = error
         finally:
             stop.set()
             idle.set()
@@ -120,6 +124,8 @@ async def run_worker(
                 await arq.close()
     if refusal is not None:
         raise WrongServer(refusal)
+    if failure is not None:
+        raise failure
     log.info("worker.stopped")
 
 

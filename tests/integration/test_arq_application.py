@@ -9,6 +9,7 @@ import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -394,7 +395,11 @@ async def test_pickles_are_read_only_where_the_application_says_so(place: Place)
             (letter,) = await letters(stoker)
             assert letter.reason == "undecodable"
         async with worker(place, consenting):
-            assert await (await asked(redis, "add", 1)).result(WAIT_S, poll_delay=0.05) == 1
+            job = await asked(redis, "add", Decimal(1), right=2)
+            assert await job.result(WAIT_S, poll_delay=0.05) == Decimal(3)
+        async with Stoker.opened(place.settings(), consenting) as stoker:
+            kept = (await jobs.detail(stoker, job.job_id)).arguments
+            assert kept == {"args": ["Decimal('1')"], "kwargs": {"right": 2}, "job_id": None}
 
 
 async def test_a_cron_job_runs_once_for_each_slot_over_two_workers(place: Place) -> None:

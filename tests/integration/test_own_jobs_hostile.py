@@ -224,9 +224,11 @@ async def test_jobs_of_two_kinds_do_not_coalesce_although_their_keys_are_the_sam
 
 
 async def test_large_requests_do_not_keep_back_the_others(opened: Stoker) -> None:
+    opened._parts.deliverer.soon = lambda rows: None  # type: ignore[method-assign]  # noqa: ARG005
     async with opened.session() as session, session.begin():
         asked = [opened.enqueue_in(session, Given(value="x" * 900_000)) for _ in range(12)]
         asked.append(opened.enqueue_in(session, Given(value="small")))
+    name = f"{opened.queue.settings.prefix}:odd"
     calls = []
     deliver_call = opened.queue.deliver
 
@@ -237,7 +239,6 @@ async def test_large_requests_do_not_keep_back_the_others(opened: Stoker) -> Non
     opened.queue.deliver = counted  # type: ignore[method-assign]
     assert await deliver_all(opened) == 13
     assert max(calls) < deliver.BYTES + 1_000_000
-    name = f"{opened.queue.settings.prefix}:odd"
     assert [one.decode() for one in await opened.queue.redis.zrange(name, 0, -1)] == asked
 
 
@@ -353,3 +354,18 @@ def test_what_would_fail_later_is_refused_where_it_is_declared(
 ) -> None:
     with pytest.raises(DeclarationError, match=said):
         mistake()
+
+
+async def test_a_job_that_dies_before_it_ran_says_so(opened: Stoker, working: Stoker) -> None:
+    """Its payload is in the queue already: an older release wrote it, or a stranger."""
+    await opened.queue.pause("odd")
+    unreadable = await opened.enqueue(Numbers(numbers=[1]))
+    broken = await opened.enqueue(Given(value="broken"))
+    redis: Any = opened.queue.redis
+    payload = await redis.get(f"arq:job:{unreadable.job_id}")
+    await redis.set(f"arq:job:{unreadable.job_id}", payload.replace(b'"numbers":[1]', b'"numbers":"one"'))
+    await redis.set(f"arq:job:{broken.job_id}", b"{")
+    await opened.queue.resume("odd")
+    for asked, said in ((unreadable, "numbers"), (broken, "not arq's job")):
+        with pytest.raises(JobFailed, match=said):
+            await working.result(asked.job_id)

@@ -258,6 +258,20 @@ async def the_last_word_is_written_where_somebody_follows(ground: Ground) -> Non
     told = await ground.redis.hmget(f"s:progress:{claim.job_id}", "state", "error", "updated_ms")
     assert told[:2] == [b"failed", b"why"]
     assert abs(int(told[2]) - await ground.now_ms()) < HOUR_MS
+    claim = await claimed(ground)
+    await ground.redis.hset(f"s:progress:{claim.job_id}", "state", "running")
+    await ground.end(claim, R, state="done")
+    assert await ground.redis.hget(f"s:progress:{claim.job_id}", "state") == b"done"
+
+
+@about("finish")
+async def a_job_that_ended_badly_before_it_ran_says_so(ground: Ground) -> None:
+    for state in ("failed", "cancelled"):
+        claim = await claimed(ground)
+        await ground.end(claim, R, state=state, error="why")
+        told = await ground.redis.hmget(f"s:progress:{claim.job_id}", "state", "error")
+        assert told == [state.encode(), b"why"]
+        assert 23 * HOUR_MS < await ground.redis.pttl(f"s:progress:{claim.job_id}") <= 24 * HOUR_MS
 
 
 @about("finish")

@@ -1,8 +1,8 @@
 """Cron expressions around each change of the clocks, against a search through every minute of those days.
 
-The rules are those of Debian's cron: a job of a fixed time in the hour that is skipped runs right after the
-change, one in the hour that comes twice runs the first time; a job with `*` as its minute or hour goes on by
-the clock on the wall.
+A job of certain hours whose time is skipped runs right after the change, once; one whose time comes twice
+runs the first time. A job of every hour goes on by the clock on the wall. On Lord Howe, where clocks change
+by half an hour, that holds only for jobs that begin with `*`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stoker.schedule import Cron
 
 MINUTE = timedelta(minutes=1)
 ZONES = ("Europe/Berlin", "America/New_York", "Pacific/Chatham", "America/Havana", "America/Santiago")
+HALF = "Australia/Lord_Howe"
 EXPRESSIONS = {
     "30 2 * * *": ({30}, {2}),
     "0 0 * * *": ({0}, {0}),
@@ -29,6 +30,8 @@ EXPRESSIONS = {
     "*/15 * * * *": ({0, 15, 30, 45}, set(range(24))),
     "0 * * * *": ({0}, set(range(24))),
     "*/20 2 * * *": ({0, 20, 40}, {2}),
+    "*/10 1,2 * * *": (set(range(0, 60, 10)), {1, 2}),
+    "45 * * * *": ({45}, set(range(24))),
 }
 
 
@@ -45,7 +48,8 @@ def changes(zone: ZoneInfo) -> Iterator[datetime]:
 def searched(expression: str, zone: ZoneInfo, begin: datetime, end: datetime) -> list[datetime]:
     """Its slots, found minute by minute."""
     minutes, hours = EXPRESSIONS[expression]
-    by_the_clock = "*" in expression.split(maxsplit=1)[0] or "*" in expression.split()[1]
+    minute, hour, *_ = expression.split()
+    by_the_clock = "*" in hour and (zone.key != HALF or "*" in minute)
     slots, moment, latest = [], begin, None
     while moment < end:
         wall = moment.astimezone(zone).replace(tzinfo=None)
@@ -60,7 +64,7 @@ def searched(expression: str, zone: ZoneInfo, begin: datetime, end: datetime) ->
     return slots
 
 
-@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("zone", [*ZONES, HALF])
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_slots_are_those_of_a_search_through_every_minute(expression: str, zone: str) -> None:
     cron, two_days = Cron("any", Prune(), expression, zone), timedelta(days=2)

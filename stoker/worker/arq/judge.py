@@ -107,7 +107,7 @@ class ArqJudge:
         ctx, variables = call.context(self._state.ctx), contextvars.copy_context()
         start_ms = timestamp_ms()
         self._state.calls[call.job_id] = partial(self._carry_out, call, ctx)
-        job = self._application.calls[call.name]()
+        job = self._application.calls[call.name](**self._application.shown(call.args, call.kwargs or {}))
         work = asyncio.get_running_loop().create_task(
             contained(self._parts.run(call.job_id, job, call.attempt)), name=call.name, context=variables
         )

@@ -17,6 +17,7 @@ from arq.worker import Function
 from stoker import tracing
 from stoker.errors import Defer
 from stoker.jobs import Job
+from stoker.postgres.errors import without_parameters
 from stoker.worker.engine import verdict as verdicts
 from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Parts, Run
@@ -76,7 +77,7 @@ class Attempts:
             return _halted(job, halted.reason)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a task raises
             extra = {"job_id": job_id, "kind": job.stored.kind, "attempt": job.attempt}
-            logger.info("engine.job_failed", extra={**extra, "error": repr(error)[:500]})
+            logger.info("engine.job_failed", extra={**extra, "error": without_parameters(repr(error))[:500]})
             return verdicts.failed(job, error)
         else:
             return verdicts.succeeded(job, outcome)

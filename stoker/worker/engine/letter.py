@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stoker.numbers import LATEST_S, whole
+from stoker.postgres.errors import without_parameters
 
 LONGEST_ERROR, LONGEST_TRACEBACK, LONGEST_NAME = 4_000, 20_000, 64
 UNKNOWN = "<unknown>"
@@ -44,11 +45,11 @@ class Letter:
 
     def caused_by(self, error: BaseException) -> Letter:
         """The same letter with an exception's text, traceback and fingerprint."""
-        lines = traceback.format_exception(error)
+        lines = without_parameters("".join(traceback.format_exception(error)))
         return replace(
             self,
-            error=f"{type(error).__name__}: {error}",
-            traceback="".join(lines)[-LONGEST_TRACEBACK:],
+            error=f"{type(error).__name__}: {without_parameters(str(error))}",
+            traceback=lines[-LONGEST_TRACEBACK:],
             fingerprint=fingerprint(self.kind, type(error).__qualname__, _innermost_frame(error)),
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from stoker.errors import InvalidJob, UnknownScope, UnknownView
 from stoker.jobs import Job, RetryPolicy, parse
+from stoker.postgres.errors import without_parameters
 from stoker.queue import wire
 from stoker.queue.progress import LONGEST_ERROR, JobState
 from stoker.worker.engine import retry
@@ -126,7 +127,7 @@ def quarantined(lane: str, claim: Claim, error: BaseException) -> Verdict:
 
 def shown(error: str) -> str:
     """The text of an error in a job's progress."""
-    return error[:LONGEST_ERROR].encode(errors="replace").decode()
+    return without_parameters(error)[:LONGEST_ERROR].encode(errors="replace").decode()
 
 
 def _is_for_another_release(job: ClaimedJob, error: BaseException) -> bool:

@@ -54,11 +54,14 @@ local function release_held(queue, id, digest)
   end
 end
 
+local PROGRESS_MS = 86400000
+
 local function report(id, state, error)
   local key = prefix .. ':progress:' .. id
-  if redis.call('EXISTS', key) == 1 then
-    pcall(redis.call, 'HSET', key, 'state', state, 'error', error, 'updated_ms', now)
-  end
+  -- A job that died before it ran has no report yet, and somebody may wait for its result.
+  if redis.call('EXISTS', key) == 0 and state ~= 'failed' and state ~= 'cancelled' then return end
+  pcall(redis.call, 'HSET', key, 'state', state, 'error', error, 'updated_ms', now)
+  redis.call('PEXPIRE', key, PROGRESS_MS)
 end
 
 local function ended_how(totals)
