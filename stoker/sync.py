@@ -31,6 +31,7 @@ from stoker.outbox.receipt import Applied, Receipt
 from stoker.parts import Parts
 from stoker.postgres import database_errors
 from stoker.queue.answers import CancelAnswer, Enqueued
+from stoker.queue.batches import Batch
 from stoker.queue.progress import ProgressReport
 from stoker.revocation import take_effect
 from stoker.rules import Event, Invalidation
@@ -187,6 +188,24 @@ class SyncStoker:
         """Ask for many jobs; see Stoker.enqueue_many."""
         return self.call(lambda stoker: stoker.enqueue_many(jobs, delay=delay, at=at))
 
+    def enqueue_batch(
+        self,
+        jobs: Sequence[Job],
+        *,
+        then: Job | None = None,
+        batch_id: str | None = None,
+        delay: timedelta = timedelta(0),
+        at: datetime | None = None,
+    ) -> Batch:
+        """Enqueue jobs that are counted as they end; see Stoker.enqueue_batch."""
+        return self.call(
+            lambda stoker: stoker.enqueue_batch(jobs, then=then, batch_id=batch_id, delay=delay, at=at)
+        )
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """How many jobs of a batch have ended how; see Stoker.batch."""
+        return self.call(lambda stoker: stoker.batch(batch_id))
+
     def enqueue_in(
         self,
         session: SyncSession,
@@ -209,6 +228,14 @@ class SyncStoker:
     def cancel(self, job_id: str) -> CancelAnswer:
         """End a job for good; see Stoker.cancel."""
         return self.call(lambda stoker: stoker.cancel(job_id))
+
+    def vitals(self) -> dict[str, float]:
+        """Figures that only this process knows; see Stoker.vitals."""
+        return self._open().stoker.vitals()
+
+    def ttl(self, view: str | View) -> timedelta:
+        """The TTL in force for a view."""
+        return self._open().stoker.ttl(view)
 
     def call(self, work: Callable[[Stoker], Coroutine[Any, Any, T]]) -> T:
         """Run what a function makes of this process's Stoker, in its event loop, and wait for the result."""

@@ -42,13 +42,14 @@ def rescues(scene: Scene, room_s: float) -> tuple[Rescues, list[str]]:
         else:
             disturbed.append(rescue.at - died)
     slowest_s, slowest_disturbed_s = round(max(undisturbed), 2), round(max(disturbed), 2)
-    calm = [one for one in scene.tally.killed if _calm(scene, one.at, one.at + RESCUED_S + room_s)]
+    calm = [one for one in scene.tally.killed if _calm(scene, one.at, one.at + RESCUED_S)]
     found = Rescues(len(scene.ledger.rescues), slowest_s, slowest_disturbed_s, len(calm))
     failures = [f"{len(wrong)} claims were lost without a fault: {first(wrong)}"] if wrong else []
     if found.slowest_s > RESCUED_S + room_s:
         failures.append(f"a killed worker's job was rescued only after {found.slowest_s:.1f} s")
     rescued = {(one.job_id, one.owner_pid) for one in scene.ledger.rescues}
-    left = [one.job_id for one in calm if (one.job_id, one.pid) not in rescued]
+    kept = [one for one in calm if one.job_id not in scene.ledger.erased]
+    left = [one.job_id for one in kept if (one.job_id, one.pid) not in rescued]
     failures += [f"{len(left)} jobs of killed workers were never rescued: {first(left)}"] if left else []
     return found, failures
 

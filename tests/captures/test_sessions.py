@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from stoker import (
     Applied,
@@ -21,6 +22,7 @@ from stoker import (
     State,
     Stoker,
     StokerError,
+    SyncStoker,
     tracing,
 )
 from stoker.handlers.relay import apply_all
@@ -286,3 +288,25 @@ async def test_who_may_not_write_to_the_outbox_may_not_invalidate_unless_granted
         with pytest.raises(DBAPIError, match="permission denied for function invalidate"):
             await session.execute(text("SELECT stoker.invalidate('shelf', 'a')"))
         await session.rollback()
+
+
+def test_a_synchronous_session_takes_a_captured_right_away(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stoker.revocation.PATIENCE", AT_ONCE)
+    asyncio.run(migrate(place.database_url, HARD))
+    engine = create_engine(make_url(place.database_url).set(drivername="postgresql+psycopg"))
+    with SyncStoker(place.settings(), HARD) as sync:
+        with Session(engine) as session, session.begin():
+            session.execute(text("INSERT INTO shelves (id, label) VALUES ('a', 'A')"))
+        sync.call(apply_all)
+        assert sync.read("label", "a").value == {"label": "A"}
+        with Session(engine) as session:
+            session.execute(RENAME)
+            receipt = sync.applied(session)
+            sync.commit_revocation(session)
+        assert sync.read("label", "a").value == {"label": "A!"}
+        assert receipt.applied(AT_ONCE) is Applied.PENDING
+        sync.call(apply_all)
+        assert receipt.applied() is Applied.APPLIED
+    engine.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import signal
 import sys
@@ -74,6 +75,16 @@ def engine(place: Place) -> Iterator[Engine]:
 def plain(place: Place, **options: bool) -> psycopg.Connection:
     url = make_url(place.database_url).set(drivername="postgresql")
     return psycopg.connect(url.render_as_string(hide_password=False), **options)  # type: ignore[arg-type]
+
+
+def test_it_has_the_methods_of_stoker() -> None:
+    """Except those that make another Stoker or an asynchronous session."""
+    others = {"opened", "for_reading", "session", "unlink"}
+    public = {name for name in dir(Stoker) if not name.startswith("_")}
+    assert public - set(dir(SyncStoker)) == others
+    for name in public - others - {"open", "record", "enqueue_in", "applied", "commit_revocation"}:
+        theirs, ours = (inspect.signature(getattr(one, name)) for one in (Stoker, SyncStoker))
+        assert list(theirs.parameters) == list(ours.parameters), name
 
 
 def test_many_threads_read_through_one_loop(sync: SyncStoker, notes: Notes) -> None:
