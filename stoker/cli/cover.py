@@ -85,6 +85,8 @@ def _draw_proof(proof: Proof) -> None:
             show(f"{one}: a rule failed: {one.failed}")
         if one.believed:
             show(f"{one}: believed: {', '.join(one.believed)} cannot be made from a row")
+    for name in proof.untouched:
+        show(f"{name}: no change changed an entry of this view, so nothing is proven of it")
     for entry in proof.unstable:
         show(f"{entry} changes by itself: it was not compared")
     changes = sum(one.changes for one in proof.tried)
@@ -110,6 +112,7 @@ def _proof(proof: Proof) -> dict[str, Any]:
     return {
         "entries": proof.entries,
         "unstable": proof.unstable,
+        "untouched": proof.untouched,
         "missed": len(proof.missed),
         "needless": len(proof.needless),
         "changes": [

@@ -25,6 +25,7 @@ from stoker.coverage.proof import Missed, Needless, Proof, Tried
 from stoker.coverage.samples import keys_of
 from stoker.coverage.world import Row, World, grown
 from stoker.domain import Domain
+from stoker.errors import DatabaseUnavailable
 from stoker.tables import SCHEMA
 
 ENOUGH = 4
@@ -35,7 +36,6 @@ NO_ROW = "the sample has no row of it"
 NO_OTHER = "no other value is known for it"
 NO_EFFECT = "no sample entry showed a change of it"
 ANOTHER_KIND = "rows of such a relation are not changed by writers"
-
 LEFT_OUT = "a trigger or a policy leaves its rows out"
 
 Report = Callable[[int, int], None]
@@ -74,7 +74,9 @@ async def mutate(
         run = _Run(connection, domain, known, world, fields)
         await run.begin()
         columns = {(read.table_oid, read.column) for view in views for read in view.reads}
-        return Proof(views, await run.all(columns, report), len(run.before), run.unstable)
+        tried = await run.all(columns, report)
+        untouched = [view.name for view in domain.views if view.name not in run.touched]
+        return Proof(views, tried, len(run.before), run.unstable, untouched)
 
 
 class _Run:
@@ -91,6 +93,8 @@ class _Run:
         }
         self.before: dict[EntryKey, Answer] = {}
         self.unstable: list[str] = []
+        self.touched: set[str] = set()
+        """Views of which a change changed an entry."""
         self._newest = 0
 
     async def begin(self) -> None:
@@ -158,7 +162,9 @@ class _Run:
                 except Exception as error:  # noqa: BLE001 - of a rule, which the application wrote
                     tried.failed = tried.failed or _said(error)
                     return tried.failed
-        except Exception as error:  # noqa: BLE001 - of Postgres, or of a loader
+        except Exception as error:
+            if self._connection.invalidated or self._connection.closed:
+                raise DatabaseUnavailable(f"the connection broke: {_said(error)}") from error
             return _said(error)
         self._compare(mutation, returned, said, after, tried)
         return ""
@@ -186,6 +192,7 @@ class _Run:
         changed = _differing(self.before, after)
         tried.changes += 1
         tried.effective += bool(changed)
+        self.touched |= {key.view for key in changed}
         for key in self.before.keys() & {one for one in self.before if said.covers(one)}:
             view = tried.needless.setdefault(key.view, Needless(key.view))
             view.invalidated += 1
@@ -219,9 +226,8 @@ class _Run:
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, DBAPIError):
-        return str(error.orig).splitlines()[0]
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    said = str(error.orig) if isinstance(error, DBAPIError) else f"{type(error).__name__}: {error}"
+    return next(iter(said.splitlines()), type(error).__name__)
 
 
 def _differing(one: Answers, other: Answers) -> set[EntryKey]:

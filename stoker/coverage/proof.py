@@ -74,6 +74,8 @@ class Proof:
     """Sample entries that were compared after each change."""
     unstable: list[str]
     """Entries that changed without any change of the data: these were not compared."""
+    untouched: list[str]
+    """Views of which no change changed an entry: nothing is proven of them."""
 
     @property
     def missed(self) -> list[tuple[Tried, Missed]]:
@@ -88,6 +90,6 @@ class Proof:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was missed, no rule failed, and every column is seen and covered."""
-        failed = any(one.failed for one in self.tried)
-        return not self.missed and not failed and all(view.sound for view in self.views)
+        """Whether nothing was missed, no rule failed, and every view is covered and was tried."""
+        wrong = self.missed or self.untouched or any(one.failed for one in self.tried)
+        return not wrong and all(view.sound for view in self.views)

@@ -46,6 +46,7 @@ async def assert_covered(
 
 def _missed(proof: Proof) -> list[str]:
     failed = [f"a change of {one} made a rule fail: {one.failed}" for one in proof.tried if one.failed]
+    failed += [f"no change changed an entry of the view {name}" for name in proof.untouched]
     failed += [
         f"a change of {one} is believed to be covered: give the `fields` of {listed(one.believed)}"
         for one in proof.tried

@@ -17,6 +17,7 @@ from stoker import Domain, Invalidation, Stoker
 from stoker.coverage.mutate import mutate
 from stoker.coverage.proof import Proof
 from stoker.embedded import Urls
+from stoker.errors import DatabaseUnavailable
 from stoker.migrate import migrate
 from stoker.postgres import engine_of
 from stoker.testing import assert_covered
@@ -37,6 +38,7 @@ from tests.support.desk import (
     audience,
     captured,
     desk,
+    loader,
 )
 from tests.support.place import Place
 
@@ -216,6 +218,32 @@ async def test_an_event_that_no_row_gives_is_believed_and_said(database_url: str
     proof = await mutate(database_url, faulty, fields={Unmade: fields})
     (title,) = [one for one in proof.tried if str(one) == "tickets.title"]
     assert (title.believed, title.missed, title.effective > 0) == ([], {}, True)
+
+
+async def test_a_view_that_no_change_changes_is_not_proven(database_url: str) -> None:
+    await prepared(
+        database_url, "CREATE RULE nothing AS ON UPDATE TO tickets DO INSTEAD NOTHING", "TRUNCATE staff"
+    )
+    constant = "SELECT id, 1 FROM teams WHERE id = ANY(:ids)"
+    proof = await mutate(database_url, desk(boards=constant))
+    assert "board" in proof.untouched
+    assert not proof.sound
+
+
+async def test_a_connection_that_breaks_proves_nothing(database_url: str) -> None:
+    loads = 0
+
+    async def breaks(session: AsyncSession, keys: Keys) -> Values:
+        nonlocal loads
+        loads += 1
+        if loads > 20:
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        found: Values = await loader(BOARDS)(session, keys)
+        return found
+
+    await prepared(database_url)
+    with pytest.raises(DatabaseUnavailable):
+        await mutate(database_url, desk(boards=breaks))
 
 
 async def test_nothing_remains_of_a_change(database_url: str) -> None:
