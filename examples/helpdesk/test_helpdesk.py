@@ -1,9 +1,12 @@
 """The helpdesk on real servers. `testing.apply` stands for the worker."""
 
 import asyncio
+from datetime import UTC, datetime
+from mailbox import Maildir
 
 import pytest
 from helpdesk import domain, writes
+from helpdesk.mails import TellOfComment
 from sqlalchemy import text
 
 from stoker import Forbidden, NotFound, State, Stoker, testing
@@ -16,6 +19,13 @@ ACME, GLOBEX = 1, 2
 def settings(tmp_path_factory):
     with testing.servers(tmp_path_factory.mktemp("servers"), domain) as settings:
         yield settings
+
+
+@pytest.fixture
+def mails(tmp_path, monkeypatch):
+    """What jobs have mailed, those of the tests before included."""
+    monkeypatch.setenv("MAIL_DIR", str(tmp_path / "mail"))
+    return Maildir(tmp_path / "mail")
 
 
 @pytest.mark.asyncio
@@ -62,6 +72,36 @@ async def test_a_change_by_any_other_program_is_seen(settings):
         assert page["comments"] == [{"agent": "Robert", "body": "Who was that?"}]
         async with stoker.engine.begin() as connection:
             await connection.execute(text("UPDATE agents SET name = 'Bob' WHERE id = 2"))
+
+
+@pytest.mark.asyncio
+async def test_a_comment_is_mailed_to_the_others_if_it_commits(settings, mails):
+    async with Stoker.opened(settings, domain) as stoker:
+        ticket = await writes.open_ticket(stoker, ANN, ACME, "Mailed")
+        with pytest.raises(Forbidden):
+            await writes.comment(stoker, 99, ticket, "A stranger's")
+        await testing.drain(stoker)
+        assert f"[{ticket}] Mailed" not in [mail["Subject"] for mail in mails]
+
+        await writes.comment(stoker, ANN, ticket, "Since when?")
+        await testing.assert_enqueued(stoker, TellOfComment)
+        await testing.drain(stoker)
+        [mail] = [one for one in mails if one["Subject"] == f"[{ticket}] Mailed"]
+        assert mail["To"] == "bob@helpdesk.example"
+        assert mail.get_payload() == "Ann: Since when?\n"
+
+
+@pytest.mark.asyncio
+async def test_agents_are_reminded_of_open_tickets(settings, mails):
+    [task] = [one for one in domain.schedule if one.name == "remind"]
+    assert task.following(datetime(2026, 7, 3, 12, tzinfo=UTC)) == datetime(2026, 7, 6, 5, tzinfo=UTC)
+    async with Stoker.opened(settings, domain) as stoker:
+        await writes.open_ticket(stoker, BOB, GLOBEX, "Open")
+        await testing.drain(stoker)
+        await stoker.enqueue(task.job)
+        await testing.drain(stoker)
+    assert "bob@helpdesk.example" in [mail["To"] for mail in mails]
+    assert any(mail["Subject"].endswith(" open tickets") for mail in mails)
 
 
 @pytest.mark.asyncio

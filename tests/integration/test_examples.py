@@ -36,7 +36,7 @@ def helpdesk(example: Callable[[str], Path]) -> Path:
     return example("helpdesk")
 
 
-@pytest.mark.parametrize(("name", "tests"), [("helpdesk", 4), ("guestbook", 2), ("polls", 4)])
+@pytest.mark.parametrize(("name", "tests"), [("helpdesk", 8), ("guestbook", 2), ("polls", 4)])
 async def test_the_tests_of_an_example_pass(example: Callable[[str], Path], name: str, tests: int) -> None:
     async with program(example(name), "pytest") as running:
         assert await running.ended() == 0, "".join(running.lines)

@@ -3,6 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from helpdesk.mails import TellOfComment
 from stoker import Forbidden, NotFound, Receipt, Stoker
 
 
@@ -27,13 +28,17 @@ async def set_status(stoker: Stoker, agent_id: int, ticket_id: int, status: str)
 
 
 async def comment(stoker: Stoker, agent_id: int, ticket_id: int, body: str) -> Receipt:
-    """Say something about a ticket."""
+    """Say something about a ticket; the mails about it are sent if this commits."""
     async with stoker.session() as session, session.begin():
         await require_agent(session, await tenant_of(session, ticket_id), agent_id)
-        await session.execute(
-            text("INSERT INTO comments (ticket_id, agent_id, body) VALUES (:ticket_id, :agent_id, :body)"),
+        comment_id = await session.scalar(
+            text(
+                "INSERT INTO comments (ticket_id, agent_id, body) VALUES (:ticket_id, :agent_id, :body)"
+                " RETURNING id"
+            ),
             {"ticket_id": ticket_id, "agent_id": agent_id, "body": body},
         )
+        stoker.enqueue_in(session, TellOfComment(comment_id=comment_id))
         return stoker.applied(session)
 
 
