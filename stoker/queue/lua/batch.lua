@@ -5,7 +5,8 @@
 --         life_ms, then_queue, then_before and then_after (the payload of what follows, around its time);
 --         <p>:batch:<id>:ended a bit for each member; <p>:batches zset; of jobs as in enqueue.lua
 -- ARGV    prefix, life of a payload past its due time ms, batch, members in all, number of the first one here,
---         delay ms, then_queue ('' = nothing follows), then_before, then_after; then per member: name of the lane's zset, payload
+--         delay ms, then_queue ('' = nothing follows), then_before, then_after; then per member: name of the
+--         lane's zset, payload
 -- Result  members added so far, or -1: it is a batch of another number of members, or -2: it is gone
 --
 -- It does not end while members are to come: the number of all of them is known from the first call on.

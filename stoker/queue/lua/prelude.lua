@@ -10,8 +10,8 @@
 -- the end of the last one enqueues the job that follows (docs/decisions/0018-batches.md).
 --
 -- Keys    <p>:<lane> zset id -> due ms; :bell list; :totals hash; :fair zset key -> when upkeep saw it;
---         :fair:<key> list of 'id due ms'; :fair_rate:<key> ms, the moment of a kind with a rate; arq:job:<id>; <p>:clock ms; <p>:batches zset id -> when upkeep saw it,
---         of those that are open; <p>:batches_ended zset id -> ms; <p>:batch:<id> hash, see batch.lua;
+--         :fair:<key> list of 'id due ms'; :fair_rate:<key> ms, the moment of a kind with a rate; arq:job:<id>;
+--         <p>:clock ms; <p>:batches zset id -> when upkeep saw it, of those that are open; <p>:batches_ended zset id -> ms; <p>:batch:<id> hash, see batch.lua;
 --         <p>:batch:<id>:ended a bit for each member
 -- ARGV    1 prefix, as in every script of the queue
 local prefix = ARGV[1]
@@ -125,7 +125,8 @@ end
 
 local function end_batch(batch)
   local key = prefix .. ':batch:' .. batch
-  local queue, before, after, life_ms = unpack(redis.call('HMGET', key, 'then_queue', 'then_before', 'then_after', 'life_ms'))
+  local queue, before, after, life_ms = unpack(
+    redis.call('HMGET', key, 'then_queue', 'then_before', 'then_after', 'life_ms'))
   redis.call('HSET', key, 'ended_ms', string.format('%.0f', now))
   redis.call('HDEL', key, 'then_before', 'then_after')
   redis.call('PEXPIRE', key, life_ms)
