@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,7 @@ domain = Domain(name="moved", arq=WorkerSettings)
 
 
 @pytest.fixture
-def moved(tmp_path: Path, place: Place) -> Path:
+def moved(tmp_path: Path, place: Place) -> Iterator[Path]:
     """The folder of the application, with the one line that moves it."""
     queue = f"{place.prefix}:jobs"
     settings = SETTINGS.format(
@@ -71,7 +73,9 @@ def moved(tmp_path: Path, place: Place) -> Path:
     )
     (tmp_path / "application.py").write_text(settings)
     (tmp_path / "moved.py").write_text(MOVED)
-    return tmp_path
+    yield tmp_path
+    for name in ("application", "moved"):  # the next test has another one by the same name
+        sys.modules.pop(name, None)
 
 
 async def client_of(place: Place) -> ArqRedis:

@@ -11,6 +11,7 @@ import yaml
 from typer.main import get_command
 
 from stoker.cli.app import app
+from stoker.cli.warming import DEFAULT
 from tests.support.operations import (
     COMPOSE,
     KUBERNETES,
@@ -26,6 +27,8 @@ def refuse_unknown(arguments: list[str]) -> None:
     """Assert that the command line knows a command, its options and its number of arguments."""
     command: Any = get_command(app)
     left = list(arguments)
+    if left[:1] == ["warm"] and left[1:2] != ["evaluate"]:
+        left.insert(1, DEFAULT)  # `stoker warm` is a group that has a command for everything else
     while left and getattr(command, "commands", None):
         name = left.pop(0)
         assert name in command.commands, f"no command {name!r} in {arguments}"

@@ -31,7 +31,7 @@ from tests.support.notes import NoteChanged, Notes
 DEEPEST = 4
 EVENTS = text("SELECT id, CAST(payload->>'note_id' AS int) AS number FROM stoker.cache_events ORDER BY id")
 REQUESTS = text(
-    "SELECT seq AS id, CAST(arguments->>'scope_id' AS int) AS number FROM stoker.job_requests ORDER BY seq"
+    "SELECT job_id AS id, CAST(arguments->>'scope_id' AS int) AS number FROM stoker.job_requests ORDER BY seq"
 )
 STATEMENTS = ("SELECT 1", "INSERT INTO stoker.audit_log (actor, action, arguments) VALUES ('a', 'b', '{}')")
 LATE = st.sampled_from(("record", "flush", "savepoint"))
@@ -41,11 +41,11 @@ class Silence:
     """Stands where a ringer stands."""
 
     def __init__(self) -> None:
-        self.numbers: list[int] = []
+        self.told: list[Any] = []
 
-    def soon_from_thread(self, numbers: Sequence[int]) -> None:
+    def soon_from_thread(self, told: Sequence[Any]) -> None:
         """Nobody needs to come."""
-        self.numbers += numbers
+        self.told += told
 
 
 class Machine(RuleBasedStateMachine):
@@ -162,8 +162,9 @@ class Machine(RuleBasedStateMachine):
         assert sorted(row.number for row in requests) == requested, "what is requested is not what committed"
         told = {number: receipt._event_id for number, receipt in self.receipts.items() if receipt._event_id}
         assert told == {row.number: row.id for row in events}, "receipts say otherwise"
-        assert sorted(self.rung.numbers) == [row.id for row in events]
-        assert sorted(self.rung_for_requests.numbers) == [row.id for row in requests]
+        assert sorted(self.rung.told) == [row.id for row in events]
+        delivered = sorted(one.job_id for one in self.rung_for_requests.told)
+        assert delivered == sorted(row.id for row in requests), "what is delivered is not what committed"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pydantic_core import from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +18,8 @@ from tests.races.guards.away import Patch, Removal, replaced
 
 
 async def _known_kinds_only(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:
-    return await fold(connection, domain, [one for one in claimed if one.kind in domain.rules_by_kind])
+    folded = await fold(connection, domain, [one for one in claimed if one.kind in domain.rules_by_kind])
+    return replace(folded, asked=claimed)
 
 
 def _views_as_written(scopes: str, _catalog: Catalog) -> list[Invalidation]:
