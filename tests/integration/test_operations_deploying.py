@@ -79,6 +79,17 @@ def test_the_image_installs_what_was_tested() -> None:
     assert unhashed == []
 
 
+def test_images_are_named_by_digest() -> None:
+    by_digest = re.compile(r"^[a-z/]+:[0-9.a-z-]+@sha256:[0-9a-f]{64}$")
+    compose = (OPERATIONS / "docker" / "compose.yaml").read_text()
+    named = re.findall(r"_IMAGE:-([^}]*)}", compose)
+    base = re.findall(r"^ARG PYTHON_IMAGE=(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert len(named) == 3
+    assert base == [one for one in named if one.startswith("python")]
+    assert [one for one in named if not by_digest.match(one)] == []
+    assert not re.findall(r"^ +image: (?!stoker$)(?!\$\{)", compose, re.MULTILINE)
+
+
 def test_the_image_is_of_two_stages_without_root_and_copies_what_is_there() -> None:
     written = DOCKERFILE.read_text()
     assert written.count("\nFROM ${PYTHON_IMAGE}") == 2, "a digest can be given, once for both stages"
