@@ -1,4 +1,4 @@
-"""An application's own jobs that do nothing, from a full queue, against the fastest of three job libraries."""
+"""Own jobs that do nothing, from a full queue, against the fastest of three job libraries."""
 
 from __future__ import annotations
 
