@@ -140,6 +140,14 @@ class Domain(Catalog):
     def _arq_calls(self) -> Mapping[str, type[Job]]:
         return self.arq_application.calls if self.arq_application else {}
 
+    def arq_job(self, function: str, /, *args: Any, **kwargs: Any) -> Job:  # noqa: ANN401 - the function's
+        """The call of a function of `arq` as a job, for `enqueue` and `enqueue_in`; raises UnknownJob."""
+        call = self._arq_calls.get(function)
+        if call is None:
+            known = ", ".join(sorted(self._arq_calls)) or "none"
+            raise UnknownJob(f"the arq application has no function {function!r:.80}; there are: {known}")
+        return call.model_validate({"args": args, "kwargs": kwargs})
+
     @cached_property
     def whole_schedule(self) -> tuple[Every | Cron | ArqCron, ...]:
         """`schedule`, then the cron jobs of `arq`."""
