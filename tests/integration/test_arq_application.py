@@ -599,7 +599,7 @@ async def test_a_worker_of_other_lanes_opens_nothing_for_it_and_keeps_its_schedu
 
 
 async def one_letter(stoker: Stoker) -> Any:
-    return (await dead.listing(stoker, 1)).dead[0]
+    return (await dead.listing(stoker, dead.DeadFilter(), 1)).dead[0]
 
 
 async def has_letters(stoker: Stoker, number: int) -> bool:
