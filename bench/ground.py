@@ -57,7 +57,7 @@ class Bench:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of Stoker's processes: the servers, and no scheduled warming, which would disturb."""
+        """The environment of Stoker's processes: these servers, and no scheduled warming, which disturbs."""
         return {
             **os.environ,
             "REDIS_URL": self.urls.queue,
