@@ -27,6 +27,7 @@ COMMANDS = {
     "status": "status:status",
     "invalidate": "operate:invalidate",
     "warm": "warming:app",
+    "trace": "traces:app",
     "verify": "operate:verify",
     "chaos": "chaos:chaos",
     "jobs": "jobs:app",

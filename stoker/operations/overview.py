@@ -24,6 +24,7 @@ from stoker.operations.figures import ViewReads, verified_figures, view_counters
 from stoker.operations.health import Health, health_of, name_of
 from stoker.operations.judgement import judged
 from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
+from stoker.operations.prediction import prediction
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import fetched
@@ -63,6 +64,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         verified = group.create_task(parts.read("verified", ("cache",), lambda: verified_figures(stoker)))
         workers = group.create_task(parts.read("workers", ("database",), lambda: _workers(stoker)))
         served = group.create_task(parts.read("served", ("database",), lambda: served_lanes(engine)))
+        predicted = group.create_task(parts.read("prediction", ("database",), lambda: prediction(stoker)))
         last = group.create_task(parts.read("last", ("database",), lambda: _last(stoker)))
     views = _views(counters.result(), grown.result())
     if views is None:
@@ -82,6 +84,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
             lanes=_lanes(depths.result(), dead.result(), grown.result()),
             workers=workers.result(),
             served=served.result(),
+            prediction=predicted.result(),
             last=last.result() or {},
         )
     )
