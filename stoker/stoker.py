@@ -32,6 +32,7 @@ from stoker.parts import Parts
 from stoker.postgres import (
     database_errors,
 )
+from stoker.process_name import process_name
 from stoker.queue.answers import CancelAnswer, Enqueued
 from stoker.queue.batches import Batch, batch_of, batch_of_job, check_batch, enqueue_batch
 from stoker.queue.due import check_span, delay_of
@@ -51,6 +52,7 @@ class Stoker:
         self.settings = parts.settings
         self.domain = parts.domain
         self.installation = parts.installation
+        self.process_name = process_name()
         self.engine = parts.engine
         self.queue = parts.queue
         self.cache = parts.cache

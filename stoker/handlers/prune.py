@@ -1,4 +1,4 @@
-"""Deletes rows whose retention has passed: settled events, delivered requests, finished slots, audit rows."""
+"""Deletes rows whose retention has passed: settled events, delivered requests, audit rows and others."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ REQUESTS_KEPT_DAYS = 1
 ENDS_KEPT_DAYS = 2
 """Longer than any request is delivered again."""
 SLOTS_KEPT_DAYS = 30
+FINDINGS_KEPT_DAYS = 90
+WORKERS_KEPT_DAYS = 30
 
 STATEMENTS = {
     "cache_events": (
@@ -39,6 +41,14 @@ STATEMENTS = {
         "DELETE FROM stoker.audit_log WHERE id IN (SELECT id FROM stoker.audit_log"
         " WHERE at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
     ),
+    "stale_findings": (
+        "DELETE FROM stoker.stale_findings WHERE id IN (SELECT id FROM stoker.stale_findings"
+        " WHERE found_at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
+    ),
+    "workers": (
+        "DELETE FROM stoker.workers WHERE name IN (SELECT name FROM stoker.workers"
+        " WHERE seen_at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
+    ),
 }
 
 
@@ -50,6 +60,8 @@ async def prune(context: JobContext, _job: Prune) -> Outcome:
         "job_ends": ENDS_KEPT_DAYS * 86400,
         "schedule_slots": SLOTS_KEPT_DAYS * 86400,
         "audit_log": AUDIT_KEPT_DAYS * 86400,
+        "stale_findings": FINDINGS_KEPT_DAYS * 86400,
+        "workers": WORKERS_KEPT_DAYS * 86400,
     }
     for table, statement in STATEMENTS.items():
         deleted = BATCH
