@@ -53,6 +53,7 @@ class Stoker:
         self.installation = parts.installation
         self.engine = parts.engine
         self.queue = parts.queue
+        self.ringer = parts.ringer
         self.cache = parts.cache
         self.cache_identity = parts.cache_identity
         self.accounting = parts.accounting
