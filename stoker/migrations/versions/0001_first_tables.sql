@@ -43,7 +43,7 @@ CREATE TABLE stoker.cache_events (
   PRIMARY KEY (id)
 );
 -- A share of the table, as Postgres waits for by default, is too much of many settled rows: until a vacuum, the
--- relay walks past the index entries of all that were settled since (docs/decisions/0028).
+-- relay walks past the index entries of all that were settled since.
 ALTER TABLE stoker.cache_events SET (
   autovacuum_vacuum_scale_factor = 0,
   autovacuum_vacuum_threshold = 50000,
