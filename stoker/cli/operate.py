@@ -102,10 +102,10 @@ async def invalidate(  # noqa: PLR0913 - one for each option
     """Invalidate a scope: recorded like any change, applied by the worker. Exit 1 if that takes too long.
 
     With --from: many scopes, one a line, in one transaction. A line is KIND:ID, then views and the word
-    `hard` where they are wanted: `project:42 dashboard hard`. What follows # is a comment. If a line is
+    `hard` where they are wanted: `order:42 page hard`. What follows # is a comment. If a line is
     wrong, nothing is done. --view is for lines that name no view, --hard for all lines.
 
-    Example: psql -Atc "SELECT 'project:' || id FROM imported" | stoker invalidate --from -
+    Example: psql -Atc "SELECT 'order:' || id FROM imported" | stoker invalidate --from -
     """
     if from_ is not None:
         if kind is not None:
