@@ -26,7 +26,7 @@ from stoker.errors import (
     StokerError,
 )
 from stoker.jobs import Job
-from stoker.outbox.receipt import Receipt
+from stoker.outbox.receipt import Receipt, TransactionReceipt
 from stoker.outbox.record import AnySession
 from stoker.parts import Parts
 from stoker.postgres import (
@@ -216,7 +216,7 @@ class Stoker:
         """
         return await batch_of(self.queue, batch_id)
 
-    def applied(self, session: AnySession) -> Receipt:
+    def applied(self, session: AnySession) -> TransactionReceipt:
         """Follow all that the session's transaction records, by captures too; call it before the commit.
 
         Returns a receipt: `await receipt.applied()` after the commit waits until every event of the

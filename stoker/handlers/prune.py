@@ -20,6 +20,8 @@ REQUESTS_KEPT_DAYS = 1
 ENDS_KEPT_DAYS = 2
 """Longer than any request is delivered again."""
 SLOTS_KEPT_DAYS = 30
+HISTORY_KEPT_DAYS = 90
+"""Weights of the predictor, an hour each."""
 
 LONGEST_S = 300.0
 """Seconds of one run, within the job's limit of time; what is left then is deleted by the next one."""
@@ -59,6 +61,7 @@ def pruned(settings: Settings) -> tuple[Pruned, ...]:
         Pruned("job_requests", "seq", "delivered_at", REQUESTS_KEPT_DAYS * 86400),
         Pruned("job_ends", "job_id", "ended_at", ENDS_KEPT_DAYS * 86400),
         Pruned("schedule_slots", "task, slot", "slot", SLOTS_KEPT_DAYS * 86400, " AND state <> 'claimed'"),
+        Pruned("warm_history", "at", "at", HISTORY_KEPT_DAYS * 86400),
         Pruned("audit_log", "id", "at", AUDIT_KEPT_DAYS * 86400),
     )
 
