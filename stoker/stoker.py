@@ -55,6 +55,7 @@ class Stoker:
         self.process_name = process_name()
         self.engine = parts.engine
         self.queue = parts.queue
+        self.ringer = parts.ringer
         self.cache = parts.cache
         self.cache_identity = parts.cache_identity
         self.accounting = parts.accounting

@@ -133,7 +133,7 @@ async def invalidation(stoker: Stoker, event_id: int) -> InvalidationProgress:
 async def warm(stoker: Stoker, actor: Actor, target: str, scope_id: object | None = None) -> str:
     """Enqueue a warming; returns the job's id. Raises UnknownScope, naming the field."""
     what = _warm_of(stoker.domain, target, scope_id)
-    await act(stoker, actor, "cache.warm", what.model_dump(exclude_none=True))
+    await act(stoker, actor, "cache.warm", what.model_dump(exclude_defaults=True) | {"target": what.target})
     job = await stoker.enqueue(what)
     await _progress(stoker).queued(job.job_id)
     return job.job_id
@@ -169,7 +169,7 @@ async def refresh(
 def invalidation_of(
     domain: Domain, kind: str, scope_id: object, views: Sequence[str], *, hard: bool = False
 ) -> Invalidation:
-    """An invalidation of these views of a scope, or of all; raises UnknownScope or UnknownView."""
+    """An invalidation that somebody asks for; raises UnknownScope or UnknownView, naming the field."""
     scope = domain.scope(kind, scope_id)
     known = domain.view_names_by_scope[scope.kind]
     for name in views:

@@ -38,6 +38,7 @@ from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Run
 from stoker.worker.engine.runner import Engine, EngineSettings
 from stoker.worker.engine.supervisor import supervise
+from stoker.worker.forecaster import Forecaster
 from stoker.worker.heartbeat import Heartbeat
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
@@ -96,6 +97,7 @@ async def run_worker(
     deliverer = Sweeper(lambda: deliver_lost_too(stoker), sweep, "requests")
     every = timedelta(seconds=settings.worker.history_every_s)
     keeper = Keeper(stoker, recorder, process_name(), every, lanes)
+    forecaster = Forecaster(stoker, process_name(), lanes)
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": process_name()})
@@ -106,6 +108,7 @@ async def run_worker(
         group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
         group.create_task(supervise("deliverer", lambda: deliverer.run(idle)), name="deliverer")
         group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
+        group.create_task(supervise("prediction", lambda: forecaster.run(stop)), name="prediction")
         group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
         try:
             refusal = await _refusal(stoker, stop)

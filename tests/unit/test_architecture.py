@@ -29,6 +29,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "stoker.tracing",
         }
     ),
+    frozenset({"stoker.prediction"}),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.settings"}),
     frozenset({"stoker.silence"}),
@@ -45,6 +46,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.sync"}),
     frozenset({"stoker.http"}),
+    frozenset({"stoker.predicting"}),
     frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),
