@@ -55,6 +55,7 @@ class Stoker:
         self.queue = parts.queue
         self.cache = parts.cache
         self.cache_identity = parts.cache_identity
+        self.cache_term = parts.cache_term
         self.accounting = parts.accounting
         self._sessions = async_sessionmaker(parts.engine, expire_on_commit=False)
 
@@ -290,7 +291,7 @@ class Stoker:
         await take_effect(self._parts, events, self.unlink)
 
     async def invalidate_now(self, invalidations: Iterable[Invalidation]) -> None:
-        """Unlink stamps at once, without worker or queue; raises CacheUnavailable.
+        """Unlink stamps at once, without worker or queue, and wait for one term; raises CacheUnavailable.
 
         For removing a right: its caller must not be answered before the removal is in effect. Raises
         DeclarationError for what the domain does not have.
@@ -308,7 +309,7 @@ class Stoker:
             views = one.views or self.domain.view_names_by_scope.get(one.scope.kind, frozenset())
             stamps |= store.stamps_of(one.scope, views, hard=one.hard)
         await store.unlink(stamps)
-        store.lookup.unasked.ask_again()
+        await self.cache_term.over()
 
     async def _is_on_its_way(self, job_id: str) -> bool:
         """Whether a job is not in the queue yet, but will be: it follows a batch, or was requested."""

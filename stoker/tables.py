@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Double,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -249,4 +251,22 @@ cache_identities = Table(
         comment="From when on changes went to another; null: none did.",
     ),
     comment="Caches that recorded events were applied to (docs/decisions/0011).",
+)
+
+cache_term = Table(
+    "cache_term",
+    metadata,
+    Column("one", Boolean, CheckConstraint("one"), primary_key=True, server_default=true()),
+    Column("term_ms", Integer, nullable=False, server_default="0"),
+    Column(
+        "longest_ms",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="The longest term that a reader may still serve by.",
+    ),
+    Column(
+        "changes", BigInteger, nullable=False, server_default="0", comment="How often term_ms was changed."
+    ),
+    comment="One row: for how long readers serve without asking Redis (docs/decisions/0025).",
 )
