@@ -39,7 +39,7 @@ class Time:
 
     def keep(self, process: Process, rate: float) -> None:
         """Let a process go by this time, at this rate."""
-        process.stoker.cache.store.lookup.near.now_s = lambda: 1e6 + self.real_s * rate  # type: ignore[assignment]
+        process.stoker.cache.store.lookup.near.now_s = lambda: 1e6 + self.real_s * rate
         for loop in process.stoker._parts.loops:
             if loop.get_name() == "term":
                 loop.cancel()  # it learns when the test says so
@@ -82,7 +82,7 @@ async def _terms(
     world: World, patch: pytest.MonkeyPatch, *, web_ms: int = TERM_MS, worker_ms: int = TERM_MS
 ) -> Terms:
     time = Time()
-    patch.setattr(stoker.outbox.term, "asyncio", SimpleNamespace(sleep=time.sleep))
+    patch.setattr(stoker.outbox.term, "asyncio", SimpleNamespace(sleep=time.sleep, timeout=asyncio.timeout))
     web = await world.process(cache={"term_ms": web_ms})
     worker = await world.process(cache={"term_ms": worker_ms})
     time.keep(web, SLOW)
