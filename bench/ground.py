@@ -57,7 +57,7 @@ class Bench:
 
     @property
     def env(self) -> dict[str, str]:
-        """What processes of Stoker need to find the servers; warming on schedule would disturb."""
+        """The environment of Stoker's processes: these servers, and no scheduled warming, which disturbs."""
         return {
             **os.environ,
             "REDIS_URL": self.urls.queue,

@@ -1,4 +1,4 @@
-"""A process under chaos in which nobody compares stamps: neither who reads nor who stores."""
+"""A process under chaos that compares no stamps, neither when it reads nor when it stores."""
 
 from __future__ import annotations
 

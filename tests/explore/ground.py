@@ -122,7 +122,7 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
 
 
 async def _nothing(*_: object) -> None:
-    """There is but one cache here: nobody notes which."""
+    """There is only one cache here, so its identity is not written down."""
 
 
 def _token(size_bytes: int) -> str:

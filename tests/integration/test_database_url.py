@@ -1,4 +1,4 @@
-"""DATABASE_URL as a host's panel prints it: libpq's options reach Postgres, or are refused in one line."""
+"""DATABASE_URL as a host's panel prints it: libpq's options reach Postgres or are refused with one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that are away: what meets them waits without using tries, and nobody has to clean up afterwards."""
+"""Servers that are away: jobs wait without using tries, and nobody has to clean up afterwards."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 

@@ -38,13 +38,13 @@ LATE = st.sampled_from(("record", "flush", "savepoint"))
 
 
 class Silence:
-    """Stands where a ringer stands."""
+    """Takes the place of the ringer."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
 
     def soon_from_thread(self, told: Sequence[Any]) -> None:
-        """Nobody needs to come."""
+        """Rings nobody."""
         self.told += told
 
 

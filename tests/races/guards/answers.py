@@ -1,4 +1,4 @@
-"""Guards of answers: what is one, and what is made of a cache that gives none (rows 7, 24, 38)."""
+"""Guards of answers: which replies count as one, and what a reader does without one (rows 7, 24, 38)."""
 
 from __future__ import annotations
 

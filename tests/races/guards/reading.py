@@ -95,7 +95,7 @@ async def _checked_before_sql(self: Cache, plan: Plan, reader: object) -> Readin
 
 
 def _fetched_one_by_one(patch: Patch) -> None:
-    """The right first, then what it guards: two round trips with a removal between them."""
+    """Read the right in one round trip and the entry in the next: a removal fits between them."""
     fetch = Lookup.fetch
 
     async def fetched(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:

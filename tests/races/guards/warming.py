@@ -1,4 +1,4 @@
-"""Guards of warming: what cannot be built keeps nothing else cold (rows 30, 36)."""
+"""Guards of warming: an entry that cannot be built keeps no other entry cold (rows 30, 36)."""
 
 from __future__ import annotations
 
