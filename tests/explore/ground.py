@@ -149,6 +149,7 @@ class Process:
         self.cache = Cache(filler, breaker, ask_refresh)
         hands: Any = SimpleNamespace(
             cache_identity=SimpleNamespace(note=_nothing, require=lambda: None, acknowledged=_nothing),
+            cache_term=SimpleNamespace(over=_nothing),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,
