@@ -23,7 +23,7 @@ from stoker.cache.view import View
 from stoker.domain import Domain, load_domain
 from stoker.errors import StokerError
 from stoker.job_calls import JobCalls
-from stoker.outbox.receipt import Receipt
+from stoker.outbox.receipt import Receipt, TransactionReceipt
 from stoker.outbox.record import AnySession
 from stoker.parts import Parts
 from stoker.postgres import database_errors
@@ -154,7 +154,7 @@ class Stoker(JobCalls):
         begin_waits(self.settings.database.deadline_s)
         return await read_many(self.cache, asked, reader=reader)
 
-    def applied(self, session: AnySession) -> Receipt:
+    def applied(self, session: AnySession) -> TransactionReceipt:
         """Follow all that the session's transaction records, by captures too; call it before the commit.
 
         Returns a receipt: `await receipt.applied()` after the commit waits until every event of the

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -269,4 +270,29 @@ cache_term = Table(
         "changes", BigInteger, nullable=False, server_default="0", comment="How often term_ms was changed."
     ),
     comment="One row: for how long readers serve without asking Redis (docs/decisions/0025).",
+)
+
+warm_predictor = Table(
+    "warm_predictor",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="1: there is one row."),
+    Column("holder", String(128), comment="The worker that predicts."),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("in_force", String(32), comment="default plan, decayed counts, predictor"),
+    Column("planned_at", DateTime(timezone=True), comment="Old: nobody predicts, the default plan warms."),
+    Column("figures", JSONB, comment="stoker/predicting/figures.py"),
+    Column("state", LargeBinary, comment="stoker/prediction/snapshot.py, compressed with zstd."),
+    Column("saved_at", DateTime(timezone=True)),
+    comment="What has been learnt of reads, and which worker goes on learning.",
+)
+
+warm_history = Table(
+    "warm_history",
+    metadata,
+    Column("at", DateTime(timezone=True), primary_key=True, comment="The full hour."),
+    Column("in_force", String(32), nullable=False),
+    Column("figures", JSONB, nullable=False),
+    Column("weights", JSONB, nullable=False, comment="By feature, a weight for each of its bins."),
+    Column("calibration", JSONB, nullable=False, comment="By tenth: examples, predicted, read."),
+    comment="The predictor once an hour, for 90 days.",
 )

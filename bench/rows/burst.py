@@ -15,7 +15,7 @@ from bench.changes import Change, changes, stamp
 from bench.figures import Figure
 from bench.ground import Bench, settled_at
 from bench.peer import Peer, running
-from jobs.events import PredicateUpdated
+from jobs.events import ContentsChanged
 from stoker import Stoker
 
 IDS = ("burst", "burst-recording")
@@ -137,9 +137,8 @@ async def _recorded_and_applied(stoker: Stoker, wanted: Sequence[Change], count:
     return count / (await settled_at(stoker, PATIENCE_S) - started)
 
 
-def _event(wanted: Sequence[Change], number: int) -> PredicateUpdated:
-    one = wanted[number % len(wanted)]
-    return PredicateUpdated(project_id=one.project, item_id=one.predicate)
+def _event(wanted: Sequence[Change], number: int) -> ContentsChanged:
+    return ContentsChanged(project_id=wanted[number % len(wanted)].project)
 
 
 def _repeated(keys: Sequence[str], count: int) -> list[str]:

@@ -15,6 +15,8 @@ REQUESTS_KEPT_DAYS = 1
 ENDS_KEPT_DAYS = 2
 """Longer than any request is delivered again."""
 SLOTS_KEPT_DAYS = 30
+HISTORY_KEPT_DAYS = 90
+"""Weights of the predictor, an hour each."""
 
 STATEMENTS = {
     "cache_events": (
@@ -35,6 +37,10 @@ STATEMENTS = {
         " WHERE slot < clock_timestamp() - make_interval(secs => :kept_s)"
         " AND state <> 'claimed' LIMIT :batch)"
     ),
+    "warm_history": (
+        "DELETE FROM stoker.warm_history WHERE at IN (SELECT at FROM stoker.warm_history"
+        " WHERE at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
+    ),
     "audit_log": (
         "DELETE FROM stoker.audit_log WHERE id IN (SELECT id FROM stoker.audit_log"
         " WHERE at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :batch)"
@@ -49,6 +55,7 @@ async def prune(context: JobContext, _job: Prune) -> Outcome:
         "job_requests": REQUESTS_KEPT_DAYS * 86400,
         "job_ends": ENDS_KEPT_DAYS * 86400,
         "schedule_slots": SLOTS_KEPT_DAYS * 86400,
+        "warm_history": HISTORY_KEPT_DAYS * 86400,
         "audit_log": AUDIT_KEPT_DAYS * 86400,
     }
     for table, statement in STATEMENTS.items():

@@ -114,6 +114,8 @@ async def apply_batch(stoker: Stoker) -> Batch:
         stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)
     for event_id, (attempts, error) in folded.failed.items():
         logger.error("event.failed", extra={"event_id": event_id, "attempts": attempts + 1, "error": error})
+    for one in folded.invalidations:
+        stoker.accounting.changed(one.scope, one.views)
     count = sum(len(same.ids) for same in found)
     return Batch(count, len(done), folded.invalidations, _traced(found, domain, started_ns))
 

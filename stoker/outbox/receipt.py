@@ -149,16 +149,21 @@ class TransactionReceipt(Receipt):
     @property
     def event_id(self) -> int:
         """Raises StokerError: a transaction may have recorded many events, or none."""
-        raise StokerError("this receipt follows a transaction, not one event")
+        raise StokerError("this receipt follows a transaction, not one event: ask for its transaction_id")
+
+    @property
+    def transaction_id(self) -> int:
+        """The `transaction_id` of all its events; raises StokerError before the commit."""
+        if self._event_id is None:
+            raise StokerError("the transaction has not committed")
+        return self._event_id
 
     async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
         """Wait until all that the transaction has recorded is in effect for every reader; see Receipt."""
         return await super().applied(timeout)
 
     def _followed(self) -> int:
-        if self._event_id is None:
-            raise StokerError("the transaction has not committed")
-        return self._event_id
+        return self.transaction_id
 
     async def _was_committed(self, event_id: int, within_s: float) -> bool:
         give_up = time.monotonic() + within_s

@@ -138,7 +138,8 @@ class Outbox:
         events = [*events, *(self._captured(*row) for row in captured)]
         if not events:
             raise DeclarationError(
-                "the session has recorded no event: record what takes the right away first"
+                "the session has recorded no event: it has changed nothing that a capture watches, and "
+                "`record` was not called"
             )
         if joins_another(sync):
             raise DeclarationError(JOINED)

@@ -40,6 +40,7 @@ from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Run
 from stoker.worker.engine.runner import Engine, EngineSettings
 from stoker.worker.engine.supervisor import supervise
+from stoker.worker.forecaster import Forecaster
 from stoker.worker.heartbeat import Heartbeat
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
@@ -99,6 +100,7 @@ async def run_worker(
     term = Sweeper(stoker.cache_term.keep, timedelta(seconds=LEARN_S), "the term")
     every = timedelta(seconds=settings.worker.history_every_s)
     keeper = Keeper(stoker, recorder, identity(), every, lanes)
+    forecaster = Forecaster(stoker, identity(), lanes)
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
@@ -110,6 +112,7 @@ async def run_worker(
         group.create_task(supervise("deliverer", lambda: deliverer.run(idle)), name="deliverer")
         group.create_task(supervise("term", lambda: term.run(stop)), name="term")
         group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
+        group.create_task(supervise("prediction", lambda: forecaster.run(stop)), name="prediction")
         group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
         try:
             refusal = await _refusal(stoker, stop)

@@ -220,3 +220,35 @@ COMMENT ON TABLE stoker.schedule_slots IS 'The schedule''s ledger: one row per t
 COMMENT ON COLUMN stoker.schedule_slots.state IS 'claimed, done, failed, skipped';
 COMMENT ON COLUMN stoker.schedule_slots.job_id IS 'The job that carries it out.';
 COMMENT ON COLUMN stoker.schedule_slots.asked_by IS 'Who ran it by hand; none: its time.';
+
+CREATE TABLE stoker.warm_history (
+  at TIMESTAMP WITH TIME ZONE NOT NULL,
+  in_force VARCHAR(32) NOT NULL,
+  figures JSONB NOT NULL,
+  weights JSONB NOT NULL,
+  calibration JSONB NOT NULL,
+  PRIMARY KEY (at)
+);
+COMMENT ON TABLE stoker.warm_history IS 'The predictor once an hour, for 90 days.';
+COMMENT ON COLUMN stoker.warm_history.at IS 'The full hour.';
+COMMENT ON COLUMN stoker.warm_history.weights IS 'By feature, a weight for each of its bins.';
+COMMENT ON COLUMN stoker.warm_history.calibration IS 'By tenth: examples, predicted, read.';
+
+CREATE TABLE stoker.warm_predictor (
+  id INTEGER NOT NULL,
+  holder VARCHAR(128),
+  lease_until TIMESTAMP WITH TIME ZONE,
+  in_force VARCHAR(32),
+  planned_at TIMESTAMP WITH TIME ZONE,
+  figures JSONB,
+  state BYTEA,
+  saved_at TIMESTAMP WITH TIME ZONE,
+  PRIMARY KEY (id)
+);
+COMMENT ON TABLE stoker.warm_predictor IS 'What has been learnt of reads, and which worker goes on learning.';
+COMMENT ON COLUMN stoker.warm_predictor.id IS '1: there is one row.';
+COMMENT ON COLUMN stoker.warm_predictor.holder IS 'The worker that predicts.';
+COMMENT ON COLUMN stoker.warm_predictor.in_force IS 'default plan, decayed counts, predictor';
+COMMENT ON COLUMN stoker.warm_predictor.planned_at IS 'Old: nobody predicts, the default plan warms.';
+COMMENT ON COLUMN stoker.warm_predictor.figures IS 'stoker/predicting/figures.py';
+COMMENT ON COLUMN stoker.warm_predictor.state IS 'stoker/prediction/snapshot.py, compressed with zstd.';

@@ -21,7 +21,7 @@ async def _whatever_fails(
 
 
 GUARDS: Mapping[str, Removal] = {
-    "what fails together built one by one": replaced(stoker.handlers.warm, "_build", _built),
+    "what fails together built one by one": replaced(stoker.handlers.warm, "build", _built),
     "a warming of nothing failing": replaced(stoker.handlers.warm, "_fill", _whatever_fails),
     "keys of other releases left to them": replaced(Domain, "takes", lambda *_: True),
 }
