@@ -108,11 +108,14 @@ async def run_worker(
     failure: LifespanFailed | None = None
     async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
-        group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
-        group.create_task(supervise("deliverer", lambda: deliverer.run(idle)), name="deliverer")
-        group.create_task(supervise("term", lambda: term.run(stop)), name="term")
-        group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
-        group.create_task(supervise("prediction", lambda: forecaster.run(stop)), name="prediction")
+        for name, part, ends in (
+            ("sweeper", sweeper.run, idle),
+            ("deliverer", deliverer.run, idle),
+            ("history", keeper.run, idle),
+            ("term", term.run, stop),
+            ("prediction", forecaster.run, stop),
+        ):
+            group.create_task(supervise(name, partial(part, ends)), name=name)
         group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
         try:
             refusal = await _refusal(stoker, stop)
