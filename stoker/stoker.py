@@ -40,6 +40,7 @@ class Stoker(JobCalls):
         self.settings = parts.settings
         self.installation = parts.installation
         self.engine = parts.engine
+        self.ringer = parts.ringer
         self.cache = parts.cache
         self.cache_identity = parts.cache_identity
         self.cache_term = parts.cache_term

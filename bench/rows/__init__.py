@@ -34,7 +34,9 @@ from bench.rows import (
     memory,
     own_drain,
     own_start,
+    record_at_100m,
     record_cost,
+    relay_2,
     ring,
     sync_read,
     warm,
@@ -53,7 +55,7 @@ class Row:
 
 
 MODULES = (
-    *(hit_body, change_applied, burst),
+    *(hit_body, change_applied, burst, relay_2),
     *(hit_decoded, hit_near, hit_term, http_hit, sync_read, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(
@@ -71,6 +73,6 @@ MODULES = (
         memory,
         idle,
     ),
-    *(console, cover_time),
+    *(console, cover_time, record_at_100m),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

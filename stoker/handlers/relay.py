@@ -31,6 +31,7 @@ from stoker.outbox.rows import UNREADABLE, Alike
 from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
 from stoker.postgres.errors import without_parameters
+from stoker.queue.ring import UNKNOWN_ROW
 from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.stoker import Stoker
 
@@ -80,6 +81,9 @@ async def apply_all(stoker: Stoker) -> int:
         changed |= batch.invalidations
         traces |= batch.traces
         is_last = batch.claimed < stoker.settings.changes.batch
+        if not is_last:
+            # More may wait than this worker need apply alone: another one that is idle takes the next batch.
+            stoker.ringer.soon([UNKNOWN_ROW])
         # Not after every batch: an entry that the next batch invalidates again would be built in vain.
         if is_last or len(changed) >= MANY_CHANGED:
             if changed and stoker.settings.changes.refresh_hot:

@@ -42,6 +42,13 @@ CREATE TABLE stoker.cache_events (
   transaction_id BIGINT DEFAULT CAST(CAST(pg_current_xact_id() AS text) AS bigint) NOT NULL,
   PRIMARY KEY (id)
 );
+-- A share of the table, as Postgres waits for by default, is too much of many settled rows: until a vacuum, the
+-- relay walks past the index entries of all that were settled since.
+ALTER TABLE stoker.cache_events SET (
+  autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_threshold = 50000,
+  vacuum_index_cleanup = on
+);
 CREATE INDEX cache_events_settled ON stoker.cache_events (settled_at) WHERE settled_at IS NOT NULL;
 CREATE INDEX cache_events_unsettled ON stoker.cache_events (recorded_at) WHERE settled_at IS NULL;
 COMMENT ON TABLE stoker.cache_events IS 'The outbox: what changed, recorded in the writer''s own transaction.';
