@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Double,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -283,6 +285,24 @@ workers = Table(
     Column("memory_bytes", BigInteger, nullable=False),
     Column("quiet", Boolean, nullable=False, server_default="false", comment="It takes no new jobs."),
     comment="Worker processes: each reports every few seconds what it does.",
+)
+
+cache_term = Table(
+    "cache_term",
+    metadata,
+    Column("one", Boolean, CheckConstraint("one"), primary_key=True, server_default=true()),
+    Column("term_ms", Integer, nullable=False, server_default="0"),
+    Column(
+        "longest_ms",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="The longest term that a reader may still serve by.",
+    ),
+    Column(
+        "changes", BigInteger, nullable=False, server_default="0", comment="How often term_ms was changed."
+    ),
+    comment="One row: for how long readers serve without asking Redis (docs/decisions/0025).",
 )
 
 warm_predictor = Table(

@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from stoker import tracing
+from stoker.cache.term import LEARN_S
 from stoker.errors import Defer, LifespanFailed, QueueUnavailable, WrongServer
 from stoker.handlers import relay
 from stoker.handlers.context import JobContext
@@ -95,6 +96,7 @@ async def run_worker(
     sweeper = Sweeper(lambda: relay.apply_all(stoker), sweep)
     # A sweeper of its own: a delay of one must not delay the other.
     deliverer = Sweeper(lambda: deliver_lost_too(stoker), sweep, "requests")
+    term = Sweeper(stoker.cache_term.keep, timedelta(seconds=LEARN_S), "the term")
     every = timedelta(seconds=settings.worker.history_every_s)
     keeper = Keeper(stoker, recorder, process_name(), every, lanes)
     forecaster = Forecaster(stoker, process_name(), lanes)
@@ -105,10 +107,14 @@ async def run_worker(
     failure: LifespanFailed | None = None
     async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
-        group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
-        group.create_task(supervise("deliverer", lambda: deliverer.run(idle)), name="deliverer")
-        group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
-        group.create_task(supervise("prediction", lambda: forecaster.run(stop)), name="prediction")
+        for name, part, ends in (
+            ("sweeper", sweeper.run, idle),
+            ("deliverer", deliverer.run, idle),
+            ("history", keeper.run, idle),
+            ("term", term.run, stop),
+            ("prediction", forecaster.run, stop),
+        ):
+            group.create_task(supervise(name, partial(part, ends)), name=name)
         group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
         try:
             refusal = await _refusal(stoker, stop)

@@ -150,6 +150,7 @@ class Process:
         hands: Any = SimpleNamespace(
             process_name="",
             cache_identity=SimpleNamespace(note=_nothing, require=lambda: None, acknowledged=_nothing),
+            cache_term=SimpleNamespace(over=_nothing),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,

@@ -69,6 +69,19 @@ CREATE TABLE stoker.cache_identities (
 COMMENT ON TABLE stoker.cache_identities IS 'Caches that recorded events were applied to (docs/decisions/0011).';
 COMMENT ON COLUMN stoker.cache_identities.diverged_since IS 'From when on changes went to another; null: none did.';
 
+CREATE TABLE stoker.cache_term (
+  one BOOLEAN DEFAULT true NOT NULL,
+  term_ms INTEGER DEFAULT 0 NOT NULL,
+  longest_ms INTEGER DEFAULT 0 NOT NULL,
+  changes BIGINT DEFAULT 0 NOT NULL,
+  PRIMARY KEY (one),
+  CHECK (one)
+);
+COMMENT ON TABLE stoker.cache_term IS 'One row: for how long readers serve without asking Redis (docs/decisions/0025).';
+COMMENT ON COLUMN stoker.cache_term.longest_ms IS 'The longest term that a reader may still serve by.';
+COMMENT ON COLUMN stoker.cache_term.changes IS 'How often term_ms was changed.';
+INSERT INTO stoker.cache_term DEFAULT VALUES;
+
 CREATE TABLE stoker.console_sessions_ended (
   nonce VARCHAR(32) NOT NULL,
   until TIMESTAMP WITH TIME ZONE NOT NULL,
