@@ -31,6 +31,7 @@ from stoker.outbox.rows import UNREADABLE, Alike
 from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
 from stoker.postgres.errors import without_parameters
+from stoker.queue.ring import UNKNOWN_ROW
 from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.stoker import Stoker
 
@@ -80,6 +81,9 @@ async def apply_all(stoker: Stoker) -> int:
         changed |= batch.invalidations
         traces |= batch.traces
         is_last = batch.claimed < stoker.settings.changes.batch
+        if not is_last:
+            # More may wait than this worker need apply alone: another one that is idle takes the next batch.
+            stoker.ringer.soon([UNKNOWN_ROW])
         # Not after every batch: an entry that the next batch invalidates again would be built in vain.
         if is_last or len(changed) >= MANY_CHANGED:
             if changed and stoker.settings.changes.refresh_hot:
@@ -90,7 +94,7 @@ async def apply_all(stoker: Stoker) -> int:
 
 
 async def apply_batch(stoker: Stoker) -> Batch:
-    """Claim, fold, unlink, settle, commit: one batch.
+    """Claim, fold, unlink, wait for one term, settle, commit: one batch.
 
     Raises CacheUnavailable or DatabaseUnavailable; the events then stay as they were.
     """
@@ -104,9 +108,11 @@ async def apply_batch(stoker: Stoker) -> Batch:
             folded = await fold(connection, domain, claimed)
             found = folded.asked
             await unlink(stoker, folded.invalidations)
+            if folded.invalidations:
+                await stoker.cache_term.over(connection)  # until then, readers may show what was (RACES 47)
             done = [one for same in found for one in same.ids if one not in folded.failed]
             await outbox.note_scopes(connection, told(claimed, found))
-            waits = await outbox.settle(connection, done)
+            waits = await outbox.settle(connection, done, stoker.process_name)
             await outbox.postpone(connection, folded.failed, changes)
     for waited in waits:
         stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)
