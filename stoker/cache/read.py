@@ -100,12 +100,18 @@ class Cache:
         """What the cache holds for these requests, read in one call."""
         if len(plans) == 1:
             [plan] = plans
-            found = await self._lookup.fetch(plan.names, may_go_unasked=plan.may_go_unasked)
+            found = await self._lookup.fetch(
+                plan.names, may_go_unasked=plan.may_go_unasked, in_order=plan.parent is not None
+            )
             return [_held(plan, found)]
         names = tuple(dict.fromkeys(own for plan in plans for own in plan.names))
         if not names:
             return []
-        together = await self._lookup.fetch(names, may_go_unasked=all(plan.may_go_unasked for plan in plans))
+        together = await self._lookup.fetch(
+            names,
+            may_go_unasked=all(plan.may_go_unasked for plan in plans),
+            in_order=any(plan.parent is not None for plan in plans),
+        )
         by_names = dict(zip(names, together, strict=True))
         return [_held(plan, [by_names[own] for own in plan.names]) for plan in plans]
 

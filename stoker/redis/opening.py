@@ -16,10 +16,14 @@ T = TypeVar("T")
 
 
 class Endpoint:
-    """A server's address. redis-py does TLS, authentication and SELECT. `name` is used in error messages."""
+    """A server's address. redis-py does TLS, authentication and SELECT. `name` is used in error messages.
 
-    def __init__(self, url: str, name: str, limit_s: float) -> None:
+    `in_cluster`: the server must be a node of a cluster; any other must not be one.
+    """
+
+    def __init__(self, url: str, name: str, limit_s: float, *, in_cluster: bool = False) -> None:
         self.name = name
+        self.in_cluster = in_cluster
         self._options: dict[str, Any] = dict(parse_url(url))
         self._class: type[AbstractConnection] = self._options.pop("connection_class", Connection)
         self._limit_s = limit_s
