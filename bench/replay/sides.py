@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 
 from bench.peers.earlier_layer import EarlierLayer, project_key, user_key
 from bench.replay.play import Effect
@@ -39,6 +40,10 @@ class Unrecorded(Stoker):
     def record(self, session: AnySession, event: Event) -> Receipt:
         """Forget the event."""
         return cast("Receipt", NothingRecorded())
+
+    async def commit_revocation(self, session: AsyncSession | async_scoped_session[Any]) -> None:
+        """Commit and no more: the earlier layer invalidates afterwards."""
+        await session.commit()
 
 
 class Writes:

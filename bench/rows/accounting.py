@@ -47,7 +47,7 @@ async def measure(bench: Bench) -> list[Figure]:
             hit = cache.accounting.hit
             started = time.process_time()
             for plan in counted:
-                hit(plan)
+                hit(plan, 1)
             await cache.accounting.flush(cache.store.client, cache.store.keys)
             return (time.process_time() - started) / hits
 

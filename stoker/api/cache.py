@@ -18,7 +18,7 @@ from stoker.operations import cache, entries
 from stoker.operations.cache import DomainFigures, InvalidationProgress, Refreshing, WarmProgress
 from stoker.operations.entries import Entries, EntryFigures, InvalidatedScopes, ScopeFigures, Standing
 from stoker.operations.figures import CacheFigures, cache_figures
-from stoker.operations.health import Health, examine, probes
+from stoker.operations.health import Health, health_of
 from stoker.settings import Role
 from stoker.warm_plans import ACTIVE
 
@@ -163,7 +163,7 @@ async def stats(_: Viewer, stoker: ReadingStoker) -> CacheFigures:
 @router.get("/health", responses={503: {"model": Health, "description": "Which server is down."}})
 async def health(_: Viewer, stoker: OpenStoker, settings: TheSettings, response: Response) -> Health:
     """Whether Postgres and both Redis roles answer, and how fast. This route answers within a second."""
-    found = await examine(probes(stoker), settings.api.probe_timeout_s)
+    found = await health_of(stoker, settings.api.probe_timeout_s)
     response.status_code = 200 if found.ok else 503
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.resources import files
@@ -43,6 +44,11 @@ NOT_KEPT = ("/api/", "/metrics", "/readyz", "/healthz")
 TLS_ONLY = "max-age=31536000"
 
 
+NEEDLESS = re.compile(rb"^[ \t]+|^[ \t]*(?://[^\n]*|/\*(?:(?!\*/).)*\*/[ \t]*)\n", re.MULTILINE)
+"""Indentation, and lines with nothing but a comment: a sixth of the page. None of our texts spans lines."""
+OURS = (".css", ".js")
+
+
 @dataclass(frozen=True)
 class Asset:
     """One file: its bytes, plain and compressed, with an entity tag for each."""
@@ -55,7 +61,9 @@ class Asset:
 
     @classmethod
     def of(cls, name: str, body: bytes) -> Asset:
-        """The asset of a file."""
+        """The asset of a file; what a browser does not need of a script or a style sheet is left out."""
+        if name.endswith(OURS):
+            body = NEEDLESS.sub(b"", body)
         tag = blake2b(body, digest_size=12).hexdigest()
         packed = gzip.compress(body, mtime=0)
         return cls(TYPES[name.rpartition(".")[2]], body, packed, f'"{tag}"', f'"{tag}-gzip"')

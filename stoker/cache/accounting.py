@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from stoker.cache.keys import KeySpace
 from stoker.cache.lookup import Plan
 from stoker.cache.reads import noted
+from stoker.cache.visits import Visits, visited
 from stoker.histogram import Observed, bucket
 from stoker.numbers import whole
 from stoker.redis.cache import CacheClient
@@ -36,10 +37,12 @@ class Accounting:
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {}
         self._hits: dict[Plan, int] = {}
+        self._first: dict[Plan, object] = {}  # the first reader of each
         self._reads: dict[bytes, int] = {}
-        self._hits_of_threads: deque[Plan] = deque(maxlen=HITS_OF_THREADS)
+        self._hits_of_threads: deque[tuple[Plan, object]] = deque(maxlen=HITS_OF_THREADS)
+        self._visits = Visits()
 
-    def hit(self, plan: Plan) -> None:
+    def hit(self, plan: Plan, reader: object) -> None:
         """Count a hit of an entry and of its access entry: one increment, because every hit does it."""
         try:
             self._hits[plan] += 1
@@ -47,13 +50,19 @@ class Accounting:
             if len(self._hits) >= HITS_PENDING:
                 self._sum_up_hits()
             self._hits[plan] = 1
+            self._first[plan] = reader
 
-    def hit_in_thread(self, plan: Plan) -> None:
+    def hit_in_thread(self, plan: Plan, reader: object) -> None:
         """As `hit`, in any thread."""
-        self._hits_of_threads.append(plan)
+        self._hits_of_threads.append((plan, reader))
+
+    def miss(self, plan: Plan, reader: object) -> None:
+        """Note a read that was no hit."""
+        self.read(plan.member)
+        self._visits.note(plan.member, reader)
 
     def read(self, member: bytes, times: int = 1) -> None:
-        """Note reads of an entry (as `write_key` writes it) for the ranking. Hits are noted by `hit`."""
+        """Note reads of an entry (as `write_key` writes it) for the ranking; `hit` and `miss` do it."""
         reads = self._reads
         if len(member) <= LONGEST_MEMBER and (member in reads or len(reads) < READS_PENDING):
             reads[member] = reads.get(member, 0) + times
@@ -73,7 +82,7 @@ class Accounting:
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
         """Send the counts; raises CacheUnavailable. Counts that were refused are kept."""
         self._sum_up_hits()
-        if not self._counts and not self._reads:
+        if not self._counts and not self._reads and not self._visits:
             return  # without a call: an idle process sends nothing
         now_us = (await client.server(keys.reads)).now_us()
         counts, self._counts = self._counts, {}
@@ -84,6 +93,7 @@ class Accounting:
         ]
         commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
         commands += noted(keys, reads, now_us)
+        commands += visited(keys, self._visits.take(), now_us)
         refused = counted
         try:
             replies = (await client.call(*commands)).replies
@@ -96,9 +106,13 @@ class Accounting:
 
     def _sum_up_hits(self) -> None:
         for _ in range(len(self._hits_of_threads)):
-            plan = self._hits_of_threads.popleft()
+            plan, reader = self._hits_of_threads.popleft()
             self._hits[plan] = self._hits.get(plan, 0) + 1
+            self._first.setdefault(plan, reader)
         hits, self._hits = self._hits, {}
+        first, self._first = self._first, {}
+        for plan, reader in first.items():
+            self._visits.note(plan.member, reader)
         views: dict[tuple[str, str], int] = {}
         for plan, times in hits.items():
             both = plan.view.name, plan.guard.view if plan.guard is not None else ""

@@ -81,6 +81,11 @@ class KeySpace:
         return f"{self.root}:{{reads}}:last"
 
     @property
+    def visits(self) -> str:
+        """The sorted set of who has read what, scored by the time of the last read (cache/visits.py)."""
+        return f"{self.root}:{{reads}}:visits"
+
+    @property
     def heat(self) -> str:
         """The sorted set of the entries that are read most; reads.lua says what its scores mean."""
         return f"{self.root}:{{reads}}:heat"

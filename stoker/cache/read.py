@@ -122,7 +122,7 @@ class Cache:
         if found.miss is None and cause is None and (role is not None or guard is None):
             if found.content is not None and found.content.is_heavy:
                 await found.content.unpack()
-            self.accounting.hit(plan)
+            self.accounting.hit(plan, reader)
             return self._answer(plan, found, State.HIT, role)
         return await self._conclude_slowly(held, role, reader)
 
@@ -140,7 +140,7 @@ class Cache:
             return None
         if envelope.eager(held.found.server.now_us()):
             return None  # the loop asks for its refresh
-        self.accounting.hit_in_thread(plan)
+        self.accounting.hit_in_thread(plan, reader)
         return self._answer(plan, held.found, State.HIT, held.guard.role_of(reader) if held.guard else None)
 
     def _answer(self, plan: Plan, found: Found, state: State, role: str | None) -> Reading:
@@ -168,9 +168,9 @@ class Cache:
         cause = found.miss or cause
         state = State.HIT if cause is None and not guard_missed else State.MISS
         if state is State.HIT:
-            self.accounting.hit(plan)
+            self.accounting.hit(plan, reader)
         else:
-            self.accounting.read(plan.member)
+            self.accounting.miss(plan, reader)
             self.accounting.count(plan.view.name, f"miss_{cause or 'access'}")
             if plan.guard is not None and not guard_missed:
                 self.accounting.count(plan.guard.view, "hits")

@@ -19,16 +19,31 @@ from stoker.cli.display import clear, models, named, show, show_json, table
 from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
-from stoker.operations.health import Probe, examine
+from stoker.operations.health import Probe, ServerHealth, addresses, examine, name_of
 from stoker.operations.judgement import judged
 from stoker.operations.overview import overview
 from stoker.operations.picture import Overview, Verdict
+from stoker.postgres import reading_engine, sign_of_life
 from stoker.settings import Settings, require
 from stoker.stoker import Stoker
 
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
 CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute")
 REQUESTS = ("count", "oldest_age_s")
+PARTS = {
+    "lanes": "lanes",
+    "dead": "dead letters",
+    "rates": "rates of the last hour",
+    "views": "reads",
+    "changes": "changes",
+    "requests": "requested jobs",
+    "batches": "batches",
+    "verified": "what was compared with SQL",
+    "workers": "workers",
+    "served": "lanes that are served",
+    "last": "latest news",
+}
+"""The parts of an overview, as this command names them."""
 VERIFIED = ("checked", "stale", "nines", "last_at")
 
 
@@ -64,6 +79,7 @@ async def _pictures(settings: Settings) -> AsyncGenerator[Overview]:
     """One overview after another, without end; nothing but the servers' health until Postgres answers."""
     while True:
         try:
+            await _require_database(settings)
             async with Stoker.opened(settings) as stoker:
                 while True:
                     yield await overview(stoker, settings.api.probe_timeout_s)
@@ -76,6 +92,18 @@ async def pause_between_updates(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+async def _require_database(settings: Settings) -> None:
+    """Raise DatabaseUnavailable at once where a Stoker would wait for longer to be opened."""
+    engine = reading_engine(settings)
+    try:
+        ask = sign_of_life(engine)
+        asked = await examine({"database": ask}, settings.api.probe_timeout_s)
+    finally:
+        await engine.dispose()
+    if (error := asked.servers["database"].error) is not None:
+        raise DatabaseUnavailable(error)
+
+
 async def _without_database(settings: Settings, error: DatabaseUnavailable) -> Overview:
     queue = require(settings.redis_url, "REDIS_URL")
     cache = queue if settings.cache_redis_url is None else settings.cache_redis_url.get_secret_value()
@@ -84,7 +112,9 @@ async def _without_database(settings: Settings, error: DatabaseUnavailable) -> O
         raise error
 
     asked = {"database": database, "queue": _ping(queue), "cache": _ping(cache)}
-    return judged(Overview(at=datetime.now(UTC), health=await examine(asked, settings.api.probe_timeout_s)))
+    health = await examine(asked, settings.api.probe_timeout_s, addresses(settings))
+    reason = "Postgres does not answer"
+    return judged(Overview(at=datetime.now(UTC), health=health, missing=dict.fromkeys(PARTS, reason)))
 
 
 def _ping(url: str) -> Probe:
@@ -104,15 +134,20 @@ def _tell(found: Overview, every_s: float | None, *, as_json: bool) -> None:
         _draw(found)
 
 
+def _server_row(name: str, server: ServerHealth) -> tuple[object, ...]:
+    state = "DOWN" if not server.ok else server.state.value
+    return name_of(name).removeprefix("the "), server.address, state, server.ms, server.error
+
+
 def _draw(found: Overview) -> None:
     show(found.says)
     for concern in found.concerns:
         show(f"- {concern.says}")
-    servers = [
-        (name, "ok" if server.ok else "DOWN", server.ms, server.error)
-        for name, server in found.health.servers.items()
-    ]
-    table("servers", ["server", "state", "ms", "error"], servers)
+    servers = [_server_row(name, server) for name, server in found.health.servers.items()]
+    table("servers", ["server", "address", "state", "ms", "error"], servers)
+    for reason in dict.fromkeys(found.missing.values()):
+        parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)
+        show(f"not known: {parts} ({reason})")
     if found.workers:
         seen = [(one.name, "silent" if one.gone else "ok", one.silent_s) for one in found.workers]
         table("workers", ["worker", "state", "silent_s"], seen)

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.errors import DatabaseUnavailable, QueueUnavailable
-from stoker.postgres import database_errors
+from stoker.postgres import database_errors, promptly
 from stoker.queue.enqueue import Queue
 from stoker.settings import QueueSettings, TokenSettings
 
@@ -29,6 +29,8 @@ RELOAD_S = 60
 """Seconds after which the key is read again. A deleted key stays in use for up to this long."""
 ENDED_KEPT = 10_000
 """Sessions signed out of here that this process remembers, in case Postgres is away."""
+PATIENCE_S = 0.5
+"""Seconds that a request waits for Postgres to say who signed out, before Postgres counts as away."""
 AWAY_S = 5
 """Seconds for which a Postgres that did not answer is not asked who signed out."""
 PARTS = 5
@@ -124,12 +126,15 @@ class Sessions:
         if time.monotonic() < self._ask_again_at:
             return False
         try:
-            with database_errors():
-                async with self.engine.connect() as connection:
-                    return await connection.scalar(ENDED, {"nonce": nonce}) is not None
+            return await promptly(self._is_ended(nonce), PATIENCE_S)
         except DatabaseUnavailable:
             self._ask_again_at = time.monotonic() + AWAY_S
             return False
+
+    async def _is_ended(self, nonce: str) -> bool:
+        with database_errors():
+            async with self.engine.connect() as connection:
+                return await connection.scalar(ENDED, {"nonce": nonce}) is not None
 
     def _end_here(self, session: Session) -> None:
         now = time.time()

@@ -30,6 +30,7 @@ from stoker.outbox.captured import NO_FIELDS, told, with_rules_asked
 from stoker.outbox.rows import UNREADABLE, Alike
 from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
+from stoker.postgres.errors import without_parameters
 from stoker.redis.cache import AWAY, NodeAway
 from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.stoker import Stoker
@@ -210,7 +211,7 @@ def _each(same: Alike, error: str) -> dict[int, tuple[int, str]]:
 def _said(error: Exception) -> str:
     """The text of an error. An adopter's `__str__` may fail, too."""
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {without_parameters(str(error))}"
     except Exception:  # noqa: BLE001 - as above: only its own row may suffer
         return type(error).__name__
 

@@ -83,6 +83,8 @@ class Keeper:
             if not self._away:
                 log.warning("history.waits", extra={"error": str(error)})
             self._away = True
+            # Report again as soon as Postgres is back: until then this worker looks as if it were gone.
+            self._beat_at = 0.0
         else:
             self._away = False
 

@@ -8,22 +8,50 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
 
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 from sqlalchemy import text
 
 from stoker.errors import DatabaseUnavailable, StokerError
+from stoker.settings import Settings, address_of
 from stoker.stoker import Stoker
 
 Probe = Callable[[], Awaitable[object]]
+NAMES = MappingProxyType({"database": "Postgres", "queue": "the queue Redis", "cache": "the cache Redis"})
+"""What people call the servers."""
+SLOW_MS = 250
+"""An answer that took longer is called slow: a probe of a server that does well takes a few milliseconds."""
+NO_ANSWER = "no answer in time"
+
+
+class ServerState(StrEnum):
+    """How a server answers."""
+
+    OK = "ok"
+    SLOW = "slow"
+    DOWN = "down"
 
 
 class ServerHealth(BaseModel):
-    """One server. `ms` is how long its answer took, or how long it was waited for."""
+    """One server. `ms` is how long its answer took, or how long it was waited for.
+
+    `address` says where this process looks for it; it never holds a user or a password.
+    """
 
     ok: bool
     ms: float
     error: str | None = None
+    address: str = ""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def state(self) -> ServerState:
+        """Whether it answers, and whether it takes its time."""
+        if not self.ok:
+            return ServerState.DOWN
+        return ServerState.SLOW if self.ms > SLOW_MS else ServerState.OK
 
 
 class Health(BaseModel):
@@ -31,6 +59,21 @@ class Health(BaseModel):
 
     ok: bool
     servers: dict[str, ServerHealth]
+
+
+def name_of(server: str) -> str:
+    """What people call a server."""
+    return NAMES.get(server, server)
+
+
+def addresses(settings: Settings) -> Mapping[str, str]:
+    """Where each server listens, without credentials."""
+    urls = {
+        "database": settings.database_url,
+        "queue": settings.redis_url,
+        "cache": settings.cache_redis_url or settings.redis_url,
+    }
+    return {name: address_of(url.get_secret_value()) for name, url in urls.items() if url is not None}
 
 
 def probes(stoker: Stoker) -> Mapping[str, Probe]:
@@ -50,7 +93,14 @@ def probes(stoker: Stoker) -> Mapping[str, Probe]:
     return {"database": database, "queue": queue, "cache": cache}
 
 
-async def examine(probes: Mapping[str, Probe], timeout_s: float) -> Health:
+async def health_of(stoker: Stoker, timeout_s: float) -> Health:
+    """The health of the servers of a Stoker, with their addresses."""
+    return await examine(probes(stoker), timeout_s, addresses(stoker.settings))
+
+
+async def examine(
+    probes: Mapping[str, Probe], timeout_s: float, addresses: Mapping[str, str] = MappingProxyType({})
+) -> Health:
     """Ask every server at once."""
     began = time.monotonic()
     asked = {name: asyncio.create_task(_timed(probe)) for name, probe in probes.items()}
@@ -58,11 +108,12 @@ async def examine(probes: Mapping[str, Probe], timeout_s: float) -> Health:
     servers: dict[str, ServerHealth] = {}
     for name, task in asked.items():
         if task.done():
-            servers[name] = task.result()
+            found = task.result()
         else:
             task.cancel()  # Not awaited: a driver that hangs may take long to give up.
             waited_ms = (time.monotonic() - began) * 1000
-            servers[name] = ServerHealth(ok=False, ms=round(waited_ms, 1), error="no answer in time")
+            found = ServerHealth(ok=False, ms=round(waited_ms, 1), error=NO_ANSWER)
+        servers[name] = found.model_copy(update={"address": addresses.get(name, "")})
     return Health(ok=all(server.ok for server in servers.values()), servers=servers)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stoker.operations.health import ServerState, name_of
 from stoker.operations.picture import Concern, Overview, Verdict
 
 SLOW_CHANGE_S, LOST_CHANGE_S = 5, 30
@@ -50,12 +51,24 @@ def _all_in_all(shown: Overview) -> tuple[Verdict, str]:
 
 
 def _concerns(shown: Overview) -> Iterator[Concern]:
-    for name, server in shown.health.servers.items():
-        if not server.ok:
-            yield Concern(verdict=Verdict.WRONG, about="servers", says=f"{_server(name)} does not answer")
+    yield from _about_servers(shown)
     yield from _about_right(shown)
     yield from _about_warm(shown)
     yield from _about_worker(shown)
+
+
+def _about_servers(shown: Overview) -> Iterator[Concern]:
+    servers = shown.health.servers
+    for name, server in servers.items():
+        where = f"{name_of(name)} ({server.address})" if server.address else name_of(name)
+        if not server.ok:
+            yield Concern(verdict=Verdict.WRONG, about="servers", says=f"{where} does not answer")
+        elif server.state is ServerState.SLOW:
+            says = f"{where} is slow: it took {server.ms:,.0f} ms to answer"
+            yield Concern(verdict=Verdict.WATCH, about="servers", says=says)
+    if all(server.ok for server in servers.values()):
+        for says in dict.fromkeys(shown.missing.values()):
+            yield Concern(verdict=Verdict.WATCH, about="servers", says=says)
 
 
 def _about_right(shown: Overview) -> Iterator[Concern]:
@@ -113,10 +126,6 @@ def _is_left_alone(lane: str, shown: Overview) -> bool:
     # Without any worker, that is what is said.
     alive = [worker for worker in shown.workers or () if not worker.gone]
     return bool(alive and shown.served) and lane not in (shown.served or ())
-
-
-def _server(name: str) -> str:
-    return {"database": "Postgres", "queue": "the queue Redis", "cache": "the cache Redis"}.get(name, name)
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -15,9 +15,12 @@ from stoker.worker.engine.depth import LaneDepth, depth
 
 
 class LaneFigures(LaneDepth):
-    """One lane, and how many of its jobs will not run again by themselves."""
+    """One lane, and how many of its jobs will not run again by themselves.
 
-    dead: int
+    `dead` is None while Postgres, which has the dead letters, does not answer.
+    """
+
+    dead: int | None
 
 
 class Lanes(BaseModel):

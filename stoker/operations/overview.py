@@ -1,12 +1,14 @@
 """The overview: whether the cache is right and warm and the worker keeps up, from all figures.
 
-The parts are independent: if a server is away, its part is left out, the server is named, and the rest is
-shown.
+The parts are independent and are read side by side, each within the time limit. A part that cannot be read is
+None, and `missing` says why: a figure that is not known is never shown as zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -16,20 +18,23 @@ from stoker.errors import Unavailable
 from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, waits
 from stoker.history.presence import SILENT_S, served_lanes, silences
 from stoker.history.series import quantile
-from stoker.operations import batches, lanes
+from stoker.operations import batches
 from stoker.operations.batches import BatchShown
 from stoker.operations.figures import ViewReads, verified_figures, view_counters
-from stoker.operations.health import examine, probes
+from stoker.operations.health import Health, health_of, name_of
 from stoker.operations.judgement import judged
-from stoker.operations.lanes import LaneFigures
 from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import fetched
 from stoker.stoker import Stoker
+from stoker.worker.engine.dead_letters import DeadLetters
+from stoker.worker.engine.depth import LaneDepth, depth
 
 T = TypeVar("T")
 BATCHES = 10
+SQL_AT_ONCE = 2
+"""Connections that one overview takes at once: the others are left to writes."""
 
 LAST = text(
     "SELECT (SELECT max(id) FROM stoker.job_history) AS jobs, (SELECT max(id) FROM stoker.dead_jobs) AS dead,"
@@ -41,46 +46,99 @@ LAST = text(
 
 
 async def overview(stoker: Stoker, timeout_s: float) -> Overview:
-    """Gather all parts and judge them."""
-    health = await examine(probes(stoker), timeout_s)
-    up = {name for name, server in health.servers.items() if server.ok}
-    grown = await _unless_away(sums(stoker.engine)) if "database" in up else None
-    depths = await _unless_away(lanes.listing(stoker)) if {"queue", "database"} <= up else None
-    views = await _unless_away(_views(stoker, grown)) if "cache" in up else None
-    shown = Overview(
-        at=datetime.now(UTC),
-        health=health,
-        changes=await _unless_away(backlog(stoker.engine)) if "database" in up else None,
-        requests=await _unless_away(undelivered(stoker.engine)) if "database" in up else None,
-        batches=await _unless_away(_batches(stoker)) if "queue" in up else None,
-        verified=await _unless_away(verified_figures(stoker)) if "cache" in up else None,
-        hit_rate=None
-        if grown is None
-        else _rounded(hit_rate(grown.hour, sorted(stoker.domain.views_by_name))),
-        views=views,
-        lanes=None
-        if depths is None
-        else {name: _lane(name, found, grown) for name, found in depths.lanes.items()},
-        workers=await _unless_away(_workers(stoker)) if "database" in up else None,
-        served=await _unless_away(served_lanes(stoker.engine)) if "database" in up else None,
-        last=(await _unless_away(_last(stoker)) if "database" in up else None) or {},
+    """Gather all parts and judge them; takes at most twice the time limit."""
+    health = await health_of(stoker, timeout_s)
+    parts = _Parts(health, timeout_s)
+    engine = stoker.engine
+    async with asyncio.TaskGroup() as group:
+        grown = group.create_task(parts.read("rates", ("database",), lambda: sums(engine)))
+        depths = group.create_task(parts.read("lanes", ("queue",), lambda: depth(stoker.queue)))
+        dead = group.create_task(
+            parts.read("dead", ("database",), lambda: DeadLetters(engine).count_by_lane())
+        )
+        counters = group.create_task(parts.read("views", ("cache",), lambda: view_counters(stoker)))
+        changes = group.create_task(parts.read("changes", ("database",), lambda: backlog(engine)))
+        requests = group.create_task(parts.read("requests", ("database",), lambda: undelivered(engine)))
+        open_batches = group.create_task(parts.read("batches", ("queue",), lambda: _batches(stoker)))
+        verified = group.create_task(parts.read("verified", ("cache",), lambda: verified_figures(stoker)))
+        workers = group.create_task(parts.read("workers", ("database",), lambda: _workers(stoker)))
+        served = group.create_task(parts.read("served", ("database",), lambda: served_lanes(engine)))
+        last = group.create_task(parts.read("last", ("database",), lambda: _last(stoker)))
+    views = _views(counters.result(), grown.result())
+    if views is None:
+        parts.missing.setdefault("views", parts.missing.get("rates", ""))
+    rate = None if views is None or grown.result() is None else _hit_rate(stoker, grown.result())
+    return judged(
+        Overview(
+            at=datetime.now(UTC),
+            health=health,
+            missing=parts.missing,
+            changes=changes.result(),
+            requests=requests.result(),
+            batches=open_batches.result(),
+            verified=verified.result(),
+            hit_rate=rate,
+            views=views,
+            lanes=_lanes(depths.result(), dead.result(), grown.result()),
+            workers=workers.result(),
+            served=served.result(),
+            last=last.result() or {},
+        )
     )
-    return judged(shown)
 
 
-async def _unless_away(figures: Awaitable[T]) -> T | None:
-    try:
-        return await figures
-    except Unavailable:
+class _Parts:
+    """Reads the parts of one overview, and remembers why one could not be read."""
+
+    def __init__(self, health: Health, timeout_s: float) -> None:
+        self.missing: dict[str, str] = {}
+        self._health = health
+        self._timeout_s = timeout_s
+        self._sql = asyncio.Semaphore(SQL_AT_ONCE)
+
+    async def read(self, part: str, needs: tuple[str, ...], ask: Callable[[], Awaitable[T]]) -> T | None:
+        """A part, if the servers that it needs answer in time."""
+        for server in needs:
+            if not self._health.servers[server].ok:
+                self.missing[part] = f"{_begun(name_of(server))} does not answer"
+                return None
+        asking = asyncio.create_task(self._asked(needs, ask))
+        await asyncio.wait({asking}, timeout=self._timeout_s)
+        if not asking.done():
+            asking.cancel()  # not awaited: a driver that hangs may take long to give up
+            asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+            asked = _begun(" and ".join(name_of(server) for server in needs))
+            self.missing[part] = f"{asked} did not answer within {self._timeout_s:g} s"
+            return None
+        try:
+            return asking.result()
+        except Unavailable as error:
+            self.missing[part] = str(error)
+            return None
+
+    async def _asked(self, needs: tuple[str, ...], ask: Callable[[], Awaitable[T]]) -> T:
+        async with AsyncExitStack() as stack:
+            if "database" in needs:
+                await stack.enter_async_context(self._sql)
+            return await ask()
+
+
+def _begun(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
+
+
+def _views(counters: Mapping[str, Mapping[str, int]] | None, grown: Sums | None) -> dict[str, ViewNow] | None:
+    if counters is None or grown is None:
         return None
-
-
-async def _views(stoker: Stoker, grown: Sums | None) -> dict[str, ViewNow]:
-    hour: Row = grown.hour if grown is not None else {}
     return {
-        name: ViewNow.of(of_view(hour, name), reads_ever=ViewReads.of(counters).reads)
-        for name, counters in (await view_counters(stoker)).items()
+        name: ViewNow.of(of_view(grown.hour, name), reads_ever=ViewReads.of(ever).reads)
+        for name, ever in counters.items()
     }
+
+
+def _hit_rate(stoker: Stoker, grown: Sums | None) -> float | None:
+    hour: Row = grown.hour if grown is not None else {}
+    return _rounded(hit_rate(hour, sorted(stoker.domain.views_by_name)))
 
 
 async def _batches(stoker: Stoker) -> list[BatchShown]:
@@ -88,17 +146,31 @@ async def _batches(stoker: Stoker) -> list[BatchShown]:
     return [batch for batch in found if batch.ended_at is None]
 
 
-def _lane(name: str, found: LaneFigures, grown: Sums | None) -> LaneNow:
-    lately: Row = grown.lately if grown is not None else {}
-    minutes = LATELY.total_seconds() / 60
-    waited = waits(lately, name)
+def _lanes(
+    depths: Mapping[str, LaneDepth] | None, dead: Mapping[str, int] | None, grown: Sums | None
+) -> dict[str, LaneNow] | None:
+    if depths is None:
+        return None
+    return {name: _lane(name, found, dead, grown) for name, found in depths.items()}
+
+
+def _lane(name: str, found: LaneDepth, dead: Mapping[str, int] | None, grown: Sums | None) -> LaneNow:
+    lately: Row | None = grown.lately if grown is not None else None
+    waited = waits(lately or {}, name)
     return LaneNow(
         **found.model_dump(),
-        done_per_minute=round(lately.get(f"lane:{name}:done", 0) / minutes, 2),
-        failed_per_minute=round(lately.get(f"lane:{name}:failed", 0) / minutes, 2),
+        dead=None if dead is None else dead.get(name, 0),
+        done_per_minute=_per_minute(lately, f"lane:{name}:done"),
+        failed_per_minute=_per_minute(lately, f"lane:{name}:failed"),
         wait_p50_s=_rounded(quantile(waited, 0.5)),
         wait_p99_s=_rounded(quantile(waited, 0.99)),
     )
+
+
+def _per_minute(lately: Row | None, series: str) -> float | None:
+    if lately is None:
+        return None
+    return round(lately.get(series, 0) / (LATELY.total_seconds() / 60), 2)
 
 
 async def _workers(stoker: Stoker) -> list[WorkerSeen]:

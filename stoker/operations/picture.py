@@ -1,6 +1,6 @@
 """The parts of the overview: one model for each part of the page, and the verdict over all of them.
 
-Nothing here asks a server. A part whose server is away is None.
+Nothing here asks a server. A part that could not be read is None.
 """
 
 from __future__ import annotations
@@ -45,10 +45,13 @@ class ViewNow(ViewReads):
 
 
 class LaneNow(LaneFigures):
-    """One lane now; rates and waits over the last five minutes, waits None without jobs."""
+    """One lane now; rates and waits over the last five minutes, waits None without jobs.
 
-    done_per_minute: float
-    failed_per_minute: float
+    Rates are None while Postgres, which keeps the figures of the last minutes, does not answer.
+    """
+
+    done_per_minute: float | None
+    failed_per_minute: float | None
     wait_p50_s: float | None
     wait_p99_s: float | None
 
@@ -69,6 +72,8 @@ class Overview(BaseModel):
     says: str = ""
     concerns: list[Concern] = []
     health: Health
+    missing: dict[str, str] = {}
+    """Why a part is not known: the part's name, and a sentence. `rates`: figures of the last hour."""
     changes: Backlog | None = None
     requests: Undelivered | None = None
     batches: list[BatchShown] | None = None

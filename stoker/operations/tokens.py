@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.errors import BadRequest, DatabaseUnavailable, NotFound
 from stoker.operations.audit import Actor, audit
-from stoker.postgres import database_errors
+from stoker.postgres import database_errors, promptly
 from stoker.settings import NOBODY, Role, TokenSettings
 from stoker.stoker import Stoker
 from stoker.tables import api_tokens
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 RELOAD_S = 5
 READ_S = 5
 """Time limit in seconds for reading the table: every request that needs it waits for it."""
+PATIENCE_S = 0.5
+"""Seconds that a request waits for a table which was read before: then what was read last counts."""
 NOTED_S = 60
 """Seconds between two writes of when a token was last used: not one write for each request."""
 NOTE_AGAIN_S = 5
@@ -70,6 +72,8 @@ class Tokens(Mapping[str, TokenSettings]):
         self._none_ever = False
         self._reload_at = 0.0
         self._reading: asyncio.Task[None] | None = None
+        self._asked_at = 0.0
+        self._must_read = False
         self._noted: dict[str, float] = {}
 
     def __getitem__(self, name: str) -> TokenSettings:
@@ -93,18 +97,25 @@ class Tokens(Mapping[str, TokenSettings]):
         """Read the table if it is time; raises DatabaseUnavailable if it was never read.
 
         Concurrent callers wait for the same answer, and a caller that is cancelled does not cancel the query:
-        a table that was not read yet must not be mistaken for one without tokens.
+        a table that was not read yet must not be mistaken for one without tokens. Where it was read before,
+        nobody waits for longer than PATIENCE_S: a Postgres that is silent must not leave the console blank.
         """
         if time.monotonic() < self._reload_at:
             return
         if self._reading is None:
+            self._asked_at = time.monotonic()
             self._reading = asyncio.create_task(self._read(), name="tokens")
             self._reading.add_done_callback(_heard)
-        await asyncio.shield(self._reading)
+        if self._must_read or not self._loaded:
+            await asyncio.shield(self._reading)
+        else:
+            left_s = max(0.0, self._asked_at + PATIENCE_S - time.monotonic())
+            await asyncio.wait({self._reading}, timeout=left_s)
 
     def outdated(self) -> None:
         """Read the table again at the next call: it was just changed."""
         self._reload_at = 0.0
+        self._must_read = True
         self._reading = None  # it may have read the table before the change
 
     def find(self, given: str) -> TokenSettings | None:
@@ -124,7 +135,7 @@ class Tokens(Mapping[str, TokenSettings]):
             return
         self._noted[token.name] = now
         try:
-            await _note_use(self._engine, token.name)
+            await promptly(_note_use(self._engine, token.name), PATIENCE_S)
         except DatabaseUnavailable:
             self._noted[token.name] = now - NOTED_S + NOTE_AGAIN_S
 
@@ -146,6 +157,7 @@ class Tokens(Mapping[str, TokenSettings]):
         else:
             if self._reading is mine:
                 self._known, self._none_ever, self._loaded = {**active, **self._settings}, none_ever, True
+                self._must_read = False
                 self._reload_at = began + RELOAD_S
         finally:
             if self._reading is mine:

@@ -2,7 +2,7 @@
 
 from stoker.postgres.engines import CONNECT_S, application_engine, engine_of, loader_engine, reading_engine
 from stoker.postgres.errors import database_errors, is_outage, was_a_write, was_canceled
-from stoker.postgres.questions import QUESTION_S, fetched, short_connection, sign_of_life
+from stoker.postgres.questions import QUESTION_S, fetched, promptly, short_connection, sign_of_life
 
 OLDEST_POSTGRES = 14
 
@@ -16,6 +16,7 @@ __all__ = [
     "fetched",
     "is_outage",
     "loader_engine",
+    "promptly",
     "reading_engine",
     "short_connection",
     "sign_of_life",

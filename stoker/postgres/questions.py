@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from asyncpg.exceptions import InterfaceError, PostgresConnectionError, PostgresError
-from sqlalchemy import Executable, RowMapping
+from sqlalchemy import ColumnElement, Executable, RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.driver import LimitedEngine
 from stoker.errors import DatabaseUnavailable
 from stoker.postgres.checkout import PING
 from stoker.postgres.errors import database_errors, first_line
+
+T = TypeVar("T")
 
 QUESTION_S = 15.0
 """Seconds for a short query, including the replacement of a dead connection."""
@@ -37,6 +40,37 @@ async def fetched(
     """All rows that a short query finds; raises DatabaseUnavailable."""
     async with short_connection(engine) as connection:
         return (await connection.execute(query, values)).mappings().all()
+
+
+def containing(column: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+    """Whether a text contains a part, in upper or lower case; as an index of trigrams takes it."""
+    escaped = re.sub(r"([\\%_])", r"\\\1", part)
+    return column.ilike(f"%{escaped}%")
+
+
+_left: set[asyncio.Task[Any]] = set()
+"""Queries that nobody waits for any more."""
+
+
+async def promptly(query: Coroutine[Any, Any, T], limit_s: float) -> T:
+    """What a query answers within a time limit; it runs to its end even if nobody waits for it any more.
+
+    Raises DatabaseUnavailable when the time is over. Nothing is cancelled: a driver that is cancelled while
+    its server is silent waits for it again.
+    """
+    asking = asyncio.create_task(query)
+    _left.add(asking)
+    asking.add_done_callback(_heard)
+    await asyncio.wait({asking}, timeout=limit_s)
+    if not asking.done():
+        raise DatabaseUnavailable(f"Postgres has not answered within {limit_s:g} s")
+    return asking.result()
+
+
+def _heard(asked: asyncio.Task[Any]) -> None:
+    _left.discard(asked)
+    if not asked.cancelled():
+        asked.exception()  # whoever still waits for it gets it too
 
 
 def sign_of_life(engine: LimitedEngine) -> Callable[[], Awaitable[None]]:

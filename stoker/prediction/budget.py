@@ -6,6 +6,7 @@ time. So benefit by cost is the probability, and one threshold for all entries s
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterable
 from math import floor, log2
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 HELD_BACK_S = 7 * 86400.0
 """What was not spent at quiet times may be spent for this long."""
 PAID_OUT_S = 86400.0
-"""What was saved is spent evenly over this time."""
+"""What was not needed even at the lowest point of this time is spent evenly over as much time."""
 MEMORY_S = 7 * 86400.0
 """Half-life of the memory of what each threshold would have cost."""
 PER_OCTAVE = 8
@@ -47,15 +48,21 @@ class FixedBudget:
 class ThresholdBudget:
     """Spends where the score is above one threshold, which it adapts so that the mean is `rate`.
 
+    Where many scores lie close together, the threshold cannot tell them apart: then the part of them that the
+    budget pays is taken, the highest first and equal ones in the order of their names.
+
     It never has spent more than `rate` times the time since it began.
     """
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._saved_s = 0.0
+        self._left: deque[float] = deque()  # what was saved after each planning of the last PAID_OUT_S
         self._costs: dict[int, float] = {}
         self._known = 0.0  # how much of the memory's weight has been filled, up to 1
+        self._owed_s = 0.0  # part of an entry at the threshold that was not taken yet
         self.threshold = 0.0
+        """Scores from here on are warmed, those within an eighth of an octave only in part."""
 
     def choose(self, candidates: Iterable[Candidate], step_s: float) -> list[Candidate]:
         """What to warm for the next `step_s` seconds."""
@@ -63,15 +70,41 @@ class ThresholdBudget:
         given = self._rate * step_s
         self._saved_s = min(self._saved_s + given, self._rate * HELD_BACK_S)
         self._remember(offered, step_s)
-        self.threshold = self._threshold(given + self._saved_s * step_s / PAID_OUT_S)
-        chosen, self._saved_s = _afford(
-            (one for one in offered if one.score >= self.threshold), self._saved_s
-        )
+        level, part = self._marginal(given + self._surplus_s(step_s) * step_s / PAID_OUT_S)
+        self.threshold = 0.0 if level is None else float(2 ** (level / PER_OCTAVE))
+        above, at = offered, list[Candidate]()
+        if level is not None:
+            above = [one for one in offered if _level(one.score) > level]
+            at = [one for one in offered if _level(one.score) == level]
+        chosen, self._saved_s = _afford(above, self._saved_s)
+        if len(chosen) == len(above):
+            chosen += self._part_of(at, part)
+        self._left.append(self._saved_s)
         return chosen
+
+    def spent(self, planned_s: float, really_s: float) -> None:
+        """Correct the account: what was planned to take `planned_s` took `really_s` seconds."""
+        self._saved_s += planned_s - really_s
 
     def empty(self) -> None:
         """Give up what was saved."""
         self._saved_s = 0.0
+        self._left.clear()
+
+    def _surplus_s(self, step_s: float) -> float:
+        """What was left over at the lowest point of the last day: quiet hours save for busy ones."""
+        while len(self._left) * step_s > PAID_OUT_S:
+            self._left.popleft()
+        return max(0.0, min(self._left, default=0.0))
+
+    def _part_of(self, tied: list[Candidate], part: float) -> list[Candidate]:
+        """The part of the candidates at the threshold that the budget pays; the rest of an entry is owed."""
+        self._owed_s += part * sum(one.cost_s for one in tied)
+        chosen, left = _afford(tied, min(self._owed_s, self._saved_s))
+        spent_s = sum(one.cost_s for one in chosen)
+        self._saved_s -= spent_s
+        self._owed_s = min(left, max((one.cost_s for one in tied), default=self._owed_s))
+        return chosen
 
     def _remember(self, offered: Iterable[Candidate], step_s: float) -> None:
         kept = 2 ** (-step_s / MEMORY_S)
@@ -81,15 +114,19 @@ class ThresholdBudget:
             level = _level(one.score)
             self._costs[level] = self._costs.get(level, 0.0) + one.cost_s * (1 - kept)
 
-    def _threshold(self, wanted_s: float) -> float:
-        """The lowest threshold that on average costs no more than this at one planning."""
-        levels = sorted(self._costs, reverse=True)
+    def _marginal(self, wanted_s: float) -> tuple[int | None, float]:
+        """The level in which the mean cost of a planning passes the budget, and which part of it is paid.
+
+        None where all of them are paid.
+        """
+        wanted = wanted_s * self._known
         total = 0.0
-        for level in levels:
-            total += self._costs[level]
-            if total > wanted_s * self._known:
-                return float(2 ** ((level + 1) / PER_OCTAVE))
-        return 0.0
+        for level in sorted(self._costs, reverse=True):
+            cost = self._costs[level]
+            if total + cost > wanted:
+                return level, (wanted - total) / cost
+            total += cost
+        return None, 0.0
 
 
 def _level(score: float) -> int:
@@ -99,7 +136,7 @@ def _level(score: float) -> int:
 def _afford(candidates: Iterable[Candidate], budget_s: float) -> tuple[list[Candidate], float]:
     """The highest scores that the budget pays, and what is left of it."""
     chosen = []
-    for one in sorted(candidates, key=lambda each: -each.score):
+    for one in sorted(candidates, key=lambda each: (-each.score, str(each.entry))):
         if one.cost_s > budget_s:
             break
         budget_s -= one.cost_s

@@ -24,8 +24,9 @@ from stoker.redis.direct import DirectConnection
 from stoker.redis.errors import RedisAway
 from stoker.redis.opening import OneAttempt
 from stoker.redis.run import field
-from stoker.redis.slots import SLOTS, address, learn, slot_of
+from stoker.redis.slots import SLOTS, learn, slot_of
 from stoker.settings.topology import beside, is_cluster, nodes
+from stoker.settings.urls import address_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Node:
 
     def __init__(self, url: str, client: CacheClient) -> None:
         self.url = url
-        self.address = address(url)
+        self.address = address_of(url)
         self.client = client
         self.away: str | None = None
         self.answers = True
@@ -374,17 +375,17 @@ class CacheCluster(CacheClient):
         return self._node(beside(self._seeds[0], host, int(port)))
 
     def _node(self, url: str) -> Node:
-        found = self._nodes.get(address(url))
+        found = self._nodes.get(address_of(url))
         if found is None:
             client = CacheClient(
                 url,
                 timeout_s=self._timeout_s,
                 connections=self._most,
                 nonce_key=self._nonce_key,
-                name=f"{NODE} {address(url)}",
+                name=f"{NODE} {address_of(url)}",
                 in_cluster=True,
             )
-            found = self._nodes[address(url)] = Node(url, client)
+            found = self._nodes[address_of(url)] = Node(url, client)
         return found
 
 

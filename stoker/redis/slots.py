@@ -22,6 +22,7 @@ from stoker.redis.opening import Endpoint
 from stoker.redis.primary import SINGLE
 from stoker.redis.run import field
 from stoker.settings.topology import beside
+from stoker.settings.urls import address_of
 
 SLOTS = REDIS_CLUSTER_HASH_SLOTS
 ASKED = 5
@@ -63,7 +64,7 @@ async def learn(urls: Sequence[str], name: str, limit_s: float) -> SlotMap:
 
 
 async def _told_by(url: str, name: str, limit_s: float) -> SlotMap:
-    async with Endpoint(url, f"{name} at {address(url)}", limit_s, in_cluster=True).opened() as connection:
+    async with Endpoint(url, f"{name} at {address_of(url)}", limit_s, in_cluster=True).opened() as connection:
         try:
             await connection.send_command("CLUSTER", "INFO")
             info = await connection.read_response()
@@ -71,7 +72,7 @@ async def _told_by(url: str, name: str, limit_s: float) -> SlotMap:
             ranges = await connection.read_response()
         except ResponseError as error:
             if "cluster support disabled" in str(error):
-                raise RedisAway(f"{name} at {address(url)} {SINGLE}") from error
+                raise RedisAway(f"{name} at {address_of(url)} {SINGLE}") from error
             raise
         await connection.disconnect(nowait=True)
     found = [""] * SLOTS
@@ -85,8 +86,3 @@ def _url(asked: str, primary: Sequence[Any]) -> str:
     """A node's URL. Without a host (its endpoint is unknown) it is the one that was asked."""
     host = (primary[0] or b"").decode()
     return beside(asked, host if host not in {"", "?"} else urlsplit(asked).hostname or "", int(primary[1]))
-
-
-def address(url: str) -> str:
-    """The host and port of a URL, without its password."""
-    return urlsplit(url).netloc.rpartition("@")[2]

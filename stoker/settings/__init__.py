@@ -23,7 +23,7 @@ from stoker.settings.tables import (
     QueueSettings,
     Table,
 )
-from stoker.settings.urls import require
+from stoker.settings.urls import address_of, require
 from stoker.settings.whole import Settings
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Settings",
     "Table",
     "TokenSettings",
+    "address_of",
     "for_driver",
     "is_loopback",
     "load_settings",

@@ -113,6 +113,17 @@ def _check_options(parts: SplitResult, more: frozenset[str]) -> None:
         raise ValueError(msg)
 
 
+def address_of(url: str) -> str:
+    """Where a server listens: hosts with ports, or the path of a socket. Never a user, password or option."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    # libpq also takes the place as options.
+    options = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    port = f":{options['port']}" if "port" in options else ""
+    return parts.netloc.rpartition("@")[2] or f"{options.get('host', 'the default host')}{port}"
+
+
 def require(url: SecretStr | None, name: str) -> str:
     """The URL in clear, or a SettingsError that names the variable to set."""
     if url is None:

@@ -40,8 +40,13 @@ class Declared:
 
 GAUGE, COUNTER, HISTOGRAM = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
 DECLARED = (
-    Declared("stoker_server_up", GAUGE, "1 if the server answers, else 0.", ("server",)),
-    Declared("stoker_server_probe_seconds", GAUGE, "How long the server took to answer.", ("server",)),
+    Declared("stoker_server_up", GAUGE, "1 if the server answers, else 0.", ("server", "address")),
+    Declared(
+        "stoker_server_probe_seconds",
+        GAUGE,
+        "How long the server took to answer, or was waited for.",
+        ("server", "address"),
+    ),
     Declared("stoker_workers", GAUGE, "Worker processes that reported in the last 15 s."),
     Declared("stoker_events_unsettled", GAUGE, "Recorded events that are not applied."),
     Declared("stoker_events_failing", GAUGE, "Unsettled events that failed at least once."),

@@ -20,33 +20,38 @@ from stoker.errors import Unavailable
 from stoker.histogram import Observed
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.times import job_times
-from stoker.operations import figures, lanes, schedule
+from stoker.operations import figures, schedule
 from stoker.operations.figures import VerifiedFigures, ViewFigures
-from stoker.operations.health import Health, examine, probes
+from stoker.operations.health import Health, health_of
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
+from stoker.postgres import promptly
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.declared import BY_NAME
+from stoker.worker.engine.dead_letters import DeadLetters
+from stoker.worker.engine.depth import depth
 from stoker.worker.schedule.tasks import tasks, utc_now
 
+GATHER_S = 3.0
+"""Seconds for one part of a scrape."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def exposition(stoker: Stoker, settings: Settings, tokens_refused: int = 0) -> bytes:
     """All metrics now, in Prometheus' text format; `tokens_refused`: by this process so far."""
-    health = await examine(probes(stoker), settings.api.probe_timeout_s)
+    health = await health_of(stoker, settings.api.probe_timeout_s)
     up = {name for name, server in health.servers.items() if server.ok}
-    gathered = _Gathered(_servers(health))
+    all_of_them = _servers(health)
     for needs, gather in _GATHER:
         if needs <= up:
             try:
-                gathered.metrics += await gather(stoker, settings)
+                # A server that falls silent between the probe and the question must not hold up the scrape.
+                all_of_them.merge(await promptly(gather(stoker, settings), GATHER_S))
             except Unavailable:
-                continue  # went away between the probe and the question; the next scrape shows it
-    own = _Families()
-    own.add("stoker_api_tokens_refused", tokens_refused)
-    gathered.metrics += own
+                continue  # the next scrape shows it
+    all_of_them.add("stoker_api_tokens_refused", tokens_refused)
+    gathered = _Gathered(all_of_them)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(gathered)
     ProcessCollector(registry=registry)
@@ -86,6 +91,11 @@ class _Families:
             buckets.append(("+Inf" if bound == inf else f"{bound:g}", sum_up_to))
         self._family(name).add_metric(labels, buckets, found.sum_s)  # type: ignore[attr-defined]
 
+    def merge(self, others: _Families) -> None:
+        """Take the samples of others."""
+        for name, family in others._families.items():
+            self._family(name).samples += family.samples
+
     def __iter__(self) -> Iterator[Metric]:
         return iter(self._families.values())
 
@@ -98,8 +108,8 @@ class _Families:
 def _servers(health: Health) -> _Families:
     found = _Families()
     for name, server in health.servers.items():
-        found.add("stoker_server_up", float(server.ok), name)
-        found.add("stoker_server_probe_seconds", server.ms / 1000, name)
+        found.add("stoker_server_up", float(server.ok), name, server.address)
+        found.add("stoker_server_probe_seconds", server.ms / 1000, name, server.address)
     return found
 
 
@@ -148,13 +158,21 @@ def _verified(found: _Families, verified: VerifiedFigures) -> None:
 
 async def _lanes(stoker: Stoker, _: Settings) -> _Families:
     found = _Families()
-    for name, lane in (await lanes.listing(stoker)).lanes.items():
-        for state in ("ready", "deferred", "running", "parked", "dead"):
+    for name, lane in (await depth(stoker.queue)).items():
+        for state in ("ready", "deferred", "running", "parked"):
             found.add("stoker_lane_jobs", getattr(lane, state), name, state)
         found.add("stoker_lane_paused", float(lane.paused), name)
         found.add("stoker_lane_oldest_ready_age_seconds", lane.oldest_ready_age_s, name)
         for outcome, count in lane.totals.items():
             found.add("stoker_lane_runs", count, name, outcome)
+    return found
+
+
+async def _dead(stoker: Stoker, _: Settings) -> _Families:
+    dead = await DeadLetters(stoker.engine).count_by_lane()
+    found = _Families()
+    for name in stoker.queue.lanes:
+        found.add("stoker_lane_jobs", dead.get(name, 0), name, "dead")
     return found
 
 
@@ -193,5 +211,7 @@ _GATHER = (
     (frozenset({"database"}), _workers),
     (frozenset({"queue"}), _jobs),
     (frozenset({"cache"}), _cache),
-    (frozenset({"queue", "database"}), _lanes),
+    (frozenset({"queue"}), _lanes),
+    (frozenset({"database"}), _dead),
 )
+"""Each with the servers that it needs. A family of two servers is gathered in two parts."""

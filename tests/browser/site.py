@@ -140,7 +140,7 @@ async def bury(site: Site, letters: int, error: str = "KeyError: boom") -> None:
     await site.execute(
         "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
         " SELECT 'dead' || n, 'warm', 'warm.v1', '{\"target\": \"active\"}', 'exhausted', :error,"
-        " 'abc123', 5 FROM generate_series(1, :letters) n",
+        " repeat('ab', 16), 5 FROM generate_series(1, :letters) n",
         letters=letters,
         error=error,
     )

@@ -77,7 +77,7 @@ def test_an_invalidation_that_waits_for_the_cache_says_so(
     away = {**environment, "CACHE_REDIS_URL": "redis://127.0.0.1:1"}
     done = call(tmp_path, away, "invalidate", "project", "1", "--wait", "0.1", capture=capsys)
     assert done.returncode == 1
-    assert "not applied within 0.1 s: the cache Redis does not answer; " in done.stderr
+    assert "not applied within 0.1 s: the cache Redis (127.0.0.1:1) does not answer; " in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from stoker.errors import BadRequest, DeclarationError
 from stoker.handlers.context import JobContext
 from stoker.handlers.deliver import deliver_all
 from stoker.jobs import Job, Lane
-from stoker.operations.live_jobs import LiveState, live_job, live_jobs
+from stoker.operations.live_jobs import LiveState, Search, live_job, live_jobs
 from stoker.queue import wire
 from stoker.queue.enqueue import Queue
 from stoker.stoker import Stoker
@@ -120,7 +120,7 @@ async def test_a_request_in_a_transaction_keeps_its_key_and_listings_show_it(pla
             asked = [stoker.enqueue_in(session, Mail(tenant="t 1")) for _ in range(3)]
         await deliver_all(stoker)
         later = await stoker.enqueue(Mail(tenant="t 2"), delay=timedelta(hours=1))
-        found = await live_jobs(stoker, ["mail"], [LiveState.READY, LiveState.DEFERRED], 10)
+        found = (await live_jobs(stoker, Search(["mail"], [LiveState.READY, LiveState.DEFERRED], 10))).jobs
         assert [(job.job_id, job.state, job.fair_key) for job in found] == [
             *[(job_id, LiveState.READY, "t 1") for job_id in asked],
             (later.job_id, LiveState.DEFERRED, "t 2"),

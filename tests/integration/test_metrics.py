@@ -183,7 +183,8 @@ async def test_a_server_that_is_away_leaves_its_figures_out(settings: Settings) 
         found = families(await exposition(stoker, away))
     up = {sample.labels["server"]: sample.value for sample in found["stoker_server_up"].samples}
     assert up == {"database": 1, "queue": 0, "cache": 1}
-    assert "stoker_lane_jobs" not in found
+    in_postgres = {sample.labels["state"] for sample in found["stoker_lane_jobs"].samples}
+    assert in_postgres == {"dead"}
     assert "stoker_events_unsettled" in found
 
 

@@ -132,7 +132,7 @@ async def test_last_reads_come_hottest_first(client: CacheClient, keys: KeySpace
 async def test_a_hit_counts_for_the_entry_and_for_its_access(client: CacheClient, keys: KeySpace) -> None:
     accounting, plans = Accounting(), [plan(number) for number in range(3)]
     for one in plans * 4:
-        accounting.hit(one)
+        accounting.hit(one, "ann")
     await accounting.flush(client, keys)
     await accounting.flush(client, keys)  # nothing is told twice
     assert await read_counters(client, keys, ["detail", "access"]) == {
@@ -148,7 +148,7 @@ async def test_hits_of_very_many_entries_are_all_counted(
     monkeypatch.setattr("stoker.cache.accounting.HITS_PENDING", 2)
     accounting = Accounting()
     for number in range(7):
-        accounting.hit(plan(number))
+        accounting.hit(plan(number), "ann")
         assert len(accounting._hits) <= 2
     await accounting.flush(client, keys)
     assert (await read_counters(client, keys, ["detail"]))["detail"] == {"hits": 7}
@@ -156,7 +156,7 @@ async def test_hits_of_very_many_entries_are_all_counted(
 
 async def test_counts_that_could_not_be_told_are_kept(client: CacheClient, keys: KeySpace) -> None:
     accounting = Accounting()
-    accounting.hit(plan(1))
+    accounting.hit(plan(1), "ann")
     nobody = CacheClient("redis://127.0.0.1:1", timeout_s=1, connections=1)
     with pytest.raises(CacheUnavailable):
         await accounting.flush(nobody, keys)

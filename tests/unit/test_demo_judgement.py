@@ -150,7 +150,9 @@ def sufficient() -> Tally:
 
 
 def good() -> tuple[Tally, Servers]:
-    lanes = {name: {"done": 1, "failed": 0, "dead": 0} for name in ("changes", "refresh", "warm")}
+    lanes: dict[str, dict[str, int | None]] = {
+        name: {"done": 1, "failed": 0, "dead": 0} for name in ("changes", "refresh", "warm")
+    }
     schedule = {"keep_warm": 1, "warm_active": 1}
     return sufficient(), Servers(
         100, 100, {"p50": 1.0, "p99": 2.0}, lanes, schedule, NOTHING_STALE, files(9, 9)

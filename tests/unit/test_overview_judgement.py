@@ -108,3 +108,22 @@ def test_a_lane_that_no_worker_runs_is_named_once_jobs_wait_in_it() -> None:
         "no worker reports: start one, or read its log"
     ]
     assert said(lanes=lanes, served=None) == []
+
+
+def test_a_server_that_does_not_answer_is_named_with_its_address_and_a_slow_one_too() -> None:
+    servers = {
+        "database": ServerHealth(ok=False, ms=800, error="no answer in time", address="db:5432"),
+        "queue": ServerHealth(ok=True, ms=400, address="queue:6379"),
+        "cache": ServerHealth(ok=True, ms=1, address="cache:6379"),
+    }
+    shown = picture(health=Health(ok=False, servers=servers), missing={"changes": "Postgres does not answer"})
+    assert [one.says for one in shown.concerns] == [
+        "Postgres (db:5432) does not answer",
+        "the queue Redis (queue:6379) is slow: it took 400 ms to answer",
+    ]
+
+
+def test_a_part_that_is_not_known_while_every_server_answers_is_said_once() -> None:
+    why = "Postgres did not answer within 0.8 s"
+    shown = picture(checked=9, hit_rate=0.99, missing={"changes": why, "workers": why})
+    assert (shown.verdict, [one.says for one in shown.concerns]) == (Verdict.WATCH, [why])

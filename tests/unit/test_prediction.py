@@ -140,3 +140,21 @@ def test_a_threshold_never_spends_ahead_of_its_budget() -> None:
         spent += len(budget.choose(offers(*([0.5] * (hour % 40))), HOUR))
         assert spent <= 3 * hour
     assert spent >= 0.7 * 3 * 500
+
+
+def test_a_budget_is_spent_although_all_scores_are_alike() -> None:
+    budget = ThresholdBudget(rate=2.5 / HOUR)
+    chosen = [budget.choose(offers(*[0.5] * 10), HOUR) for _ in range(400)]
+    spent = sum(map(len, chosen))
+    assert 0.95 * 2.5 * 400 <= spent <= 2.5 * 400
+    assert {one.entry for each in chosen[200:] for one in each} == {0, 1, 2}, "the same ones each time"
+
+
+def test_what_loading_really_took_is_what_counts() -> None:
+    budget = ThresholdBudget(rate=2 / HOUR)
+    spent = 0.0
+    for _ in range(400):
+        planned = float(len(budget.choose(offers(*[0.5] * 10), HOUR)))
+        budget.spent(planned, planned * 4)
+        spent += planned * 4
+    assert 0.8 * 2 * 400 <= spent <= 2 * 400 + 16

@@ -18,7 +18,7 @@ from redis.asyncio.connection import Connection, parse_url
 from stoker.domain import load_domain
 from stoker.errors import DeclarationError, SettingsError
 from stoker.jobs import LANES, Lane
-from stoker.settings import Settings, load_settings, settings_file
+from stoker.settings import Settings, address_of, load_settings, settings_file
 from stoker.stoker import Stoker
 from stoker.worker.check import check
 
@@ -311,3 +311,16 @@ def test_a_domain_is_named_by_its_module_and_if_need_be_its_name() -> None:
     assert load_domain("jobs") is load_domain("jobs:domain")
     with pytest.raises(DeclarationError, match="jobs has no `nothing`"):
         load_domain("jobs:nothing")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://user:secret@cache:6379/0", "cache:6379"),
+        ("unix:///run/valkey.sock?db=1&password=secret", "/run/valkey.sock"),
+        ("postgresql+asyncpg://user:secret@db:5432/app?sslmode=require", "db:5432"),
+        ("postgresql+asyncpg://user@/app?host=/run/postgres&port=5433&password=secret", "/run/postgres:5433"),
+    ],
+)
+def test_the_address_of_a_server_holds_no_credentials(url: str, address: str) -> None:
+    assert address_of(url) == address

@@ -61,7 +61,7 @@ class Servers:
     events_recorded: int
     events_applied: int
     change_to_applied_ms: dict[str, float | None]
-    jobs: dict[str, dict[str, int]]
+    jobs: dict[str, dict[str, int | None]]
     schedule: dict[str, int]
     verifier: dict[str, int]
     """Entries that the worker's own verifier compared with SQL during the run, and found stale."""

@@ -63,7 +63,7 @@ function show() {
 }
 
 function received(picture) {
-  const letters = Object.values(picture.lanes ?? {}).reduce((sum, lane) => sum + lane.dead, 0);
+  const letters = Object.values(picture.lanes ?? {}).reduce((sum, lane) => sum + (lane.dead ?? 0), 0);
   const badge = top.querySelector("nav .badge");
   if (badge) {
     say(badge, letters ? count(letters) : "");

@@ -27,6 +27,7 @@ export function overview(main, context) {
 
 function build(context) {
   const verdict = h("section", { class: "verdict", "aria-label": "Summary" });
+  const servers = h("section", { class: "servers", "aria-label": "Servers" });
   const right = answer("Is the cache right?");
   const warm = answer("Is it warm?");
   const worker = answer("Is the worker keeping up?");
@@ -36,15 +37,16 @@ function build(context) {
 
   function update(picture) {
     drawVerdict(verdict, picture);
+    whenChanged(servers, serverRows(picture), () => serverStrip(picture));
     drawRight(right, picture);
     drawWarm(warm, picture);
     drawWorker(worker, picture);
-    whenChanged(lanes, picture.lanes, () => laneTable(picture.lanes, context));
-    whenChanged(views, picture.views, () => viewTable(picture.views));
+    whenChanged(lanes, [picture.lanes, picture.missing.lanes], () => laneTable(picture, context));
+    whenChanged(views, [picture.views, picture.missing.views], () => viewTable(picture));
   }
 
   return {
-    nodes: [verdict, h("div", { class: "answers" }, right.node, warm.node, worker.node), past.node, lanes, views],
+    nodes: [verdict, servers, h("div", { class: "answers" }, right.node, warm.node, worker.node), past.node, lanes, views],
     update,
     close: past.close,
   };
@@ -74,6 +76,27 @@ function place(concern) {
   return concern.says.includes("dead letter") ? "#/dead" : PLACES[concern.about] ?? "#/overview";
 }
 
+const SERVERS = { database: "Postgres", queue: "Queue Redis", cache: "Cache Redis" };
+const STATES = { ok: "ok", slow: "warn", down: "bad" };
+
+function serverRows({ health }) {
+  return Object.entries(health.servers).map(([name, server]) => [name, server.address, server.state, latency(server), server.error]);
+}
+
+/** To two digits: a probe of every second must not make the line flicker. */
+function latency({ ok, ms }) {
+  return ok ? seconds(Number(ms.toPrecision(1)) / 1000) : NONE;
+}
+
+function serverStrip(picture) {
+  return h("ul", {}, serverRows(picture).map(([name, address, state, ms, error]) =>
+    h("li", { class: state },
+      h("span", { class: `state ${STATES[state]}` }, state === "down" ? "does not answer" : state),
+      h("strong", {}, SERVERS[name] ?? name),
+      h("code", {}, address),
+      h("span", { class: state === "down" ? "error" : "muted" }, state === "down" ? error : `${ms} to answer`))));
+}
+
 function answer(question) {
   const value = h("p", { class: "figure" }, NONE);
   const unit = h("span", { class: "unit" });
@@ -95,55 +118,66 @@ function rows(part, found) {
   });
 }
 
-function drawRight(part, { changes, verified }) {
+/** What stands in place of a figure that is not known: never a zero, and who did not say. */
+function unknown(picture, part) {
+  return picture.missing[part] ?? "not known";
+}
+
+function drawRight(part, picture) {
+  const { changes, verified } = picture;
   say(part.value, changes ? count(changes.unsettled) : NONE);
-  say(part.unit, changes ? `${changes.unsettled === 1 ? "change" : "changes"} not applied` : "Postgres does not answer");
+  say(part.unit, changes ? `${changes.unsettled === 1 ? "change" : "changes"} not applied` : unknown(picture, "changes"));
   rows(part, [
     ["Oldest of them", changes?.unsettled ? seconds(changes.oldest_age_s) : NONE, changes?.oldest_age_s > 5 && "bad"],
     ["Applied in the last minute", count(changes?.applied_last_minute)],
-    ["Compared with SQL", verified?.checked ? plural(verified.checked, "entry", "entries") : "not yet"],
+    ["Compared with SQL", !verified ? NONE : verified.checked ? plural(verified.checked, "entry", "entries") : "not yet"],
     ["Found right", verified?.checked ? percent(verified.share) : NONE, verified?.stale ? "bad" : verified?.checked ? "good" : ""],
   ]);
 }
 
-function drawWarm(part, { hit_rate: hitRate, views }) {
+function drawWarm(part, picture) {
+  const { hit_rate: hitRate, views } = picture;
   const all = Object.values(views ?? {});
-  const sum = (what) => all.reduce((total, view) => total + view[what], 0);
+  const sum = (what) => (views ? all.reduce((total, view) => total + view[what], 0) : null);
   const missed = {};
   for (const view of all) for (const [cause, n] of Object.entries(view.misses)) missed[cause] = (missed[cause] ?? 0) + n;
   say(part.value, percent(hitRate));
-  say(part.unit, views ? "of reads were hits, last hour" : "the cache Redis does not answer");
+  say(part.unit, !views ? unknown(picture, "views") : sum("reads") ? "of reads were hits, last hour" : "nothing was read in the last hour");
   part.extra ??= h("div");
   rows(part, [["Reads", count(sum("reads"))], ["Built from SQL", count(sum("loads"))], ["Served stale", count(sum("stale")), sum("stale") > 0 && "bad"]]);
-  whenChanged(part.extra, missed, () => [h("h3", {}, "Why reads missed"), causes(missed)]);
+  whenChanged(part.extra, [Boolean(views), missed], () => views && [h("h3", {}, "Why reads missed"), causes(missed)]);
 }
 
-function drawWorker(part, { lanes, workers, requests }) {
+function drawWorker(part, picture) {
+  const { lanes, workers, requests, missing } = picture;
   const all = Object.values(lanes ?? {});
+  const rated = lanes && !missing.rates;
+  const each = (what) => (rated ? all.reduce((total, lane) => total + lane[what], 0) : null);
   const waits = all.map((lane) => lane.wait_p99_s).filter((wait) => wait !== null);
   const oldest = Math.max(0, ...all.map((lane) => lane.oldest_ready_age_s));
   const silent = (workers ?? []).filter((one) => one.gone).length;
   const alive = (workers ?? []).length - silent;
-  say(part.value, lanes ? (waits.length ? seconds(Math.max(...waits)) : NONE) : NONE);
-  say(part.unit, lanes ? "wait of the slowest job in a hundred" : "the queue Redis does not answer");
+  say(part.value, waits.length ? seconds(Math.max(...waits)) : NONE);
+  say(part.unit, !lanes ? unknown(picture, "lanes") : rated ? "p99 wait, last 5 minutes" : unknown(picture, "rates"));
   rows(part, [
     ["Workers", workers ? [alive ? `${count(alive)} reporting` : "none reporting", silent && `${count(silent)} silent`].filter(Boolean).join(", ") : NONE, workers && (!alive || silent) && "bad"],
-    ["Oldest ready job", oldest ? seconds(oldest) : NONE, oldest > 30 && "bad"],
+    ["Oldest ready job", lanes ? (oldest ? seconds(oldest) : "none") : NONE, oldest > 30 && "bad"],
     ["Requested, not in the queue", count(requests?.count), requests?.oldest_age_s > 5 && "bad"],
-    ["Jobs a minute", rate(all.reduce((total, lane) => total + lane.done_per_minute, 0))],
-    ["Failed a minute", rate(all.reduce((total, lane) => total + lane.failed_per_minute, 0)), all.some((lane) => lane.failed_per_minute > 0) && "bad"],
+    ["Jobs a minute", rate(each("done_per_minute"))],
+    ["Failed a minute", rate(each("failed_per_minute")), each("failed_per_minute") > 0 && "bad"],
   ]);
 }
 
-function laneTable(lanes, context) {
-  if (!lanes) return empty("Lanes cannot be shown", "The queue Redis or Postgres does not answer.");
+function laneTable(picture, context) {
+  const { lanes } = picture;
+  if (!lanes) return empty("Lanes cannot be shown", `${unknown(picture, "lanes")}.`);
   const found = Object.entries(lanes).map(([name, lane]) => ({ name, ...lane }));
   const columns = [
     { label: "Lane", kind: "main", cell: (lane) => [h("strong", {}, lane.name), lane.paused && h("span", { class: "state warn" }, "paused")] },
     { label: "Ready", kind: "number", cell: (lane) => count(lane.ready) },
     { label: "Deferred", kind: "number", cell: (lane) => count(lane.deferred) },
     { label: "Running", kind: "number", cell: (lane) => count(lane.running) },
-    { label: "Dead", kind: "number", cell: (lane) => (lane.dead ? h("a", { class: "bad", href: "#/dead" }, count(lane.dead)) : "0") },
+    { label: "Dead", kind: "number", cell: (lane) => (lane.dead ? h("a", { class: "bad", href: "#/dead" }, count(lane.dead)) : count(lane.dead)) },
     { label: "Slots", kind: "number", cell: (lane) => (lane.slots === null ? h("span", { class: "muted", title: "The number in each worker's settings" }, "settings") : count(lane.slots)) },
     { label: "Oldest ready", kind: "number", cell: (lane) => (lane.oldest_ready_age_s ? seconds(lane.oldest_ready_age_s) : NONE) },
     { label: "A minute", kind: "number", cell: (lane) => rate(lane.done_per_minute) },
@@ -189,8 +223,9 @@ function slotsButton(lane) {
   }, "Slots");
 }
 
-function viewTable(views) {
-  if (!views) return empty("Views cannot be shown", "The cache Redis does not answer.");
+function viewTable(picture) {
+  const { views } = picture;
+  if (!views) return empty("Views cannot be shown", `${unknown(picture, "views")}.`);
   const found = Object.entries(views).map(([name, view]) => ({ name, ...view }));
   return table("Views, last hour", [
     { label: "View", kind: "main", cell: (view) => h("strong", {}, view.name) },

@@ -94,7 +94,9 @@ async def test_health_names_the_redis_that_is_down(settings: Settings, role: str
         down = [name for name, server in answer.json()["servers"].items() if not server["ok"]]
         assert down == [role]
         metrics = (await api.get("/metrics")).text
-        assert f'stoker_server_up{{server="{role}"}} 0.0' in metrics
+        where = answer.json()["servers"][role]["address"]
+        assert where == NOWHERE.removeprefix("redis://").partition("/")[0]
+        assert f'stoker_server_up{{address="{where}",server="{role}"}} 0.0' in metrics
 
 
 async def test_without_the_queue_a_warming_is_503_and_an_invalidation_is_recorded(
