@@ -18,6 +18,7 @@ from stoker.embedded.valkey import Valkey
 
 SLOTS = 16_384
 PRIMARIES = 3
+NAMES = [f"cache-{number}" for number in range(1, 2 * PRIMARIES + 1)]
 FORM_DEADLINE_S = 30.0
 NODE_TIMEOUT_MS = 1000
 """cluster-node-timeout: short, so that a failover takes two or three seconds in a test."""
@@ -34,7 +35,7 @@ class Node(Valkey):
     """One node: its id in the cluster, its port, and the primary that it begins as a replica of."""
 
     def __init__(
-        self, name: str, folder: Path, ports: tuple[int, int], password: str, more: Sequence[str]
+        self, name: str, folder: Path, log: Path, ports: tuple[int, int], password: str, more: Sequence[str]
     ) -> None:
         self.port, self.bus_port = ports
         self.id = secrets.token_hex(20)
@@ -43,7 +44,7 @@ class Node(Valkey):
         self._password = password
         # The socket is in the node's own folder: its path is short enough wherever sockets are.
         options = [*OPTIONS, "--port", str(self.port), "--cluster-port", str(self.bus_port), *more]
-        super().__init__(name, folder / name, folder, folder / f"{name}.log", options)
+        super().__init__(name, folder / name, folder, log, options)
 
     @property
     def address(self) -> str:
@@ -95,15 +96,20 @@ class Cluster:
     """Six nodes. The first three begin as primaries of a third of the slots each."""
 
     def __init__(
-        self, folder: Path, *, options: Sequence[str] = (), timeout_ms: int = NODE_TIMEOUT_MS
+        self,
+        folder: Path,
+        *,
+        logs: Callable[[str], Path] | None = None,
+        options: Sequence[str] = (),
+        timeout_ms: int = NODE_TIMEOUT_MS,
     ) -> None:
-        """`folder`: of data, logs and sockets; its path must be short. `options`: more of each server's."""
+        """`folder`: of data and sockets; its path must be short. `options`: more of each server's."""
         self._password = secrets.token_urlsafe(16)
         more = ["--cluster-node-timeout", str(timeout_ms), *options]
         ports = free_ports(4 * PRIMARIES)
         self.nodes = [
-            Node(f"cache-{number}", folder, (ports.pop(), ports.pop()), self._password, more)
-            for number in range(1, 2 * PRIMARIES + 1)
+            Node(name, folder, logs(name) if logs else folder / f"{name}.log", two, self._password, more)
+            for name, two in zip(NAMES, zip(ports[::2], ports[1::2], strict=True), strict=True)
         ]
         for number, primary in enumerate(self.primaries, 1):
             primary.epoch = number  # each primary has another one, and its replica the same

@@ -9,6 +9,7 @@ Each is taken apart into plain URLs of single servers, which redis-py understand
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -83,11 +84,12 @@ def _options(url: str) -> dict[str, str]:
 
 def _hosts(url: str, port: int | None = None) -> Sequence[str]:
     hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
-    bare = [host if host.rpartition(":")[2].isdigit() or port is None else f"{host}:{port}" for host in hosts]
-    if not all(bare):
+    if not all(hosts):
         msg = "names a host without a name: leave the comma out"
         raise ValueError(msg)
-    return bare
+    return [
+        f"{host}:{port}" if port and not re.search(r"[^:\]]:[^:\]]+$|\]:", host) else host for host in hosts
+    ]
 
 
 def _with(url: str, host: str, **parts: str) -> str:

@@ -43,7 +43,7 @@ def check_redis_url(url: str, *, of_queue: bool = False) -> None:
         msg = "must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://"
         raise ValueError(msg)
     try:
-        _split(url)
+        _check_escaped(_split(url))
         singles, known = _taken_apart(url)
         for one in singles:
             _check_single(one)
@@ -98,10 +98,14 @@ def _check_single(url: str) -> None:
         _ = parts.port  # raises for an invalid port
     except ValueError:
         raise _NoUrl from None
-    # An unescaped special character in a password moves the rest of it behind the host.
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        raise _NoUrl
+
+
+def _check_escaped(parts: SplitResult) -> None:
+    """An unescaped special character in a password moves the rest of it behind the host."""
     behind = parts.query if parts.scheme == "unix" else parts.path + parts.query
-    database = parts.scheme == "unix" or re.fullmatch(r"/?\d*", parts.path)
-    if "@" in behind or parts.fragment or not database:
+    if "@" in behind or parts.fragment:
         raise _NoUrl
 
 
