@@ -16,6 +16,7 @@ from stoker.embedded.cluster import Cluster
 from stoker.embedded.folder import Ownership, Places, State, Urls, make_private, read_state
 from stoker.embedded.postgres import Postgres
 from stoker.embedded.process import EmbeddedError, Identified, Server, wait_until
+from stoker.settings.topology import is_cluster
 
 JOIN_DEADLINE_S = 90.0  # as long as a first start may take
 
@@ -101,6 +102,10 @@ def start(folder: Path, *, durable: bool = True, cluster: bool = False) -> Embed
         places = Places(folder)
         taken = _take_or_join(places)
         if isinstance(taken, Embedded):
+            if cluster and not is_cluster(taken.urls.cache):
+                raise EmbeddedError(
+                    f"Process {taken.owner_pid} runs the servers of {folder} without a cluster: stop it first"
+                )
             return taken
         run = _Run(places, taken)
         try:

@@ -36,8 +36,10 @@ def nodes(url: str) -> Sequence[str]:
 
     Raises ValueError for a URL that nobody could take apart.
     """
+    if not is_cluster(url):
+        return [url]
     options = _options(url)
-    options.pop(CLUSTER, None)
+    del options[CLUSTER]
     return [_with(url, host, query=urlencode(options)) for host in _hosts(url)]
 
 
