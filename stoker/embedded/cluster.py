@@ -41,7 +41,7 @@ class Node(Valkey):
         self.id = secrets.token_hex(20)
         self.epoch = 0
         self.primary: Node | None = None
-        self._password = password
+        self.password = password
         # The socket is in the node's own folder: its path is short enough wherever sockets are.
         options = [*OPTIONS, "--port", str(self.port), "--cluster-port", str(self.bus_port), *more]
         super().__init__(name, folder / name, folder, log, options)
@@ -54,14 +54,14 @@ class Node(Valkey):
     @property
     def url(self) -> str:
         """Of this node alone."""
-        return f"redis://:{self._password}@{self.address}/0"
+        return f"redis://:{self.password}@{self.address}/0"
 
     def prepare(self) -> tuple[Sequence[str | Path], Identity]:
         """Also write the password to a file: arguments can be seen by everybody."""
         [program, *options], identity = super().prepare()
         configuration = self._data / "valkey.conf"
         configuration.touch(mode=0o600)
-        configuration.write_text(f"requirepass {self._password}\nmasterauth {self._password}\n")
+        configuration.write_text(f"requirepass {self.password}\nmasterauth {self.password}\n")
         return [program, configuration, *options], identity
 
     def write_nodes(self, lines: Callable[["Node"], str]) -> None:
@@ -71,7 +71,7 @@ class Node(Valkey):
 
     def ask(self, *commands: str) -> str:
         """The raw replies to commands without spaces in their arguments."""
-        sent = "".join(f"{command}\r\n" for command in (f"AUTH {self._password}", *commands, "QUIT"))
+        sent = "".join(f"{command}\r\n" for command in (f"AUTH {self.password}", *commands, "QUIT"))
         return self._ask(sent.encode()).decode(errors="replace").removeprefix("+OK\r\n")
 
     def answers(self) -> bool:
@@ -104,11 +104,11 @@ class Cluster:
         timeout_ms: int = NODE_TIMEOUT_MS,
     ) -> None:
         """`folder`: of data and sockets; its path must be short. `options`: more of each server's."""
-        self._password = secrets.token_urlsafe(16)
+        self.password = secrets.token_urlsafe(16)
         more = ["--cluster-node-timeout", str(timeout_ms), *options]
         ports = free_ports(4 * PRIMARIES)
         self.nodes = [
-            Node(name, folder, logs(name) if logs else folder / f"{name}.log", two, self._password, more)
+            Node(name, folder, logs(name) if logs else folder / f"{name}.log", two, self.password, more)
             for name, two in zip(NAMES, zip(ports[::2], ports[1::2], strict=True), strict=True)
         ]
         for number, primary in enumerate(self.primaries, 1):
@@ -120,7 +120,7 @@ class Cluster:
     def url(self) -> str:
         """Of the whole cluster, with three of its nodes."""
         addresses = ",".join(node.address for node in self.nodes[:PRIMARIES])
-        return f"redis://:{self._password}@{addresses}/?cluster=true"
+        return f"redis://:{self.password}@{addresses}/?cluster=true"
 
     @property
     def primaries(self) -> Sequence[Node]:

@@ -62,8 +62,13 @@ def test_a_folder_may_hold_a_cluster_as_its_cache(folder: Path) -> None:
 
 
 def test_servers_that_run_already_do_not_become_a_cluster(folder: Path) -> None:
-    hold = "import sys; from pathlib import Path; from stoker import embedded; embedded.start(Path(sys.argv[1]));"
-    command = [sys.executable, "-c", f"{hold} print('up', flush=True); sys.stdin.read()", str(folder / "d")]
+    hold = "import sys; from pathlib import Path; from stoker import embedded;"
+    command = [
+        sys.executable,
+        "-c",
+        f"{hold} embedded.start(Path(sys.argv[1])); print('up', flush=True); sys.stdin.read()",
+        str(folder / "d"),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:  # noqa: S603
         assert holder.stdout is not None
         assert holder.stdout.readline() == "up\n"

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from redis.asyncio import Redis
+
 from stoker.cache.keys import EntryNames
 from stoker.embedded.cluster import Cluster, Node
 from stoker.redis.cluster import CacheCluster
@@ -21,10 +23,10 @@ TIMEOUT_MS = 1000
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
+def running_cluster(timeout_ms: int = TIMEOUT_MS) -> Iterator[Cluster]:
     """A cluster of its own; it may be broken in any way."""
     with tempfile.TemporaryDirectory(prefix="cl", dir="/tmp") as folder:
-        cluster = Cluster(Path(folder), options=["--enable-debug-command", "local"], timeout_ms=TIMEOUT_MS)
+        cluster = Cluster(Path(folder), options=["--enable-debug-command", "local"], timeout_ms=timeout_ms)
         try:
             cluster.start()
             yield cluster
@@ -44,8 +46,11 @@ class ClusterWorld(World):
 
     def owner(self, names: EntryNames | None = None) -> Node:
         """The node that began with the slot of note 1, or of another entry."""
-        slot = slot_of((names or self.names()).hard)
-        return self.cluster.primaries[slot * 3 // 16_384]
+        return self.owner_of((names or self.names()).hard)
+
+    def owner_of(self, key: str) -> Node:
+        """The node that began with the slot of a key."""
+        return self.cluster.primaries[slot_of(key) * 3 // 16_384]
 
     def elsewhere(self, kind: str = "note") -> int:
         """The id of a scope that another primary has than note 1."""
@@ -115,3 +120,44 @@ async def promoted(replica: Node) -> None:
         return "master" in said.partition("cluster_state")[0] and "cluster_state:ok" in said
 
     await until(serves, f"{replica.name} was not promoted")
+
+
+class Move:
+    """The slot of note 1, from the primary that has it to another one, a step at a time."""
+
+    def __init__(self, world: ClusterWorld, source: Node, target: Node) -> None:
+        self.source, self.target = source, target
+        self.slot = slot_of(world.names().hard)
+        self._primaries = world.cluster.primaries
+
+    async def whole(self) -> None:
+        """All of it."""
+        await self.begin()
+        await self.move_keys()
+        await self.end()
+
+    async def begin(self) -> None:
+        """From now on keys may be moved."""
+        await self._ask(self.target, f"CLUSTER SETSLOT {self.slot} IMPORTING {self.source.id}")
+        await self._ask(self.source, f"CLUSTER SETSLOT {self.slot} MIGRATING {self.target.id}")
+
+    async def move_keys(self, most: int = 1000) -> int:
+        """Move keys; returns how many."""
+        password = self.source.password
+        async with Redis.from_url(self.source.url) as redis:
+            keys: Any = await redis.execute_command("CLUSTER GETKEYSINSLOT", self.slot, most)
+            for key in keys:
+                await redis.execute_command(
+                    *("MIGRATE", "127.0.0.1", self.target.port, key, 0, 5000, "AUTH", password)
+                )
+        return len(keys)
+
+    async def end(self) -> None:
+        """The slot is the target's, as all primaries know."""
+        others = [one for one in self._primaries if one not in {self.source, self.target}]
+        for node in (self.target, self.source, *others):
+            await self._ask(node, f"CLUSTER SETSLOT {self.slot} NODE {self.target.id}")
+
+    async def _ask(self, node: Node, command: str) -> None:
+        said = await asyncio.to_thread(node.ask, command)
+        assert "+OK" in said, said
