@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from stoker.cache.keys import KeySpace
 from stoker.cache.lookup import Plan
 from stoker.cache.reads import noted
-from stoker.cache.visits import Visits, visited
+from stoker.cache.view import Scope
+from stoker.cache.visits import CHANGES_PENDING, Visits, change_member, changed, visited
 from stoker.histogram import Observed, bucket
 from stoker.numbers import whole
 from stoker.redis.cache import CacheClient
@@ -41,6 +42,7 @@ class Accounting:
         self._reads: dict[bytes, int] = {}
         self._hits_of_threads: deque[tuple[Plan, object]] = deque(maxlen=HITS_OF_THREADS)
         self._visits = Visits()
+        self._changes: set[bytes] = set()
 
     def hit(self, plan: Plan, reader: object) -> None:
         """Count a hit of an entry and of its access entry: one increment, because every hit does it."""
@@ -67,6 +69,11 @@ class Accounting:
         if len(member) <= LONGEST_MEMBER and (member in reads or len(reads) < READS_PENDING):
             reads[member] = reads.get(member, 0) + times
 
+    def changed(self, scope: Scope, views: Iterable[str]) -> None:
+        """Note that views of a scope were invalidated."""
+        if len(self._changes) < CHANGES_PENDING:
+            self._changes.add(change_member(scope, views))
+
     def count(self, view: str, what: str, amount: int = 1) -> None:
         """Add to a counter of a view."""
         counts = self._counts.get(view)
@@ -82,7 +89,7 @@ class Accounting:
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
         """Send the counts; raises CacheUnavailable. Counts that were refused are kept."""
         self._sum_up_hits()
-        if not self._counts and not self._reads and not self._visits:
+        if not self._counts and not self._reads and not self._visits and not self._changes:
             return  # without a call: an idle process sends nothing
         now_us = (await client.server(keys.reads)).now_us()
         counts, self._counts = self._counts, {}
@@ -94,6 +101,8 @@ class Accounting:
         commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
         commands += noted(keys, reads, now_us)
         commands += visited(keys, self._visits.take(), now_us)
+        changes, self._changes = self._changes, set()
+        commands += changed(keys, changes, now_us)
         refused = counted
         try:
             replies = (await client.call(*commands)).replies

@@ -55,7 +55,7 @@ def reign_of(info: bytes, cluster: bytes = b"") -> bytes:
     """A server's time as the primary of its keys: the replication that it leads, and its epoch in a cluster.
 
     The epoch is new when slots were moved to the node. A stamp that was moved away and comes home must not be
-    of the same run as before: its unlink may have been lost with the node that it was on (RACES 47).
+    of the same run as before: its unlink may have been lost with the node that it was on (RACES 48).
     """
     return replication_id(info) + field(cluster, b"cluster_my_epoch")
 

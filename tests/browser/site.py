@@ -56,13 +56,13 @@ class Site:
         await ready.wait()
 
     async def stop(self) -> None:
-        """Hang up on everybody."""
+        """Stop serving and close every connection."""
         self._stop.set()
         if self._serving is not None:
             await self._serving
 
     async def execute(self, statement: str, **values: object) -> None:
-        """Change the database behind everybody's back."""
+        """Run a statement that Stoker does not know of."""
         async with self.stoker.engine.begin() as connection:
             await connection.execute(text(statement), values)
 

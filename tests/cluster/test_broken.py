@@ -21,7 +21,7 @@ async def second_note(world: ClusterWorld) -> tuple[int, int]:
 
 
 async def test_a_node_that_is_away_costs_its_slots_sql_and_nothing_else(broken: ClusterWorld) -> None:
-    """Row 48."""
+    """Row 49."""
     other, member = await second_note(broken)
     await broken.warmed()
     reader = await broken.process(cache={"timeout_s": 0.2})
@@ -37,7 +37,7 @@ async def test_a_node_that_is_away_costs_its_slots_sql_and_nothing_else(broken: 
 
 
 async def test_a_change_elsewhere_is_not_kept_waiting_by_a_node_that_is_away(broken: ClusterWorld) -> None:
-    """Row 48. Events that concern the node wait for it; its readers read SQL until they are applied."""
+    """Row 49. Events that concern the node wait for it; its readers read SQL until they are applied."""
     other, member = await second_note(broken)
     worker = await broken.process(cache={"timeout_s": 0.2}, changes={"first_backoff_s": 0.01})
     reader = await broken.warmed(await broken.process(cache={"timeout_s": 0.2}))

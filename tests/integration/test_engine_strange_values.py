@@ -1,4 +1,4 @@
-"""Values that nobody foresaw, written by whoever can write to the queue: no lane stops, no job is lost."""
+"""Unexpected values written to the queue by anybody who can: no lane stops, no job is lost."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 

@@ -43,7 +43,7 @@ async def world(
 
 @race("the epoch in the run")
 async def test_a_stamp_that_was_moved_away_and_home_is_not_believed_again(world: ClusterWorld) -> None:
-    """Row 47. Its unlink was lost on the node that it was on: a replica that was behind took over there."""
+    """Row 48. Its unlink was lost on the node that it was on: a replica that was behind took over there."""
     await world.warmed()
     home = world.owner()
     away = next(one for one in world.cluster.primaries if one is not home)
@@ -83,7 +83,7 @@ async def two_notes(world: ClusterWorld) -> tuple[Process, Process, int, int]:
 
 @race("events of other nodes settled")
 async def test_an_event_of_another_node_is_not_kept_waiting(world: ClusterWorld) -> None:
-    """Row 48. One batch has an event for a node that is away, and one for another node."""
+    """Row 49. One batch has an event for a node that is away, and one for another node."""
     worker, reader, other, member = await two_notes(world)
     frozen = world.owner()
     frozen.pause()
@@ -102,7 +102,7 @@ async def test_an_event_of_another_node_is_not_kept_waiting(world: ClusterWorld)
 
 @race("nodes used when their events are applied")
 async def test_a_node_that_comes_back_is_not_read_before_its_events_are_applied(world: ClusterWorld) -> None:
-    """Row 48. Its readers have seen what is new in SQL."""
+    """Row 49. Its readers have seen what is new in SQL."""
     worker, reader, _, _ = await two_notes(world)
     frozen = world.owner()
     frozen.pause()

@@ -15,7 +15,7 @@ from tests.races.guards import (
     revocations,
     server,
     silence,
-    unasked,
+    terms,
     warming,
 )
 from tests.races.guards.away import Removal
@@ -26,7 +26,7 @@ GUARDS: Mapping[str, Removal] = {
     **filling.GUARDS,
     **parents.GUARDS,
     **changes.GUARDS,
-    **unasked.GUARDS,
+    **terms.GUARDS,
     **releases.GUARDS,
     **revocations.GUARDS,
     **queue.GUARDS,
