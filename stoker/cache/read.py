@@ -67,7 +67,9 @@ class Cache:
         plan = self.plan(view, scope_id, params, within, reader=reader)
         if not bypass and not self.breaker.open:
             try:
-                found = self._near.in_term(plan.names) or await self._lookup.fetch(plan.names)
+                found = self._near.in_term(plan.names) or await self._lookup.fetch(
+                    plan.names, in_order=plan.parent is not None
+                )
                 return await self.conclude(_held(plan, found), reader)
             except CacheUnavailable as error:
                 self.breaker.trip(str(error))
@@ -103,9 +105,8 @@ class Cache:
         asking = [plan for plan in plans if not found[plan]]
         names = tuple(dict.fromkeys(own for plan in asking for own in plan.names))
         apart = any(plan.parent is not None for plan in asking)
-        asked = (
-            dict(zip(names, await self._lookup.fetch(names, in_order=apart), strict=True)) if names else {}
-        )
+        told = await self._lookup.fetch(names, in_order=apart) if names else []
+        asked = dict(zip(names, told, strict=True))
         return [_held(plan, found[plan] or [asked[own] for own in plan.names]) for plan in plans]
 
     async def conclude(self, held: Held, reader: object) -> Reading:

@@ -8,8 +8,9 @@ import stoker.handlers.relay
 import stoker.redis.primary
 from stoker.cache.breaker import Unsettled
 from stoker.cache.keys import EntryNames
-from stoker.cache.lookup import Found, Lookup
+from stoker.cache.lookup import Lookup
 from stoker.cache.near import Near
+from stoker.cache.reading import Found
 from stoker.redis.cache import NodeAway
 from stoker.redis.run import replication_id
 from tests.races.guards.away import Removal, replaced
