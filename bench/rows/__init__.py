@@ -23,9 +23,9 @@ from bench.rows import (
     fair,
     herd,
     hit_body,
-    hit_bounded,
     hit_decoded,
     hit_near,
+    hit_term,
     http_hit,
     idle,
     invalidate_flat,
@@ -56,7 +56,7 @@ class Row:
 
 MODULES = (
     *(hit_body, change_applied, burst, relay_2),
-    *(hit_decoded, hit_near, hit_bounded, http_hit, sync_read, accounting),
+    *(hit_decoded, hit_near, hit_term, http_hit, sync_read, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(
         job_start,

@@ -94,7 +94,7 @@ async def apply_all(stoker: Stoker) -> int:
 
 
 async def apply_batch(stoker: Stoker) -> Batch:
-    """Claim, fold, unlink, settle, commit: one batch.
+    """Claim, fold, unlink, wait for one term, settle, commit: one batch.
 
     Raises CacheUnavailable or DatabaseUnavailable; the events then stay as they were.
     """
@@ -108,9 +108,11 @@ async def apply_batch(stoker: Stoker) -> Batch:
             folded = await fold(connection, domain, claimed)
             found = folded.asked
             await unlink(stoker, folded.invalidations)
+            if folded.invalidations:
+                await stoker.cache_term.over(connection)  # until then, readers may show what was (RACES 47)
             done = [one for same in found for one in same.ids if one not in folded.failed]
             await outbox.note_scopes(connection, told(claimed, found))
-            waits = await outbox.settle(connection, done)
+            waits = await outbox.settle(connection, done, stoker.process_name)
             await outbox.postpone(connection, folded.failed, changes)
     for waited in waits:
         stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)

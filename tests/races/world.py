@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import stoker.cache.store
 from stoker import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
 from stoker.cache.keys import EntryNames
-from stoker.cache.lookup import Found
+from stoker.cache.reading import Found
 from stoker.errors import Defer
 from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
@@ -185,6 +185,7 @@ class World:
             await connection.execute(
                 text("TRUNCATE notes, note_members, stoker.cache_events, stoker.cache_identities")
             )
+            await connection.execute(text("UPDATE stoker.cache_term SET term_ms = 0, longest_ms = 0"))
         await self.process()
         await self.sql("INSERT INTO notes VALUES (1, 'v1')")
         await self.sql("INSERT INTO note_members VALUES (1, 1)")
