@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from redis.asyncio import Redis
 
-from stoker.cli import lanes
+from stoker.cli import lanes, predicted
 from stoker.cli.display import clear, models, named, show, show_json, table
 from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
@@ -41,6 +41,7 @@ PARTS = {
     "verified": "what was compared with SQL",
     "workers": "workers",
     "served": "lanes that are served",
+    "prediction": "prediction",
     "last": "latest news",
 }
 """The parts of an overview, as this command names them."""
@@ -155,6 +156,12 @@ def _draw(found: Overview) -> None:
         named("lane", lanes.COLUMNS, found.lanes)
     if found.views is not None:
         named("view", VIEW, found.views)
+    _draw_work(found)
+
+
+def _draw_work(found: Overview) -> None:
+    if found.prediction is not None:
+        show(predicted.line(found.prediction))
     if found.changes is not None:
         models("changes", CHANGES, [found.changes])
     if found.requests is not None:

@@ -21,9 +21,11 @@ from stoker.history.series import quantile
 from stoker.operations import batches
 from stoker.operations.batches import BatchShown
 from stoker.operations.figures import ViewReads, verified_figures, view_counters
+from stoker.operations.findings import unacknowledged
 from stoker.operations.health import Health, health_of, name_of
 from stoker.operations.judgement import judged
 from stoker.operations.picture import LaneNow, Overview, ViewNow, WorkerSeen
+from stoker.operations.prediction import prediction
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import fetched
@@ -61,8 +63,12 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         requests = group.create_task(parts.read("requests", ("database",), lambda: undelivered(engine)))
         open_batches = group.create_task(parts.read("batches", ("queue",), lambda: _batches(stoker)))
         verified = group.create_task(parts.read("verified", ("cache",), lambda: verified_figures(stoker)))
+        open_findings = group.create_task(
+            parts.read("findings", ("database",), lambda: unacknowledged(stoker))
+        )
         workers = group.create_task(parts.read("workers", ("database",), lambda: _workers(stoker)))
         served = group.create_task(parts.read("served", ("database",), lambda: served_lanes(engine)))
+        predicted = group.create_task(parts.read("prediction", ("database",), lambda: prediction(stoker)))
         last = group.create_task(parts.read("last", ("database",), lambda: _last(stoker)))
     views = _views(counters.result(), grown.result())
     if views is None:
@@ -77,11 +83,13 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
             requests=requests.result(),
             batches=open_batches.result(),
             verified=verified.result(),
+            findings=open_findings.result(),
             hit_rate=rate,
             views=views,
             lanes=_lanes(depths.result(), dead.result(), grown.result()),
             workers=workers.result(),
             served=served.result(),
+            prediction=predicted.result(),
             last=last.result() or {},
         )
     )

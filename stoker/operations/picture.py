@@ -14,6 +14,7 @@ from stoker.operations.batches import BatchShown
 from stoker.operations.figures import VerifiedFigures, ViewReads
 from stoker.operations.health import Health
 from stoker.operations.lanes import LaneFigures
+from stoker.operations.prediction import PredictionNow
 from stoker.outbox.rows import Backlog
 from stoker.outbox.undelivered import Undelivered
 
@@ -79,10 +80,13 @@ class Overview(BaseModel):
     batches: list[BatchShown] | None = None
     """Those that are open."""
     verified: VerifiedFigures | None = None
+    findings: int | None = None
+    """Entries that the verifier found stale, and that nobody has acknowledged."""
     hit_rate: float | None = None
     views: dict[str, ViewNow] | None = None
     lanes: dict[str, LaneNow] | None = None
     workers: list[WorkerSeen] | None = None
     served: list[str] | None = None
     """Lanes whose jobs a living worker runs."""
+    prediction: PredictionNow | None = None
     last: dict[str, float] = {}
