@@ -8,6 +8,7 @@ for a refresh, or not named by the access entry; and whatever goes wrong here.
 from __future__ import annotations
 
 from collections import deque
+from time import perf_counter
 
 from stoker.cache.lookup import Params, Plan, command
 from stoker.cache.near import Near
@@ -42,11 +43,15 @@ class DirectReads:
         """
         if self._cache.breaker.open:
             return None
+        began_s = perf_counter()
         plan = self._cache.plan(view, scope_id, params, within, reader=reader)
         kept = [self._cache.store.lookup.near.peek(own.entry) for own in plan.names]
         if None in kept or (connection := self._take()) is None:
             return None
-        return self._asked(connection, plan, kept, reader)
+        reading = self._asked(connection, plan, kept, reader)
+        if reading is not None:
+            plan.times.append(perf_counter() - began_s)
+        return reading
 
     def close(self) -> None:
         """Close the threads' sides of the connections; the client closes the others."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -53,7 +54,8 @@ class Plan:
 
     `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `may_go_unasked`:
     whether it may be served without asking Redis if it was found valid a moment ago. `member`: the key as a
-    member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
+    member of the ranking of read entries. `times`: where the seconds of each hit are added. `parent`: the one
+    that the entry must belong to; None: any.
     """
 
     view: View
@@ -63,6 +65,7 @@ class Plan:
     may_go_unasked: bool
     member: bytes
     parent: bytes | None = None
+    times: deque[float] = field(default_factory=deque)
 
     def belongs(self, parent: bytes) -> bool:
         """Whether an entry of that parent is the one that is asked for."""

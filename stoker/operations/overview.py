@@ -15,9 +15,8 @@ from typing import TypeVar
 from sqlalchemy import text
 
 from stoker.errors import Unavailable
-from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, waits
+from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, sums, wait
 from stoker.history.presence import SILENT_S, served_lanes, silences
-from stoker.history.series import quantile
 from stoker.operations import batches
 from stoker.operations.batches import BatchShown
 from stoker.operations.figures import ViewReads, verified_figures, view_counters
@@ -156,14 +155,13 @@ def _lanes(
 
 def _lane(name: str, found: LaneDepth, dead: Mapping[str, int] | None, grown: Sums | None) -> LaneNow:
     lately: Row | None = grown.lately if grown is not None else None
-    waited = waits(lately or {}, name)
     return LaneNow(
         **found.model_dump(),
         dead=None if dead is None else dead.get(name, 0),
         done_per_minute=_per_minute(lately, f"lane:{name}:done"),
         failed_per_minute=_per_minute(lately, f"lane:{name}:failed"),
-        wait_p50_s=_rounded(quantile(waited, 0.5)),
-        wait_p99_s=_rounded(quantile(waited, 0.99)),
+        wait_p50_s=_rounded(wait(lately or {}, name, 0.5)),
+        wait_p99_s=_rounded(wait(lately or {}, name, 0.99)),
     )
 
 

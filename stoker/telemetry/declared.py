@@ -70,6 +70,12 @@ DECLARED = (
         GAUGE,
         "Age of the oldest of these; 0 without one.",
     ),
+    Declared(
+        "stoker_read_seconds",
+        HISTOGRAM,
+        "How long reads took in the processes that asked, by state: hit, miss, stale, bypass, error.",
+        ("view", "state"),
+    ),
     Declared("stoker_cache_reads", COUNTER, "Reads by result: a hit needs no SQL.", ("view", "result")),
     Declared("stoker_cache_misses", COUNTER, "Reads that needed SQL, by cause.", ("view", "cause")),
     Declared("stoker_cache_stale", COUNTER, "Answers marked stale: the loader failed.", ("view",)),

@@ -15,10 +15,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from stoker.cache.accounting import CHANGES, observed
+from stoker.cache.accounting import CHANGES, READ, observed
 from stoker.errors import Unavailable
 from stoker.histogram import Observed
 from stoker.history.presence import SILENT_S, silences
+from stoker.history.sampler import STATES
 from stoker.history.times import job_times
 from stoker.operations import figures, schedule
 from stoker.operations.figures import VerifiedFigures, ViewFigures
@@ -132,6 +133,8 @@ async def _cache(stoker: Stoker, _: Settings) -> _Families:
     for name in sorted(stoker.domain.views_by_name):
         _view(found, name, ViewFigures.counted(counters[name]))
         found.observe("stoker_cache_build_seconds", observed(counters[name], "load"), name)
+        for state in STATES:
+            found.observe("stoker_read_seconds", observed(counters[name], f"{READ}{state}"), name, state)
     _verified(found, await figures.verified_figures(stoker))
     return found
 
