@@ -28,6 +28,7 @@ from stoker.settings import Settings, require
 from stoker.stoker import Stoker
 
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
+ANSWERED = ("reads", "errors", "stale", "bypass", "p50_s", "p99_s")
 CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute")
 REQUESTS = ("count", "oldest_age_s")
 PARTS = {
@@ -141,20 +142,15 @@ def _server_row(name: str, server: ServerHealth) -> tuple[object, ...]:
 
 def _draw(found: Overview) -> None:
     show(found.says)
-    for concern in found.concerns:
+    for concern in found.concerns[1:]:
         show(f"- {concern.says}")
-    servers = [_server_row(name, server) for name, server in found.health.servers.items()]
-    table("servers", ["server", "address", "state", "ms", "error"], servers)
-    for reason in dict.fromkeys(found.missing.values()):
-        parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)
-        show(f"not known: {parts} ({reason})")
+    _draw_servers(found)
     if found.workers:
         seen = [(one.name, "silent" if one.gone else "ok", one.silent_s) for one in found.workers]
         table("workers", ["worker", "state", "silent_s"], seen)
     if found.lanes is not None:
         named("lane", lanes.COLUMNS, found.lanes)
-    if found.views is not None:
-        named("view", VIEW, found.views)
+    _draw_reads(found)
     if found.changes is not None:
         models("changes", CHANGES, [found.changes])
     if found.requests is not None:
@@ -163,3 +159,23 @@ def _draw(found: Overview) -> None:
         models("open batches", BATCH, found.batches)
     if found.verified is not None:
         models("verified", VERIFIED, [found.verified])
+
+
+def _draw_servers(found: Overview) -> None:
+    servers = [_server_row(name, server) for name, server in found.health.servers.items()]
+    table("servers", ["server", "address", "state", "ms", "error"], servers)
+    for reason in dict.fromkeys(found.missing.values()):
+        parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)
+        show(f"not known: {parts} ({reason})")
+
+
+def _draw_reads(found: Overview) -> None:
+    if found.views is not None:
+        named("view", VIEW, found.views)
+    if found.answered is not None and any(view.reads for view in found.answered.values()):
+        read = {name: view for name, view in found.answered.items() if view.reads}
+        table(
+            "what readers got in the last 5 minutes",
+            ["view", *ANSWERED],
+            [[name, *(getattr(view, what) for what in ANSWERED)] for name, view in read.items()],
+        )

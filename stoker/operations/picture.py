@@ -31,7 +31,7 @@ class Verdict(StrEnum):
 
 
 class Concern(BaseModel):
-    """One thing that needs attention. `about`: servers, right, warm or worker."""
+    """One thing that needs attention. `about`: users, servers, right, warm or worker."""
 
     verdict: Verdict
     about: str
@@ -39,9 +39,28 @@ class Concern(BaseModel):
 
 
 class ViewNow(ViewReads):
-    """One view over the last hour."""
+    """One view over the last hour. `cold_below`: the hit rate below which it is called cold, if set."""
 
     reads_ever: int
+    cold_below: float | None = None
+
+
+class Answered(BaseModel):
+    """What the readers of a view got in the last five minutes; refusals (403, 404) do not count.
+
+    `errors` of the `reads` failed, `stale` were answered with an outdated value because the loader failed,
+    `bypass` went to SQL past the cache. `load_errors` are builds that failed, in the background too. Times
+    are None without reads; above `slow_from_s` they are called slow.
+    """
+
+    reads: int
+    errors: int
+    stale: int
+    bypass: int
+    load_errors: int
+    p50_s: float | None
+    p99_s: float | None
+    slow_from_s: float
 
 
 class LaneNow(LaneFigures):
@@ -65,7 +84,10 @@ class WorkerSeen(BaseModel):
 
 
 class Overview(BaseModel):
-    """All parts. `says` is the summary; `last` has numbers that change when there is news to load."""
+    """All parts. `says` is the worst fact; `last` has numbers that change when there is news to load.
+
+    `concerns` begins with that fact, unless there is none.
+    """
 
     at: datetime
     verdict: Verdict = Verdict.UNTRIED
@@ -81,7 +103,11 @@ class Overview(BaseModel):
     verified: VerifiedFigures | None = None
     hit_rate: float | None = None
     views: dict[str, ViewNow] | None = None
+    answered: dict[str, Answered] | None = None
+    """What readers got, by view."""
     lanes: dict[str, LaneNow] | None = None
+    dead_lately: int | None = None
+    """Dead letters of the last day."""
     workers: list[WorkerSeen] | None = None
     served: list[str] | None = None
     """Lanes whose jobs a living worker runs."""
