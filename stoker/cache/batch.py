@@ -76,13 +76,14 @@ async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[
     held = await cache.fetch(plans)
     missing = {key for one in held for key in one.missing()}
     if missing:
+        causes = await cache.causes(held)
         with suppress(DatabaseUnavailable):  # each read below raises it for itself
             await cache.filler.in_time(cache.filler.fill_ahead(sorted(missing)))
         # Time has passed: read all entries and rights again (RACES 23). An answer that had to be built is
         # reported as a miss, although it is in the cache by now.
         held = [
-            again._replace(cause=one.found.miss) if one.missing() else again
-            for one, again in zip(held, await cache.fetch(plans), strict=True)
+            again._replace(cause=cause) if one.missing() else again
+            for one, cause, again in zip(held, causes, await cache.fetch(plans), strict=True)
         ]
     waits = not all(cache.is_at_hand(one, reader) for one in held)
     concluded = await _answers(cache.conclude(one, reader) for one in held)

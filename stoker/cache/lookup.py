@@ -202,8 +202,8 @@ def _judge(
 ) -> Found:
     stamp, hard, stored = values
     if stored is None:
-        # A stamp lives longer than its entry: if it is there, the server has evicted the entry. A stamp that
-        # other entries share says nothing, because this entry may never have been built.
+        # A stamp lives longer than its entry: if it is there, the server may have evicted the entry; whoever
+        # counts the miss asks `Store.absent_because`. A stamp that other entries share says nothing.
         cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):
@@ -222,7 +222,7 @@ def _judge(
     soft_holds = stamp is not None and stamp == envelope.stamp and stamp.startswith(server.run)
     miss: Miss | None = None
     if not (hard_holds and soft_holds):
-        miss = Miss.INVALIDATED
+        miss = Miss.INVALIDATED if envelope.hard.startswith(server.run) else Miss.RESTARTED
     elif envelope.expired(server.now_us()):
         miss = Miss.EXPIRED
     return Found(envelope, content, miss, hard_holds, server)

@@ -15,20 +15,21 @@ import typer
 from redis.asyncio import Redis
 
 from stoker.cli import lanes
-from stoker.cli.display import clear, models, named, show, show_json, table
+from stoker.cli.display import clear, models, named, show, show_json, size, table
 from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
 from stoker.operations.health import Probe, ServerHealth, addresses, examine, name_of
 from stoker.operations.judgement import judged
 from stoker.operations.overview import overview
-from stoker.operations.picture import Overview, Verdict
+from stoker.operations.picture import MemoryNow, Overview, Verdict
 from stoker.postgres import reading_engine, sign_of_life
 from stoker.settings import Settings, require
 from stoker.stoker import Stoker
 
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
 ANSWERED = ("reads", "errors", "stale", "bypass", "p50_s", "p99_s")
+MEMORY = ("used", "limit", "policy", "evicted_per_s", "evicted")
 CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute")
 REQUESTS = ("count", "oldest_age_s")
 PARTS = {
@@ -40,6 +41,8 @@ PARTS = {
     "requests": "requested jobs",
     "batches": "batches",
     "verified": "what was compared with SQL",
+    "memory": "memory of the cache",
+    "queue_memory": "memory of the queue",
     "workers": "workers",
     "served": "lanes that are served",
     "last": "latest news",
@@ -164,9 +167,23 @@ def _draw(found: Overview) -> None:
 def _draw_servers(found: Overview) -> None:
     servers = [_server_row(name, server) for name, server in found.health.servers.items()]
     table("servers", ["server", "address", "state", "ms", "error"], servers)
+    table("memory", ["server", *MEMORY], [_memory_row(name, one) for name, one in found.memory.items()])
     for reason in dict.fromkeys(found.missing.values()):
         parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)
         show(f"not known: {parts} ({reason})")
+
+
+def _memory_row(name: str, memory: MemoryNow) -> tuple[object, ...]:
+    limit = "none" if memory.limit_bytes is None else size(memory.limit_bytes)
+    rate = memory.evicted_per_s
+    return (
+        name_of(name).removeprefix("the "),
+        size(memory.used_bytes),
+        limit,
+        memory.policy,
+        rate,
+        memory.evicted,
+    )
 
 
 def _draw_reads(found: Overview) -> None:

@@ -14,9 +14,10 @@ from sqlalchemy import text
 
 from stoker.cache.accounting import ERROR, observed, read_counters
 from stoker.cache.reading import Miss, State
-from stoker.errors import CacheUnavailable, QueueUnavailable
+from stoker.errors import CacheUnavailable, QueueUnavailable, Unavailable
 from stoker.histogram import BOUNDS_S, BUCKETS, Observed
 from stoker.history.figures import FigureHistory
+from stoker.history.memory import cache_memory, queue_memory
 from stoker.history.series import ERRORS, MISS, READ, TOOK, WAIT, WAITED, Sample, grown, name
 from stoker.history.times import job_times
 from stoker.outbox.rows import backlog
@@ -50,6 +51,9 @@ class Sampler:
             gauges, counters = await self._lanes()
             counters |= await self._waits()
             counters |= await self._views()
+            removed, used = await self._memories()
+            counters |= removed
+            gauges += used
             changes = await backlog(self._stoker.engine)
             gauges += [
                 Sample(name("changes", "", "unsettled"), changes.unsettled),
@@ -108,6 +112,20 @@ class Sampler:
             for view, counters in counted.items()
             for what, value in _complete(counters).items()
         }
+
+    async def _memories(self) -> tuple[dict[str, float], list[Sample]]:
+        """What both Redis servers have removed, and how much memory they use."""
+        counters: dict[str, float] = {}
+        gauges: list[Sample] = []
+        for server, ask in (("cache", cache_memory), ("queue", queue_memory)):
+            try:
+                found = await ask(self._stoker)
+            except Unavailable:
+                continue
+            counters[name("server", server, "evicted")] = found.evicted
+            counters[name("server", server, "expired")] = found.expired
+            gauges.append(Sample(name("server", server, "used_bytes"), found.used_bytes))
+        return counters, gauges
 
     async def _applied_since(self, since: object) -> int:
         query = text("SELECT count(*) FROM stoker.cache_events WHERE settled_at > :since")

@@ -1,6 +1,7 @@
 """Names of the series that are kept, and their samples.
 
-A series is `subject:which:what`: `lane:warm:ready`, `view:summary:hits`, `changes::unsettled`. Gauges merge
+A series is `subject:which:what`: `lane:warm:ready`, `view:summary:hits`, `changes::unsettled`,
+`server:cache:evicted`. Gauges merge
 by maximum, counters by sum; waits and reads are counted by the bucket whose upper bound (seconds) ends the
 name, and their seconds are added up beside the count.
 """
@@ -20,7 +21,9 @@ ERRORS = "errors"
 """The counter of a view's reads that failed."""
 MISS = "miss_"
 """Begins the names of counters of misses; the cause follows."""
-GAUGES = frozenset({"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing"})
+GAUGES = frozenset(
+    {"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing", "used_bytes"}
+)
 
 
 class Sample(NamedTuple):

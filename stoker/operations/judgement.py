@@ -21,6 +21,8 @@ COLD_READS = 200
 """Reads of a view in an hour from which its hit rate is judged, where a limit is set for it."""
 MANY = 0.01
 """Share of a view's reads above which failed or outdated answers are more than single ones."""
+EVICTED = 0.05
+"""Share of all reads that may miss an entry because it was evicted."""
 MOST = 0.5
 """Share of a view's reads past the cache above which the cache does not do its work."""
 SINCE = "in the last 5 minutes"
@@ -101,6 +103,14 @@ def _about_servers(shown: Overview) -> Iterator[Concern]:
         elif server.state is ServerState.SLOW:
             says = f"{where} is slow: it took {server.ms:,.0f} ms to answer"
             yield Concern(verdict=Verdict.WATCH, about="servers", says=says)
+    for name, memory in shown.memory.items():
+        if memory.full and not memory.evicts:
+            kept = "nothing new is stored" if name == "cache" else "it takes no new jobs"
+            says = f"{name_of(name)} has used all of its memory and evicts nothing: {kept}"
+            yield Concern(verdict=Verdict.WRONG, about="servers", says=says)
+        elif name == "queue" and memory.evicted:
+            says = f"{name_of(name)} has evicted {_count(memory.evicted, 'key')}: jobs are lost"
+            yield Concern(verdict=Verdict.WRONG, about="servers", says=says)
     if all(server.ok for server in servers.values()):
         for says in dict.fromkeys(shown.missing.values()):
             yield Concern(verdict=Verdict.WATCH, about="servers", says=says)
@@ -122,6 +132,11 @@ def _about_right(shown: Overview) -> Iterator[Concern]:
 
 
 def _about_warm(shown: Overview) -> Iterator[Concern]:
+    views = (shown.views or {}).values()
+    evicted, reads = sum(view.misses.get("evicted", 0) for view in views), sum(view.reads for view in views)
+    if evicted > reads * EVICTED:
+        says = f"{_of(evicted, reads)} in the last hour missed an entry that was evicted: memory is too small"
+        yield Concern(verdict=Verdict.WATCH, about="warm", says=says)
     for name, view in (shown.views or {}).items():
         limit, rate = view.cold_below, view.hit_rate
         if limit is not None and rate is not None and rate < limit and view.reads >= COLD_READS:

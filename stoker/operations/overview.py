@@ -17,6 +17,7 @@ from sqlalchemy import text
 from stoker.cache.reading import Miss
 from stoker.errors import Unavailable
 from stoker.history.charts import LATELY, Row, Sums, hit_rate, of_view, read_time, sums, wait
+from stoker.history.memory import cache_memory, queue_memory
 from stoker.history.presence import SILENT_S, served_lanes, silences
 from stoker.history.series import ERRORS, MISS, READ
 from stoker.operations import batches
@@ -24,10 +25,11 @@ from stoker.operations.batches import BatchShown
 from stoker.operations.figures import ViewReads, verified_figures, view_counters
 from stoker.operations.health import Health, health_of, name_of
 from stoker.operations.judgement import judged
-from stoker.operations.picture import Answered, LaneNow, Overview, ViewNow, WorkerSeen
+from stoker.operations.picture import Answered, LaneNow, MemoryNow, Overview, ViewNow, WorkerSeen
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import fetched
+from stoker.redis.memory import Memory
 from stoker.stoker import Stoker
 from stoker.worker.engine.depth import LaneDepth, depth
 
@@ -66,6 +68,8 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         requests = group.create_task(parts.read("requests", ("database",), lambda: undelivered(engine)))
         open_batches = group.create_task(parts.read("batches", ("queue",), lambda: _batches(stoker)))
         verified = group.create_task(parts.read("verified", ("cache",), lambda: verified_figures(stoker)))
+        of_cache = group.create_task(parts.read("memory", ("cache",), lambda: cache_memory(stoker)))
+        of_queue = group.create_task(parts.read("queue_memory", ("queue",), lambda: queue_memory(stoker)))
         workers = group.create_task(parts.read("workers", ("database",), lambda: _workers(stoker)))
         served = group.create_task(parts.read("served", ("database",), lambda: served_lanes(engine)))
         last = group.create_task(parts.read("last", ("database",), lambda: _last(stoker)))
@@ -84,6 +88,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
             verified=verified.result(),
             hit_rate=rate,
             views=views,
+            memory=_memories({"cache": of_cache.result(), "queue": of_queue.result()}, grown.result()),
             answered=_answered(stoker, grown.result()),
             lanes=_lanes(depths.result(), dead.result(), grown.result()),
             dead_lately=_total(dead.result(), "lately"),
@@ -178,6 +183,25 @@ def _hit_rate(stoker: Stoker, grown: Sums | None) -> float | None:
 async def _batches(stoker: Stoker) -> list[BatchShown]:
     found = (await batches.listing(stoker, BATCHES)).batches
     return [batch for batch in found if batch.ended_at is None]
+
+
+def _memories(found: Mapping[str, Memory | None], grown: Sums | None) -> dict[str, MemoryNow]:
+    return {
+        name: MemoryNow(
+            used_bytes=memory.used_bytes,
+            limit_bytes=memory.limit_bytes,
+            policy=memory.policy,
+            full=memory.is_full,
+            evicts=memory.evicts,
+            evicted=memory.evicted,
+            expired=memory.expired,
+            evicted_per_s=None
+            if grown is None
+            else round(grown.lately.get(f"server:{name}:evicted", 0) / LATELY.total_seconds(), 2),
+        )
+        for name, memory in found.items()
+        if memory is not None
+    }
 
 
 async def _dead(stoker: Stoker) -> dict[str, dict[str, int]]:

@@ -63,6 +63,23 @@ class Answered(BaseModel):
     slow_from_s: float
 
 
+class MemoryNow(BaseModel):
+    """The memory of a Redis. `limit_bytes` is None without a limit, and `full` means that it is reached.
+
+    `evicted` and `expired` are keys that it has removed since it was started: to make room, and because
+    their time had passed. `evicted_per_s` is over the last five minutes; None while that is not known.
+    """
+
+    used_bytes: int
+    limit_bytes: int | None
+    policy: str
+    full: bool
+    evicts: bool
+    evicted: int
+    expired: int
+    evicted_per_s: float | None
+
+
 class LaneNow(LaneFigures):
     """One lane now; rates and waits over the last five minutes, waits None without jobs.
 
@@ -103,6 +120,8 @@ class Overview(BaseModel):
     verified: VerifiedFigures | None = None
     hit_rate: float | None = None
     views: dict[str, ViewNow] | None = None
+    memory: dict[str, MemoryNow] = {}
+    """Of each Redis that says it: cache, queue."""
     answered: dict[str, Answered] | None = None
     """What readers got, by view."""
     lanes: dict[str, LaneNow] | None = None

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from stoker.cache.accounting import CHANGES, READ, observed
 from stoker.errors import Unavailable
 from stoker.histogram import Observed
+from stoker.history.memory import cache_memory, queue_memory
 from stoker.history.presence import SILENT_S, silences
 from stoker.history.sampler import STATES
 from stoker.history.times import job_times
@@ -27,6 +28,7 @@ from stoker.operations.health import Health, health_of
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import promptly
+from stoker.redis.memory import Memory
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.declared import BY_NAME
@@ -159,6 +161,24 @@ def _verified(found: _Families, verified: VerifiedFigures) -> None:
     found.add("stoker_verified_stale_age_seconds", verified.stale_age_s)
 
 
+async def _memory_of_cache(stoker: Stoker, _: Settings) -> _Families:
+    return _memory("cache", await cache_memory(stoker))
+
+
+async def _memory_of_queue(stoker: Stoker, _: Settings) -> _Families:
+    return _memory("queue", await queue_memory(stoker))
+
+
+def _memory(server: str, memory: Memory) -> _Families:
+    found = _Families()
+    found.add("stoker_redis_memory_used_bytes", memory.used_bytes, server)
+    found.add("stoker_redis_memory_limit_bytes", memory.limit_bytes or 0, server)
+    found.add("stoker_redis_evicts", float(memory.evicts), server)
+    found.add("stoker_redis_evicted_keys", memory.evicted, server)
+    found.add("stoker_redis_expired_keys", memory.expired, server)
+    return found
+
+
 async def _lanes(stoker: Stoker, _: Settings) -> _Families:
     found = _Families()
     for name, lane in (await depth(stoker.queue)).items():
@@ -213,6 +233,8 @@ _GATHER = (
     (frozenset({"database"}), _schedule),
     (frozenset({"database"}), _workers),
     (frozenset({"queue"}), _jobs),
+    (frozenset({"cache"}), _memory_of_cache),
+    (frozenset({"queue"}), _memory_of_queue),
     (frozenset({"cache"}), _cache),
     (frozenset({"queue"}), _lanes),
     (frozenset({"database"}), _dead),

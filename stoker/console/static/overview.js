@@ -2,7 +2,7 @@
 
 import { post, put } from "./api.js";
 import { fill, h, icon, say } from "./dom.js";
-import { NONE, count, percent, plural, rate, seconds } from "./format.js";
+import { NONE, bytes, count, percent, plural, rate, seconds } from "./format.js";
 import { history } from "./history.js";
 import { act, ask, causes, confirm, empty, loading, table } from "./parts.js";
 
@@ -79,8 +79,20 @@ function place(concern) {
 const SERVERS = { database: "Postgres", queue: "Queue Redis", cache: "Cache Redis" };
 const STATES = { ok: "ok", slow: "warn", down: "bad" };
 
-function serverRows({ health }) {
-  return Object.entries(health.servers).map(([name, server]) => [name, server.address, server.state, latency(server), server.error]);
+function serverRows({ health, memory }) {
+  return Object.entries(health.servers).map(([name, server]) => [name, server.address, server.state, latency(server), server.error, memoryOf(memory[name])]);
+}
+
+function memoryOf(memory) {
+  if (!memory) return null;
+  const limit = memory.limit_bytes === null ? "no limit" : bytes(memory.limit_bytes);
+  const evicted = memory.evicts && `${memory.evicted_per_s === null ? NONE : rate(memory.evicted_per_s)} evicted/s`;
+  return [`${rounded(memory.used_bytes)} of ${limit}`, memory.policy, evicted].filter(Boolean).join(", ");
+}
+
+/** Bytes to two digits: what each command adds must not make the line flicker. */
+function rounded(value) {
+  return bytes(Number(value.toPrecision(2)));
 }
 
 /** To two digits: a probe of every second must not make the line flicker. */
@@ -89,12 +101,13 @@ function latency({ ok, ms }) {
 }
 
 function serverStrip(picture) {
-  return h("ul", {}, serverRows(picture).map(([name, address, state, ms, error]) =>
+  return h("ul", {}, serverRows(picture).map(([name, address, state, ms, error, memory]) =>
     h("li", { class: state },
       h("span", { class: `state ${STATES[state]}` }, state === "down" ? "does not answer" : state),
       h("strong", {}, SERVERS[name] ?? name),
       h("code", {}, address),
-      h("span", { class: state === "down" ? "error" : "muted" }, state === "down" ? error : `${ms} to answer`))));
+      h("span", { class: state === "down" ? "error" : "muted" }, state === "down" ? error : `${ms} to answer`),
+      memory && h("span", { class: "muted" }, memory))));
 }
 
 function answer(question) {
