@@ -1,4 +1,4 @@
-"""Interleaved blocks: A B, B A, ..., so that what else the machine does meets both sides alike."""
+"""Interleaved blocks: A B, B A, ..., so that other load of the machine affects both sides alike."""
 
 from __future__ import annotations
 

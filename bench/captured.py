@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 import jobs
-from bench.ground import Bench
+from bench.ground import Bench, forget_events
 from stoker import Access, Capture, EntryKey, Event, Invalidation, Rule, ScopeKind, View
 from stoker.captures.install import drop, install
 from stoker.postgres import engine_of
@@ -57,6 +57,19 @@ domain = replace(
         Capture(CAPTURED, BenchChanged, {"tenant_id": "tenant_id"}, columns=("status", "note")),
     ),
 )
+
+
+@asynccontextmanager
+async def without_captures(bench: Bench) -> AsyncIterator[None]:
+    """No capture on the application's tables, for rows about what the application itself writes."""
+    engine = engine_of(bench.urls.database)
+    try:
+        await drop(engine, SCHEMA, None, print)
+        yield
+    finally:
+        await install(engine, jobs.domain.captures, SCHEMA, print)
+        await engine.dispose()
+        await forget_events(bench.urls.database)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ TINY = Lane("tiny", concurrency=100)
 
 
 class Unlink(Job):
-    """Delete one key."""
+    """Delete one key; without one, do nothing."""
 
     kind = "bench.unlink"
     lane = TINY
@@ -25,7 +25,8 @@ class Unlink(Job):
 
 async def unlink(context: JobContext, job: Unlink) -> None:
     """One command to the cache, by a client of the job's own, as the peers' jobs do."""
-    await context.resources.unlink(job.key)
+    if job.key:
+        await context.resources.unlink(job.key)
 
 
 @asynccontextmanager

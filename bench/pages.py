@@ -1,4 +1,4 @@
-"""Dashboards of the sample data that are about 4 KB, and who reads them."""
+"""Dashboards of the sample data of about 4 KB, each with a reader."""
 
 from __future__ import annotations
 

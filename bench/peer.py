@@ -38,7 +38,7 @@ class Peer:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         return self._process.pid
 
     async def ask(self, do: str, **fields: object) -> Any:  # noqa: ANN401 - JSON

@@ -20,7 +20,7 @@ def cpu_s(root: int) -> float:
 
 
 def parent_of(pid: int) -> int:
-    """Its parent."""
+    """The process id of its parent."""
     return int(_stat(pid)[PARENT])
 
 

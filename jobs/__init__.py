@@ -1,11 +1,10 @@
 """The jobs of this application, a regulatory app for medical devices: its views, rules, jobs and schedule.
 
-It uses only public names of `stoker`, like any application. The web app records events in its own
-transactions, reads through the views, and enqueues jobs; it never touches the cache inline. `worker` is the
-process that runs the jobs.
+It uses only public names of `stoker`, like any application. The web app writes to its tables, reads through
+the views, and enqueues jobs; it never touches the cache inline. `worker` is the process that runs the jobs.
 
-    event, by `stoker.record(session, …)`   changes applied by the worker: see jobs/rules.py for what each
-                                            event invalidates
+    captures                                Postgres records an event for each change of a table; the worker
+                                            applies it: see jobs/rules.py for what each event invalidates
     Invalidate, Refresh, Warm               jobs that the web app may enqueue, by `stoker.enqueue(…)`
     WriteExport                             its own job, which it requests in a transaction, by
                                             `stoker.enqueue_in(session, …)`: a file of a project
@@ -19,6 +18,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from jobs.captures import CAPTURES
 from jobs.files import FILES, HANDLERS, WriteDigests, WriteExport
 from jobs.rules import RULES
 from jobs.sample import is_empty, load
@@ -45,7 +45,7 @@ SCHEDULE = (
     # A dashboard lives for five minutes: without this one it would be cold for 25 of those 30.
     Every("keep_warm", KeepWarm(), timedelta(minutes=1), late=LatePolicy.SKIP),
     Every("verify", Verify(), timedelta(minutes=1), late=LatePolicy.SKIP),
-    Cron("prune", Prune(), "0 3 * * *"),
+    Cron("prune", Prune(), "3 * * * *"),
     # Late slots are skipped: `stoker schedule run digests` writes them at any time.
     Cron("digests", WriteDigests(), "0 6 * * mon", timezone="Europe/Berlin", late=LatePolicy.SKIP),
 )
@@ -55,6 +55,7 @@ domain = Domain(
     scopes=(PROJECT, USER),
     views=VIEWS,
     rules=RULES,
+    captures=CAPTURES,
     warm_plans=WARM_PLANS,
     lanes=(FILES,),
     handlers=HANDLERS,

@@ -1,4 +1,4 @@
-"""Who belongs to what: asked by writers for the events they record, and again when those are applied."""
+"""Who belongs to what, as SQL says when an event is applied."""
 
 from __future__ import annotations
 

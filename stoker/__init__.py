@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         Verify,
         Warm,
     )
-    from stoker.outbox.receipt import Applied, Receipt
+    from stoker.outbox.receipt import Applied, Receipt, TransactionReceipt
     from stoker.queue.answers import Answer, Enqueued
     from stoker.queue.batches import Batch
     from stoker.rules import Event, Invalidation, Rule
@@ -126,6 +126,7 @@ __all__ = [  # noqa: RUF022 - sorted as Python does
     "Stoker",
     "StokerError",
     "SyncStoker",
+    "TransactionReceipt",
     "Unavailable",
     "UnknownJob",
     "Verify",
@@ -153,7 +154,7 @@ _NAMES = {
     ),
     "stoker.handlers.context": "JobContext",
     "stoker.jobs": "Invalidate Job KeepWarm Lane Outcome Prune Refresh Relay RetryPolicy Verify Warm",
-    "stoker.outbox.receipt": "Applied Receipt",
+    "stoker.outbox.receipt": "Applied Receipt TransactionReceipt",
     "stoker.queue.answers": "Answer Enqueued",
     "stoker.queue.batches": "Batch",
     "stoker.rules": "Event Invalidation Rule",

@@ -140,6 +140,14 @@ class Domain(Catalog):
     def _arq_calls(self) -> Mapping[str, type[Job]]:
         return self.arq_application.calls if self.arq_application else {}
 
+    def arq_job(self, function: str, /, *args: Any, **kwargs: Any) -> Job:  # noqa: ANN401 - the function's
+        """The call of a function of `arq` as a job, for `enqueue` and `enqueue_in`; raises UnknownJob."""
+        call = self._arq_calls.get(function)
+        if call is None:
+            known = ", ".join(sorted(self._arq_calls)) or "none"
+            raise UnknownJob(f"the arq application has no function {function!r:.80}; there are: {known}")
+        return call.model_validate({"args": args, "kwargs": kwargs})
+
     @cached_property
     def whole_schedule(self) -> tuple[Every | Cron | ArqCron, ...]:
         """`schedule`, then the cron jobs of `arq`."""
@@ -206,6 +214,8 @@ class Domain(Catalog):
 
     def check_job(self, job: Job) -> None:
         """Raise UnknownJob for a job that no handler runs, BadRequest for unknown names in its arguments."""
+        if type(job) in self.handlers:
+            return
         if type(job) is not self.job_types.get(job.kind):
             known = ", ".join(sorted({*self.job_types} - {*JOBS})) or "none"
             raise UnknownJob(

@@ -8,12 +8,14 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Double,
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -249,4 +252,47 @@ cache_identities = Table(
         comment="From when on changes went to another; null: none did.",
     ),
     comment="Caches that recorded events were applied to (docs/decisions/0011).",
+)
+
+cache_term = Table(
+    "cache_term",
+    metadata,
+    Column("one", Boolean, CheckConstraint("one"), primary_key=True, server_default=true()),
+    Column("term_ms", Integer, nullable=False, server_default="0"),
+    Column(
+        "longest_ms",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="The longest term that a reader may still serve by.",
+    ),
+    Column(
+        "changes", BigInteger, nullable=False, server_default="0", comment="How often term_ms was changed."
+    ),
+    comment="One row: for how long readers serve without asking Redis (docs/decisions/0025).",
+)
+
+warm_predictor = Table(
+    "warm_predictor",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="1: there is one row."),
+    Column("holder", String(128), comment="The worker that predicts."),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("in_force", String(32), comment="default plan, decayed counts, predictor"),
+    Column("planned_at", DateTime(timezone=True), comment="Old: nobody predicts, the default plan warms."),
+    Column("figures", JSONB, comment="stoker/predicting/figures.py"),
+    Column("state", LargeBinary, comment="stoker/prediction/snapshot.py, compressed with zstd."),
+    Column("saved_at", DateTime(timezone=True)),
+    comment="What has been learnt of reads, and which worker goes on learning.",
+)
+
+warm_history = Table(
+    "warm_history",
+    metadata,
+    Column("at", DateTime(timezone=True), primary_key=True, comment="The full hour."),
+    Column("in_force", String(32), nullable=False),
+    Column("figures", JSONB, nullable=False),
+    Column("weights", JSONB, nullable=False, comment="By feature, a weight for each of its bins."),
+    Column("calibration", JSONB, nullable=False, comment="By tenth: examples, predicted, read."),
+    comment="The predictor once an hour, for 90 days.",
 )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -41,8 +42,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def migrate_template(url: str) -> None:
-    """Bring the template database up to date: Stoker's tables, and those of the application."""
+    """Bring the template database up to date: Stoker's tables, and those of the application.
+
+    Without the events by which new captures invalidate what was cached before: nothing was.
+    """
     asyncio.run(migrate(url, load_domain("jobs")))
+    with psycopg.connect(
+        make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    ) as sql:
+        sql.execute("DELETE FROM stoker.cache_events")
 
 
 def _urls_of_the_environment() -> embedded.Urls | None:

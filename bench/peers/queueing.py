@@ -35,9 +35,10 @@ class Tally:
         self._enough = asyncio.Event()
 
     async def job(self, key: str, enqueued_ns: int) -> None:
-        """The work of every job."""
+        """The work of every job: one command, or nothing where there is no key."""
         self._waited_us.append((time.monotonic_ns() - enqueued_ns) / 1000)
-        await self._cache.unlink(key)
+        if key:
+            await self._cache.unlink(key)
         self._ended += 1
         if self._ended >= self._wanted:
             self._last_ns = time.monotonic_ns()

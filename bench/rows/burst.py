@@ -15,7 +15,7 @@ from bench.changes import Change, changes, stamp
 from bench.figures import Figure
 from bench.ground import Bench, settled_at
 from bench.peer import Peer, running
-from jobs.events import PredicateUpdated
+from jobs.events import ContentsChanged
 from stoker import Stoker
 
 IDS = ("burst", "burst-recording")
@@ -81,7 +81,7 @@ async def measure(bench: Bench) -> list[Figure]:
         fastest = max(rivals, key=lambda rival: rates[rival.name])
         ours, theirs = await alternate(
             blocks,
-            partial(_applied, stoker, wanted, events),
+            partial(applied, stoker, wanted, events),
             partial(fastest.drain, _repeated(keys, jobs)),
         )
         both, other = await alternate(
@@ -113,7 +113,8 @@ async def rival_of(bench: Bench, stack: AsyncExitStack, name: str) -> Rival:
     return Rival(name, client, worker)
 
 
-async def _applied(stoker: Stoker, wanted: Sequence[Change], count: int) -> float:
+async def applied(stoker: Stoker, wanted: Sequence[Change], count: int) -> float:
+    """Events a second from their commit until the last one is applied."""
     await stamp(stoker, wanted)
     async with stoker.session() as session, session.begin():
         async with session.begin_nested():  # its release writes the rows
@@ -137,9 +138,8 @@ async def _recorded_and_applied(stoker: Stoker, wanted: Sequence[Change], count:
     return count / (await settled_at(stoker, PATIENCE_S) - started)
 
 
-def _event(wanted: Sequence[Change], number: int) -> PredicateUpdated:
-    one = wanted[number % len(wanted)]
-    return PredicateUpdated(project_id=one.project, item_id=one.predicate)
+def _event(wanted: Sequence[Change], number: int) -> ContentsChanged:
+    return ContentsChanged(project_id=wanted[number % len(wanted)].project)
 
 
 def _repeated(keys: Sequence[str], count: int) -> list[str]:

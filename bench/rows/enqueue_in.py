@@ -9,6 +9,7 @@ from statistics import median
 
 from sqlalchemy import text
 
+from bench.captured import without_captures
 from bench.changes import Change, changes
 from bench.figures import Figure
 from bench.ground import Bench
@@ -28,7 +29,7 @@ Side = Callable[[Change], Awaitable[None]]
 
 async def measure(bench: Bench) -> list[Figure]:
     """No worker runs, so that only what the requesting process pays is seen, the ring included."""
-    async with bench.stoker(domain) as stoker:
+    async with without_captures(bench), bench.stoker(domain) as stoker:
         async with stoker.session() as session, session.begin():
             await session.execute(BARE_TABLE)
         sides = (_requesting(stoker), _inserting(stoker))

@@ -1,4 +1,4 @@
-"""Tiny jobs of an application's own from a full queue, against the fastest of three job libraries."""
+"""Own jobs that do nothing, from a full queue, against the fastest of three job libraries."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ JOBS, JOBS_OF_SHORT_RUN = 20_000, 3_000
 
 
 async def measure(bench: Bench) -> list[Figure]:
-    """One worker process each; every job unlinks one key of its own."""
+    """One worker process each. Jobs of one command would measure the Redis client that sends it."""
     count = JOBS if bench.scale.full else bench.scale.count(JOBS_OF_SHORT_RUN)
     blocks = bench.scale.blocks if bench.scale.full else min(bench.scale.blocks, MOST_BLOCKS)
-    keys = [f"plain:{number}" for number in range(count)]
+    nothing = [""] * count
     async with (
         bench.stoker(domain) as stoker,
         bench.worker(stoker, STOKER__DOMAIN="bench.noop"),
@@ -29,13 +29,13 @@ async def measure(bench: Bench) -> list[Figure]:
     ):
         rivals = [await rival_of(bench, stack, name) for name in PEERS]
         heats = await alternate(
-            min(blocks, HEATS), *(partial(rival.drain, keys[: count // 2]) for rival in rivals)
+            min(blocks, HEATS), *(partial(rival.drain, nothing[: count // 2]) for rival in rivals)
         )
         rates = {rival.name: median(found) for rival, found in zip(rivals, heats, strict=True)}
         fastest = max(rivals, key=lambda rival: rates[rival.name])
-        jobs = [Unlink(key=key) for key in keys]
+        jobs = [Unlink(key="") for _ in range(count)]
         ours, theirs = await alternate(
-            blocks, partial(drained, stoker, TINY, jobs), partial(fastest.drain, keys)
+            blocks, partial(drained, stoker, TINY, jobs), partial(fastest.drain, nothing)
         )
     said = ", ".join(f"{name} {found:,.0f}/s" for name, found in rates.items())
     note = f"{count:,} jobs in the queue; {SLOTS} slots of ours; chosen from {said}"

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import text
 
+from bench.captured import without_captures
 from bench.changes import Change, changes
 from bench.figures import Figure
 from bench.ground import Bench
@@ -34,7 +35,7 @@ PATIENT = {"STOKER__CACHE__BREAKER_UNSETTLED_S": "86400"}
 BODY = b'{"intended_use":"Measure."}'
 NOTE = (
     "PATCH over HTTP, through a Unix socket, to the demonstration's web app: one request after the other on "
-    "a kept connection, one process of it for each side"
+    "a kept connection, one process of it for each side; no capture is on the tables"
 )
 
 
@@ -64,7 +65,7 @@ class Site:
 
 async def measure(bench: Bench) -> list[Figure]:
     """No worker runs, so that only what the web app pays is seen."""
-    async with bench.stoker() as stoker, AsyncExitStack() as stack:
+    async with without_captures(bench), bench.stoker() as stoker, AsyncExitStack() as stack:
         async with stoker.session() as session, session.begin():
             await session.execute(BARE_TABLE)
         ours, silent, bare = [await _opened(bench, stack, kind) for kind in ("ours", "silent", "bare")]

@@ -2,7 +2,7 @@
 
 The statements are in the `.sql` files, each headed by its arguments and result. They never read the clock,
 have a total order, and write times in UTC, so that equal rows give equal bytes. A view may read only what the
-rules (rules.py) cover: only dashboard and export read the contents.
+captures (captures.py) watch: only dashboard and export read the contents.
 """
 
 from jobs.queries.access import access

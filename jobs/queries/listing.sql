@@ -23,7 +23,8 @@ SELECT k.position AS id,
           SELECT p.*
             FROM visible
                  -- OFFSET 0 keeps the filters out: no plan may try them on projects that nobody asked for.
-           CROSS JOIN LATERAL (SELECT * FROM projects WHERE id = visible.id OFFSET 0) p
+           CROSS JOIN LATERAL (SELECT id, owner_id, name, status, device_type, created_at, updated_at, revision
+                                 FROM projects WHERE id = visible.id OFFSET 0) p
            WHERE (k.status IS NULL OR p.status = k.status)
              AND (k.device_type IS NULL OR p.device_type = k.device_type)
              AND (k.pattern IS NULL OR p.name ILIKE k.pattern OR p.device_type ILIKE k.pattern)

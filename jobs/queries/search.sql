@@ -29,7 +29,8 @@ SELECT k.position AS id,
                        UNION
                       SELECT id FROM projects WHERE owner_id = k.user_id) visible
                      -- OFFSET 0 keeps the search out: no plan may try it on projects that nobody asked for.
-               CROSS JOIN LATERAL (SELECT * FROM projects WHERE id = visible.id OFFSET 0) q
+               CROSS JOIN LATERAL (SELECT id, owner_id, name, status, device_type, intended_use, updated_at, revision
+                                     FROM projects WHERE id = visible.id OFFSET 0) q
                WHERE q.name ILIKE k.pattern
                   OR q.device_type ILIKE k.pattern
                   OR q.intended_use ILIKE k.pattern

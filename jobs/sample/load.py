@@ -39,7 +39,8 @@ async def load(
         raise BadRequest(f"sample data needs 1 to {MOST_USERS:,} users, not {size}", field="users")
     sample = Sample(seed, size, datetime.now(UTC))
     url = make_url(database_url).set(drivername="postgresql").difference_update_query(NOT_OF_A_DSN)
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
+    # No names for statements: a pooler may stand in between.
+    connection = await asyncpg.connect(url.render_as_string(hide_password=False), statement_cache_size=0)
     try:
         async with connection.transaction():
             await _refuse_filled(connection)

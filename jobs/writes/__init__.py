@@ -1,6 +1,7 @@
-"""The writes. Each checks in SQL, changes rows, numbers the change and records its event, in one transaction.
+"""The writes. Each checks in SQL, changes rows and numbers the change, in one transaction.
 
-No write needs Redis. If SQL does not answer, nothing is changed.
+Postgres records what they change (jobs/captures.py). No write needs Redis. If SQL does not answer, nothing is
+changed.
 """
 
 from jobs.writes.contents import ContentWrites

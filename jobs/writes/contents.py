@@ -8,19 +8,6 @@ from sqlalchemy import ColumnElement, Table, delete, false, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
-from jobs.events import (
-    ClassificationAdded,
-    ClassificationRemoved,
-    ClassificationUpdated,
-    ContentsEvent,
-    DocumentAdded,
-    DocumentRemoved,
-    InteractionAdded,
-    InteractionRemoved,
-    PredicateAdded,
-    PredicateRemoved,
-    PredicateUpdated,
-)
 from jobs.files import WriteExport
 from jobs.inputs import (
     Changes,
@@ -41,7 +28,6 @@ from jobs.writes.writer import BY_CONTENTS, Result, Writer, Written, next_revisi
 from stoker import BadRequest, NotFound
 
 LARGEST_ID = 2**63 - 1
-EventType = type[ContentsEvent]
 
 
 class ContentWrites(Writer):
@@ -49,35 +35,27 @@ class ContentWrites(Writer):
 
     async def add_classification(self, actor: int, project_id: int, new: NewClassification) -> Result:
         """Classify the device; the newest classification is current."""
-        return await self._add(
-            device_classifications, ClassificationAdded, actor, project_id, new.model_dump()
-        )
+        return await self._add(device_classifications, actor, project_id, new.model_dump())
 
     async def update_classification(
         self, actor: int, project_id: int, classification_id: int, changes: ClassificationChanges
     ) -> Result:
         """Correct a classification."""
-        return await self._update(
-            device_classifications, ClassificationUpdated, actor, project_id, classification_id, changes
-        )
+        return await self._update(device_classifications, actor, project_id, classification_id, changes)
 
     async def remove_classification(self, actor: int, project_id: int, classification_id: int) -> Result:
         """Remove a classification; the one before it is current again."""
-        return await self._remove(
-            device_classifications, ClassificationRemoved, actor, project_id, classification_id
-        )
+        return await self._remove(device_classifications, actor, project_id, classification_id)
 
     async def add_predicate(self, actor: int, project_id: int, new: NewPredicate) -> Result:
         """Add a predicate device; raises BadRequest for a K-number that the project has already."""
-        return await self._add(predicate_devices, PredicateAdded, actor, project_id, new.model_dump())
+        return await self._add(predicate_devices, actor, project_id, new.model_dump())
 
     async def update_predicate(
         self, actor: int, project_id: int, predicate_id: int, changes: PredicateChanges
     ) -> Result:
         """Correct a predicate device."""
-        return await self._update(
-            predicate_devices, PredicateUpdated, actor, project_id, predicate_id, changes
-        )
+        return await self._update(predicate_devices, actor, project_id, predicate_id, changes)
 
     async def select_predicate(
         self, actor: int, project_id: int, predicate_id: int, *, selected: bool = True
@@ -88,27 +66,23 @@ class ContentWrites(Writer):
 
     async def remove_predicate(self, actor: int, project_id: int, predicate_id: int) -> Result:
         """Remove a predicate device."""
-        return await self._remove(predicate_devices, PredicateRemoved, actor, project_id, predicate_id)
+        return await self._remove(predicate_devices, actor, project_id, predicate_id)
 
     async def add_document(self, actor: int, project_id: int, new: NewDocument) -> Result:
         """File a document."""
-        return await self._add(
-            project_documents, DocumentAdded, actor, project_id, {**new.model_dump(), "user_id": actor}
-        )
+        return await self._add(project_documents, actor, project_id, {**new.model_dump(), "user_id": actor})
 
     async def remove_document(self, actor: int, project_id: int, document_id: int) -> Result:
         """Remove a document."""
-        return await self._remove(project_documents, DocumentRemoved, actor, project_id, document_id)
+        return await self._remove(project_documents, actor, project_id, document_id)
 
     async def add_interaction(self, actor: int, project_id: int, new: NewInteraction) -> Result:
         """Note what an agent answered."""
-        return await self._add(
-            agent_interactions, InteractionAdded, actor, project_id, {**new.model_dump(), "user_id": actor}
-        )
+        return await self._add(agent_interactions, actor, project_id, {**new.model_dump(), "user_id": actor})
 
     async def remove_interaction(self, actor: int, project_id: int, interaction_id: int) -> Result:
         """Remove an interaction."""
-        return await self._remove(agent_interactions, InteractionRemoved, actor, project_id, interaction_id)
+        return await self._remove(agent_interactions, actor, project_id, interaction_id)
 
     async def request_export(
         self,
@@ -122,36 +96,31 @@ class ContentWrites(Writer):
             added = insert(agent_interactions).values(note).returning(agent_interactions.c.id)
             number = (await session.execute(added)).scalar_one()
             revision = await next_revision(session, project_id, "contents_revision")
-            receipt = self._stoker.record(session, InteractionAdded(project_id=project_id, item_id=number))
+            receipt = self._stoker.applied(session)
             job = WriteExport(number=number, project_id=project_id, user_id=actor, format=format)
             self._stoker.enqueue_in(session, job)
         return Written(number, project_id, revision, BY_CONTENTS), receipt
 
-    async def _add(
-        self, table: Table, kind: EventType, actor: int, project_id: int, values: dict[str, Any]
-    ) -> Result:
+    async def _add(self, table: Table, actor: int, project_id: int, values: dict[str, Any]) -> Result:
         statement = insert(table).values(project_id=project_id, **values).on_conflict_do_nothing()
         taken = BadRequest(f"project {project_id} has {values.get('k_number')} already", field="k_number")
-        return await self._write(kind, actor, project_id, statement.returning(table.c.id), taken)
+        return await self._write(actor, project_id, statement.returning(table.c.id), taken)
 
     async def _update(
-        self, table: Table, kind: EventType, actor: int, project_id: int, item_id: int, changes: Changes
+        self, table: Table, actor: int, project_id: int, item_id: int, changes: Changes
     ) -> Result:
         values = changes.model_dump(exclude_none=True)
         statement = update(table).where(*_item(table, project_id, item_id)).values(values)
         missing = NotFound(f"project {project_id} has no {table.name} {item_id}")
-        return await self._write(kind, actor, project_id, statement.returning(table.c.id), missing)
+        return await self._write(actor, project_id, statement.returning(table.c.id), missing)
 
-    async def _remove(
-        self, table: Table, kind: EventType, actor: int, project_id: int, item_id: int
-    ) -> Result:
+    async def _remove(self, table: Table, actor: int, project_id: int, item_id: int) -> Result:
         statement = delete(table).where(*_item(table, project_id, item_id))
         missing = NotFound(f"project {project_id} has no {table.name} {item_id}")
-        return await self._write(kind, actor, project_id, statement.returning(table.c.id), missing)
+        return await self._write(actor, project_id, statement.returning(table.c.id), missing)
 
     async def _write(
         self,
-        kind: EventType,
         actor: int,
         project_id: int,
         statement: TypedReturnsRows[int],
@@ -163,7 +132,7 @@ class ContentWrites(Writer):
             if item_id is None:
                 raise otherwise
             revision = await next_revision(session, project_id, "contents_revision")
-            receipt = self._stoker.record(session, kind(project_id=project_id, item_id=item_id))
+            receipt = self._stoker.applied(session)
         return Written(item_id, project_id, revision, BY_CONTENTS), receipt
 
 

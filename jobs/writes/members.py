@@ -6,7 +6,6 @@ from sqlalchemy import ColumnElement, Delete, Update, delete, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs.events import MemberAdded, MemberEvent, MemberRemoved, MemberRoleChanged
 from jobs.permission import require_active
 from jobs.scopes import OWNERS, READERS, USER, Role
 from jobs.tables import project_members
@@ -29,7 +28,7 @@ class MemberWrites(Writer):
             added = member.on_conflict_do_nothing().returning(project_members.c.user_id)
             if await session.scalar(added) is None:
                 raise BadRequest(f"user {user_id} is a member already", field="user_id")
-            return await self._changed(session, MemberAdded(project_id=project_id, user_id=user_id))
+            return await self._changed(session, project_id, user_id)
 
     async def change_role(self, actor: int, project_id: int, user_id: int, role: Role) -> Result:
         """Let a member do more, or less; raises NotFound for somebody who is none."""
@@ -37,7 +36,7 @@ class MemberWrites(Writer):
         async with self._changing(actor, project_id, OWNERS) as session:
             changed = update(project_members).where(*_member(project_id, user_id)).values(role=role)
             await _expect_member(session, changed, user_id)
-            return await self._changed(session, MemberRoleChanged(project_id=project_id, user_id=user_id))
+            return await self._changed(session, project_id, user_id)
 
     async def remove_member(self, actor: int, project_id: int, user_id: int) -> Result:
         """End a membership; when this returns, no cached byte of the project reaches the user.
@@ -45,20 +44,18 @@ class MemberWrites(Writer):
         Raises CommittedNotApplied if the cache does not acknowledge it: the user is removed, but cached
         values may still be shown.
         """
-        event = MemberRemoved(project_id=project_id, user_id=user_id)
         allowed = READERS if actor == user_id else OWNERS
         async with self._changing(actor, project_id, allowed) as session:
             await _expect_member(
                 session, delete(project_members).where(*_member(project_id, user_id)), user_id
             )
-            result = await self._changed(session, event)
+            result = await self._changed(session, project_id, user_id)
             await self._stoker.commit_revocation(session)
         return result
 
-    async def _changed(self, session: AsyncSession, event: MemberEvent) -> Result:
-        revision = await next_revision(session, event.project_id, "members_revision")
-        receipt = self._stoker.record(session, event)
-        return Written(event.user_id, event.project_id, revision, BY_NONE), receipt
+    async def _changed(self, session: AsyncSession, project_id: int, user_id: int) -> Result:
+        revision = await next_revision(session, project_id, "members_revision")
+        return Written(user_id, project_id, revision, BY_NONE), self._stoker.applied(session)
 
 
 def _refuse_owner(role: Role) -> None:

@@ -8,8 +8,6 @@ from sqlalchemy import delete, func, insert, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs.audience import viewers
-from jobs.events import OwnerChanged, ProjectCreated, ProjectDeleted, ProjectUpdated
 from jobs.inputs import NewProject, ProjectChanges
 from jobs.permission import is_active, require_active
 from jobs.scopes import OWNERS, Role
@@ -34,40 +32,32 @@ class ProjectWrites(Writer):
             project_id, revision = created.one()
             member = {"project_id": project_id, "user_id": actor, "role": Role.OWNER}
             await session.execute(insert(project_members).values(member))
-            receipt = self._stoker.record(session, ProjectCreated(project_id=project_id, audience=(actor,)))
+            receipt = self._stoker.applied(session)
         return Written(project_id, project_id, revision, BY_ALL), receipt
 
     async def update_project(self, actor: int, project_id: int, changes: ProjectChanges) -> Result:
         """Change columns of the row; owner and editors may."""
         async with self._changing(actor, project_id) as session:
             revision = await _update_row(session, project_id, changes.model_dump(exclude_none=True))
-            audience = await viewers(session, [project_id])
-            event = ProjectUpdated(project_id=project_id, audience=audience)
-            receipt = self._stoker.record(session, event)
+            receipt = self._stoker.applied(session)
         return Written(project_id, project_id, revision, BY_ALL), receipt
 
     async def transfer_owner(self, actor: int, project_id: int, new_owner: int) -> Result:
         """Give the project to another active user; the owner before stays as an editor."""
         async with self._changing(actor, project_id, OWNERS) as session:
             await require_active(session, new_owner)
-            before = await viewers(session, [project_id])
             revision = await _update_row(session, project_id, {"owner_id": new_owner})
             await _set_role(session, project_id, actor, Role.EDITOR)
             await _set_role(session, project_id, new_owner, Role.OWNER)
-            audience = tuple(sorted({*before, new_owner}))
-            receipt = self._stoker.record(session, OwnerChanged(project_id=project_id, audience=audience))
+            receipt = self._stoker.applied(session)
         return Written(project_id, project_id, revision, BY_ALL), receipt
 
     async def delete_project(self, actor: int, project_id: int) -> Result:
-        """Delete the project and all it contains; only its owner may.
-
-        Its row is locked before its members are read: a concurrent addition of a member waits, then fails.
-        """
+        """Delete the project and all it contains; only its owner may."""
         async with self._changing(actor, project_id, OWNERS) as session:
-            audience = await viewers(session, [project_id])
             revision = await session.scalar(project_revision.next_value())
             await session.execute(delete(projects).where(projects.c.id == project_id))
-            receipt = self._stoker.record(session, ProjectDeleted(project_id=project_id, audience=audience))
+            receipt = self._stoker.applied(session)
         return Written(project_id, project_id, int(revision or 0), frozenset()), receipt
 
 

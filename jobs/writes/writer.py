@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from jobs.permission import lock_project, require_role
 from jobs.scopes import WRITERS, Role
 from jobs.tables import project_revision, projects
-from stoker import Receipt, Stoker
+from stoker import Stoker, TransactionReceipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Written:
     shown_by: frozenset[str]
 
 
-Result = tuple[Written, Receipt]
+Result = tuple[Written, TransactionReceipt]
 
 BY_ALL = frozenset({"detail", "dashboard", "export", "list", "search", "stats"})
 BY_CONTENTS = frozenset({"dashboard", "export"})

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 async def listing(_: Viewer, stoker: ReadingStoker, asked: Annotated[Choice, Query()]) -> JobList:
     """Jobs that match the filters. Without a state: running and ended jobs; with an error: only ended ones.
 
-    With a kind or a scope, only the first 2,000 jobs of each lane in the queue are searched.
+    A search of the queue ends after a bounded time; `live_searched` of `live_of` says how far it came.
     """
     return await jobs.listing(stoker, asked)
 

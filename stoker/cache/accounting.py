@@ -15,7 +15,8 @@ from stoker.cache.keys import KeySpace
 from stoker.cache.lookup import Plan
 from stoker.cache.reading import State
 from stoker.cache.reads import noted
-from stoker.cache.visits import Visits, visited
+from stoker.cache.view import Scope
+from stoker.cache.visits import CHANGES_PENDING, Visits, change_member, changed, visited
 from stoker.histogram import BOUNDS_S, BUCKETS, Observed, bucket
 from stoker.numbers import whole
 from stoker.redis.cache import CacheClient
@@ -52,6 +53,7 @@ class Accounting:
         self._hits_of_threads: deque[tuple[Plan, object]] = deque(maxlen=HITS_OF_THREADS)
         self._visits = Visits()
         self._times: dict[str, deque[float]] = {}
+        self._changes: set[bytes] = set()
 
     def hit(self, plan: Plan, reader: object) -> None:
         """Count a hit of an entry and of its access entry: one increment, because every hit does it."""
@@ -77,6 +79,11 @@ class Accounting:
         reads = self._reads
         if len(member) <= LONGEST_MEMBER and (member in reads or len(reads) < READS_PENDING):
             reads[member] = reads.get(member, 0) + times
+
+    def changed(self, scope: Scope, views: Iterable[str]) -> None:
+        """Note that views of a scope were invalidated."""
+        if len(self._changes) < CHANGES_PENDING:
+            self._changes.add(change_member(scope, views))
 
     def count(self, view: str, what: str, amount: int = 1) -> None:
         """Add to a counter of a view."""
@@ -104,7 +111,7 @@ class Accounting:
         """Send the counts; raises CacheUnavailable. Counts that were refused are kept."""
         self._sum_up_hits()
         self._sum_up_times()
-        if not self._counts and not self._reads and not self._visits:
+        if not self._counts and not self._reads and not self._visits and not self._changes:
             return  # without a call: an idle process sends nothing
         now_us = (await client.server()).now_us()
         counts, self._counts = self._counts, {}
@@ -116,6 +123,8 @@ class Accounting:
         commands += [("PEXPIRE", keys.counters(view), COUNTERS_LIFE_MS) for view in counts]
         commands += noted(keys, reads, now_us)
         commands += visited(keys, self._visits.take(), now_us)
+        changes, self._changes = self._changes, set()
+        commands += changed(keys, changes, now_us)
         refused = counted
         try:
             replies = (await client.call(*commands)).replies

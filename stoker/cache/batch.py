@@ -73,7 +73,7 @@ async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[
     """The answers, and whether one of them had to wait after others had been read."""
     wanted = [_permitted(cache, one, reader) for one in asked]
     plans = [one for one in wanted if not isinstance(one, StokerError)]
-    held = await cache.fetch(plans)
+    held = await cache.fetch(plans, within_terms=True)
     missing = {key for one in held for key in one.missing()}
     if missing:
         causes = await cache.causes(held)

@@ -50,10 +50,15 @@ class Breaker:
         unsettled: Callable[[], Awaitable[Unsettled]],
         settings: CacheSettings,
         diverged: Callable[[], Awaitable[str | None]] = _same_cache,
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
-        """`diverged` tells why changes do not reach this process's cache, if they do not."""
+        """`diverged` tells why changes do not reach this process's cache, if they do not.
+
+        `opened` is called whenever the breaker opens: what was found valid before counts no more (RACES 47).
+        """
         self._client = client
         self._diverged = diverged
+        self._opened = opened
         self._unsettled = unsettled
         self._settings = settings
         self._answered_at: datetime | None = None
@@ -64,6 +69,7 @@ class Breaker:
         if self.reason is None:
             logger.warning("cache.breaker_opened", extra={"reason": reason})
         self.open, self.reason = True, reason
+        self._opened()
         self._answered_at = None
 
     async def run(self) -> None:

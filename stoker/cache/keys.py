@@ -86,6 +86,11 @@ class KeySpace:
         return f"{self.root}:visits"
 
     @property
+    def changed(self) -> str:
+        """The sorted set of what was invalidated, scored by when (cache/visits.py)."""
+        return f"{self.root}:changed"
+
+    @property
     def heat(self) -> str:
         """The sorted set of the entries that are read most; reads.lua says what its scores mean."""
         return f"{self.root}:heat"

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from stoker.cache.envelope import Envelope, Forged, Seal, decode
+from stoker.cache.envelope import Forged, Seal, decode
 from stoker.cache.keys import EntryNames
-from stoker.cache.near import Near, NearCache, Unasked
-from stoker.cache.reading import Content, Miss
+from stoker.cache.near import Near, NearCache
+from stoker.cache.reading import Content, Found, Miss
 from stoker.cache.view import EntryKey, View
 from stoker.redis.cache import CacheClient
 from stoker.redis.connection import ServerRun, pack
@@ -52,17 +52,15 @@ class Asked(NamedTuple):
 class Plan:
     """The view, key and Redis names of a request. They depend on neither reader nor time: made once and kept.
 
-    `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `may_go_unasked`:
-    whether it may be served without asking Redis if it was found valid a moment ago. `member`: the key as a
-    member of the ranking of read entries. `times`: where the seconds of each hit are added. `parent`: the one
-    that the entry must belong to; None: any.
+    `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `member`: the key as a
+    member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
+    `times`: where the seconds of each hit are added.
     """
 
     view: View
     key: EntryKey
     guard: EntryKey | None
     names: tuple[EntryNames, ...]
-    may_go_unasked: bool
     member: bytes
     parent: bytes | None = None
     times: deque[float] = field(default_factory=deque)
@@ -70,24 +68,6 @@ class Plan:
     def belongs(self, parent: bytes) -> bool:
         """Whether an entry of that parent is the one that is asked for."""
         return self.parent is None or self.parent == parent
-
-
-class Found(NamedTuple):
-    """What Redis held for one entry.
-
-    `miss` is None for an entry that is valid now. An invalid entry may still have an `envelope`; `revivable`
-    says whether fail-safe may serve it.
-    """
-
-    envelope: Envelope | None
-    content: Content | None
-    miss: Miss | None
-    revivable: bool
-    server: ServerRun
-
-    def role_of(self, reader: object) -> str | None:
-        """The role that a valid access entry gives to the reader; None if there is none."""
-        return self.content.role_of(reader) if self.miss is None and self.content is not None else None
 
 
 class Held(NamedTuple):
@@ -110,22 +90,18 @@ class Held(NamedTuple):
 class Lookup:
     """Looks up entries in the near cache of this process and on one server."""
 
-    def __init__(self, client: CacheClient, near: NearCache, unasked: Unasked, seal: Seal) -> None:
+    def __init__(self, client: CacheClient, near: NearCache, seal: Seal) -> None:
         self._client = client
         self._seal = seal
         self.near = near
-        self.unasked = unasked
 
-    async def fetch(self, names: tuple[EntryNames, ...], *, may_go_unasked: bool = False) -> list[Found]:
+    async def fetch(self, names: tuple[EntryNames, ...]) -> list[Found]:
         """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
 
         A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
         """
         kept = [self.near.get(one.entry) for one in names]
-        if may_go_unasked and (servers := self.unasked.servers(names, kept)):
-            pairs = zip(kept, servers, strict=True)
-            return [Found(*near, None, revivable=True, server=server) for near, server in pairs if near]
-        asked_s = self.unasked.now_s() if may_go_unasked else 0.0
+        asked_s = self.near.now_s()  # before the question: the reply may come at any time after its answer
         found = await self._read(names, kept)
         outdated = False
         for own, held, one in zip(names, kept, found, strict=True):
@@ -138,10 +114,10 @@ class Lookup:
             if held is None and one.envelope and one.content:
                 near = Near(one.envelope, one.content)
                 self.near.put(own.entry, near)
-            if near is not None and may_go_unasked:
-                self.unasked.valid(own.entry, near, asked_s, one.server)
+            if near is not None:
+                self.near.validated(near, one, asked_s)
         # Read all of them again in one call: access must not be older than what it guards (RACES 23).
-        return await self.fetch(names, may_go_unasked=may_go_unasked) if outdated else found
+        return await self.fetch(names) if outdated else found
 
     async def peek(self, names: Iterable[EntryNames]) -> list[Found]:
         """As `fetch`, from Redis itself, without the near cache."""
@@ -207,7 +183,7 @@ def _judge(
         cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):
-        envelope, content = stored
+        envelope, content = stored.envelope, stored.content
     else:
         try:
             read = decode(stored, seal)

@@ -1,4 +1,4 @@
-"""Reading through the cache: one round trip for a hit, SQL for everything else.
+"""Reading through the cache: one round trip for a hit, none within a term, SQL for everything else.
 
 A hit goes through this file from top to bottom: `read` makes a plan, fetches what the cache holds for it, and
 concludes. Who may read is checked on every read before a byte is answered (RACES 23). When Redis does not
@@ -17,13 +17,13 @@ from stoker.cache.accounting import ERROR
 from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.keys import write_key
-from stoker.cache.lookup import Found, Held, Params, Plan
+from stoker.cache.lookup import Held, Params, Plan
 from stoker.cache.readers import SYSTEM
-from stoker.cache.reading import Content, Miss, Reading, State
+from stoker.cache.reading import Content, Found, Miss, Reading, State
 from stoker.cache.rights import Rights
 from stoker.cache.view import Access, EntryKey, Scope, View
 from stoker.cache.within import parent_name
-from stoker.errors import BadRequest, CacheUnavailable, Forbidden, InvalidParams, NotFound, UnknownScope
+from stoker.errors import BadRequest, CacheUnavailable, Forbidden, NotFound
 from stoker.jobs import Outcome
 
 AskRefresh = Callable[[EntryKey], None]
@@ -49,6 +49,7 @@ class Cache:
         self.rights = Rights(filler, breaker)
         self._ask_refresh = ask_refresh
         self._lookup = filler.store.lookup
+        self._near = filler.store.lookup.near
         self._kept_plan = lru_cache(maxsize=PLANS_KEPT)(self._plan)
         self._plain_plan = lru_cache(maxsize=PLANS_KEPT, typed=True)(self._make_plan)
 
@@ -73,8 +74,8 @@ class Cache:
             reading = None
             if not bypass and not self.breaker.open:
                 try:
-                    [held] = await self.fetch((plan,))
-                    reading = await self.conclude(held, reader)
+                    found = self._near.in_term(plan.names) or await self._lookup.fetch(plan.names)
+                    reading = await self.conclude(_held(plan, found), reader)
                 except CacheUnavailable as error:
                     self.breaker.trip(str(error))
             if reading is None:
@@ -114,18 +115,12 @@ class Cache:
             raise Forbidden(f"{plan.key} is not for this reader")
         return plan
 
-    async def fetch(self, plans: Sequence[Plan]) -> list[Held]:
-        """What the cache holds for these requests, read in one call."""
-        if len(plans) == 1:
-            [plan] = plans
-            found = await self._lookup.fetch(plan.names, may_go_unasked=plan.may_go_unasked)
-            return [_held(plan, found)]
-        names = tuple(dict.fromkeys(own for plan in plans for own in plan.names))
-        if not names:
-            return []
-        together = await self._lookup.fetch(names, may_go_unasked=all(plan.may_go_unasked for plan in plans))
-        by_names = dict(zip(names, together, strict=True))
-        return [_held(plan, [by_names[own] for own in plan.names]) for plan in plans]
+    async def fetch(self, plans: Sequence[Plan], *, within_terms: bool = False) -> list[Held]:
+        """What the cache holds for these requests, read in one call; nothing is asked `within_terms`."""
+        found = {plan: self._near.in_term(plan.names) if within_terms else None for plan in plans}
+        names = tuple(dict.fromkeys(own for plan in plans if not found[plan] for own in plan.names))
+        asked = dict(zip(names, await self._lookup.fetch(names), strict=True)) if names else {}
+        return [_held(plan, found[plan] or [asked[own] for own in plan.names]) for plan in plans]
 
     async def conclude(self, held: Held, reader: object) -> Reading:
         """Check who reads, then answer from what was found, or build it; raises as `read` does."""
@@ -291,48 +286,22 @@ class Cache:
 
     def _make_plan(self, view: str | View, scope_id: object, params: Params, within: object) -> Plan:
         key = self.catalog.key(view, scope_id, params)
-        parent = self._parent(self.catalog.view(view), within)
+        parent = self.catalog.parent(view, within)
         return self._kept_plan(key, parent) if len(key.params) <= LONGEST_KEPT else self._plan(key, parent)
 
     def _unguarded_plan(self, view: str | View, scope_id: object, params: Params, within: object) -> Plan:
         """For SYSTEM, who needs no right and may leave the parent out."""
         key = self.catalog.key(view, scope_id, params)
-        parent = None if within is None else self._parent(self.catalog.view(view), within)
+        parent = None if within is None else self.catalog.parent(view, within)
         return self._plan(key, parent, guarded=False)
-
-    def _parent(self, view: View, within: object) -> Scope | None:
-        """The parent that a view is read within; raises BadRequest where it is missing, wrong or needless."""
-        if view.parent is None:
-            if within is not None:
-                raise InvalidParams(f"view {view.name} is not read within a parent", field="within")
-            return None
-        if within is None:
-            raise InvalidParams(
-                f"view {view.name} is read within a {view.parent}: pass within=", field="within"
-            )
-        try:
-            return self.catalog.scope(view.parent, within)
-        except UnknownScope as error:
-            raise UnknownScope(str(error), field="within") from None
 
     def _plan(self, key: EntryKey, parent: Scope | None, *, guarded: bool = True) -> Plan:
         view = self.catalog.view(key.view)
         guard = self._guard(view, key, parent) if guarded else None
         keys, views = self.store.keys, self.catalog.views_by_name
         names = tuple(keys.entry(one, views[one.view].layout) for one in (key, guard) if one is not None)
-        # Rights are always read from Redis: the right to this entry, and an access entry that is read by
-        # itself.
-        rights = view.is_guarded or view.name in self.catalog.access_views
-        return Plan(
-            view,
-            key,
-            guard,
-            names,
-            may_go_unasked=self._lookup.unasked.on and not rights,
-            member=write_key(key),
-            times=self.accounting.times_of(view.name),
-            parent=parent_name(*parent) if parent is not None else None,
-        )
+        of = parent_name(*parent) if parent is not None else None
+        return Plan(view, key, guard, names, write_key(key), of, self.accounting.times_of(view.name))
 
     def _guard(self, view: View, key: EntryKey, parent: Scope | None) -> EntryKey | None:
         return EntryKey(view.access_view, parent or key.scope) if view.is_guarded else None

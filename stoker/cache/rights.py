@@ -12,8 +12,7 @@ from pydantic_core import from_json
 from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.loads import Loaded
-from stoker.cache.lookup import Found
-from stoker.cache.reading import Miss
+from stoker.cache.reading import Found, Miss
 from stoker.cache.strangers import Strangers
 from stoker.cache.view import EntryKey
 from stoker.errors import CacheUnavailable, Forbidden, NotFound, StokerError

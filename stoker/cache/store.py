@@ -16,7 +16,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from stoker.cache.envelope import HEADER, Envelope, Seal, built_under, read_header
 from stoker.cache.keys import EntryNames, KeySpace
 from stoker.cache.lookup import Lookup
-from stoker.cache.near import NearCache, Unasked
+from stoker.cache.near import NearCache
 from stoker.cache.reading import Miss
 from stoker.cache.view import Scope
 from stoker.errors import CacheUnavailable
@@ -68,11 +68,10 @@ class Store:
         lease: timedelta,
         near: NearCache,
         seal: Seal,
-        unasked_ms: int = 0,
     ) -> None:
         self.client = client
         self.keys = keys
-        self.lookup = Lookup(client, near, Unasked(unasked_ms), seal)
+        self.lookup = Lookup(client, near, seal)
         self.seal = seal
         self._lease_ms = _ms(lease)
 

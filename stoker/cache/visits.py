@@ -9,13 +9,16 @@ The flush of the accounting sends visits to one bounded sorted set of the cache 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
+from pydantic_core import from_json, to_json
+
 from stoker.cache.keys import KeySpace
 from stoker.cache.readers import SYSTEM
+from stoker.cache.view import Scope
 from stoker.numbers import LATEST_S, real
 from stoker.redis.cache import CacheClient
 
@@ -30,6 +33,9 @@ KEPT = 50_000
 LIFE_MS = 86400 * 1000
 OVERLAP_S = 1.0
 """Visits so much older than the last one are fetched again: two processes may write the same moment."""
+CHANGES_PENDING = 2_000
+"""Changed scopes of a process between two flushes; of more, the first count."""
+CHANGES_KEPT = 20_000
 ANONYMOUS = b"-"
 """Stands for a reader that is not named."""
 
@@ -40,6 +46,14 @@ class Visit(NamedTuple):
     at: float
     reader: bytes
     member: bytes
+
+
+class Change(NamedTuple):
+    """An invalidation: when, of which scope, and of which of its views."""
+
+    at: float
+    scope: Scope
+    views: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -86,10 +100,26 @@ def visited(keys: KeySpace, visits: Mapping[bytes, object], now_us: int) -> list
     pairs: list[object] = []
     for member, reader in visits.items():
         pairs += [now, _digest(keys, reader) + b" " + member]
+    return _added(keys.visits, pairs, KEPT)
+
+
+def changed(keys: KeySpace, changes: Iterable[bytes], now_us: int) -> list[tuple[object, ...]]:
+    """The commands that note changes (`change_member`), at the time of the cache server."""
+    now = f"{now_us / 1e6:.3f}"
+    pairs = [part for member in changes for part in (now, member)]
+    return _added(keys.changed, pairs, CHANGES_KEPT) if pairs else []
+
+
+def change_member(scope: Scope, views: Iterable[str]) -> bytes:
+    """An invalidation as it is stored."""
+    return to_json([scope.kind, scope.id, sorted(views)])
+
+
+def _added(key: str, pairs: Sequence[object], kept: int) -> list[tuple[object, ...]]:
     return [
-        ("ZADD", keys.visits, "GT", *pairs),
-        ("ZREMRANGEBYRANK", keys.visits, 0, -KEPT - 1),
-        ("PEXPIRE", keys.visits, LIFE_MS),
+        ("ZADD", key, "GT", *pairs),
+        ("ZREMRANGEBYRANK", key, 0, -kept - 1),
+        ("PEXPIRE", key, LIFE_MS),
     ]
 
 
@@ -100,20 +130,44 @@ async def visits_since(
 
     Raises CacheUnavailable. Several visits of one entry by one reader since the last time are one, the last.
     """
+    fresh, position = await _since(client, keys.visits, position, limit)
+    split = [(at, *name.partition(b" ")) for at, name in fresh]
+    return [Visit(at, reader, member) for at, reader, _, member in split], position
+
+
+async def changes_since(
+    client: CacheClient, keys: KeySpace, position: Position, limit: int = CHANGES_KEPT
+) -> tuple[list[Change], Position]:
+    """Invalidations that were not fetched yet, in the order of time, and the new position."""
+    fresh, position = await _since(client, keys.changed, position, limit)
+    changes = [(at, _read_change(name)) for at, name in fresh]
+    return [Change(at, *one) for at, one in changes if one is not None], position
+
+
+def _read_change(member: bytes) -> tuple[Scope, frozenset[str]] | None:
+    try:
+        kind, scope_id, views = from_json(member)
+        return Scope(str(kind), str(scope_id)), frozenset(map(str, views))
+    except (ValueError, TypeError):
+        return None
+
+
+async def _since(
+    client: CacheClient, key: str, position: Position, limit: int
+) -> tuple[list[tuple[float, bytes]], Position]:
     now = (await client.server()).now_us() / 1e6
     if position.at > now + OVERLAP_S:  # another server, whose clock is behind
         position = Position(now)
     since = position.at - OVERLAP_S
     answer = await client.call(
-        ("ZRANGE", keys.visits, f"{since:.3f}", "+inf", "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
+        ("ZRANGE", key, f"{since:.3f}", "+inf", "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
     )
     names, scores = answer.first()[::2], answer.first()[1::2]
     found = [(real(score, most=LATEST_S), name) for name, score in zip(names, scores, strict=True)]
     last = max((at for at, _ in found), default=position.at)
     near = frozenset(b"%.3f " % at + name for at, name in found if at >= last - OVERLAP_S)
     fresh = [(at, name) for at, name in found if b"%.3f " % at + name not in position.near]
-    split = [(at, *name.partition(b" ")) for at, name in fresh]
-    return [Visit(at, reader, member) for at, reader, _, member in split], Position(last, near)
+    return fresh, Position(last, near)
 
 
 def _digest(keys: KeySpace, reader: object) -> bytes:

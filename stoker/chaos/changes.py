@@ -30,14 +30,15 @@ class Changes:
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._following: dict[int, Followed] = {}
+        """By transaction."""
         self._ended = False
 
-    def add(self, event_id: int, change: Followed, *, applied: bool) -> None:
+    def add(self, transaction_id: int, change: Followed, *, applied: bool) -> None:
         """A change that was acknowledged."""
         if applied:
             self._applied(change)
         else:
-            self._following[event_id] = change
+            self._following[transaction_id] = change
 
     def end(self) -> None:
         """Follow no more changes."""
@@ -60,8 +61,8 @@ class Changes:
                     settled = list(found)
         except DatabaseUnavailable:
             return
-        for event_id in settled:
-            followed = self._following.pop(event_id, None)
+        for transaction_id in settled:
+            followed = self._following.pop(transaction_id, None)
             if followed is not None:
                 self._applied(followed)
 
@@ -71,4 +72,7 @@ class Changes:
         self._tally.in_effect(followed.began)
 
 
-_SETTLED = text("SELECT id FROM stoker.cache_events WHERE id = ANY(:ids) AND settled_at IS NOT NULL")
+_SETTLED = text(
+    "SELECT transaction_id FROM stoker.cache_events WHERE transaction_id = ANY(:ids)"
+    " GROUP BY transaction_id HAVING bool_and(settled_at IS NOT NULL)"
+)

@@ -145,9 +145,9 @@ class Driver(Sender):
         """
         self.tally.writes += 1
         self.tally.write_ms.append((time.perf_counter() - due) * 1000)
-        self.tally.events[answer["event_id"]] = began
+        self.tally.changes[answer["transaction_id"]] = began
         is_applied = answer["applied"] == "applied"
-        self.changes.add(answer["event_id"], Followed(began, applied), applied=is_applied)
+        self.changes.add(answer["transaction_id"], Followed(began, applied), applied=is_applied)
 
     async def _a_read(self, due: float) -> None:
         await self.read(self.users.read(), due)

@@ -32,7 +32,7 @@ class Events:
     recorded: int
     settled: int
     missing: int
-    """Acknowledged to a writer, but not in the table."""
+    """Changes that were acknowledged to a writer, of which no event is in the table."""
     slowest_s: float
     p99_s: float
 
@@ -58,8 +58,8 @@ async def events(scene: Scene) -> Events:
     with database_errors():
         async with scene.sql.connect() as connection:
             recorded, settled, slowest, p99 = (await connection.execute(_EVENTS)).one()
-            known = await connection.scalar(_KNOWN, {"ids": list(scene.tally.events)})
-    missing = len(scene.tally.events) - int(known or 0)
+            known = await connection.scalar(_KNOWN, {"ids": list(scene.tally.changes)})
+    missing = len(scene.tally.changes) - int(known or 0)
     return Events(recorded, settled, missing, float(slowest or 0), float(p99 or 0))
 
 
@@ -115,5 +115,7 @@ SELECT count(*), count(settled_at),
        extract(epoch FROM percentile_disc(0.99) WITHIN GROUP (ORDER BY settled_at - recorded_at))
   FROM stoker.cache_events
 """)
-_KNOWN = text("SELECT count(*) FROM stoker.cache_events WHERE id = ANY(:ids)")
+_KNOWN = text(
+    "SELECT count(DISTINCT transaction_id) FROM stoker.cache_events WHERE transaction_id = ANY(:ids)"
+)
 _UNSETTLED = text("SELECT count(*) FROM stoker.cache_events WHERE settled_at IS NULL")

@@ -111,8 +111,8 @@ class Tally(Traffic):
     mischief: Counter[str] = field(default_factory=Counter)
     acknowledged: set[str] = field(default_factory=set)
     """Jobs that a caller was told are enqueued."""
-    events: dict[int, float] = field(default_factory=dict)
-    """Every event whose change was acknowledged, and when that began (seconds since 1970)."""
+    changes: dict[int, float] = field(default_factory=dict)
+    """Transactions of the changes that were acknowledged, and when each began (seconds since 1970)."""
     recoveries: list[Recovery] = field(default_factory=list)
     returns: list[Return] = field(default_factory=list)
     killed: list[Killed] = field(default_factory=list)

@@ -3,8 +3,9 @@
 An adopter writes one such object beside the domain and names it with `--workload module:name`. The web app is
 the application's own, with four conventions: the header `X-User` names the reader; `?bypass=1` reads past the
 cache; `?wait=1` answers a write when it is in effect; a read's answer has `ETag` and `X-Cache` (the reading's
-state). A write's answer is a JSON object with `event_id` and `applied`. Errors of Stoker are JSON objects
-with `error`, their class: 503 for an outage, 403 or 404 for a refusal.
+state). A write's answer is a JSON object with `transaction_id`, that of the receipt of `Stoker.applied`, and
+`applied`; each write records something. Errors of Stoker are JSON objects with `error`, their class: 503 for
+an outage, 403 or 404 for a refusal.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from stoker.cache.view import LARGEST_ID
 from stoker.cli.display import models, show, table
-from stoker.cli.opened import Limit, NotDone, On, checked, operator
+from stoker.cli.opened import Before, Limit, NotDone, On, checked, operator
 from stoker.jobs import Lane
 from stoker.operations import batches, jobs
 from stoker.operations.batches import BatchList
@@ -25,11 +26,20 @@ BATCH = ("batch_id", "total", "added", "done", "failed", "cancelled", "unknown",
 
 
 def _draw(found: JobList) -> None:
-    if found.live or not found.ended:
-        models("in the queue", ["job_id", "lane", "kind", "state", "scope", "fair_key", "due_at"], found.live)
+    unsearched = found.live_searched < found.live_of
+    if found.live or unsearched or not found.ended:
+        title = "in the queue"
+        if found.live_of > len(found.live):
+            title += f": {len(found.live)} shown, {found.live_searched:,} of {found.live_of:,} searched"
+        if unsearched:
+            title += f"; --skip {found.live_searched} goes on"
+        models(title, ["job_id", "kind", "state", "scope", "lane", "due_at", "fair_key"], found.live)
     if found.ended:
-        run = ["job_id", "lane", "kind", "state", "outcome", "attempt", "scope", "ran_s", "ended_at", "error"]
-        models("ended", run, found.ended)
+        run = ["job_id", "kind", "state", "scope", "lane", "outcome", "attempt", "ran_s", "ended_at"]
+        title = f"ended: {len(found.ended)} of {found.ended_of:,} kept"
+        if len(found.ended) < found.ended_of:
+            title += f"; --before {found.ended[-1].id} goes on"
+        models(title, [*run, "worker", "summary"], found.ended)
 
 
 def draw_batches(found: BatchList, title: str = "batches") -> None:
@@ -46,7 +56,7 @@ def draw_job(found: JobDetail) -> None:
     if found.batch is not None:
         models("batch", BATCH, [found.batch])
     if found.runs:
-        run = ["attempt", "state", "outcome", "waited_s", "ran_s", "ended_at", "error"]
+        run = ["attempt", "state", "outcome", "waited_s", "ran_s", "ended_at", "worker", "summary"]
         models("runs", run, found.runs)
     if found.dead is not None:
         models("dead", ["id", "reason", "attempts", "died_at", "fingerprint"], [found.dead])
@@ -72,14 +82,17 @@ async def list_(  # noqa: PLR0913 - one for each filter
     error: Annotated[str | None, typer.Option(help="Only jobs whose error contains this.")] = None,
     *,
     limit: Limit = 50,
+    before: Before = None,
+    skip: Annotated[
+        int, typer.Option(min=0, max=LARGEST_ID, help="Jobs in the queue that were searched already.")
+    ] = 0,
 ) -> JobList:
     """List running and ended jobs, or those of one state."""
     if state is not None and state not in STATES.split(", "):
         raise typer.BadParameter(f"use one of: {STATES}", param_hint="--state")
     with checked():
-        asked = Choice.model_validate(
-            {"state": state, "lane": lane, "kind": kind, "scope": scope, "error": error, "limit": limit}
-        )
+        chosen = {"state": state, "lane": lane, "kind": kind, "scope": scope, "error": error}
+        asked = Choice.model_validate({**chosen, "limit": limit, "before": before, "skip": skip})
     return await jobs.listing(on.stoker, asked)
 
 

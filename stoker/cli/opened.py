@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 from pydantic import BaseModel, ValidationError
 
+from stoker.cache.view import LARGEST_ID
 from stoker.cli.display import show_json
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import StokerError
@@ -28,6 +29,9 @@ from stoker.stoker import Stoker
 T = TypeVar("T", bound=BaseModel)
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="The largest number of rows.")]
+Before = Annotated[
+    int | None, typer.Option(min=1, max=LARGEST_ID, help="Only rows before this id: the next page.")
+]
 OPTIONS = [
     Parameter("data", Parameter.KEYWORD_ONLY, default=DATA, annotation=Data),
     Parameter("embedded", Parameter.KEYWORD_ONLY, default=False, annotation=Embedded),

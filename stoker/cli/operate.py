@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from stoker.cache.verdicts import Verdict as Checked
 from stoker.cli.display import note, progress, show, table
+from stoker.cli.listed import ListInvalidated, invalidate_list, said
 from stoker.cli.opened import NotDone, On, operator
-from stoker.errors import NotFound
+from stoker.errors import BadRequest, NotFound
 from stoker.handlers.verify import verify_entries
 from stoker.operations import cache
 from stoker.operations.cache import InvalidationProgress, Recorded, WarmProgress
@@ -30,6 +31,10 @@ ENDINGS = {JobState.FAILED: "the warming failed", JobState.CANCELLED: "the warmi
 Kind = Annotated[str, typer.Argument(help="A scope kind of the domain.")]
 Id = Annotated[str, typer.Argument(metavar="ID")]
 Views = Annotated[list[str] | None, typer.Option("--view", help="Only this view; may be repeated.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="FILE", help="A file with a scope a line; - is standard input."),
+]
 
 
 class Invalidated(Recorded):
@@ -60,7 +65,10 @@ class Verified(BaseModel):
     stale: dict[str, StaleEntry]
 
 
-def _say_invalidated(found: Invalidated) -> None:
+def _say_invalidated(found: Invalidated | ListInvalidated) -> None:
+    if isinstance(found, ListInvalidated):
+        show(said(found))
+        return
     show(f"{found.scope} is invalidated" if found.applied else f"{found.scope}: recorded as {found.id}")
 
 
@@ -79,18 +87,32 @@ def _draw_verified(found: Verified) -> None:
 
 
 @operator(_say_invalidated)
-async def invalidate(
+async def invalidate(  # noqa: PLR0913 - one for each option
     on: On,
-    kind: Kind,
-    scope_id: Id,
+    kind: Annotated[str | None, typer.Argument(help="A scope kind of the domain.")] = None,
+    scope_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
     view: Views = None,
+    from_: From = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is applied.")] = 5,
     *,
     hard: Annotated[
         bool, typer.Option("--hard", help="Never serve the old value again, even if a load fails.")
     ] = False,
-) -> Invalidated:
-    """Invalidate a scope: recorded like any change, applied by the worker. Exit 1 if that takes too long."""
+) -> Invalidated | ListInvalidated:
+    """Invalidate a scope: recorded like any change, applied by the worker. Exit 1 if that takes too long.
+
+    With --from: many scopes, one a line, in one transaction. A line is KIND:ID, then views and the word
+    `hard` where they are wanted: `order:42 page hard`. What follows # is a comment. If a line is
+    wrong, nothing is done. --view is for lines that name no view, --hard for all lines.
+
+    Example: psql -Atc "SELECT 'order:' || id FROM imported" | stoker invalidate --from -
+    """
+    if from_ is not None:
+        if kind is not None:
+            raise BadRequest("give KIND and ID, or --from, not both", field="from")
+        return await invalidate_list(on, from_, view or (), wait, hard=hard)
+    if kind is None or scope_id is None:
+        raise BadRequest("name what to invalidate: KIND and ID, or --from FILE", field="kind")
     recorded = await cache.invalidate(on.stoker, on.actor, kind, scope_id, view or (), hard=hard)
     found = Invalidated(**recorded.model_dump())
     if wait:

@@ -80,6 +80,16 @@ def postgres() -> PostgresPrograms:
     )
 
 
+def pgbouncer() -> Path:
+    """The pooler's program; Debian keeps it where only root's PATH leads."""
+    found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    if found:
+        return Path(found)
+    raise EmbeddedError(
+        "No PgBouncer to run: install your system's package pgbouncer, or put pgbouncer on PATH"
+    )
+
+
 def _package(name: str) -> Path | None:
     spec = importlib.util.find_spec(name)
     locations = spec.submodule_search_locations if spec else None

@@ -15,9 +15,11 @@ from typing import Any
 
 from sqlalchemy import text, update
 
+from stoker.domain import Domain
+from stoker.jobs.arq_call import payload_of
 from stoker.postgres import database_errors
 from stoker.queue import wire
-from stoker.queue.packing import BYTES_PER_CALL, Request
+from stoker.queue.packing import BYTES_PER_CALL, Request, clock_ms
 from stoker.stoker import Stoker
 from stoker.tables import job_requests
 
@@ -73,7 +75,7 @@ async def _deliver_batch(stoker: Stoker) -> tuple[int, bool]:
             if rows:
                 # Known before the delivery: data that is erased in between counts as lost.
                 life = await stoker.queue.life.known()
-                await stoker.queue.deliver([_request(row) for row in rows if not row.ended])
+                await stoker.queue.deliver([_request(row, stoker.domain) for row in rows if not row.ended])
                 await connection.execute(
                     update(job_requests)
                     .where(job_requests.c.seq.in_([row.seq for row in rows]))
@@ -82,11 +84,17 @@ async def _deliver_batch(stoker: Stoker) -> tuple[int, bool]:
     return len(rows), bool(rows) and (rows[0].locked == BATCH or rows[0].locked > len(rows))
 
 
-def _request(row: Any) -> Request:  # noqa: ANN401 - a row of the table
+def _request(row: Any, domain: Domain) -> Request:  # noqa: ANN401 - a row of the table
+    if ":" in row.lane:  # the queue of an arq application
+        serialize = domain.arq_application.serialize if domain.arq_application else wire.serialize
+        said = row.arguments
+        payload = payload_of(serialize, row.kind, said["args"], said["kwargs"], clock_ms())
+    else:
+        payload = wire.encode_parts(row.kind, row.arguments, row.flag, alone=row.alone, fair=row.fair)
     return Request(
         job_id=row.job_id,
         lane=row.lane,
-        payload=wire.encode_parts(row.kind, row.arguments, row.flag, alone=row.alone, fair=row.fair),
+        payload=payload,
         flag=row.flag,
         due_ms=None if row.due_at is None else round(row.due_at.timestamp() * 1000),
         trace=row.trace,

@@ -31,7 +31,10 @@ class OwnJobs:
     """The handlers of a domain, in one worker process."""
 
     def __init__(self, domain: Domain) -> None:
-        self._handlers: dict[type[Job], Handler] = dict(domain.handlers)
+        self._handlers: dict[type[Job], tuple[Handler, bool]] = {}
+        """By job: its handler, and whether calling that gives something to await."""
+        for job, handler in domain.handlers.items():
+            self.add([job], handler)
         self._around = domain.around
         self._lifespan = domain.lifespan
         self._threads = Threads()
@@ -59,7 +62,7 @@ class OwnJobs:
 
     def add(self, jobs: Iterable[type[Job]], handler: Handler) -> None:
         """Run these jobs, too."""
-        self._handlers.update(dict.fromkeys(jobs, handler))
+        self._handlers.update(dict.fromkeys(jobs, (handler, is_async(handler))))
 
     def stuck(self) -> list[str]:
         """The reasons why only a restart helps; callable from any thread."""
@@ -78,8 +81,8 @@ class OwnJobs:
         return Outcome.DONE
 
     async def _call(self, context: JobContext, job: Job) -> Any:  # noqa: ANN401 - the handler's result
-        handler = self._handlers[type(job)]
-        if is_async(handler):
+        handler, awaits = self._handlers[type(job)]
+        if awaits:
             return await handler(context, job)
         found = await self._threads.call(handler, context, job, kind=job.kind, job_id=context.job_id)
         # A plain function that calls an async one returns an awaitable.

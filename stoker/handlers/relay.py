@@ -30,6 +30,8 @@ from stoker.outbox.captured import NO_FIELDS, told, with_rules_asked
 from stoker.outbox.rows import UNREADABLE, Alike
 from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
+from stoker.postgres.errors import without_parameters
+from stoker.queue.ring import UNKNOWN_ROW
 from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.stoker import Stoker
 
@@ -79,6 +81,9 @@ async def apply_all(stoker: Stoker) -> int:
         changed |= batch.invalidations
         traces |= batch.traces
         is_last = batch.claimed < stoker.settings.changes.batch
+        if not is_last:
+            # More may wait than this worker need apply alone: another one that is idle takes the next batch.
+            stoker.ringer.soon([UNKNOWN_ROW])
         # Not after every batch: an entry that the next batch invalidates again would be built in vain.
         if is_last or len(changed) >= MANY_CHANGED:
             if changed and stoker.settings.changes.refresh_hot:
@@ -89,7 +94,7 @@ async def apply_all(stoker: Stoker) -> int:
 
 
 async def apply_batch(stoker: Stoker) -> Batch:
-    """Claim, fold, unlink, settle, commit: one batch.
+    """Claim, fold, unlink, wait for one term, settle, commit: one batch.
 
     Raises CacheUnavailable or DatabaseUnavailable; the events then stay as they were.
     """
@@ -103,6 +108,8 @@ async def apply_batch(stoker: Stoker) -> Batch:
             folded = await fold(connection, domain, claimed)
             found = folded.asked
             await unlink(stoker, folded.invalidations)
+            if folded.invalidations:
+                await stoker.cache_term.over(connection)  # until then, readers may show what was (RACES 47)
             done = [one for same in found for one in same.ids if one not in folded.failed]
             await outbox.note_scopes(connection, told(claimed, found))
             waits = await outbox.settle(connection, done)
@@ -111,6 +118,8 @@ async def apply_batch(stoker: Stoker) -> Batch:
         stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)
     for event_id, (attempts, error) in folded.failed.items():
         logger.error("event.failed", extra={"event_id": event_id, "attempts": attempts + 1, "error": error})
+    for one in folded.invalidations:
+        stoker.accounting.changed(one.scope, one.views)
     count = sum(len(same.ids) for same in found)
     return Batch(count, len(done), folded.invalidations, _traced(found, domain, started_ns))
 
@@ -188,7 +197,7 @@ def _each(same: Alike, error: str) -> dict[int, tuple[int, str]]:
 def _said(error: Exception) -> str:
     """The text of an error. An adopter's `__str__` may fail, too."""
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {without_parameters(str(error))}"
     except Exception:  # noqa: BLE001 - as above: only its own row may suffer
         return type(error).__name__
 

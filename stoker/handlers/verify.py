@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from sqlalchemy import select
 
 from stoker.cache.loads import Loaded
-from stoker.cache.lookup import Found
+from stoker.cache.reading import Found
 from stoker.cache.reads import recently_read
 from stoker.cache.verdicts import Verdict, publish
 from stoker.cache.view import EntryKey

@@ -23,6 +23,9 @@ from stoker.handlers.context import JobContext
 from stoker.handlers.demand import in_demand
 from stoker.jobs import KeepWarm, Lane, Outcome, Warm
 from stoker.postgres import database_errors
+from stoker.predicting import rows
+from stoker.prediction.contest import DEFAULT
+from stoker.stoker import Stoker
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ HOT_KEPT_WARM = 2000
 async def warm(context: JobContext, job: Warm) -> Outcome:
     """Build the entries of a target that are missing or due for a refresh, in the order of its plan."""
     stoker = context.stoker
+    if job.unless_predicted and await _is_predicted(stoker):
+        return Outcome.LEFT
     plan = stoker.domain.warm_plan(job.target)
     scope = None if job.scope_id is None else stoker.domain.scope(job.target, job.scope_id)
     with database_errors():
@@ -54,16 +59,23 @@ async def warm(context: JobContext, job: Warm) -> Outcome:
 async def keep_warm(context: JobContext, _job: KeepWarm) -> Outcome:
     """Rebuild entries in demand that are about to expire: a hot 5-minute dashboard is never cold."""
     stoker = context.stoker
+    if await _is_predicted(stoker):
+        return Outcome.LEFT
     store = stoker.cache.store
     read = [key for key, _ in await hottest(store.client, store.keys, HOT_KEPT_WARM)]
-    hot = [one for key in read if stoker.domain.takes(key) for one in _with_guard(stoker.domain, key)]
+    hot = [one for key in read if stoker.domain.takes(key) for one in with_guard(stoker.domain, key)]
     async for _ in _fill(context, await in_demand(stoker, list(dict.fromkeys(hot)))):
         pass
     return Outcome.DONE
 
 
-def _with_guard(domain: Domain, key: EntryKey) -> Iterator[EntryKey]:
-    """An entry is a hit only together with its access entry."""
+async def _is_predicted(stoker: Stoker) -> bool:
+    """Whether prediction warms now, within its budget, what the schedule would warm without one."""
+    return await rows.in_force(stoker.engine) != DEFAULT
+
+
+def with_guard(domain: Domain, key: EntryKey) -> Iterator[EntryKey]:
+    """The entry, after its access entry: it is a hit only together with that."""
     view = domain.view(key.view)
     if view.access is Access.MEMBERS:
         yield domain.view(view.access_view).key(key.scope)
@@ -76,7 +88,7 @@ async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -
     gone = 0
     await context.report(min(begin, len(keys)), len(keys))
     for start in range(begin, len(keys), BATCH):
-        built = await _build(context.stoker.cache.filler, keys[start : start + BATCH])
+        built = await build(context.stoker.cache.filler, keys[start : start + BATCH])
         failed |= {key: one for key, one in built.items() if isinstance(one, Exception)}
         gone += sum(one is Outcome.GONE for one in built.values())
         done = min(start + BATCH, len(keys))
@@ -87,7 +99,7 @@ async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -
         raise next(iter(failed.values()))  # nothing at all could be built: not an entry's fault
 
 
-async def _build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
+async def build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
     """Build entries together, or one by one after an error, so that a bad entry does not keep others cold.
 
     Returns each entry's outcome, or what was raised for it; raises Unavailable when a server does not answer.

@@ -6,16 +6,16 @@ Raises DatabaseUnavailable. The number of rows is bounded, so that a listing wit
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, null, select, text, true
+from sqlalchemy import ColumnElement, Select, and_, func, null, select, text, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.postgres import database_errors
+from stoker.postgres.questions import containing
 from stoker.tables import job_history
 
 WELL_KEPT = 2_000
@@ -95,9 +95,7 @@ class Filter:
         found = and_(true(), *(columns[name] == value for name, value in given.items()))
         if part is None:
             return found
-        # As the index job_history_error takes it: ILIKE, with the backslash as escape.
-        escaped = re.sub(r"([\\%_])", r"\\\1", part)
-        return found & columns.error.ilike(f"%{escaped}%")
+        return found & containing(columns.error, part)
 
 
 class JobHistory:
@@ -136,6 +134,13 @@ class JobHistory:
             async with self._engine.connect() as connection:
                 rows = await connection.execute(chosen(which, limit, before, arguments=arguments))
                 return [KeptRow(**row) for row in rows.mappings()]
+
+    async def count(self, which: Filter) -> int:
+        """How many runs match that are kept."""
+        query = select(func.count()).select_from(job_history).where(which.clause())
+        with database_errors():
+            async with self._engine.connect() as connection:
+                return int(await connection.scalar(query) or 0)
 
 
 def chosen(which: Filter, limit: int, before: int | None = None, *, arguments: bool = False) -> Select[Any]:

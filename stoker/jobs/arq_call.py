@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -27,10 +27,16 @@ class ArqCall(Job):
 
     def payload(self, now_ms: int) -> bytes:
         """What a worker reads, Stoker's or arq's; raises BadRequest for what cannot be serialized."""
-        call = {"t": None, "f": self.kind, "a": tuple(self.args), "k": self.kwargs, "et": now_ms}
         try:
-            return type(self).serialize(call)
+            return payload_of(type(self).serialize, self.kind, self.args, self.kwargs, now_ms)
         except Exception as error:
             raise BadRequest(
                 f"{self.kind}: its arguments cannot be serialized: {error!s:.200}", field="job"
             ) from error
+
+
+def payload_of(
+    serialize: Serializer, kind: str, args: Iterable[Any], kwargs: Mapping[str, Any], now_ms: int
+) -> bytes:
+    """A call as arq's clients write it."""
+    return serialize({"t": None, "f": kind, "a": tuple(args), "k": dict(kwargs), "et": now_ms})

@@ -85,6 +85,8 @@ class Warm(Job):
     """The target of a warm plan: `active`, or a scope kind or its name."""
     scope_id: Id | None = Field(default=None, max_length=64)
     """Of a scope kind: the id of the scope."""
+    unless_predicted: bool = False
+    """Do nothing while prediction warms: set by the schedule, not where somebody asks for it."""
 
 
 class KeepWarm(Job):

@@ -10,6 +10,8 @@ class Outcome(StrEnum):
 
     DONE = "done"
     """The work is done."""
+    LEFT = "left"
+    """Nothing to do: prediction warms instead."""
     STORED = "stored"
     """Built and kept."""
     FRESH = "fresh"

@@ -110,7 +110,7 @@ async def invalidate(
     hard: bool = False,
 ) -> Recorded:
     """Record an invalidation; raises UnknownScope or UnknownView, naming the field."""
-    what = _invalidation_of(stoker.domain, kind, scope_id, views, hard=hard)
+    what = invalidation_of(stoker.domain, kind, scope_id, views, hard=hard)
     arguments = {"scope": str(what.scope), "views": sorted(what.views), "hard": what.hard}
     async with acting(stoker, actor, "cache.invalidate", arguments) as session:
         receipt = stoker.record(session, InvalidationRequested.of([what]))
@@ -133,7 +133,7 @@ async def invalidation(stoker: Stoker, event_id: int) -> InvalidationProgress:
 async def warm(stoker: Stoker, actor: Actor, target: str, scope_id: object | None = None) -> str:
     """Enqueue a warming; returns the job's id. Raises UnknownScope, naming the field."""
     what = _warm_of(stoker.domain, target, scope_id)
-    await act(stoker, actor, "cache.warm", what.model_dump(exclude_none=True))
+    await act(stoker, actor, "cache.warm", what.model_dump(exclude_defaults=True) | {"target": what.target})
     job = await stoker.enqueue(what)
     await _progress(stoker).queued(job.job_id)
     return job.job_id
@@ -151,7 +151,7 @@ async def refresh(
     stoker: Stoker, actor: Actor, kind: str, scope_id: object, views: Sequence[str] = ()
 ) -> Refreshing:
     """Enqueue rebuilds of a scope's plain entries; raises BadRequest."""
-    scope = _invalidation_of(stoker.domain, kind, scope_id, views).scope
+    scope = invalidation_of(stoker.domain, kind, scope_id, views).scope
     chosen = [
         view for view in stoker.domain.views if view.scope == scope.kind and (not views or view.name in views)
     ]
@@ -166,9 +166,10 @@ async def refresh(
     return Refreshing(job_ids=[one.job_id for one in asked])
 
 
-def _invalidation_of(
+def invalidation_of(
     domain: Domain, kind: str, scope_id: object, views: Sequence[str], *, hard: bool = False
 ) -> Invalidation:
+    """An invalidation that somebody asks for; raises UnknownScope or UnknownView, naming the field."""
     scope = domain.scope(kind, scope_id)
     known = domain.view_names_by_scope[scope.kind]
     for name in views:

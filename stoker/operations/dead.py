@@ -6,33 +6,28 @@ where jobs are enqueued QueueUnavailable.
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import select, text, true
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator, model_validator
+from sqlalchemy import func, select, true
 
 from stoker.cache.view import LARGEST_ID
-from stoker.errors import NotFound
+from stoker.errors import InvalidJob, NotFound
+from stoker.jobs import Refresh, parse
 from stoker.operations.audit import Actor, act
-from stoker.operations.texts import Text64
+from stoker.operations.moments import Moment
+from stoker.operations.texts import Text64, Text128, one_line
 from stoker.postgres import fetched
 from stoker.stoker import Stoker
 from stoker.tables import dead_jobs
-from stoker.worker.engine.dead_letters import DeadLetters, Retried, Which
+from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Retried, Which
 
-FINGERPRINT = r"^[0-9a-f]{1,32}$"
-CAUSES = text(
-    "SELECT cause.*, newest.lane, newest.kind, newest.reason, newest.error FROM ("
-    "SELECT fingerprint, count(*) AS letters, min(died_at) AS first_died_at, max(died_at) AS last_died_at"
-    " FROM stoker.dead_jobs GROUP BY fingerprint ORDER BY last_died_at DESC LIMIT :limit) AS cause"
-    " CROSS JOIN LATERAL (SELECT lane, kind, reason, error FROM stoker.dead_jobs"
-    " WHERE fingerprint = cause.fingerprint ORDER BY died_at DESC LIMIT 1) AS newest"
-    " ORDER BY last_died_at DESC"
-)
+FINGERPRINT = r"^[0-9a-f]{32}$"
 
 
 class DeadJob(BaseModel):
-    """A job that will not run again by itself; without its payload."""
+    """A job that will not run again by itself; without its payload. `view`: of a refresh."""
 
     id: int
     job_id: str
@@ -43,12 +38,25 @@ class DeadJob(BaseModel):
     fingerprint: str
     attempts: int
     died_at: datetime
+    scope: str | None = None
+    view: str | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def summary(self) -> str:
+        """The error in one line."""
+        return one_line(self.error)
 
 
 class DeadJobs(BaseModel):
-    """A page of dead jobs, the latest first. The next page is `before` the last id."""
+    """A page of dead jobs, the latest first. The next page is `before` the last id.
+
+    `matching`: how many there are that match the filter, on all pages; `of`: how many dead jobs there are.
+    """
 
     dead: list[DeadJob]
+    matching: int
+    of: int
 
 
 class DeadGroup(BaseModel):
@@ -63,6 +71,12 @@ class DeadGroup(BaseModel):
     first_died_at: datetime
     last_died_at: datetime
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def summary(self) -> str:
+        """The error in one line."""
+        return one_line(self.error)
+
 
 class DeadGroups(BaseModel):
     """Dead letters by cause, the latest first."""
@@ -70,49 +84,116 @@ class DeadGroups(BaseModel):
     groups: list[DeadGroup]
 
 
-class WhichDead(BaseModel):
-    """Which dead letters: one of the fields, or `all`."""
+class DeadFilter(BaseModel):
+    """Which dead letters: all that are given must match; an empty text is the same as none."""
 
     model_config = ConfigDict(extra="forbid")
-    id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
     kind: Text64 | None = None
     fingerprint: str | None = Field(default=None, pattern=FINGERPRINT)
+    view: Text64 | None = Field(default=None, description="Only refreshes of this view.")
+    error: Text128 | None = Field(default=None, description="A part of the error's text.")
+    since: Moment | None = Field(default=None, description="Only of jobs that died then or later.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none(cls, given: object) -> object:
+        return None if given == "" else given
+
+    def which(self) -> Which:
+        """The choice as the engine takes it."""
+        return Which(**self.model_dump(include={field.name for field in fields(Which)}))
+
+
+class WhichDead(DeadFilter):
+    """Which dead letters to act on: an id, a filter, or `all`.
+
+    `up_to`: letters with a larger id are left alone; without it those that there are now are meant.
+    """
+
+    id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+    up_to: int | None = Field(default=None, ge=0, le=LARGEST_ID)
     all: bool = False
 
     @model_validator(mode="after")
     def _something(self) -> WhichDead:
-        given = [self.id, self.kind, self.fingerprint]
-        if self.all == any(one is not None for one in given):
-            msg = "give id, kind or fingerprint, or all: true"
+        if self.all == any(value is not None for value in self.model_dump(exclude={"all", "up_to"}).values()):
+            msg = "give id, kind, fingerprint, view, error or since, or all: true"
             raise ValueError(msg)
         return self
 
-    def which(self) -> Which:
-        """The choice as the engine takes it."""
-        return Which(**self.model_dump(exclude={"all"}))
+
+class Matched(BaseModel):
+    """How many dead letters match, of how many. `newest`: the largest id, for `up_to`."""
+
+    letters: int
+    of: int
+    newest: int
 
 
-class Discarded(BaseModel):
-    """How many letters were retried or discarded."""
+class Ended(BaseModel):
+    """`matched`: how many letters the choice had. `left`: how many dead letters there are now, in all."""
+
+    matched: int
+    left: int
+
+
+class RetriedDead(Retried, Ended):
+    """What came of a retry; `unreadable` letters stay, for this release cannot read them."""
+
+
+class Discarded(Ended):
+    """How many letters were discarded."""
 
     discarded: int
 
 
-async def listing(
-    stoker: Stoker, limit: int, before: int | None = None, fingerprint: str | None = None
-) -> DeadJobs:
-    """Dead jobs, the latest first; `before` is the id at which the last page ended."""
-    columns = [dead_jobs.c[name] for name in DeadJob.model_fields]
-    older = true() if before is None else dead_jobs.c.id < before
-    chosen = Which(fingerprint=fingerprint).clause() & older
-    query = select(*columns).where(chosen).order_by(dead_jobs.c.id.desc()).limit(limit)
-    return DeadJobs(dead=[DeadJob(**row) for row in await fetched(stoker.engine, query)])
+async def listing(stoker: Stoker, asked: DeadFilter, limit: int, before: int | None = None) -> DeadJobs:
+    """Dead jobs that match, the latest first; `before` is the id at which the last page ended."""
+    letters = DeadLetters(stoker.engine)
+    found = await letters.list(asked.which(), limit=limit, before=before)
+    number = await letters.count(asked.which())
+    return DeadJobs(dead=[shown(stoker, one) for one in found], matching=number.letters, of=number.of)
 
 
-async def causes(stoker: Stoker, limit: int) -> DeadGroups:
-    """Dead jobs grouped by cause; the counts come from an index."""
-    rows = await fetched(stoker.engine, CAUSES, {"limit": limit})
-    return DeadGroups(groups=[DeadGroup(**row) for row in rows])
+def shown(stoker: Stoker, letter: DeadLetter) -> DeadJob:
+    """A letter without its payload; what the job is about comes from there."""
+    try:
+        job = parse(letter.kind, letter.payload, stoker.domain.job_types)
+    except InvalidJob:
+        job = None
+    return DeadJob(
+        scope=stoker.domain.subject_of(job),
+        view=job.view if isinstance(job, Refresh) else None,
+        **{name: getattr(letter, name) for name in DeadJob.model_fields if name not in {"scope", "view"}},
+    )
+
+
+async def causes(stoker: Stoker, limit: int, asked: DeadFilter | None = None) -> DeadGroups:
+    """Dead jobs that match, grouped by cause; without a filter the counts come from an index."""
+    columns, matches = dead_jobs.c, (asked or DeadFilter()).which().clause()
+    last = func.max(columns.died_at).label("last_died_at")
+    cause = (
+        select(
+            columns.fingerprint,
+            func.count().label("letters"),
+            func.min(columns.died_at).label("first_died_at"),
+            last,
+        )
+        .where(matches)
+        .group_by(columns.fingerprint)
+        .order_by(last.desc())
+        .limit(limit)
+        .subquery()
+    )
+    newest = (
+        select(columns.lane, columns.kind, columns.reason, columns.error)
+        .where(columns.fingerprint == cause.c.fingerprint, matches)
+        .order_by(columns.died_at.desc())
+        .limit(1)
+        .lateral()
+    )
+    query = select(cause, newest).join(newest, true()).order_by(cause.c.last_died_at.desc())
+    return DeadGroups(groups=[DeadGroup(**row) for row in await fetched(stoker.engine, query)])
 
 
 async def job_of(stoker: Stoker, letter: int) -> str:
@@ -123,22 +204,38 @@ async def job_of(stoker: Stoker, letter: int) -> str:
     return kept[0].job_id
 
 
-async def count(stoker: Stoker, which: WhichDead) -> int:
-    """How many letters a choice matches."""
-    return await DeadLetters(stoker.engine).count(which.which())
+async def count(stoker: Stoker, which: DeadFilter) -> Matched:
+    """How many letters a choice matches, exactly."""
+    found = await DeadLetters(stoker.engine).count(which.which())
+    return Matched(letters=found.letters, of=found.of, newest=found.newest)
 
 
-async def retry(stoker: Stoker, actor: Actor, which: WhichDead) -> Retried:
+async def retry(stoker: Stoker, actor: Actor, which: WhichDead) -> RetriedDead:
     """Put dead letters back into their lanes, as new jobs."""
-    await act(stoker, actor, "dead.retry", _named(which))
-    return await DeadLetters(stoker.engine).retry(which.which(), stoker.queue, stoker.domain.job_types)
+    letters = DeadLetters(stoker.engine)
+    chosen, matched = await _chosen(letters, which)
+    await act(stoker, actor, "dead.retry", _named(which, matched))
+    found = await letters.retry(chosen, stoker.queue, stoker.domain.job_types)
+    left = (await letters.count(Which())).of
+    return RetriedDead(matched=matched, left=left, **found.model_dump())
 
 
 async def discard(stoker: Stoker, actor: Actor, which: WhichDead) -> Discarded:
     """Delete dead letters for good."""
-    await act(stoker, actor, "dead.discard", _named(which))
-    return Discarded(discarded=await DeadLetters(stoker.engine).discard(which.which()))
+    letters = DeadLetters(stoker.engine)
+    chosen, matched = await _chosen(letters, which)
+    await act(stoker, actor, "dead.discard", _named(which, matched))
+    discarded = await letters.discard(chosen)
+    return Discarded(matched=matched, discarded=discarded, left=(await letters.count(Which())).of)
 
 
-def _named(which: WhichDead) -> dict[str, object]:
-    return which.model_dump(exclude={"all"}, exclude_none=True)
+async def _chosen(letters: DeadLetters, which: WhichDead) -> tuple[Which, int]:
+    """The choice, without letters that come from now on, and how many it has."""
+    chosen = which.which()
+    found = await letters.count(chosen)
+    return (chosen if chosen.up_to is not None else replace(chosen, up_to=found.newest)), found.letters
+
+
+def _named(which: WhichDead, letters: int) -> dict[str, object]:
+    named = which.model_dump(mode="json", exclude={"all", "up_to"}, exclude_none=True)
+    return {**named, "letters": letters}

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from stoker.cache.view import LARGEST_ID
 from stoker.errors import BadRequest, InvalidJob, NotFound, UnknownJob
@@ -19,17 +19,15 @@ from stoker.jobs import Job, Lane, parse
 from stoker.operations import batches
 from stoker.operations.audit import Actor, act
 from stoker.operations.batches import BatchShown
-from stoker.operations.dead import DeadJob
-from stoker.operations.live_jobs import LiveJob, LiveState, live_job, live_jobs
-from stoker.operations.texts import Text64, Text128
+from stoker.operations.dead import DeadJob, shown
+from stoker.operations.live_jobs import LiveJob, LiveState, Search, live_job, live_jobs
+from stoker.operations.texts import Text64, Text128, one_line
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer
 from stoker.stoker import Stoker
 from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Which
 
 RUNS_OF_ONE = 50
-AMONG = 2_000
-"""How many jobs of each lane and state are searched for those of a kind or a scope."""
 
 
 class Ended(StrEnum):
@@ -63,6 +61,13 @@ class EndedJob(BaseModel):
     waited_s: float
     ran_s: float
     ended_at: datetime
+    worker: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def summary(self) -> str | None:
+        """The error in one line."""
+        return None if self.error is None else one_line(self.error)
 
     @classmethod
     def of(cls, row: KeptRow) -> EndedJob:
@@ -75,10 +80,17 @@ class EndedJob(BaseModel):
 
 
 class JobList(BaseModel):
-    """Jobs in the queue, and runs that ended, the latest first. Next page: `before` the last id."""
+    """Jobs in the queue, and runs that ended, the latest first.
+
+    Of the `live_of` jobs in the queue, in these lanes and states, the first `live_searched` were searched:
+    the next page is `skip` that many. `ended_of` runs match that are kept; next page: `before` the last.
+    """
 
     live: list[LiveJob]
+    live_searched: int = 0
+    live_of: int = 0
     ended: list[EndedJob]
+    ended_of: int = 0
 
 
 class DeadEnd(DeadJob):
@@ -136,15 +148,7 @@ class Choice(BaseModel):
     error: Text128 | None = None
     limit: int = Field(default=50, ge=1, le=200)
     before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
-
-    @property
-    def among(self) -> int:
-        """How many jobs of each lane and state to read from the queue."""
-        return AMONG if self.kind or self.scope else self.limit
-
-    def fits(self, job: LiveJob) -> bool:
-        """Whether a job in the queue matches."""
-        return (not self.kind or job.kind == self.kind) and (not self.scope or job.scope == self.scope)
+    skip: int = Field(default=0, ge=0, le=LARGEST_ID, description="Jobs in the queue that were searched.")
 
     def filter(self) -> Filter:
         """The same filters for runs that ended."""
@@ -169,12 +173,14 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
     if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
         states = [LiveState.RUNNING] if asked.state is None else [asked.state]
         lanes = [asked.lane] if asked.lane else list(stoker.queue.lanes)
-        live = await live_jobs(stoker, lanes, states, asked.among)
-        found.live = [job for job in live if asked.fits(job)][: asked.limit]
+        search = Search(lanes, states, asked.limit, asked.skip, asked.kind, asked.scope)
+        live = await live_jobs(stoker, search)
+        found.live, found.live_searched, found.live_of = live.jobs, live.searched, live.of
     if not isinstance(asked.state, LiveState):
         history = JobHistory(stoker.engine)
         rows = await history.list(asked.filter(), limit=asked.limit, before=asked.before)
         found.ended = [EndedJob.of(row) for row in rows]
+        found.ended_of = await history.count(asked.filter())
     return found
 
 
@@ -195,7 +201,7 @@ async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetai
         live=live[0] if live else None,
         batch=await batches.of_job(stoker, job_id),
         runs=[EndedJob.of(row) for row in rows],
-        dead=None if letter is None else _dead_end(letter, whole=whole),
+        dead=None if letter is None else _dead_end(stoker, letter, whole=whole),
         arguments=next((one for one in given if one is not None), None) if whole else None,
         arguments_hidden=not whole,
     )
@@ -237,6 +243,6 @@ def _job(stoker: Stoker, kind: str, arguments: Any) -> Job:  # noqa: ANN401 - th
     return job
 
 
-def _dead_end(letter: DeadLetter, *, whole: bool) -> DeadEnd:
-    shown = {name: getattr(letter, name) for name in DeadEnd.model_fields}
-    return DeadEnd(**shown) if whole else DeadEnd(**{**shown, "traceback": None})
+def _dead_end(stoker: Stoker, letter: DeadLetter, *, whole: bool) -> DeadEnd:
+    told = shown(stoker, letter).model_dump(include=set(DeadJob.model_fields))
+    return DeadEnd(**told, traceback=letter.traceback if whole else None)

@@ -6,6 +6,7 @@ with 422 and the name of the field.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field
@@ -16,6 +17,14 @@ Text = Annotated[str, Field(pattern=NO_NUL)]
 Text64 = Annotated[str, Field(pattern=NO_NUL, max_length=64)]
 Text128 = Annotated[str, Field(pattern=NO_NUL, max_length=128)]
 JobId = Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=64)]
+
+
+SQLALCHEMY = re.compile(r"\((?:\w+\.)+\w+\) <class '(?:\w+\.)*(\w+)'>: ")
+
+
+def one_line(error: str) -> str:
+    """An error as a listing shows it: its first line, with the driver's name of the error alone."""
+    return SQLALCHEMY.sub(r"\1: ", next(filter(None, error.splitlines()), ""))[:200]
 
 
 def writable(text: str) -> str:

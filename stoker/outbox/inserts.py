@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, bindparam, insert, inspect, text
+from sqlalchemy import Connection, DateTime, Executable, Insert, bindparam, insert, inspect, text
 from sqlalchemy.orm import registry
 from sqlalchemy.sql.dml import ReturningInsert
-from sqlalchemy.sql.selectable import TextualSelect
 
 from stoker.tables import cache_events, job_requests
 
@@ -46,14 +45,15 @@ class Inserts:
     """A table's row for the unit of work, and its INSERT of one row and of many.
 
     The INSERT of one row is text: most requests write one, and building an INSERT costs as much as running
-    it. `bind` is how a session of several engines chooses the one to write through.
+    it. Ids are returned where somebody needs them: reading them costs a third of the INSERT. `bind` is how a
+    session of several engines chooses the one to write through.
     """
 
     def __init__(
         self,
         row: type[CacheEvent | JobRequest],
-        one: TextualSelect,
-        many: ReturningInsert[Any],
+        one: Executable,
+        many: Insert | ReturningInsert[Any],
         json: tuple[str, ...],
     ) -> None:
         self.row = row
@@ -69,12 +69,14 @@ class Inserts:
             setattr(row, name, value)
         return row
 
-    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Insert rows; returns their ids, in their order."""
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[int | None]:
+        """Insert rows; returns their ids in their order, or None for each where no ids are returned."""
         if len(rows) > 1:
-            return list(connection.scalars(self.many, rows))
-        written = {name: json.dumps(rows[0][name]) for name in self.json}
-        return [connection.execute(self.one, {**rows[0], **written}).scalar_one()]
+            done = connection.execute(self.many, rows)
+        else:
+            written = {name: json.dumps(rows[0][name]) for name in self.json}
+            done = connection.execute(self.one, {**rows[0], **written})
+        return done.scalars().all() if done.returns_rows else [None] * len(rows)
 
 
 EVENTS = Inserts(
@@ -91,10 +93,7 @@ REQUESTS = Inserts(
     text(
         "INSERT INTO stoker.job_requests (job_id, lane, kind, arguments, flag, alone, fair, due_at, trace)"
         " VALUES (:job_id, :lane, :kind, CAST(:arguments AS jsonb), :flag, :alone, :fair, :due_at, :trace)"
-        " RETURNING seq"
-    )
-    .bindparams(bindparam("due_at", type_=DateTime(timezone=True)))
-    .columns(job_requests.c.seq),
-    insert(job_requests).returning(job_requests.c.seq, sort_by_parameter_order=True),
+    ).bindparams(bindparam("due_at", type_=DateTime(timezone=True))),
+    insert(job_requests),
     ("arguments",),
 )

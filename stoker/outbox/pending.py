@@ -63,11 +63,14 @@ class Recorded:
         self.row: CacheEvent | JobRequest | None = None
         self.id: int | None = None
 
-    def written_as(self) -> int | None:
-        """Its id in the table, also where the unit of work has written it."""
-        if self.id is None and self.row is not None and (identity := inspect(self.row).identity):
-            self.id = identity[0]
-        return self.id
+    def is_written(self) -> bool:
+        """Whether its row is in the table, also where the unit of work has written it."""
+        if self.written_in is not None:
+            return True
+        if self.row is None or (identity := inspect(self.row).identity) is None:
+            return False
+        self.id = identity[0]
+        return True
 
     def unwrite(self) -> None:
         """Its row is gone and must be written again."""
@@ -137,7 +140,7 @@ class Pending:
             self._insert(session, inserts)
 
     def _insert(self, session: Session, inserts: Inserts) -> None:
-        new = [one for one in self._rows if one.inserts is inserts and one.written_as() is None]
+        new = [one for one in self._rows if one.inserts is inserts and not one.is_written()]
         if not new:
             return
         for one in new:
@@ -201,13 +204,13 @@ class Pending:
         events: list[int] = []
         requests: list[Request] = []
         for one in self._rows:
-            if (row_id := one.written_as()) is None:
+            if not one.is_written():
                 logger.error("outbox.not_written", extra={"event": one.said["kind"]})
             elif one.request is not None:
                 requests.append(one.request)
-            elif one.receipt is not None:
-                one.receipt.committed(row_id)
-                events.append(row_id)
+            elif one.receipt is not None and one.id is not None:
+                one.receipt.committed(one.id)
+                events.append(one.id)
         if events:
             self._rings.events(events)
         if requests:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 
@@ -55,9 +54,8 @@ class StillOpen(Exception):
 class Receipt:
     """What `record` returns: follows one event to the cache."""
 
-    def __init__(self, engine: AsyncEngine, on_applied: Callable[[], None]) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._on_applied = on_applied
         self._event_id: int | None = None
         self._unanswered: int | None = None
         self._rolled_back = False
@@ -111,7 +109,6 @@ class Receipt:
         while True:
             async with self._engine.connect() as connection:
                 if await self._is_settled(connection, event_id):
-                    self._on_applied()
                     return Applied.APPLIED
             left = give_up - time.monotonic()
             if left <= 0:
@@ -152,16 +149,21 @@ class TransactionReceipt(Receipt):
     @property
     def event_id(self) -> int:
         """Raises StokerError: a transaction may have recorded many events, or none."""
-        raise StokerError("this receipt follows a transaction, not one event")
+        raise StokerError("this receipt follows a transaction, not one event: ask for its transaction_id")
+
+    @property
+    def transaction_id(self) -> int:
+        """The `transaction_id` of all its events; raises StokerError before the commit."""
+        if self._event_id is None:
+            raise StokerError("the transaction has not committed")
+        return self._event_id
 
     async def applied(self, timeout: timedelta = timedelta(seconds=2)) -> Applied:  # noqa: ASYNC109
         """Wait until all that the transaction has recorded is in effect for every reader; see Receipt."""
         return await super().applied(timeout)
 
     def _followed(self) -> int:
-        if self._event_id is None:
-            raise StokerError("the transaction has not committed")
-        return self._event_id
+        return self.transaction_id
 
     async def _was_committed(self, event_id: int, within_s: float) -> bool:
         give_up = time.monotonic() + within_s

@@ -25,6 +25,12 @@ READ_ONLY = "25006"
 
 PARAMETERS = re.compile(r"\[parameters: .*?(?=\n\(Background on this error|\Z)", re.DOTALL)
 """What SQLAlchemy appends to the text of an error: values, with line breaks escaped in most of them."""
+DETAIL = re.compile(
+    r"(^[ |]*)DETAIL:.*?(?=\n[ |]*(?:HINT:|CONTEXT:|\[SQL: |\(Background on this error|Traceback \(|\+-)"
+    r"|\n[ |]*\n[ |]*(?:The above exception|During handling)|\n?\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+"""What Postgres adds to an error: the row or the key that it refused, with the values in it."""
 
 
 @contextmanager
@@ -90,11 +96,11 @@ def is_read_only(error: BaseException | None) -> bool:
 
 
 def without_parameters(said: str) -> str:
-    """The text of an error, or of its traceback, without the parameters that SQLAlchemy adds to it.
+    """The text of an error, or of its traceback, without parameters and without the DETAIL of Postgres.
 
-    Stoker's own engines hide them; an engine of the application's may not, and they are what users typed.
+    Both are what users typed. Stoker's own engines hide parameters; an engine of the application's may not.
     """
-    return PARAMETERS.sub("[parameters are hidden]", said)
+    return DETAIL.sub(r"\1DETAIL: hidden", PARAMETERS.sub("[parameters are hidden]", said))
 
 
 def first_line(error: BaseException | None) -> str:

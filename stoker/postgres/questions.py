@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
 from asyncpg.exceptions import InterfaceError, PostgresConnectionError, PostgresError
-from sqlalchemy import Executable, RowMapping
+from sqlalchemy import ColumnElement, Executable, RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.driver import LimitedEngine
@@ -39,6 +40,12 @@ async def fetched(
     """All rows that a short query finds; raises DatabaseUnavailable."""
     async with short_connection(engine) as connection:
         return (await connection.execute(query, values)).mappings().all()
+
+
+def containing(column: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+    """Whether a text contains a part, in upper or lower case; as an index of trigrams takes it."""
+    escaped = re.sub(r"([\\%_])", r"\\\1", part)
+    return column.ilike(f"%{escaped}%")
 
 
 _left: set[asyncio.Task[Any]] = set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable
 from math import floor, log2
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HELD_BACK_S = 7 * 86400.0
 """What was not spent at quiet times may be spent for this long."""
@@ -43,6 +43,14 @@ class FixedBudget:
         cheapest = min((one.cost_s for one in offered), default=0.0)
         self._left_s = min(left, cheapest)  # else a budget below one entry would never warm any
         return chosen
+
+    def state(self) -> Any:  # noqa: ANN401 - JSON
+        """What `restore` needs."""
+        return self._left_s
+
+    def restore(self, state: Any) -> None:  # noqa: ANN401 - JSON
+        """The inverse of `state`."""
+        self._left_s = float(state)
 
 
 class ThresholdBudget:
@@ -91,6 +99,22 @@ class ThresholdBudget:
         self._saved_s = 0.0
         self._left.clear()
 
+    def state(self) -> Any:  # noqa: ANN401 - JSON
+        """What `restore` needs."""
+        return [
+            self._saved_s,
+            [*self._left],
+            [*self._costs.items()],
+            self._known,
+            self._owed_s,
+            self.threshold,
+        ]
+
+    def restore(self, state: Any) -> None:  # noqa: ANN401 - JSON
+        """The inverse of `state`."""
+        self._saved_s, left, costs, self._known, self._owed_s, self.threshold = state
+        self._left, self._costs = deque(left), dict(map(tuple, costs))
+
     def _surplus_s(self, step_s: float) -> float:
         """What was left over at the lowest point of the last day: quiet hours save for busy ones."""
         while len(self._left) * step_s > PAID_OUT_S:
@@ -127,6 +151,9 @@ class ThresholdBudget:
                 return level, (wanted - total) / cost
             total += cost
         return None, 0.0
+
+
+Budget = FixedBudget | ThresholdBudget
 
 
 def _level(score: float) -> int:

@@ -1,4 +1,4 @@
-"""What the predictor looks at: about a dozen features of an entry, each cut into a few bins.
+"""What the predictor looks at: some twenty features of an entry, each cut into a few bins.
 
 A bin has a weight of its own, so a feature's effect need not be a straight line, and an explanation of a
 prediction is a list of bins and their weights.
@@ -7,14 +7,16 @@ prediction is a list of bins and their weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
 from math import log2
 
-from stoker.prediction.activity import FAST_S, SLOW_S, WEEK, Activities, Activity
+from stoker.prediction.activity import FAST_S, SLOW_S, WEEK, WEEKS, Activities, Activity
 
 SAME_HOUR = sum(1 << 24 * day for day in range(1, 8))
 """Bits of `Activity.hours`: the hour of planning, on each of the last seven days."""
 HOURS_BESIDE = sum(1 << 24 * day - 1 | 1 << 24 * day + 1 for day in range(1, 8))
+THIS_HOUR_OF_WEEK = sum(1 << WEEK * week for week in range(1, WEEKS + 1))
+BESIDE_IN_WEEK = sum(1 << WEEK * week - 1 | 1 << WEEK * week + 1 for week in range(1, WEEKS + 1))
+THIS_HOUR_OF_DAY = sum(1 << 24 * day for day in range(1, 7 * WEEKS + 1))
 LAST_DAY = (1 << 25) - 1
 SIZES = {
     "always": 1,
@@ -26,15 +28,23 @@ SIZES = {
     "days of the week with a read an hour off": 10,
     "hours of the last day with a read": 11,
     "days of the week with a read": 8,
-    "read at this time a week ago": 2,
+    "weeks with a read in this hour of the week": 5,
+    "weeks with a read an hour off": 9,
+    "days of four weeks with a read in this hour": 12,
     "its reader's last read": 10,
     "time since the first read": 16,
     "hour of the day": 24,
+    "hour of the week": 56,
     "traffic expected now": 8,
     "traffic of the last hour": 8,
+    "time since the last change": 10,
+    "changes of these hours": 8,
+    "view": 16,
+    "time until it expires": 8,
     "time since the last read, by traffic expected": 16 * 8,
     "days with a read in this hour, by traffic expected": 4 * 8,
     "time since the last read, by traffic of the last hour": 4 * 8,
+    "time since the last read, by time until it expires": 16 * 8,
 }
 """How many bins each feature has."""
 NAMES = tuple(SIZES)
@@ -48,32 +58,43 @@ class Moment:
 
     now: float
     hour: int
-    """Hours since 1970."""
+    """Hours since 1970, of the installation's clock."""
     hour_of_day: int
-    """In the time zone of the installation."""
+    hour_of_week: int
+    """In steps of three hours."""
     expected: int
     """Bin of the traffic in this hour of the last week and of yesterday, against the week's mean."""
     lately: int
     """Bin of the traffic in the last hour, against the week's mean."""
 
 
-def moment(activities: Activities, now: float, zone: tzinfo = UTC) -> Moment:
+@dataclass(frozen=True)
+class Kind:
+    """What an entry's view says of it: a number for the view, and how long it is served once built."""
+
+    view: int = 0
+    life_s: float = 3600.0
+
+
+def moment(activities: Activities, now: float) -> Moment:
     """The features of a time; `now` is in seconds since 1970."""
-    hour = int(now // 3600)
+    hour = activities.hour(now)
     by_hour = activities.reads_by_hour
     mean = sum(by_hour.get(hour - back, 0) for back in range(1, WEEK + 1)) / WEEK + 0.1
     expected = (by_hour.get(hour - 24, 0) + 2 * by_hour.get(hour - WEEK, 0)) / 3
     lately = by_hour.get(hour - 1, 0)
-    of_day = datetime.fromtimestamp(now, zone).hour
-    return Moment(now, hour, of_day, _bin(expected / mean, 0.06, 8), _bin(lately / mean, 0.06, 8))
+    return Moment(
+        now, hour, hour % 24, hour % WEEK // 3, _bin(expected / mean, 0.06, 8), _bin(lately / mean, 0.06, 8)
+    )
 
 
-def bins(found: Activity, at: Moment, reader_last: float | None) -> tuple[int, ...]:
+def bins(found: Activity, at: Moment, reader_last: float | None, kind: Kind) -> tuple[int, ...]:
     """The bin of each feature, in the order of NAMES; numbers from 0 to BINS - 1."""
     age = at.now - found.last
     hours = found.hours(at.hour)
     same_hour = min(7, (hours & SAME_HOUR).bit_count())
     recency = _bin(age / 3600 + 0.05, 0.05, 16, 1.25)
+    life = _bin(kind.life_s, 60, 8)
     numbers = (
         0,
         recency,
@@ -84,15 +105,23 @@ def bins(found: Activity, at: Moment, reader_last: float | None) -> tuple[int, .
         min(9, (hours & HOURS_BESIDE).bit_count()),
         min(10, (hours & LAST_DAY).bit_count()),
         _days(hours),
-        hours >> WEEK & 1,
+        (hours & THIS_HOUR_OF_WEEK).bit_count(),
+        (hours & BESIDE_IN_WEEK).bit_count(),
+        min(11, (hours & THIS_HOUR_OF_DAY).bit_count()),
         9 if reader_last is None else _bin((at.now - reader_last) / 3600 + 0.05, 0.05, 9),
         _bin((at.now - found.first) / 3600 + 0.1, 0.1, 16),
         at.hour_of_day,
+        at.hour_of_week,
         at.expected,
         at.lately,
+        _bin((at.now - found.changed) / 3600 + 0.05, 0.05, 9) if found.changed else 9,
+        _bin(found.changes * 2 ** ((found.changed - at.now) / FAST_S), 0.05, 8) if found.changed else 0,
+        kind.view % 16,
+        life,
         recency * 8 + at.expected,
         min(3, same_hour) * 8 + at.expected,
         min(3, recency // 4) * 8 + at.lately,
+        recency * 8 + life,
     )
     return tuple(map(int.__add__, numbers, _STARTS))
 
@@ -104,3 +133,8 @@ def _bin(value: float, least: float, count: int, per_octave: float = 1.0) -> int
 
 def _days(hours: int) -> int:
     return sum(1 for day in range(7) if hours >> 24 * day + 1 & (1 << 24) - 1)
+
+
+def first_bins() -> tuple[int, ...]:
+    """The first bin of each feature, in the order of NAMES."""
+    return _STARTS

@@ -22,7 +22,7 @@ class Regression:
     def __init__(self, count: int) -> None:
         self.weights = [0.0] * count
         self.weights[0] = log(PRIOR / (1 - PRIOR))
-        self._squares = [1.0] * count
+        self.squares = [1.0] * count
 
     def probability(self, bins: Sequence[int]) -> float:
         """What is predicted, between 0 and 1 (never exactly)."""
@@ -36,7 +36,7 @@ class Regression:
         """Correct the weights by what became of one prediction, which stands for `weight` of its like."""
         error = (self.probability(bins) - read) * weight
         square = error * error
-        weights, squares = self.weights, self._squares
+        weights, squares = self.weights, self.squares
         for one in bins:
             squares[one] += square
             weights[one] -= RATE * error / sqrt(squares[one])

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, tzinfo
 from math import floor
 
 from stoker.prediction.budget import Candidate, FixedBudget, ThresholdBudget
+from stoker.prediction.features import Kind
 from stoker.prediction.methods import Method, Past, Scores
 from stoker.prediction.predictor import Predictor
 from stoker.prediction.trace import Trace
@@ -128,7 +129,8 @@ class Replay:
         self._keep_plans = keep_plans
         self._views = [view_of(name) for name in trace.entry_names]
         self._costs: dict[Hashable, float] = {}
-        self.predictor = Predictor(rules.ttl_s, rules.zone, seed=rules.seed)
+        kind = Kind(0, rules.ttl_s)
+        self.predictor = Predictor(lambda _: kind, rules.zone, seed=rules.seed)
         self.scored_from = trace.times[int(len(trace) * (1 - rules.scored))]
         self.scored_reads = 0
 
@@ -159,7 +161,7 @@ class Replay:
         return {(world.method.name, world.rate): world.tally for world in worlds}
 
     def _plan(self, now: float, methods: Sequence[Method], worlds: Sequence[_World]) -> None:
-        past = Past(now, self.predictor.activities, self.predictor.predict(now))
+        past = Past(now, self.predictor.activities, self.predictor.predict(now, step_s=self._rules.every_s))
         if now < self.scored_from - SETTLING_S:
             return
         for method in methods:

@@ -147,6 +147,11 @@ class Queue:
         async with answering(self.settings.timeout_s):
             await self.redis.set(f"{wire.queue_name(self.settings, lane)}:paused", "1")
 
+    async def is_paused(self, lane: str) -> bool:
+        """Whether an operator has paused the lane."""
+        async with answering(self.settings.timeout_s):
+            return bool(await self.redis.exists(f"{wire.queue_name(self.settings, lane)}:paused"))
+
     async def resume(self, lane: str) -> None:
         """End a pause; workers notice at once, or within two seconds where the queue is full."""
         name = wire.queue_name(self.settings, lane)

@@ -33,7 +33,7 @@ class Request:
     job_id: str
     lane: str
     payload: bytes
-    """As `wire.encode_parts` writes it."""
+    """As `wire.encode_parts` writes it; of a function of an arq application, all that its worker reads."""
     flag: str
     due_ms: int | None
     trace: str | None
@@ -50,7 +50,8 @@ def packed(
 def packed_request(one: Request, settings: QueueSettings) -> Packed:
     """A job that was requested in a transaction."""
     now_ms = clock_ms()
-    payload = wire.finished(one.payload, now_ms, one.trace)
+    is_call = ":" in one.lane
+    payload = one.payload if is_call else wire.finished(one.payload, now_ms, one.trace)
     delay_ms = max(0, one.due_ms - now_ms) if one.due_ms else 0
     return wire.queue_name(settings, one.lane), one.job_id, payload, delay_ms, one.flag
 

@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 TURNS = 4
 """Turns of the event loop that a ring waits for the request that has committed: its answer is sent after
 three. The worker learns of the change a fraction of a millisecond later."""
-GAP_S = 0.002
-"""Between two rings of a process: above 500 commits a second, one ring and its relay serve several."""
+GAP_S = 0.005
+"""Between two rings of a process: above 200 commits a second, one ring serves several, and costs each of them
+less (docs/decisions/0023)."""
 UNKNOWN_ROW = 0
 """Stands for rows that triggers wrote: nobody here knows their ids."""
 NAMED = 20
@@ -53,7 +54,7 @@ class Ringer(Generic[T]):
         self._next += rows  # a ring under way may have been answered before this commit
         is_ringing = self._posted is not None or (self._ringing is not None and not self._ringing.done())
         if self._giving_way is None and not is_ringing:
-            self._give_way(asyncio.get_running_loop(), TURNS)
+            self._post_soon(asyncio.get_running_loop())
 
     def soon_from_thread(self, rows: Sequence[T]) -> None:
         """Ring for a synchronous session, from a thread of its own."""
@@ -81,11 +82,16 @@ class Ringer(Generic[T]):
             await asyncio.wait([asyncio.wrap_future(self._in_thread)])
             self._thread.shutdown(wait=False)
 
+    def _post_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        early_s = self._rung_at + GAP_S - loop.time()
+        if early_s > 0:
+            self._giving_way = loop.call_later(early_s, self._post)  # each turn would cost a system call
+        else:
+            self._give_way(loop, TURNS)
+
     def _give_way(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
         if turns:
             self._giving_way = loop.call_soon(self._give_way, loop, turns - 1)
-        elif (early_s := self._rung_at + GAP_S - loop.time()) > 0:
-            self._giving_way = loop.call_later(early_s, self._post)
         else:
             self._post()
 
@@ -106,7 +112,7 @@ class Ringer(Generic[T]):
             self._next = rows + self._next
             self._ringing = asyncio.get_running_loop().create_task(self._ring())  # connects, or says why not
         elif self._next:
-            self._give_way(asyncio.get_running_loop(), 0)
+            self._post_soon(asyncio.get_running_loop())
 
     async def _ring(self) -> None:
         while self._next:

@@ -39,6 +39,8 @@ LONGEST_FAIR_KEY = 100
 """Characters of a fair key."""
 FAIR = re.compile(r"[ !#-\[\]-~]{1,1200}")
 """The form of a fair key in a payload: quoted as in a URL, so that no quotation mark ends it."""
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+"""Made once, as _READER: json.dumps and json.loads make one for each call."""
 UNQUOTED = " !#$&'()*+,/:;<=>?@[]^`{|}~"
 DEEPEST = 100
 """Levels of arguments within arguments: more than any job has, fewer than a recursion survives."""
@@ -77,7 +79,7 @@ def concurrency_name(settings: QueueSettings) -> str:
 
 def serialize(job: dict[str, Any]) -> bytes:
     """The `job_serializer` for an arq client that enqueues for Stoker; raises ValueError or TypeError."""
-    return json.dumps(job, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _JSON.encode(job).encode()
 
 
 def deserialize(raw: bytes) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def deserialize(raw: bytes) -> dict[str, Any]:
 
     Numbers that JSON cannot express (NaN, Infinity, 1e400) are refused: no dead letter could hold them.
     """
-    found = json.loads(raw, parse_constant=_finite, parse_float=_finite)
+    found = _READER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     if not isinstance(found, dict):
         raise TypeError("not a JSON object")
     _check_depth(raw, found)
@@ -277,6 +279,9 @@ def _finite(number: str) -> float:
     if not math.isfinite(found):
         raise ValueError(f"{number} is no number of JSON")
     return found
+
+
+_READER = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)
 
 
 def _depth(value: object) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, field_validator
 
 from stoker.settings.tables import Table
 
@@ -40,9 +41,35 @@ class ScheduleSettings(Table):
     """What becomes of slots that passed while no worker ran, by name: skip, once or all."""
     overlap: dict[str, OverlapPolicy] = Field(default_factory=dict)
     """What becomes of a slot while the last one's job has not ended, by name: skip or allow."""
+    warm_budget_s: float = Field(default=6, ge=0, le=600)
+    """Seconds of loading a minute that predicted warming may spend; 0: none, only the declared schedule
+    warms. It takes over only where it has proved better (docs/prediction.md). Raise it if Postgres has room
+    and misses hurt."""
+    warm_share: float = Field(default=0.25, gt=0, le=1)
+    """The largest part of the time of one process' loader connections (loaders.connections) that predicted
+    warming may take, whatever the budget. Lower it where warming slows readers down."""
+    warm_least: float = Field(default=0.1, ge=0, le=1)
+    """The lowest probability of a read at which an entry is warmed, although the budget has room. Raise it
+    if too much of what is warmed is not read, lower it if misses hurt more than builds."""
+    timezone: str = "UTC"
+    """Time zone in which the readers live, as in Europe/Berlin: prediction learns their hours by its
+    clock."""
     lease_s: PositiveFloat = 60
     """Seconds after which a slot that was claimed and never done is claimed again."""
     retry_s: PositiveFloat = 5
     """Seconds until a slot whose job could not be enqueued is tried again."""
     grace_s: PositiveFloat = 30
     """Seconds by which a slot may be late under `skip`."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"no time zone {name!r:.60}: write one as in Europe/Berlin") from None
+        return name
+
+    def warm_rate(self, connections: int) -> float:
+        """Seconds of loading a second that predicted warming may spend, with so many loader connections."""
+        return min(self.warm_budget_s / 60, self.warm_share * connections)

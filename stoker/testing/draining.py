@@ -7,9 +7,12 @@ time: what is due later is left, or run at once where the test says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from arq.worker import Retry, RetryJob
 
 from stoker.errors import Defer, InvalidJob, JobFailed
 from stoker.handlers import relay
@@ -18,16 +21,19 @@ from stoker.handlers.own import OwnJobs
 from stoker.jobs import LANES, Job, Relay, parse
 from stoker.outbox.ends import JobEnds
 from stoker.queue import wire
+from stoker.queue.packing import is_request_id
+from stoker.queue.stored import stored
 from stoker.redis.queue import answering
 from stoker.stoker import Stoker
 from stoker.testing.found import shown
 from stoker.testing.waiting import Waiting, enqueued
+from stoker.worker.arq.part import ArqPart
 from stoker.worker.engine.attempts import Attempts, function_of
-from stoker.worker.engine.claims import Claim, Claims
+from stoker.worker.engine.claims import Claim, Claims, Ending
 from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.finisher import Finisher
 from stoker.worker.engine.observer import Silent
-from stoker.worker.engine.parts import Parts
+from stoker.worker.engine.parts import Judge, Parts
 from stoker.worker.engine.running import Running
 from stoker.worker.engine.verdict import Verdict
 from stoker.worker.process import runner
@@ -78,16 +84,14 @@ async def drain(
     Before each job, committed requests are delivered and recorded events applied, as a worker does meanwhile.
     `lanes`: only their jobs; without any, those of all lanes. `raises`: the first error of a handler ends the
     call and is raised; with False it is in the result. `later`: jobs that are due later, retries included,
-    run as if their time had come. The domain's `lifespan` is opened for the call. Functions of an arq
-    application are not run: arq's own `Worker(burst=True)` does that in tests.
+    run as if their time had come. The domain's `lifespan` is opened for the call, and an arq application's
+    `on_startup` and `on_shutdown` are called.
 
     Raises AssertionError after 10,000 runs, and UnknownLane.
     """
-    own = OwnJobs(stoker.domain)
-    own_lanes = (*LANES, *stoker.domain.lanes)
-    names = [stoker.domain.lane(name) for name in (own_lanes if lanes is None else lanes)]
-    draining = _Draining(stoker, own, names)
-    async with own.opened(stoker):
+    names = [stoker.domain.lane(name) for name in (stoker.domain.all_lanes if lanes is None else lanes)]
+    draining = _Draining(stoker, names)
+    async with draining.opened():
         ran: list[Ran] = []
         while True:
             await deliver_all(stoker)
@@ -111,7 +115,6 @@ async def drain(
 @dataclass
 class _Draining:
     stoker: Stoker
-    own: OwnJobs
     lanes: Sequence[str]
     errors: dict[str, BaseException] = field(default_factory=dict)
 
@@ -119,20 +122,38 @@ class _Draining:
         stoker = self.stoker
         lanes = stoker.domain.all_lanes
         self.claims = Claims(stoker.queue.connection, stoker.queue.settings, lanes, CLAIM_LIFE_S)
-        self.letters = DeadLetters(stoker.engine)
+        self.letters, self.ends = DeadLetters(stoker.engine), JobEnds(stoker.engine)
+        self.own = OwnJobs(stoker.domain)
         self._carry_out = runner(stoker, self.own)
         parts = Parts(
             redis=stoker.queue.redis,
             claims=self.claims,
             finisher=Finisher(self.claims),
             letters=self.letters,
-            ends=JobEnds(stoker.engine),
+            ends=self.ends,
             run=self._run,
             observer=Silent(),
             job_types=stoker.domain.job_types,
         )
         functions = {kind: function_of(job, self._run) for kind, job in stoker.domain.job_types.items()}
-        self.attempts = {str(lane): Attempts(lane, parts, functions, {}) for lane in lanes}
+        self.judges: dict[str, Judge] = {str(lane): Attempts(lane, parts, functions, {}) for lane in lanes}
+        application = stoker.domain.arq_application
+        self.arq = (
+            ArqPart(application, stoker.settings, (*LANES, *stoker.domain.lanes)) if application else None
+        )
+        if self.arq is not None:
+            self.own.add(self.arq.application.calls.values(), self.arq.handle)
+            self.judges[str(self.arq.application.lane)] = self.arq.guest().judge(parts, {})
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """With what a worker opens for the domain's jobs."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.own.opened(self.stoker))
+            if self.arq is not None:
+                stack.push_async_callback(self.arq.close)
+                await stack.enter_async_context(self.arq.opened())
+            yield
 
     async def next(self) -> Ran | None:
         """Run one due job of the first lane that has one."""
@@ -156,19 +177,23 @@ class _Draining:
 
     async def _one(self, lane: str, claim: Claim) -> Ran:
         halt: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        verdict = await self.attempts[lane].judge(Running(claim, halt))
+        verdict = await self.judges[str(lane)].judge(Running(claim, halt))
         assert verdict is not None, "the claim was lost"  # noqa: S101 - nobody else has asked for it
         if verdict.letter is not None:
             await self.letters.bury(verdict.letter)
-        await self.claims.finish([verdict.finish])
-        return Ran(
-            claim.job_id, verdict.kind, lane, self._job(claim), verdict.outcome, self._error(claim, verdict)
-        )
+        end = verdict.finish
+        if end.ending is Ending.REMOVE and is_request_id(end.job_id):
+            await self.ends.note([end.job_id])
+        await self.claims.finish([end])
+        if verdict.then is not None:
+            await verdict.then()
+        job, error = self._job(lane, claim), self._error(claim, verdict)
+        return Ran(claim.job_id, verdict.kind, lane, job, verdict.outcome, error)
 
     async def _run(self, job_id: str, job: Job, attempt: int) -> str:
         try:
             return await self._carry_out(job_id, job, attempt)
-        except Defer:
+        except (Defer, Retry, RetryJob):
             raise
         except BaseException as error:
             self.errors[job_id] = error
@@ -182,9 +207,10 @@ class _Draining:
             return JobFailed(f"{verdict.kind}: {verdict.letter.reason}: {verdict.letter.error}")
         return found
 
-    def _job(self, claim: Claim) -> Job | None:
+    def _job(self, lane: str, claim: Claim) -> Job | None:
+        domain = self.stoker.domain
         try:
-            stored = wire.decode(claim.payload or b"")
-            return parse(stored.kind, stored.payload, self.stoker.domain.job_types)
+            said = stored(domain, lane, claim.payload or b"")
+            return parse(said.kind, said.payload, domain.job_types)
         except InvalidJob:
             return None

@@ -42,6 +42,13 @@ NEARLY_FULL = 0.95
 OLDEST_REDIS = {"queue": (7, 0), "cache": (6, 2)}
 """By role. The queue's scripts declare a flag (run while memory is full) that older servers do not know."""
 
+POOLED = (
+    "a pooler stands between here and Postgres: each use of a statement sends its text, and Postgres plans "
+    "it again. Add statement_cache_size=100 to the options of DATABASE_URL if the pooler keeps prepared "
+    "statements (PgBouncer 1.21 or newer with max_prepared_statements), else statement_cache_size=0: then "
+    "this warning goes"
+)
+
 
 class Level(StrEnum):
     """How bad a finding is."""
@@ -174,7 +181,8 @@ async def _database(settings: Settings, domain: Domain | None) -> list[Finding]:
     try:
         with database_errors():
             async with engine.connect() as connection:
-                found = [finding async for finding in _postgres(connection, settings)]
+                pooled = engine.connections.pooled
+                found = [finding async for finding in _postgres(connection, settings, pooled=pooled)]
         if not found or found[0].level is not Level.ERROR:
             missing = await pending(url, domain, schema=settings.database.schema_name)
             found += [_error(str(MigrationsPending(missing)))] if missing else []
@@ -202,10 +210,15 @@ async def _captures(engine: AsyncEngine, domain: Domain, schema: str) -> list[Fi
     ]
 
 
-async def _postgres(connection: AsyncConnection, settings: Settings) -> AsyncIterator[Finding]:
+async def _postgres(
+    connection: AsyncConnection, settings: Settings, *, pooled: bool
+) -> AsyncIterator[Finding]:
     version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
     if version < OLDEST_POSTGRES * 10_000:
         yield _error(f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed")
+    if pooled:
+        yield _warning(POOLED)
+        return  # its own limits count, not those of Postgres
     limit = int((await connection.execute(text("SHOW max_connections"))).scalar_one())
     wanted = settings.database.connections + settings.loaders.connections
     if wanted > limit // 2:

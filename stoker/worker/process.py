@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 
 from stoker import tracing
+from stoker.cache.term import LEARN_S
 from stoker.errors import Defer, LifespanFailed, QueueUnavailable, WrongServer
 from stoker.handlers import relay
 from stoker.handlers.context import JobContext
@@ -39,6 +40,7 @@ from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Run
 from stoker.worker.engine.runner import Engine, EngineSettings
 from stoker.worker.engine.supervisor import supervise
+from stoker.worker.forecaster import Forecaster
 from stoker.worker.heartbeat import Heartbeat
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
@@ -95,8 +97,10 @@ async def run_worker(
     sweeper = Sweeper(lambda: relay.apply_all(stoker), sweep)
     # A sweeper of its own: a delay of one must not delay the other.
     deliverer = Sweeper(lambda: deliver_lost_too(stoker), sweep, "requests")
+    term = Sweeper(stoker.cache_term.keep, timedelta(seconds=LEARN_S), "the term")
     every = timedelta(seconds=settings.worker.history_every_s)
     keeper = Keeper(stoker, recorder, identity(), every, lanes)
+    forecaster = Forecaster(stoker, identity(), lanes)
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": identity()})
@@ -104,9 +108,14 @@ async def run_worker(
     failure: LifespanFailed | None = None
     async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
-        group.create_task(supervise("sweeper", lambda: sweeper.run(idle)), name="sweeper")
-        group.create_task(supervise("deliverer", lambda: deliverer.run(idle)), name="deliverer")
-        group.create_task(supervise("history", lambda: keeper.run(idle)), name="history")
+        for name, part, ends in (
+            ("sweeper", sweeper.run, idle),
+            ("deliverer", deliverer.run, idle),
+            ("history", keeper.run, idle),
+            ("term", term.run, stop),
+            ("prediction", forecaster.run, stop),
+        ):
+            group.create_task(supervise(name, partial(part, ends)), name=name)
         group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
         try:
             refusal = await _refusal(stoker, stop)

@@ -56,13 +56,13 @@ class Site:
         await ready.wait()
 
     async def stop(self) -> None:
-        """Hang up on everybody."""
+        """Stop serving and close every connection."""
         self._stop.set()
         if self._serving is not None:
             await self._serving
 
     async def execute(self, statement: str, **values: object) -> None:
-        """Change the database behind everybody's back."""
+        """Run a statement that Stoker does not know of."""
         async with self.stoker.engine.begin() as connection:
             await connection.execute(text(statement), values)
 
@@ -140,7 +140,7 @@ async def bury(site: Site, letters: int, error: str = "KeyError: boom") -> None:
     await site.execute(
         "INSERT INTO stoker.dead_jobs (job_id, lane, kind, payload, reason, error, fingerprint, attempts)"
         " SELECT 'dead' || n, 'warm', 'warm.v1', '{\"target\": \"active\"}', 'exhausted', :error,"
-        " 'abc123', 5 FROM generate_series(1, :letters) n",
+        " repeat('ab', 16), 5 FROM generate_series(1, :letters) n",
         letters=letters,
         error=error,
     )

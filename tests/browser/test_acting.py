@@ -28,7 +28,7 @@ async def test_dead_letters_are_retried_after_a_confirmation_that_says_how_many(
         assert (await depth(site.stoker.queue))[Lane.WARM].ready == 0
         await page.get_by_role("button", name="Retry 3").click()
         await dialog.get_by_role("button", name="Retry 3 jobs").click()
-        await expect(page.get_by_text("3 jobs retried.")).to_be_visible()
+        await expect(page.get_by_text("3 jobs retried. 0 dead letters left.")).to_be_visible()
         await expect(page.get_by_text("No dead letters")).to_be_visible()
     assert (await depth(site.stoker.queue))[Lane.WARM].ready == 3
 

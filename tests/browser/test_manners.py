@@ -1,4 +1,4 @@
-"""For everybody: accessible, on a phone, by keyboard, light, and nothing from elsewhere."""
+"""The console is accessible, fits a phone, works by keyboard, is small, and loads nothing from elsewhere."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def test_the_disconnected_banner_appears_and_goes(browser: Browser, site: 
         await site.stop()
         await expect(banner).to_contain_text("Disconnected")
         await expect(page.locator(".status")).to_have_text("Disconnected")
-        await expect(page.locator(".figure").first).to_be_visible()  # what was known stays
+        await expect(page.locator(".figure").first).to_be_visible()  # the last known figures stay
         await site.start()
         await expect(page.locator(".status")).to_have_text("Live")
         await expect(banner).to_be_hidden()

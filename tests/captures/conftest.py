@@ -26,7 +26,7 @@ INSERT INTO tickets (id, tenant_id, status, doc) VALUES (1, 10, 'open', '{}'), (
 
 
 class TicketChanged(Event):
-    """A ticket is another one now."""
+    """A ticket changed."""
 
     kind: ClassVar[str] = "test.ticket_changed"
     ticket: int
@@ -34,7 +34,7 @@ class TicketChanged(Event):
 
 
 class TenantChanged(Event):
-    """Something of a tenant changed; None: of nobody."""
+    """Something of a tenant changed; None where the row names no tenant."""
 
     kind: ClassVar[str] = "test.tenant_changed"
     tenant: int | None

@@ -216,7 +216,7 @@ async def _access(session: Any, keys: Any) -> dict[EntryKey, dict[str, str]]:  #
 
 
 class MemberChanged(Event):
-    """Somebody came to a club, or left it."""
+    """A member joined a club or left it."""
 
     kind = "club.member_changed"
     club: int

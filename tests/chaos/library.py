@@ -32,7 +32,7 @@ class LibraryUsers:
         return Read(view, shelf, 0, f"/{view}/{shelf}")
 
     def intrusion(self) -> None:
-        """Nobody is refused anything."""
+        """Every reader may see everything."""
 
     async def edit(self, web: Web, due: float) -> None:
         """Number a shelf or its book anew."""
@@ -48,7 +48,7 @@ class LibraryUsers:
         web.wrote(answer, due, began, applied)
 
     def rights(self, reader: int) -> int:
-        """Nobody's rights change."""
+        """No right ever changes."""
         return 0
 
     def expected(self, read: Read) -> int:

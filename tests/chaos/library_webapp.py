@@ -42,12 +42,13 @@ async def number_anew(request: Request) -> Response:
     stoker: Stoker = request.app.state.stoker
     async with stoker.session() as session, session.begin():
         number = await session.scalar(statement, {"id": shelf})
-        receipt = stoker.record(session, event)
+        stoker.record(session, event)
+        receipt = stoker.applied(session)
     try:
         applied = await receipt.applied()
     except Unavailable:
         applied = Applied.PENDING
-    return JSONResponse({"event_id": receipt.event_id, "applied": applied, "number": int(number)})
+    return JSONResponse({"transaction_id": receipt.transaction_id, "applied": applied, "number": int(number)})
 
 
 async def refuse(_: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""A process under chaos in which nobody asks who may see what: whoever was removed is still shown it."""
+"""A process under chaos that checks no access: removed members still see the pages."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ UPKEEP = Claims.upkeep
 
 
 async def forgetful(self: Claims, held: Mapping[str, Sequence[str]], **options: bool) -> dict[str, LaneNews]:
-    """Upkeep by somebody who holds nothing."""
+    """Upkeep that claims to hold no job."""
     return await UPKEEP(self, {lane: [] for lane in held}, **options)
 
 

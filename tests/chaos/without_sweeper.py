@@ -1,4 +1,4 @@
-"""A worker under chaos whose sweeper does nothing: events are applied only when somebody rings."""
+"""A worker under chaos whose sweeper does nothing: events are applied only after a ring."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def rows_of(key: EntryKey) -> dict[str, str]:
 
 
 class Session(Protocol):
-    """What stands in a session's place."""
+    """Takes the place of a session."""
 
     async def snapshot(self, keys: Sequence[EntryKey]) -> State:
         """The rows as this transaction sees them."""

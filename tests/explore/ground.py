@@ -122,7 +122,7 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
 
 
 async def _nothing(*_: object) -> None:
-    """There is but one cache here: nobody notes which."""
+    """There is only one cache here, so its identity is not written down."""
 
 
 def _token(size_bytes: int) -> str:
@@ -149,6 +149,7 @@ class Process:
         self.cache = Cache(filler, breaker, ask_refresh)
         hands: Any = SimpleNamespace(
             cache_identity=SimpleNamespace(note=_nothing, require=lambda: None, acknowledged=_nothing),
+            cache_term=SimpleNamespace(over=_nothing),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,

@@ -105,7 +105,7 @@ class Play(Actors):
         return self.stage.to_end(work, actor)
 
     def _check_what_is_kept(self, *, rest: bool) -> bool:
-        """Whether a reader of the first of these entries would find it, and its access, in the cache."""
+        """Whether the first of these entries and its access entry are valid in the cache."""
         hit = True
         needed = (self.case.rest[0], guard_of(self.case.rest[0]))
         for name, process in self.processes.items():
@@ -149,7 +149,7 @@ class Play(Actors):
             if not task.done() or task.cancelled() or strand.actor.name == AT_REST:
                 continue
             error = task.exception()
-            # What a load of its own raises is for its waiters; what reaches an actor is for nobody.
+            # A load's own error goes to its waiters; an error that reaches an actor is a fault.
             known = isinstance(error, LoaderError | StokerError) and len(strand.thread) > 1
             if error is not None and not known:
                 raise Violation(f"{strand.actor.name} failed: {error!r}")

@@ -1,4 +1,4 @@
-"""An event loop without time or sockets: nothing goes on but what the explorer lets go on.
+"""An event loop without time or sockets: nothing runs unless the explorer lets it run.
 
 Coroutines run until each waits for a step that it asked for (a command, a statement, a sleep); the explorer
 then decides whose step is next. A thread is an asyncio task, named by who created it, so that the same task
@@ -22,7 +22,7 @@ from tests.explore.search import Footprint, Thread
 
 @dataclass(eq=False)
 class Actor:
-    """Somebody who does something in a process.
+    """An actor in a process.
 
     `shared`: with others in the same process; `late`: they may go on between a reply and its reader.
     `mortal`: may be killed. `touching` says what else its next step touches; `before` and `after` are told of

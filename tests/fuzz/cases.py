@@ -1,4 +1,4 @@
-"""What strangers write: bytes, numbers and JSON of any shape, and what is almost right."""
+"""Values that a stranger may write: bytes, numbers and JSON of any shape, and nearly valid ones."""
 
 from __future__ import annotations
 

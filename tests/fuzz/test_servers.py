@@ -152,12 +152,12 @@ letters = st.builds(
 @fuzzed(150)
 async def test_every_letter_can_be_kept_under_an_id_of_its_own(sql: AsyncEngine, letter: Letter) -> None:
     kept = DeadLetters(sql)
-    before = await kept.count(Which())
+    before = (await kept.count(Which())).letters
     await kept.bury(letter)
-    after = await kept.count(Which())
+    after = (await kept.count(Which())).letters
     assert after - before in (0, 1)
     await kept.bury(letter)
-    assert await kept.count(Which()) == after, "burying twice is burying once"
+    assert (await kept.count(Which())).letters == after, "burying twice is burying once"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Processes that disagree are told so before they do harm: which cache is invalidated, whose queue it is."""
+"""Processes with conflicting settings are refused before they do harm: another cache, another queue."""
 
 from __future__ import annotations
 

@@ -21,11 +21,13 @@ from sqlalchemy import text
 
 from stoker import Domain, Stoker
 from stoker.arq import from_json, to_json
-from stoker.errors import BadRequest, DeclarationError, SettingsError
+from stoker.embedded import Embedded
+from stoker.errors import BadRequest, DeclarationError, SettingsError, UnknownJob
+from stoker.handlers.deliver import deliver_all, reset_lost
 from stoker.operations import dead, jobs, lanes
 from stoker.operations.audit import local_actor
 from stoker.operations.dead import WhichDead
-from stoker.testing import enqueued
+from stoker.testing import assert_enqueued, drain, enqueued
 from stoker.worker.arq.part import ArqPart, check_same_redis
 from stoker.worker.engine.claims import Claims
 from stoker.worker.engine.upkeep import Upkeep
@@ -297,9 +299,84 @@ async def test_operators_see_its_lane_and_its_jobs(place: Place) -> None:
         new = await jobs.enqueue(stoker, local_actor(), "add", {"args": [40], "kwargs": {"right": 2}})
         assert await Job(new.job_id, redis, lane, from_json).result(WAIT_S, poll_delay=0.05) == 42
         assert [(one.kind, one.lane) for one in await enqueued(stoker)] == [("add", lane)]
+
+
+async def test_a_function_that_a_transaction_asks_for_runs_once_after_the_commit(place: Place) -> None:
+    domain, _, written = application(place)
+    async with client(place) as redis, worker(place, domain) as stoker:
         async with stoker.session() as session:
-            with pytest.raises(BadRequest, match="enqueue it with arq's client"):
-                stoker.enqueue_in(session, domain.job_types["add"]())
+            stoker.enqueue_in(session, domain.arq_job("add", 1, right=1))
+            await session.rollback()
+        async with stoker.session() as session, session.begin():
+            job_id = stoker.enqueue_in(session, domain.arq_job("add", 40, right=2))
+        job = Job(job_id, redis, redis.default_queue_name, from_json)
+        assert await job.result(WAIT_S, poll_delay=0.05) == 42
+        async with stoker.session() as session, session.begin():  # as if no worker had marked it
+            await session.execute(text("UPDATE stoker.job_requests SET delivered_at = NULL"))
+        await deliver_all(stoker)
+        await eventually(lambda: is_empty(redis))
+        assert written.notes == [(job_id, 1)]
+
+
+@pytest.mark.parametrize("serializer", [None, pickle])
+async def test_a_request_that_the_queue_has_lost_is_delivered_again_as_arqs_clients_write_it(
+    place: Place, servers: Embedded, serializer: Any
+) -> None:
+    assert servers.owned
+    more = {"job_serializer": serializer.dumps, "job_deserializer": serializer.loads} if serializer else {}
+    domain, _, written = application(place, **more)
+    async with Stoker.opened(place.settings(), domain) as stoker:
+        async with stoker.session() as session, session.begin():
+            job_id = stoker.enqueue_in(session, domain.arq_job("add", (40,), right=2))
+        await deliver_all(stoker)
+        first: Any = await stoker.queue.redis.get(f"arq:job:{job_id}")
+        redis: Any = stoker.queue.redis
+        await redis.flushall()
+        assert await reset_lost(stoker) == 1
+        await deliver_all(stoker)
+        again: Any = await stoker.queue.redis.get(f"arq:job:{job_id}")
+        read: Any = domain.arq_application
+        assert read.read(first)[:4] == read.read(again)[:4] == ("add", [[40]], {"right": 2}, 1)
+    assert not written.notes
+
+
+async def test_a_call_that_a_transaction_cannot_ask_for_is_refused(place: Place) -> None:
+    domain, _, _ = application(place)
+    with pytest.raises(UnknownJob, match="no function 'sub'; there are: add, fail"):
+        domain.arq_job("sub")
+    async with Stoker.opened(place.settings(), domain) as stoker, stoker.session() as session:
+        with pytest.raises(BadRequest, match="Postgres keeps its arguments as JSON"):
+            stoker.enqueue_in(session, domain.arq_job("add", Decimal(1)))
+        with pytest.raises(BadRequest, match="leave out job_id"):
+            stoker.enqueue_in(session, domain.job_types["add"].model_validate({"job_id": "mine"}))
+
+
+async def test_drain_runs_the_functions_of_an_arq_application(place: Place) -> None:
+    domain, _, written = application(place)
+    async with client(place) as redis, Stoker.opened(place.settings(), domain) as stoker:
+        nested_job, failing = await asked(redis, "nested"), await asked(redis, "fail")
+        waiting = await asked(redis, "later")
+        assert (await assert_enqueued(stoker, domain.job_types["later"])) == domain.arq_job("later")
+        drained = await drain(stoker, raises=False, later=True)
+        assert [(one.kind, one.outcome) for one in drained.ran] == [
+            ("nested", "done"),
+            ("fail", "dead"),
+            ("later", "retried"),
+            ("add", "done"),
+            ("later", "retried"),
+            ("later", "done"),
+        ]
+        assert [str(one.error) for one in drained.ran if one.error] == ["no such order"]
+        assert drained.ran[3].job == domain.arq_job("add", 40, right=2)
+        inner = await nested_job.result(WAIT_S)
+        assert await Job(inner, redis, redis.default_queue_name, from_json).result(WAIT_S) == 42
+        with pytest.raises(JobExecutionFailed, match="no such order"):
+            await failing.result(WAIT_S)
+        assert await waiting.status() == JobStatus.complete
+        assert len(written.notes) == 4
+        await asked(redis, "fail")
+        with pytest.raises(ValueError, match="no such order"):
+            await drain(stoker)
 
 
 @pytest.mark.parametrize(
@@ -522,7 +599,7 @@ async def test_a_worker_of_other_lanes_opens_nothing_for_it_and_keeps_its_schedu
 
 
 async def one_letter(stoker: Stoker) -> Any:
-    return (await dead.listing(stoker, 1)).dead[0]
+    return (await dead.listing(stoker, dead.DeadFilter(), 1)).dead[0]
 
 
 async def has_letters(stoker: Stoker, number: int) -> bool:

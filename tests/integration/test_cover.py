@@ -16,6 +16,7 @@ from stoker.coverage.cover import NO_SAMPLE, NO_STATEMENT, cover
 from stoker.coverage.resolve import Reads, resolve
 from stoker.errors import DeclarationError
 from stoker.postgres import engine_of
+from stoker.testing.started import finished
 from tests.integration.cli import call
 
 USER = ScopeKind("user")
@@ -46,10 +47,16 @@ def domain(load: Any = load_names, *covers: str) -> Domain:  # noqa: ANN401 - a 
 
 @pytest.fixture
 async def engine(database_url: str) -> Any:  # noqa: ANN401 - an async generator
+    await filled(database_url)
+    engine = engine_of(database_url)
+    yield engine
+    await engine.dispose()
+
+
+async def filled(database_url: str) -> None:
     engine = engine_of(database_url)
     async with engine.begin() as connection:
         await connection.execute(text("INSERT INTO users (name, email) VALUES ('Ann', 'a@example.com')"))
-    yield engine
     await engine.dispose()
 
 
@@ -150,9 +157,15 @@ async def test_every_view_of_the_application_is_seen_without_a_declaration(datab
     assert tables == {"projects", "project_members", "users"}
 
 
+uncovered = domain()
+"""What the setting `domain` names."""
+
+
 def test_the_command_exits_with_1_where_nothing_records_a_change(
     tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = call(tmp_path, {"DATABASE_URL": database_url}, "cover", "--json", capture=capsys)
+    finished(filled(database_url))
+    environment = {"DATABASE_URL": database_url, "STOKER__DOMAIN": f"{__name__}:uncovered"}
+    done = call(tmp_path, environment, "cover", "--json", capture=capsys)
     assert done.returncode == 1
-    assert '"view": "dashboard"' in done.stdout
+    assert '"covered_by": []' in done.stdout

@@ -49,7 +49,7 @@ async def opened(place: Place) -> AsyncIterator[Stoker]:
 
 @pytest.fixture
 async def cut_off(place: Place, link: TrappedLink) -> AsyncIterator[Stoker]:
-    """A process whose way to Postgres may be lost."""
+    """A process whose link to Postgres a test can cut."""
     url = through(link, make_url(place.database_url)).render_as_string(hide_password=False)
     async with Stoker.opened(replace(place, database_url=url).settings(), domain) as stoker:
         yield stoker

@@ -1,4 +1,4 @@
-"""What a worker without work asks of the queue Redis, and what it hears all the same."""
+"""How little an idle worker asks of the queue Redis, and that it still hears of new jobs."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 

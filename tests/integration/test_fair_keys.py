@@ -13,7 +13,7 @@ from stoker.errors import BadRequest, DeclarationError
 from stoker.handlers.context import JobContext
 from stoker.handlers.deliver import deliver_all
 from stoker.jobs import Job, Lane
-from stoker.operations.live_jobs import LiveState, live_job, live_jobs
+from stoker.operations.live_jobs import LiveState, Search, live_job, live_jobs
 from stoker.queue import wire
 from stoker.queue.enqueue import Queue
 from stoker.stoker import Stoker
@@ -43,6 +43,19 @@ async def test_a_backlog_of_one_key_does_not_delay_another_key(
     assert own == [f"a{number}" for number in range(2000)], "each key keeps its order"
     left = [key async for key in queue.redis.scan_iter(f"{queue.settings.prefix}:{W}:fair*")]
     assert left == []
+
+
+async def test_a_line_that_somebody_deletes_loses_no_job(
+    queue: Queue,  # noqa: F811
+    queue_url: str,
+    stage: Stage,  # noqa: F811
+    sql: AsyncEngine,  # noqa: F811
+) -> None:
+    await queue.enqueue_many([Turned(name=f"a{number}", tenant="a") for number in range(40)])
+    keys = [key async for key in queue.redis.scan_iter(f"{queue.settings.prefix}:{W}:fair*")]
+    assert await queue.redis.delete(*keys) == 2
+    async with running(queue, queue_url, stage, sql, concurrency=4):
+        await settled(queue, W, ready=0, running=0, done=40)
 
 
 async def test_a_cap_holds_while_slots_are_free(
@@ -120,7 +133,7 @@ async def test_a_request_in_a_transaction_keeps_its_key_and_listings_show_it(pla
             asked = [stoker.enqueue_in(session, Mail(tenant="t 1")) for _ in range(3)]
         await deliver_all(stoker)
         later = await stoker.enqueue(Mail(tenant="t 2"), delay=timedelta(hours=1))
-        found = await live_jobs(stoker, ["mail"], [LiveState.READY, LiveState.DEFERRED], 10)
+        found = (await live_jobs(stoker, Search(["mail"], [LiveState.READY, LiveState.DEFERRED], 10))).jobs
         assert [(job.job_id, job.state, job.fair_key) for job in found] == [
             *[(job_id, LiveState.READY, "t 1") for job_id in asked],
             (later.job_id, LiveState.DEFERRED, "t 2"),

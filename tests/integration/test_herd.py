@@ -1,4 +1,4 @@
-"""A cold key and everybody at once (RACES 11)."""
+"""Many readers of one cold key at once (RACES 11)."""
 
 from __future__ import annotations
 

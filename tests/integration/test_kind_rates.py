@@ -1,4 +1,4 @@
-"""Kinds with a rate, on real engines: judged by the moments that the server gave, by no clock of the test."""
+"""Kinds with a rate, on real engines: judged by the server's timestamps, not by a clock of the test."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 

@@ -88,7 +88,7 @@ def test_a_worker_under_trouble_writes_neither_secrets_nor_payloads(
     broken = [
         {"kind": "unknown", "payload": json.dumps({"note": PAYLOAD}), "scopes": "[1]"},
         # Its rule cannot read it.
-        {"kind": f"{KIND}_updated", "payload": json.dumps({f"{KIND}_id": PAYLOAD}), "scopes": "[]"},
+        {"kind": f"{KIND}_changed", "payload": json.dumps({f"{KIND}_id": PAYLOAD}), "scopes": "[]"},
     ]
     with engine.begin() as connection:
         connection.execute(

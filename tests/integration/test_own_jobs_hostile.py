@@ -1,4 +1,4 @@
-"""An application's own jobs that are declared, filled or written wrongly: refused early, or told truly."""
+"""An application's own jobs that are declared, filled or written wrongly: refused early, or reported."""
 
 from __future__ import annotations
 

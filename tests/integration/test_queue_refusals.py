@@ -1,4 +1,4 @@
-"""A queue Redis that answers, but will not: to those who ask for work it is away, as one that is down."""
+"""A queue Redis that answers with refusals counts as away, like one that is down."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ async def ended(opened: Stoker, job_id: str) -> bool:
 
 
 async def ran(opened: Stoker, desk: Desk, job_id: str) -> None:
-    """Wait until the job has begun, and until the queue has it no more."""
+    """Wait until the job has begun and has left the queue."""
     assert await desk.begun.get() == job_id
     await eventually(lambda: _is_gone(opened, job_id))
 

@@ -1,4 +1,4 @@
-"""Two releases that run together on one cache: each keeps its own entries, both obey one invalidation."""
+"""Two releases on one cache: each keeps its own entries, and one invalidation removes both."""
 
 from __future__ import annotations
 

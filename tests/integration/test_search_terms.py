@@ -1,4 +1,4 @@
-"""What a viewer is not shown: the parameters of entries, which are what people search for."""
+"""A viewer is not shown the parameters of entries, because they hold what people search for."""
 
 from __future__ import annotations
 

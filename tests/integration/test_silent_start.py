@@ -1,4 +1,4 @@
-"""What starts while Postgres says nothing gives up after `connect_timeout_s`, not after a minute."""
+"""A process that starts while Postgres is silent gives up after `connect_timeout_s`, not after a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers who guess ids: they are refused at their own pace, and members' misses do not wait for them."""
+"""Readers who guess ids are slowed down, and members' misses do not wait for them."""
 
 from __future__ import annotations
 

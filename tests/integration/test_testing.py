@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from stoker import Cron, Domain, Job, JobContext, Lane, RetryPolicy, Stoker
+from stoker.embedded import Embedded
+from stoker.handlers.deliver import reset_lost
 from stoker.testing import (
     apply,
     assert_enqueued,
@@ -103,6 +106,21 @@ async def test_the_error_of_a_handler_is_raised_or_told(app: Stoker) -> None:
     drained = await drain(app, raises=False, later=True)
     assert [one.outcome for one in drained.ran] == ["retried", "dead"]
     assert all(isinstance(one.error, ConnectionError) for one in drained.ran)
+
+
+async def test_what_drain_has_run_does_not_run_again_when_the_queue_loses_its_data(
+    app: Stoker, servers: Embedded
+) -> None:
+    assert servers.owned
+    async with app.session() as session, session.begin():
+        app.enqueue_in(session, Mail(ticket=1))
+        app.enqueue_in(session, Mail(ticket=2), delay=timedelta(hours=1))
+    await drain(app)
+    redis: Any = app.queue.redis
+    await redis.flushall()
+    assert await reset_lost(app) == 1
+    await drain(app, later=True)
+    assert sent == [1, 2]
 
 
 async def test_jobs_without_end_fail_the_test(app: Stoker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The verifier on real servers: it finds what is wrong, and does not cry wolf over what is changing."""
+"""The verifier on real servers: it finds wrong entries, and reports none that is merely changing."""
 
 from __future__ import annotations
 

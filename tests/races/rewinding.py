@@ -27,12 +27,12 @@ class Rewinding:
         await asyncio.to_thread(self.server.start)
 
     async def fall_behind(self) -> None:
-        """Another server is a replica of this one, and hears of nothing that happens from now on."""
+        """Make another server a replica of this one, then stop its replication."""
         redis = self.world.redis
         self._held = {key: await redis.dump(key) for key in await redis.keys("*")}
 
     async def demote(self) -> None:
-        """Make the server a replica of one that nobody reaches; clients stay, as REPLICAOF leaves them."""
+        """Make the server a replica of a closed port; clients stay, as REPLICAOF leaves them."""
         await self.world.redis.slaveof("127.0.0.1", 1)
 
     async def fail_back(self) -> None:

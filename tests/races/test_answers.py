@@ -94,7 +94,7 @@ async def test_the_breaker_does_not_close_for_a_cache_that_is_loading(world: Wor
 
 
 async def _forge(world: World, view: str) -> None:
-    """Bytes that nobody packed, under a right seal."""
+    """Bytes that are no packed entry, with a correct seal."""
     stored = await world.redis.get(world.names(view).entry)
     seal = world.first.stoker.cache.store.seal
     envelope = decode(stored, seal)

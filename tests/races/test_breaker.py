@@ -164,7 +164,7 @@ async def test_a_cache_that_leaves_during_a_build_does_not_take_the_answer_along
 async def test_a_removal_that_nobody_applied_is_not_called_done(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 39. Worker and cache unreachable: CommittedNotApplied; nothing pretends."""
+    """Row 39. Worker and cache unreachable: the caller gets CommittedNotApplied."""
     monkeypatch.setattr(stoker.revocation, "PATIENCE", timedelta(0))
     elsewhere = await world.warmed(await world.process())
     ours = world.first.stoker

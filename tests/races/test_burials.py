@@ -1,4 +1,4 @@
-"""A dead job's letter is committed before the job leaves Redis: never in neither place (row 40)."""
+"""A dead job's letter is committed before the job leaves Redis: it is always in one of the two (row 40)."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 

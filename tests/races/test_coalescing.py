@@ -25,7 +25,7 @@ from tests.support.engine_stage import Keyed, Stage, Work, running, settled
 async def test_a_request_while_the_same_job_runs_is_not_dropped(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
-    """Row 10. What runs may have read before the change that asks; arq's own ids would drop the request."""
+    """Row 10. A running job may have read before the change; arq's own ids would drop the request."""
     release = stage.hold(Relay.kind)
     async with running(queue, queue_url, stage, sql):
         first = await queue.enqueue(Relay())
@@ -62,7 +62,7 @@ async def test_requests_join_the_job_that_waits(queue: Queue) -> None:
 async def test_a_change_during_a_build_is_not_left_to_it_and_does_not_cause_two_at_once(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
-    """Row 26. One more build, always, and after this one."""
+    """Row 26. A request during a build leads to exactly one more build, after this one."""
     release = stage.hold("entry")
     async with running(queue, queue_url, stage, sql):
         await queue.enqueue(Keyed(name="entry"))

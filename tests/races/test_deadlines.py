@@ -132,7 +132,7 @@ async def test_who_comes_after_postgres_fell_silent_is_not_made_to_wait(world: W
 
 @race("silence noticed")
 async def test_a_writer_whose_postgres_fell_silent_is_told_what_is_known(world: World, wired: Wired) -> None:
-    """Postgres away. Its COMMIT may have arrived or not: unknown, until Postgres has decided."""
+    """Postgres away. Its COMMIT may have arrived or not: the receipt says UNKNOWN until Postgres answers."""
     held = wired.link.hold_reply(b"COMMIT")
     with pytest.raises(DatabaseUnavailable):  # noqa: PT012 - of the commit, or of what comes after it
         async with patience("the writer waits", IN_VAIN_S), wired.stoker.session() as session:
@@ -154,7 +154,7 @@ async def test_a_writer_whose_postgres_fell_silent_is_told_what_is_known(world: 
 
 @race()
 async def test_a_statement_that_takes_long_does_not_make_postgres_silent(wired: Wired) -> None:
-    """Postgres away. A slow statement is none of it: Postgres gives a sign of life, and all wait on."""
+    """Postgres away. A slow statement is not silence: Postgres still answers probes, so everybody waits."""
     asked = wired.link.connected
     async with wired.stoker.session() as session:
         with no_error():
@@ -164,7 +164,7 @@ async def test_a_statement_that_takes_long_does_not_make_postgres_silent(wired: 
 
 
 async def test_connections_that_die_at_their_begin_are_an_outage_and_nothing_else(world: World) -> None:
-    """A pooler whose server is away lets everybody in and drops them then."""
+    """A pooler whose server is away accepts connections and then closes them."""
     async with _wired(world, deadline_s=NEVER_S) as wired:
         for _ in range(2):  # with a connection in the pool, and without
             assert await _answered(wired, 1, bypass=True) is State.BYPASS

@@ -37,7 +37,7 @@ async def test_a_server_that_failed_over_and_back_does_not_bring_an_entry_back(r
 async def test_a_worker_does_not_stay_with_a_server_that_was_demoted(
     rewinding: Rewinding, urls: Urls
 ) -> None:
-    """Row 7. A refused unlink is sent again on a new connection, which leads to the primary of now."""
+    """Row 7. A refused unlink is sent again on a new connection, which leads to the present primary."""
     worker = (await rewinding.world.warmed()).cache_link
     await rewinding.demote()
     worker.lead_to(urls.cache)
@@ -79,7 +79,7 @@ async def test_a_process_does_not_read_on_where_only_a_replica_is_left(rewinding
 async def test_a_producer_does_not_stay_with_a_queue_that_was_demoted(
     rewinding: Rewinding, urls: Urls
 ) -> None:
-    """Row 34. One call is refused; the next reaches the primary of now."""
+    """Row 34. One call is refused; the next reaches the present primary."""
     link = await TrappedLink(rewinding.server.url).start()
     queue = Queue.from_url(link.url, QueueSettings(prefix=rewinding.world.prefix))
     try:
@@ -132,11 +132,11 @@ async def test_a_worker_whose_queue_was_demoted_says_so_in_lines_and_listens_to_
 
 
 async def _listens(redis: Any, prefix: str) -> bool:  # noqa: ANN401 - the driver's
-    """Whether a client waits for bells there, and none of another test does."""
+    """Whether a client of this test waits for bells there."""
     return any(one["cmd"] == "blpop" and one["name"] == prefix for one in await redis.client_list())
 
 
 async def _has_said(caplog: pytest.LogCaptureFixture, what: str) -> bool:
-    """Whether the part that waits for bells has told of such an error."""
+    """Whether the bell listener has logged such an error."""
     told = [vars(record) for record in caplog.records]
     return any(one.get("part") == "doorbell" and what in one["error"] for one in told)

@@ -1,4 +1,4 @@
-"""A failing loader brings back nothing that was taken away (rows 22, 33)."""
+"""A failing loader never brings back a value that was invalidated hard (rows 22, 33)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_no_order_of_soft_and_hard_serves_the_old_value(world: World, orde
 
 @race("fail-safe")
 async def test_a_failing_loader_does_not_hide_that_the_answer_is_old(world: World) -> None:
-    """Row 22, the other side. After a soft invalidation the last value is served, marked stale."""
+    """Row 22, the opposite case. After a soft invalidation the last value is served, marked stale."""
     process = await world.warmed()
     await world.change("v2")
     process.notes.failing["detail"] = RuntimeError("no SQL")

@@ -1,4 +1,4 @@
-"""Entries that somebody wrote who can only write to the cache: they are misses, counted and alarmed."""
+"""Entries forged by somebody who can write to the cache but lacks the key: misses, counted and alarmed."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_key_that_somebody_knows_is_forgotten_at_once(world: World) -> N
 async def test_a_large_body_is_unpacked_beside_the_event_loop(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop would stand for as long as that takes."""
+    """It would block the event loop for as long as it takes."""
     await world.sql("UPDATE notes SET body = repeat('a long body ', 100000)")
     await world.warmed()
     threads: list[tuple[int, bool]] = []

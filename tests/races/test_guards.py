@@ -1,4 +1,4 @@
-"""Every guard that can be taken away is taken away by some race: none is there for show."""
+"""Every guard in tests/races/guards is removed by at least one race."""
 
 from __future__ import annotations
 

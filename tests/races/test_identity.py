@@ -1,4 +1,4 @@
-"""Processes that disagree on which cache it is: who reads another than is invalidated reads SQL (row 45)."""
+"""Processes with different caches: one whose cache is not invalidated reads SQL (row 45)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.races.world import Process, World, never
 
 
 async def noted(process: Process) -> None:
-    """A process that applies notes its cache now, as it does every few seconds."""
+    """The process that applies events writes down its cache's identity, as it does every few seconds."""
     process.stoker.cache_identity._note_at_s = 0.0
     await process.apply()
 
 
 async def unknown(world: World) -> None:
-    """Nobody has noted any cache yet."""
+    """No cache identity has been written down yet."""
     await world.sql("DELETE FROM stoker.cache_identities")
     world.first.stoker.cache_identity._note_at_s = 0.0
 
@@ -91,7 +91,7 @@ async def test_a_cache_that_was_restarted_does_not_open_a_breaker(rewinding: Rew
 
 
 async def test_a_flush_and_a_restart_from_before_it_do_not_open_a_breaker(rewinding: Rewinding) -> None:
-    """Row 45. What a snapshot brings back does not say which cache it is."""
+    """Row 45. A restored snapshot brings back an old mark, which must not count."""
     world = rewinding.world
     web = await world.process()
     await noted(world.first)

@@ -67,14 +67,14 @@ async def process_behind(link: TrappedLink, world: World) -> Process:
 
 
 async def none_left(world: World, question: str, what: str) -> None:
-    """Postgres soon says that there is none."""
+    """Postgres soon shows no connection in a transaction."""
     async with patience(f"{what} stay"):
         while await world.sql(question):  # noqa: ASYNC110 - Postgres does not tell
             await asyncio.sleep(0.01)
 
 
 async def test_a_load_that_has_ended_when_loads_are_closed_leaves_no_transaction(world: World) -> None:
-    """The session's close was begun in the turn in which `close` comes: it had no turn of its own yet."""
+    """The session's close was started in the same turn of the loop as `close`, so it has not run yet."""
     stoker, detached = world.first.stoker, Detached()
     loads = stoker.cache.filler.loads
     ours = Loads(loads._engine, detached, loads._silence, cap=1, limit=timedelta(seconds=9))
@@ -84,7 +84,7 @@ async def test_a_load_that_has_ended_when_loads_are_closed_leaves_no_transaction
 
 
 async def test_whoever_stops_waiting_for_a_close_leaves_no_transaction(world: World) -> None:
-    """A close that is cancelled cancels no end of a load: it has its turn, though nobody waits for it."""
+    """Cancelling `close` does not cancel the end of a load: that still runs, though nobody waits for it."""
     stoker, detached = world.first.stoker, Detached()
     loads = stoker.cache.filler.loads
     ours = Loads(loads._engine, detached, loads._silence, cap=1, limit=timedelta(seconds=9))

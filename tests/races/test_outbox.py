@@ -121,7 +121,7 @@ async def test_a_connection_that_dies_among_many_scopes_does_not_lose_the_rest(
 
 @race("locked rows skipped")
 async def test_a_second_relay_does_not_wait_for_the_first(world: World) -> None:
-    """Row 28. Rows that another relay holds are passed over; once is settled."""
+    """Row 28. Rows that another relay holds are skipped; each row is settled once."""
     other = await world.process()
     await world.write("v2")
     held = world.first.cache_link.hold_request(b"UNLINK")
@@ -154,7 +154,7 @@ async def test_a_member_who_joined_before_the_commit_does_not_keep_the_old_list(
 
 @race("the recorded audience")
 async def test_a_member_who_left_before_the_relay_does_not_keep_the_old_list(world: World) -> None:
-    """Row 32. The writer's own audience counts, though SQL does not know it any more."""
+    """Row 32. The audience that the writer recorded counts even if SQL no longer returns it."""
     assert (await world.first.read(1, "mine", reader=1)).value == ["v1"]
     await world.remove_member()
     shown = (await world.first.read(1, "mine", reader=1)).value

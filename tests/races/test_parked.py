@@ -1,4 +1,4 @@
-"""What only a newer release can run waits for it, while an older one runs beside it (row 30)."""
+"""A job that only a newer release can run is parked while an older one runs beside it (row 30)."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 
@@ -37,7 +37,7 @@ async def test_a_kind_of_a_newer_release_is_not_destroyed_by_an_older_one(
 async def test_a_view_of_a_newer_release_does_not_cost_its_job_the_life(
     queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
 ) -> None:
-    """Row 30. Both know the job; what it is about only one of them knows."""
+    """Row 30. Both releases have the job; only one has the view that it names."""
     older = Stage()
     older.acts["forecast"] = _unknown_view
     asked = await queue.enqueue(Keyed(name="forecast"))

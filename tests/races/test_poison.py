@@ -1,4 +1,4 @@
-"""An event that cannot be applied suffers alone (row 36)."""
+"""An event that cannot be applied delays no other event (row 36)."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_an_error_that_postgres_refuses_does_not_keep_others_waiting(
 
 @race("texts of errors as errors")
 async def test_an_error_without_a_text_does_not_keep_others_waiting(world: World) -> None:
-    """Row 36. Asking an adopter's error what it says may raise."""
+    """Row 36. `str()` of an application's error may raise."""
     world.first.notes.rule_error = Unspeakable()
     await _applied_beside(world, world.first.notes._poisoned)
 
@@ -143,7 +143,7 @@ async def test_a_rule_that_answers_something_else_does_not_keep_others_waiting(
 
 @race()
 async def test_an_audience_that_names_an_unknown_view_is_told_so_and_tried_again(world: World) -> None:
-    """Row 36. A typing error in a rule alarms; without a word, the page would stay stale."""
+    """Row 36. A misspelt view in a rule alarms; ignored, the page would stay stale."""
 
     async def mistyped(*_: object) -> list[Invalidation]:
         return [Invalidation(note(2), {"detial"})]
@@ -167,7 +167,7 @@ async def _applied_beside(world: World, rule: Any) -> None:  # noqa: ANN401 - a 
 
 @race()
 async def test_an_outage_of_sql_in_a_rule_is_not_the_events_fault(world: World) -> None:
-    """Row 36, the other side. The connection ends inside a rule: nothing is settled or postponed."""
+    """Row 36, the opposite case. The connection ends inside a rule: nothing is settled or postponed."""
     process = world.first
 
     async def ends(session: AsyncSession, _events: Sequence[Poison]) -> list[Invalidation]:

@@ -31,7 +31,7 @@ async def test_a_herd_in_two_processes_does_not_load_twice(world: World) -> None
 
 @race("one future per process")
 async def test_a_herd_behind_a_dead_builder_does_not_load_one_each(world: World) -> None:
-    """Row 11. Who has waited long enough builds, and all others of the process join."""
+    """Row 11. A reader that has waited long enough builds, and all others of the process join."""
     process = await world.process(cache={"lease_wait_s": 0.01})
     await process.read(view="access")
     store = process.stoker.cache.store
@@ -197,7 +197,7 @@ async def test_a_reader_that_goes_away_does_not_leave_a_lease_that_nobody_uses(w
 
 @race("leases given back by who goes away")
 async def test_a_job_that_is_cancelled_does_not_leave_leases_that_nobody_uses(world: World) -> None:
-    """Row 41. Refreshing and warming give back what they were just taking, as a reader does."""
+    """Row 41. Refreshing and warming give back a lease that they were taking, as a reader does."""
     process, other = world.first, await world.process()
     await other.read(view="access")
     taking = process.cache_link.hold_reply(process.digest("begin"))

@@ -1,4 +1,4 @@
-"""Writers are told the truth, and rung for at the right time (rows 25, 43)."""
+"""Receipts tell the truth, and the ring comes after the commit (rows 25, 43)."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ async def test_an_event_is_not_lost_with_a_savepoint_that_began_after_it(world: 
 
 
 def _row() -> CacheEvent:
-    """Something of the application's that a commit must flush."""
+    """An object of the application's that the commit flushes."""
     row = CacheEvent()
     row.kind, row.payload = "note.changed", {"note_id": 2}
     row.scopes = []

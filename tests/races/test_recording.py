@@ -38,13 +38,13 @@ LATE = st.sampled_from(("record", "flush", "savepoint"))
 
 
 class Silence:
-    """Stands where a ringer stands."""
+    """Takes the place of the ringer."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
 
     def soon_from_thread(self, told: Sequence[Any]) -> None:
-        """Nobody needs to come."""
+        """Rings nobody."""
         self.told += told
 
 
@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.rung, self.rung_for_requests = Silence(), Silence()
         ringers: Any = (self.rung, self.rung_for_requests)
-        self.outbox = Outbox(Notes().domain, self.nowhere, self.installation, ringers, lambda: None)
+        self.outbox = Outbox(Notes().domain, self.nowhere, self.installation, ringers)
         self.requests = Requests(self.nowhere)
         self.session = Session(self.engine)
         self.held: list[list[int]] = [[]]

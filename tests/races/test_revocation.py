@@ -1,4 +1,4 @@
-"""`commit_revocation`: when it returns, nobody is shown anything by a right that is gone (rows 39, 45)."""
+"""`commit_revocation`: once it returns, no reader is served by a right that was removed (rows 39, 45)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Postgres goes without a word: its host lost power, or something on the way drops packets (rows 7, 38, 39).
+"""Postgres stops answering: its host lost power, or the network drops packets (rows 7, 38, 39).
 
 What a pooled connection is asked is then never answered, while a new one reaches the server's successor.
 """
@@ -84,7 +84,7 @@ async def test_a_postgres_that_is_silent_does_not_keep_changes_waiting(world: Wo
 async def test_connections_of_a_postgres_that_is_silent_are_not_asked_one_by_one(
     wired: Wired,
 ) -> None:
-    """Row 38. The first one that does not answer takes all others of its time with it."""
+    """Row 38. The first one that does not answer discards all others as old as it."""
     wired.link.silence()
     async with wired.process.stoker.engine.connect():
         pass
@@ -151,7 +151,7 @@ async def test_a_statement_without_an_end_does_not_hold_its_caller(world: World)
 async def test_a_postgres_that_has_said_its_last_words_does_not_fail_who_asks_next(
     world: World, wired: Wired
 ) -> None:
-    """Row 27. An idle connection has heard that its server goes, and not yet that it is gone."""
+    """Row 27. An idle connection has received the server's last message but not yet the end of stream."""
     await world.warmed()
     await world.write("v2")
     wired.link.say(LAST_WORDS)

@@ -1,4 +1,4 @@
-"""A slot of the schedule is claimed, then done: a worker that dies in between takes no run along (row 40)."""
+"""A slot of the schedule is claimed, then done: a worker that dies in between loses no run (row 40)."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 

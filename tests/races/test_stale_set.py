@@ -119,7 +119,7 @@ async def test_a_warming_overtaken_by_a_change_is_not_kept(world: World) -> None
 
 @race("stamps")
 async def test_an_eager_refresh_overtaken_by_a_change_is_not_kept(world: World) -> None:
-    """Row 2. An ageing entry is served while its rebuild, overtaken, comes to nothing."""
+    """Row 2. An ageing entry is served while its rebuild is overtaken and discarded."""
     process = await world.warmed()
     seal = world.first.stoker.cache.store.seal
     stored = decode(await world.redis.get(world.names().entry) or b"", seal)
@@ -194,7 +194,7 @@ async def test_a_value_stored_while_the_reply_was_lost_is_invalidated_like_any_o
 
 @race("stamps")
 async def test_a_flush_between_stamp_and_store_is_not_outlived_by_the_value(world: World) -> None:
-    """Rows 1, 14. A flush takes the stamps, so a load from before it is not kept, whatever changed since."""
+    """Rows 1, 14. A flush removes the stamps, so a load that began before it is not stored."""
     process = world.first
     loader = process.notes.hold_after("detail")
     overtaken = world.begin(process.read())
@@ -239,7 +239,7 @@ async def test_a_note_deleted_while_its_refresh_is_queued_is_not_kept(world: Wor
 
 @pytest.fixture
 def replica(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """A replica that lags: it still shows the world as it began. Nobody but a missing guard reads it."""
+    """A lagging replica, which still has the first rows. It is read only when the guard is gone."""
     monkeypatch.setattr(filling, "REPLICA", database_url)
     engine = create_engine(database_url.replace("+asyncpg", "+psycopg"), poolclass=NullPool)
     with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""A stamp's worth when servers, connections and clocks misbehave (rows 8, 14, 17, 19, 20, 24, 37)."""
+"""What a stamp proves when servers, connections and clocks misbehave (rows 8, 14, 17, 19, 20, 24, 37)."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def test_a_call_that_is_sent_again_does_not_wait_for_its_own_lease(world: 
 
 @race("the place in the line")
 async def test_a_cancelled_readers_reply_does_not_reach_the_next(world: World) -> None:
-    """Row 24. Whoever is cancelled leaves a place in the line: its reply is read and dropped."""
+    """Row 24. A cancelled caller keeps its place in the queue of replies: its reply is read and dropped."""
     process = await world.process()
     await world.warmed(process)
     reply = process.cache_link.hold_reply(b"MGET")
@@ -182,7 +182,7 @@ async def test_what_a_process_keeps_is_not_served_after_a_change(world: World) -
 
 @race("stamps read before a near entry is served")
 async def test_a_reply_from_before_the_change_is_not_kept_near_as_valid(world: World) -> None:
-    """Row 20. A reply that was under way while the change was applied is kept, but under its old stamps."""
+    """Row 20. A reply in flight while the change was applied is kept near, but under its old stamps."""
     await world.warmed()
     reader = await world.process()
     await reader.read(view="access")

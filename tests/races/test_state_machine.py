@@ -94,7 +94,7 @@ class Ground:
         return self.wait(work())
 
     def keys(self) -> list[bytes]:
-        """All that these processes keep in the cache."""
+        """All keys of these processes in the cache."""
 
         async def work() -> list[bytes]:
             return [key async for key in self.redis.scan_iter(match=f"{self._prefix}.*")]

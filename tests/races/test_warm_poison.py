@@ -1,4 +1,4 @@
-"""Warming goes round what cannot be built (row 36)."""
+"""Warming leaves out entries that cannot be built (row 36)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _break(process: Process, note_id: int) -> None:
 
 @race("what fails together built one by one")
 async def test_an_entry_that_cannot_be_built_does_not_keep_the_others_cold(world: World) -> None:
-    """Row 36. What fails together is built one by one; the rest of the plan is built, too."""
+    """Row 36. A failing batch is built entry by entry; the rest of the plan is built, too."""
     await world.sql("INSERT INTO notes SELECT id, 'x' FROM generate_series(2, 120) AS id")
     _break(world.first, 30)
     assert await world.first.task(Warm(target="active")) is Outcome.DONE
@@ -37,7 +37,7 @@ async def test_an_entry_that_cannot_be_built_does_not_keep_the_others_cold(world
 
 @race("a warming of nothing failing")
 async def test_a_loader_that_builds_nothing_at_all_does_not_count_as_success(world: World) -> None:
-    """Row 36. Then it is no entry's fault, and the job says so."""
+    """Row 36. When every entry fails, the job fails."""
     world.first.notes.failing["detail"] = RuntimeError("broken")
     try:
         await world.first.task(Warm(target="active"))

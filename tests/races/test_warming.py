@@ -61,7 +61,7 @@ async def test_what_guards_an_entry_is_kept_warm_with_it(world: World) -> None:
 async def test_what_nobody_has_read_since_it_was_built_is_not_built_again(
     world: World, monkeypatch: pytest.MonkeyPatch, noted_s: int
 ) -> None:
-    """Reads are told of with the next flush: what is older than two of them was before the build."""
+    """Reads are reported with the next flush: those older than two flushes came before the build."""
     process = await world.process(cache={"stats_flush_s": 2})
     await world.warmed(process)
     store = process.stoker.cache.store

@@ -1,4 +1,4 @@
-"""Entries within a parent are shown under their own parent only, to who may read that one now (row 46)."""
+"""Entries within a parent are shown under their own parent only, to readers of that parent now (row 46)."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ async def test_an_entry_is_not_built_for_another_parent(world: World) -> None:
 
 @race("access checked on every read")
 async def test_who_may_not_read_the_parent_is_not_shown_its_entries(world: World) -> None:
-    """Row 46. The right is the parent's, whatever the sheet."""
+    """Row 46. One right to the parent serves every sheet in it."""
     process = await desk(world)
     await is_not_shown(process.stoker.read("page", 1, within=1, reader=2), Forbidden)
 
 
 @race("the parent of an entry compared")
 async def test_an_entry_that_moved_is_not_shown_under_its_old_parent(world: World) -> None:
-    """Row 46. After the move was applied, it exists under the new parent only."""
+    """Row 46. After the move was applied, the sheet exists under the new parent only."""
     process = await desk(world)
     await move(world, process)
     assert (await process.stoker.read("page", 1, within=2, reader=2)).value == {"body": "first"}
@@ -157,7 +157,7 @@ async def test_a_reader_removed_from_the_parent_while_the_entry_was_loaded_is_no
 
 @race("access checked on every read")
 async def test_entries_of_a_parent_that_is_gone_are_not_shown(world: World) -> None:
-    """Row 46. A deleted folder takes its sheets along, whose own entries are still valid."""
+    """Row 46. A deleted folder hides its sheets, though their own entries are still valid."""
     process = await desk(world)
     await world.sql("DELETE FROM folders WHERE id = 1")
     await apply(process, FolderClosed(folder_id=1))

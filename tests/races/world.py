@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import stoker.cache.store
 from stoker import EntryKey, Event, Reading, Receipt, Scope, State, Stoker, load_settings
 from stoker.cache.keys import EntryNames
-from stoker.cache.lookup import Found
+from stoker.cache.reading import Found
 from stoker.errors import Defer
 from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
@@ -48,7 +48,7 @@ MISSING: ContextVar[str | None] = ContextVar("missing", default=None)
 
 
 class Fault(AssertionError):
-    """What must not happen, happened."""
+    """The fault that the race is about was seen."""
 
 
 def never(what: str, *, happened: bool) -> None:
@@ -59,7 +59,7 @@ def never(what: str, *, happened: bool) -> None:
 
 @asynccontextmanager
 async def patience(what: str, without_s: float = PATIENCE_S) -> AsyncIterator[None]:
-    """A Fault if the block is not done by then.
+    """Raise a Fault if the block is not done by then.
 
     `without_s`: how long to wait where the guard is gone and the wait is in vain.
     """
@@ -72,7 +72,7 @@ async def patience(what: str, without_s: float = PATIENCE_S) -> AsyncIterator[No
 
 @contextmanager
 def no_error() -> Iterator[None]:
-    """A Fault if the block raises anything."""
+    """Raise a Fault if the block raises anything."""
     try:
         yield
     except Exception as error:
@@ -129,7 +129,7 @@ class Process:
         bypass: bool = False,
         without_s: float = PATIENCE_S,
     ) -> Reading:
-        """Read an entry, patiently."""
+        """Read an entry, with a generous time limit."""
         async with patience(f"{view} of note {note_id} was not answered", without_s):
             return await self.stoker.read(view, note_id, reader=reader, bypass=bypass)
 
@@ -185,10 +185,11 @@ class World:
             await connection.execute(
                 text("TRUNCATE notes, note_members, stoker.cache_events, stoker.cache_identities")
             )
+            await connection.execute(text("UPDATE stoker.cache_term SET term_ms = 0, longest_ms = 0"))
         await self.process()
         await self.sql("INSERT INTO notes VALUES (1, 'v1')")
         await self.sql("INSERT INTO note_members VALUES (1, 1)")
-        await self.first.stoker.cache_identity.note()  # as whoever applies has done long ago
+        await self.first.stoker.cache_identity.note()  # a worker would have written it long ago
 
     async def close(self) -> None:
         """End what the test began."""

@@ -158,7 +158,7 @@ async def the_last_end_enqueues_what_follows_once(ground: Ground) -> None:
         life_ms = await ground.redis.pttl(f"arq:job:{THEN_ID}")
         for key in (PLACE, "s:batches_ended"):
             assert 0 < await ground.redis.pttl(key) <= life_ms
-        # Told again, by whoever was late, it changes nothing.
+        # A late caller that reports the end again changes nothing.
         for job_id in batch.job_ids:
             await ground.redis.set(f"arq:job:{job_id}", wire.encode(Work(), 1))
             await ground.redis.zadd(ground.name(W), {job_id: 2})

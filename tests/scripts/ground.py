@@ -85,7 +85,7 @@ class Ground:
         )
 
     async def expire(self, lane: Lane, *ids: str) -> None:
-        """The claims' time is over: their worker is dead."""
+        """The claims have expired: their worker is dead."""
         await self.redis.zadd(self.name(lane, ":running"), dict.fromkeys(ids, 1))
 
     async def score(self, lane: Lane, job_id: str, part: str = "") -> float | None:

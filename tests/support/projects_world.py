@@ -73,13 +73,21 @@ class World:
                 values.update(await view.load(session, keys))
             return values
 
-    async def events(self) -> list[Event]:
-        """What was recorded, in order."""
+    async def events(self, recorded_by: str = "") -> list[Event]:
+        """What was recorded, by somebody or by anybody, in order."""
         async with self.stoker.session() as session:
             rows = await session.execute(
-                select(cache_events.c.kind, cache_events.c.payload).order_by(cache_events.c.id)
+                select(cache_events.c.kind, cache_events.c.payload)
+                .where(cache_events.c.recorded_by.startswith(recorded_by))
+                .order_by(cache_events.c.id)
             )
             return [domain.rules_by_kind[kind].event.model_validate(payload) for kind, payload in rows]
+
+    async def transactions_of(self, kind: type[Event]) -> list[int]:
+        """The transactions that recorded an event of a kind, in the order of their recording."""
+        async with self.stoker.session() as session:
+            found = select(cache_events.c.transaction_id).where(cache_events.c.kind == kind.kind)
+            return list(await session.scalars(found.order_by(cache_events.c.id)))
 
     async def invalidated_by(self, event: Event) -> list[Invalidation]:
         """All that an event's rule says, with the audience of now."""

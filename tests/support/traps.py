@@ -75,7 +75,7 @@ class TrappedLink(Link):
         self.rewritten: tuple[re.Pattern[bytes], bytes] | None = None
 
     def say(self, data: bytes) -> None:
-        """Let every client hear what it has not asked for."""
+        """Send bytes to every client that it did not ask for."""
         for passage in self._passages:
             passage.client.write(data)
 
@@ -85,7 +85,7 @@ class TrappedLink(Link):
             held.release()
 
     def forget(self) -> None:
-        """Let what comes pass by: no trap that has not been sprung will be."""
+        """Remove every trap that has not been sprung."""
         self._traps.clear()
 
     def hold_request(self, command: str | bytes, times: int = 1) -> Held:

@@ -28,6 +28,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "stoker.tracing",
         }
     ),
+    frozenset({"stoker.prediction"}),
     frozenset({"stoker.jobs"}),
     frozenset({"stoker.settings"}),
     frozenset({"stoker.silence"}),
@@ -40,10 +41,11 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.domain"}),
     frozenset({"stoker.queue", "stoker.outbox"}),
     frozenset({"stoker.parts"}),
-    frozenset({"stoker.revocation"}),
+    frozenset({"stoker.revocation", "stoker.job_calls"}),
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.sync"}),
     frozenset({"stoker.http"}),
+    frozenset({"stoker.predicting"}),
     frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),
@@ -66,6 +68,7 @@ WEB = (
     "driver",
     "errors",
     "histogram",
+    "job_calls",
     "jobs",
     "loop",
     "loop_thread",
@@ -93,7 +96,8 @@ PUBLIC_NAMES = frozenset(
     InvalidResult Invalidate Invalidation Job JobContext JobFailed KeepWarm Lane LatePolicy MAINTENANCE
     NoResult NotFound Outcome OverlapPolicy Prune QueueUnavailable Reading Receipt Refresh Relay RetryPolicy
     Rule SYSTEM SampleData Scope ScopeKind Settings SettingsError State Stoker StokerError SyncStoker
-    Unavailable UnknownJob Verify View Warm WarmPlan Within WrongServer load_domain load_settings
+    TransactionReceipt Unavailable UnknownJob Verify View Warm WarmPlan Within WrongServer load_domain
+    load_settings
     """.split()  # noqa: SIM905 - reads better than sixty quoted lines
 )
 
@@ -241,6 +245,6 @@ def test_the_library_names_no_domain() -> None:
         for path in (ROOT / "stoker").rglob("*")
         if path.suffix in {".py", ".lua", ".sql", ".html", ".js", ".css"}
         for number, line in enumerate(path.read_text().splitlines(), 1)
-        if re.search(r"project(?!'s root|:42|\.toml)", line, re.IGNORECASE) and "`ProjectUpdated`" not in line
+        if re.search(r"project(?!'s root|:42|\.toml)", line, re.IGNORECASE) and "`ProjectChanged`" not in line
     ]
     assert not wrong, "\n".join(wrong)

@@ -14,7 +14,8 @@ from stoker.errors import InvalidJob, QueueUnavailable, Unavailable
 from stoker.jobs import Job, KeepWarm, Lane, Refresh, Relay, RetryPolicy
 from stoker.queue import wire
 from stoker.worker.engine import retry
-from stoker.worker.engine.letter import Letter, fingerprint
+from stoker.worker.engine.cause import fingerprint
+from stoker.worker.engine.letter import Letter
 from stoker.worker.engine.running import Halt, Halted, bounded
 from stoker.worker.engine.supervisor import LONGEST, delay_after, supervise
 

@@ -20,27 +20,27 @@ MONDAY = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 def test_a_client_that_polls_has_the_weight_of_one_reader() -> None:
     flooded, read = Activity(MONDAY), Activity(MONDAY)
     for second in range(50):
-        flooded.read(MONDAY + second, "robot")
-    read.read(MONDAY, "ann")
+        flooded.read(MONDAY + second, "robot", 0)
+    read.read(MONDAY, "ann", 0)
     assert flooded.slow == pytest.approx(read.slow, rel=0.001)
-    read.read(MONDAY + 1, "bob")
+    read.read(MONDAY + 1, "bob", 0)
     assert read.slow == pytest.approx(2, rel=0.001)
 
 
 def test_a_client_that_polls_for_an_hour_counts_once_a_minute() -> None:
     polled = Activity(MONDAY)
     for second in range(0, 3600, 5):
-        polled.read(MONDAY + second, "robot")
+        polled.read(MONDAY + second, "robot", 0)
     assert 59 <= polled.slow <= 61
 
 
-def test_hours_are_remembered_for_a_week() -> None:
-    found = Activity(MONDAY)
-    found.read(MONDAY + 9 * HOUR, "ann")
-    found.read(MONDAY + DAY + 9 * HOUR, "ann")
-    hour = int((MONDAY + 7 * DAY + 9 * HOUR) // HOUR)
-    assert [back for back in range(200) if found.hours(hour) >> back & 1] == [6 * 24, 7 * 24]
-    assert found.hours(hour + 500) == 0
+def test_hours_are_remembered_for_four_weeks() -> None:
+    found, monday = Activity(MONDAY), int(MONDAY // HOUR)
+    found.read(MONDAY + 9 * HOUR, "ann", monday + 9)
+    found.read(MONDAY + DAY + 9 * HOUR, "ann", monday + 24 + 9)
+    hour = monday + 28 * 24 + 9
+    assert [back for back in range(800) if found.hours(hour) >> back & 1] == [27 * 24, 28 * 24]
+    assert found.hours(hour + 700) == 0
 
 
 def test_memory_is_bounded_and_the_longest_unread_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +50,7 @@ def test_memory_is_bounded_and_the_longest_unread_go_first(monkeypatch: pytest.M
     for number in range(1000):
         known.read(MONDAY + number * HOUR, f"reader-{number}", f"entry-{number}")
         known.read(MONDAY + number * HOUR, "ann", "always")
+        known.change(MONDAY + number * HOUR, "unknown")
     assert len(known) <= 100
     assert len(known.last_by_reader) <= 10
     assert {"always", "entry-999"} <= {entry for entry, _ in known.since(0)}
@@ -60,24 +61,24 @@ def test_the_hour_of_the_day_is_the_installations_through_a_clock_change() -> No
     berlin = ZoneInfo("Europe/Berlin")
     for day, hour in ((30, 8), (31, 9), (32, 9)):  # the clock goes forward on 31 March 2024
         at = datetime(2024, 3, 1, 7, tzinfo=UTC).timestamp() + (day - 1) * DAY
-        assert features.moment(Activities(), at, berlin).hour_of_day == hour
+        assert features.moment(Activities(berlin), at).hour_of_day == hour
 
 
 def test_every_bin_has_a_weight_of_its_own() -> None:
     known = Activities()
     for number in range(2000):
         known.read(MONDAY + number * 1700, number % 7, number % 13)
-    for hours in (0, 0.1, 3, 30, 200, 3000):
+    for number, hours in enumerate((0, 0.1, 3, 30, 200, 3000)):
         at = features.moment(known, MONDAY + 2000 * 1700 + hours * HOUR)
         for _, found in known.since(0):
-            bins = features.bins(found, at, None)
+            bins = features.bins(found, at, None, features.Kind(number, 10.0**number))
             starts = [sum(list(features.SIZES.values())[:number]) for number in range(len(bins))]
             ends = [*starts[1:], features.BINS]
             assert all(start <= one < end for start, one, end in zip(starts, bins, ends, strict=True))
 
 
 def test_it_learns_who_comes_when() -> None:
-    predictor = Predictor(ttl_s=HOUR)
+    predictor = Predictor(lambda _: features.Kind(0, HOUR))
     for day in range(28):
         for hour in range(24):
             predictor.predict(MONDAY + day * DAY + hour * HOUR)
@@ -92,20 +93,20 @@ def test_it_learns_who_comes_when() -> None:
 
 
 def test_entries_that_nobody_reads_any_more_are_not_predicted() -> None:
-    predictor = Predictor(ttl_s=HOUR)
+    predictor = Predictor(lambda _: features.Kind(0, HOUR))
     predictor.read(MONDAY, "ann", "old")
     assert "old" in predictor.predict(MONDAY + DAY)
     assert "old" not in predictor.predict(MONDAY + 15 * DAY)
 
 
 def test_nothing_is_left_behind_by_examples() -> None:
-    predictor = Predictor(ttl_s=HOUR)
+    predictor = Predictor(lambda _: features.Kind(0, HOUR))
     for number in range(100):
         predictor.read(MONDAY + number * HOUR, "ann", number % 10)
         predictor.predict(MONDAY + number * HOUR + 1)
     predictor.predict(MONDAY + 200 * HOUR)
     predictor.predict(MONDAY + 1000 * DAY)
-    assert not predictor._open
+    assert not predictor.open
     assert not predictor._ends
 
 

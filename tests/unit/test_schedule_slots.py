@@ -110,7 +110,7 @@ def test_an_operator_changes_the_schedule_by_name() -> None:
 
 def test_by_default_warming_verifying_and_pruning_are_scheduled() -> None:
     assert [task.job for task in tasks(ScheduleSettings(), domain)] == [
-        Warm(target="active"),
+        Warm(target="active", unless_predicted=True),
         KeepWarm(),
         Verify(entries=100),
         Prune(),

@@ -27,7 +27,7 @@ from stoker.outbox.undelivered import undelivered
 from stoker.settings import Settings, load_settings, require
 from worker.demo.options import DemoOptions
 from worker.demo.reads import VIEWS
-from worker.demo.report import Servers, report
+from worker.demo.report import Servers, newest_event, report
 from worker.demo.scale import environment_of, scaled
 from worker.demo.workload import workload
 
@@ -95,6 +95,7 @@ async def _drive(
     users = await workload.users(observer, rng)
     stop_if_interrupted()
     users.edits.ask_for_exports()
+    newest = await newest_event(observer)
     driver = Driver([processes[1]], users, tally, rng)
     began = time.monotonic()
     async with screen.following(tally, options.seconds):
@@ -105,11 +106,7 @@ async def _drive(
     if not await _quiet(observer, Lane.CHANGES, Lane.REFRESH, FILES):
         tally.note("not quiet", f"changes are still under way after {QUIET_WITHIN_S:.0f} s")
     await answers.compare(driver)
-    servers = await Servers.ask(observer, exports)
-    screen.say(
-        "own jobs: {exports_requested} exports asked for in transactions, {exports_delivered} delivered, "
-        "{exports_written} written; digests of {digests_written} users written".format_map(servers.files)
-    )
+    servers = await Servers.ask(observer, exports, newest)
     return report(options, tally, servers, driven_s)
 
 

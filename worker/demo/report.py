@@ -29,6 +29,10 @@ FLOORS = {
     "digests_written": 20,
 }
 """Floors: counts that a run must reach to prove anything. They are absolute, so a short run misses them."""
+OWN_JOBS = (
+    "{exports_requested} exports asked for in transactions, {exports_delivered} delivered, {exports_written} "
+    "written; the scheduled digests of {digests_written} users written"
+)
 ZEROES = ("stale_reads", "stale_entries", "forbidden_reads_served", "server_errors")
 
 _EVENTS = text("""
@@ -37,11 +41,13 @@ SELECT count(*),
        percentile_disc(0.5) WITHIN GROUP (ORDER BY settled_at - recorded_at),
        percentile_disc(0.99) WITHIN GROUP (ORDER BY settled_at - recorded_at)
   FROM stoker.cache_events
+ WHERE id > :after
 """)
 _SLOTS = text(
     "SELECT task, count(*) AS count FROM stoker.schedule_slots WHERE state = 'done'"
     " GROUP BY task ORDER BY task"
 )
+_NEWEST = text("SELECT coalesce(max(id), 0) FROM stoker.cache_events")
 _REQUESTS = text("SELECT count(*), count(delivered_at) FROM stoker.job_requests WHERE kind = :kind")
 
 DRAIN_S = 2.0
@@ -69,11 +75,14 @@ class Servers:
     """Exports that users asked for in their transactions and those among them that were delivered; files."""
 
     @classmethod
-    async def ask(cls, stoker: Stoker, exports: Path) -> Servers:
-        """Ask them now; `exports` is the folder that the worker writes files to."""
+    async def ask(cls, stoker: Stoker, exports: Path, after: int) -> Servers:
+        """Ask them now; `exports` is the folder that the worker writes files to.
+
+        `after`: the newest event before the run; those of the sample data waited for the worker's start.
+        """
         with database_errors():
             async with stoker.engine.connect() as connection:
-                recorded, applied, p50, p99 = (await connection.execute(_EVENTS)).one()
+                recorded, applied, p50, p99 = (await connection.execute(_EVENTS, {"after": after})).one()
                 asked, delivered = (await connection.execute(_REQUESTS, {"kind": WriteExport.kind})).one()
                 slots = {str(task): int(count) for task, count in await connection.execute(_SLOTS)}
         found = (await lanes.listing(stoker)).lanes
@@ -98,6 +107,13 @@ class Servers:
                 **_written(exports),
             },
         )
+
+
+async def newest_event(stoker: Stoker) -> int:
+    """The id of the newest event."""
+    with database_errors():
+        async with stoker.engine.connect() as connection:
+            return int(await connection.scalar(_NEWEST) or 0)
 
 
 def _written(exports: Path) -> dict[str, int]:
@@ -135,6 +151,7 @@ def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float
         "schedule": servers.schedule,
         "verifier": servers.verifier,
         **servers.files,
+        "own_jobs": OWN_JOBS.format_map(servers.files),
     }
     found["floors"] = {
         name: {"wanted": least, "measured": found[name], "met": found[name] >= least}

@@ -1,4 +1,4 @@
-"""The web app's writes: each changes SQL and records its event in one transaction.
+"""The web app's writes: each changes SQL, and Postgres records what changed in the same transaction.
 
 The answer has the new revision and the views that show it. Nothing here touches the cache: the worker does.
 With `?wait=1` the answer comes when the change is in effect for every reader (read your writes).
@@ -50,7 +50,7 @@ class Writer:
             "project_id": written.project_id,
             "revision": written.revision,
             "shown_by": sorted(written.shown_by),
-            "event_id": receipt.event_id,
+            "transaction_id": receipt.transaction_id,
             "applied": await _applied(receipt) if self.wait else None,
         }
 

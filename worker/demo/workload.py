@@ -17,7 +17,7 @@ from worker.demo.world import World, read_world
 
 USERS = 40
 """Of a run of chaos: few, so that every entry can be compared at its end."""
-NEWER_VIEW, NEWER_EVENT = "search", "interaction_added"
+NEWER_VIEW, NEWER_EVENT = "search", "owner_changed"
 """What the release before this one did not have."""
 
 
@@ -108,11 +108,15 @@ class ProjectsWorkload:
             return ProjectUsers(await read_world(session), rng)
 
     def older(self, domain: Domain) -> Domain:
-        """Without the search view and without the event that an agent was asked."""
+        """Without the search view and without the event that projects have another owner.
+
+        It has no captures: the newer release has made its own.
+        """
         return replace(
             domain,
             views=tuple(view for view in domain.views if view.name != NEWER_VIEW),
             rules=tuple(rule for rule in domain.rules if rule.event.kind != NEWER_EVENT),
+            captures=(),
         )
 
 

@@ -2,8 +2,8 @@
 
 import { get, post } from "./api.js";
 import { fill, h } from "./dom.js";
-import { NONE, ago, clock, seconds } from "./format.js";
-import { act, confirm, empty, facts, failed, field, listing, loading, panel, select, state, table } from "./parts.js";
+import { NONE, ago, clock, count, seconds } from "./format.js";
+import { act, confirm, empty, errorText, facts, failed, field, listing, loading, panel, select, state, table } from "./parts.js";
 
 const STATES = [["", "Running, ended"], ["ready", "Ready"], ["deferred", "Deferred"], ["running", "Running"], ["parked", "Parked"], ["done", "Done"], ["failed", "Failed, retried"], ["dead", "Dead"]];
 const LIMIT = 50;
@@ -13,9 +13,11 @@ export function jobs(main, context, filters) {
   const room = h("div");
   const pages = h("div", { class: "pager" });
   let before = null;
+  let skip = 0;
 
   function choose(changes) {
     before = null;
+    skip = 0;
     context.go("jobs", { ...filters, ...changes });
   }
 
@@ -39,16 +41,18 @@ export function jobs(main, context, filters) {
     field("Error", h("input", { name: "error", type: "search", value: filters.error ?? "", placeholder: "part of its message", autocomplete: "off", data: { search: "1" } })),
     h("button", { type: "submit" }, "Filter"));
 
-  const reload = listing(room, () => get("/api/jobs", { ...filters, limit: LIMIT, before }), (found) => {
-    const more = found.ended.length === LIMIT;
+  const reload = listing(room, () => get("/api/jobs", { ...filters, limit: LIMIT, before, skip }), (found) => {
+    const button = (key, text, to) => h("button", { type: "button", data: { key }, on: { click: () => turn(to) } }, text);
     fill(pages,
-      before !== null && h("button", { type: "button", data: { key: "newest" }, on: { click: () => turn(null) } }, "Newest"),
-      more && h("button", { type: "button", data: { key: "older" }, on: { click: () => turn(found.ended.at(-1).id) } }, "Older"));
-    return draw(found, filters, context, reload);
+      (before !== null || skip > 0) && button("newest", "First page", {}),
+      found.live_searched < found.live_of && button("on", found.live.length < LIMIT ? "Search on" : "Next in the queue", { skip: found.live_searched }),
+      found.ended.length === LIMIT && button("older", "Older", { before: found.ended.at(-1).id }));
+    return [reach(found, filters, skip), draw(found, filters, context, reload)];
   });
 
   function turn(to) {
-    before = to;
+    before = to.before ?? null;
+    skip = to.skip ?? 0;
     reload();
   }
 
@@ -58,12 +62,22 @@ export function jobs(main, context, filters) {
   fill(main, h("h1", {}, "Jobs"), form, together, room, pages);
   reload();
   reloadBatches();
-  return { changed: (last) => String(last.jobs), reload: () => { if (before === null) { reload(); reloadBatches(); } }, everyMs: 2000 };
+  return { changed: (last) => String(last.jobs), reload: () => { if (before === null && skip === 0) { reload(); reloadBatches(); } }, everyMs: 2000 };
+}
+
+/** How many there are of what is shown, and how far a search of the queue has come. */
+function reach(found, filters, skip) {
+  const said = [];
+  if (found.live_searched < found.live_of && (filters.kind || filters.scope)) said.push(`Searched ${count(found.live_searched)} of ${count(found.live_of)} jobs in the queue`);
+  else if (found.live_of > found.live.length && !filters.kind && !filters.scope) said.push(`${count(skip + 1)} to ${count(found.live_searched)} of ${count(found.live_of)} in the queue`);
+  if (found.ended_of > found.ended.length) said.push(`${count(found.ended.length)} of ${count(found.ended_of)} kept runs`);
+  return said.length > 0 && h("p", { class: "muted reach", role: "status" }, `${said.join("; ")}.`);
 }
 
 function draw(found, filters, context, reload) {
   if (!found.live.length && !found.ended.length) {
     const filtered = Object.values(filters).some(Boolean);
+    if (found.live_searched < found.live_of) return empty("None found so far", "The search ended after a bounded time. Search on to see the rest of the queue.");
     return filtered
       ? empty("No job matches", "Finished jobs are kept for a while, failures for thirty days.")
       : empty("No job yet", "Jobs appear here as soon as a worker runs them.");
@@ -111,7 +125,7 @@ function endedTable(rows, context) {
     { label: "State", cell: (job) => [state(job.state, job.state === "done" ? job.outcome : job.state), job.attempt > 1 && h("span", { class: "muted" }, ` run ${job.attempt}`)] },
     { label: "Lane", cell: (job) => job.lane },
     { label: "Scope", kind: "mono", cell: (job) => job.scope ?? NONE },
-    { label: "Error", kind: "wide", cell: (job) => (job.error ? h("div", { class: "error" }, job.error) : h("span", { class: "muted" }, NONE)) },
+    { label: "Error", kind: "wide", cell: (job) => (job.error ? h("div", { class: "error", title: job.error }, job.summary) : h("span", { class: "muted" }, NONE)) },
     { label: "Waited", kind: "number", cell: (job) => seconds(job.waited_s) },
     { label: "Ran", kind: "number", cell: (job) => seconds(job.ran_s) },
     { label: "Ended", kind: "number", cell: (job) => h("time", { datetime: job.ended_at, title: job.ended_at }, clock(job.ended_at)) },
@@ -138,7 +152,7 @@ function drawOne(job, context, after) {
   const stands = job.live ? state(job.live.state) : job.dead ? state("dead") : job.runs.length ? state(job.runs[0].state, job.runs[0].outcome) : NONE;
   return [
     facts([
-      ["Stands", stands],
+      ["State", stands],
       ["Kind", job.kind],
       ["Lane", job.lane],
       ["Scope", h("code", {}, job.scope ?? NONE)],
@@ -155,7 +169,7 @@ function drawOne(job, context, after) {
     job.dead && [
       h("h3", {}, "Dead letter"),
       facts([["Reason", job.dead.reason], ["Died", clock(job.dead.died_at)], ["Tries", job.dead.attempts]]),
-      h("p", { class: "error" }, job.dead.error),
+      errorText(job.dead),
       job.dead.traceback && h("pre", { tabindex: "0" }, job.dead.traceback),
     ],
   ];
@@ -164,6 +178,6 @@ function drawOne(job, context, after) {
 function drawRun(run) {
   return h("li", {},
     h("div", {}, state(run.state, run.state === "done" ? run.outcome : run.state), h("span", {}, ` run ${run.attempt}`), h("time", { datetime: run.ended_at }, clock(run.ended_at))),
-    h("p", { class: "muted" }, `waited ${seconds(run.waited_s)}, ran ${seconds(run.ran_s)}`),
-    run.error && h("p", { class: "error" }, run.error));
+    h("p", { class: "muted" }, `waited ${seconds(run.waited_s)}, ran ${seconds(run.ran_s)} in worker ${run.worker}`),
+    run.error && errorText(run));
 }

@@ -155,6 +155,14 @@ export async function act(button, work) {
   }
 }
 
+/** An error in one line; what else it says, such as its SQL, is folded. */
+export function errorText({ summary, error }) {
+  const whole = error.trim() !== summary.trim();
+  return h("div", { class: "error-room" },
+    h("p", { class: "error" }, summary),
+    whole && h("details", {}, h("summary", {}, "Whole error"), h("pre", { tabindex: "0" }, error)));
+}
+
 export function facts(pairs) {
   return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }

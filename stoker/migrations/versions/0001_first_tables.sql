@@ -42,6 +42,13 @@ CREATE TABLE stoker.cache_events (
   transaction_id BIGINT DEFAULT CAST(CAST(pg_current_xact_id() AS text) AS bigint) NOT NULL,
   PRIMARY KEY (id)
 );
+-- A share of the table, as Postgres waits for by default, is too much of many settled rows: until a vacuum, the
+-- relay walks past the index entries of all that were settled since.
+ALTER TABLE stoker.cache_events SET (
+  autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_threshold = 50000,
+  vacuum_index_cleanup = on
+);
 CREATE INDEX cache_events_settled ON stoker.cache_events (settled_at) WHERE settled_at IS NOT NULL;
 CREATE INDEX cache_events_unsettled ON stoker.cache_events (recorded_at) WHERE settled_at IS NULL;
 COMMENT ON TABLE stoker.cache_events IS 'The outbox: what changed, recorded in the writer''s own transaction.';
@@ -59,6 +66,19 @@ CREATE TABLE stoker.cache_identities (
 );
 COMMENT ON TABLE stoker.cache_identities IS 'Caches that recorded events were applied to (docs/decisions/0011).';
 COMMENT ON COLUMN stoker.cache_identities.diverged_since IS 'From when on changes went to another; null: none did.';
+
+CREATE TABLE stoker.cache_term (
+  one BOOLEAN DEFAULT true NOT NULL,
+  term_ms INTEGER DEFAULT 0 NOT NULL,
+  longest_ms INTEGER DEFAULT 0 NOT NULL,
+  changes BIGINT DEFAULT 0 NOT NULL,
+  PRIMARY KEY (one),
+  CHECK (one)
+);
+COMMENT ON TABLE stoker.cache_term IS 'One row: for how long readers serve without asking Redis (docs/decisions/0025).';
+COMMENT ON COLUMN stoker.cache_term.longest_ms IS 'The longest term that a reader may still serve by.';
+COMMENT ON COLUMN stoker.cache_term.changes IS 'How often term_ms was changed.';
+INSERT INTO stoker.cache_term DEFAULT VALUES;
 
 CREATE TABLE stoker.console_sessions_ended (
   nonce VARCHAR(32) NOT NULL,
@@ -207,3 +227,35 @@ COMMENT ON TABLE stoker.schedule_slots IS 'The schedule''s ledger: one row per t
 COMMENT ON COLUMN stoker.schedule_slots.state IS 'claimed, done, failed, skipped';
 COMMENT ON COLUMN stoker.schedule_slots.job_id IS 'The job that carries it out.';
 COMMENT ON COLUMN stoker.schedule_slots.asked_by IS 'Who ran it by hand; none: its time.';
+
+CREATE TABLE stoker.warm_history (
+  at TIMESTAMP WITH TIME ZONE NOT NULL,
+  in_force VARCHAR(32) NOT NULL,
+  figures JSONB NOT NULL,
+  weights JSONB NOT NULL,
+  calibration JSONB NOT NULL,
+  PRIMARY KEY (at)
+);
+COMMENT ON TABLE stoker.warm_history IS 'The predictor once an hour, for 90 days.';
+COMMENT ON COLUMN stoker.warm_history.at IS 'The full hour.';
+COMMENT ON COLUMN stoker.warm_history.weights IS 'By feature, a weight for each of its bins.';
+COMMENT ON COLUMN stoker.warm_history.calibration IS 'By tenth: examples, predicted, read.';
+
+CREATE TABLE stoker.warm_predictor (
+  id INTEGER NOT NULL,
+  holder VARCHAR(128),
+  lease_until TIMESTAMP WITH TIME ZONE,
+  in_force VARCHAR(32),
+  planned_at TIMESTAMP WITH TIME ZONE,
+  figures JSONB,
+  state BYTEA,
+  saved_at TIMESTAMP WITH TIME ZONE,
+  PRIMARY KEY (id)
+);
+COMMENT ON TABLE stoker.warm_predictor IS 'What has been learnt of reads, and which worker goes on learning.';
+COMMENT ON COLUMN stoker.warm_predictor.id IS '1: there is one row.';
+COMMENT ON COLUMN stoker.warm_predictor.holder IS 'The worker that predicts.';
+COMMENT ON COLUMN stoker.warm_predictor.in_force IS 'default plan, decayed counts, predictor';
+COMMENT ON COLUMN stoker.warm_predictor.planned_at IS 'Old: nobody predicts, the default plan warms.';
+COMMENT ON COLUMN stoker.warm_predictor.figures IS 'stoker/predicting/figures.py';
+COMMENT ON COLUMN stoker.warm_predictor.state IS 'stoker/prediction/snapshot.py, compressed with zstd.';

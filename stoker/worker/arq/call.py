@@ -11,8 +11,9 @@ from arq.utils import ms_to_datetime
 from arq.worker import Function
 
 from stoker.arq.application import ArqApplication
+from stoker.worker.engine.cause import fingerprint
 from stoker.worker.engine.claims import Claim
-from stoker.worker.engine.letter import UNKNOWN, Letter, fingerprint
+from stoker.worker.engine.letter import UNKNOWN, Letter
 
 
 @dataclass

@@ -7,7 +7,7 @@ raise DatabaseUnavailable and nothing has changed. Writing a letter twice is the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +17,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.errors import InvalidJob
-from stoker.jobs import JOBS, Job, parse
+from stoker.jobs import JOBS, Job, Refresh, parse
 from stoker.postgres import database_errors
+from stoker.postgres.questions import containing
 from stoker.queue.enqueue import Queue
 from stoker.tables import dead_jobs
-from stoker.worker.engine.letter import Letter, fingerprint, stored_name
+from stoker.worker.engine.cause import fingerprint
+from stoker.worker.engine.letter import Letter, stored_name
 
 IDENTITY = ("kind", "enqueued_at", "raw")
 """Separates the letters of two jobs with one id."""
@@ -56,14 +58,39 @@ class Which:
     kind: str | None = None
     fingerprint: str | None = None
     job_id: str | None = None
+    view: str | None = None
+    """Only refreshes of this view."""
+    error: str | None = None
+    """A part of the error's text, in upper or lower case."""
+    since: datetime | None = None
+    """Only of jobs that died then or later."""
+    up_to: int | None = None
+    """No letter after this one."""
 
     def clause(self) -> ColumnElement[bool]:
         """The choice in SQL."""
+        columns = dead_jobs.c
         chosen: ColumnElement[bool] = true()
-        for name, value in vars(self).items():
+        for name in ("id", "kind", "fingerprint", "job_id"):
+            value = getattr(self, name)
             if value is not None:
-                chosen = chosen & (dead_jobs.c[name] == value)
-        return chosen
+                chosen = chosen & (columns[name] == value)
+        if self.view is not None:
+            chosen = chosen & (columns.kind == Refresh.kind) & (columns.payload["view"].astext == self.view)
+        if self.error is not None:
+            chosen = chosen & containing(columns.error, self.error)
+        if self.since is not None:
+            chosen = chosen & (columns.died_at >= self.since)
+        return chosen if self.up_to is None else chosen & (columns.id <= self.up_to)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How many letters a choice has, how many there are in all, and the newest id of all."""
+
+    letters: int
+    of: int
+    newest: int
 
 
 class Retried(BaseModel):
@@ -112,18 +139,26 @@ class DeadLetters:
             async with self._sql.connect() as connection:
                 return {row.lane: row.letters for row in await connection.execute(statement)}
 
-    async def count(self, which: Which) -> int:
-        """How many letters a choice has."""
-        statement = select(func.count()).select_from(dead_jobs).where(which.clause())
+    async def count(self, which: Which) -> Matching:
+        """How many letters a choice has; exact, by one snapshot."""
+        chosen = select(func.count()).select_from(dead_jobs).where(which.clause()).scalar_subquery()
+        statement = select(
+            chosen.label("letters"),
+            func.count().label("of"),
+            func.coalesce(func.max(dead_jobs.c.id), 0).label("newest"),
+        )
         with database_errors():
             async with self._sql.connect() as connection:
-                return int((await connection.execute(statement)).scalar_one())
+                return Matching(*(await connection.execute(statement)).one())
 
     async def retry(self, which: Which, queue: Queue, job_types: Mapping[str, type[Job]] = JOBS) -> Retried:
         """Enqueue the jobs of letters again, as new jobs, and delete the letters.
 
-        A crash in between runs a job twice and never loses one. Letters that this release cannot read stay.
+        A crash in between runs a job twice and never loses one. Letters that this release cannot read stay,
+        and so do those that came after the call: a job that dies again at once is not retried for ever.
         """
+        if which.up_to is None:
+            which = replace(which, up_to=(await self.count(which)).newest)
         enqueued, unreadable, after = 0, 0, 0
         while True:
             with database_errors():

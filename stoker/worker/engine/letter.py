@@ -10,12 +10,11 @@ import json
 import traceback
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from stoker.numbers import LATEST_S, whole
 from stoker.postgres.errors import without_parameters
+from stoker.worker.engine.cause import fingerprint, fingerprint_of
 
 LONGEST_ERROR, LONGEST_TRACEBACK, LONGEST_NAME = 4_000, 20_000, 64
 UNKNOWN = "<unknown>"
@@ -50,7 +49,7 @@ class Letter:
             self,
             error=f"{type(error).__name__}: {without_parameters(str(error))}",
             traceback=lines[-LONGEST_TRACEBACK:],
-            fingerprint=fingerprint(self.kind, type(error).__qualname__, _innermost_frame(error)),
+            fingerprint=fingerprint_of(self.kind, error),
         )
 
     def as_bytes(self) -> Letter:
@@ -86,17 +85,6 @@ def stored_name(name: str) -> str:
     text = _text(name)
     # A stock client may choose any id; two long ids must not be shortened to the same one.
     return text if len(text) <= LONGEST_NAME else f"{text[:31]}-{fingerprint(name)}"
-
-
-def fingerprint(*parts: str) -> str:
-    """32 characters that are equal where all parts are."""
-    return blake2b("\n".join(parts).encode(errors="replace"), digest_size=16).hexdigest()
-
-
-def _innermost_frame(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    # File and function, not the line: a fingerprint should outlive an edit above it.
-    return f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
 
 
 def _text(text: str) -> str:

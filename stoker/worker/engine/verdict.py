@@ -19,8 +19,9 @@ from stoker.postgres.errors import without_parameters
 from stoker.queue import wire
 from stoker.queue.progress import LONGEST_ERROR, JobState
 from stoker.worker.engine import retry
+from stoker.worker.engine.cause import fingerprint, normalised
 from stoker.worker.engine.claims import Claim, Ending, Finish
-from stoker.worker.engine.letter import UNKNOWN, Letter, fingerprint
+from stoker.worker.engine.letter import UNKNOWN, Letter
 
 PARKED_FOR_S = 3600
 """For how long after it was enqueued a job about an unknown view or scope kind waits for a release that knows
@@ -225,7 +226,7 @@ def _letter(lane: str, claim: Claim, stored: wire.Stored | None, reason: str, er
         reason=reason,
         attempts=claim.failed_runs + (1 if not error else 0),
         error=error,
-        fingerprint=fingerprint(kind, reason, error),
+        fingerprint=fingerprint(kind, reason, normalised(error)),
         kind=kind,
         payload=payload,
         raw=None if stored else claim.payload,

@@ -12,6 +12,7 @@ from stoker.jobs import KeepWarm, Warm
 from stoker.schedule import Cron, Every
 from stoker.settings import ScheduleSettings
 from stoker.settings.typo import meant
+from stoker.warm_plans import ACTIVE
 
 Task = Every | Cron | ArqCron
 """One entry of the schedule."""
@@ -42,6 +43,8 @@ def _changed(task: Task, settings: ScheduleSettings) -> Task:
     late = settings.late.get(task.name, task.late)
     overlap = settings.overlap.get(task.name, task.overlap)
     every_s = settings.every_s.get(task.name)
+    if isinstance(task.job, Warm) and task.job.target == ACTIVE:
+        task = replace(task, job=task.job.model_copy(update={"unless_predicted": True}))
     try:
         if every_s is not None:
             return Every(task.name, task.job, timedelta(seconds=every_s), late, overlap)

@@ -1,4 +1,4 @@
-"""A domain that is no one's, and the API with it, served to somebody on this machine."""
+"""The API of the tests' small library domain, served on this machine."""
 
 from __future__ import annotations
 

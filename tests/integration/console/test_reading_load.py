@@ -1,4 +1,4 @@
-"""What is asked of the console takes no connection from writes or probes, and ends in bounded time."""
+"""Requests of the console take no connection from writes or probes, and end in bounded time."""
 
 from __future__ import annotations
 

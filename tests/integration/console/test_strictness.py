@@ -1,4 +1,4 @@
-"""Other sites' reads, answers that stay, sessions that nobody uses, guesses without end: all refused."""
+"""Reads by other sites, cached answers, unused sessions and endless guesses are all refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be started is said in its own words, and leftovers of a crash are cleared away."""
+"""A server that cannot start is reported with its own message, and leftovers of a crash are removed."""
 
 from __future__ import annotations
 

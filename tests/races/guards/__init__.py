@@ -14,7 +14,7 @@ from tests.races.guards import (
     revocations,
     server,
     silence,
-    unasked,
+    terms,
     warming,
 )
 from tests.races.guards.away import Removal
@@ -25,7 +25,7 @@ GUARDS: Mapping[str, Removal] = {
     **filling.GUARDS,
     **parents.GUARDS,
     **changes.GUARDS,
-    **unasked.GUARDS,
+    **terms.GUARDS,
     **releases.GUARDS,
     **revocations.GUARDS,
     **queue.GUARDS,

@@ -1,4 +1,4 @@
-"""Guards of answers: what is one, and what is made of a cache that gives none (rows 7, 24, 38)."""
+"""Guards of answers: which replies count as one, and what a reader does without one (rows 7, 24, 38)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import stoker.cache.batch
 import stoker.handlers.verify
 from stoker.cache.accounting import Accounting
 from stoker.cache.keys import KeySpace
-from stoker.cache.lookup import Found
-from stoker.cache.reading import Content
+from stoker.cache.reading import Content, Found
 from stoker.redis.cache import BUSY_CALLS, Answer, CacheClient
 from stoker.redis.primary import SURE_S, PrimaryConnection
 from tests.races.guards.away import Patch, Removal, Unheard, both, replaced

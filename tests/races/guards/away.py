@@ -1,4 +1,4 @@
-"""How a guard is taken away: a piece of a Lua source, or one function, is another.
+"""How a guard is taken away: a piece of a Lua source, or one function, is replaced.
 
 A piece that is to be replaced must be there, so that a changed script fails loudly.
 """
@@ -35,7 +35,7 @@ def script(edited: Script, old: str, new: str) -> Removal:
 
 
 def replaced(owner: object, name: str, by: object) -> Removal:
-    """Open processes in which an attribute is another."""
+    """Open processes in which an attribute has another value."""
     return lambda patch: patch.setattr(owner, name, by)
 
 

@@ -38,7 +38,7 @@ from tests.races.guards.away import Patch, Removal, replaced
 
 
 def _recorded_at_once(self: Outbox, _session: AsyncSession | Session, what: Event) -> None:
-    """The event as a row of a transaction of its own: what a queue or a message broker would be."""
+    """Write the event in a transaction of its own, as a send to a queue or a message broker would be."""
     engine = create_engine(self._engine.url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
     scopes = encode(self._rule(what).invalidates(what), self._domain)
     with engine.begin() as connection:
@@ -51,7 +51,7 @@ _asking: set[asyncio.Task[Any]] = set()
 
 
 def _asked_after_the_commit(self: Outbox, session: AsyncSession | Session, what: Event) -> None:
-    """Jobs instead of rows: what a process has to ask for when its transaction has committed."""
+    """Enqueue a job after the commit instead of writing a row in the transaction."""
     sync = session.sync_session if isinstance(session, AsyncSession) else session
     wanted = [
         Invalidate(scope_kind=one.scope.kind, scope_id=one.scope.id, views=tuple(one.views), hard=one.hard)
@@ -86,7 +86,7 @@ def _marked(patch: Patch) -> None:
 
 
 async def _unswept(_: Sweeper) -> None:
-    """Nothing is applied that nobody has rung for."""
+    """No sweeper: an event is applied only if a ring announced it."""
 
 
 def _swallowed(patch: Patch) -> None:

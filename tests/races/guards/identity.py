@@ -1,4 +1,4 @@
-"""Guards of which cache it is that events are applied to (row 45)."""
+"""Guards that compare the cache that is read with the cache that events are applied to (row 45)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def _any_parent(patch: Patch) -> None:
 async def _as_it_was_found(
     self: Cache, held: Held, state: State, role: str, beside: asyncio.Task[Filled] | None, _reader: object
 ) -> Reading:
-    """Answer after a wait by what was known before it."""
+    """Answer after a wait from what was looked up before the wait."""
     if held.found.miss is None:
         return self._answer(held.plan, held.found, state, role)
     filled = await self._filled(held.plan, beside)

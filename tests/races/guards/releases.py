@@ -23,7 +23,7 @@ async def _known_kinds_only(connection: AsyncConnection, domain: Domain, claimed
 
 
 def _views_as_written(scopes: str, _catalog: Catalog) -> list[Invalidation]:
-    """What another release calls every view, and not what this one does."""
+    """The views that the recording release had, not those of this one, are "every view"."""
     return [
         Invalidation(Scope(kind, scope_id), frozenset(views), bool(hard))
         for kind, scope_id, views, hard, _every in from_json(scopes)

@@ -28,7 +28,7 @@ COMPARED_BY_STORE = script(
 
 
 def _place_in_line(patch: Patch) -> None:
-    """A caller that was cancelled takes its place in the line with it."""
+    """A cancelled caller removes itself from the queue of expected replies."""
     send = SharedConnection.send
 
     def sent(self: SharedConnection, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
@@ -66,7 +66,7 @@ def _full_is_an_outage(patch: Patch) -> None:
 
 
 def _clock_of_the_node(patch: Patch) -> None:
-    """Every process has another hour."""
+    """Every process has a clock of its own, hours apart."""
     hours: dict[int, int] = {}
     now_us = ServerRun.now_us
 
@@ -77,7 +77,7 @@ def _clock_of_the_node(patch: Patch) -> None:
 
 
 def _one_key_space(patch: Patch) -> None:
-    """The same keys for every database; what keeps one from believing the other's entries goes with it."""
+    """Use the same keys for every database; the comparison of databases goes, too."""
     patch.setattr(Seal, "holds", lambda *_: True)
     init = KeySpace.__init__
     patch.setattr(KeySpace, "__init__", lambda self, prefix, _: init(self, prefix, "any"))

@@ -1,4 +1,4 @@
-"""Guards against a Postgres that goes without a word: who asks first, and for how long (rows 7, 38, 39)."""
+"""Guards against a Postgres that stops answering: checks of connections, and time limits (rows 7, 38, 39)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _statements_without_end(patch: Patch) -> None:
 
 
 def _asked_nothing(engine: AsyncEngine, question: str, _limit_s: float) -> None:
-    """Whoever takes a connection begins with what they want; a loader has no other beginning."""
+    """Use a pooled connection without a check first; a loader's transaction begins at once."""
     if question is not stoker.postgres.checkout.PING:
         event.listen(
             engine.sync_engine,

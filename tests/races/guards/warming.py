@@ -1,4 +1,4 @@
-"""Guards of warming: what cannot be built keeps nothing else cold (rows 30, 36)."""
+"""Guards of warming: an entry that cannot be built keeps no other entry cold (rows 30, 36)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def _whatever_fails(
 
 
 GUARDS: Mapping[str, Removal] = {
-    "what fails together built one by one": replaced(stoker.handlers.warm, "_build", _built),
+    "what fails together built one by one": replaced(stoker.handlers.warm, "build", _built),
     "a warming of nothing failing": replaced(stoker.handlers.warm, "_fill", _whatever_fails),
     "keys of other releases left to them": replaced(Domain, "takes", lambda *_: True),
 }

@@ -1,0 +1,171 @@
+"""Which way of choosing may warm: each is replayed beside the others on the reads as they come.
+
+Every contender has a cache of its own that exists only here, and the same budget. So the predictor is judged
+before it warms anything, and goes on being judged while it does. A contender takes over only where its last
+day left fewer misses at no more cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import NamedTuple
+
+from stoker.prediction.activity import ENTRIES_KEPT
+from stoker.prediction.budget import Budget, Candidate, FixedBudget, ThresholdBudget
+
+NONE, DEFAULT, COUNTS, PREDICTOR = "nothing", "default plan", "decayed counts", "predictor"
+JUDGED_S = 86400.0
+"""The time over which contenders are compared."""
+FEWEST_MISSES = 50
+"""Misses without warming in that time, below which nothing is concluded."""
+MARGIN = 0.98
+"""The predictor must leave at most this share of the misses that decayed counts leave."""
+COSTLIER = 1.25
+"""It may spend so many times the day's budget, or what the others spent where that was more: a budget is met
+on average, and what was saved on quiet days is spent on busy ones."""
+
+Costs = Callable[[Hashable], float]
+Lives = Callable[[Hashable], float]
+
+
+@dataclass(slots=True)
+class Hour:
+    """What happened in one hour."""
+
+    misses: int = 0
+    spent_s: float = 0.0
+
+
+class Judgement(NamedTuple):
+    """Which contender is in force, and why."""
+
+    in_force: str
+    why: str
+
+
+class Contender:
+    """The cache as it would be under one way of choosing. Times are seconds since 1970."""
+
+    def __init__(self, budget: Budget | None) -> None:
+        self.budget = budget
+        self.until: dict[Hashable, float] = {}
+        """Until when entries would be served."""
+        self.hours: dict[int, Hour] = {}
+
+    def read(self, now: float, entry: Hashable, life_s: float) -> bool:
+        """A reader comes; whether the cache would have had the entry. What it had not is built then."""
+        if self.until.get(entry, 0.0) > now:
+            return True
+        self.until[entry] = now + life_s
+        self._at(now).misses += 1
+        return False
+
+    def change(self, entry: Hashable) -> None:
+        """The entry was invalidated."""
+        self.until.pop(entry, None)
+
+    def plan(
+        self, now: float, step_s: float, scores: Mapping[Hashable, float], costs: Costs
+    ) -> list[Candidate]:
+        """What it chooses for the next `step_s` seconds, of entries that would not last so long."""
+        if self.budget is None:
+            return []
+        until, ends = self.until, now + step_s
+        offered = [
+            Candidate(score, entry, costs(entry))
+            for entry, score in scores.items()
+            if until.get(entry, 0.0) < ends
+        ]
+        return self.budget.choose(offered, step_s)
+
+    def warm(self, now: float, chosen: list[Candidate], lives: Lives) -> None:
+        """Warm them, at the cost that was expected."""
+        for one in chosen:
+            self.until[one.entry] = now + lives(one.entry)
+        self._at(now).spent_s += sum(one.cost_s for one in chosen)
+
+    def last_day(self, now: float) -> Hour:
+        """Its misses and what it spent in the time over which contenders are compared."""
+        since = int((now - JUDGED_S) // 3600)
+        days = [one for hour, one in self.hours.items() if hour >= since]
+        return Hour(sum(one.misses for one in days), sum(one.spent_s for one in days))
+
+    def _at(self, now: float) -> Hour:
+        return self.hours.setdefault(int(now // 3600), Hour())
+
+    def forget(self, now: float) -> None:
+        """Drop what is older than the comparison, and entries that are too many."""
+        since = int((now - JUDGED_S) // 3600)
+        self.hours = {hour: one for hour, one in self.hours.items() if hour >= since}
+        if len(self.until) > ENTRIES_KEPT:
+            self.until = {entry: until for entry, until in self.until.items() if until > now}
+        if len(self.until) > ENTRIES_KEPT:
+            for entry in nsmallest(ENTRIES_KEPT // 10, self.until, key=self.until.__getitem__):
+                del self.until[entry]
+
+
+class Contest:
+    """The contenders, and which of them is in force."""
+
+    def __init__(self, rate: float) -> None:
+        """Give each `rate` seconds of loading a second."""
+        self.contenders = {
+            NONE: Contender(None),
+            DEFAULT: Contender(FixedBudget(rate)),
+            COUNTS: Contender(ThresholdBudget(rate)),
+            PREDICTOR: Contender(ThresholdBudget(rate)),
+        }
+        self._rate = rate
+        self.begun = 0.0
+        self.judgement = Judgement(DEFAULT, "nothing has been read yet")
+        self._judged_hour = 0
+
+    def read(self, now: float, entry: Hashable, life_s: float) -> None:
+        """A reader comes."""
+        self.begun = self.begun or now
+        for one in self.contenders.values():
+            one.read(now, entry, life_s)
+
+    def change(self, entry: Hashable) -> None:
+        """An entry was invalidated."""
+        for one in self.contenders.values():
+            one.change(entry)
+
+    def plan(
+        self,
+        now: float,
+        step_s: float,
+        scores: Mapping[str, Mapping[Hashable, float]],
+        costs: Costs,
+        lives: Lives,
+    ) -> None:
+        """Each contender warms, in its own cache, by its own scores; each hour they are judged."""
+        for name, one in self.contenders.items():
+            one.forget(now)
+            one.warm(now, one.plan(now, step_s, scores.get(name, {}), costs), lives)
+        if int(now // 3600) != self._judged_hour or self.judgement.in_force == DEFAULT:
+            self._judged_hour = int(now // 3600)
+            self.judgement = self._judge(now)
+
+    def _judge(self, now: float) -> Judgement:
+        days = {name: one.last_day(now) for name, one in self.contenders.items()}
+        if not self.begun or now - self.begun < JUDGED_S:
+            hours = (now - self.begun) / 3600 if self.begun else 0
+            return Judgement(DEFAULT, f"it is judged after a day of reads; {hours:.0f} of 24 hours are over")
+        without = days[NONE].misses
+        if without < FEWEST_MISSES:
+            return Judgement(DEFAULT, f"{without} misses in the last day are too few to compare")
+        default, counts, ours = (days[name] for name in (DEFAULT, COUNTS, PREDICTOR))
+        said = (
+            f"misses of the last day without warming {without}, by the default plan {default.misses}, "
+            f"by decayed counts {counts.misses}, by the predictor {ours.misses}"
+        )
+        if (
+            ours.misses <= MARGIN * counts.misses
+            and ours.misses < default.misses
+            and ours.spent_s <= COSTLIER * max(counts.spent_s, default.spent_s, self._rate * JUDGED_S)
+        ):
+            return Judgement(PREDICTOR, said)
+        return Judgement(COUNTS if counts.misses < default.misses else DEFAULT, said)

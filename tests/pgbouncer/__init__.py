@@ -1,0 +1,1 @@
+"""Every part of Stoker with a PgBouncer in transaction mode between it and Postgres."""
