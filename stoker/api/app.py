@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from stoker.api import (
     cache,
     dead,
+    events,
     failures,
     jobs,
     lanes,
@@ -59,7 +60,7 @@ def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
     app.add_middleware(page.StrictHeaders)
     failures.install(app)
     # `dead` goes before `jobs`, whose route takes any name in that place as a job's id.
-    for module in (cache, lanes, dead, jobs, schedule, overview, session, tokens, operations, page):
+    for module in (cache, events, lanes, dead, jobs, schedule, overview, session, tokens, operations, page):
         app.include_router(module.router)
     return app
 

@@ -25,6 +25,8 @@ COMMANDS = {
     "check": "data:check",
     "cover": "cover:cover",
     "status": "status:status",
+    "explain": "explain:explain",
+    "events": "events:app",
     "invalidate": "operate:invalidate",
     "warm": "warming:app",
     "verify": "operate:verify",

@@ -17,6 +17,7 @@ from stoker.coverage import warnings as coverage
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
 from stoker.outbox import seal_keys
+from stoker.outbox.identity import NOTE_S
 from stoker.postgres import database_errors, engine_of
 from stoker.settings import Settings, load_settings, require, settings_file, shown
 from stoker.telemetry import log
@@ -167,7 +168,7 @@ async def _is_empty(database_url: str, sample: SampleData) -> bool:
 
 
 async def _findings(settings: Settings) -> list[checks.Finding]:
-    found = await checks.check(settings)
+    found = await checks.check(settings, patience_s=NOTE_S + 2)
     if settings.database_url is None or any(finding.level is checks.Level.ERROR for finding in found):
         return found  # otherwise views may not be there to be asked
     url, schema = settings.database_url.get_secret_value(), settings.database.schema_name

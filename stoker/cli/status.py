@@ -43,6 +43,7 @@ PARTS = {
     "verified": "what was compared with SQL",
     "memory": "memory of the cache",
     "queue_memory": "memory of the queue",
+    "findings": "what the verifier found",
     "workers": "workers",
     "served": "lanes that are served",
     "last": "latest news",

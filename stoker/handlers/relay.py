@@ -112,7 +112,7 @@ async def apply_batch(stoker: Stoker) -> Batch:
                 await stoker.cache_term.over(connection)  # until then, readers may show what was (RACES 47)
             done = [one for same in found for one in same.ids if one not in folded.failed]
             await outbox.note_scopes(connection, told(claimed, found))
-            waits = await outbox.settle(connection, done)
+            waits = await outbox.settle(connection, done, stoker.process_name)
             await outbox.postpone(connection, folded.failed, changes)
     for waited in waits:
         stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)

@@ -117,7 +117,7 @@ def _about_servers(shown: Overview) -> Iterator[Concern]:
 
 
 def _about_right(shown: Overview) -> Iterator[Concern]:
-    changes, verified = shown.changes, shown.verified
+    changes = shown.changes
     if changes is not None and changes.oldest_age_s > SLOW_CHANGE_S:
         verdict = Verdict.WRONG if changes.oldest_age_s > LOST_CHANGE_S else Verdict.WATCH
         oldest = _duration(changes.oldest_age_s)
@@ -126,8 +126,9 @@ def _about_right(shown: Overview) -> Iterator[Concern]:
     if changes is not None and changes.failing:
         says = f"{_count(changes.failing, 'change')} failed and will be tried again"
         yield Concern(verdict=Verdict.WRONG, about="right", says=says)
-    if verified is not None and verified.stale:
-        says = f"{_count(verified.stale, 'entry', 'entries')} found stale when compared with SQL"
+    if shown.findings:
+        entries = _count(shown.findings, "entry", "entries")
+        says = f"{entries} found stale when compared with SQL, not acknowledged yet"
         yield Concern(verdict=Verdict.WRONG, about="right", says=says)
 
 

@@ -23,6 +23,7 @@ from stoker.history.series import ERRORS, MISS, READ
 from stoker.operations import batches
 from stoker.operations.batches import BatchShown
 from stoker.operations.figures import ViewReads, verified_figures, view_counters
+from stoker.operations.findings import unacknowledged
 from stoker.operations.health import Health, health_of, name_of
 from stoker.operations.judgement import judged
 from stoker.operations.picture import Answered, LaneNow, MemoryNow, Overview, ViewNow, WorkerSeen
@@ -70,6 +71,9 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         verified = group.create_task(parts.read("verified", ("cache",), lambda: verified_figures(stoker)))
         of_cache = group.create_task(parts.read("memory", ("cache",), lambda: cache_memory(stoker)))
         of_queue = group.create_task(parts.read("queue_memory", ("queue",), lambda: queue_memory(stoker)))
+        open_findings = group.create_task(
+            parts.read("findings", ("database",), lambda: unacknowledged(stoker))
+        )
         workers = group.create_task(parts.read("workers", ("database",), lambda: _workers(stoker)))
         served = group.create_task(parts.read("served", ("database",), lambda: served_lanes(engine)))
         last = group.create_task(parts.read("last", ("database",), lambda: _last(stoker)))
@@ -86,6 +90,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
             requests=requests.result(),
             batches=open_batches.result(),
             verified=verified.result(),
+            findings=open_findings.result(),
             hit_rate=rate,
             views=views,
             memory=_memories({"cache": of_cache.result(), "queue": of_queue.result()}, grown.result()),

@@ -118,6 +118,8 @@ class Overview(BaseModel):
     batches: list[BatchShown] | None = None
     """Those that are open."""
     verified: VerifiedFigures | None = None
+    findings: int | None = None
+    """Entries that the verifier found stale, and that nobody has acknowledged."""
     hit_rate: float | None = None
     views: dict[str, ViewNow] | None = None
     memory: dict[str, MemoryNow] = {}

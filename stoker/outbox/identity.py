@@ -8,6 +8,7 @@ says what happens when a server is replaced, or a cache is left and used again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 NOTE_S = 10.0
 """Seconds between two notes of a process that applies events; a restarted server is noted by then."""
+NOTE_POLL_S = 0.5
+"""Seconds between two looks for a new note."""
 LEFT = timedelta(seconds=60)
 """After this time without a note no process applies to a cache any more: longer than a batch may take."""
 LOCK = 0x5730CE14
@@ -118,13 +121,24 @@ class CacheIdentity:
             another = ours is None or ours.diverged_since is not None
         return _told(newest, self._root) if another else None
 
-    async def elsewhere(self) -> str | None:
-        """As `diverged`, for a single check while a worker runs: a run that is not noted is another cache."""
-        now = await self._clock()
-        noted = [one for one in await noted_by(self._engine) if one.noted_at > now - LEFT]
-        if not noted or _reaches(noted, self._root, await self._run()):
-            return None
-        return _told(max(noted, key=lambda one: one.noted_at), self._root)
+    async def elsewhere(self, patience_s: float = 0) -> str | None:
+        """As `diverged`, for a single check: a run that is not noted is another cache, or not noted yet.
+
+        A server that was restarted, and an unnamed one that was flushed, have a run that the worker notes
+        within NOTE_S; `patience_s` is how long to wait for that note.
+        """
+        began, run = await self._clock(), await self._run()
+        give_up_s = time.monotonic() + patience_s
+        while True:
+            noted = [one for one in await noted_by(self._engine) if one.noted_at > began - LEFT]
+            if not noted or _reaches(noted, self._root, run):
+                return None
+            newest = max(noted, key=lambda one: one.noted_at)
+            if newest.root != self._root or newest.noted_at > began:
+                return _told(newest, self._root)
+            if time.monotonic() >= give_up_s:
+                return _not_noted((began - newest.noted_at).total_seconds())
+            await asyncio.sleep(NOTE_POLL_S)
 
     async def _note(self) -> str:
         with database_errors():
@@ -197,3 +211,10 @@ def _told(newest: Noted, root: str) -> str:
             f"with {root}; restart whichever has old settings (cache.prefix) or an old installation id"
         )
     return "the worker invalidates another cache than this process reads: compare CACHE_REDIS_URL"
+
+
+def _not_noted(ago_s: float) -> str:
+    return (
+        f"the cache of CACHE_REDIS_URL is not the one that a worker noted {ago_s:.0f} s ago: it was "
+        "restarted, failed over or flushed since, and no worker has noted that yet; or it is another cache"
+    )

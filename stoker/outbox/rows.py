@@ -84,12 +84,12 @@ async def claim(
     return [Alike(*columns) for columns in found]
 
 
-async def settle(connection: AsyncConnection, ids: Sequence[int]) -> list[Waited]:
-    """Mark events as applied; the cache has acknowledged every one of their stamps.
+async def settle(connection: AsyncConnection, ids: Sequence[int], by: str = "") -> list[Waited]:
+    """Mark events as applied, `by` a process; the cache has acknowledged every one of their stamps.
 
     Returns how long they were on their way, by the clock of Postgres.
     """
-    found = await connection.execute(SETTLE, {"ids": list(ids), "bounds": list(BOUNDS_S)})
+    found = await connection.execute(SETTLE, {"ids": list(ids), "by": by, "bounds": list(BOUNDS_S)})
     return [Waited(*columns) for columns in found]
 
 

@@ -70,8 +70,11 @@ class CheckFailed(StokerError):
     """With these settings or servers, starting would do harm."""
 
 
-async def check(settings: Settings, domain: Domain | None = None) -> list[Finding]:
-    """Everything that is wrong, errors first."""
+async def check(settings: Settings, domain: Domain | None = None, *, patience_s: float = 0) -> list[Finding]:
+    """Everything that is wrong, errors first.
+
+    `patience_s`: how long to wait for a worker to note a cache that was restarted or flushed.
+    """
     found = [*_urls(settings)]
     try:
         domain = domain or load_domain(settings.domain)
@@ -83,7 +86,7 @@ async def check(settings: Settings, domain: Domain | None = None) -> list[Findin
     ):
         found += findings
     if not any(finding.level is Level.ERROR for finding in found):  # otherwise one of them cannot be asked
-        found += await _agreements(settings)
+        found += await _agreements(settings, patience_s)
     return sorted(found, key=lambda finding: finding.level is not Level.ERROR)
 
 
@@ -252,12 +255,12 @@ async def _information(url: SecretStr) -> AsyncIterator[Callable[[str], Awaitabl
         await redis.aclose()
 
 
-async def _agreements(settings: Settings) -> list[Finding]:
+async def _agreements(settings: Settings, patience_s: float) -> list[Finding]:
     """What all processes of an installation must agree on."""
     try:
         return [
             # It ends with the old workers, so the new ones may start.
-            *(_outage(message) for message in [await another_cache(settings)] if message),
+            *(_outage(message) for message in [await another_cache(settings, patience_s)] if message),
             *(_error(message) for message in [await another_queue(settings)] if message),
         ]
     except Unavailable as problem:
