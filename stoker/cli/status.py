@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from redis.asyncio import Redis
 
-from stoker.cli import lanes
+from stoker.cli import lanes, predicted
 from stoker.cli.display import clear, models, named, show, show_json, size, table
 from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
@@ -46,6 +46,7 @@ PARTS = {
     "findings": "what the verifier found",
     "workers": "workers",
     "served": "lanes that are served",
+    "prediction": "prediction",
     "last": "latest news",
 }
 """The parts of an overview, as this command names them."""
@@ -155,6 +156,12 @@ def _draw(found: Overview) -> None:
     if found.lanes is not None:
         named("lane", lanes.COLUMNS, found.lanes)
     _draw_reads(found)
+    _draw_work(found)
+
+
+def _draw_work(found: Overview) -> None:
+    if found.prediction is not None:
+        show(predicted.line(found.prediction))
     if found.changes is not None:
         models("changes", CHANGES, [found.changes])
     if found.requests is not None:

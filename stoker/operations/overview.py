@@ -27,6 +27,7 @@ from stoker.operations.findings import unacknowledged
 from stoker.operations.health import Health, health_of, name_of
 from stoker.operations.judgement import judged
 from stoker.operations.picture import Answered, LaneNow, MemoryNow, Overview, ViewNow, WorkerSeen
+from stoker.operations.prediction import prediction
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import fetched
@@ -76,6 +77,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
         )
         workers = group.create_task(parts.read("workers", ("database",), lambda: _workers(stoker)))
         served = group.create_task(parts.read("served", ("database",), lambda: served_lanes(engine)))
+        predicted = group.create_task(parts.read("prediction", ("database",), lambda: prediction(stoker)))
         last = group.create_task(parts.read("last", ("database",), lambda: _last(stoker)))
     views = _views(stoker, counters.result(), grown.result())
     if views is None:
@@ -99,6 +101,7 @@ async def overview(stoker: Stoker, timeout_s: float) -> Overview:
             dead_lately=_total(dead.result(), "lately"),
             workers=workers.result(),
             served=served.result(),
+            prediction=predicted.result(),
             last=last.result() or {},
         )
     )

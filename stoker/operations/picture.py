@@ -14,6 +14,7 @@ from stoker.operations.batches import BatchShown
 from stoker.operations.figures import VerifiedFigures, ViewReads
 from stoker.operations.health import Health
 from stoker.operations.lanes import LaneFigures
+from stoker.operations.prediction import PredictionNow
 from stoker.outbox.rows import Backlog
 from stoker.outbox.undelivered import Undelivered
 
@@ -132,4 +133,5 @@ class Overview(BaseModel):
     workers: list[WorkerSeen] | None = None
     served: list[str] | None = None
     """Lanes whose jobs a living worker runs."""
+    prediction: PredictionNow | None = None
     last: dict[str, float] = {}

@@ -135,6 +135,27 @@ DECLARED = (
         "How long a handler kept its worker's event loop to itself, where it was over a second.",
         ("kind",),
     ),
+    Declared(
+        "stoker_prediction_in_force",
+        GAUGE,
+        "1 for what chooses the entries that are warmed, else 0.",
+        ("method",),
+    ),
+    Declared(
+        "stoker_prediction_budget_seconds", GAUGE, "Seconds of loading a minute that prediction may spend."
+    ),
+    Declared("stoker_prediction_spent_seconds", COUNTER, "Seconds of loading that prediction has spent."),
+    Declared(
+        "stoker_prediction_wasted_seconds",
+        COUNTER,
+        "Of these, for entries that nobody read before they expired or changed.",
+    ),
+    Declared("stoker_prediction_warmed", COUNTER, "Entries that prediction has warmed."),
+    Declared(
+        "stoker_prediction_avoided_misses",
+        COUNTER,
+        "Of these, entries that were read before they expired or changed.",
+    ),
     Declared("stoker_api_tokens_refused", COUNTER, "Wrong tokens that this API process was given."),
 )
 """Beside these, every process shows the standard `process_*` metrics of its own."""

@@ -25,9 +25,11 @@ from stoker.history.times import job_times
 from stoker.operations import figures, schedule
 from stoker.operations.figures import VerifiedFigures, ViewFigures
 from stoker.operations.health import Health, health_of
+from stoker.operations.prediction import prediction
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import promptly
+from stoker.prediction.contest import COUNTS, DEFAULT, PREDICTOR
 from stoker.redis.memory import Memory
 from stoker.settings import Settings
 from stoker.stoker import Stoker
@@ -218,6 +220,20 @@ async def _jobs(stoker: Stoker, _: Settings) -> _Families:
     return found
 
 
+async def _predicted(stoker: Stoker, _: Settings) -> _Families:
+    now = await prediction(stoker)
+    found = _Families()
+    for method in (DEFAULT, COUNTS, PREDICTOR):
+        found.add("stoker_prediction_in_force", float(now.in_force == method), method)
+    if (figures := now.figures) is not None:
+        found.add("stoker_prediction_budget_seconds", figures.budget_s)
+        found.add("stoker_prediction_spent_seconds", figures.spent_s)
+        found.add("stoker_prediction_wasted_seconds", figures.wasted_s)
+        found.add("stoker_prediction_warmed", figures.warmed)
+        found.add("stoker_prediction_avoided_misses", figures.used)
+    return found
+
+
 async def _schedule(stoker: Stoker, settings: Settings) -> _Families:
     planned = {task.name: task.interval(utc_now()) for task in tasks(settings.schedule, stoker.domain)}
     found = _Families()
@@ -232,6 +248,7 @@ _GATHER = (
     (frozenset({"database"}), _changes),
     (frozenset({"database"}), _schedule),
     (frozenset({"database"}), _workers),
+    (frozenset({"database"}), _predicted),
     (frozenset({"queue"}), _jobs),
     (frozenset({"cache"}), _memory_of_cache),
     (frozenset({"queue"}), _memory_of_queue),

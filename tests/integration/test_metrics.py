@@ -29,6 +29,7 @@ from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
 from stoker.telemetry.declared import DECLARED
 from stoker.telemetry.metrics import exposition, own_process
+from stoker.worker.forecaster import Forecaster
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
@@ -72,6 +73,7 @@ async def _use(stoker: Stoker, settings: Settings, library: Domain) -> None:
         stoker.queue.is_open,
         settings.schedule,
     ).tick()
+    await Forecaster(stoker, "test").once()
     worker = JobTimes()
     worker.job_started(Lane.WARM, "prune.v1", 0.02)
     worker.job_ended(Lane.WARM, "prune.v1", "done", 1.5)
