@@ -26,6 +26,8 @@ PATIENCE_S = 5.0
 """Seconds that a server may take to answer."""
 OLDEST_REDIS = {"queue": (7, 0), "cache": (6, 2)}
 """By role. The queue's scripts declare a flag (run while memory is full) that older servers do not know."""
+NEARLY_FULL = 0.95
+"""Share of a cache's memory above which it evicts what is not read often."""
 
 Told = Mapping[str, Any]
 """Fields of INFO."""
@@ -137,10 +139,16 @@ def _queue(settings: Settings, told: Told) -> Iterator[Finding]:
 
 
 def _cache(told: Told) -> Iterator[Finding]:
-    if not told.get("maxmemory"):
+    limit, used, policy = told.get("maxmemory"), told.get("used_memory", 0), told.get("maxmemory_policy")
+    if not limit:
         yield warning("the cache Redis has no maxmemory: it grows until the machine's memory is full")
-    elif told.get("maxmemory_policy") == "noeviction":
+    elif policy == "noeviction":
         yield warning("the cache Redis never evicts: once full it stores nothing new; allkeys-lfu is better")
+    if limit and used >= limit * NEARLY_FULL and (evicted := told.get("evicted_keys", 0)):
+        yield warning(
+            f"the cache Redis uses {used / limit:.0%} of its {limit / 1024**2:,.0f} MiB of maxmemory and has "
+            f"evicted {evicted:,} keys since it was started ({policy}): what is read may not fit"
+        )
 
 
 def _version(told: Told) -> str:
