@@ -35,6 +35,8 @@ COMMANDS = {
     "dead": "dead:app",
     "schedule": "planned:app",
     "lanes": "lanes:app",
+    "workers": "workers:app",
+    "capacity": "workers:capacity",
     "cache": "cached:app",
     "tokens": "tokens:app",
     "audit": "audited:audit",
