@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -53,6 +54,7 @@ class Plan:
 
     `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `member`: the key as a
     member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
+    `times`: where the seconds of each hit are added.
     """
 
     view: View
@@ -61,6 +63,7 @@ class Plan:
     names: tuple[EntryNames, ...]
     member: bytes
     parent: bytes | None = None
+    times: deque[float] = field(default_factory=deque)
 
     def belongs(self, parent: bytes) -> bool:
         """Whether an entry of that parent is the one that is asked for."""
@@ -175,8 +178,8 @@ def _judge(
 ) -> Found:
     stamp, hard, stored = values
     if stored is None:
-        # A stamp lives longer than its entry: if it is there, the server has evicted the entry. A stamp that
-        # other entries share says nothing, because this entry may never have been built.
+        # A stamp lives longer than its entry: if it is there, the server may have evicted the entry; whoever
+        # counts the miss asks `Store.absent_because`. A stamp that other entries share says nothing.
         cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):
@@ -195,7 +198,7 @@ def _judge(
     soft_holds = stamp is not None and stamp == envelope.stamp and stamp.startswith(server.run)
     miss: Miss | None = None
     if not (hard_holds and soft_holds):
-        miss = Miss.INVALIDATED
+        miss = Miss.INVALIDATED if envelope.hard.startswith(server.run) else Miss.RESTARTED
     elif envelope.expired(server.now_us()):
         miss = Miss.EXPIRED
     return Found(envelope, content, miss, hard_holds, server)

@@ -17,11 +17,13 @@ from stoker.cache.envelope import HEADER, Envelope, Seal, built_under, read_head
 from stoker.cache.keys import EntryNames, KeySpace
 from stoker.cache.lookup import Lookup
 from stoker.cache.near import NearCache
+from stoker.cache.reading import Miss
 from stoker.cache.view import Scope
 from stoker.errors import CacheUnavailable
 from stoker.jobs import Outcome
 from stoker.redis.cache import RUN, CacheClient
 from stoker.redis.connection import ServerRun
+from stoker.redis.run import field
 from stoker.redis.script import Script
 
 BEGIN = Script("stoker.cache", "begin")
@@ -119,6 +121,22 @@ class Store:
             )
         )
         return [_stored(reply) for reply in answer.replies]
+
+    async def absent_because(self, entries: Sequence[EntryNames]) -> list[Miss]:
+        """Why entries are not there although their own stamps are: EVICTED where that is certain, else COLD.
+
+        A build that stored nothing, or that goes on, leaves a stamp of STAMP_LIFE at most. One that stored
+        made the stamp live STAMP_MARGIN longer than its entry: above STAMP_LIFE the entry's time is not over.
+        A server that has evicted nothing in this run has not evicted it either. One that is there by now was
+        built meanwhile.
+        """
+        asked = [one for names in entries for one in (("PTTL", names.stamp), ("EXISTS", names.entry))]
+        stats, *replies = (await self.client.call(("INFO", "stats"), *asked)).all()
+        evicts = field(stats, b"evicted_keys") not in (b"", b"0")
+        return [
+            Miss.EVICTED if evicts and life_ms > _ms(STAMP_LIFE) and not built else Miss.COLD
+            for life_ms, built in zip(replies[::2], replies[1::2], strict=True)
+        ]
 
     async def built_at(self, entries: Sequence[EntryNames]) -> list[float | None]:
         """When entries were built, in seconds since 1970, whether valid or not; None for missing ones."""

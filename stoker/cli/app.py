@@ -29,6 +29,7 @@ COMMANDS = {
     "events": "events:app",
     "invalidate": "operate:invalidate",
     "warm": "warming:app",
+    "trace": "traces:app",
     "verify": "operate:verify",
     "chaos": "chaos:chaos",
     "jobs": "jobs:app",

@@ -30,6 +30,7 @@ from stoker.settings.tables import (
 )
 from stoker.settings.typo import meant
 from stoker.settings.urls import asyncpg_url, check_redis_url
+from stoker.settings.watch import WatchSettings
 
 ENV_PREFIX = "STOKER__"
 WARMING_VARIABLE = "ENABLE_BACKGROUND_WARMING"
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     lanes: LanesSettings = LanesSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     api: ApiSettings = ApiSettings()
+    watch: WatchSettings = WatchSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("redis_url", "cache_redis_url", "database_url", mode="before")
@@ -122,10 +124,18 @@ class Settings(BaseSettings):
         return declared if declared is not None else timedelta(seconds=self.default_ttl_s)
 
     def require_views(self, known: Collection[str]) -> None:
-        """Raise SettingsError for TTLs of views that the domain does not have: they change nothing."""
-        unknown = sorted(self.cache.ttl_s.keys() - known)
-        if unknown:
-            told = (f"cache.ttl_s.{name}: there is no such view{meant(name, known)}" for name in unknown)
+        """Raise SettingsError for settings of views that the domain does not have: they change nothing."""
+        given = {
+            "cache.ttl_s": self.cache.ttl_s,
+            "watch.slow_read_of_s": self.watch.slow_read_of_s,
+            "watch.hit_rate_of": self.watch.hit_rate_of,
+        }
+        told = [
+            f"{table}.{name}: there is no such view{meant(name, known)}"
+            for table, views in given.items()
+            for name in sorted(views.keys() - known)
+        ]
+        if told:
             raise SettingsError("\n".join(told))
 
 

@@ -37,6 +37,8 @@ PATIENCE_S = 5.0
 """Seconds that a server may take to answer."""
 OWN_LOOPS = 3
 """SQL connections of a worker besides those of its lanes: sweeper, schedule, breaker."""
+NEARLY_FULL = 0.95
+"""Share of a cache's memory above which it evicts what is not read often."""
 OLDEST_REDIS = {"queue": (7, 0), "cache": (6, 2)}
 """By role. The queue's scripts declare a flag (run while memory is full) that older servers do not know."""
 
@@ -291,11 +293,21 @@ def _queue(settings: Settings, memory: dict[str, Any], found: dict[str, Any]) ->
         )
 
 
-def _cache(_: Settings, memory: dict[str, Any], __: dict[str, Any]) -> Iterator[Finding]:
-    if not memory.get("maxmemory"):
+def _cache(_: Settings, memory: dict[str, Any], found: dict[str, Any]) -> Iterator[Finding]:
+    limit, used, policy = (
+        memory.get("maxmemory"),
+        memory.get("used_memory", 0),
+        memory.get("maxmemory_policy"),
+    )
+    if not limit:
         yield _warning("the cache Redis has no maxmemory: it grows until the machine's memory is full")
-    elif memory.get("maxmemory_policy") == "noeviction":
+    elif policy == "noeviction":
         yield _warning("the cache Redis never evicts: once full it stores nothing new; allkeys-lfu is better")
+    if limit and used >= limit * NEARLY_FULL and (evicted := found.get("evicted_keys", 0)):
+        yield _warning(
+            f"the cache Redis uses {used / limit:.0%} of its {limit / 1024**2:,.0f} MiB of maxmemory and has "
+            f"evicted {evicted:,} keys since it was started ({policy}): what is read may not fit"
+        )
 
 
 def _error(message: str) -> Finding:

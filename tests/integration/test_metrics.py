@@ -31,6 +31,7 @@ from stoker.stoker import Stoker
 from stoker.telemetry.declared import DECLARED
 from stoker.telemetry.metrics import exposition, own_process
 from stoker.worker.engine.meter import Load
+from stoker.worker.forecaster import Forecaster
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
@@ -76,6 +77,7 @@ async def _use(stoker: Stoker, settings: Settings, library: Domain) -> None:
     ).tick()
     load = {"warm": Load(slots=2, busy=0, busy_s=1.5, slot_s=10.0)}
     await Roster(stoker.engine, "test", "r", lambda: load, lambda _: None).report()
+    await Forecaster(stoker, "test").once()
     worker = JobTimes()
     worker.job_started(Lane.WARM, "prune.v1", 0.02)
     worker.job_ended(Lane.WARM, "prune.v1", "done", 1.5)
