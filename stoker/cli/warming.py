@@ -1,4 +1,4 @@
-"""`stoker warm`: warms entries now, or evaluates ways to warm on a trace of reads."""
+"""`stoker warm`: warms entries now, shows and explains prediction, evaluates ways to warm on a trace."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 from typer.core import TyperGroup
 
+from stoker.cli import predicted
 from stoker.cli.display import note, progress, show, show_json, table
 from stoker.cli.operate import warm
 from stoker.cli.servers import Json
@@ -33,8 +34,12 @@ class WarmGroup(TyperGroup):
         return parsed
 
 
-app = typer.Typer(cls=WarmGroup, help="Warm entries now (the default), or evaluate ways to warm on a trace.")
+app = typer.Typer(
+    cls=WarmGroup, help="Warm entries now (the default); show or explain prediction; evaluate it on a trace."
+)
 app.command(DEFAULT)(warm)
+app.command("show")(predicted.show_prediction)
+app.command("explain")(predicted.explain)
 
 
 @app.command("evaluate")
@@ -91,7 +96,8 @@ def _zone(name: str) -> ZoneInfo:
 
 def _draw(found: Evaluation) -> None:
     begin = datetime.fromtimestamp(found.scored_from, UTC).isoformat(sep=" ", timespec="minutes")
-    show(f"{found.reads:,} reads of {found.entries:,} entries by {found.readers:,} readers")
+    changes = f", {found.changes:,} changes" if found.changes else ""
+    show(f"{found.reads:,} reads of {found.entries:,} entries by {found.readers:,} readers{changes}")
     show(
         f"scored: {found.scored_reads:,} reads from {begin} on; {found.misses:,} of them miss without warming"
     )

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker.history.series import MISS, WAIT, parts, quantile
+from stoker.history.series import ERRORS, MISS, READ, TOOK, WAIT, WAITED, parts, quantile
 from stoker.postgres import database_errors
 
-READ = text(
+ROWS = text(
     "SELECT series, date_bin(CAST(:step AS interval), at, 'epoch') AS begun,"
     " CASE WHEN bool_or(gauge) THEN max(value) ELSE sum(value) END AS value"
     " FROM stoker.figure_history WHERE span_s = :span_s AND at >= :since GROUP BY series, begun"
@@ -76,10 +76,13 @@ class LaneCharts(BaseModel):
 
 
 class ViewCharts(BaseModel):
-    """One view: reads a minute, and the share of them that needed no SQL."""
+    """One view: reads a minute, the share of them that needed no SQL, failed ones, and how long they took."""
 
     reads_per_minute: Points
     hit_rate: Points
+    errors_per_minute: Points
+    read_p50_s: Points
+    read_p99_s: Points
 
 
 class Charts(BaseModel):
@@ -126,7 +129,7 @@ async def charts(engine: AsyncEngine, length: Length, now: datetime | None = Non
     with database_errors():
         async with engine.connect() as connection:
             found = await connection.execute(
-                READ,
+                ROWS,
                 {
                     "step": window.step,
                     "span_s": window.span_s,
@@ -172,8 +175,8 @@ class _Drawer:
             oldest_s=self.gauge(f"lane:{lane}:oldest_s"),
             done_per_minute=self.rate(f"lane:{lane}:done"),
             failed_per_minute=self.rate(f"lane:{lane}:failed"),
-            wait_p50_s=self.points(lambda row: quantile(waits(row, lane), 0.5)),
-            wait_p99_s=self.points(lambda row: quantile(waits(row, lane), 0.99)),
+            wait_p50_s=self.points(lambda row: wait(row, lane, 0.5)),
+            wait_p99_s=self.points(lambda row: wait(row, lane, 0.99)),
         )
 
     def view(self, view: str) -> ViewCharts:
@@ -181,6 +184,9 @@ class _Drawer:
         return ViewCharts(
             reads_per_minute=self.per_minute(lambda row: sum(hits_and_misses(row, view))),
             hit_rate=self.points(lambda row: hit_rate(row, [view])),
+            errors_per_minute=self.rate(f"view:{view}:{ERRORS}"),
+            read_p50_s=self.points(lambda row: read_time(row, view, 0.5)),
+            read_p99_s=self.points(lambda row: read_time(row, view, 0.99)),
         )
 
 
@@ -206,14 +212,16 @@ def _charts(length: Length, step_s: int, at: list[int], draw: _Drawer) -> Charts
     )
 
 
-def waits(row: Row, lane: str) -> dict[str, float]:
-    """A lane's waits by bucket."""
+def wait(row: Row, lane: str, share: float) -> float | None:
+    """How long this share of a lane's jobs waited at most."""
     prefix = f"lane:{lane}:"
-    return {
-        series[len(prefix) :]: value
-        for series, value in row.items()
-        if series.startswith(prefix) and series.startswith(WAIT, len(prefix))
-    }
+    return quantile(row, f"{prefix}{WAIT}", f"{prefix}{WAITED}", share)
+
+
+def read_time(row: Row, view: str, share: float) -> float | None:
+    """How long this share of a view's reads took at most."""
+    prefix = f"view:{view}:"
+    return quantile(row, f"{prefix}{READ}", f"{prefix}{TOOK}", share)
 
 
 def of_view(row: Row, view: str) -> dict[str, float]:

@@ -12,12 +12,13 @@ from math import inf
 
 from sqlalchemy import text
 
-from stoker.cache.accounting import read_counters
-from stoker.cache.reading import Miss
-from stoker.errors import CacheUnavailable, QueueUnavailable
+from stoker.cache.accounting import ERROR, observed, read_counters
+from stoker.cache.reading import Miss, State
+from stoker.errors import CacheUnavailable, QueueUnavailable, Unavailable
 from stoker.histogram import BOUNDS_S, BUCKETS, Observed
 from stoker.history.figures import FigureHistory
-from stoker.history.series import MISS, WAIT, Sample, grown, name
+from stoker.history.memory import cache_memory, queue_memory
+from stoker.history.series import ERRORS, MISS, READ, TOOK, WAIT, WAITED, Sample, grown, name
 from stoker.history.times import job_times
 from stoker.outbox.rows import backlog
 from stoker.postgres import database_errors
@@ -28,6 +29,8 @@ from stoker.worker.engine.depth import depth
 TOTALS = {"done": "done", "failed": "failed", "retried": "retried", "dead": "died", "rescued": "rescued"}
 """The engine's names of its totals, and ours: `dead` is the number of dead letters, `died` how many were
 added."""
+STATES = (*State, ERROR)
+"""By which the times of reads are counted."""
 KEPT = ("hits", "stale", "loads", "load_us", "load_errors", *(f"{MISS}{cause}" for cause in Miss))
 
 
@@ -48,6 +51,9 @@ class Sampler:
             gauges, counters = await self._lanes()
             counters |= await self._waits()
             counters |= await self._views()
+            removed, used = await self._memories()
+            counters |= removed
+            gauges += used
             changes = await backlog(self._stoker.engine)
             gauges += [
                 Sample(name("changes", "", "unsettled"), changes.unsettled),
@@ -86,12 +92,14 @@ class Sampler:
             waits = (await job_times(self._stoker.queue)).waits
         except QueueUnavailable:
             return {}
-        nothing = Observed({}, 0)
-        return {
-            name("lane", lane, f"{WAIT}{bucket}"): waits.get((lane,), nothing).buckets.get(bound, 0)
-            for lane in self._stoker.queue.lanes
-            for bound, bucket in zip((*BOUNDS_S, inf), BUCKETS, strict=True)
-        }
+        nothing = Observed({}, {})
+        counters: dict[str, float] = {}
+        for lane in self._stoker.queue.lanes:
+            found = waits.get((lane,), nothing)
+            for bound, bucket in zip((*BOUNDS_S, inf), BUCKETS, strict=True):
+                counters[name("lane", lane, f"{WAIT}{bucket}")] = found.buckets.get(bound, 0)
+                counters[name("lane", lane, f"{WAITED}{bucket}")] = found.sums_s.get(bound, 0)
+        return counters
 
     async def _views(self) -> dict[str, float]:
         store, views = self._stoker.cache.store, sorted(self._stoker.domain.views_by_name)
@@ -105,6 +113,20 @@ class Sampler:
             for what, value in _complete(counters).items()
         }
 
+    async def _memories(self) -> tuple[dict[str, float], list[Sample]]:
+        """What both Redis servers have removed, and how much memory they use."""
+        counters: dict[str, float] = {}
+        gauges: list[Sample] = []
+        for server, ask in (("cache", cache_memory), ("queue", queue_memory)):
+            try:
+                found = await ask(self._stoker)
+            except Unavailable:
+                continue
+            counters[name("server", server, "evicted")] = found.evicted
+            counters[name("server", server, "expired")] = found.expired
+            gauges.append(Sample(name("server", server, "used_bytes"), found.used_bytes))
+        return counters, gauges
+
     async def _applied_since(self, since: object) -> int:
         query = text("SELECT count(*) FROM stoker.cache_events WHERE settled_at > :since")
         with database_errors():
@@ -112,6 +134,12 @@ class Sampler:
                 return int((await connection.execute(query, {"since": since})).scalar_one())
 
 
-def _complete(counters: Mapping[str, int]) -> dict[str, int]:
+def _complete(counters: Mapping[str, int]) -> dict[str, float]:
     """The counters that are kept; one that was never counted is 0, so that its first count shows."""
-    return {what: counters.get(what, 0) for what in KEPT}
+    kept: dict[str, float] = {what: counters.get(what, 0) for what in KEPT}
+    times = {state: observed(counters, f"read_{state}") for state in STATES}
+    for bound, bucket in zip((*BOUNDS_S, inf), BUCKETS, strict=True):
+        kept[f"{READ}{bucket}"] = sum(found.buckets[bound] for found in times.values())
+        kept[f"{TOOK}{bucket}"] = sum(found.sums_s[bound] for found in times.values())
+    kept[ERRORS] = sum(times[ERROR].buckets.values())
+    return kept

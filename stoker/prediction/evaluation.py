@@ -56,6 +56,7 @@ class Evaluation(BaseModel):
     """What a trace says of the methods."""
 
     reads: int
+    changes: int
     entries: int
     readers: int
     scored_from: float
@@ -82,6 +83,7 @@ def evaluate(
     by_rate = {rate: {name: tally for (name, one), tally in tallies.items() if one == rate} for rate in rates}
     return Evaluation(
         reads=len(trace),
+        changes=len(trace.changes),
         entries=len(trace.entry_names),
         readers=len(trace.reader_names),
         scored_from=replay.scored_from,

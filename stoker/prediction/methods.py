@@ -84,13 +84,22 @@ def oracle(trace: Trace, within_s: float) -> Method:
     reads: dict[Hashable, list[float]] = {}
     for time, entry in zip(trace.times, trace.entries, strict=True):
         reads.setdefault(entry, []).append(time)
+    changes: dict[Hashable, list[float]] = {}
+    for time, entry in trace.changed_entries():
+        changes.setdefault(entry, []).append(time)
+
+    def ends(entry: Hashable, now: float) -> float:
+        """Until when an entry that is built now would be served."""
+        times = changes.get(entry, [])
+        at = bisect_left(times, now)
+        return min(now + within_s, times[at] if at < len(times) else now + within_s)
 
     def scores(past: Past) -> Scores:
         found = {}
         for entry, _ in past.activities.since(0):
             times = reads[entry]
             at = bisect_left(times, past.now)
-            if at < len(times) and times[at] < past.now + within_s:
+            if at < len(times) and times[at] < ends(entry, past.now):
                 found[entry] = 1.0 - log2(1 + times[at] - past.now) / 64
         return found
 

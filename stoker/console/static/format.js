@@ -49,7 +49,7 @@ export function bytes(value) {
   if (value === null || value === undefined) return NONE;
   if (value < 1024) return `${value} B`;
   if (value < 1048576) return `${short.format(value / 1024)} KiB`;
-  return `${short.format(value / 1048576)} MiB`;
+  return value < 1073741824 ? `${short.format(value / 1048576)} MiB` : `${short.format(value / 1073741824)} GiB`;
 }
 
 export function ago(moment) {

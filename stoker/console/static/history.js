@@ -7,7 +7,7 @@ import { percent, rate, seconds } from "./format.js";
 import { failed } from "./parts.js";
 
 const COLOURS = ["a", "b", "c", "d", "e", "f", "g", "h"].map((letter) => `lane-${letter}`);
-const CAUSES = { cold: "lane-a", expired: "lane-c", invalidated: "lane-b", evicted: "bad", undecodable: "warn", forged: "bad", bypass: "muted" };
+const CAUSES = { cold: "lane-a", expired: "lane-c", invalidated: "lane-b", restarted: "lane-f", access: "lane-e", evicted: "bad", undecodable: "warn", forged: "bad", bypass: "muted" };
 const LENGTHS = [["hour", "Hour"], ["day", "Day"], ["month", "Month"], ["year", "Year"]];
 const RELOAD_MS = 10000;
 

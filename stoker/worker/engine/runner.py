@@ -24,6 +24,7 @@ from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.doorbell import Doorbell
 from stoker.worker.engine.finisher import Finisher
 from stoker.worker.engine.lane import LaneWorker
+from stoker.worker.engine.meter import Load
 from stoker.worker.engine.observer import Observer, Silent
 from stoker.worker.engine.parts import Guest, Parts, Run
 from stoker.worker.engine.renewal import Renewal
@@ -113,6 +114,15 @@ class Engine:
         if lane in self._lanes:
             self._lanes[lane].concurrency = concurrency
             self._lanes[lane].set_slots(concurrency)
+
+    def load(self) -> dict[str, Load]:
+        """What each lane has done since the last call; empty before `run`."""
+        return {lane: worker.meter.take(worker.max_jobs) for lane, worker in self._lanes.items()}
+
+    def set_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - its one argument
+        """Whether this process takes no new jobs."""
+        for worker in self._lanes.values():
+            worker.set_quiet(quiet)
 
     async def run(self, stop: asyncio.Event, now: asyncio.Event | None = None) -> None:
         """Run until `stop` is set; `now` cuts the deadline short."""
