@@ -35,7 +35,7 @@ from stoker.worker.engine.upkeep import Upkeep
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 8
-"""The doorbell blocks one connection; claims, ends and renewals share another."""
+"""Of the client for everything else: the doorbell has a connection of its own, and the scripts share one."""
 FAREWELL_S = 2
 """Seconds past the deadline for the last ends to reach Redis."""
 
@@ -126,7 +126,7 @@ class Engine:
 
     async def run(self, stop: asyncio.Event, now: asyncio.Event | None = None) -> None:
         """Run until `stop` is set; `now` cuts the deadline short."""
-        bells = Doorbell(self._redis, self._claims.settings, self._claims.owner)
+        bells = Doorbell(self._queue_url, self._redis, self._claims.settings, self._claims.owner)
         for lane, lane_settings in self._lane_settings.items():
             self._lanes[lane] = LaneWorker(lane, lane_settings, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
@@ -149,8 +149,10 @@ class Engine:
             await stop.wait()
             self._stopping = True
             listening.cancel()
+            await bells.close()
             await self._stop_lanes(claiming, now or asyncio.Event())
         finally:
+            await bells.close()
             await renewal.stop()
             await self._close([*claiming, listening, *keeping])
 
