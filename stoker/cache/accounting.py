@@ -113,7 +113,7 @@ class Accounting:
         self._sum_up_times()
         if not self._counts and not self._reads and not self._visits and not self._changes:
             return  # without a call: an idle process sends nothing
-        now_us = (await client.server()).now_us()
+        now_us = (await client.server(keys.reads)).now_us()
         counts, self._counts = self._counts, {}
         reads, self._reads = self._reads, {}
         counted = [(view, what, n) for view, counter in counts.items() for what, n in counter.items()]
@@ -179,7 +179,7 @@ async def read_counters(
         name: {
             what.decode(errors="replace"): whole(n) for what, n in zip(reply[::2], reply[1::2], strict=True)
         }
-        for name, reply in zip(names, answer.all(), strict=True)
+        for name, reply in zip(names, answer.known(missing=[]), strict=True)
     }
 
 

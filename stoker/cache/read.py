@@ -74,7 +74,9 @@ class Cache:
             reading = None
             if not bypass and not self.breaker.open:
                 try:
-                    found = self._near.in_term(plan.names) or await self._lookup.fetch(plan.names)
+                    found = self._near.in_term(plan.names) or await self._lookup.fetch(
+                        plan.names, in_order=plan.parent is not None
+                    )
                     reading = await self.conclude(_held(plan, found), reader)
                 except CacheUnavailable as error:
                     self.breaker.trip(str(error))
@@ -118,8 +120,11 @@ class Cache:
     async def fetch(self, plans: Sequence[Plan], *, within_terms: bool = False) -> list[Held]:
         """What the cache holds for these requests, read in one call; nothing is asked `within_terms`."""
         found = {plan: self._near.in_term(plan.names) if within_terms else None for plan in plans}
-        names = tuple(dict.fromkeys(own for plan in plans if not found[plan] for own in plan.names))
-        asked = dict(zip(names, await self._lookup.fetch(names), strict=True)) if names else {}
+        asking = [plan for plan in plans if not found[plan]]
+        names = tuple(dict.fromkeys(own for plan in asking for own in plan.names))
+        apart = any(plan.parent is not None for plan in asking)
+        told = await self._lookup.fetch(names, in_order=apart) if names else []
+        asked = dict(zip(names, told, strict=True))
         return [_held(plan, found[plan] or [asked[own] for own in plan.names]) for plan in plans]
 
     async def conclude(self, held: Held, reader: object) -> Reading:

@@ -51,12 +51,13 @@ class Settings(BaseSettings):
     domain: str = ""
     """The module whose `domain` declares views, events and rules, or `module:name`. There is no default."""
     redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
-    """The queue Redis, and the cache too unless cache_redis_url is set. It must not evict."""
+    """The queue Redis, and the cache too unless cache_redis_url is set. It must not evict.
+    redis+sentinel://s1:26379,s2:26379/mymaster/0 for one that Sentinels watch."""
     cache_redis_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("CACHE_REDIS_URL", "cache_redis_url")
     )
     """The cache Redis, which may evict anything. Set it to give the cache a server of its own; the same in
-    all processes of an installation."""
+    all processes of an installation. redis://a:6379,b:6379/?cluster=true for a cluster."""
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
@@ -88,9 +89,16 @@ class Settings(BaseSettings):
     def _asyncpg(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(asyncpg_url(value.get_secret_value()))
 
-    @field_validator("redis_url", "cache_redis_url")
+    @field_validator("redis_url")
     @classmethod
-    def _one_redis(cls, value: SecretStr | None) -> SecretStr | None:
+    def _queue(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(value.get_secret_value(), of_queue=True)
+        return value
+
+    @field_validator("cache_redis_url")
+    @classmethod
+    def _cache(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             check_redis_url(value.get_secret_value())
         return value

@@ -12,8 +12,9 @@ import { overview } from "./overview.js";
 import { failed, field, note } from "./parts.js";
 import { schedule } from "./schedule.js";
 import { tokens } from "./tokens.js";
+import { workers } from "./workers.js";
 
-const SECTIONS = { overview: ["Overview", overview], jobs: ["Jobs", jobs], dead: ["Dead letters", dead], schedule: ["Schedule", schedule], cache: ["Cache", cache], audit: ["Audit", audit], tokens: ["Tokens", tokens] };
+const SECTIONS = { overview: ["Overview", overview], jobs: ["Jobs", jobs], dead: ["Dead letters", dead], workers: ["Workers", workers], schedule: ["Schedule", schedule], cache: ["Cache", cache], audit: ["Audit", audit], tokens: ["Tokens", tokens] };
 const OPERATORS_ONLY = new Set(["tokens"]);
 
 const main = document.getElementById("main");
