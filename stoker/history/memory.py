@@ -8,11 +8,9 @@ from stoker.stoker import Stoker
 
 async def cache_memory(stoker: Stoker) -> Memory:
     """The memory of the cache Redis; raises CacheUnavailable."""
-    memory, stats = (await stoker.cache.store.client.call(*QUESTION)).all()
-    return memory_of(memory, stats)
+    return memory_of(*(await stoker.cache.store.client.call(*QUESTION)).all())
 
 
 async def queue_memory(stoker: Stoker) -> Memory:
     """The memory of the queue Redis; raises QueueUnavailable."""
-    memory, stats = [await stoker.queue.connection.command(*asked) for asked in QUESTION]
-    return memory_of(memory, stats)
+    return memory_of(*[await stoker.queue.connection.command(*asked) for asked in QUESTION])

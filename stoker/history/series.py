@@ -21,8 +21,21 @@ ERRORS = "errors"
 """The counter of a view's reads that failed."""
 MISS = "miss_"
 """Begins the names of counters of misses; the cause follows."""
+NOT_GROWING = ":started"
+"""Ends the names of marks that are times, not counters."""
 GAUGES = frozenset(
-    {"ready", "deferred", "running", "parked", "dead", "oldest_s", "unsettled", "failing", "used_bytes"}
+    {
+        "ready",
+        "deferred",
+        "running",
+        "parked",
+        "dead",
+        "oldest_s",
+        "unsettled",
+        "failing",
+        "used_bytes",
+        "down",
+    }
 )
 
 
@@ -71,7 +84,7 @@ def grown(before: Mapping[str, float], now: Mapping[str, float]) -> Iterable[Sam
     """The growth of counters since they were marked; one that fell was reset, an unmarked one is left out."""
     for series, value in now.items():
         known = before.get(series)
-        if known is None:
+        if known is None or series.endswith(NOT_GROWING):
             continue
         growth = value - known if value >= known else value
         if growth:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from stoker.redis.run import field
 
-QUESTION = (("INFO", "memory"), ("INFO", "stats"))
+QUESTION = (("INFO", "memory"), ("INFO", "stats"), ("INFO", "server"))
 """The commands whose replies `memory_of` reads."""
 
 
@@ -21,6 +22,8 @@ class Memory:
     """Keys that it removed before their time, to make room."""
     expired: int
     """Keys that it removed because their time had passed."""
+    started_at_s: float
+    """When it was started, by this host's clock, in seconds since 1970; to a second or two."""
 
     @property
     def evicts(self) -> bool:
@@ -33,7 +36,7 @@ class Memory:
         return self.limit_bytes is not None and self.used_bytes >= self.limit_bytes
 
 
-def memory_of(memory: bytes, stats: bytes) -> Memory:
+def memory_of(memory: bytes, stats: bytes, server: bytes) -> Memory:
     """What the replies to QUESTION say; a number that is missing counts as 0."""
     return Memory(
         used_bytes=_number(memory, b"used_memory"),
@@ -41,6 +44,7 @@ def memory_of(memory: bytes, stats: bytes) -> Memory:
         policy=field(memory, b"maxmemory_policy").decode(errors="replace") or "unknown",
         evicted=_number(stats, b"evicted_keys"),
         expired=_number(stats, b"expired_keys"),
+        started_at_s=time.time() - _number(server, b"uptime_in_seconds"),
     )
 
 

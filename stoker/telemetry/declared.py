@@ -58,6 +58,23 @@ DECLARED = (
     Declared("stoker_redis_evicted_keys", COUNTER, "Keys that it removed before their time.", ("server",)),
     Declared("stoker_redis_expired_keys", COUNTER, "Keys whose time had passed.", ("server",)),
     Declared("stoker_workers", GAUGE, "Worker processes that reported in the last 15 s."),
+    Declared(
+        "stoker_workers_wanted",
+        GAUGE,
+        "Workers that would use 70 % of their slots, or one more than there are for a long backlog.",
+    ),
+    Declared(
+        "stoker_lane_utilisation",
+        GAUGE,
+        "Share of the workers' slots that ran a job in the last minutes.",
+        ("lane",),
+    ),
+    Declared(
+        "stoker_lane_drain_seconds",
+        GAUGE,
+        "How long the ready jobs take at the rate of the last minutes.",
+        ("lane",),
+    ),
     Declared("stoker_events_unsettled", GAUGE, "Recorded events that are not applied."),
     Declared("stoker_events_failing", GAUGE, "Unsettled events that failed at least once."),
     Declared(

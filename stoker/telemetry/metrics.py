@@ -26,6 +26,7 @@ from stoker.operations import figures, schedule
 from stoker.operations.figures import VerifiedFigures, ViewFigures
 from stoker.operations.health import Health, health_of
 from stoker.operations.prediction import prediction
+from stoker.operations.workers import capacity
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import promptly
@@ -208,6 +209,18 @@ async def _workers(stoker: Stoker, _: Settings) -> _Families:
     return found
 
 
+async def _capacity(stoker: Stoker, _: Settings) -> _Families:
+    shown = await capacity(stoker)
+    found = _Families()
+    found.add("stoker_workers_wanted", shown.workers_wanted)
+    for name, lane in shown.lanes.items():
+        if lane.used is not None:
+            found.add("stoker_lane_utilisation", lane.used, name)
+        if lane.drain_s is not None:
+            found.add("stoker_lane_drain_seconds", lane.drain_s, name)
+    return found
+
+
 async def _jobs(stoker: Stoker, _: Settings) -> _Families:
     times = await job_times(stoker.queue)
     found = _Families()
@@ -255,5 +268,6 @@ _GATHER = (
     (frozenset({"cache"}), _cache),
     (frozenset({"queue"}), _lanes),
     (frozenset({"database"}), _dead),
+    (frozenset({"database", "queue"}), _capacity),
 )
 """Each with the servers that it needs. A family of two servers is gathered in two parts."""
