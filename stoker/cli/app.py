@@ -36,6 +36,8 @@ COMMANDS = {
     "dead": "dead:app",
     "schedule": "planned:app",
     "lanes": "lanes:app",
+    "workers": "workers:app",
+    "capacity": "workers:capacity",
     "cache": "cached:app",
     "tokens": "tokens:app",
     "audit": "audited:audit",

@@ -128,6 +128,16 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
     yield line
 
 
+def size(bytes_: int) -> str:
+    """A number of bytes as people read it."""
+    value, unit = float(bytes_), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:  # noqa: PLR2004 - the next unit
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}" if unit != "B" else f"{bytes_} B"
+
+
 def clear() -> None:
     """Start a new picture: clear the terminal, or print an empty line without one."""
     if _on_terminal():
