@@ -14,12 +14,14 @@ from bench.rows import (
     capture_applied,
     capture_cost,
     change_applied,
+    cluster_read,
     console,
     cover_time,
     cron_late,
     drain,
     earlier_layer,
     enqueue_in,
+    failover,
     fair,
     herd,
     hit_body,
@@ -73,6 +75,6 @@ MODULES = (
         memory,
         idle,
     ),
-    *(console, cover_time, record_at_100m),
+    *(console, cover_time, record_at_100m, cluster_read, failover),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)
