@@ -45,7 +45,7 @@ SCHEDULE = (
     # A dashboard lives for five minutes: without this one it would be cold for 25 of those 30.
     Every("keep_warm", KeepWarm(), timedelta(minutes=1), late=LatePolicy.SKIP),
     Every("verify", Verify(), timedelta(minutes=1), late=LatePolicy.SKIP),
-    Cron("prune", Prune(), "0 3 * * *"),
+    Cron("prune", Prune(), "3 * * * *"),
     # Late slots are skipped: `stoker schedule run digests` writes them at any time.
     Cron("digests", WriteDigests(), "0 6 * * mon", timezone="Europe/Berlin", late=LatePolicy.SKIP),
 )

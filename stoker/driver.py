@@ -2,7 +2,8 @@
 
 Every transaction begins with its limits: SET LOCAL in the packet of its BEGIN. That costs no round trip, and
 a pooler in transaction mode neither refuses it nor hands it to the next client. Through a pooler statements
-have no names, because the next transaction may run on another connection to Postgres. Sockets have
+have no names, because the next transaction may run on another connection to Postgres. A replica is refused by
+each connection: loaders may read nothing older than what was applied. Sockets have
 keepalives, so that a peer that vanished is noticed. Closing an engine leaves no connection open, even if it
 is in use.
 """
@@ -17,7 +18,7 @@ from weakref import WeakSet
 
 import asyncpg
 from asyncpg import connect_utils
-from asyncpg.exceptions import InterfaceError, PostgresError
+from asyncpg.exceptions import InterfaceError, PostgresError, TargetServerAttributeNotMatched
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker import tracing
@@ -32,6 +33,11 @@ UNACKNOWLEDGED_MS = 15_000
 """How long sent data may stay without the peer's acknowledgement."""
 NAMES = "statement_cache_size"
 """asyncpg's argument, an option of the URL: with 0, each use of a statement sends its text without a name."""
+REPLICA = (
+    "Postgres is a replica: it takes no writes, and what a loader reads there may be older than a change "
+    "that was applied. Let DATABASE_URL lead to the primary; with several hosts, add "
+    "target_session_attrs=read-write"
+)
 
 
 class Connections:
@@ -57,7 +63,7 @@ class Connections:
                 return await self._opened(arguments)
 
     async def _opened(self, arguments: Mapping[str, Any]) -> Connection:
-        if NAMES in arguments:
+        if NAMES in arguments:  # nobody asks whether there is a pooler
             return await self._connected(**arguments)
         if not self.pooled:
             opened = await self._connected(**arguments)
@@ -72,7 +78,15 @@ class Connections:
         return await self._connected(**arguments, **{NAMES: 0})
 
     async def _connected(self, **arguments: Any) -> Connection:  # noqa: ANN401 - asyncpg's
-        opened: Connection = await asyncpg.connect(**arguments, connection_class=self._driver_class)
+        try:
+            opened: Connection = await asyncpg.connect(**arguments, connection_class=self._driver_class)
+        except TargetServerAttributeNotMatched as error:
+            raise DatabaseUnavailable(f"no Postgres that DATABASE_URL names can be used: {error}") from error
+        try:
+            await opened.refuse_replica(arguments.get("timeout"))
+        except BaseException:
+            opened.terminate()
+            raise
         return opened
 
 
@@ -112,6 +126,18 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no typ
         """
         asked = f"SELECT WHERE pg_backend_pid() = {self.get_server_pid()}"
         return await self.execute(asked, timeout=limit_s) == "SELECT 1"
+
+    async def refuse_replica(self, limit_s: float | None) -> None:
+        """Raise DatabaseUnavailable where the server follows another one.
+
+        Postgres tells that by itself; a pooler does not pass it on.
+        """
+        told = getattr(self.get_settings(), "in_hot_standby", None)
+        if told is None:
+            asked = await self.execute("SELECT WHERE pg_is_in_recovery()", timeout=limit_s)
+            told = "on" if asked == "SELECT 1" else "off"
+        if told == "on":
+            raise DatabaseUnavailable(REPLICA)
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
         """Close, in GOODBYE_S at most: a server that is silent would be waited for without end."""

@@ -23,6 +23,7 @@ from stoker.cache.loads import Loads
 from stoker.cache.near import NearCache
 from stoker.cache.read import Cache
 from stoker.cache.store import Store
+from stoker.cache.term import LEARN_S
 from stoker.closing import close_within
 from stoker.domain import Domain
 from stoker.driver import LimitedEngine, close_for_good
@@ -35,6 +36,7 @@ from stoker.outbox.identity import CacheIdentity
 from stoker.outbox.record import Outbox
 from stoker.outbox.requests import Requests
 from stoker.outbox.rows import unsettled
+from stoker.outbox.term import CacheTerm
 from stoker.outbox.writes import ring_for_writes
 from stoker.postgres import application_engine, loader_engine, reading_engine, sign_of_life
 from stoker.queue import owner
@@ -42,7 +44,7 @@ from stoker.queue.bells import DeliveryBell, RelayBell
 from stoker.queue.enqueue import Queue
 from stoker.queue.refreshes import Refreshes
 from stoker.queue.ring import Ringer
-from stoker.redis.cache import CacheClient
+from stoker.redis.cluster import cache_client
 from stoker.schema import use_schema
 from stoker.settings import Settings, require
 from stoker.silence import Silence
@@ -88,7 +90,6 @@ class Parts:
             engine,
             installation,
             (self.ringer, self.deliverer),
-            self.cache.store.lookup.unasked.ask_again,
             settings.database.schema_name,
         )
         if domain.captures:
@@ -155,7 +156,7 @@ class Parts:
         settings = self.settings
         keys = KeySpace(settings.cache.prefix, self.installation)
         url = settings.cache_redis_url or settings.redis_url
-        client = CacheClient(
+        client = cache_client(
             require(url, "CACHE_REDIS_URL"),
             timeout_s=settings.cache.timeout_s,
             connections=settings.cache.connections,
@@ -171,19 +172,24 @@ class Parts:
         )
         near = NearCache(settings.cache.near_bytes)
         lease = timedelta(seconds=settings.cache.lease_s)
-        store = Store(client, keys, lease, near, self.seal, settings.cache.near_unasked_ms)
+        store = Store(client, keys, lease, near, self.seal)
         filler = Filler(self.domain, store, loads, settings, self.accounting, self.detached)
         self.cache_identity = CacheIdentity(
             self.engine, client, keys.root, timedelta(seconds=settings.changes.keep_settled_s)
         )
+        self.cache_term = CacheTerm(self.engine, near, settings.cache.term_ms)
         breaker = Breaker(
-            client, lambda: unsettled(self.engine), settings.cache, self.cache_identity.diverged
+            client,
+            lambda: unsettled(self.engine),
+            settings.cache,
+            self.cache_identity.diverged,
+            near.end_terms,
         )
         return Cache(filler, breaker, Refreshes(self.queue, self.detached, self.accounting).ask)
 
     def _start_loops(self) -> list[asyncio.Task[None]]:
         flush_s = self.settings.cache.stats_flush_s
-        return [
+        loops = [
             asyncio.create_task(self.cache.breaker.run(), name="breaker"),
             asyncio.create_task(
                 repeat("accounting", self._flush_accounting, lambda: flush_s), name="accounting"
@@ -192,6 +198,10 @@ class Parts:
                 repeat("seal-keys", self.learn_seal_keys, lambda: seal_keys.LEARN_S), name="seal-keys"
             ),
         ]
+        if self.settings.cache.term_ms > 0:
+            learning = repeat("term", self.cache_term.learn, lambda: LEARN_S)
+            loops.append(asyncio.create_task(learning, name="term"))
+        return loops
 
     async def _compare_servers(self) -> None:
         if not self.owns_engine:
@@ -200,8 +210,10 @@ class Parts:
             except BaseException:
                 await self.close()
                 raise
-        with suppress(Unavailable):  # the breaker checks again; a server may be away
+        with suppress(Unavailable):  # the loops ask again; a server may be away
             await self.cache.breaker.compare()
+            if self.settings.cache.term_ms > 0:
+                await self.cache_term.learn()
         self.detached.start(self._compare_queue())
 
     async def _compare_queue(self) -> None:

@@ -228,6 +228,6 @@ MAINTENANCE: tuple[Every | Cron, ...] = (
     # Late ones are skipped: the next comes within the minute.
     Every("keep_warm", KeepWarm(), timedelta(minutes=1), late=LatePolicy.SKIP),
     Every("verify", Verify(), timedelta(minutes=1), late=LatePolicy.SKIP),
-    Cron("prune", Prune(), "0 3 * * *"),
+    Cron("prune", Prune(), "3 * * * *"),
 )
 """What Stoker needs to run by itself: the schedule of a domain that declares none."""

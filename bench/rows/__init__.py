@@ -23,9 +23,9 @@ from bench.rows import (
     fair,
     herd,
     hit_body,
-    hit_bounded,
     hit_decoded,
     hit_near,
+    hit_term,
     http_hit,
     idle,
     invalidate_flat,
@@ -34,10 +34,15 @@ from bench.rows import (
     memory,
     own_drain,
     own_start,
+    predict_cost,
+    record_at_100m,
     record_cost,
+    relay_2,
     ring,
     sync_read,
     warm,
+    warm_predicted,
+    week_hit_rate,
 )
 
 Measure = Callable[[Bench], Awaitable[list[Figure]]]
@@ -53,8 +58,8 @@ class Row:
 
 
 MODULES = (
-    *(hit_body, change_applied, burst),
-    *(hit_decoded, hit_near, hit_bounded, http_hit, sync_read, accounting),
+    *(hit_body, change_applied, burst, relay_2),
+    *(hit_decoded, hit_near, hit_term, http_hit, sync_read, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(
         job_start,
@@ -71,6 +76,7 @@ MODULES = (
         memory,
         idle,
     ),
-    *(console, cover_time),
+    *(console, cover_time, record_at_100m),
+    *(predict_cost, warm_predicted, week_hit_rate),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

@@ -81,7 +81,7 @@ async def measure(bench: Bench) -> list[Figure]:
         fastest = max(rivals, key=lambda rival: rates[rival.name])
         ours, theirs = await alternate(
             blocks,
-            partial(_applied, stoker, wanted, events),
+            partial(applied, stoker, wanted, events),
             partial(fastest.drain, _repeated(keys, jobs)),
         )
         both, other = await alternate(
@@ -113,7 +113,8 @@ async def rival_of(bench: Bench, stack: AsyncExitStack, name: str) -> Rival:
     return Rival(name, client, worker)
 
 
-async def _applied(stoker: Stoker, wanted: Sequence[Change], count: int) -> float:
+async def applied(stoker: Stoker, wanted: Sequence[Change], count: int) -> float:
+    """Events a second from their commit until the last one is applied."""
     await stamp(stoker, wanted)
     async with stoker.session() as session, session.begin():
         async with session.begin_nested():  # its release writes the rows

@@ -29,7 +29,7 @@ async def measure(bench: Bench) -> list[Figure]:
     seconds = bench.scale.seconds(BLOCK_S)
     async with bench.stoker() as stoker, AsyncExitStack() as stack:
         found = await pages(stoker, KEYS)
-        walk = _walk(found)
+        walk = walk_of(found)
         peers = {
             name: await stack.enter_async_context(running("caches", bench.urls.cache, name))
             for name in (*PEERS, CLIENT_SIDE)
@@ -39,8 +39,8 @@ async def measure(bench: Bench) -> list[Figure]:
         own, shared, *others = await alternate(
             bench.scale.blocks,
             partial(rate, seconds, _own(stoker, walk), readers=READERS),
-            partial(rate, seconds, _shared(stoker, walk), readers=READERS),
-            *(partial(_read, peer, walk, seconds) for peer in peers.values()),
+            partial(rate, seconds, shared_by(stoker, walk), readers=READERS),
+            *(partial(read_by, peer, walk, seconds) for peer in peers.values()),
         )
     by_name = dict(zip(peers, others, strict=True))
     best = max(PEERS, key=lambda name: median(by_name[name]))
@@ -58,7 +58,8 @@ async def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-def _walk(found: Sequence[Page]) -> list[Page]:
+def walk_of(found: Sequence[Page]) -> list[Page]:
+    """The pages in the order in which they are read: Zipf, the same every time."""
     rng = random.Random(SEED)
     weights = [rank**-ZIPF for rank in range(1, len(found) + 1)]
     return rng.choices(found, weights, k=WALK)
@@ -72,7 +73,9 @@ def _own(stoker: Stoker, walk: Sequence[Page]) -> Callable[[int], Awaitable[obje
     return read
 
 
-def _shared(stoker: Stoker, walk: Sequence[Page]) -> Callable[[int], Awaitable[object]]:
+def shared_by(stoker: Stoker, walk: Sequence[Page]) -> Callable[[int], Awaitable[object]]:
+    """Reads of the decoded object that the readers share."""
+
     async def read(number: int) -> object:
         page = walk[number % WALK]
         return (await stoker.read("dashboard", page.project, reader=page.owner)).shared
@@ -80,6 +83,7 @@ def _shared(stoker: Stoker, walk: Sequence[Page]) -> Callable[[int], Awaitable[o
     return read
 
 
-async def _read(peer: Peer, walk: Sequence[Page], seconds: float) -> float:
+async def read_by(peer: Peer, walk: Sequence[Page], seconds: float) -> float:
+    """Reads a second of a peer."""
     keys = [page.plain_key for page in walk]
     return float(await peer.ask("read", keys=keys, readers=READERS, seconds=seconds))

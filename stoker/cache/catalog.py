@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from stoker.cache.declared import check_all, check_unique, name_of
 from stoker.cache.view import Access, EntryKey, Scope, ScopeKind, View
-from stoker.errors import DeclarationError, UnknownScope, UnknownView
+from stoker.errors import DeclarationError, InvalidParams, UnknownScope, UnknownView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,22 @@ class Catalog:
         """The key of an entry; raises BadRequest naming what is wrong."""
         declared = self.view(view)
         return declared.key(self.scope(declared.scope, scope_id), params)
+
+    def parent(self, view: str | View, within: object) -> Scope | None:
+        """The parent that a view is read within; raises BadRequest where it is missing, wrong or needless."""
+        declared = self.view(view)
+        if declared.parent is None:
+            if within is not None:
+                raise InvalidParams(f"view {declared.name} is not read within a parent", field="within")
+            return None
+        if within is None:
+            raise InvalidParams(
+                f"view {declared.name} is read within a {declared.parent}: pass within=", field="within"
+            )
+        try:
+            return self.scope(declared.parent, within)
+        except UnknownScope as error:
+            raise UnknownScope(str(error), field="within") from None
 
     def takes(self, key: EntryKey) -> bool:
         """Whether this release has the view, scope kind and parameters of a key that any release stored."""

@@ -1,4 +1,4 @@
-"""Hits of threads: a thread asks Redis itself for the stamps of what its process keeps near.
+"""Hits of threads: what the process keeps near, within a term or after the thread itself has asked Redis.
 
 To hand a hit to the event loop and wait for it costs two changes of threads, more than the hit. So threads
 have a few connections of their own. Everything else goes to the loop: what is not kept near, not valid, due
@@ -8,6 +8,7 @@ for a refresh, or not named by the access entry; and whatever goes wrong here.
 from __future__ import annotations
 
 from collections import deque
+from time import perf_counter
 
 from stoker.cache.lookup import Params, Plan, command
 from stoker.cache.near import Near
@@ -29,6 +30,7 @@ class DirectReads:
     def __init__(self, cache: Cache, loop: LoopThread) -> None:
         self._cache = cache
         self._client = cache.store.client
+        self._near = cache.store.lookup.near
         self._loop = loop
         self._free: deque[DirectConnection] = deque()
         self._places = deque(range(MOST)) if self._client.can_lend else deque[int]()
@@ -42,11 +44,12 @@ class DirectReads:
         """
         if self._cache.breaker.open:
             return None
+        began_s = perf_counter()
         plan = self._cache.plan(view, scope_id, params, within, reader=reader)
-        kept = [self._cache.store.lookup.near.peek(own.entry) for own in plan.names]
-        if None in kept or (connection := self._take()) is None:
-            return None
-        return self._asked(connection, plan, kept, reader)
+        reading = self._hit(plan, reader)
+        if reading is not None:
+            plan.times.append(perf_counter() - began_s)
+        return reading
 
     def close(self) -> None:
         """Close the threads' sides of the connections; the client closes the others."""
@@ -54,10 +57,19 @@ class DirectReads:
         while self._free:
             self._free.pop().close()
 
+    def _hit(self, plan: Plan, reader: object) -> Reading | None:
+        if (found := self._near.in_term(plan.names)) is not None:
+            return self._cache.at_once(plan, found, reader)
+        kept = [self._near.peek(own.entry) for own in plan.names]
+        if None in kept or (connection := self._take()) is None:
+            return None
+        return self._asked(connection, plan, kept, reader)
+
     def _asked(
         self, connection: DirectConnection, plan: Plan, kept: list[Near | None], reader: object
     ) -> Reading | None:
         packed, places = command(plan.names, (False,) * len(plan.names))
+        asked_s = self._near.now_s()
         try:
             values = connection.ask(packed)
         except BaseException as error:  # also a signal that ends a request: its reply is not read
@@ -69,6 +81,9 @@ class DirectReads:
         if isinstance(values, Exception):
             return None
         found = self._cache.store.lookup.judged(plan.names, kept, places, values, connection.server)
+        for near, one in zip(kept, found, strict=True):
+            if near is not None and one.miss is None:
+                self._near.validated(near, one, asked_s)
         return self._cache.at_once(plan, found, reader)
 
     def _take(self) -> DirectConnection | None:

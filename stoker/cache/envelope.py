@@ -61,6 +61,10 @@ class Envelope(NamedTuple):
         """Whether the entry's TTL has passed."""
         return now_us >= self.created_us + self.ttl_ms * 1000
 
+    def left_s(self, now_us: int) -> float:
+        """Seconds until the TTL has passed."""
+        return (self.created_us - now_us) / 1_000_000 + self.ttl_ms / 1000
+
     def eager(self, now_us: int) -> bool:
         """Whether a read at this time should ask for a refresh."""
         return now_us >= self.created_us + self.eager_ms * 1000

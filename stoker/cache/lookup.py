@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from stoker.cache.envelope import Envelope, Forged, Seal, decode
+from stoker.cache.envelope import Forged, Seal, decode
 from stoker.cache.keys import EntryNames
-from stoker.cache.near import Near, NearCache, Unasked
-from stoker.cache.reading import Content, Miss
+from stoker.cache.near import Near, NearCache
+from stoker.cache.reading import Content, Found, Miss
 from stoker.cache.view import EntryKey, View
-from stoker.redis.cache import CacheClient
+from stoker.redis.cache import CacheClient, NodeAway
 from stoker.redis.connection import ServerRun, pack
 
 logger = logging.getLogger(__name__)
@@ -51,40 +52,26 @@ class Asked(NamedTuple):
 class Plan:
     """The view, key and Redis names of a request. They depend on neither reader nor time: made once and kept.
 
-    `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `may_go_unasked`:
-    whether it may be served without asking Redis if it was found valid a moment ago. `member`: the key as a
+    `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `member`: the key as a
     member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
+    `times`: where the seconds of each hit are added.
     """
 
     view: View
     key: EntryKey
     guard: EntryKey | None
     names: tuple[EntryNames, ...]
-    may_go_unasked: bool
     member: bytes
     parent: bytes | None = None
+    times: deque[float] = field(default_factory=deque)
 
     def belongs(self, parent: bytes) -> bool:
         """Whether an entry of that parent is the one that is asked for."""
         return self.parent is None or self.parent == parent
 
 
-class Found(NamedTuple):
-    """What Redis held for one entry.
-
-    `miss` is None for an entry that is valid now. An invalid entry may still have an `envelope`; `revivable`
-    says whether fail-safe may serve it.
-    """
-
-    envelope: Envelope | None
-    content: Content | None
-    miss: Miss | None
-    revivable: bool
-    server: ServerRun
-
-    def role_of(self, reader: object) -> str | None:
-        """The role that a valid access entry gives to the reader; None if there is none."""
-        return self.content.role_of(reader) if self.miss is None and self.content is not None else None
+UNKNOWN = Found(None, None, Miss.BYPASS, revivable=False, server=ServerRun(b"", 0))
+"""For an entry whose node of a cluster is away: it is built from SQL and not stored."""
 
 
 class Held(NamedTuple):
@@ -107,23 +94,20 @@ class Held(NamedTuple):
 class Lookup:
     """Looks up entries in the near cache of this process and on one server."""
 
-    def __init__(self, client: CacheClient, near: NearCache, unasked: Unasked, seal: Seal) -> None:
+    def __init__(self, client: CacheClient, near: NearCache, seal: Seal) -> None:
         self._client = client
         self._seal = seal
         self.near = near
-        self.unasked = unasked
 
-    async def fetch(self, names: tuple[EntryNames, ...], *, may_go_unasked: bool = False) -> list[Found]:
+    async def fetch(self, names: tuple[EntryNames, ...], *, in_order: bool = False) -> list[Found]:
         """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
 
-        A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
+        A kept entry whose stamps have changed takes a second round trip for what Redis holds now. `in_order`:
+        some are guarded by the access entry of another scope.
         """
         kept = [self.near.get(one.entry) for one in names]
-        if may_go_unasked and (servers := self.unasked.servers(names, kept)):
-            pairs = zip(kept, servers, strict=True)
-            return [Found(*near, None, revivable=True, server=server) for near, server in pairs if near]
-        asked_s = self.unasked.now_s() if may_go_unasked else 0.0
-        found = await self._read(names, kept)
+        asked_s = self.near.now_s()  # before the question: the reply may come at any time after its answer
+        found = await self._read(names, kept, in_order=in_order)
         outdated = False
         for own, held, one in zip(names, kept, found, strict=True):
             near = held
@@ -135,20 +119,68 @@ class Lookup:
             if held is None and one.envelope and one.content:
                 near = Near(one.envelope, one.content)
                 self.near.put(own.entry, near)
-            if near is not None and may_go_unasked:
-                self.unasked.valid(own.entry, near, asked_s, one.server)
+            if near is not None:
+                self.near.validated(near, one, asked_s)
         # Read all of them again in one call: access must not be older than what it guards (RACES 23).
-        return await self.fetch(names, may_go_unasked=may_go_unasked) if outdated else found
+        return await self.fetch(names, in_order=in_order) if outdated else found
 
     async def peek(self, names: Iterable[EntryNames]) -> list[Found]:
         """As `fetch`, from Redis itself, without the near cache."""
         names = tuple(names)
         return await self._read(names, [None] * len(names)) if names else []
 
-    async def _read(self, names: tuple[EntryNames, ...], kept: Sequence[Near | None]) -> list[Found]:
+    async def _read(
+        self, names: tuple[EntryNames, ...], kept: Sequence[Near | None], *, in_order: bool = False
+    ) -> list[Found]:
+        scope = names[0].hard
+        if self._client.is_cluster and any(own.hard != scope for own in names):
+            return await self._read_apart(names, kept, in_order=in_order)
         packed, places = command(names, tuple([near is None for near in kept]))
-        answer = await self._client.ask(packed)
+        try:
+            answer = await self._client.ask(packed, scope)
+        except NodeAway:
+            return [UNKNOWN] * len(names)
         return self.judged(names, kept, places, answer.first(), answer.server)
+
+    async def _read_apart(
+        self, names: tuple[EntryNames, ...], kept: Sequence[Near | None], *, in_order: bool
+    ) -> list[Found]:
+        """Read each scope from the node of a cluster that has it, all at the same time."""
+        found = await self._read_scopes(names, kept)
+        seen = [
+            Near(one.envelope, one.content)
+            if near is None and one.miss is None and one.envelope and one.content
+            else near
+            for one, near in zip(found, kept, strict=True)
+        ]
+        if in_order and any(new is not old for new, old in zip(seen, kept, strict=True)):
+            # An entry that came just now may be newer than the right to it, which another node has told. When
+            # its stamps still hold in a second look, that look's rights are newer (RACES 23).
+            found = await self._read_scopes(names, seen)
+        return found
+
+    async def _read_scopes(self, names: tuple[EntryNames, ...], kept: Sequence[Near | None]) -> list[Found]:
+        scopes: dict[str, list[int]] = {}
+        for place, own in enumerate(names):
+            scopes.setdefault(own.hard, []).append(place)
+        groups = list(scopes.values())
+        asked = [
+            command(tuple([names[at] for at in group]), tuple([kept[at] is None for at in group]))
+            for group in groups
+        ]
+        answers = await self._client.ask_each(
+            [(packed, hard) for (packed, _), hard in zip(asked, scopes, strict=True)]
+        )
+        found: list[Found] = [UNKNOWN] * len(names)
+        for group, (_, places), answer in zip(groups, asked, answers, strict=True):
+            if isinstance(answer, NodeAway):
+                continue
+            together = tuple([names[at] for at in group])
+            near = [kept[at] for at in group]
+            judged = self.judged(together, near, places, answer.first(), answer.server)
+            for at, one in zip(group, judged, strict=True):
+                found[at] = one
+        return found
 
     def judged(
         self,
@@ -199,12 +231,12 @@ def _judge(
 ) -> Found:
     stamp, hard, stored = values
     if stored is None:
-        # A stamp lives longer than its entry: if it is there, the server has evicted the entry. A stamp that
-        # other entries share says nothing, because this entry may never have been built.
+        # A stamp lives longer than its entry: if it is there, the server may have evicted the entry; whoever
+        # counts the miss asks `Store.absent_because`. A stamp that other entries share says nothing.
         cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):
-        envelope, content = stored
+        envelope, content = stored.envelope, stored.content
     else:
         try:
             read = decode(stored, seal)
@@ -219,7 +251,7 @@ def _judge(
     soft_holds = stamp is not None and stamp == envelope.stamp and stamp.startswith(server.run)
     miss: Miss | None = None
     if not (hard_holds and soft_holds):
-        miss = Miss.INVALIDATED
+        miss = Miss.INVALIDATED if envelope.hard.startswith(server.run) else Miss.RESTARTED
     elif envelope.expired(server.now_us()):
         miss = Miss.EXPIRED
     return Found(envelope, content, miss, hard_holds, server)

@@ -1,48 +1,63 @@
-"""Entries kept in this process, so that a hit moves stamps instead of bodies.
+"""Entries kept in this process: a hit moves stamps instead of bodies, and within a term nothing at all.
 
-An entry is served only after its stamps were read in the same request (RACES 20), so it is as fresh as one
-from Redis. Dropping an entry costs a longer reply, nothing else.
-
-The exception is bounded staleness (`near_unasked_ms`, off by default): an entry that was found valid less
-than that long ago is served without asking Redis, so it may be that much older than what was applied since.
-This holds only for entries that no access entry guards: rights are read on every read, and the stamps of the
-guarded entry come with the same reply (RACES 20, 23).
+An entry is served after its stamps were read in the same request (RACES 20), or within a term after they were
+(RACES 47; docs/decisions/0025 has the protocol). Dropping an entry costs a longer reply, nothing else.
 """
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 from stoker.cache.envelope import Envelope
 from stoker.cache.keys import EntryNames
-from stoker.cache.reading import Content
-from stoker.redis.connection import ServerRun
+from stoker.cache.reading import Content, Found
+from stoker.cache.term import SERVED, now_s
 
 OVERHEAD_BYTES = 1024
 """Memory of an entry besides its body, roughly."""
 DECODED_FACTOR = 4
 """Memory of a decoded body per byte of its JSON: every entry is counted as if it were decoded."""
-REMEMBERED = 10_000
-"""Entries whose last validation is remembered; with more of them, all are forgotten."""
 
 
-class Near(NamedTuple):
+class Served(NamedTuple):
+    """What an entry may be answered with, and until when, on the clock of terms.
+
+    `asked_s`: before the question to which Redis said that the stamps hold.
+    """
+
+    found: Found
+    asked_s: float
+    until_s: float
+
+
+class Near:
     """A kept entry: the envelope that its stamps are compared with, and its content."""
 
-    envelope: Envelope
-    content: Content
+    __slots__ = ("content", "envelope", "served")
+
+    def __init__(self, envelope: Envelope, content: Content) -> None:
+        self.envelope = envelope
+        self.content = content
+        self.served: Served | None = None
 
 
 class NearCache:
-    """The most recently read entries within a budget of bytes; 0 keeps none."""
+    """The most recently read entries within a budget of bytes; 0 keeps none.
+
+    `now_s` is the clock of terms. Without `use_term` no entry is served unless Redis was asked.
+    """
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
         self._kept: OrderedDict[str, Near] = OrderedDict()
         self.bytes = 0
+        self.now_s = now_s
+        self._term_s = 0.0
+        self._sure_until_s = -inf
+        self._since_s = -inf
 
     def get(self, entry: str) -> Near | None:
         """The kept entry of that name, not yet validated."""
@@ -73,56 +88,40 @@ class NearCache:
         if near is not None:
             self.bytes -= _size(near)
 
+    # Terms
 
-class Valid(NamedTuple):
-    """The stamps under which an entry was found valid, and when that call began, on the monotonic clock."""
+    def use_term(self, term_s: float, sure_until_s: float) -> None:
+        """Serve entries for this term, if they are found valid by questions sent before `sure_until_s`."""
+        self._term_s, self._sure_until_s = term_s * SERVED, sure_until_s
 
-    stamps: tuple[bytes, bytes]
-    asked_s: float
-    server: ServerRun
-
-
-class Unasked:
-    """When each kept entry was last found valid. The time is the one before Redis was asked."""
-
-    def __init__(self, unasked_ms: int) -> None:
-        self.on = unasked_ms > 0
-        self._for_s = unasked_ms / 1000
-        self._valid: dict[str, Valid] = {}
-        self._since_s = 0.0
-
-    def servers(self, names: Sequence[EntryNames], kept: Sequence[Near | None]) -> list[ServerRun]:
-        """The server on which each of these entries was found valid; empty if Redis must be asked."""
-        since_s = max(self._since_s, self.now_s() - self._for_s)
-        servers = []
-        for own, near in zip(names, kept, strict=True):
-            valid = self._valid.get(own.entry)
-            if near is None or valid is None or valid.asked_s <= since_s:
-                return []
-            # A late reply may have replaced the kept entry since: the new one was not validated then.
-            if valid.stamps != _stamps(near) or near.envelope.expired(valid.server.now_us()):
-                return []
-            servers.append(valid.server)
-        return servers
-
-    def valid(self, entry: str, near: Near, asked_s: float, server: ServerRun) -> None:
-        """Note that a call that began at `asked_s`, on the monotonic clock, found an entry valid."""
-        if len(self._valid) >= REMEMBERED:
-            self._valid.clear()
-        self._valid[entry] = Valid(_stamps(near), asked_s, server)
-
-    def ask_again(self) -> None:
-        """Trust no validation from before now: this process has seen a change applied."""
+    def end_terms(self) -> None:
+        """Serve nothing that was found valid before now."""
         self._since_s = self.now_s()
 
-    @staticmethod
-    def now_s() -> float:
-        """The clock of the bound: monotonic."""
-        return time.monotonic()
+    def validated(self, near: Near, found: Found, asked_s: float) -> None:
+        """Redis said that the entry's stamps hold. `asked_s`: the clock before it was asked."""
+        if asked_s < self._sure_until_s:
+            until_s = asked_s + min(self._term_s, near.envelope.left_s(found.server.now_us()))
+            near.served = Served(found, asked_s, until_s)
 
+    def in_term(self, names: Sequence[EntryNames]) -> list[Found] | None:
+        """An entry and its access entry, as found within a term; None if Redis must be asked.
 
-def _stamps(near: Near) -> tuple[bytes, bytes]:
-    return near.envelope.stamp, near.envelope.hard
+        An entry that was validated after the right to it may be newer than a removal (RACES 23): then both
+        are asked for.
+        """
+        found: list[Found] = []
+        least_s, until_s = -inf, inf
+        for one in names:
+            near = self._kept.get(one.entry)
+            if near is None or (served := near.served) is None:
+                return None
+            if served.asked_s < least_s or served.asked_s <= self._since_s:
+                return None
+            least_s, until_s = served.asked_s, min(until_s, served.until_s)
+            found.append(served.found)
+        # The clock is read after the entries are fixed, so that a pause in between counts.
+        return found if self.now_s() < until_s else None
 
 
 def _size(near: Near) -> int:

@@ -1,4 +1,4 @@
-"""Reading through the cache: one round trip for a hit, SQL for everything else.
+"""Reading through the cache: one round trip for a hit, none within a term, SQL for everything else.
 
 A hit goes through this file from top to bottom: `read` makes a plan, fetches what the cache holds for it, and
 concludes. Who may read is checked on every read before a byte is answered (RACES 23). When Redis does not
@@ -11,17 +11,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
+from time import perf_counter
 
+from stoker.cache.accounting import ERROR
 from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.keys import write_key
-from stoker.cache.lookup import Found, Held, Params, Plan
+from stoker.cache.lookup import Held, Params, Plan
 from stoker.cache.readers import SYSTEM
-from stoker.cache.reading import Content, Miss, Reading, State
+from stoker.cache.reading import Content, Found, Miss, Reading, State
 from stoker.cache.rights import Rights
 from stoker.cache.view import Access, EntryKey, Scope, View
 from stoker.cache.within import parent_name
-from stoker.errors import CacheUnavailable, Forbidden, InvalidParams, NotFound, UnknownScope
+from stoker.errors import BadRequest, CacheUnavailable, Forbidden, NotFound
 from stoker.jobs import Outcome
 
 AskRefresh = Callable[[EntryKey], None]
@@ -29,6 +31,8 @@ PLANS_KEPT = 5_000
 """Plans that are remembered. Each takes about 3 KB and saves a fifth of the cost of a hit."""
 PLAIN = (int, str)
 """Types of ids by which a plan is found without making the key first."""
+REFUSALS = (NotFound, Forbidden, BadRequest)
+"""What a read raises that did not fail."""
 LONGEST_KEPT = 500
 """Plans with longer parameters, in characters, are not remembered."""
 
@@ -45,6 +49,7 @@ class Cache:
         self.rights = Rights(filler, breaker)
         self._ask_refresh = ask_refresh
         self._lookup = filler.store.lookup
+        self._near = filler.store.lookup.near
         self._kept_plan = lru_cache(maxsize=PLANS_KEPT)(self._plan)
         self._plain_plan = lru_cache(maxsize=PLANS_KEPT, typed=True)(self._make_plan)
 
@@ -63,14 +68,30 @@ class Cache:
         Raises NotFound, Forbidden, BadRequest naming the field, or what the loader raised when there is
         nothing to fall back on. `bypass` answers from SQL without asking or filling the cache.
         """
+        began_s = perf_counter()
         plan = self.plan(view, scope_id, params, within, reader=reader)
-        if not bypass and not self.breaker.open:
-            try:
-                [held] = await self.fetch((plan,))
-                return await self.conclude(held, reader)
-            except CacheUnavailable as error:
-                self.breaker.trip(str(error))
-        return await self._from_sql(plan, reader)
+        try:
+            reading = None
+            if not bypass and not self.breaker.open:
+                try:
+                    found = self._near.in_term(plan.names) or await self._lookup.fetch(
+                        plan.names, in_order=plan.parent is not None
+                    )
+                    reading = await self.conclude(_held(plan, found), reader)
+                except CacheUnavailable as error:
+                    self.breaker.trip(str(error))
+            if reading is None:
+                reading = await self._from_sql(plan, reader)
+        except REFUSALS:
+            raise  # an answer, too: what does not exist, or is not for this reader
+        except Exception:
+            self.accounting.took(plan.view.name, ERROR, perf_counter() - began_s)
+            raise
+        if reading.state is State.HIT:
+            plan.times.append(perf_counter() - began_s)
+        else:
+            self.accounting.took(plan.view.name, reading.state, perf_counter() - began_s)
+        return reading
 
     def plan(
         self,
@@ -96,18 +117,15 @@ class Cache:
             raise Forbidden(f"{plan.key} is not for this reader")
         return plan
 
-    async def fetch(self, plans: Sequence[Plan]) -> list[Held]:
-        """What the cache holds for these requests, read in one call."""
-        if len(plans) == 1:
-            [plan] = plans
-            found = await self._lookup.fetch(plan.names, may_go_unasked=plan.may_go_unasked)
-            return [_held(plan, found)]
-        names = tuple(dict.fromkeys(own for plan in plans for own in plan.names))
-        if not names:
-            return []
-        together = await self._lookup.fetch(names, may_go_unasked=all(plan.may_go_unasked for plan in plans))
-        by_names = dict(zip(names, together, strict=True))
-        return [_held(plan, [by_names[own] for own in plan.names]) for plan in plans]
+    async def fetch(self, plans: Sequence[Plan], *, within_terms: bool = False) -> list[Held]:
+        """What the cache holds for these requests, read in one call; nothing is asked `within_terms`."""
+        found = {plan: self._near.in_term(plan.names) if within_terms else None for plan in plans}
+        asking = [plan for plan in plans if not found[plan]]
+        names = tuple(dict.fromkeys(own for plan in asking for own in plan.names))
+        apart = any(plan.parent is not None for plan in asking)
+        told = await self._lookup.fetch(names, in_order=apart) if names else []
+        asked = dict(zip(names, told, strict=True))
+        return [_held(plan, found[plan] or [asked[own] for own in plan.names]) for plan in plans]
 
     async def conclude(self, held: Held, reader: object) -> Reading:
         """Check who reads, then answer from what was found, or build it; raises as `read` does."""
@@ -119,6 +137,14 @@ class Cache:
             self.accounting.hit(plan, reader)
             return self._answer(plan, found, State.HIT, role)
         return await self._conclude_slowly(held, role, reader)
+
+    async def causes(self, held: Sequence[Held]) -> list[Miss | None]:
+        """Why each entry is not valid; asks Redis about those that it may have evicted."""
+        absent = [one.plan.names[0] for one in held if one.found.miss is Miss.EVICTED]
+        certain = dict(zip(absent, await self.store.absent_because(absent), strict=True)) if absent else {}
+        return [
+            certain[one.plan.names[0]] if one.found.miss is Miss.EVICTED else one.found.miss for one in held
+        ]
 
     def is_at_hand(self, held: Held, reader: object) -> bool:
         """Whether `conclude` answers from what was found without waiting."""
@@ -155,24 +181,25 @@ class Cache:
     async def _conclude_slowly(self, held: Held, role: str | None, reader: object) -> Reading:
         plan, found, guard, cause = held
         guard_missed = guard is not None and guard.miss is not None
+        # Before anything is built: afterwards the stamps say that the entry was there.
+        cause = (await self.causes([held]))[0] or cause
         beside = self._begun_beside_the_right(held)
         waited = role is None
         if plan.guard is not None and guard is not None and role is None:
             role = await self.rights.role(plan.guard, guard, reader)
-        cause = found.miss or cause
         state = State.HIT if cause is None and not guard_missed else State.MISS
         if state is State.HIT:
             self.accounting.hit(plan, reader)
         else:
             self.accounting.miss(plan, reader)
-            self.accounting.count(plan.view.name, f"miss_{cause or 'access'}")
+            self.accounting.count(plan.view.name, f"miss_{cause or Miss.ACCESS}")
             if plan.guard is not None and not guard_missed:
                 self.accounting.count(plan.guard.view, "hits")
         if role is not None and plan.parent is not None and (waited or found.miss is not None):
-            return await self._after_wait_within(held, state, role, beside, reader)
+            return await self._after_wait_within(held._replace(cause=cause), state, role, beside, reader)
         if found.miss is not None:
-            return await self._after_miss(plan, found.miss, beside, reader)
-        return self._answer(plan, found, state, role)
+            return await self._after_miss(plan, cause, beside, reader)
+        return self._answer(plan, found, state, role)._replace(cause=cause)
 
     def _begun_beside_the_right(self, held: Held) -> asyncio.Task[Filled] | None:
         """Start the entry's fill if it and its access entry are outdated; the right is checked first.
@@ -187,7 +214,7 @@ class Cache:
         return None
 
     async def _after_miss(
-        self, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, reader: object
+        self, plan: Plan, cause: Miss | None, beside: asyncio.Task[Filled] | None, reader: object
     ) -> Reading:
         try:
             filled = await self._filled(plan, beside)
@@ -216,7 +243,7 @@ class Cache:
         The parent and the right to it are looked up together once more. What does not hold by then is read
         from SQL. Fail-safe does not come here: an outdated entry may name a parent that it has left.
         """
-        plan, cause = held.plan, held.found.miss
+        plan, cause = held.plan, None if held.found.miss is None else held.cause
         filled = await self._filled(plan, beside) if cause is not None else None
         if filled is not None and filled.content is None:
             raise _not_found(plan)
@@ -264,47 +291,22 @@ class Cache:
 
     def _make_plan(self, view: str | View, scope_id: object, params: Params, within: object) -> Plan:
         key = self.catalog.key(view, scope_id, params)
-        parent = self._parent(self.catalog.view(view), within)
+        parent = self.catalog.parent(view, within)
         return self._kept_plan(key, parent) if len(key.params) <= LONGEST_KEPT else self._plan(key, parent)
 
     def _unguarded_plan(self, view: str | View, scope_id: object, params: Params, within: object) -> Plan:
         """For SYSTEM, who needs no right and may leave the parent out."""
         key = self.catalog.key(view, scope_id, params)
-        parent = None if within is None else self._parent(self.catalog.view(view), within)
+        parent = None if within is None else self.catalog.parent(view, within)
         return self._plan(key, parent, guarded=False)
-
-    def _parent(self, view: View, within: object) -> Scope | None:
-        """The parent that a view is read within; raises BadRequest where it is missing, wrong or needless."""
-        if view.parent is None:
-            if within is not None:
-                raise InvalidParams(f"view {view.name} is not read within a parent", field="within")
-            return None
-        if within is None:
-            raise InvalidParams(
-                f"view {view.name} is read within a {view.parent}: pass within=", field="within"
-            )
-        try:
-            return self.catalog.scope(view.parent, within)
-        except UnknownScope as error:
-            raise UnknownScope(str(error), field="within") from None
 
     def _plan(self, key: EntryKey, parent: Scope | None, *, guarded: bool = True) -> Plan:
         view = self.catalog.view(key.view)
         guard = self._guard(view, key, parent) if guarded else None
         keys, views = self.store.keys, self.catalog.views_by_name
         names = tuple(keys.entry(one, views[one.view].layout) for one in (key, guard) if one is not None)
-        # Rights are always read from Redis: the right to this entry, and an access entry that is read by
-        # itself.
-        rights = view.is_guarded or view.name in self.catalog.access_views
-        return Plan(
-            view,
-            key,
-            guard,
-            names,
-            may_go_unasked=self._lookup.unasked.on and not rights,
-            member=write_key(key),
-            parent=parent_name(*parent) if parent is not None else None,
-        )
+        of = parent_name(*parent) if parent is not None else None
+        return Plan(view, key, guard, names, write_key(key), of, self.accounting.times_of(view.name))
 
     def _guard(self, view: View, key: EntryKey, parent: Scope | None) -> EntryKey | None:
         return EntryKey(view.access_view, parent or key.scope) if view.is_guarded else None

@@ -1,4 +1,4 @@
-"""What a read answers, and the body that it carries."""
+"""What a read finds and answers, and the body that it carries."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from stoker.cache.envelope import PLAIN, ZSTD, Envelope, etag_of, unpack
+from stoker.redis.connection import ServerRun
 
 HEAVY_BYTES = 512 * 1024
 """Bodies above this size are unpacked in a thread: a millisecond or more of work."""
@@ -32,13 +33,18 @@ class Miss(StrEnum):
     """Why an entry could not be served as it is."""
 
     COLD = "cold"
-    """Not in the cache; with parameters, perhaps evicted."""
+    """Not in the cache: not read before, or so long ago that the server removed it. Where the server evicts,
+    it may have been evicted together with its stamp; with parameters, also without it."""
     EVICTED = "evicted"
-    """Evicted by the server, or never stored; told only of views without parameters."""
+    """Evicted by the server before its time; told only where that is certain (`Store.absent_because`)."""
     EXPIRED = "expired"
     """Its TTL has passed."""
     INVALIDATED = "invalidated"
-    """Built under stamps that are no longer there."""
+    """Its stamps are gone or others: a change was applied, or the server evicted a stamp."""
+    RESTARTED = "restarted"
+    """Built in an earlier run of the server: it was restarted, or a replica was promoted."""
+    ACCESS = "access"
+    """The entry was valid; the access entry that guards it had to be built."""
     FORGED = "forged"
     """Its seal is wrong: damaged, or written by somebody who does not have the installation's key."""
     UNREADABLE = "undecodable"
@@ -104,6 +110,24 @@ class Content:
         except (ValueError, AttributeError):
             return None  # not an object of roles: SQL is asked
         return role
+
+
+class Found(NamedTuple):
+    """What Redis held for one entry.
+
+    `miss` is None for an entry that is valid now. An invalid entry may still have an `envelope`; `revivable`
+    says whether fail-safe may serve it.
+    """
+
+    envelope: Envelope | None
+    content: Content | None
+    miss: Miss | None
+    revivable: bool
+    server: ServerRun
+
+    def role_of(self, reader: object) -> str | None:
+        """The role that a valid access entry gives to the reader; None if there is none."""
+        return self.content.role_of(reader) if self.miss is None and self.content is not None else None
 
 
 class Reading(NamedTuple):

@@ -16,12 +16,14 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from stoker.cache.envelope import HEADER, Envelope, Seal, built_under, read_header
 from stoker.cache.keys import EntryNames, KeySpace
 from stoker.cache.lookup import Lookup
-from stoker.cache.near import NearCache, Unasked
+from stoker.cache.near import NearCache
+from stoker.cache.reading import Miss
 from stoker.cache.view import Scope
 from stoker.errors import CacheUnavailable
 from stoker.jobs import Outcome
-from stoker.redis.cache import RUN, CacheClient
+from stoker.redis.cache import RUN, CacheClient, NodeAway
 from stoker.redis.connection import ServerRun
+from stoker.redis.run import field
 from stoker.redis.script import Script
 
 BEGIN = Script("stoker.cache", "begin")
@@ -33,8 +35,8 @@ STAMP_MARGIN = timedelta(minutes=1)
 """How much longer than its entry a stamp lives (RACES 13)."""
 UNLINK_CHUNK = 500
 """Keys in one UNLINK: short enough not to hold up readers."""
-CHUNKS_PER_CALL = 4
-"""UNLINK commands in one call: few enough for a busy server to finish within the deadline."""
+KEYS_PER_CALL = 4 * UNLINK_CHUNK
+"""Keys in one call: few enough for a busy server to finish within the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +68,18 @@ class Store:
         lease: timedelta,
         near: NearCache,
         seal: Seal,
-        unasked_ms: int = 0,
     ) -> None:
         self.client = client
         self.keys = keys
-        self.lookup = Lookup(client, near, Unasked(unasked_ms), seal)
+        self.lookup = Lookup(client, near, seal)
         self.seal = seal
         self._lease_ms = _ms(lease)
 
     async def begin(self, entries: Sequence[EntryNames]) -> list[Claim | None]:
         """Take or create stamps and try leases, before anything is loaded (RACES 1).
 
-        None where the server refused the script because its memory is full: then nothing can be stored
-        (RACES 44).
+        None where the server refused the script because its memory is full, or the entry's node of a cluster
+        is away: then nothing can be stored (RACES 44).
         """
         token = secrets.token_urlsafe(9)
         answer = await self.client.call(
@@ -96,8 +97,8 @@ class Store:
             )
         )
         return [
-            _claim(names, reply, token, answer.server)
-            for names, reply in zip(entries, answer.replies, strict=True)
+            _claim(names, reply, token, answer.server_of(index))
+            for index, (names, reply) in enumerate(zip(entries, answer.replies, strict=True))
         ]
 
     async def store(self, claims: Sequence[tuple[Claim, Envelope, timedelta]]) -> list[Outcome]:
@@ -121,12 +122,28 @@ class Store:
         )
         return [_stored(reply) for reply in answer.replies]
 
+    async def absent_because(self, entries: Sequence[EntryNames]) -> list[Miss]:
+        """Why entries are not there although their own stamps are: EVICTED where that is certain, else COLD.
+
+        A build that stored nothing, or that goes on, leaves a stamp of STAMP_LIFE at most. One that stored
+        made the stamp live STAMP_MARGIN longer than its entry: above STAMP_LIFE the entry's time is not over.
+        A server that has evicted nothing in this run has not evicted it either. One that is there by now was
+        built meanwhile.
+        """
+        asked = [one for names in entries for one in (("PTTL", names.stamp), ("EXISTS", names.entry))]
+        stats, *replies = (await self.client.call(("INFO", "stats"), *asked)).all()
+        evicts = field(stats, b"evicted_keys") not in (b"", b"0")
+        return [
+            Miss.EVICTED if evicts and life_ms > _ms(STAMP_LIFE) and not built else Miss.COLD
+            for life_ms, built in zip(replies[::2], replies[1::2], strict=True)
+        ]
+
     async def built_at(self, entries: Sequence[EntryNames]) -> list[float | None]:
         """When entries were built, in seconds since 1970, whether valid or not; None for missing ones."""
         if not entries:
             return []
         answer = await self.client.call(*(("GETRANGE", one.entry, 0, HEADER.size - 1) for one in entries))
-        headers = [read_header(reply) for reply in answer.all()]
+        headers = [read_header(reply) for reply in answer.known(missing=b"")]
         return [None if header is None else header.created_us / 1e6 for header in headers]
 
     async def release(self, claims: Iterable[Claim]) -> None:
@@ -143,22 +160,30 @@ class Store:
         """Invalidate: unlink stamps and wait for the acknowledgement. Idempotent, in any order.
 
         Returns the runs of the servers that acknowledged it; more than one if the server was replaced
-        meanwhile.
+        meanwhile, or in a cluster. Raises NodeAway after it has unlinked what other nodes have.
 
         Plain UNLINK, which a server whose memory is full still accepts. An error reply is raised, so that a
         delete that did not happen never counts as done (RACES 7).
         """
         wanted = list(stamps)
-        chunks = [wanted[at : at + UNLINK_CHUNK] for at in range(0, len(wanted), UNLINK_CHUNK)]
         runs: set[bytes] = set()
+        away: list[NodeAway] = []
         # Each call has a deadline of its own: a change of very many scopes must not fail for its size.
-        for at in range(0, len(chunks), CHUNKS_PER_CALL):
-            calls = chunks[at : at + CHUNKS_PER_CALL]
-            answer = await self.client.call(*(("UNLINK", *chunk) for chunk in calls))
-            for reply in answer.replies:
+        for at in range(0, len(wanted), KEYS_PER_CALL):
+            groups = self.client.together(wanted[at : at + KEYS_PER_CALL])
+            chunks = [
+                group[at : at + UNLINK_CHUNK] for group in groups for at in range(0, len(group), UNLINK_CHUNK)
+            ]
+            answer = await self.client.call(*(("UNLINK", *chunk) for chunk in chunks))
+            for index, reply in enumerate(answer.replies):
                 if isinstance(reply, RedisError):
                     raise CacheUnavailable(f"the cache Redis refused to unlink: {reply}") from reply
-            runs.add(answer.server.run)
+                if isinstance(reply, NodeAway):
+                    away.append(reply)
+                else:
+                    runs.add(answer.server_of(index).run)
+        if away:
+            raise NodeAway.each(away)
         return runs
 
     def stamps_of(self, scope: Scope, views: Iterable[str], *, hard: bool) -> set[str]:
@@ -171,7 +196,7 @@ class Store:
 
 def _claim(names: EntryNames, reply: Any, token: str, server: ServerRun) -> Claim | None:  # noqa: ANN401
     _raise_unless_full(reply)
-    if isinstance(reply, OutOfMemoryError):
+    if isinstance(reply, OutOfMemoryError | NodeAway):
         return None
     stamp, hard, won, header = reply
     built = built_under(header, stamp, hard, names.check, server.now_us())
@@ -180,7 +205,7 @@ def _claim(names: EntryNames, reply: Any, token: str, server: ServerRun) -> Clai
 
 def _stored(reply: object) -> Outcome:
     _raise_unless_full(reply)
-    if isinstance(reply, OutOfMemoryError):
+    if isinstance(reply, OutOfMemoryError | NodeAway):
         return Outcome.NOT_KEPT
     return Outcome.STORED if reply == 1 else Outcome.SUPERSEDED
 

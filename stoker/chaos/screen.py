@@ -139,6 +139,7 @@ def _figures_table(found: dict[str, Any]) -> Table:
         "cache against SQL": f"{found['entries_verified']} entries compared, {found['stale_entries']} stale;"
         f" by the worker meanwhile: {found['verifier']['checked']}, {found['verifier']['stale']} stale",
         "jobs": lanes,
+        "own jobs": found["own_jobs"],
         "schedule": ", ".join(f"{task} {count} times" for task, count in found["schedule"].items()) or "-",
         "sent late by": f"p50 {_ms(found['late_ms']['p50'])}, p99 {_ms(found['late_ms']['p99'])}",
     }

@@ -55,8 +55,10 @@ class Postgres(Server):
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
     death_signal = signal.SIGQUIT  # "immediate": the postmaster takes its children with it
 
-    def __init__(self, places: Places, *, durable: bool) -> None:
+    def __init__(self, places: Places, *, durable: bool, settings: Sequence[str] = ()) -> None:
+        """`settings`: name=value, over those that every embedded Postgres has."""
         super().__init__("postgres", places.log("postgres"))
+        self._settings = settings
         self._identity = for_postgres()
         self._home = places.folder
         self._sockets = places.sockets
@@ -85,6 +87,7 @@ class Postgres(Server):
         self._clear_leftovers()
         settings = [*SETTINGS, f"unix_socket_directories={self._sockets}"]
         settings += [] if self._durable else NOT_DURABLE
+        settings += self._settings
         options = [part for setting in settings for part in ("-c", setting)]
         return [self._programs.postgres, "-D", self._data, *options], self._identity
 

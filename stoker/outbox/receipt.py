@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 
@@ -55,9 +54,8 @@ class StillOpen(Exception):
 class Receipt:
     """What `record` returns: follows one event to the cache."""
 
-    def __init__(self, engine: AsyncEngine, on_applied: Callable[[], None]) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._on_applied = on_applied
         self._event_id: int | None = None
         self._unanswered: int | None = None
         self._rolled_back = False
@@ -111,7 +109,6 @@ class Receipt:
         while True:
             async with self._engine.connect() as connection:
                 if await self._is_settled(connection, event_id):
-                    self._on_applied()
                     return Applied.APPLIED
             left = give_up - time.monotonic()
             if left <= 0:

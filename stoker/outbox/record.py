@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import text
@@ -79,11 +79,9 @@ class Outbox:
         engine: AsyncEngine,
         installation: str,
         ringers: tuple[Ringer[int], Ringer[Request]],
-        on_applied: Callable[[], None],
         schema: str = SCHEMA,
     ) -> None:
         self._domain = domain
-        self._on_applied = on_applied
         self._engine = engine
         self._installation, self._schema = installation, schema
         self._databases = KnownDatabases(engine.sync_engine, installation, schema)
@@ -100,7 +98,7 @@ class Outbox:
         """The same, with what waits for the commit."""
         said = self._said(what)
         sync, pending = self.pending(session)
-        receipt = Receipt(self._engine, self._on_applied)
+        receipt = Receipt(self._engine)
         return pending.add(sync, said, receipt), receipt
 
     def follow(self, session: AnySession) -> TransactionReceipt:
@@ -108,7 +106,7 @@ class Outbox:
         sync, pending = self.pending(session)
         if joins_another(sync):
             raise DeclarationError(JOINED)
-        receipt = TransactionReceipt(self._engine, self._on_applied)
+        receipt = TransactionReceipt(self._engine)
         pending.follow(receipt)
         return receipt
 
@@ -154,7 +152,7 @@ class Outbox:
         what it raises.
         """
         said = self._said(what)
-        receipt = Receipt(self._engine, self._on_applied)
+        receipt = Receipt(self._engine)
         row_id = insert_on(connection, said, self._installation, self._schema)
         receipt.unanswered(row_id)  # until it is known, `applied` asks Postgres whether it was committed
 
@@ -167,7 +165,7 @@ class Outbox:
         return Recorded(EVENTS, said, receipt, None), receipt
 
     def _captured(self, event_id: int, kind: str, payload: Any, scopes: Any) -> Recorded:  # noqa: ANN401 - JSON
-        receipt = Receipt(self._engine, self._on_applied)
+        receipt = Receipt(self._engine)
         receipt.committed(event_id)  # it is followed after the commit only
         [found] = with_rules_asked(
             [Alike(kind, json.dumps(scopes), json.dumps(payload), 0, None, [event_id])], self._domain

@@ -15,6 +15,7 @@ from stoker.settings.schedule import (
     ScheduleSettings,
 )
 from stoker.settings.tables import (
+    LONGEST_TERM_MS,
     LONGEST_TTL_S,
     CacheSettings,
     ChangesSettings,
@@ -27,6 +28,7 @@ from stoker.settings.urls import address_of, require
 from stoker.settings.whole import Settings
 
 __all__ = [
+    "LONGEST_TERM_MS",
     "LONGEST_TTL_S",
     "NOBODY",
     "TOKEN_NAME",

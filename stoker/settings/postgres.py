@@ -31,6 +31,10 @@ CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
 }
+SEVERAL_HOSTS = re.compile(
+    r"(?P<before>[^:/?]+://(?:[^/?]*@)?)(?P<hosts>[^/?@\[\],]+(?:,[^/?@\[\],]+)+)"
+    r"(?P<database>/[^?]*)?(?:\?(?P<options>.*))?"
+)
 NO_URL = (
     "is not of the form postgresql://user:password@host:5432/database; write what is special in a password "
     "as %2F (/), %3F (?), %23 (#), %40 (@)"
@@ -39,6 +43,7 @@ NO_URL = (
 
 def checked(url: str) -> str:
     """The URL in libpq's terms; raises ValueError with a line that names the option that is not possible."""
+    url = _hosts_as_options(url)
     parsed = _parsed(url)
     for name, value in _options(parsed).items():
         if name in FILES and not os.access(value, os.R_OK):
@@ -64,6 +69,16 @@ def for_driver(url: str) -> tuple[URL, dict[str, Any]]:
     if libpq:
         arguments["dsn"] = f"postgresql://?{urlencode(libpq)}"
     return parsed.difference_update_query([*parsed.query.keys() - PLACE]), arguments
+
+
+def _hosts_as_options(url: str) -> str:
+    """Libpq's `//user@a:5432,b:5432/app` as SQLAlchemy takes it; any other URL as it is."""
+    found = SEVERAL_HOSTS.fullmatch(url)
+    if found is None:
+        return url
+    hosts = [host if ":" in host else f"{host}:5432" for host in found["hosts"].split(",")]
+    options = [*(f"host={host}" for host in hosts), *filter(None, [found["options"]])]
+    return f"{found['before']}{found['database'] or '/'}?{'&'.join(options)}"
 
 
 def _parsed(url: str) -> URL:

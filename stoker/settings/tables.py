@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 LONGEST_TTL_S = 4_000_000
 """46 days. The header of an entry has 32 bits for its TTL in milliseconds."""
+LONGEST_TERM_MS = 1000
+"""Whoever applies a change and cannot learn the term waits for so long."""
 Ttl = Annotated[float, Field(gt=0, le=LONGEST_TTL_S)]
 
 
@@ -49,9 +51,10 @@ class CacheSettings(Table):
     near_bytes: int = Field(default=32 * 1024 * 1024, ge=0)
     """Bytes of memory in which each process keeps entries that it has read. They are served only after their
     stamps were read in the same request. 0 keeps none."""
-    near_unasked_ms: int = Field(default=0, ge=0, le=60_000)
-    """Serve kept entries that no access view guards without asking Redis for up to so many milliseconds; 0:
-    never. For that long a process may show what a change has replaced. See docs/reading.md."""
+    term_ms: int = Field(default=0, ge=0, le=LONGEST_TERM_MS)
+    """Milliseconds after an entry was found valid in which a process may serve it again without asking Redis;
+    0: never. Every change waits that much longer until it counts as applied. The last worker that started
+    sets it for all processes; a web process may go below it. See docs/reading.md."""
     timeout_s: PositiveFloat = 0.5
     """Seconds for one call to the cache Redis, after which the breaker opens. Raise it for a distant one."""
     connections: PositiveInt = 8

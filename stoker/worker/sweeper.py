@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Sweeper:
     """`apply` settles unsettled events and returns their number."""
 
-    def __init__(self, apply: Callable[[], Awaitable[int]], every: timedelta, of: str = "events") -> None:
+    def __init__(self, apply: Callable[[], Awaitable[object]], every: timedelta, of: str = "events") -> None:
         self._of = of
         self._apply = apply
         self._every = every

@@ -6,7 +6,7 @@ from stoker.cache import lookup, store
 from stoker.cache.envelope import Seal
 from stoker.cache.keys import EntryNames
 from stoker.cache.near import Near
-from stoker.cache.reading import Miss
+from stoker.cache.reading import Found, Miss
 from stoker.chaos.process import main
 from stoker.redis.connection import ServerRun
 from stoker.redis.script import digest_of
@@ -23,7 +23,7 @@ def install() -> None:
         values: tuple[bytes | None, bytes | None, bytes | Near | None],
         server: ServerRun,
         seal: Seal,
-    ) -> lookup.Found:
+    ) -> Found:
         found = judge(names, values, server, seal)
         return found._replace(miss=None) if found.miss is Miss.INVALIDATED else found
 

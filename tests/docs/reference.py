@@ -160,7 +160,8 @@ def _entry(one: Public) -> list[str]:
         return [f"### `{one.name}`\n", _code(_signature(node)), _text(node)]
     if isinstance(node, ast.ClassDef):
         parts = [f"### `{one.name}`\n", _text(node)]
-        bases = [name for base in node.bases if (name := ast.unparse(base)) not in HIDDEN_BASES]
+        hidden = {*HIDDEN_BASES, "JobCalls"}  # a part of Stoker, not a name of its own
+        bases = [name for base in node.bases if (name := ast.unparse(base)) not in hidden]
         if bases:
             parts.insert(1, f"A kind of `{'`, `'.join(bases)}`.\n")
         body = _members(one.module, node)

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from stoker import EntryKey, Event, View
 from stoker.cache.fill import Filler
 from stoker.cache.keys import EntryNames
-from stoker.cache.lookup import Found, Lookup
+from stoker.cache.lookup import Lookup
 from stoker.cache.near import Near
+from stoker.cache.reading import Found
 from stoker.cache.store import STORE
 from stoker.cache.view import Bodies
 from stoker.handlers import relay
@@ -77,7 +78,7 @@ async def _event_first(
     await _commit(self, change, None, touched)
 
 
-async def _only_outdated_again(self: Lookup, names: tuple[EntryNames, ...], **_options: bool) -> list[Found]:
+async def _only_outdated_again(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
     kept = [self.near.get(own.entry) for own in names]
     found = await self._read(names, kept)
     outdated = [at for at, near in enumerate(kept) if near and found[at].miss is not None]

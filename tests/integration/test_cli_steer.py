@@ -187,11 +187,11 @@ def test_lanes_are_paused_resumed_and_given_slots(stoker: Run) -> None:
 def test_tasks_are_listed_run_paused_and_resumed(stoker: Run, environment: dict[str, str]) -> None:
     listed = stoker("schedule", "list").stdout
     assert "verify" in listed
-    assert "0 3 * * * UTC" in listed
+    assert "3 * * * * UTC" in listed
     assert stoker("schedule", "pause", "verify").stdout == "verify is paused\n"
     tasks = {task["name"]: task for task in shown(stoker("schedule", "list", "--json"))["tasks"]}
     assert tasks["verify"]["paused_by"].startswith("cli")
-    assert (tasks["verify"]["when"], tasks["prune"]["when"]) == ("every 60 s", "0 3 * * * UTC")
+    assert (tasks["verify"]["when"], tasks["prune"]["when"]) == ("every 60 s", "3 * * * * UTC")
     assert stoker("schedule", "resume", "verify").returncode == 0
     job_id = shown(stoker("schedule", "run", "prune", "--json"))["job_id"]
     assert shown(stoker("jobs", "show", job_id, "--json"))["kind"] == "prune.v1"

@@ -69,6 +69,20 @@ def test_an_option_that_cannot_be_kept_is_refused_in_one_line(option: str, said:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("postgres://u:p@a:5432,b:5433/x?sslmode=require", "u:p@/x?host=a:5432&host=b:5433&sslmode=require"),
+        ("postgresql://a,b", "/?host=a:5432&host=b:5432"),
+        ("postgresql://u:p,q@a/x", "u:p,q@a/x"),
+    ],
+)
+def test_several_hosts_are_taken_as_psql_takes_them(given: str, taken: str) -> None:
+    url = settings(given).database_url
+    assert url is not None
+    assert url.get_secret_value() == f"postgresql+asyncpg://{taken}"
+
+
 def test_a_url_that_is_none_is_refused_unseen() -> None:
     with pytest.raises(SettingsError, match="is not of the form") as refused:
         settings("postgresql://somebody@somewhere:hunter2/x")

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker import embedded
 from stoker.errors import CacheUnavailable, DatabaseUnavailable, QueueUnavailable, Unavailable
-from stoker.jobs import JOBS, Job, KeepWarm, Lane, Refresh, RetryPolicy, Verify
+from stoker.jobs import JOBS, Job, KeepWarm, Lane, Refresh, Relay, RetryPolicy, Verify
 from stoker.postgres import database_errors
 from stoker.queue import wire
 from stoker.queue.answers import Answer
@@ -159,33 +159,50 @@ class Real(Stage):
 
 
 @pytest.mark.usefixtures("soon")
-async def test_after_an_outage_of_the_cache_nothing_is_left_to_discard(
-    queue: Queue, queue_url: str, sql: AsyncEngine, place: Place, servers: embedded.Embedded
+@pytest.mark.parametrize(
+    ("name", "postponed"),
+    [
+        ("cache", {"relay.v1", "keep_warm.v1", "verify.v1"}),
+        ("postgres", {"relay.v1", "refresh.v1"}),
+        ("queue", set()),
+    ],
+)
+async def test_after_an_outage_of_a_server_no_dead_letter_is_left_to_discard(  # noqa: PLR0913 - fixtures
+    queue: Queue,
+    queue_url: str,
+    sql: AsyncEngine,
+    place: Place,
+    servers: embedded.Embedded,
+    *,
+    name: str,
+    postponed: set[str],
 ) -> None:
-    asked: list[Job] = [Refresh(view="detail", scope_id="1"), KeepWarm(), Verify()]
     async with sql.begin() as connection:
         for statement in SCHEMA:
             await connection.execute(text(statement))
         await connection.execute(text("INSERT INTO notes (id, body) VALUES (1, 'v1')"))
+    server: embedded.Server = getattr(servers, name)
     async with Stoker.opened(place.settings(), Notes().domain) as stoker:
         real = Real(stoker)
-        async with running(queue, queue_url, real, sql):
-            await asyncio.to_thread(servers.cache.stop)
-            try:
-                async with stoker.session() as session:
-                    stoker.record(session, NoteDeleted(note_id=2, readers=()))
-                    await session.commit()
-                await queue.ring()
-                await queue.enqueue_many(asked)
-                kinds = {"relay.v1", *(job.kind for job in asked if job.kind != "refresh.v1")}
-                await real.until(lambda: {kind for kind, how in real.ended if how == "postponed"} >= kinds)
-            finally:
-                await asyncio.to_thread(servers.cache.start)
+        async with stoker.session() as session, session.begin():
+            stoker.record(session, NoteDeleted(note_id=2, readers=()))
+        await queue.enqueue_many([Relay(), Refresh(view="detail", scope_id="1"), KeepWarm(), Verify()])
+        await asyncio.to_thread(server.stop)
+        try:
+            async with running(queue, queue_url, real, sql):
+                await real.until(
+                    lambda: {kind for kind, how in real.ended if how == "postponed"} >= postponed
+                )
+                await asyncio.to_thread(server.start)
 
-            async def is_empty() -> bool:
-                lanes = (await depth(queue)).values()
-                return not any(lane.ready + lane.deferred + lane.running for lane in lanes)
+                async def is_empty() -> bool:
+                    lanes = (await depth(queue)).values()
+                    return not any(lane.ready + lane.deferred + lane.running for lane in lanes)
 
-            await eventually(is_empty)
+                await eventually(is_empty)
+        finally:
+            await asyncio.to_thread(server.start)
+    ended = {kind for kind, how in real.ended if how != "postponed"}
+    assert ended == {"relay.v1", "refresh.v1", "keep_warm.v1", "verify.v1"}
     assert await DeadLetters(sql).list(Which()) == []
     assert all(lane.totals["failed"] == 0 for lane in (await depth(queue)).values())

@@ -45,6 +45,19 @@ async def test_a_backlog_of_one_key_does_not_delay_another_key(
     assert left == []
 
 
+async def test_a_line_that_somebody_deletes_loses_no_job(
+    queue: Queue,  # noqa: F811
+    queue_url: str,
+    stage: Stage,  # noqa: F811
+    sql: AsyncEngine,  # noqa: F811
+) -> None:
+    await queue.enqueue_many([Turned(name=f"a{number}", tenant="a") for number in range(40)])
+    keys = [key async for key in queue.redis.scan_iter(f"{queue.settings.prefix}:{W}:fair*")]
+    assert await queue.redis.delete(*keys) == 2
+    async with running(queue, queue_url, stage, sql, concurrency=4):
+        await settled(queue, W, ready=0, running=0, done=40)
+
+
 async def test_a_cap_holds_while_slots_are_free(
     queue: Queue,  # noqa: F811
     queue_url: str,

@@ -57,7 +57,6 @@ def plan(number: int) -> Plan:
         key(number),
         EntryKey("access", key(number).scope),
         (),
-        False,
         write_key(key(number)),
     )
 

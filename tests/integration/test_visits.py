@@ -48,7 +48,7 @@ def keys(prefix: str) -> KeySpace:
 
 def plan(number: int) -> Plan:
     key = EntryKey("detail", Scope("note", str(number)))
-    return Plan(NOTES.view("detail"), key, None, (), False, write_key(key))
+    return Plan(NOTES.view("detail"), key, None, (), write_key(key))
 
 
 async def fetched(client: CacheClient, keys: KeySpace) -> list[tuple[bytes, bytes]]:
@@ -142,7 +142,7 @@ async def test_the_oldest_visits_are_dropped(
 async def test_an_entry_with_a_very_long_name_is_not_noted(client: CacheClient, keys: KeySpace) -> None:
     accounting = Accounting()
     key = EntryKey("detail", Scope("note", "1"), "x" * stoker.cache.visits.LONGEST_MEMBER)
-    accounting.miss(Plan(NOTES.view("detail"), key, None, (), False, write_key(key)), "ann")
+    accounting.miss(Plan(NOTES.view("detail"), key, None, (), write_key(key)), "ann")
     accounting.miss(plan(1), "ann")
     await accounting.flush(client, keys)
     assert [member for member, _ in await fetched(client, keys)] == [plan(1).member]

@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.rung, self.rung_for_requests = Silence(), Silence()
         ringers: Any = (self.rung, self.rung_for_requests)
-        self.outbox = Outbox(Notes().domain, self.nowhere, self.installation, ringers, lambda: None)
+        self.outbox = Outbox(Notes().domain, self.nowhere, self.installation, ringers)
         self.requests = Requests(self.nowhere)
         self.session = Session(self.engine)
         self.held: list[list[int]] = [[]]

@@ -462,3 +462,87 @@ async def those_in_lines_are_ready(ground: Ground) -> None:
     assert 3590 < found.oldest_ready_age_s < 3700
     await ground.put(Work(), delay=timedelta(days=4000))
     assert (await depth(ground.queue))[W].ready == 2
+
+
+@about("upkeep")
+async def jobs_whose_line_was_deleted_join_it_again_in_their_order(ground: Ground) -> None:
+    a = [await ground.put(A) for _ in range(4)]
+    b = [await ground.put(B) for _ in range(2)]
+    await ground.redis.delete(ground.name(W, LINE_A), ground.name(W, ":fair"))
+    await ground.rung(W)
+    await ground.upkeep()
+    assert await line(ground) == a[1:]
+    assert await line(ground, "b") == b
+    assert await ground.rung(W) == 1
+    assert "a" in await keys(ground)
+    assert not await is_behind(ground, a[1])
+    found = await ground.ids(W)
+    assert [one for one in found if one in a] == [*a[1:], a[0]], "the first one stood in no line"
+    assert set(b) <= set(found)
+
+
+@about("upkeep")
+async def a_deleted_line_that_others_have_joined_gets_its_jobs_back(ground: Ground) -> None:
+    a = [await ground.put(A) for _ in range(3)]
+    await ground.redis.delete(ground.name(W, LINE_A))
+    new = [await ground.put(A) for _ in range(2)]
+    await ground.redis.zadd(ground.name(W, ":fair"), {"a": 7})
+    await ground.rung(W)
+    await ground.upkeep()
+    assert await line(ground) == [*new, *a[1:]]
+    assert await ground.rung(W) == 0, "its first one stands in the lane already"
+    assert set(await ground.ids(W)) == {*a, *new}
+
+
+@about("upkeep")
+async def a_job_joins_its_line_once_whatever_its_score(ground: Ground) -> None:
+    a = [await ground.put(A) for _ in range(4)]
+    late = await ground.now_ms() + 2 * FAR_MS + HOUR_MS
+    early = await ground.now_ms() + 2 * FAR_MS - HOUR_MS
+    await ground.redis.zadd(ground.name(W), {a[1]: early, a[2]: late, a[3]: "inf"})
+    for _ in range(3):
+        await ground.upkeep()
+    assert sorted(await line(ground)) == sorted([*a, *a[1:]])
+    assert await ground.score(W, a[1]) == early
+    assert set(await ground.ids(W)) == set(a)
+
+
+@about("upkeep")
+async def a_key_of_another_type_in_place_of_a_line_loses_no_job(ground: Ground) -> None:
+    a = [await ground.put(A) for _ in range(2)]
+    await ground.redis.set(ground.name(W, LINE_A), "x")
+    await ground.upkeep()
+    assert set(await ground.ids(W)) == set(a)
+
+
+@about("upkeep")
+async def jobs_of_long_lines_are_not_looked_up(ground: Ground) -> None:
+    a = [await ground.put(A) for _ in range(2)]
+    await ground.redis.delete(ground.name(W, LINE_A))
+    await ground.redis.rpush(ground.name(W, LINE_A), *["gone 1"] * 1001)
+    await ground.redis.zadd(
+        ground.name(W, ":fair"), {"a": 7, **{f"key-{number}": 1 for number in range(100)}}
+    )
+    await ground.upkeep()
+    assert a[1] not in await line(ground)
+    await ground.redis.lpop(ground.name(W, LINE_A))
+    await ground.redis.zadd(ground.name(W, ":fair"), {f"key-{number}": 1 for number in range(100)})
+    await ground.upkeep()
+    assert set(await ground.ids(W)) == set(a)
+
+
+@about("upkeep")
+async def fifty_that_wait_are_looked_up_in_a_round(ground: Ground) -> None:
+    a = [await ground.put(A) for _ in range(61)]
+    await ground.redis.delete(ground.name(W, LINE_A))
+    await ground.upkeep()
+    assert len(await line(ground)) == 50
+    assert a[0] not in await line(ground), "it does not wait behind another"
+
+
+@about("upkeep")
+async def one_that_waits_without_a_payload_is_claimed(ground: Ground) -> None:
+    a = [await ground.put(A) for _ in range(2)]
+    await ground.redis.delete(ground.name(W, LINE_A), f"arq:job:{a[1]}")
+    await ground.upkeep()
+    assert [claim.payload is None for claim in await ground.take(W)] == [False, True]

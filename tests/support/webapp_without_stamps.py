@@ -13,8 +13,7 @@ from typing import Any
 import uvicorn
 
 from stoker.cache import lookup
-from stoker.cache.lookup import Found
-from stoker.cache.reading import Miss
+from stoker.cache.reading import Found, Miss
 
 judge: Callable[..., Found] = lookup._judge
 

@@ -107,10 +107,6 @@ async def _drive(
         tally.note("not quiet", f"changes are still under way after {QUIET_WITHIN_S:.0f} s")
     await answers.compare(driver)
     servers = await Servers.ask(observer, exports, newest)
-    screen.say(
-        "own jobs: {exports_requested} exports asked for in transactions, {exports_delivered} delivered, "
-        "{exports_written} written; digests of {digests_written} users written".format_map(servers.files)
-    )
     return report(options, tally, servers, driven_s)
 
 

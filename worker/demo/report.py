@@ -29,6 +29,10 @@ FLOORS = {
     "digests_written": 20,
 }
 """Floors: counts that a run must reach to prove anything. They are absolute, so a short run misses them."""
+OWN_JOBS = (
+    "{exports_requested} exports asked for in transactions, {exports_delivered} delivered, {exports_written} "
+    "written; the scheduled digests of {digests_written} users written"
+)
 ZEROES = ("stale_reads", "stale_entries", "forbidden_reads_served", "server_errors")
 
 _EVENTS = text("""
@@ -147,6 +151,7 @@ def report(options: DemoOptions, tally: Tally, servers: Servers, driven_s: float
         "schedule": servers.schedule,
         "verifier": servers.verifier,
         **servers.files,
+        "own_jobs": OWN_JOBS.format_map(servers.files),
     }
     found["floors"] = {
         name: {"wanted": least, "measured": found[name], "met": found[name] >= least}

@@ -11,8 +11,7 @@ import stoker.cache.batch
 import stoker.handlers.verify
 from stoker.cache.accounting import Accounting
 from stoker.cache.keys import KeySpace
-from stoker.cache.lookup import Found
-from stoker.cache.reading import Content
+from stoker.cache.reading import Content, Found
 from stoker.redis.cache import BUSY_CALLS, Answer, CacheClient
 from stoker.redis.primary import SURE_S, PrimaryConnection
 from tests.races.guards.away import Patch, Removal, Unheard, both, replaced

@@ -14,10 +14,10 @@ from stoker.cache.catalog import Catalog
 from stoker.cache.envelope import Seal, decode
 from stoker.cache.fill import Filled
 from stoker.cache.keys import EntryNames
-from stoker.cache.lookup import Asked, Found, Lookup, Params, Plan
+from stoker.cache.lookup import Asked, Lookup, Params, Plan
 from stoker.cache.near import Near
 from stoker.cache.read import Cache
-from stoker.cache.reading import Content, Miss
+from stoker.cache.reading import Content, Found, Miss
 from stoker.cache.rights import Rights
 from stoker.cache.view import Access
 from stoker.redis.connection import ServerRun
@@ -42,7 +42,7 @@ def judging(
     def judge(names: EntryNames, values: Values, server: ServerRun, seal: Seal) -> Found:
         soft_stamp, hard_stamp, stored = values
         if isinstance(stored, Near):
-            envelope, content = stored
+            envelope, content = stored.envelope, stored.content
         else:
             read = decode(stored, seal) if stored is not None else None
             if read is None or (check and read.check != names.check):
@@ -62,13 +62,13 @@ def judging(
 def _near_unasked(patch: Patch) -> None:
     fetch = Lookup.fetch
 
-    async def fetched(
-        self: Lookup, names: tuple[EntryNames, ...], *, may_go_unasked: bool = False
-    ) -> list[Found]:
+    async def fetched(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
         kept = [self.near.get(own.entry) for own in names]
-        found = await fetch(self, names, may_go_unasked=may_go_unasked)
+        found = await fetch(self, names)
         return [
-            one if near is None else Found(*near, None, revivable=True, server=one.server)
+            one
+            if near is None
+            else Found(near.envelope, near.content, None, revivable=True, server=one.server)
             for near, one in zip(kept, found, strict=True)
         ]
 
@@ -98,7 +98,7 @@ def _fetched_one_by_one(patch: Patch) -> None:
     """Read the right in one round trip and the entry in the next: a removal fits between them."""
     fetch = Lookup.fetch
 
-    async def fetched(self: Lookup, names: tuple[EntryNames, ...], **_options: bool) -> list[Found]:
+    async def fetched(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
         found = [(await fetch(self, (own,)))[0] for own in reversed(names)]
         return found[::-1]
 

@@ -18,6 +18,8 @@ local CLOCK_SLACK_MS = 1000
 local CLOCK_MOST_MS = 10 * 365 * 86400000
 local ABORTS = 1000
 local KEYS_SEEN = 100
+local WAITING_SEEN = 50
+local LONGEST_LINE_SEEN = 1000
 local BATCHES_SEEN = 10
 local MOST_GONE = 100
 local MOST = 1000000
@@ -96,6 +98,34 @@ local function see_to_lines(queue)
   for _, key in ipairs(redis.call('ZRANGE', queue .. ':fair', 0, KEYS_SEEN - 1)) do
     redis.call('ZADD', queue .. ':fair', now, key)
     if call_next(queue, key) then ring(queue) end
+  end
+end
+
+local function join_again(queue, key, id, score)
+  local since = math.min(score - 2 * FAR_MS, now)
+  local line, entry = queue .. ':fair:' .. key, id .. ' ' .. string.format('%.0f', since)
+  if (own('LLEN', line) or 0) > LONGEST_LINE_SEEN or redis.call('LPOS', line, entry) then return end
+  redis.call('RPUSH', line, entry)
+  redis.call('ZADD', queue .. ':fair', 'NX', now, key)
+  redis.call('ZADD', queue, since + 2 * FAR_MS, id) -- so that the next round finds this entry
+  if call_next(queue, key) then ring(queue) end
+end
+
+local function see_to_waiting(queue)
+  -- Somebody may have deleted a line, and nobody calls a job that stands in none: it joins its line again. A few of
+  -- those that wait are checked in each round, chosen by the microseconds of the time. In a long line a check takes
+  -- too long: its jobs are checked when it has become shorter.
+  local waiting = redis.call('ZCOUNT', queue, now + BEHIND_MS, '+inf')
+  local from = redis.call('ZCARD', queue) - waiting + time[2] % math.max(1, waiting - WAITING_SEEN + 1)
+  local found = redis.call('ZRANGE', queue, from, from + WAITING_SEEN - 1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local payload = get('arq:job:' .. found[i])
+    local key = payload and fair_key(payload)
+    if key then
+      join_again(queue, key, found[i], tonumber(found[i + 1]))
+    else
+      redis.call('ZADD', queue, now, found[i]) -- its payload has expired: a dead letter
+    end
   end
 end
 
@@ -192,6 +222,7 @@ for i, lane in ipairs(lanes) do
   local rescued = {}
   if rescue then rescued = rescue_expired(lane) end
   see_to_lines(lane.queue)
+  see_to_waiting(lane.queue)
   local next = redis.call('ZRANGE', lane.queue, 0, 0, 'WITHSCORES')
   if #rescued > 0 then ring(lane.queue) end
   local parked = 0

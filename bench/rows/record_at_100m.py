@@ -1,0 +1,120 @@
+"""Recording and applying an event in an outbox of very many settled rows, against one of none."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from statistics import median
+
+from sqlalchemy import text
+
+from bench.blocks import alternate
+from bench.figures import Figure
+from bench.ground import Bench
+from jobs.events import UserChanged
+from stoker import Stoker
+from stoker.handlers.relay import apply_all
+
+IDS = ("record-at-100M", "apply-at-100M")
+SETTLED, SETTLED_FULL = 10**7, 10**8
+USERS, SOME_USER = 100, 1
+EVENTS = 150
+"""Recorded, or applied, one after the other: a block."""
+DEAD = 20_000
+"""Events that were settled since the last vacuum, on both sides: Postgres vacuums after 50,000."""
+BARE = (
+    "TRUNCATE stoker.cache_events",
+    "DROP INDEX stoker.cache_events_settled",
+    "DROP INDEX stoker.cache_events_unsettled",
+    "ALTER TABLE stoker.cache_events SET (autovacuum_enabled = false)",
+)
+"""In the transaction that fills the table: with `wal_level=minimal` it writes no log then."""
+FILL = """
+    INSERT INTO stoker.cache_events (kind, payload, scopes, recorded_at, settled_at)
+    SELECT 'user.changed', '{{"user_id": 17}}', '[["user", "17", ["dashboard", "projects"], 0, 1]]', at, at
+      FROM generate_series(1, {count}) AS n,
+           LATERAL (SELECT now() - make_interval(secs => ({count} - n) * 0.0008)) AS series(at)
+"""
+INDEXES = (
+    "CREATE INDEX cache_events_settled ON stoker.cache_events (settled_at) WHERE settled_at IS NOT NULL",
+    "CREATE INDEX cache_events_unsettled ON stoker.cache_events (recorded_at) WHERE settled_at IS NULL",
+    "ANALYZE stoker.cache_events",
+)
+CHURN = """
+    INSERT INTO stoker.cache_events (kind, payload, scopes)
+    SELECT 'user.changed', '{{}}', '[]' FROM generate_series(1, {count});
+    UPDATE stoker.cache_events SET settled_at = clock_timestamp() WHERE settled_at IS NULL
+"""
+PATIENCE_S = 280.0
+QUICK_COMMIT = text("SET LOCAL synchronous_commit = off")
+
+
+async def measure(bench: Bench) -> list[Figure]:
+    """Two databases of one server. Commits do not wait for the disk, whose noise would hide a difference."""
+    count = SETTLED_FULL if bench.scale.full else bench.scale.count(SETTLED)
+    async with AsyncExitStack() as stack:
+        full, empty = [await _opened(bench, stack, name) for name in ("outbox_full", "outbox_empty")]
+        for stoker, rows in ((full, count), (empty, 0)):
+            await _fill(stoker, rows)
+        recording = await alternate(bench.scale.blocks, partial(_recorded, full), partial(_recorded, empty))
+        for stoker in (full, empty):
+            await apply_all(stoker)
+        applying = await alternate(bench.scale.blocks, partial(_applied, full), partial(_applied, empty))
+    note = (
+        f"{count:,} settled rows, and {DEAD:,} settled since the last vacuum on both sides; commits do not "
+        "wait for the disk"
+    )
+    against = "an outbox of no settled rows"
+    return [
+        Figure(name, against, "us", "<= 1.1", ours, theirs, note)
+        for name, (ours, theirs) in zip(IDS, (recording, applying), strict=True)
+    ]
+
+
+async def _opened(bench: Bench, stack: AsyncExitStack, name: str) -> Stoker:
+    own = await stack.enter_async_context(bench.other_database(name, USERS))
+    settings = own.settings(prefix=name.replace("_", "-"), breaker_unsettled_s=86400)
+    return await stack.enter_async_context(Stoker.opened(settings))
+
+
+async def _fill(stoker: Stoker, count: int) -> None:
+    async with stoker.engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        driver = raw.driver_connection
+        assert driver is not None
+        async with driver.transaction():
+            for statement in BARE:
+                await driver.execute(statement, timeout=None)
+            await driver.execute(FILL.format(count=count), timeout=PATIENCE_S)
+            for statement in INDEXES:
+                await driver.execute(statement, timeout=PATIENCE_S)
+        await driver.execute(CHURN.format(count=DEAD), timeout=PATIENCE_S)
+
+
+async def _recorded(stoker: Stoker) -> float:
+    """The median transaction that records one event, in microseconds."""
+    took = []
+    for _ in range(EVENTS):
+        started = time.perf_counter()
+        await _record(stoker)
+        took.append(time.perf_counter() - started)
+    return median(took) * 1e6
+
+
+async def _applied(stoker: Stoker) -> float:
+    """The median relay that applies one event, in microseconds."""
+    took = []
+    for _ in range(EVENTS):
+        await _record(stoker)
+        started = time.perf_counter()
+        settled = await apply_all(stoker)
+        took.append(time.perf_counter() - started)
+        assert settled == 1
+    return median(took) * 1e6
+
+
+async def _record(stoker: Stoker) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(QUICK_COMMIT)
+        stoker.record(session, UserChanged(user_id=SOME_USER))

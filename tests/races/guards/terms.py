@@ -1,0 +1,105 @@
+"""Guards of terms: what may be served without asking, until when, and how long whoever applies waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from math import inf
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import stoker.cache.near
+import stoker.outbox.term
+from stoker.cache.keys import EntryNames
+from stoker.cache.near import Near, NearCache
+from stoker.cache.reading import Found
+from stoker.outbox.term import CacheTerm
+from tests.races.guards.away import Patch, Removal, replaced
+
+
+class Wall:
+    """A wall clock that a test sets back."""
+
+    back_s = 0.0
+
+    def now_s(self) -> float:
+        return time.time() - self.back_s
+
+
+WALL = Wall()
+SHORTENED_AT_ONCE = text(
+    "UPDATE stoker.cache_term SET term_ms = :term_ms, longest_ms = :term_ms, changes = changes + 1"
+    " WHERE term_ms <> :term_ms"
+)
+
+
+def _wall_clock(patch: Patch) -> None:
+    patch.setattr(WALL, "back_s", 0.0)
+    patch.setattr(stoker.cache.near, "now_s", WALL.now_s)
+
+
+def _unbounded(patch: Patch) -> None:
+    validated = NearCache.validated
+
+    def for_ever(self: NearCache, near: Near, found: Found, asked_s: float) -> None:
+        validated(self, near, found, asked_s)
+        if near.served is not None:
+            near.served = near.served._replace(until_s=inf)
+
+    patch.setattr(NearCache, "validated", for_ever)
+
+
+def _counted_from_the_reply(patch: Patch) -> None:
+    validated = NearCache.validated
+
+    def late(self: NearCache, near: Near, found: Found, _asked_s: float) -> None:
+        validated(self, near, found, self.now_s())
+
+    patch.setattr(NearCache, "validated", late)
+
+
+async def _at_once(*_: object) -> None:
+    """Applied as soon as it is unlinked."""
+
+
+async def _own_term(self: CacheTerm) -> None:
+    asked_s = self._near.now_s()
+    await self._row()
+    self._near.use_term(self._own_ms / 1000, asked_s + 8)
+
+
+async def _known_before(self: CacheTerm, _connection: AsyncConnection | None) -> int:
+    return self._seen.longest_ms if self._seen is not None else 0
+
+
+def _sure_for_ever(patch: Patch) -> None:
+    use_term = NearCache.use_term
+
+    def use(self: NearCache, term_s: float, _sure_until_s: float) -> None:
+        use_term(self, term_s, inf)
+
+    patch.setattr(NearCache, "use_term", use)
+
+
+def _right_of_any_age(self: NearCache, names: Sequence[EntryNames]) -> list[Found] | None:
+    kept = [self.peek(one.entry) for one in names]
+    served = [near.served for near in kept if near is not None and near.served is not None]
+    now_s = self.now_s()
+    valid = len(served) == len(kept) and all(one.until_s > now_s for one in served)
+    return [one.found for one in served] if valid else None
+
+
+GUARDS: Mapping[str, Removal] = {
+    "the wait for a term": replaced(CacheTerm, "over", _at_once),
+    "the bound of a term": _unbounded,
+    "the share of a term that is served": replaced(stoker.cache.near, "SERVED", 1.0),
+    "a term counted from the question": _counted_from_the_reply,
+    "a clock that nobody sets": _wall_clock,
+    "the installation's term": replaced(CacheTerm, "learn", _own_term),
+    "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", _known_before),
+    "a term known for some seconds only": _sure_for_ever,
+    "the wait kept after the term was lowered": replaced(stoker.outbox.term, "SET", SHORTENED_AT_ONCE),
+    "a right no older than the entry": replaced(NearCache, "in_term", _right_of_any_age),
+    "terms ending with the breaker": replaced(NearCache, "end_terms", lambda _: None),
+}

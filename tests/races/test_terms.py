@@ -1,0 +1,376 @@
+"""Terms: within one nobody is asked, and still nothing is shown from before an applied change (row 47).
+
+Clocks are virtual where time matters: that of the process that applies is fast by a tenth, that of the reader
+slow by a tenth, and waiting puts time forward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import NullPool
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import stoker.outbox.term
+import stoker.revocation
+from stoker import SYSTEM, Asked, Forbidden, Invalidation, NotFound, Reading, State
+from stoker.cache.term import SURE_S
+from stoker.outbox.term import CacheTerm
+from stoker.settings import LONGEST_TERM_MS
+from tests.races.guards.terms import WALL
+from tests.races.race import race
+from tests.races.test_revocation import is_refused, remove
+from tests.races.world import Process, World, never
+from tests.support.notes import reader
+
+TERM_MS = 1000
+FAST, SLOW = 1.1, 0.9
+
+
+class Time:
+    """Time that passes when a test says so, and when somebody waits for a term."""
+
+    def __init__(self) -> None:
+        self.real_s = 0.0
+
+    def keep(self, process: Process, rate: float) -> None:
+        """Let a process go by this time, at this rate."""
+        process.stoker.cache.store.lookup.near.now_s = lambda: 1e6 + self.real_s * rate
+        for loop in process.stoker._parts.loops:
+            if loop.get_name() == "term":
+                loop.cancel()  # it learns when the test says so
+
+    async def sleep(self, seconds: float) -> None:
+        """Whoever waits has a fast clock."""
+        await asyncio.sleep(0)
+        self.real_s += seconds / FAST
+
+
+class Terms:
+    """A web process, a worker, and their time. The web process has read its entries within the term."""
+
+    def __init__(self, world: World, time: Time, web: Process, worker: Process) -> None:
+        self.world, self.time, self.web, self.worker = world, time, web, worker
+
+    async def change(self, body: str = "v2") -> None:
+        """Change note 1; returns when it is applied."""
+        await self.world.write(body)
+        await self.worker.apply()
+
+    async def learn(self) -> None:
+        """The web process learns the term; then it reads."""
+        await self.web.stoker.cache_term.learn()
+        await self.read()
+
+    async def read(self) -> None:
+        """Twice: the first may build, the second finds it valid."""
+        for _ in range(2):
+            for view in ("detail", "mine"):
+                await self.web.read(view=view)
+
+    async def shows(self, body: str) -> None:
+        """What the web process shows is this."""
+        detail, mine = (await self.web.read()).value["body"], (await self.web.read(view="mine")).value
+        never(f"{detail} and {mine} were shown", happened=(detail, mine) != (body, [body]))
+
+
+async def _terms(
+    world: World, patch: pytest.MonkeyPatch, *, web_ms: int = TERM_MS, worker_ms: int = TERM_MS
+) -> Terms:
+    time = Time()
+    patch.setattr(stoker.outbox.term, "asyncio", SimpleNamespace(sleep=time.sleep, timeout=asyncio.timeout))
+    web = await world.process(cache={"term_ms": web_ms})
+    worker = await world.process(cache={"term_ms": worker_ms})
+    time.keep(web, SLOW)
+    time.keep(worker, FAST)
+    await worker.stoker.cache_term.keep()
+    terms = Terms(world, time, web, worker)
+    await terms.learn()
+    return terms
+
+
+async def test_within_a_term_nobody_is_asked_not_even_for_rights(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    asked = terms.web.cache_link.count(b"MGET")
+    terms.web.cache_link.freeze()
+    for view in ("detail", "mine"):
+        assert (await terms.web.read(view=view)).state is State.HIT
+    answers = await terms.web.stoker.read_many([Asked("mine", 1), Asked("detail", 1)], reader=1)
+    assert [one.state for one in answers if isinstance(one, Reading)] == [State.HIT, State.HIT]
+    assert asked.count == 0
+    terms.web.cache_link.let_go()
+
+
+async def test_without_a_term_redis_is_always_asked(world: World) -> None:
+    process = await world.warmed()
+    asked = process.cache_link.count(b"MGET")
+    for _ in range(3):
+        await process.read()
+    assert asked.count == 3
+
+
+async def test_a_term_is_not_served_by_a_process_that_does_not_want_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch, web_ms=0)
+    asked = terms.web.cache_link.count(b"MGET")
+    await terms.web.read()
+    assert asked.count == 1
+
+
+@race("the wait for a term", "the bound of a term", "the share of a term that is served")
+async def test_what_was_before_an_applied_change_is_not_served_within_a_term(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. Whatever the rates of the two clocks, as far as clocks are adjusted at all."""
+    terms = await _terms(world, monkeypatch)
+    await terms.change()
+    await terms.shows("v2")
+
+
+@race("the wait for a term", "the bound of a term")
+async def test_a_right_that_was_taken_away_is_not_served_within_a_term(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 23, 39, 47. Without a worker: the stamps are unlinked in the process that commits."""
+    monkeypatch.setattr(stoker.revocation, "PATIENCE", timedelta(0))
+    terms = await _terms(world, monkeypatch)
+    async with terms.worker.stoker.session() as session:
+        await remove(terms.worker, session)
+        await terms.worker.stoker.commit_revocation(session)
+    await is_refused(terms.web)
+
+
+@race("the wait for a term")
+async def test_what_is_invalidated_by_hand_is_not_served_within_a_term(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. `invalidate_now` waits, too, so its own process needs no rule of its own."""
+    terms = await _terms(world, monkeypatch)
+    await world.sql("UPDATE notes SET body = 'v2'")
+    await terms.web.stoker.invalidate_now([Invalidation(reader(1))])
+    shown = (await terms.web.read(view="mine")).value
+    never(f"{shown} was shown", happened=shown != ["v2"])
+
+
+@race("a term counted from the question")
+async def test_a_late_reply_does_not_begin_a_term(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 47. A reply that says "valid" may be as old as its question."""
+    terms = await _terms(world, monkeypatch)
+    terms.time.real_s += TERM_MS / 1000 / SLOW
+    reply = terms.web.cache_link.hold_reply(b"MGET")
+    waiting = world.begin(terms.web.read())
+    await reply.reached.wait()
+    await terms.change()
+    reply.release()
+    assert (await waiting).value["body"] == "v1"  # begun before the change
+    shown = (await terms.web.read()).value["body"]
+    never(f"{shown} was shown", happened=shown != "v2")
+
+
+@race("a clock that nobody sets")
+async def test_a_wall_clock_that_is_set_back_does_not_lengthen_a_term(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 17, 47."""
+    web = await world.process(cache={"term_ms": 50})
+    worker = await world.process(cache={"term_ms": 50})
+    await worker.stoker.cache_term.keep()
+    await web.stoker.cache_term.learn()
+    await world.warmed(web)
+    await world.write()
+    await worker.apply()
+    monkeypatch.setattr(WALL, "back_s", 3600)
+    shown = (await web.read()).value["body"]
+    never(f"{shown} was shown", happened=shown != "v2")
+
+
+@race("the installation's term")
+async def test_a_readers_own_longer_term_does_not_count(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. Two processes with different settings, as during a deployment."""
+    terms = await _terms(world, monkeypatch, worker_ms=100)
+    await terms.change()
+    await terms.shows("v2")
+
+
+@race("the wait learned after the unlink")
+async def test_a_term_that_is_raised_before_the_unlink_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. The worker knows the old term; another one has raised it since."""
+    terms = await _terms(world, monkeypatch, worker_ms=0)
+    await terms.worker.stoker.cache_term.keep()  # notes the old one
+    other = await world.process(cache={"term_ms": TERM_MS})
+    unlink = terms.worker.cache_link.hold_request(b"UNLINK")
+    await world.write("v2")
+    applying = world.begin(terms.worker.apply())
+    await unlink.reached.wait()
+    await other.stoker.cache_term.keep()
+    await terms.learn()
+    unlink.release()
+    await applying
+    await terms.shows("v2")
+
+
+@race("a term known for some seconds only")
+async def test_a_reader_that_does_not_hear_of_a_lower_term_ends_the_old_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. It is cut off from Postgres while the term is lowered, and the wait after it."""
+    terms = await _terms(world, monkeypatch)
+    lower = await world.process(cache={"term_ms": 0})
+    terms.time.keep(lower, FAST)
+    await lower.stoker.cache_term.keep()
+    await lower.stoker.cache_term.keep()  # sees the change
+    terms.time.real_s += (SURE_S + TERM_MS / 1000) / FAST + 0.001
+    await lower.stoker.cache_term.keep()
+    await terms.read()
+    await terms.change()
+    await terms.shows("v2")
+
+
+@race("the wait kept after the term was lowered")
+async def test_the_old_term_is_waited_for_while_a_reader_may_serve_by_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. A reader learns of a lower term some seconds later."""
+    terms = await _terms(world, monkeypatch)
+    lower = await world.process(cache={"term_ms": 0})
+    await lower.stoker.cache_term.keep()
+    await terms.change()
+    await terms.shows("v2")
+
+
+async def test_after_a_term_was_lowered_the_wait_becomes_shorter(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    lower = await world.process(cache={"term_ms": 100})
+    terms.time.keep(lower, 1.0)
+    for _ in range(2):
+        await lower.stoker.cache_term.keep()
+    terms.time.real_s += SURE_S + TERM_MS / 1000 - 0.1
+    await lower.stoker.cache_term.keep()
+    assert await world.sql("SELECT longest_ms FROM stoker.cache_term") == TERM_MS
+    terms.time.real_s += 0.1
+    await lower.stoker.cache_term.keep()
+    assert await world.sql("SELECT longest_ms FROM stoker.cache_term") == 100
+
+
+async def test_a_term_that_is_raised_again_is_not_taken_for_the_lowered_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was lowered and raised while a worker did not look: what that one saw says nothing any more."""
+    terms = await _terms(world, monkeypatch)
+    lower = await world.process(cache={"term_ms": 100})
+    terms.time.keep(lower, 1.0)
+    for _ in range(2):
+        await lower.stoker.cache_term.keep()
+    terms.time.real_s += 2 * SURE_S
+    await world.sql("UPDATE stoker.cache_term SET term_ms = 200, changes = changes + 1")
+    await world.sql("UPDATE stoker.cache_term SET term_ms = 100, changes = changes + 1")
+    await lower.stoker.cache_term.keep()
+    assert await world.sql("SELECT longest_ms FROM stoker.cache_term") == TERM_MS
+
+
+@race("a right no older than the entry")
+async def test_what_is_newer_than_a_removal_is_not_shown_by_the_right_from_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 23, 47. The entry was validated later than the right, by a job of the same process."""
+    terms = await _terms(world, monkeypatch)
+    terms.time.real_s += 0.5
+    for _ in range(2):
+        await terms.web.read(view="summary")  # the right holds for longer now than the detail
+    await world.sql("DELETE FROM note_members")
+    await world.sql("UPDATE notes SET body = 'secret'")
+    store = world.first.stoker.cache.store
+    names = world.names()
+    await store.unlink([names.stamp, names.hard, world.names("access").stamp])  # and its term is not over yet
+    await world.first.stoker.read("detail", 1, reader=SYSTEM)
+    terms.time.real_s += 0.5
+    for _ in range(2):
+        await terms.web.stoker.read("detail", 1, reader=SYSTEM)
+    with suppress(Forbidden):
+        shown = (await terms.web.read()).value
+        never(f"a removed member was shown {shown}", happened=shown["body"] == "secret")
+
+
+@race("terms ending with the breaker")
+async def test_nothing_is_served_after_an_outage_from_before_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 45, 47. The breaker opened because changes go to another cache: its answers count no more."""
+    terms = await _terms(world, monkeypatch)
+    terms.web.stoker.cache.breaker.trip("changes go to another cache")
+    await world.sql("UPDATE notes SET body = 'v2'")
+    names = world.names()
+    await world.first.stoker.cache.store.unlink([names.stamp, world.names("mine", 1, "reader").stamp])
+    await terms.web.stoker.cache.breaker.check()
+    await terms.web.stoker.cache.breaker.check()
+    assert not terms.web.stoker.cache.breaker.open
+    await terms.shows("v2")
+
+
+async def test_an_open_breaker_reads_sql_whatever_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    terms.web.stoker.cache.breaker.trip("the test says so")
+    assert (await terms.web.read(view="mine")).state is State.BYPASS
+
+
+async def test_another_reader_gets_nothing_within_a_term(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    with pytest.raises(Forbidden):
+        await terms.web.read(view="mine", reader=2)
+    with pytest.raises(Forbidden):
+        await terms.web.read(reader=2)
+    with pytest.raises(NotFound):
+        await terms.web.read(99, reader=1)
+
+
+async def test_an_expired_entry_is_not_served_within_a_term(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    near = terms.web.stoker.cache.store.lookup.near.peek(world.names().entry)
+    assert near is not None
+    assert near.served is not None
+    left_s = near.envelope.left_s(near.served.found.server.now_us())
+    near.envelope = near.envelope._replace(ttl_ms=near.envelope.ttl_ms - round((left_s - 0.5) * 1000))
+    terms.web.stoker.cache.store.lookup.near.validated(near, near.served.found, near.served.asked_s)
+    terms.time.real_s += 0.6 / SLOW
+    asked = terms.web.cache_link.count(b"MGET")
+    await terms.web.read()
+    assert asked.count > 0
+
+
+async def test_who_cannot_learn_the_term_waits_for_the_longest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres is away, or the transaction would not see a term that was raised since it began."""
+    terms = await _terms(world, monkeypatch, worker_ms=0)
+    near = terms.worker.stoker.cache.store.lookup.near
+    away = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nowhere", poolclass=NullPool)
+    began_s = near.now_s()
+    await CacheTerm(away, near, 0).over()
+    assert near.now_s() - began_s == pytest.approx(LONGEST_TERM_MS / 1000)
+    engine = terms.worker.stoker.engine.execution_options(isolation_level="REPEATABLE READ")
+    began_s = near.now_s()
+    async with engine.connect() as connection:
+        await terms.worker.stoker.cache_term.over(connection)
+    assert near.now_s() - began_s == pytest.approx(LONGEST_TERM_MS / 1000)
+    began_s = near.now_s()
+    await terms.worker.stoker.cache_term.over()
+    assert near.now_s() == began_s
