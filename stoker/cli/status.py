@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from stoker.cli import lanes, predicted
-from stoker.cli.display import clear, models, named, show, show_json, size, table
+from stoker.cli.display import models, named, redraw, show, show_json, size, table
 from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
@@ -140,9 +140,9 @@ def _ping(url: str) -> Probe:
 def _tell(found: Overview, every_s: float | None, *, as_json: bool) -> None:
     if as_json:
         show_json(found, indent=2 if every_s is None else None)
+    elif every_s is not None:
+        redraw(lambda: _draw(found))
     else:
-        if every_s is not None:
-            clear()
         _draw(found)
 
 
