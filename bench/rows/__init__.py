@@ -34,12 +34,15 @@ from bench.rows import (
     memory,
     own_drain,
     own_start,
+    predict_cost,
     record_at_100m,
     record_cost,
     relay_2,
     ring,
     sync_read,
     warm,
+    warm_predicted,
+    week_hit_rate,
 )
 
 Measure = Callable[[Bench], Awaitable[list[Figure]]]
@@ -74,5 +77,6 @@ MODULES = (
         idle,
     ),
     *(console, cover_time, record_at_100m),
+    *(predict_cost, warm_predicted, week_hit_rate),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from redis.asyncio import Redis
 
 from stoker.cli import lanes, predicted
-from stoker.cli.display import clear, models, named, show, show_json, size, table
+from stoker.cli.display import models, named, redraw, show, show_json, size, table
 from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
@@ -24,9 +23,13 @@ from stoker.operations.judgement import judged
 from stoker.operations.overview import overview
 from stoker.operations.picture import MemoryNow, Overview, Verdict
 from stoker.postgres import reading_engine, sign_of_life
+from stoker.redis.pool import close_client, queue_client
 from stoker.settings import Settings, require
+from stoker.settings.topology import nodes
 from stoker.stoker import Stoker
 
+PING_S = 5.0
+"""Seconds for a server to answer while Postgres is away."""
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
 ANSWERED = ("reads", "errors", "stale", "bypass", "p50_s", "p99_s")
 MEMORY = ("used", "limit", "policy", "evicted_per_s", "evicted")
@@ -125,8 +128,11 @@ async def _without_database(settings: Settings, error: DatabaseUnavailable) -> O
 
 def _ping(url: str) -> Probe:
     async def ping() -> None:
-        async with Redis.from_url(url) as redis:
+        redis = queue_client(nodes(url)[0], connections=1, wait_s=PING_S)
+        try:
             await redis.ping()
+        finally:
+            await close_client(redis)
 
     return ping
 
@@ -134,9 +140,9 @@ def _ping(url: str) -> Probe:
 def _tell(found: Overview, every_s: float | None, *, as_json: bool) -> None:
     if as_json:
         show_json(found, indent=2 if every_s is None else None)
+    elif every_s is not None:
+        redraw(lambda: _draw(found))
     else:
-        if every_s is not None:
-            clear()
         _draw(found)
 
 
@@ -175,6 +181,13 @@ def _draw_work(found: Overview) -> None:
 def _draw_servers(found: Overview) -> None:
     servers = [_server_row(name, server) for name, server in found.health.servers.items()]
     table("servers", ["server", "address", "state", "ms", "error"], servers)
+    of_cluster = [
+        (one.address, "away" if one.error else "ok", one.slots, one.error)
+        for server in found.health.servers.values()
+        for one in server.nodes
+    ]
+    if of_cluster:
+        table("nodes of the cache", ["address", "state", "slots", "error"], of_cluster)
     table("memory", ["server", *MEMORY], [_memory_row(name, one) for name, one in found.memory.items()])
     for reason in dict.fromkeys(found.missing.values()):
         parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)

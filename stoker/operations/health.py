@@ -33,16 +33,26 @@ class ServerState(StrEnum):
     DOWN = "down"
 
 
+class NodeHealth(BaseModel):
+    """A primary of a cluster, as this process uses it. `error`: why it reads its `slots` from SQL instead."""
+
+    address: str
+    slots: int
+    error: str | None = None
+
+
 class ServerHealth(BaseModel):
     """One server. `ms` is how long its answer took, or how long it was waited for.
 
-    `address` says where this process looks for it; it never holds a user or a password.
+    `address` says where this process looks for it; it never holds a user or a password. `nodes`: those of a
+    cluster.
     """
 
     ok: bool
     ms: float
     error: str | None = None
     address: str = ""
+    nodes: list[NodeHealth] = []
     silent: bool = False
     """Nothing was heard of it in time: it may be away, or slower than that."""
 
@@ -101,7 +111,12 @@ def probes(stoker: Stoker) -> Mapping[str, Probe]:
 
 async def health_of(stoker: Stoker, timeout_s: float) -> Health:
     """The health of the servers of a Stoker, with their addresses."""
-    return await examine(probes(stoker), timeout_s, addresses(stoker.settings))
+    found = await examine(probes(stoker), timeout_s, addresses(stoker.settings))
+    found.servers["cache"].nodes = [
+        NodeHealth(address=address, slots=slots, error=error)
+        for address, slots, error in stoker.cache.store.client.standing()
+    ]
+    return found
 
 
 async def examine(

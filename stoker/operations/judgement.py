@@ -67,6 +67,7 @@ def _concerns(shown: Overview) -> Iterator[Concern]:
     views = shown.answered or {}
     yield from (concern for name, view in views.items() for concern in _about_users(name, view))
     yield from _about_servers(shown)
+    yield from _about_nodes(shown)
     yield from _about_right(shown)
     yield from _about_worker(shown)
     yield from _about_warm(shown)
@@ -117,7 +118,16 @@ def _about_servers(shown: Overview) -> Iterator[Concern]:
 
 
 def _without(server: str) -> str:
-    return f"without it, {WITHOUT[server]}" if server in WITHOUT else "its keys are read from SQL"
+    return f"without it, {WITHOUT[server]}"
+
+
+def _about_nodes(shown: Overview) -> Iterator[Concern]:
+    """Nodes of a cluster. The others go on."""
+    for name, server in shown.health.servers.items():
+        for node in server.nodes:
+            if node.error is not None:
+                says = f"node {node.address} of {name_of(name)} is away: SQL answers what is in its slots"
+                yield Concern(verdict=Verdict.WRONG, about="servers", says=says)
 
 
 def _about_right(shown: Overview) -> Iterator[Concern]:

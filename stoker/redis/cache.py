@@ -201,6 +201,10 @@ class CacheClient:
         """The nodes of a cluster that are not used, by host and port, and why."""
         return {}
 
+    def standing(self) -> Sequence[tuple[str, int, str | None]]:
+        """The primaries of a cluster: host and port, number of slots, and why it is not used, if so."""
+        return ()
+
     async def returning(self) -> Sequence[str]:
         """The nodes of a cluster that are not used, but answer again."""
         return ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -208,13 +208,10 @@ class CacheCluster(CacheClient):
         await self._learning.cancel()
         await asyncio.gather(*(node.client.close() for node in self._nodes.values()))
 
-    async def standing(self) -> Sequence[tuple[str, int, str | None]]:
-        """Each primary of the map: its address, how many slots it has, and why it is not used, if so."""
-        with suppress(RedisAway):
-            await self._learning.result()
-        return [
-            (node.address, sum(owner is node for owner in self._owners), node.away) for node in self._owning()
-        ]
+    def standing(self) -> Sequence[tuple[str, int, str | None]]:
+        """Each primary that has slots by the map that was learnt last."""
+        slots = Counter(owner for owner in self._owners if owner is not None)
+        return [(node.address, count, node.away) for node, count in slots.items()]
 
     # Which node.
 

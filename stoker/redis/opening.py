@@ -38,7 +38,8 @@ class Endpoint:
 
         Raises RedisAway.
         """
-        connection = self._class(**self._options, **(await self._search.find() if self._search else {}))
+        found = await self._search.find() if self._search is not None else {}
+        connection = self._class(**{**self._options, **found})
         try:
             async with asyncio.timeout(self._limit_s):
                 await connection.connect()  # type: ignore[no-untyped-call]

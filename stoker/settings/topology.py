@@ -72,7 +72,10 @@ class Sentinels:
             msg = "takes sentinel_tls=true or sentinel_tls=false"
             raise ValueError(msg)
         at = _credentials(own)
-        query = urlencode({name: value for name, value in options.items() if name.startswith("ssl_") and tls})
+        of_tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+        if scheme != "rediss":
+            options = {name: value for name, value in options.items() if name not in of_tls}
+        query = urlencode(of_tls if tls else {})
         urls = [
             f"{'rediss' if tls else 'redis'}://{at}{host}/0?{query}" for host in _hosts(url, SENTINEL_PORT)
         ]

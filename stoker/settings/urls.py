@@ -110,7 +110,8 @@ def _check_escaped(parts: SplitResult) -> None:
 
 
 def _check_options(parts: SplitResult, more: frozenset[str]) -> None:
-    tls = TLS_OPTIONS if parts.scheme.startswith("rediss") else frozenset()
+    with_tls = parts.scheme.startswith("rediss") or parse_qs(parts.query).get("sentinel_tls") == ["true"]
+    tls = TLS_OPTIONS if with_tls else frozenset()
     unknown = sorted(parse_qs(parts.query, keep_blank_values=True).keys() - REDIS_OPTIONS - tls - more)
     if unknown:
         msg = f"takes no option {unknown[0]!r}: limits of time and number are settings of [queue] and [cache]"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from stoker import State
 from stoker.embedded.cluster import Node
-from tests.races.world import never
-from tests.support.clusters import ClusterWorld, promoted, until
-from tests.support.notes import NoteChanged
+from stoker.operations.overview import overview
+from tests.support.clusters import ClusterWorld, promoted
 
 
 async def second_note(world: ClusterWorld) -> tuple[int, int]:
@@ -34,38 +31,6 @@ async def test_a_node_that_is_away_costs_its_slots_sql_and_nothing_else(broken: 
         assert not reader.stoker.cache.breaker.open
     finally:
         frozen.resume()
-
-
-async def test_a_change_elsewhere_is_not_kept_waiting_by_a_node_that_is_away(broken: ClusterWorld) -> None:
-    """Row 49. Events that concern the node wait for it; its readers read SQL until they are applied."""
-    other, member = await second_note(broken)
-    worker = await broken.process(cache={"timeout_s": 0.2}, changes={"first_backoff_s": 0.01})
-    reader = await broken.warmed(await broken.process(cache={"timeout_s": 0.2}))
-    frozen = without_failover(broken)
-    frozen.pause()
-    try:
-        await broken.write("v2")
-        elsewhere = await broken.write("v2", other, NoteChanged(note_id=other))
-        assert await worker.apply() == 1
-        assert await elsewhere.applied() == "applied"
-        assert await reader.body(other, member) == "v2"
-        assert await reader.body() == "v2"  # it does not answer: SQL
-    finally:
-        frozen.resume()
-    client = broken.client(reader)
-    await until(lambda: answers(frozen), "it does not answer")
-    await reader.stoker.cache.breaker.check()
-    never("the node is used before the event is applied", happened=not client.away)
-    assert await reader.body() == "v2"
-    await worker.stoker.cache.breaker.check()  # the worker's own breaker counts the same event: it waits, too
-
-    async def applied() -> bool:
-        return await worker.apply() == 1
-
-    await until(applied, "the event was not applied")
-    await until(lambda: used_again(reader, frozen), "the node is not used again")
-    await broken.must_show("v2", reader)
-    assert (await reader.read()).state is State.HIT
 
 
 async def test_a_primary_is_killed_and_its_replica_serves_what_is_right(broken: ClusterWorld) -> None:
@@ -95,10 +60,16 @@ def without_failover(world: ClusterWorld) -> Node:
     return world.owner()
 
 
-async def answers(node: Node) -> bool:
-    return await asyncio.to_thread(node.answers)
-
-
-async def used_again(reader: object, node: Node) -> bool:
-    await reader.stoker.cache.breaker.check()  # type: ignore[attr-defined]
-    return node.address not in reader.stoker.cache.store.client.away  # type: ignore[attr-defined]
+async def test_a_node_that_is_away_is_told_by_name_in_status(broken: ClusterWorld) -> None:
+    reader = await broken.warmed(await broken.process(cache={"timeout_s": 0.2}))
+    frozen = without_failover(broken)
+    frozen.pause()
+    try:
+        await reader.read()
+        found = await overview(reader.stoker, 5)
+    finally:
+        frozen.resume()
+    nodes = {one.address: one for one in found.health.servers["cache"].nodes}
+    assert [one.address for one in nodes.values() if one.error] == [frozen.address]
+    assert sum(one.slots for one in nodes.values()) == 16_384
+    assert any(f"node {frozen.address} of the cache Redis is away" in one.says for one in found.concerns)

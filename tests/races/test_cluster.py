@@ -116,14 +116,18 @@ async def test_a_node_that_comes_back_is_not_read_before_its_events_are_applied(
     await reader.stoker.cache.breaker.check()
     shown = await reader.body()
     never(f"it shows {shown} again", happened=shown != "v2")
-    await until(lambda: is_back(worker), "the node does not answer the worker")
 
     async def applied() -> bool:
+        await is_back(worker)  # as its own breaker asks every second
         return await worker.apply() == 1
 
     await until(applied, "the event was not applied")
-    await reader.stoker.cache.breaker.check()
-    assert not world.client(reader).away
+
+    async def used() -> bool:
+        await reader.stoker.cache.breaker.check()
+        return not world.client(reader).away
+
+    await until(used, "the node is not used again")
     await world.must_show("v2", reader)
 
 

@@ -7,6 +7,10 @@ import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
 
 from stoker.embedded import binaries
 from stoker.embedded.cluster import free_ports
@@ -53,6 +57,7 @@ class Sentinel(Listening):
         self._primary_port = ports[1]
         self._primary_password = passwords[1]
         super().__init__(name, folder, ports[0], (), passwords[0])
+        self._client = Redis(port=ports[0], password=passwords[0], socket_timeout=2)
 
     def prepare(self) -> tuple[Sequence[str | Path], Identity]:
         """With the configuration that it keeps what it learns in."""
@@ -72,6 +77,28 @@ class Sentinel(Listening):
         ]
         file.write_text("\n".join(lines) + "\n")
         return [binaries.valkey_server(), file, "--sentinel"], Identity.SELF
+
+    def answers(self) -> bool:
+        """It knows no QUIT, by which `ask` ends."""
+        try:
+            told: Any = self._client.info("server")
+            return bool(told["process_id"] == self.pid)
+        except (RedisError, OSError):
+            return False
+
+    def primary(self) -> int:
+        """The port of the server that it names."""
+        told: Any = self._client.sentinel_get_master_addr_by_name(NAME)  # type: ignore[no-untyped-call]
+        return int(told[1])
+
+    def knows(self) -> tuple[int, int]:
+        """How many other Sentinels and replicas it knows."""
+        told: Any = self._client.sentinel_master(NAME)  # type: ignore[no-untyped-call]
+        return told["num-other-sentinels"], told["num-slaves"]
+
+    def fail_over(self) -> None:
+        """Let the replica take over now."""
+        self._client.execute_command("SENTINEL FAILOVER", NAME)  # type: ignore[no-untyped-call]
 
 
 class Watched:
@@ -101,7 +128,7 @@ class Watched:
         for server in (*self.servers, *self.sentinels):
             server.start()
         if not wait_until(lambda: all(map(self._knows_all, self.sentinels)), 30):
-            raise AssertionError(self.sentinels[0].ask(f"SENTINEL MASTER {NAME}"))
+            raise AssertionError("the Sentinels do not know each other")
 
     def stop(self) -> None:
         """End them all."""
@@ -112,8 +139,8 @@ class Watched:
     @property
     def primary(self) -> Listening:
         """The server that the Sentinels name now."""
-        told = self.sentinels[0].ask(f"SENTINEL GET-MASTER-ADDR-BY-NAME {NAME}")
-        return next(one for one in self.servers if f"\r\n{one.port}\r\n" in told)
+        port = self.sentinels[0].primary()
+        return next(one for one in self.servers if one.port == port)
 
     async def fail_over(self, *, kill: bool) -> None:
         """Let the other server take over; returns when it has, and all Sentinels know it."""
@@ -121,10 +148,10 @@ class Watched:
         if kill:
             old.kill()
         else:
-            await asyncio.to_thread(self.sentinels[0].ask, f"SENTINEL FAILOVER {NAME}")
+            await asyncio.to_thread(self.sentinels[0].fail_over)
         [new] = [one for one in self.servers if one is not old]
         done = await asyncio.to_thread(wait_until, lambda: self._leads(new), 30)
-        assert done, self.sentinels[0].ask(f"SENTINEL MASTER {NAME}")
+        assert done, f"{new.name} did not take over"
 
     async def bring_back(self, server: Listening) -> None:
         """Start a killed server again; returns when it is the replica and in step."""
@@ -136,17 +163,10 @@ class Watched:
 
         assert await asyncio.to_thread(wait_until, in_step, 30)
 
-    def _knows_all(self, sentinel: Sentinel) -> bool:
-        told = sentinel.ask(f"SENTINEL MASTER {NAME}").split("\r\n")
-        return _value(told, "num-other-sentinels") == "2" and _value(told, "num-slaves") == "1"
+    @staticmethod
+    def _knows_all(sentinel: Sentinel) -> bool:
+        return sentinel.knows() == (2, 1)
 
     def _leads(self, server: Listening) -> bool:
-        named = all(
-            f"\r\n{server.port}\r\n" in one.ask(f"SENTINEL GET-MASTER-ADDR-BY-NAME {NAME}")
-            for one in self.sentinels
-        )
+        named = all(one.primary() == server.port for one in self.sentinels)
         return named and "role:master" in server.ask("INFO replication")
-
-
-def _value(told: list[str], name: str) -> str:
-    return told[told.index(name) + 2] if name in told else ""

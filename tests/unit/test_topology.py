@@ -30,6 +30,11 @@ def test_sentinels_have_passwords_and_tls_of_their_own() -> None:
         "rediss://se:a%40b@s1:26379/0?ssl_ca_certs=c",
         "rediss://se:a%40b@s2:26380/0?ssl_ca_certs=c",
     ]
+    other = Sentinels.of("redis+sentinel://s1/main?sentinel_tls=true&ssl_ca_certs=c")
+    assert (other.urls, other.primary) == (
+        ["rediss://s1:26379/0?ssl_ca_certs=c"],
+        "redis://localhost/0?",
+    )
     plain = Sentinels.of("rediss+sentinel://s1/main?sentinel_tls=false&ssl_ca_certs=c")
     assert (plain.urls, plain.primary) == (
         ["redis://s1:26379/0?"],
