@@ -21,8 +21,8 @@ SETTLED, SETTLED_FULL = 10**7, 10**8
 USERS, SOME_USER = 100, 1
 EVENTS = 150
 """Recorded, or applied, one after the other: a block."""
-DEAD = 20_000
-"""Events that were settled since the last vacuum, on both sides: Postgres vacuums after 50,000."""
+DEAD = 50_000
+"""Events that were settled since the last vacuum, on both sides: Postgres vacuums after 100,000."""
 BARE = (
     "TRUNCATE stoker.cache_events",
     "DROP INDEX stoker.cache_events_settled",
