@@ -11,7 +11,8 @@ HIT, NEAR, MISS, JOB = "a hit, nothing kept near", "a hit, kept near", "a miss",
 ALONE, OF_MANY = "a change alone", "a change of many"
 MANY_PER_S = 100
 """Changes a second from which on a relay finds several."""
-WEB, WORKER = "an idle web process, a second", "an idle worker, a second"
+WEB, WORKER = "a web process, a second", "a worker, a second"
+"""Whatever it reads, or runs: loops, and the counters that it sends."""
 FULL = 0.7
 """Share of a core above which waits grow fast."""
 MOST_CONNECTIONS = 500

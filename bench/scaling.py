@@ -22,7 +22,7 @@ from bench.blocks import Scale
 from bench.changes import Change, changes
 from bench.ground import Bench, default_worker, prepared, settled_at
 from bench.meters import NAMES, Costs, Meters
-from bench.model import SIZES, Fleet, limit_of, needs
+from bench.model import ALONE, HIT, JOB, MISS, NEAR, OF_MANY, SIZES, WEB, WORKER, Fleet, limit_of, needs
 from bench.noop import TINY, Unlink, domain
 from bench.pages import Page, pages
 from bench.rows.drain import drained
@@ -70,14 +70,17 @@ async def _measure(bench: Bench) -> Measured:
     meters = await Meters.of(bench)
     async with bench.stoker(domain, near_bytes=0) as stoker:
         idle, alone = await _idle(meters), await meters.connections()
-        async with _many(bench):
-            several, with_several = await _idle(meters), await meters.connections()
-        costs["an idle web process, a second"] = _less(several, idle, IDLERS)
+        [page] = await pages(stoker, 1)
+        async with _many(bench) as opened:
+            several = await meters.spent(lambda: _sips(opened, page), IDLE_S, {})
+            with_several = await meters.connections()
+        awake = _less(several, idle, IDLERS)
         async with bench.worker(stoker, STOKER__DOMAIN="bench.noop") as worker:
             meters.workers = (worker.pid,)
             both, with_worker = await _idle(meters), await meters.connections()
-            costs["an idle worker, a second"] = _less(both, idle, 1)
+            costs[WORKER] = _less(both, idle, 1)
             costs |= await _work(bench, stoker, meters, both)
+            costs[WEB] = _less(awake, costs[NEAR], 1)  # besides the one hit of each second
     await meters.close()
     connections = {
         "a web process": {name: (with_several[name] - alone[name]) / IDLERS for name in alone},
@@ -89,16 +92,16 @@ async def _measure(bench: Bench) -> Measured:
 async def _work(bench: Bench, stoker: Stoker, meters: Meters, idle: Costs) -> dict[str, Costs]:
     found = await pages(stoker, PAGES)
     wanted = await changes(stoker, CHANGES)
-    costs = {"a hit, nothing kept near": await meters.spent(lambda: _hits(stoker, found), HITS, idle)}
+    costs = {HIT: await meters.spent(lambda: _hits(stoker, found), HITS, idle)}
     async with Stoker.opened(bench.settings(), domain) as near:
         await _hits(near, found)
-        costs["a hit, kept near"] = await meters.spent(lambda: _hits(near, found), HITS, idle)
+        costs[NEAR] = await meters.spent(lambda: _hits(near, found), HITS, idle)
     await meters.cache.flushall()
-    costs["a miss"] = await meters.spent(lambda: _misses(stoker, wanted), CHANGES, idle)
-    costs["a change alone"] = await meters.spent(lambda: _changes(stoker, wanted), CHANGES, idle)
-    costs["a change of many"] = await meters.spent(lambda: _many_changes(stoker, wanted), MANY, idle)
+    costs[MISS] = await meters.spent(lambda: _misses(stoker, wanted), CHANGES, idle)
+    costs[ALONE] = await meters.spent(lambda: _changes(stoker, wanted), CHANGES, idle)
+    costs[OF_MANY] = await meters.spent(lambda: _many_changes(stoker, wanted), MANY, idle)
     jobs = [Unlink(key="") for _ in range(JOBS)]
-    costs["a job"] = await meters.spent(lambda: drained(stoker, TINY, jobs), JOBS, idle)
+    costs[JOB] = await meters.spent(lambda: drained(stoker, TINY, jobs), JOBS, idle)
     return costs
 
 
@@ -109,6 +112,13 @@ async def _hits(stoker: Stoker, found: Sequence[Page]) -> None:
             await stoker.read("dashboard", page.project, reader=page.owner)
 
     await asyncio.gather(*map(reader, range(READERS)))
+
+
+async def _sips(opened: Sequence[Stoker], page: Page) -> None:
+    """One read a second of each, for IDLE_S: it knows its cache, and has counters to send."""
+    for _ in range(int(IDLE_S)):
+        await asyncio.gather(*(one.read("dashboard", page.project, reader=page.owner) for one in opened))
+        await asyncio.sleep(1)
 
 
 async def _misses(stoker: Stoker, wanted: Sequence[Change]) -> None:
@@ -139,10 +149,10 @@ async def _many_changes(stoker: Stoker, wanted: Sequence[Change]) -> None:
 
 
 @asynccontextmanager
-async def _many(bench: Bench) -> AsyncIterator[None]:
+async def _many(bench: Bench) -> AsyncIterator[list[Stoker]]:
     opened = [await Stoker.open(bench.settings(), domain) for _ in range(IDLERS)]
     try:
-        yield
+        yield opened
     finally:
         for one in opened:
             await one.close()
