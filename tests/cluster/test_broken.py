@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from stoker import State
 from stoker.embedded.cluster import Node
 from stoker.operations.overview import overview
-from tests.support.clusters import ClusterWorld, promoted
+from stoker.redis.primary import SURE_S
+from tests.support.clusters import TIMEOUT_MS, ClusterWorld, promoted, until
 
 
 async def second_note(world: ClusterWorld) -> tuple[int, int]:
@@ -73,3 +76,29 @@ async def test_a_node_that_is_away_is_told_by_name_in_status(broken: ClusterWorl
     assert [one.address for one in nodes.values() if one.error] == [frozen.address]
     assert sum(one.slots for one in nodes.values()) == 16_384
     assert any(f"node {frozen.address} of the cache Redis is away" in one.says for one in found.concerns)
+
+
+async def test_a_primary_that_is_cut_off_is_read_no_longer_than_its_node_timeout(
+    broken: ClusterWorld,
+) -> None:
+    """Row 45. It hears of no other node, and its replica has taken over: it closes by itself."""
+    await broken.warmed()
+    web = await broken.warmed(await broken.process())
+    old = broken.owner()
+    replica = broken.cluster.replica_of(old)
+    old.ask("DEBUG DROP-CLUSTER-PACKET-FILTER -2")
+    replica.ask("CLUSTER FAILOVER TAKEOVER")
+    worker = await broken.process()
+    await promoted(replica)
+    await broken.settled_map(replica, worker)
+    await broken.write("v2")
+    assert await worker.apply() == 1
+    applied_s = time.monotonic()
+
+    async def shows() -> bool:
+        return await web.body() == "v2"
+
+    await until(shows, "the primary that was cut off is read for ever")
+    # Its own timeout, the second for which its word that it is a primary counts, and a slow machine.
+    assert time.monotonic() - applied_s < TIMEOUT_MS / 1000 + SURE_S + 5
+    await broken.must_show("v2", web)
