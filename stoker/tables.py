@@ -245,7 +245,7 @@ cache_identities = Table(
     "cache_identities",
     metadata,
     Column("root", String(64), primary_key=True),
-    Column("run", String(32), primary_key=True),
+    Column("run", Text, primary_key=True),
     Column("noted_at", DateTime(timezone=True), nullable=False),
     Column(
         "diverged_since",

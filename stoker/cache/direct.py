@@ -8,6 +8,7 @@ for a refresh, or not named by the access entry; and whatever goes wrong here.
 from __future__ import annotations
 
 from collections import deque
+from time import perf_counter
 
 from stoker.cache.lookup import Params, Plan, command
 from stoker.cache.near import Near
@@ -43,19 +44,26 @@ class DirectReads:
         """
         if self._cache.breaker.open:
             return None
-        plan, near = self._cache.plan(view, scope_id, params, within, reader=reader), self._near
-        if (found := near.in_term(plan.names)) is not None:
-            return self._cache.at_once(plan, found, reader)
-        kept = [near.peek(own.entry) for own in plan.names]
-        if None in kept or (connection := self._take()) is None:
-            return None
-        return self._asked(connection, plan, kept, reader)
+        began_s = perf_counter()
+        plan = self._cache.plan(view, scope_id, params, within, reader=reader)
+        reading = self._hit(plan, reader)
+        if reading is not None:
+            plan.times.append(perf_counter() - began_s)
+        return reading
 
     def close(self) -> None:
         """Close the threads' sides of the connections; the client closes the others."""
         self._places.clear()
         while self._free:
             self._free.pop().close()
+
+    def _hit(self, plan: Plan, reader: object) -> Reading | None:
+        if (found := self._near.in_term(plan.names)) is not None:
+            return self._cache.at_once(plan, found, reader)
+        kept = [self._near.peek(own.entry) for own in plan.names]
+        if None in kept or (connection := self._take()) is None:
+            return None
+        return self._asked(connection, plan, kept, reader)
 
     def _asked(
         self, connection: DirectConnection, plan: Plan, kept: list[Near | None], reader: object

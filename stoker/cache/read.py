@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
+from time import perf_counter
 
+from stoker.cache.accounting import ERROR
 from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.keys import write_key
@@ -21,7 +23,7 @@ from stoker.cache.reading import Content, Found, Miss, Reading, State
 from stoker.cache.rights import Rights
 from stoker.cache.view import Access, EntryKey, Scope, View
 from stoker.cache.within import parent_name
-from stoker.errors import CacheUnavailable, Forbidden, NotFound
+from stoker.errors import BadRequest, CacheUnavailable, Forbidden, NotFound
 from stoker.jobs import Outcome
 
 AskRefresh = Callable[[EntryKey], None]
@@ -29,6 +31,8 @@ PLANS_KEPT = 5_000
 """Plans that are remembered. Each takes about 3 KB and saves a fifth of the cost of a hit."""
 PLAIN = (int, str)
 """Types of ids by which a plan is found without making the key first."""
+REFUSALS = (NotFound, Forbidden, BadRequest)
+"""What a read raises that did not fail."""
 LONGEST_KEPT = 500
 """Plans with longer parameters, in characters, are not remembered."""
 
@@ -64,14 +68,30 @@ class Cache:
         Raises NotFound, Forbidden, BadRequest naming the field, or what the loader raised when there is
         nothing to fall back on. `bypass` answers from SQL without asking or filling the cache.
         """
+        began_s = perf_counter()
         plan = self.plan(view, scope_id, params, within, reader=reader)
-        if not bypass and not self.breaker.open:
-            try:
-                found = self._near.in_term(plan.names) or await self._lookup.fetch(plan.names)
-                return await self.conclude(_held(plan, found), reader)
-            except CacheUnavailable as error:
-                self.breaker.trip(str(error))
-        return await self._from_sql(plan, reader)
+        try:
+            reading = None
+            if not bypass and not self.breaker.open:
+                try:
+                    found = self._near.in_term(plan.names) or await self._lookup.fetch(
+                        plan.names, in_order=plan.parent is not None
+                    )
+                    reading = await self.conclude(_held(plan, found), reader)
+                except CacheUnavailable as error:
+                    self.breaker.trip(str(error))
+            if reading is None:
+                reading = await self._from_sql(plan, reader)
+        except REFUSALS:
+            raise  # an answer, too: what does not exist, or is not for this reader
+        except Exception:
+            self.accounting.took(plan.view.name, ERROR, perf_counter() - began_s)
+            raise
+        if reading.state is State.HIT:
+            plan.times.append(perf_counter() - began_s)
+        else:
+            self.accounting.took(plan.view.name, reading.state, perf_counter() - began_s)
+        return reading
 
     def plan(
         self,
@@ -100,8 +120,11 @@ class Cache:
     async def fetch(self, plans: Sequence[Plan], *, within_terms: bool = False) -> list[Held]:
         """What the cache holds for these requests, read in one call; nothing is asked `within_terms`."""
         found = {plan: self._near.in_term(plan.names) if within_terms else None for plan in plans}
-        names = tuple(dict.fromkeys(own for plan in plans if not found[plan] for own in plan.names))
-        asked = dict(zip(names, await self._lookup.fetch(names), strict=True)) if names else {}
+        asking = [plan for plan in plans if not found[plan]]
+        names = tuple(dict.fromkeys(own for plan in asking for own in plan.names))
+        apart = any(plan.parent is not None for plan in asking)
+        told = await self._lookup.fetch(names, in_order=apart) if names else []
+        asked = dict(zip(names, told, strict=True))
         return [_held(plan, found[plan] or [asked[own] for own in plan.names]) for plan in plans]
 
     async def conclude(self, held: Held, reader: object) -> Reading:
@@ -114,6 +137,14 @@ class Cache:
             self.accounting.hit(plan, reader)
             return self._answer(plan, found, State.HIT, role)
         return await self._conclude_slowly(held, role, reader)
+
+    async def causes(self, held: Sequence[Held]) -> list[Miss | None]:
+        """Why each entry is not valid; asks Redis about those that it may have evicted."""
+        absent = [one.plan.names[0] for one in held if one.found.miss is Miss.EVICTED]
+        certain = dict(zip(absent, await self.store.absent_because(absent), strict=True)) if absent else {}
+        return [
+            certain[one.plan.names[0]] if one.found.miss is Miss.EVICTED else one.found.miss for one in held
+        ]
 
     def is_at_hand(self, held: Held, reader: object) -> bool:
         """Whether `conclude` answers from what was found without waiting."""
@@ -150,24 +181,25 @@ class Cache:
     async def _conclude_slowly(self, held: Held, role: str | None, reader: object) -> Reading:
         plan, found, guard, cause = held
         guard_missed = guard is not None and guard.miss is not None
+        # Before anything is built: afterwards the stamps say that the entry was there.
+        cause = (await self.causes([held]))[0] or cause
         beside = self._begun_beside_the_right(held)
         waited = role is None
         if plan.guard is not None and guard is not None and role is None:
             role = await self.rights.role(plan.guard, guard, reader)
-        cause = found.miss or cause
         state = State.HIT if cause is None and not guard_missed else State.MISS
         if state is State.HIT:
             self.accounting.hit(plan, reader)
         else:
             self.accounting.miss(plan, reader)
-            self.accounting.count(plan.view.name, f"miss_{cause or 'access'}")
+            self.accounting.count(plan.view.name, f"miss_{cause or Miss.ACCESS}")
             if plan.guard is not None and not guard_missed:
                 self.accounting.count(plan.guard.view, "hits")
         if role is not None and plan.parent is not None and (waited or found.miss is not None):
-            return await self._after_wait_within(held, state, role, beside, reader)
+            return await self._after_wait_within(held._replace(cause=cause), state, role, beside, reader)
         if found.miss is not None:
-            return await self._after_miss(plan, found.miss, beside, reader)
-        return self._answer(plan, found, state, role)
+            return await self._after_miss(plan, cause, beside, reader)
+        return self._answer(plan, found, state, role)._replace(cause=cause)
 
     def _begun_beside_the_right(self, held: Held) -> asyncio.Task[Filled] | None:
         """Start the entry's fill if it and its access entry are outdated; the right is checked first.
@@ -182,7 +214,7 @@ class Cache:
         return None
 
     async def _after_miss(
-        self, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, reader: object
+        self, plan: Plan, cause: Miss | None, beside: asyncio.Task[Filled] | None, reader: object
     ) -> Reading:
         try:
             filled = await self._filled(plan, beside)
@@ -211,7 +243,7 @@ class Cache:
         The parent and the right to it are looked up together once more. What does not hold by then is read
         from SQL. Fail-safe does not come here: an outdated entry may name a parent that it has left.
         """
-        plan, cause = held.plan, held.found.miss
+        plan, cause = held.plan, None if held.found.miss is None else held.cause
         filled = await self._filled(plan, beside) if cause is not None else None
         if filled is not None and filled.content is None:
             raise _not_found(plan)
@@ -274,7 +306,7 @@ class Cache:
         keys, views = self.store.keys, self.catalog.views_by_name
         names = tuple(keys.entry(one, views[one.view].layout) for one in (key, guard) if one is not None)
         of = parent_name(*parent) if parent is not None else None
-        return Plan(view, key, guard, names, write_key(key), of)
+        return Plan(view, key, guard, names, write_key(key), of, self.accounting.times_of(view.name))
 
     def _guard(self, view: View, key: EntryKey, parent: Scope | None) -> EntryKey | None:
         return EntryKey(view.access_view, parent or key.scope) if view.is_guarded else None

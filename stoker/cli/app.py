@@ -36,9 +36,12 @@ COMMANDS = {
     "dead": "dead:app",
     "schedule": "planned:app",
     "lanes": "lanes:app",
+    "workers": "workers:app",
+    "capacity": "workers:capacity",
     "cache": "cached:app",
     "tokens": "tokens:app",
     "audit": "audited:audit",
+    "mcp": "assist:mcp",
 }
 """Name of a command -> its module and its name there; a module without a dot is in this package.
 

@@ -62,6 +62,9 @@ def evaluate_trace(  # noqa: PLR0913 - one for each option
     ] = 0.5,
     timezone: Annotated[str, typer.Option(help="Time zone of the hours of the day.")] = "UTC",
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    least: Annotated[
+        float, typer.Option(min=0, max=1, help="The lowest probability at which the predictor warms.")
+    ] = 0,
     by_reader: Annotated[
         bool, typer.Option("--by-reader", help="Warm for readers, as if each had one page.")
     ] = False,
@@ -73,7 +76,7 @@ def evaluate_trace(  # noqa: PLR0913 - one for each option
     """
     if every > ttl:
         raise typer.BadParameter("entries would expire between two plannings", param_hint="--every")
-    rules = Rules(ttl, every, build_ms / 1000, scored, _zone(timezone), seed)
+    rules = Rules(ttl, every, build_ms / 1000, scored, _zone(timezone), seed, least)
     found_reads = read_trace(
         trace, lambda lines: note(f"read {lines:,} lines") if lines % 1_000_000 == 0 else None
     )

@@ -49,6 +49,7 @@ class Noted:
 
     root: str
     run: str
+    """Of a cluster: the runs of its primaries, sorted, with commas in between."""
     noted_at: datetime
     diverged_since: datetime | None
 
@@ -94,25 +95,27 @@ class CacheIdentity:
         After a failover that is another one than the last note names, and readers may still reach the old
         one. Raises CacheUnavailable where the servers of several runs took part.
         """
-        unknown = [run for run in runs if run.decode() != self._noted_run]
-        if not unknown:
+        if self._are_noted(runs):
             return
         self._note_at_s = 0.0
         await self.note()
         self.require()
-        if any(run.decode() != self._noted_run for run in runs):
+        if not self._are_noted(runs):
             raise CacheUnavailable("the cache Redis was replaced while changes were applied: once more")
+
+    def _are_noted(self, runs: Iterable[bytes]) -> bool:
+        return {run.decode() for run in runs} <= _each(self._noted_run or "")
 
     async def diverged(self) -> str | None:
         """Why changes do not reach the cache of this process; None if they do, or if that is not known."""
         noted = await noted_by(self._engine)
         # No call is made if the server has identified itself lately.
-        if not noted or _reaches(noted, self._root, (await self._client.server()).run.decode()):
+        if not noted or _reaches(noted, self._root, await self._client.run()):
             return None
         run = await self._run()
         if run != self._seen:
             self._seen, self._seen_at = run, await self._clock()
-        ours = next((one for one in noted if (one.root, one.run) == (self._root, run)), None)
+        ours = next((one for one in noted if one.root == self._root and _each(one.run) & _each(run)), None)
         newest = max(noted, key=lambda one: one.noted_at)
         if ours is None and newest.root == self._root:
             # The server may have been restarted or replaced; then the next note has the new run.
@@ -175,9 +178,7 @@ class CacheIdentity:
 
     async def _run(self) -> str:
         """The run of the server that answers now, confirmed by a call."""
-        answer = await self._client.call(("PING",))
-        answer.first()
-        return answer.server.run.decode()
+        return await self._client.run(asked=True)
 
     async def _clock(self) -> datetime:
         async with short_connection(self._engine) as connection:
@@ -201,7 +202,14 @@ async def forget_all(engine: AsyncEngine) -> None:
 
 
 def _reaches(noted: Sequence[Noted], root: str, run: str) -> bool:
-    return any((one.root, one.run, one.diverged_since) == (root, run, None) for one in noted)
+    """Whether changes are applied here; of a cluster, whether one node of it is of the noted cluster."""
+    ours = _each(run)
+    return any(one.root == root and one.diverged_since is None and ours & _each(one.run) for one in noted)
+
+
+def _each(run: str) -> set[str]:
+    """The runs of the nodes of a cluster; of a single server its run."""
+    return set(run.split(",")) - {""}
 
 
 def _told(newest: Noted, root: str) -> str:

@@ -48,6 +48,8 @@ class Rules:
     zone: tzinfo = UTC
     """The time zone of the hours of the day."""
     seed: int = 0
+    least: float = 0.0
+    """The lowest probability at which the predictor warms."""
 
 
 @dataclass

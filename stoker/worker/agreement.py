@@ -17,7 +17,7 @@ from stoker.cache.keys import KeySpace
 from stoker.outbox.identity import CacheIdentity, forget_all
 from stoker.postgres import engine_of, short_connection
 from stoker.queue import owner
-from stoker.redis.cache import CacheClient
+from stoker.redis.cluster import cache_client
 from stoker.redis.queue import QueueConnection
 from stoker.settings import Settings, require
 from stoker.tables import installation
@@ -31,7 +31,7 @@ async def another_cache(settings: Settings, patience_s: float = 0) -> str | None
     async with _postgres(settings) as engine:
         keys = KeySpace(settings.cache.prefix, await _installation(engine))
         url = require(settings.cache_redis_url or settings.redis_url, "CACHE_REDIS_URL")
-        client = CacheClient(url, timeout_s=settings.cache.timeout_s, connections=1, nonce_key=keys.nonce)
+        client = cache_client(url, timeout_s=settings.cache.timeout_s, connections=1, nonce_key=keys.nonce)
         try:
             return await CacheIdentity(engine, client, keys.root, timedelta()).elsewhere(patience_s)
         finally:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 
 from stoker import tracing
 from stoker.cache.term import LEARN_S
@@ -23,6 +24,7 @@ from stoker.handlers.own import OwnJobs
 from stoker.handlers.run import run
 from stoker.history.keeper import Keeper
 from stoker.history.recorder import Recorder
+from stoker.history.roster import Roster
 from stoker.history.times import JobTimes
 from stoker.jobs import LANES, Job
 from stoker.process_name import process_name
@@ -100,6 +102,9 @@ async def run_worker(
     every = timedelta(seconds=settings.worker.history_every_s)
     keeper = Keeper(stoker, recorder, process_name(), every, lanes)
     forecaster = Forecaster(stoker, process_name(), lanes)
+    roster = Roster(
+        stoker.engine, process_name(), settings.worker.release or _release(), engine.load, engine.set_quiet
+    )
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
     log.info("worker.started", extra={"slots": slots, "worker": process_name()})
@@ -111,6 +116,7 @@ async def run_worker(
             ("sweeper", sweeper.run, idle),
             ("deliverer", deliverer.run, idle),
             ("history", keeper.run, idle),
+            ("roster", roster.run, idle),
             ("term", term.run, stop),
             ("prediction", forecaster.run, stop),
         ):
@@ -166,6 +172,10 @@ async def _opened(
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside)
+
+
+def _release() -> str:
+    return f"stoker {version('stoker')}"
 
 
 def _both(*stuck: Callable[[], list[str]]) -> Callable[[], list[str]]:

@@ -14,7 +14,8 @@ from stoker import CacheUnavailable, State
 from stoker.redis.cache import CacheClient
 from stoker.redis.errors import Unidentified
 from stoker.settings import Settings
-from stoker.worker.check import Level, check
+from stoker.worker.check import check
+from stoker.worker.findings import Level
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import Process

@@ -17,7 +17,7 @@ from stoker.prediction.synthetic import Office, made_up
 from stoker.prediction.trace import Trace, TraceError, TraceWriter, read_trace, write_trace
 
 RULES = Rules(ttl_s=3600, every_s=3600)
-OFFICE = Office(people=20, topics=30, days=21)
+OFFICE = Office(people=14, topics=16, days=16)
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ COMMENT ON COLUMN stoker.cache_events.transaction_id IS 'The writer''s, as pg_cu
 
 CREATE TABLE stoker.cache_identities (
   root VARCHAR(64) NOT NULL,
-  run VARCHAR(32) NOT NULL,
+  run TEXT NOT NULL,
   noted_at TIMESTAMP WITH TIME ZONE NOT NULL,
   diverged_since TIMESTAMP WITH TIME ZONE,
   PRIMARY KEY (root, run)
