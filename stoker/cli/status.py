@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from stoker.cli import lanes, predicted
-from stoker.cli.display import clear, models, named, show, show_json, size, table
+from stoker.cli.display import models, named, redraw, show, show_json, size, table
 from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
@@ -140,9 +140,9 @@ def _ping(url: str) -> Probe:
 def _tell(found: Overview, every_s: float | None, *, as_json: bool) -> None:
     if as_json:
         show_json(found, indent=2 if every_s is None else None)
+    elif every_s is not None:
+        redraw(lambda: _draw(found))
     else:
-        if every_s is not None:
-            clear()
         _draw(found)
 
 
@@ -188,7 +188,8 @@ def _draw_servers(found: Overview) -> None:
     ]
     if of_cluster:
         table("nodes of the cache", ["address", "state", "slots", "error"], of_cluster)
-    table("memory", ["server", *MEMORY], [_memory_row(name, one) for name, one in found.memory.items()])
+    if found.memory:
+        table("memory", ["server", *MEMORY], [_memory_row(name, one) for name, one in found.memory.items()])
     for reason in dict.fromkeys(found.missing.values()):
         parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)
         show(f"not known: {parts} ({reason})")

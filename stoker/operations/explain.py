@@ -113,6 +113,18 @@ async def explain(
     )
 
 
+def for_viewers(found: Explanation) -> Explanation:
+    """What a viewer may see of it: no parameters, which are what people search for, and no readers."""
+    hidden = "hidden" if found.params else ""
+    return found.model_copy(
+        update={
+            "params": hidden,
+            "entry": found.entry.model_copy(update={"params": hidden}),
+            "access": found.access.model_copy(update={"readers": {}}),
+        }
+    )
+
+
 def _sentences(stoker: Stoker, entry: EntryFigures, found: Sequence[EventShown]) -> list[str]:
     said = []
     if stoker.cache.breaker.open:
