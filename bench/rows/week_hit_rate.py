@@ -11,7 +11,7 @@ PROMISED = {"detail": "80-90", "dashboard": "70-80", "list": "85-95", "search": 
 BEGIN_AT = 1.25
 """The first budget, as a multiple of what the plan's warming costs: not all of a budget is spent."""
 RUNS, NEAR = 3, 0.99
-"""Runs in which the budget is brought to where prediction costs nearly as much SQL as the plan, and no more."""
+"""Runs in which the budget is brought to where prediction costs nearly the SQL of the plan, and no more."""
 
 
 async def measure(bench: Bench) -> list[Figure]:
