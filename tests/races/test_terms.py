@@ -7,22 +7,28 @@ slow by a tenth, and waiting puts time forward.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import stoker.cache.term
 import stoker.outbox.term
 import stoker.revocation
 from stoker import SYSTEM, Asked, Forbidden, Invalidation, NotFound, Reading, State
-from stoker.cache.term import SURE_S
+from stoker.cache.term import SURE_S, now_s
 from stoker.outbox.term import CacheTerm
 from stoker.settings import LONGEST_TERM_MS
 from tests.races.guards.terms import WALL
 from tests.races.race import race
+from tests.races.test_crash import child_of
 from tests.races.test_revocation import is_refused, remove
 from tests.races.world import Process, World, never
 from tests.support.notes import reader
@@ -172,6 +178,24 @@ async def test_a_late_reply_does_not_begin_a_term(world: World, monkeypatch: pyt
     assert (await waiting).value["body"] == "v1"  # begun before the change
     shown = (await terms.web.read()).value["body"]
     never(f"{shown} was shown", happened=shown != "v2")
+
+
+@race("a clock that goes on in a stopped process")
+async def test_a_process_that_was_stopped_does_not_go_on_with_its_term(world: World) -> None:
+    """Row 47. SIGSTOP within a term; a change is applied; SIGCONT."""
+    worker = await world.process(cache={"term_ms": 300})
+    worker.stoker.cache.store.lookup.near.now_s = stoker.cache.term.now_s  # only the reader's may be wrong
+    await worker.stoker.cache_term.keep()
+    async with child_of("read_within_a_term", world) as (reader, says):
+        assert await says() == "read"
+        os.kill(reader.pid, signal.SIGSTOP)
+        await world.write()
+        await worker.apply()
+        os.kill(reader.pid, signal.SIGCONT)
+        assert reader.stdin is not None
+        reader.stdin.write(b"again\n")
+        shown = await says()
+        never(f"{shown} was shown", happened=shown != "v2")
 
 
 @race("a clock that nobody sets")
@@ -374,3 +398,9 @@ async def test_who_cannot_learn_the_term_waits_for_the_longest(
     began_s = near.now_s()
     await terms.worker.stoker.cache_term.over()
     assert near.now_s() == began_s
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock")
+def test_the_clock_of_terms_goes_on_while_the_machine_sleeps() -> None:
+    assert isinstance(now_s, partial)
+    assert now_s.args == (time.CLOCK_BOOTTIME,)

@@ -96,6 +96,7 @@ GUARDS: Mapping[str, Removal] = {
     "the share of a term that is served": replaced(stoker.cache.near, "SERVED", 1.0),
     "a term counted from the question": _counted_from_the_reply,
     "a clock that nobody sets": _wall_clock,
+    "a clock that goes on in a stopped process": replaced(stoker.cache.near, "now_s", time.process_time),
     "the installation's term": replaced(CacheTerm, "learn", _own_term),
     "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", _known_before),
     "a term known for some seconds only": _sure_for_ever,
