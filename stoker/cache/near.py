@@ -111,17 +111,20 @@ class NearCache:
         are asked for.
         """
         found: list[Found] = []
-        least_s, until_s = -inf, inf
+        kept, since_s = self._kept, self._since_s
+        least_s, ends_s = -inf, inf
         for one in names:
-            near = self._kept.get(one.entry)
+            near = kept.get(one.entry)
             if near is None or (served := near.served) is None:
                 return None
-            if served.asked_s < least_s or served.asked_s <= self._since_s:
+            entry, asked_s, until_s = served
+            if asked_s < least_s or asked_s <= since_s:
                 return None
-            least_s, until_s = served.asked_s, min(until_s, served.until_s)
-            found.append(served.found)
+            least_s = asked_s
+            ends_s = min(ends_s, until_s)
+            found.append(entry)
         # The clock is read after the entries are fixed, so that a pause in between counts.
-        return found if self.now_s() < until_s else None
+        return found if self.now_s() < ends_s else None
 
 
 def _size(near: Near) -> int:

@@ -68,6 +68,9 @@ class Cache:
         if not bypass and not self.breaker.open:
             try:
                 found = self._near.in_term(plan.names) or await self._lookup.fetch(plan.names)
+                if (reading := self._at_hand(plan, found, reader)) is not None:
+                    self.accounting.hit(plan, reader)
+                    return reading
                 return await self.conclude(_held(plan, found), reader)
             except CacheUnavailable as error:
                 self.breaker.trip(str(error))
@@ -123,14 +126,22 @@ class Cache:
 
     def at_once(self, plan: Plan, found: Sequence[Found], reader: object) -> Reading | None:
         """As `conclude`, in any thread; None where there is something to build, to ask or to wait for."""
-        held = _held(plan, found)
-        envelope = held.found.envelope
-        if envelope is None or not self.is_at_hand(held, reader):
+        envelope = found[0].envelope
+        if envelope is None or envelope.eager(found[0].server.now_us()):
+            return None  # the loop builds it, or asks for its refresh
+        reading = self._at_hand(plan, found, reader)
+        if reading is not None:
+            self.accounting.hit_in_thread(plan, reader)
+        return reading
+
+    def _at_hand(self, plan: Plan, found: Sequence[Found], reader: object) -> Reading | None:
+        """The answer, if what was found is valid and permits it, and need not be unpacked in a thread."""
+        own, role = found[0], None
+        if own.miss is not None or own.content is None or own.content.is_heavy:
             return None
-        if envelope.eager(held.found.server.now_us()):
-            return None  # the loop asks for its refresh
-        self.accounting.hit_in_thread(plan, reader)
-        return self._answer(plan, held.found, State.HIT, held.guard.role_of(reader) if held.guard else None)
+        if plan.guard is not None and (role := found[1].role_of(reader)) is None:
+            return None
+        return self._answer(plan, own, State.HIT, role)
 
     def _answer(self, plan: Plan, found: Found, state: State, role: str | None) -> Reading:
         """A reading of what Redis held; `found` has an envelope. Raises NotFound under a wrong parent."""
