@@ -43,7 +43,8 @@ async def _decoded(bench: Bench, stoker: Stoker) -> Figure:
         await peer.ask("put", bodies={page.plain_key: page.body.decode() for page in found})
 
         async def ours_in_term() -> float:
-            for page in found:  # the other side has had its turn, and all terms are over
+            stoker.cache.store.lookup.near.end_terms()  # all of them begin now
+            for page in found:
                 await stoker.read("dashboard", page.project, reader=page.owner)
             return await rate(seconds, shared_by(stoker, walk), readers=READERS)
 
