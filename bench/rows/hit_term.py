@@ -43,7 +43,7 @@ async def _decoded(bench: Bench, stoker: Stoker) -> Figure:
         await peer.ask("put", bodies={page.plain_key: page.body.decode() for page in found})
 
         async def ours_in_term() -> float:
-            stoker.cache.store.lookup.near.end_terms()  # all of them begin now
+            stoker.cache.store.lookup.terms.end()  # all of them begin now
             for page in found:
                 await stoker.read("dashboard", page.project, reader=page.owner)
             return await rate(seconds, shared_by(stoker, walk), readers=READERS)

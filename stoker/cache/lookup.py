@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,9 +18,10 @@ from pydantic import BaseModel
 
 from stoker.cache.envelope import Forged, Seal, decode
 from stoker.cache.keys import EntryNames
-from stoker.cache.near import Near, NearCache
-from stoker.cache.reading import Content, Found, Miss
+from stoker.cache.near import Near, NearCache, Served, Terms
+from stoker.cache.reading import Content, Found, Miss, Reading, State
 from stoker.cache.view import EntryKey, View
+from stoker.errors import NotFound
 from stoker.redis.cache import CacheClient
 from stoker.redis.connection import ServerRun, pack
 
@@ -47,9 +49,11 @@ class Asked(NamedTuple):
     """The id of the parent that it is asked for under; for views with `Access.within` only."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Plan:
     """The view, key and Redis names of a request. They depend on neither reader nor time: made once and kept.
+
+    Only `served` ever changes: what the request may be answered with within a term.
 
     `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `member`: the key as a
     member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
@@ -61,10 +65,25 @@ class Plan:
     names: tuple[EntryNames, ...]
     member: bytes
     parent: bytes | None = None
+    served: Served | None = None
 
     def belongs(self, parent: bytes) -> bool:
         """Whether an entry of that parent is the one that is asked for."""
         return self.parent is None or self.parent == parent
+
+    def reading(self, found: Found, state: State, role: str | None) -> Reading:
+        """A reading of what Redis held; `found` has an envelope. Raises NotFound under a wrong parent."""
+        envelope, content = found.envelope, found.content
+        assert envelope is not None  # noqa: S101 - the caller has checked it
+        assert content is not None  # noqa: S101 - the same
+        if self.parent is not None and envelope.parent != self.parent:
+            raise self.not_found()
+        age = timedelta(microseconds=max(0, found.server.now_us() - envelope.created_us))
+        return Reading(content, state, age, found.miss, role)
+
+    def not_found(self) -> NotFound:
+        """The same for what is nowhere and for what is elsewhere: it must not tell that it exists."""
+        return NotFound(f"{self.key} does not exist")
 
 
 class Held(NamedTuple):
@@ -91,6 +110,7 @@ class Lookup:
         self._client = client
         self._seal = seal
         self.near = near
+        self.terms = Terms()
 
     async def fetch(self, names: tuple[EntryNames, ...]) -> list[Found]:
         """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
@@ -98,21 +118,15 @@ class Lookup:
         A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
         """
         kept = [self.near.get(one.entry) for one in names]
-        asked_s = self.near.now_s()  # before the question: the reply may come at any time after its answer
         found = await self._read(names, kept)
         outdated = False
         for own, held, one in zip(names, kept, found, strict=True):
-            near = held
             if one.miss is not None:
                 if held is not None:
                     self.near.drop(own.entry)
                     outdated = True
-                continue
-            if held is None and one.envelope and one.content:
-                near = Near(one.envelope, one.content)
-                self.near.put(own.entry, near)
-            if near is not None:
-                self.near.validated(near, one, asked_s)
+            elif held is None and one.envelope and one.content:
+                self.near.put(own.entry, Near(one.envelope, one.content))
         # Read all of them again in one call: access must not be older than what it guards (RACES 23).
         return await self.fetch(names) if outdated else found
 
@@ -180,7 +194,7 @@ def _judge(
         cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):
-        envelope, content = stored.envelope, stored.content
+        envelope, content = stored
     else:
         try:
             read = decode(stored, seal)

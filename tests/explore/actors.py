@@ -205,8 +205,8 @@ class Actors:
         """A worker that starts with another term, and looks again after so many seconds."""
 
         async def work() -> None:
-            near = self.processes["worker"].store.lookup.near
-            term = terms.SteppedTerm(self.time, near, term_ms)
+            used = self.processes["worker"].store.lookup.terms
+            term = terms.SteppedTerm(self.time, used, term_ms)
             await term.keep()
             for one in waits_s:
                 await self.time.sleep(one)

@@ -38,14 +38,6 @@ async def warmed(play: Play) -> None:
         await play.read("setup", process, "page")
 
 
-async def warmed_before(play: Play) -> None:
-    """The same, more than a term ago."""
-    await warmed(play)
-    for process in play.processes.values():
-        for near in process.store.lookup.near._kept.values():
-            near.served = None
-
-
 async def abandoned(play: Play) -> None:
     """The page is warm everywhere, and a process died while it built it again."""
     await warmed(play)
@@ -334,8 +326,7 @@ def term_by_a_set_clock(play: Play) -> None:
 
 def term_and_removal(play: Play) -> None:
     removal(play)
-    play.reads("removed-too", "web-2", "detail", reader=2)
-    play.passes(TERM_S / 2)
+    play.reads("removed-too", "web-2", "detail", reader=2, times=2)
 
 
 def term_learned(play: Play) -> None:
@@ -468,7 +459,7 @@ CASES = (
     Case(
         "a term, late replies",
         two_in_one_process,
-        setup=warmed_before,
+        setup=warmed,
         shared=SHARED,
         late=SHARED,
         term_ms=TERM_MS,
@@ -482,9 +473,7 @@ CASES = (
         rest=GUARDED,
         term_ms=TERM_MS,
     ),
-    Case(
-        "a term that is shorter than a reader's own", term_learned, setup=warmed_before, term_ms=TERM_MS // 10
-    ),
+    Case("a term that is shorter than a reader's own", term_learned, setup=warmed, term_ms=TERM_MS // 10),
     Case("a term is raised", term_raised, setup=warmed, term_ms=0),
     Case("a term is lowered", term_lowered, setup=warmed, term_ms=TERM_MS),
     Case(

@@ -26,7 +26,7 @@ from stoker.cache.breaker import Breaker
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import KeySpace
-from stoker.cache.near import Near, NearCache
+from stoker.cache.near import Near, NearCache, Terms
 from stoker.cache.read import AskRefresh, Cache
 from stoker.cache.store import BEGIN, RELEASE, STORE, Store
 from stoker.cache.term import SERVED, SURE_S
@@ -153,7 +153,7 @@ class Process:
         self.store = ground.stores[name]
         self.store.lookup.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
         for entry, kept in ground.near.get(name, ()):
-            self.store.lookup.near.put(entry, _copy_of(kept))
+            self.store.lookup.near.put(entry, kept)
         self.term = self._with_terms(ground.case, name, time)
         cast("SteppedClient", self.store.client).join(time.stage)
         detached, accounting = Detached(), Accounting()
@@ -175,15 +175,9 @@ class Process:
 
     def _with_terms(self, case: Case, name: str, time: terms.Time) -> terms.SteppedTerm:
         """Readers have learned the term right at the beginning; workers serve nobody."""
-        near = self.store.lookup.near
+        used = self.store.lookup.terms = Terms()
         is_reader = name.startswith("web")
-        near.now_s = time.clock(terms.SLOW if is_reader else terms.FAST)
+        used.now_s = time.clock(terms.SLOW if is_reader else terms.FAST)
         if case.term_ms and is_reader:
-            near.use_term(min(case.term_ms, case.own_ms) / 1000, near.now_s() + SURE_S * SERVED)
-        return terms.SteppedTerm(time, near, case.own_ms if is_reader else 0)
-
-
-def _copy_of(kept: Near) -> Near:
-    near = Near(kept.envelope, kept.content)
-    near.served = kept.served
-    return near
+            used.use(min(case.term_ms, case.own_ms) / 1000, used.now_s() + SURE_S * SERVED)
+        return terms.SteppedTerm(time, used, case.own_ms if is_reader else 0)

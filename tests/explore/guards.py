@@ -111,12 +111,12 @@ def _waits_from_the_request(patch: pytest.MonkeyPatch) -> None:
     began_s: list[float] = []
 
     async def noting(self: Store, stamps: Iterable[str]) -> set[bytes]:
-        began_s.append(self.lookup.near.now_s())
+        began_s.append(self.lookup.terms.now_s())
         return await unlink(self, stamps)
 
     async def over(self: CacheTerm, connection: AsyncConnection | None = None) -> None:
         until_s = began_s[-1] + await self._longest_ms(connection) / 1000
-        while (left_s := until_s - self._near.now_s()) > 0:
+        while (left_s := until_s - self._terms.now_s()) > 0:
             await sleep(left_s)
 
     patch.setattr(Store, "unlink", noting)

@@ -42,7 +42,7 @@ def judging(
     def judge(names: EntryNames, values: Values, server: ServerRun, seal: Seal) -> Found:
         soft_stamp, hard_stamp, stored = values
         if isinstance(stored, Near):
-            envelope, content = stored.envelope, stored.content
+            envelope, content = stored
         else:
             read = decode(stored, seal) if stored is not None else None
             if read is None or (check and read.check != names.check):
@@ -66,9 +66,7 @@ def _near_unasked(patch: Patch) -> None:
         kept = [self.near.get(own.entry) for own in names]
         found = await fetch(self, names)
         return [
-            one
-            if near is None
-            else Found(near.envelope, near.content, None, revivable=True, server=one.server)
+            one if near is None else Found(*near, None, revivable=True, server=one.server)
             for near, one in zip(kept, found, strict=True)
         ]
 
