@@ -10,7 +10,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+BOUNDS_S = (
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+    300,
+    900,
+)
 """Upper bounds of the buckets in seconds. The names of buckets are stored: only ever add."""
 BUCKETS = tuple(f"{bound:g}" for bound in (*BOUNDS_S, inf))
 """The names; the last bucket has no bound."""
@@ -18,18 +38,26 @@ BUCKETS = tuple(f"{bound:g}" for bound in (*BOUNDS_S, inf))
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A histogram: the count of each bucket (not cumulative), by its bound in seconds; the last has none."""
+    """A histogram: the count of each bucket (not cumulative), by its bound in seconds; the last has none.
+
+    `sums_s` are the durations in each bucket together: a quantile of them is one that occurred.
+    """
 
     buckets: Mapping[float, int]
-    sum_s: float
+    sums_s: Mapping[float, float]
+
+    @property
+    def sum_s(self) -> float:
+        """All durations together."""
+        return sum(self.sums_s.values())
 
     @classmethod
-    def of(cls, counted: Callable[[str], int], sum_us: int) -> Observed:
-        """The histogram of counters that are named after the buckets."""
-        bounds = (*BOUNDS_S, inf)
+    def of(cls, counted: Callable[[str], int]) -> Observed:
+        """The histogram of counters that are named after the buckets: `0.1`, and `us_0.1` for the sum."""
+        bounds = tuple(zip((*BOUNDS_S, inf), BUCKETS, strict=True))
         return cls(
-            {bound: counted(bucket) for bound, bucket in zip(bounds, BUCKETS, strict=True)},
-            sum_us / 1_000_000,
+            {bound: counted(bucket) for bound, bucket in bounds},
+            {bound: counted(f"us_{bucket}") / 1_000_000 for bound, bucket in bounds},
         )
 
 

@@ -44,7 +44,7 @@ from stoker.queue.bells import DeliveryBell, RelayBell
 from stoker.queue.enqueue import Queue
 from stoker.queue.refreshes import Refreshes
 from stoker.queue.ring import Ringer
-from stoker.redis.cache import CacheClient
+from stoker.redis.cluster import cache_client
 from stoker.schema import use_schema
 from stoker.settings import Settings, require
 from stoker.silence import Silence
@@ -156,7 +156,7 @@ class Parts:
         settings = self.settings
         keys = KeySpace(settings.cache.prefix, self.installation)
         url = settings.cache_redis_url or settings.redis_url
-        client = CacheClient(
+        client = cache_client(
             require(url, "CACHE_REDIS_URL"),
             timeout_s=settings.cache.timeout_s,
             connections=settings.cache.connections,

@@ -27,6 +27,7 @@ from stoker.outbox.receipt import Receipt, TransactionReceipt
 from stoker.outbox.record import AnySession
 from stoker.parts import Parts
 from stoker.postgres import database_errors
+from stoker.process_name import process_name
 from stoker.revocation import take_effect
 from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.settings import Settings, load_settings
@@ -39,6 +40,7 @@ class Stoker(JobCalls):
         super().__init__(parts)
         self.settings = parts.settings
         self.installation = parts.installation
+        self.process_name = process_name()
         self.engine = parts.engine
         self.ringer = parts.ringer
         self.cache = parts.cache

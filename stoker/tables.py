@@ -62,6 +62,7 @@ cache_events = Table(
     ),
     Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("settled_at", DateTime(timezone=True)),
+    Column("settled_by", String(128), comment="The process that applied it."),
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("error", Text),
@@ -244,7 +245,7 @@ cache_identities = Table(
     "cache_identities",
     metadata,
     Column("root", String(64), primary_key=True),
-    Column("run", String(32), primary_key=True),
+    Column("run", Text, primary_key=True),
     Column("noted_at", DateTime(timezone=True), nullable=False),
     Column(
         "diverged_since",
@@ -252,6 +253,38 @@ cache_identities = Table(
         comment="From when on changes went to another; null: none did.",
     ),
     comment="Caches that recorded events were applied to (docs/decisions/0011).",
+)
+
+stale_findings = Table(
+    "stale_findings",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("view", String(64), nullable=False),
+    Column("scope", String(128), nullable=False),
+    Column("params", Text, nullable=False, comment="Of its key; empty: it takes none."),
+    Column("age_s", Double, nullable=False, comment="How old the entry was."),
+    Column("differs", JSONB, nullable=False, comment="The places where it differed from SQL."),
+    Column("suspects", JSONB, nullable=False, comment="Rows that were written since it was built."),
+    Column("found_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("found_by", String(128), nullable=False),
+    Column("acknowledged_at", DateTime(timezone=True), comment="null: nobody has seen to it."),
+    Column("acknowledged_by", String(64)),
+    Index("stale_findings_open", "id", postgresql_where=text("acknowledged_at IS NULL")),
+    comment="Entries that the verifier found stale, and healed.",
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(128), primary_key=True, comment="host:pid"),
+    Column("release", String(64), nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("stopped_at", DateTime(timezone=True), comment="null: it runs, or was killed."),
+    Column("lanes", JSONB, nullable=False, comment='{"lane": {"slots": 6, "busy": 2, "used": 0.4}}'),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("quiet", Boolean, nullable=False, server_default="false", comment="It takes no new jobs."),
+    comment="Worker processes: each reports every few seconds what it does.",
 )
 
 cache_term = Table(

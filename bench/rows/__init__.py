@@ -14,12 +14,14 @@ from bench.rows import (
     capture_applied,
     capture_cost,
     change_applied,
+    cluster_read,
     console,
     cover_time,
     cron_late,
     drain,
     earlier_layer,
     enqueue_in,
+    failover,
     fair,
     herd,
     hit_body,
@@ -34,12 +36,15 @@ from bench.rows import (
     memory,
     own_drain,
     own_start,
+    predict_cost,
     record_at_100m,
     record_cost,
     relay_2,
     ring,
     sync_read,
     warm,
+    warm_predicted,
+    week_hit_rate,
 )
 
 Measure = Callable[[Bench], Awaitable[list[Figure]]]
@@ -73,6 +78,7 @@ MODULES = (
         memory,
         idle,
     ),
-    *(console, cover_time, record_at_100m),
+    *(console, cover_time, record_at_100m, cluster_read, failover),
+    *(predict_cost, warm_predicted, week_hit_rate),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from stoker.api import (
     cache,
     dead,
+    events,
     failures,
     jobs,
     lanes,
@@ -19,6 +20,7 @@ from stoker.api import (
     schedule,
     session,
     tokens,
+    workers,
 )
 from stoker.api.access import Access
 from stoker.api.limits import BodyLimit
@@ -59,7 +61,20 @@ def create_app(stoker: Stoker, settings: Settings) -> FastAPI:
     app.add_middleware(page.StrictHeaders)
     failures.install(app)
     # `dead` goes before `jobs`, whose route takes any name in that place as a job's id.
-    for module in (cache, lanes, dead, jobs, schedule, overview, session, tokens, operations, page):
+    for module in (
+        cache,
+        events,
+        lanes,
+        dead,
+        jobs,
+        schedule,
+        overview,
+        workers,
+        session,
+        tokens,
+        operations,
+        page,
+    ):
         app.include_router(module.router)
     return app
 

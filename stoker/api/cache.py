@@ -6,18 +6,23 @@ Actions answer 202 with an id under which their progress can be read; no request
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic_core import from_json
 
-from stoker.api.access import Reader, SteadyOperator, Viewer
+from stoker.api.access import Operator, Reader, SteadyOperator, Viewer
 from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.cache.view import LARGEST_ID
-from stoker.operations import cache, entries
+from stoker.errors import InvalidParams
+from stoker.operations import cache, entries, findings
 from stoker.operations.cache import DomainFigures, InvalidationProgress, Refreshing, WarmProgress
+from stoker.operations.comparing import Comparison, compare
 from stoker.operations.entries import Entries, EntryFigures, InvalidatedScopes, ScopeFigures, Standing
+from stoker.operations.explain import Explanation, explain, for_viewers
 from stoker.operations.figures import CacheFigures, cache_figures
+from stoker.operations.findings import Acknowledged, Findings
 from stoker.operations.health import Health, health_of
 from stoker.settings import Role
 from stoker.warm_plans import ACTIVE
@@ -127,6 +132,66 @@ async def scope(
     """What the cache holds for a scope: entries, stamps, and the events that invalidated it last."""
     found = await entries.scope_figures(stoker, kind, scope_id)
     return found.model_copy(update={"entries": _shown_to(reader, found.entries)})
+
+
+@router.get("/explain")
+async def explanation(
+    reader: Viewer,
+    stoker: ReadingStoker,
+    view: Annotated[str, Query(max_length=64)],
+    scope_id: Annotated[str, Query(alias="id", max_length=64)],
+    params: Annotated[str, Query(max_length=4096, description="Parameters as JSON.")] = "",
+) -> Explanation:
+    """Why a reader of one entry sees what it sees. Viewers see how many may read it, not who."""
+    found = await explain(stoker, view, scope_id, _params(params))
+    return found if reader.role is Role.OPERATOR else for_viewers(found)
+
+
+def _params(given: str) -> dict[str, Any] | None:
+    try:
+        found = from_json(given) if given else None
+    except ValueError:
+        found = given
+    if found is not None and not isinstance(found, dict):
+        raise InvalidParams('the parameters are no JSON object: write {"page": 2}', field="params")
+    return found
+
+
+@router.post("/compare")
+async def compare_with_sql(asked: RefreshRequest, operator: SteadyOperator, stoker: OpenStoker) -> Comparison:
+    """Compare a scope's entries with SQL: match or diff; nothing is healed."""
+    return await compare(stoker, operator.actor, asked.kind, asked.id, asked.views or ())
+
+
+class AcknowledgeRequest(Asked):
+    """Which findings somebody has seen to: one, or all up to an id."""
+
+    up_to: int = Field(ge=1, le=LARGEST_ID)
+    only: bool = False
+
+
+@router.get("/findings")
+async def stale_findings(
+    reader: Viewer,
+    stoker: ReadingStoker,
+    limit: Limit = 20,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
+    *,
+    every: bool = False,
+) -> Findings:
+    """Stale entries that the verifier found; without `every` those that nobody has acknowledged."""
+    found = await findings.listing(stoker, limit, before, every=every)
+    if reader.role is Role.OPERATOR:
+        return found
+    shown = [one.model_copy(update={"params": "hidden" if one.params else ""}) for one in found.findings]
+    return found.model_copy(update={"findings": shown})
+
+
+@router.post("/findings/acknowledge")
+async def acknowledge(asked: AcknowledgeRequest, operator: Operator, stoker: OpenStoker) -> Acknowledged:
+    """Say that somebody has seen to findings: they are no concern of the overview any more."""
+    only = asked.up_to if asked.only else None
+    return await findings.acknowledge(stoker, operator.actor, asked.up_to, only)
 
 
 @router.get("/entries")

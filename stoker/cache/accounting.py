@@ -6,15 +6,18 @@ figures, never correctness.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from stoker.cache.keys import KeySpace
 from stoker.cache.lookup import Plan
+from stoker.cache.reading import State
 from stoker.cache.reads import noted
 from stoker.cache.view import Scope
 from stoker.cache.visits import CHANGES_PENDING, Visits, change_member, changed, visited
-from stoker.histogram import Observed, bucket
+from stoker.histogram import BOUNDS_S, BUCKETS, Observed, bucket
 from stoker.numbers import whole
 from stoker.redis.cache import CacheClient
 
@@ -27,6 +30,13 @@ HITS_PENDING = 2_000
 """Plans whose hits are counted before they are summed up, because counting keeps the plans alive."""
 HITS_OF_THREADS = 200_000
 """Hits of threads between two flushes; of more, the latest are counted."""
+TIMES_PENDING = 200_000
+"""Times of hits between two flushes, of one view; of more, the latest are counted."""
+READ = "read_"
+"""Begins the names of the times of reads; the state of the answer follows."""
+READ_HIT = f"{READ}{State.HIT}"
+ERROR = "error"
+"""Used in place of a state for a read that failed."""
 COUNTERS_LIFE_MS = 90 * 86400 * 1000
 CHANGES = "#changes"
 """Used in place of a view's name to count changes. No view can have this name."""
@@ -42,6 +52,7 @@ class Accounting:
         self._reads: dict[bytes, int] = {}
         self._hits_of_threads: deque[tuple[Plan, object]] = deque(maxlen=HITS_OF_THREADS)
         self._visits = Visits()
+        self._times: dict[str, deque[float]] = {}
         self._changes: set[bytes] = set()
 
     def hit(self, plan: Plan, reader: object) -> None:
@@ -83,15 +94,26 @@ class Accounting:
 
     def observe(self, view: str, what: str, us: int, times: int = 1) -> None:
         """Add a duration in microseconds to a histogram of a view, `times` over."""
+        where = bucket(us / 1_000_000)
         self.count(view, f"{what}_us", us * times)
-        self.count(view, f"{what}_le_{bucket(us / 1_000_000)}", times)
+        self.count(view, f"{what}_{where}", times)
+        self.count(view, f"{what}_us_{where}", us * times)
+
+    def times_of(self, view: str) -> deque[float]:
+        """Where the seconds of each hit of a view are added, in any thread: an append for each hit."""
+        return self._times.setdefault(view, deque(maxlen=TIMES_PENDING))
+
+    def took(self, view: str, state: str, seconds: float, times: int = 1) -> None:
+        """Add the time of an answer that was no hit, by its state; `error` for a read that failed."""
+        self.observe(view, f"{READ}{state}", round(seconds * 1_000_000), times)
 
     async def flush(self, client: CacheClient, keys: KeySpace) -> None:
         """Send the counts; raises CacheUnavailable. Counts that were refused are kept."""
         self._sum_up_hits()
+        self._sum_up_times()
         if not self._counts and not self._reads and not self._visits and not self._changes:
             return  # without a call: an idle process sends nothing
-        now_us = (await client.server()).now_us()
+        now_us = (await client.server(keys.reads)).now_us()
         counts, self._counts = self._counts, {}
         reads, self._reads = self._reads, {}
         counted = [(view, what, n) for view, counter in counts.items() for what, n in counter.items()]
@@ -112,6 +134,20 @@ class Accounting:
         finally:
             for view, what, n in refused:  # refused by a full or loading server: sent with the next flush
                 self.count(view, what, n)
+
+    def _sum_up_times(self) -> None:
+        """Into the buckets, a bucket at a time: sorting is cheaper than finding the bucket of each."""
+        for view, pending in self._times.items():
+            times = sorted(pending.popleft() for _ in range(len(pending)))
+            begun = 0
+            for bound, name in zip((*BOUNDS_S, inf), BUCKETS, strict=True):
+                end = bisect_right(times, bound, begun)
+                if end > begun:
+                    us = round(sum(times[begun:end]) * 1_000_000)
+                    self.count(view, f"{READ_HIT}_us", us)
+                    self.count(view, f"{READ_HIT}_us_{name}", us)
+                    self.count(view, f"{READ_HIT}_{name}", end - begun)
+                begun = end
 
     def _sum_up_hits(self) -> None:
         for _ in range(len(self._hits_of_threads)):
@@ -143,10 +179,10 @@ async def read_counters(
         name: {
             what.decode(errors="replace"): whole(n) for what, n in zip(reply[::2], reply[1::2], strict=True)
         }
-        for name, reply in zip(names, answer.all(), strict=True)
+        for name, reply in zip(names, answer.known(missing=[]), strict=True)
     }
 
 
 def observed(counters: Mapping[str, int], what: str) -> Observed:
     """The histogram that counters of a view hold."""
-    return Observed.of(lambda bucket: counters.get(f"{what}_le_{bucket}", 0), counters.get(f"{what}_us", 0))
+    return Observed.of(lambda name: counters.get(f"{what}_{name}", 0))

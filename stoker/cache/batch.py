@@ -6,11 +6,14 @@ A request for which `Cache.read` would raise a StokerError does not fail the oth
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
+from time import perf_counter
 
+from stoker.cache.accounting import ERROR
 from stoker.cache.lookup import Asked, Plan
-from stoker.cache.read import Cache
+from stoker.cache.read import REFUSALS, Cache
 from stoker.cache.reading import Reading
 from stoker.errors import CacheUnavailable, DatabaseUnavailable, StokerError
 
@@ -24,10 +27,29 @@ async def read_many(cache: Cache, asked: Sequence[Asked], *, reader: object = No
     """One answer for each request, in order; an error stands where `Cache.read` would raise it."""
     if not cache.breaker.open:
         try:
-            return await _through_cache(cache, asked, reader)
+            began_s = perf_counter()
+            answers = await _through_cache(cache, asked, reader)
+            _account(cache, asked, answers, perf_counter() - began_s)
         except CacheUnavailable as error:
             cache.breaker.trip(str(error))
+        else:
+            return answers
     return await _permitted_still(cache, asked, await _past_cache(cache, asked, reader), reader)
+
+
+def _account(cache: Cache, asked: Sequence[Asked], answers: Answers, seconds: float) -> None:
+    """Count the times of answers: each took as long as all together, for so long its reader has waited."""
+    states = Counter(
+        (cache.catalog.view(one.view).name, _state(answer))
+        for one, answer in zip(asked, answers, strict=True)
+        if not isinstance(answer, REFUSALS)
+    )
+    for (view, state), times in states.items():
+        cache.accounting.took(view, state, seconds, times)
+
+
+def _state(answer: Reading | StokerError) -> str:
+    return answer.state if isinstance(answer, Reading) else ERROR
 
 
 async def _past_cache(cache: Cache, asked: Sequence[Asked], reader: object) -> Answers:
@@ -54,13 +76,14 @@ async def _group(cache: Cache, asked: Sequence[Asked], reader: object) -> tuple[
     held = await cache.fetch(plans, within_terms=True)
     missing = {key for one in held for key in one.missing()}
     if missing:
+        causes = await cache.causes(held)
         with suppress(DatabaseUnavailable):  # each read below raises it for itself
             await cache.filler.in_time(cache.filler.fill_ahead(sorted(missing)))
         # Time has passed: read all entries and rights again (RACES 23). An answer that had to be built is
         # reported as a miss, although it is in the cache by now.
         held = [
-            again._replace(cause=one.found.miss) if one.missing() else again
-            for one, again in zip(held, await cache.fetch(plans), strict=True)
+            again._replace(cause=cause) if one.missing() else again
+            for one, cause, again in zip(held, causes, await cache.fetch(plans), strict=True)
         ]
     waits = not all(cache.is_at_hand(one, reader) for one in held)
     concluded = await _answers(cache.conclude(one, reader) for one in held)

@@ -9,8 +9,8 @@ which Redis answered again (RACES 38).
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from stoker.errors import CacheUnavailable, DatabaseUnavailable
@@ -27,11 +27,17 @@ class Unsettled:
 
     now: datetime
     oldest: datetime | None
+    waiting: Mapping[str, datetime] = field(default_factory=dict)
+    """The oldest event that waits for a node of a cluster which was away, by host and port."""
 
     @property
     def oldest_age_s(self) -> float:
         """Seconds since the oldest unsettled event was recorded; 0 without one."""
         return max(0.0, (self.now - self.oldest).total_seconds()) if self.oldest else 0.0
+
+    def is_applied(self, since: datetime, node: str) -> bool:
+        """Whether all that was recorded before then, and concerns the node, is applied."""
+        return all(one is None or one >= since for one in (self.oldest, self.waiting.get(node)))
 
 
 async def _same_cache() -> str | None:
@@ -62,6 +68,7 @@ class Breaker:
         self._unsettled = unsettled
         self._settings = settings
         self._answered_at: datetime | None = None
+        self._nodes_answered_at: dict[str, datetime] = {}
         self.reason: str | None = None
 
     def trip(self, reason: str) -> None:
@@ -76,7 +83,9 @@ class Breaker:
         """Watch until cancelled."""
         settings = self._settings
         await repeat(
-            "breaker", self.check, lambda: settings.breaker_retry_s if self.open else settings.watch_s
+            "breaker",
+            self.check,
+            lambda: settings.breaker_retry_s if self.open or self._client.away else settings.watch_s,
         )
 
     async def compare(self) -> bool:
@@ -94,6 +103,7 @@ class Breaker:
         try:
             if self.open:
                 (await self._client.call(("PING",))).first()
+            returning = await self._client.returning()
             if await self.compare():
                 return
             state = await self._unsettled()
@@ -102,10 +112,24 @@ class Breaker:
             return
         except DatabaseUnavailable:
             return  # no change can commit either, so the state stays as it is
+        self._judge_nodes(returning, state)
         if state.oldest_age_s > self._settings.breaker_unsettled_s:
             self.trip(f"an event has not been applied for {state.oldest_age_s:.0f} s: is a worker running?")
         elif self.open:
             self._close_when_settled(state)
+
+    def _judge_nodes(self, returning: Sequence[str], state: Unsettled) -> None:
+        """Use nodes of a cluster again as the whole would be; hold those that changes do not reach."""
+        answered = self._nodes_answered_at
+        self._nodes_answered_at = {node: min(answered.get(node, state.now), state.now) for node in returning}
+        for node, since in self._nodes_answered_at.items():
+            if state.is_applied(since, node):
+                self._client.use(node)
+        for node, oldest in state.waiting.items():
+            age_s = (state.now - oldest).total_seconds()
+            if age_s > self._settings.breaker_unsettled_s:
+                self._client.hold(node, f"an event waits for it since {age_s:.0f} s")
+                self._opened()
 
     def _close_when_settled(self, state: Unsettled) -> None:
         if self._answered_at is None or state.now < self._answered_at:  # or the clock went back

@@ -8,6 +8,7 @@ for a refresh, or not named by the access entry; and whatever goes wrong here.
 from __future__ import annotations
 
 from collections import deque
+from time import perf_counter
 
 from stoker.cache.lookup import Params, Plan, command
 from stoker.cache.near import Near
@@ -43,7 +44,20 @@ class DirectReads:
         """
         if self._cache.breaker.open:
             return None
+        began_s = perf_counter()
         plan = self._cache.plan(view, scope_id, params, within, reader=reader)
+        reading = self._hit(plan, reader)
+        if reading is not None:
+            plan.times.append(perf_counter() - began_s)
+        return reading
+
+    def close(self) -> None:
+        """Close the threads' sides of the connections; the client closes the others."""
+        self._places.clear()
+        while self._free:
+            self._free.pop().close()
+
+    def _hit(self, plan: Plan, reader: object) -> Reading | None:
         if (reading := self._cache.in_term(plan, reader)) is not None:
             self._cache.accounting.hit_in_thread(plan, reader)
             return reading
@@ -51,12 +65,6 @@ class DirectReads:
         if None in kept or (connection := self._take()) is None:
             return None
         return self._asked(connection, plan, kept, reader)
-
-    def close(self) -> None:
-        """Close the threads' sides of the connections; the client closes the others."""
-        self._places.clear()
-        while self._free:
-            self._free.pop().close()
 
     def _asked(
         self, connection: DirectConnection, plan: Plan, kept: list[Near | None], reader: object

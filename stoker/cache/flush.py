@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from redis.exceptions import RedisError
-
 from stoker.cache.store import Store
 from stoker.errors import CacheUnavailable
+from stoker.redis.cache import CacheClient
 
+ATTEMPTS = 5
+"""How often the keys of a cluster are gone through while its slots are moved."""
 SCANNED = 1000
 """Keys that one call to the server goes through."""
 
@@ -23,18 +24,30 @@ async def unlink_every_scope(store: Store, views: Collection[str], *, hard: bool
     `hard` unlinks the hard stamps too, which all views of a scope share. Returns the runs of the servers that
     acknowledged it, as Store.unlink does; raises CacheUnavailable.
     """
-    wanted = {*views, "hard"} if hard else set(views)
+    wanted = ({*views, "hard"} if hard else set(views)) if views else None
+    runs = set[bytes]()
+    for _ in range(ATTEMPTS):
+        # A stamp that is moved to a node which was gone through already would be missed.
+        before = await store.client.layout()
+        for server in await store.client.primaries():
+            runs |= await _unlink_all(store, server, wanted)
+        if before is not None and before == await store.client.layout():
+            return runs
+    raise CacheUnavailable(
+        "slots of the cache Redis are being moved: stamps in every scope cannot be found now"
+    )
+
+
+async def _unlink_all(store: Store, server: CacheClient, wanted: Collection[str] | None) -> set[bytes]:
+    """The stamps of these names on one server, or all of them where None is given."""
     pattern = f"{_plain(store.keys.root)}:{{*}}:stamp:*"
     cursor, runs = b"0", set[bytes]()
     while True:
-        answer = await store.client.call(("SCAN", cursor, "MATCH", pattern, "COUNT", SCANNED))
-        reply = answer.first()
-        if isinstance(reply, RedisError):
-            raise CacheUnavailable(f"the cache Redis refused to scan: {reply}") from reply
-        cursor, keys = reply
+        answer = await server.call(("SCAN", cursor, "MATCH", pattern, "COUNT", SCANNED))
+        cursor, keys = answer.first()
         runs.add(answer.server.run)
         names = (key.decode() for key in keys)
-        runs |= await store.unlink(name for name in names if not views or name.rpartition(":")[2] in wanted)
+        runs |= await store.unlink(one for one in names if wanted is None or one.rpartition(":")[2] in wanted)
         if int(cursor) == 0:
             return runs
 

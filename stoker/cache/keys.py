@@ -64,7 +64,7 @@ class KeySpace:
 
     def counters(self, view: str) -> str:
         """The hash of a view's counters."""
-        return f"{self.root}:counters:{view}"
+        return f"{self.root}:counters:{{{view}}}"
 
     def verdicts(self, day: str) -> str:
         """The hash of a day's verdicts of the verifier."""
@@ -78,22 +78,22 @@ class KeySpace:
     @property
     def reads(self) -> str:
         """The sorted set of recently read entries, scored by the time of their last read."""
-        return f"{self.root}:reads"
+        return f"{self.root}:{{reads}}:last"
 
     @property
     def visits(self) -> str:
         """The sorted set of who has read what, scored by the time of the last read (cache/visits.py)."""
-        return f"{self.root}:visits"
+        return f"{self.root}:{{reads}}:visits"
 
     @property
     def changed(self) -> str:
         """The sorted set of what was invalidated, scored by when (cache/visits.py)."""
-        return f"{self.root}:changed"
+        return f"{self.root}:{{reads}}:changed"
 
     @property
     def heat(self) -> str:
         """The sorted set of the entries that are read most; reads.lua says what its scores mean."""
-        return f"{self.root}:heat"
+        return f"{self.root}:{{reads}}:heat"
 
 
 def write_key(key: EntryKey) -> bytes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from stoker.cache.near import Near, NearCache, Served, Terms
 from stoker.cache.reading import Content, Found, Miss, Reading, State
 from stoker.cache.view import EntryKey, View
 from stoker.errors import NotFound
-from stoker.redis.cache import CacheClient
+from stoker.redis.cache import CacheClient, NodeAway
 from stoker.redis.connection import ServerRun, pack
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Plan:
 
     `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `member`: the key as a
     member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
+    `times`: where the seconds of each hit are added.
     """
 
     view: View
@@ -65,6 +67,7 @@ class Plan:
     names: tuple[EntryNames, ...]
     member: bytes
     parent: bytes | None = None
+    times: deque[float] = field(default_factory=deque)
     served: Served | None = None
 
     def belongs(self, parent: bytes) -> bool:
@@ -84,6 +87,10 @@ class Plan:
     def not_found(self) -> NotFound:
         """The same for what is nowhere and for what is elsewhere: it must not tell that it exists."""
         return NotFound(f"{self.key} does not exist")
+
+
+UNKNOWN = Found(None, None, Miss.BYPASS, revivable=False, server=ServerRun(b"", 0))
+"""For an entry whose node of a cluster is away: it is built from SQL and not stored."""
 
 
 class Held(NamedTuple):
@@ -112,13 +119,14 @@ class Lookup:
         self.near = near
         self.terms = Terms()
 
-    async def fetch(self, names: tuple[EntryNames, ...]) -> list[Found]:
+    async def fetch(self, names: tuple[EntryNames, ...], *, in_order: bool = False) -> list[Found]:
         """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
 
-        A kept entry whose stamps have changed takes a second round trip for what Redis holds now.
+        A kept entry whose stamps have changed takes a second round trip for what Redis holds now. `in_order`:
+        some are guarded by the access entry of another scope.
         """
         kept = [self.near.get(one.entry) for one in names]
-        found = await self._read(names, kept)
+        found = await self._read(names, kept, in_order=in_order)
         outdated = False
         for own, held, one in zip(names, kept, found, strict=True):
             if one.miss is not None:
@@ -128,17 +136,63 @@ class Lookup:
             elif held is None and one.envelope and one.content:
                 self.near.put(own.entry, Near(one.envelope, one.content))
         # Read all of them again in one call: access must not be older than what it guards (RACES 23).
-        return await self.fetch(names) if outdated else found
+        return await self.fetch(names, in_order=in_order) if outdated else found
 
     async def peek(self, names: Iterable[EntryNames]) -> list[Found]:
         """As `fetch`, from Redis itself, without the near cache."""
         names = tuple(names)
         return await self._read(names, [None] * len(names)) if names else []
 
-    async def _read(self, names: tuple[EntryNames, ...], kept: Sequence[Near | None]) -> list[Found]:
+    async def _read(
+        self, names: tuple[EntryNames, ...], kept: Sequence[Near | None], *, in_order: bool = False
+    ) -> list[Found]:
+        scope = names[0].hard
+        if self._client.is_cluster and any(own.hard != scope for own in names):
+            return await self._read_apart(names, kept, in_order=in_order)
         packed, places = command(names, tuple([near is None for near in kept]))
-        answer = await self._client.ask(packed)
+        try:
+            answer = await self._client.ask(packed, scope)
+        except NodeAway:
+            return [UNKNOWN] * len(names)
         return self.judged(names, kept, places, answer.first(), answer.server)
+
+    async def _read_apart(
+        self, names: tuple[EntryNames, ...], kept: Sequence[Near | None], *, in_order: bool
+    ) -> list[Found]:
+        """Read each scope from the node of a cluster that has it, all at the same time."""
+        found = await self._read_scopes(names, kept)
+        seen = [
+            Near(one.envelope, one.content)
+            if near is None and one.miss is None and one.envelope and one.content
+            else near
+            for one, near in zip(found, kept, strict=True)
+        ]
+        if in_order and any(new is not old for new, old in zip(seen, kept, strict=True)):
+            # An entry that came just now may be newer than the right to it, which another node has told. When
+            # its stamps still hold in a second look, that look's rights are newer (RACES 23).
+            found = await self._read_scopes(names, seen)
+        return found
+
+    async def _read_scopes(self, names: tuple[EntryNames, ...], kept: Sequence[Near | None]) -> list[Found]:
+        scopes: dict[str, list[int]] = {}
+        for place, own in enumerate(names):
+            scopes.setdefault(own.hard, []).append(place)
+        together = [
+            (tuple([names[at] for at in where]), [kept[at] for at in where]) for where in scopes.values()
+        ]
+        commands = [command(own, tuple([near is None for near in nears])) for own, nears in together]
+        answers = await self._client.ask_each(
+            [(packed, hard) for (packed, _), hard in zip(commands, scopes, strict=True)]
+        )
+        found = [UNKNOWN] * len(names)
+        for where, group, (_, places), answer in zip(
+            scopes.values(), together, commands, answers, strict=True
+        ):
+            if not isinstance(answer, NodeAway):
+                judged = self.judged(*group, places, answer.first(), answer.server)
+                for at, one in zip(where, judged, strict=True):
+                    found[at] = one
+        return found
 
     def judged(
         self,
@@ -189,8 +243,8 @@ def _judge(
 ) -> Found:
     stamp, hard, stored = values
     if stored is None:
-        # A stamp lives longer than its entry: if it is there, the server has evicted the entry. A stamp that
-        # other entries share says nothing, because this entry may never have been built.
+        # A stamp lives longer than its entry: if it is there, the server may have evicted the entry; whoever
+        # counts the miss asks `Store.absent_because`. A stamp that other entries share says nothing.
         cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):
@@ -209,7 +263,7 @@ def _judge(
     soft_holds = stamp is not None and stamp == envelope.stamp and stamp.startswith(server.run)
     miss: Miss | None = None
     if not (hard_holds and soft_holds):
-        miss = Miss.INVALIDATED
+        miss = Miss.INVALIDATED if envelope.hard.startswith(server.run) else Miss.RESTARTED
     elif envelope.expired(server.now_us()):
         miss = Miss.EXPIRED
     return Found(envelope, content, miss, hard_holds, server)

@@ -38,24 +38,35 @@ class Misses(ABC):
     async def _conclude_slowly(self, held: Held, role: str | None, reader: object) -> Reading:
         plan, found, guard, cause = held
         guard_missed = guard is not None and guard.miss is not None
+        # Before anything is built: afterwards the stamps say that the entry was there.
+        cause = (await self.causes([held]))[0] or cause
         beside = self._begun_beside_the_right(held)
         waited = role is None
         if plan.guard is not None and guard is not None and role is None:
             role = await self.rights.role(plan.guard, guard, reader)
-        cause = found.miss or cause
         state = State.HIT if cause is None and not guard_missed else State.MISS
         if state is State.HIT:
             self.accounting.hit(plan, reader)
         else:
             self.accounting.miss(plan, reader)
-            self.accounting.count(plan.view.name, f"miss_{cause or 'access'}")
+            self.accounting.count(plan.view.name, f"miss_{cause or Miss.ACCESS}")
             if plan.guard is not None and not guard_missed:
                 self.accounting.count(plan.guard.view, "hits")
         if role is not None and plan.parent is not None and (waited or found.miss is not None):
-            return await self._after_wait_within(held, state, role, beside, reader)
+            return await self._after_wait_within(held._replace(cause=cause), state, role, beside, reader)
         if found.miss is not None:
-            return await self._after_miss(plan, found.miss, beside, reader)
-        return self._answer(plan, found, state, role)
+            return await self._after_miss(plan, cause, beside, reader)
+        return self._answer(plan, found, state, role)._replace(cause=cause)
+
+    async def causes(self, held: Sequence[Held]) -> list[Miss | None]:
+        """Why each entry is not valid; asks Redis about those that it may have evicted."""
+        absent = [one.plan.names[0] for one in held if one.found.miss is Miss.EVICTED]
+        certain = (
+            dict(zip(absent, await self.filler.store.absent_because(absent), strict=True)) if absent else {}
+        )
+        return [
+            certain[one.plan.names[0]] if one.found.miss is Miss.EVICTED else one.found.miss for one in held
+        ]
 
     def _begun_beside_the_right(self, held: Held) -> asyncio.Task[Filled] | None:
         """Start the entry's fill if it and its access entry are outdated; the right is checked first.
@@ -70,7 +81,7 @@ class Misses(ABC):
         return None
 
     async def _after_miss(
-        self, plan: Plan, cause: Miss, beside: asyncio.Task[Filled] | None, reader: object
+        self, plan: Plan, cause: Miss | None, beside: asyncio.Task[Filled] | None, reader: object
     ) -> Reading:
         try:
             filled = await self._filled(plan, beside)
@@ -99,7 +110,7 @@ class Misses(ABC):
         The parent and the right to it are looked up together once more. What does not hold by then is read
         from SQL. Fail-safe does not come here: an outdated entry may name a parent that it has left.
         """
-        plan, cause = held.plan, held.found.miss
+        plan, cause = held.plan, None if held.found.miss is None else held.cause
         filled = await self._filled(plan, beside) if cause is not None else None
         if filled is not None and filled.content is None:
             raise plan.not_found()

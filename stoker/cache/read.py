@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from time import perf_counter
 
+from stoker.cache.accounting import ERROR
 from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filler
 from stoker.cache.keys import write_key
@@ -20,7 +22,7 @@ from stoker.cache.reading import Found, Reading, State
 from stoker.cache.rights import Rights
 from stoker.cache.view import Access, EntryKey, Scope, View
 from stoker.cache.within import parent_name
-from stoker.errors import CacheUnavailable, Forbidden
+from stoker.errors import BadRequest, CacheUnavailable, Forbidden, NotFound
 
 AskRefresh = Callable[[EntryKey], None]
 PLANS_KEPT = 5_000
@@ -28,6 +30,8 @@ PLANS_KEPT = 5_000
 PLAIN = (int, str)
 PLAIN_READERS = (int, str, type(None))
 """Types of ids by which a plan is found without making the key first."""
+REFUSALS = (NotFound, Forbidden, BadRequest)
+"""What a read raises that did not fail."""
 LONGEST_KEPT = 500
 """Plans with longer parameters, in characters, are not remembered."""
 
@@ -60,16 +64,31 @@ class Cache(Misses):
         Raises NotFound, Forbidden, BadRequest naming the field, or what the loader raised when there is
         nothing to fall back on. `bypass` answers from SQL without asking or filling the cache.
         """
+        began_s = perf_counter()
         plan = self.plan(view, scope_id, params, within, reader=reader)
-        if not bypass and not self.breaker.open:
-            if (reading := self.in_term(plan, reader)) is not None:
-                self.accounting.hit(plan, reader)
-                return reading
-            try:
-                return await self.conclude(await self._asked(plan), reader)
-            except CacheUnavailable as error:
-                self.breaker.trip(str(error))
-        return await self._from_sql(plan, reader)
+        try:
+            reading = None
+            if not bypass and not self.breaker.open:
+                if (reading := self.in_term(plan, reader)) is not None:
+                    self.accounting.hit(plan, reader)
+                    plan.times.append(perf_counter() - began_s)
+                    return reading
+                try:
+                    reading = await self.conclude(await self._asked(plan), reader)
+                except CacheUnavailable as error:
+                    self.breaker.trip(str(error))
+            if reading is None:
+                reading = await self._from_sql(plan, reader)
+        except REFUSALS:
+            raise  # an answer, too: what does not exist, or is not for this reader
+        except Exception:
+            self.accounting.took(plan.view.name, ERROR, perf_counter() - began_s)
+            raise
+        if reading.state is State.HIT:
+            plan.times.append(perf_counter() - began_s)
+        else:
+            self.accounting.took(plan.view.name, reading.state, perf_counter() - began_s)
+        return reading
 
     def plan(
         self,
@@ -108,9 +127,12 @@ class Cache(Misses):
     async def fetch(self, plans: Sequence[Plan], *, within_terms: bool = False) -> list[Held]:
         """What the cache holds for these requests, read in one call; nothing is asked `within_terms`."""
         served = {plan: self._terms.of(plan) if within_terms else None for plan in plans}
-        names = tuple(dict.fromkeys(own for plan in plans if served[plan] is None for own in plan.names))
+        asking = [plan for plan, one in served.items() if one is None]
+        names = tuple(dict.fromkeys(own for plan in asking for own in plan.names))
+        apart = any(plan.parent is not None for plan in asking)
         asked_s = self._terms.now_s()
-        asked = dict(zip(names, await self._lookup.fetch(names), strict=True)) if names else {}
+        told = await self._lookup.fetch(names, in_order=apart) if names else []
+        asked = dict(zip(names, told, strict=True))
         held = {}
         for plan, one in served.items():
             found = one.found if one is not None else [asked[own] for own in plan.names]
@@ -121,7 +143,7 @@ class Cache(Misses):
 
     async def _asked(self, plan: Plan) -> Held:
         asked_s = self._terms.now_s()  # before the question: the reply may come at any time after its answer
-        found = await self._lookup.fetch(plan.names)
+        found = await self._lookup.fetch(plan.names, in_order=plan.parent is not None)
         self._terms.grant(plan, found, asked_s)
         return _held(plan, found)
 
@@ -185,7 +207,7 @@ class Cache(Misses):
         keys, views = self.store.keys, self.catalog.views_by_name
         names = tuple(keys.entry(one, views[one.view].layout) for one in (key, guard) if one is not None)
         of = parent_name(*parent) if parent is not None else None
-        return Plan(view, key, guard, names, write_key(key), of)
+        return Plan(view, key, guard, names, write_key(key), of, self.accounting.times_of(view.name))
 
     def _guard(self, view: View, key: EntryKey, parent: Scope | None) -> EntryKey | None:
         return EntryKey(view.access_view, parent or key.scope) if view.is_guarded else None

@@ -60,7 +60,7 @@ async def recently_read(
     client: CacheClient, keys: KeySpace, within_s: float, limit: int
 ) -> list[tuple[EntryKey, float]]:
     """Entries read in the last seconds, the latest first, each with its last read (seconds since 1970)."""
-    since = (await client.server()).now_us() / 1e6 - within_s
+    since = (await client.server(keys.reads)).now_us() / 1e6 - within_s
     answer = await client.call(
         (
             *("ZRANGE", keys.reads, "+inf", since),

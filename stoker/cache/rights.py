@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from stoker.cache.breaker import Breaker
 from stoker.cache.fill import Filled, Filler
 from stoker.cache.loads import Loaded
-from stoker.cache.reading import Found
+from stoker.cache.reading import Found, Miss
 from stoker.cache.strangers import Strangers
 from stoker.cache.view import EntryKey
 from stoker.errors import CacheUnavailable, Forbidden, NotFound, StokerError
@@ -34,7 +34,10 @@ class Rights:
         """The reader's role; an entry that refuses is confirmed in SQL, and refusals are not cached."""
         roles = found.content
         if found.miss is not None:
-            self.filler.accounting.count(guard.view, f"miss_{found.miss}")
+            cause = found.miss
+            if cause is Miss.EVICTED:
+                [cause] = await self.filler.store.absent_because([self.filler.names(guard)])
+            self.filler.accounting.count(guard.view, f"miss_{cause}")
             filled = await self.filler.in_time(self._fill(guard, reader))
             if filled.outcome is not Outcome.STORED:
                 # Overtaken or not stored: the value may be older than an applied removal (RACES 23).

@@ -5,6 +5,7 @@ Knows nothing of loading. Every method raises CacheUnavailable when the server d
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from stoker.cache.envelope import HEADER, Envelope, Seal, built_under, read_head
 from stoker.cache.keys import EntryNames, KeySpace
 from stoker.cache.lookup import Lookup
 from stoker.cache.near import NearCache
+from stoker.cache.reading import Miss
 from stoker.cache.view import Scope
 from stoker.errors import CacheUnavailable
 from stoker.jobs import Outcome
-from stoker.redis.cache import RUN, CacheClient
+from stoker.redis.cache import RUN, CacheClient, NodeAway
 from stoker.redis.connection import ServerRun
+from stoker.redis.run import field
 from stoker.redis.script import Script
 
 BEGIN = Script("stoker.cache", "begin")
@@ -33,8 +36,8 @@ STAMP_MARGIN = timedelta(minutes=1)
 """How much longer than its entry a stamp lives (RACES 13)."""
 UNLINK_CHUNK = 500
 """Keys in one UNLINK: short enough not to hold up readers."""
-CHUNKS_PER_CALL = 4
-"""UNLINK commands in one call: few enough for a busy server to finish within the deadline."""
+KEYS_PER_CALL = 4 * UNLINK_CHUNK
+"""Keys in one call: few enough for a busy server to finish within the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,8 @@ class Store:
     async def begin(self, entries: Sequence[EntryNames]) -> list[Claim | None]:
         """Take or create stamps and try leases, before anything is loaded (RACES 1).
 
-        None where the server refused the script because its memory is full: then nothing can be stored
-        (RACES 44).
+        None where the server refused the script because its memory is full, or the entry's node of a cluster
+        is away: then nothing can be stored (RACES 44).
         """
         token = secrets.token_urlsafe(9)
         answer = await self.client.call(
@@ -95,8 +98,8 @@ class Store:
             )
         )
         return [
-            _claim(names, reply, token, answer.server)
-            for names, reply in zip(entries, answer.replies, strict=True)
+            _claim(names, reply, token, answer.server_of(index))
+            for index, (names, reply) in enumerate(zip(entries, answer.replies, strict=True))
         ]
 
     async def store(self, claims: Sequence[tuple[Claim, Envelope, timedelta]]) -> list[Outcome]:
@@ -120,12 +123,36 @@ class Store:
         )
         return [_stored(reply) for reply in answer.replies]
 
+    async def absent_because(self, entries: Sequence[EntryNames]) -> list[Miss]:
+        """Why entries are not there although their own stamps are: EVICTED where that is certain, else COLD.
+
+        A build that stored nothing, or that goes on, leaves a stamp of STAMP_LIFE at most. One that stored
+        made the stamp live STAMP_MARGIN longer than its entry: above STAMP_LIFE the entry's time is not over.
+        A server that has evicted nothing in this run has not evicted it either. One that is there by now was
+        built meanwhile.
+        """
+        asked = [one for names in entries for one in (("PTTL", names.stamp), ("EXISTS", names.entry))]
+        (evicts, told) = await asyncio.gather(self._evicts(), self.client.call(*asked))
+        return [
+            Miss.EVICTED if evicts and not built and _is_longer(life_ms) else Miss.COLD
+            for life_ms, built in zip(told.replies[::2], told.replies[1::2], strict=True)
+        ]
+
+    async def _evicts(self) -> bool:
+        """Whether a server has evicted anything in its run; False where one of them does not say."""
+        try:
+            nodes = await self.client.primaries()
+            told = await asyncio.gather(*(node.call(("INFO", "stats")) for node in nodes))
+        except CacheUnavailable:
+            return False
+        return any(field(answer.first(), b"evicted_keys") not in (b"", b"0") for answer in told)
+
     async def built_at(self, entries: Sequence[EntryNames]) -> list[float | None]:
         """When entries were built, in seconds since 1970, whether valid or not; None for missing ones."""
         if not entries:
             return []
         answer = await self.client.call(*(("GETRANGE", one.entry, 0, HEADER.size - 1) for one in entries))
-        headers = [read_header(reply) for reply in answer.all()]
+        headers = [read_header(reply) for reply in answer.known(missing=b"")]
         return [None if header is None else header.created_us / 1e6 for header in headers]
 
     async def release(self, claims: Iterable[Claim]) -> None:
@@ -142,22 +169,30 @@ class Store:
         """Invalidate: unlink stamps and wait for the acknowledgement. Idempotent, in any order.
 
         Returns the runs of the servers that acknowledged it; more than one if the server was replaced
-        meanwhile.
+        meanwhile, or in a cluster. Raises NodeAway after it has unlinked what other nodes have.
 
         Plain UNLINK, which a server whose memory is full still accepts. An error reply is raised, so that a
         delete that did not happen never counts as done (RACES 7).
         """
         wanted = list(stamps)
-        chunks = [wanted[at : at + UNLINK_CHUNK] for at in range(0, len(wanted), UNLINK_CHUNK)]
         runs: set[bytes] = set()
+        away: list[NodeAway] = []
         # Each call has a deadline of its own: a change of very many scopes must not fail for its size.
-        for at in range(0, len(chunks), CHUNKS_PER_CALL):
-            calls = chunks[at : at + CHUNKS_PER_CALL]
-            answer = await self.client.call(*(("UNLINK", *chunk) for chunk in calls))
-            for reply in answer.replies:
+        for at in range(0, len(wanted), KEYS_PER_CALL):
+            groups = self.client.together(wanted[at : at + KEYS_PER_CALL])
+            chunks = [
+                group[at : at + UNLINK_CHUNK] for group in groups for at in range(0, len(group), UNLINK_CHUNK)
+            ]
+            answer = await self.client.call(*(("UNLINK", *chunk) for chunk in chunks))
+            for index, reply in enumerate(answer.replies):
                 if isinstance(reply, RedisError):
                     raise CacheUnavailable(f"the cache Redis refused to unlink: {reply}") from reply
-            runs.add(answer.server.run)
+                if isinstance(reply, NodeAway):
+                    away.append(reply)
+                else:
+                    runs.add(answer.server_of(index).run)
+        if away:
+            raise NodeAway.each(away)
         return runs
 
     def stamps_of(self, scope: Scope, views: Iterable[str], *, hard: bool) -> set[str]:
@@ -170,7 +205,7 @@ class Store:
 
 def _claim(names: EntryNames, reply: Any, token: str, server: ServerRun) -> Claim | None:  # noqa: ANN401
     _raise_unless_full(reply)
-    if isinstance(reply, OutOfMemoryError):
+    if isinstance(reply, OutOfMemoryError | NodeAway):
         return None
     stamp, hard, won, header = reply
     built = built_under(header, stamp, hard, names.check, server.now_us())
@@ -179,9 +214,14 @@ def _claim(names: EntryNames, reply: Any, token: str, server: ServerRun) -> Clai
 
 def _stored(reply: object) -> Outcome:
     _raise_unless_full(reply)
-    if isinstance(reply, OutOfMemoryError):
+    if isinstance(reply, OutOfMemoryError | NodeAway):
         return Outcome.NOT_KEPT
     return Outcome.STORED if reply == 1 else Outcome.SUPERSEDED
+
+
+def _is_longer(life_ms: object) -> bool:
+    """Whether a stamp lives longer than a build alone makes it; an error is no time."""
+    return isinstance(life_ms, int) and life_ms > _ms(STAMP_LIFE)
 
 
 def _raise_unless_full(reply: object) -> None:

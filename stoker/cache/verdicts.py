@@ -80,7 +80,7 @@ async def verified(client: CacheClient, keys: KeySpace) -> Verified:
     answer = await client.call(*(("HGETALL", keys.verdicts(_day(back))) for back in range(DAYS)))
     counts: Counter[Verdict] = Counter()
     stale_age_s, last = 0.0, 0.0
-    for reply in answer.all():
+    for reply in answer.known(missing=[]):
         found = {
             name.decode(errors="replace"): value for name, value in zip(reply[::2], reply[1::2], strict=True)
         }

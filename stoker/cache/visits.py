@@ -155,7 +155,7 @@ def _read_change(member: bytes) -> tuple[Scope, frozenset[str]] | None:
 async def _since(
     client: CacheClient, key: str, position: Position, limit: int
 ) -> tuple[list[tuple[float, bytes]], Position]:
-    now = (await client.server()).now_us() / 1e6
+    now = (await client.server(key)).now_us() / 1e6
     if position.at > now + OVERLAP_S:  # another server, whose clock is behind
         position = Position(now)
     since = position.at - OVERLAP_S

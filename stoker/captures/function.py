@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -24,6 +24,8 @@ TRANSITIONS = {
     "delete": "REFERENCING OLD TABLE AS old_rows",
     "truncate": "",
 }
+MANY = 1000
+"""Rows of an UPDATE from which on it is tried to do without comparing each."""
 ORIGIN, ALWAYS, REPLICA = "O", "A", "R"
 """When a trigger fires, as pg_trigger.tgenabled says it."""
 ENABLE = {ORIGIN: "ENABLE", ALWAYS: "ENABLE ALWAYS", REPLICA: "ENABLE REPLICA"}
@@ -116,7 +118,11 @@ def _filled(capture: Capture, facts: TableFacts, called: str, schema: str) -> di
         "ask": _stored(capture, ASK_RULE),
         "whole": _stored(capture, EVERY_SCOPE),
         "most": str(capture.most),
+        "many": str(MANY),
         "object": f"jsonb_build_object({', '.join(pairs)})",
+        "proven_object": f"CASE WHEN s.proven THEN jsonb_build_object({', '.join(pairs)}) END",
+        "proven": _proven(capture, facts),
+        "single": _single(capture, facts),
         "inserted": f"SELECT DISTINCT {_fields('n', columns, facts)} FROM new_rows AS n",
         "deleted": f"SELECT DISTINCT {_fields('o', columns, facts)} FROM old_rows AS o",
         "updated": _by_key(capture, facts) if facts.key else _by_text(columns, facts),
@@ -124,6 +130,40 @@ def _filled(capture: Capture, facts: TableFacts, called: str, schema: str) -> di
         "new": _row("NEW", capture, facts),
         "changed": _changed(capture, "OLD", "NEW"),
     }
+
+
+def _single(capture: Capture, facts: TableFacts) -> str:
+    """The set of two rows: null in JSON where neither watched columns nor key changed, NULL where it did."""
+    columns = list(capture.fields.values())
+    differ = _changed(capture, "o", "n", [name for name, _ in facts.key]) if facts.key else _whole("o", "n")
+    moved = f" WHEN {_differ('o', 'n', columns)} THEN NULL" if columns else ""
+    return (
+        f"SELECT CASE WHEN NOT {differ} THEN CAST('null' AS jsonb){moved}"
+        f" ELSE {_row('n', capture, facts)} END FROM old_rows AS o CROSS JOIN new_rows AS n"
+    )
+
+
+def _proven(capture: Capture, facts: TableFacts) -> str:
+    """Each set of fields, and whether rows of it certainly changed, in one pass over the old and new rows.
+
+    They certainly did where the number of rows, or the sum of hashes of a watched column, is another one now.
+    Equal sums prove nothing: then the rows are compared. Hashes are of texts, because some types have none.
+    """
+    columns = list(capture.fields.values())
+    watched = [name for name in capture.columns or facts.columns if name not in columns]
+    fields = ", ".join(f"f{number}" for number in range(max(1, len(columns))))
+
+    def side(rows: str, sign: str) -> str:
+        # Halved, so that no sign overflows.
+        hashes = [
+            f', {sign}(hashtext(CAST(r.{quoted(name)} AS text) COLLATE "C") >> 1) AS h{number}'
+            for number, name in enumerate(watched)
+        ]
+        return f"SELECT {_fields('r', columns, facts)}, {sign}1 AS h{''.join(hashes)} FROM {rows} AS r"
+
+    differ = ["sum(h) <> 0", *(f"coalesce(sum(h{number}), 0) <> 0" for number in range(len(watched)))]
+    both = f"{side('old_rows', '-')} UNION ALL {side('new_rows', '+')}"
+    return f"SELECT {fields}, {' OR '.join(differ)} AS proven FROM ({both}) AS b GROUP BY {fields}"
 
 
 def _by_key(capture: Capture, facts: TableFacts) -> str:
@@ -177,15 +217,22 @@ def _row(of: str, capture: Capture, facts: TableFacts) -> str:
     return f"jsonb_build_object({', '.join(pairs)})"
 
 
-def _changed(capture: Capture, old: str, new: str) -> str:
+def _changed(capture: Capture, old: str, new: str, more: Sequence[str] = ()) -> str:
     """Compares images of rows: some types, such as json, have no operator of equality."""
     if capture.columns is None:
-        # Not the names alone: a column may have such a name.
-        whole_old, whole_new = (of if of.isupper() else f"ROW({of}.*)" for of in (old, new))
-        return f"record_image_ne({whole_old}, {whole_new})"
-    watched = dict.fromkeys([*capture.fields.values(), *capture.columns])
-    old_row, new_row = (", ".join(f"{of}.{quoted(one)}" for one in watched) for of in (old, new))
+        return _whole(old, new)
+    return _differ(old, new, dict.fromkeys([*capture.fields.values(), *capture.columns, *more]))
+
+
+def _differ(old: str, new: str, columns: Iterable[str]) -> str:
+    old_row, new_row = (", ".join(f"{of}.{quoted(one)}" for one in columns) for of in (old, new))
     return f"record_image_ne(ROW({old_row}), ROW({new_row}))"
+
+
+def _whole(old: str, new: str) -> str:
+    # Not the names alone: a column may have such a name.
+    whole_old, whole_new = (of if of.isupper() else f"ROW({of}.*)" for of in (old, new))
+    return f"record_image_ne({whole_old}, {whole_new})"
 
 
 def _stored(capture: Capture, mark: str) -> str:

@@ -28,6 +28,7 @@ from stoker.chaos.scene import Scene
 from stoker.chaos.slots import WORKER_READY, Slot, started
 from stoker.chaos.stage import placed
 from stoker.chaos.tally import Recovery, Tally, Trouble
+from stoker.chaos.topology import Arrangement, arranged
 from stoker.chaos.workload import Workload, load_workload
 from stoker.domain import load_domain
 from stoker.embedded import Embedded
@@ -74,14 +75,15 @@ async def _whole(options: ChaosOptions, workload: Workload, servers: Embedded, f
     try:
         await effects.make_tables(sql)
         names = [name for role in ROLES for name in _names(role, options)]
-        async with network.linked(servers.urls, names) as links:
-            ground = Ground(servers, links, folder, acts.changed(domain), sql)
-            scene = await _scene(options, workload, ground)
-            async with _processes(scene):
-                await _act(options, scene)
-                say("at rest: everything settles, then it is counted")
-                found = await report(options, scene)
-            return ended(found, scene)
+        with arranged(options.topology, servers) as arrangement:
+            async with network.linked(arrangement.urls, names) as links:
+                ground = Ground(servers, arrangement, links, folder, acts.changed(domain), sql)
+                scene = await _scene(options, workload, ground)
+                async with _processes(scene):
+                    await _act(options, scene)
+                    say("at rest: everything settles, then it is counted")
+                    found = await report(options, scene)
+                return ended(found, scene)
     finally:
         await sql.dispose()
 
@@ -91,6 +93,7 @@ class Ground:
     """What there is before the processes and the users."""
 
     servers: Embedded
+    arrangement: Arrangement
     links: Mapping[str, network.Links]
     folder: Path
     domain: Domain
@@ -99,7 +102,7 @@ class Ground:
 
 async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> Scene:
     def slot(role: str, name: str) -> Slot:
-        urls = network.urls_by(ground.links[name], ground.servers.urls)
+        urls = network.urls_by(ground.links[name], ground.arrangement.urls)
         environment = environment_of(options.workload, ground.folder, urls)
         sign = WORKER_READY if role == "worker" else None
         return Slot(name, (*options.process_command, role), environment, ground.folder, sign)
@@ -123,6 +126,7 @@ async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> S
         ledger=Ledger(PREFIX, ground.domain.all_lanes),
         tally=tally,
         driver=driver,
+        between=ground.arrangement.pooler,
         poisoned_scope=(ground.domain.view(popular.view).scope, str(popular.scope_id)),
     )
 
@@ -149,7 +153,12 @@ async def _processes(scene: Scene) -> AsyncIterator[None]:
 
 async def _act(options: ChaosOptions, scene: Scene) -> None:
     """Traffic and faults for the time that was asked for, then the last act."""
-    kinds = [kind for kind in faults.KINDS if options.faults is None or kind.name in options.faults]
+    kinds = [
+        kind
+        for kind in faults.KINDS
+        if kind.topology in (None, options.topology)
+        and (options.faults is None or kind.name in options.faults)
+    ]
     planned = list(faults.plan(kinds, _seeded(options.seed), options.seconds, options.pace_s))
     say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s")
     driver, chosen = scene.driver, mischief.chosen(options.mischief, options.seconds)

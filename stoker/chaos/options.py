@@ -6,6 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+TOPOLOGIES = ("single", "pgbouncer")
+"""A server for each role; the same with a PgBouncer in transaction mode before Postgres."""
+
 
 @dataclass(frozen=True)
 class ChaosOptions:
@@ -35,6 +38,8 @@ class ChaosOptions:
     rest_s: float = 60
     room_s: float = 5
     """Added to the promised time of recovery, for a machine that is busy with other work."""
+    topology: str = "single"
+    """How the servers are arranged: one of TOPOLOGIES."""
     data_dir: Path = Path(".data")
     """Under it a fresh folder is made for this run."""
     keep: bool = False

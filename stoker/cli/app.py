@@ -25,17 +25,23 @@ COMMANDS = {
     "check": "data:check",
     "cover": "cover:cover",
     "status": "status:status",
+    "explain": "explain:explain",
+    "events": "events:app",
     "invalidate": "operate:invalidate",
     "warm": "warming:app",
+    "trace": "traces:app",
     "verify": "operate:verify",
     "chaos": "chaos:chaos",
     "jobs": "jobs:app",
     "dead": "dead:app",
     "schedule": "planned:app",
     "lanes": "lanes:app",
+    "workers": "workers:app",
+    "capacity": "workers:capacity",
     "cache": "cached:app",
     "tokens": "tokens:app",
     "audit": "audited:audit",
+    "mcp": "assist:mcp",
 }
 """Name of a command -> its module and its name there; a module without a dot is in this package.
 

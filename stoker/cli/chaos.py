@@ -27,18 +27,25 @@ def chaos(  # noqa: PLR0913 - one for each option
     ] = None,
     workers: Annotated[int | None, typer.Option(min=2, help="Worker processes.")] = None,
     webapps: Annotated[int | None, typer.Option(min=1, help="Number of web app processes.")] = None,
+    topology: Annotated[
+        str, typer.Option(help="How the servers are arranged: single, or pgbouncer before Postgres.")
+    ] = "single",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with the logs.")] = False,
 ) -> None:
     """Break its own processes and servers at random; exit 0 if nothing was lost or stale."""
     from stoker.chaos import ChaosOptions, run  # noqa: PLC0415 - needs what only chaos needs
     from stoker.chaos.faults import KINDS  # noqa: PLC0415 - the same
+    from stoker.chaos.options import TOPOLOGIES  # noqa: PLC0415 - the same
 
+    if topology not in TOPOLOGIES:
+        raise typer.BadParameter(f"there are {', '.join(TOPOLOGIES)}", param_hint="--topology")
     known = [kind.name for kind in KINDS]
     for unknown in sorted(set(fault or ()) - set(known)):
         raise typer.BadParameter(f"no fault {unknown!r}; there are {', '.join(known)}", param_hint="--fault")
 
     given: dict[str, Any] = {
         "seed": seed,
+        "topology": topology,
         "workload": workload,
         "faults": tuple(fault) if fault else None,
         "room_s": room,

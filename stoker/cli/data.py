@@ -17,11 +17,13 @@ from stoker.coverage import warnings as coverage
 from stoker.domain import Domain, SampleData, load_domain
 from stoker.errors import StokerError
 from stoker.outbox import seal_keys
+from stoker.outbox.identity import NOTE_S
 from stoker.postgres import database_errors, engine_of
 from stoker.settings import Settings, load_settings, require, settings_file, shown
 from stoker.telemetry import log
 from stoker.worker import agreement
 from stoker.worker import check as checks
+from stoker.worker.findings import Finding, Level
 
 SEED = 1
 DATABASE_ONLY = ("database_url",)
@@ -166,13 +168,13 @@ async def _is_empty(database_url: str, sample: SampleData) -> bool:
         await engine.dispose()
 
 
-async def _findings(settings: Settings) -> list[checks.Finding]:
-    found = await checks.check(settings)
-    if settings.database_url is None or any(finding.level is checks.Level.ERROR for finding in found):
+async def _findings(settings: Settings) -> list[Finding]:
+    found = await checks.check(settings, patience_s=NOTE_S + 2)
+    if settings.database_url is None or any(finding.level is Level.ERROR for finding in found):
         return found  # otherwise views may not be there to be asked
     url, schema = settings.database_url.get_secret_value(), settings.database.schema_name
     said = await coverage.warnings(url, load_domain(settings.domain), schema=schema)
-    return [*found, *(checks.Finding(checks.Level.WARNING, one) for one in said)]
+    return [*found, *(Finding(Level.WARNING, one) for one in said)]
 
 
 def _check(settings: Settings, *, as_json: bool) -> None:
@@ -186,5 +188,5 @@ def _check(settings: Settings, *, as_json: bool) -> None:
             show("settings and servers: no problem found")
     if settings.database_url is None or settings.redis_url is None:
         raise typer.Exit(2)
-    if any(finding.level is checks.Level.ERROR for finding in found):
+    if any(finding.level is Level.ERROR for finding in found):
         raise typer.Exit(1)

@@ -5,20 +5,19 @@ Values may come from untrusted callers: they are escaped and never interpreted a
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from rich.cells import cell_len, chop_cells
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stoker.errors import StokerError
 from stoker.telemetry.plain import escaped, escaped_lines
@@ -27,6 +26,7 @@ Report = Callable[[int, int], None]
 """Called with the number done and the total; the total is 0 while it is unknown."""
 GAP = "  "
 NOTHING = "-"
+HOME_AND_CLEAR = "\x1b[H\x1b[2J"
 BEHIND = "    "
 """The indentation of columns that did not fit into the line of their row."""
 SHORT = {"oldest_ready_age_s": "oldest_s"}
@@ -128,17 +128,56 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
     yield line
 
 
-def clear() -> None:
-    """Start a new picture: clear the terminal, or print an empty line without one."""
-    if _on_terminal():
-        Console().clear()
-    else:
+def size(bytes_: int) -> str:
+    """A number of bytes as people read it."""
+    value, unit = float(bytes_), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:  # noqa: PLR2004 - the next unit
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}" if unit != "B" else f"{bytes_} B"
+
+
+def redraw(draw: Callable[[], None]) -> None:
+    """Draw a new picture over the last one, cut to the height of the terminal; without one below it."""
+    if not _on_terminal():
         show("")
+        draw()
+        return
+    rows = shutil.get_terminal_size().lines
+    screen = _Screen()
+    with redirect_stdout(screen):
+        draw()
+    # What matters most is drawn first, so that the end may be left out.
+    lines = [line for line in screen.getvalue().splitlines() if line]
+    if len(lines) > rows - 1:
+        left_out = len(lines) - rows + 2
+        lines = [*lines[: rows - 2], f"... {left_out} lines more: stoker status"]
+    with written():
+        sys.stdout.write(HOME_AND_CLEAR + "\n".join(lines) + "\n")
+        sys.stdout.flush()
+
+
+class _Screen(io.StringIO):
+    """Collects what is drawn for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Report]:
     """A progress bar on stderr; without a terminal one line for each tenth."""
+    # Rich takes a tenth of a second to import, which no other command needs to wait for.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Tenths(what)

@@ -28,6 +28,10 @@ from stoker.stoker import Stoker
 
 T = TypeVar("T", bound=BaseModel)
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+As = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="Your name for the audit; default: SUDO_USER, or the user."),
+]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="The largest number of rows.")]
 Before = Annotated[
     int | None, typer.Option(min=1, max=LARGEST_ID, help="Only rows before this id: the next page.")
@@ -35,6 +39,7 @@ Before = Annotated[
 OPTIONS = [
     Parameter("data", Parameter.KEYWORD_ONLY, default=DATA, annotation=Data),
     Parameter("embedded", Parameter.KEYWORD_ONLY, default=False, annotation=Embedded),
+    Parameter("as_name", Parameter.KEYWORD_ONLY, default=None, annotation=As),
     Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=Json),
 ]
 """The options of every operator's command."""
@@ -65,10 +70,10 @@ def operator(draw: Callable[[T], None]) -> Callable[[Callable[..., Awaitable[T]]
     """Turn a coroutine into a command; its parameters after the first are the command's own."""
 
     def made(work: Callable[..., Awaitable[T]]) -> Callable[..., None]:
-        def run(*, data: Path, embedded: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - its own
+        def run(*, data: Path, embedded: bool, as_name: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - its own
             async def opened(settings: Settings) -> T:
                 async with Stoker.opened(settings) as stoker:
-                    return await work(On(stoker, settings, local_actor()), **given)
+                    return await work(On(stoker, settings, local_actor(as_name)), **given)
 
             shown: Callable[[Any], None] = show_json if as_json else draw
             with session(embedded=embedded, data=data) as servers:

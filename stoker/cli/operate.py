@@ -89,7 +89,7 @@ def _draw_verified(found: Verified) -> None:
 @operator(_say_invalidated)
 async def invalidate(  # noqa: PLR0913 - one for each option
     on: On,
-    kind: Annotated[str | None, typer.Argument(help="A scope kind of the domain.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="A scope kind of the domain.")] = None,
     scope_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
     view: Views = None,
     from_: From = None,

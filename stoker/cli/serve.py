@@ -17,6 +17,7 @@ from stoker.cli.servers import DATA, Data, Embedded, Session, session, without_u
 from stoker.cli.signals import Stop, stopped_by_signals
 from stoker.cli.web import address, listening, serve
 from stoker.domain import Domain, load_domain
+from stoker.errors import SettingsError
 from stoker.migrate import migrate
 from stoker.operations.first_token import FirstToken, first_token
 from stoker.settings import Settings
@@ -28,17 +29,27 @@ from stoker.worker.process import run_worker
 
 Host = Annotated[str | None, typer.Option(help="Address of the API; other than loopback it needs tokens.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0: any free port.")]
+Cluster = Annotated[
+    bool, typer.Option("--cluster", help="The cache that is started is a cluster of six Valkeys.")
+]
 NoSampleData = Annotated[bool, typer.Option("--no-sample-data", help="Load no sample data.")]
 
 
 def up(
-    data: Data = DATA, host: Host = None, port: Port = None, *, no_sample_data: NoSampleData = False
+    data: Data = DATA,
+    host: Host = None,
+    port: Port = None,
+    *,
+    no_sample_data: NoSampleData = False,
+    cluster: Cluster = False,
 ) -> None:
     """Start everything: servers if no URL is set, migrations, sample data, worker and API."""
     embedded = without_urls()
+    if not embedded and cluster:
+        raise SettingsError("--cluster is for servers that `stoker up` starts itself: leave the URLs unset")
     if not embedded:
         note(f"using the servers of the URLs that are set; without any, `stoker up` starts its own in {data}")
-    with session(embedded=embedded, data=data, api=_given(host, port)) as opened:
+    with session(embedded=embedded, data=data, api=_given(host, port), cluster=cluster) as opened:
         with listening(opened.settings.api) as taken, telemetry("up"):
             asyncio.run(_up(opened, taken, data, sample_data=not no_sample_data))
         note("stopping the servers" if opened.owned else "stopped")

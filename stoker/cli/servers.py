@@ -50,10 +50,12 @@ def session(
     data: Path,
     needs: tuple[str, ...] = ("database_url", "redis_url"),
     api: Mapping[str, object] | None = None,
+    cluster: bool = False,
 ) -> Iterator[Session]:
     """Settings with the URLs of the servers; raises SettingsError that names the URLs that are not set.
 
-    `needs` are the URLs that the command requires; `api` are the options about the API.
+    `needs` are the URLs that the command requires; `api` are the options about the API. `cluster`: the
+    embedded cache is a cluster.
     """
     overrides = {"api": api} if api else {}
     settings = load_settings(**overrides)
@@ -67,8 +69,8 @@ def session(
     if given:
         raise SettingsError(f"--embedded, but {' and '.join(given)} is set: leave one of them out")
     if servers.find(data) is None:
-        note(f"starting Postgres and two Valkeys in {data}")
-    with servers.start(data) as running:
+        note(f"starting Postgres and {'seven' if cluster else 'two'} Valkeys in {data}")
+    with servers.start(data, cluster=cluster) as running:
         urls = {
             "database_url": running.urls.database,
             "redis_url": running.urls.queue,

@@ -12,22 +12,27 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from redis.asyncio import Redis
 
-from stoker.cli import lanes
-from stoker.cli.display import clear, models, named, show, show_json, table
+from stoker.cli import lanes, predicted
+from stoker.cli.display import models, named, redraw, show, show_json, size, table
 from stoker.cli.jobs import BATCH
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
 from stoker.operations.health import Probe, ServerHealth, addresses, examine, name_of
 from stoker.operations.judgement import judged
 from stoker.operations.overview import overview
-from stoker.operations.picture import Overview, Verdict
+from stoker.operations.picture import MemoryNow, Overview, Verdict
 from stoker.postgres import reading_engine, sign_of_life
+from stoker.redis.pool import close_client, queue_client
 from stoker.settings import Settings, require
+from stoker.settings.topology import nodes
 from stoker.stoker import Stoker
 
+PING_S = 5.0
+"""Seconds for a server to answer while Postgres is away."""
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
+ANSWERED = ("reads", "errors", "stale", "bypass", "p50_s", "p99_s")
+MEMORY = ("used", "limit", "policy", "evicted_per_s", "evicted")
 CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute")
 REQUESTS = ("count", "oldest_age_s")
 PARTS = {
@@ -39,8 +44,12 @@ PARTS = {
     "requests": "requested jobs",
     "batches": "batches",
     "verified": "what was compared with SQL",
+    "memory": "memory of the cache",
+    "queue_memory": "memory of the queue",
+    "findings": "what the verifier found",
     "workers": "workers",
     "served": "lanes that are served",
+    "prediction": "prediction",
     "last": "latest news",
 }
 """The parts of an overview, as this command names them."""
@@ -119,8 +128,11 @@ async def _without_database(settings: Settings, error: DatabaseUnavailable) -> O
 
 def _ping(url: str) -> Probe:
     async def ping() -> None:
-        async with Redis.from_url(url) as redis:
+        redis = queue_client(nodes(url)[0], connections=1, wait_s=PING_S)
+        try:
             await redis.ping()
+        finally:
+            await close_client(redis)
 
     return ping
 
@@ -128,9 +140,9 @@ def _ping(url: str) -> Probe:
 def _tell(found: Overview, every_s: float | None, *, as_json: bool) -> None:
     if as_json:
         show_json(found, indent=2 if every_s is None else None)
+    elif every_s is not None:
+        redraw(lambda: _draw(found))
     else:
-        if every_s is not None:
-            clear()
         _draw(found)
 
 
@@ -141,20 +153,21 @@ def _server_row(name: str, server: ServerHealth) -> tuple[object, ...]:
 
 def _draw(found: Overview) -> None:
     show(found.says)
-    for concern in found.concerns:
+    for concern in found.concerns[1:]:
         show(f"- {concern.says}")
-    servers = [_server_row(name, server) for name, server in found.health.servers.items()]
-    table("servers", ["server", "address", "state", "ms", "error"], servers)
-    for reason in dict.fromkeys(found.missing.values()):
-        parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)
-        show(f"not known: {parts} ({reason})")
+    _draw_servers(found)
     if found.workers:
         seen = [(one.name, "silent" if one.gone else "ok", one.silent_s) for one in found.workers]
         table("workers", ["worker", "state", "silent_s"], seen)
     if found.lanes is not None:
         named("lane", lanes.COLUMNS, found.lanes)
-    if found.views is not None:
-        named("view", VIEW, found.views)
+    _draw_reads(found)
+    _draw_work(found)
+
+
+def _draw_work(found: Overview) -> None:
+    if found.prediction is not None:
+        show(predicted.line(found.prediction))
     if found.changes is not None:
         models("changes", CHANGES, [found.changes])
     if found.requests is not None:
@@ -163,3 +176,44 @@ def _draw(found: Overview) -> None:
         models("open batches", BATCH, found.batches)
     if found.verified is not None:
         models("verified", VERIFIED, [found.verified])
+
+
+def _draw_servers(found: Overview) -> None:
+    servers = [_server_row(name, server) for name, server in found.health.servers.items()]
+    table("servers", ["server", "address", "state", "ms", "error"], servers)
+    of_cluster = [
+        (one.address, "away" if one.error else "ok", one.slots, one.error)
+        for server in found.health.servers.values()
+        for one in server.nodes
+    ]
+    if of_cluster:
+        table("nodes of the cache", ["address", "state", "slots", "error"], of_cluster)
+    table("memory", ["server", *MEMORY], [_memory_row(name, one) for name, one in found.memory.items()])
+    for reason in dict.fromkeys(found.missing.values()):
+        parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)
+        show(f"not known: {parts} ({reason})")
+
+
+def _memory_row(name: str, memory: MemoryNow) -> tuple[object, ...]:
+    limit = "none" if memory.limit_bytes is None else size(memory.limit_bytes)
+    rate = memory.evicted_per_s
+    return (
+        name_of(name).removeprefix("the "),
+        size(memory.used_bytes),
+        limit,
+        memory.policy,
+        rate,
+        memory.evicted,
+    )
+
+
+def _draw_reads(found: Overview) -> None:
+    if found.views is not None:
+        named("view", VIEW, found.views)
+    if found.answered is not None and any(view.reads for view in found.answered.values()):
+        read = {name: view for name, view in found.answered.items() if view.reads}
+        table(
+            "what readers got in the last 5 minutes",
+            ["view", *ANSWERED],
+            [[name, *(getattr(view, what) for what in ANSWERED)] for name, view in read.items()],
+        )

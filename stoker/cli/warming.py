@@ -1,4 +1,4 @@
-"""`stoker warm`: warms entries now, or evaluates ways to warm on a trace of reads."""
+"""`stoker warm`: warms entries now, shows and explains prediction, evaluates ways to warm on a trace."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 from typer.core import TyperGroup
 
+from stoker.cli import predicted
 from stoker.cli.display import note, progress, show, show_json, table
 from stoker.cli.operate import warm
 from stoker.cli.servers import Json
@@ -33,8 +34,12 @@ class WarmGroup(TyperGroup):
         return parsed
 
 
-app = typer.Typer(cls=WarmGroup, help="Warm entries now (the default), or evaluate ways to warm on a trace.")
+app = typer.Typer(
+    cls=WarmGroup, help="Warm entries now (the default); show or explain prediction; evaluate it on a trace."
+)
 app.command(DEFAULT)(warm)
+app.command("show")(predicted.show_prediction)
+app.command("explain")(predicted.explain)
 
 
 @app.command("evaluate")
@@ -57,6 +62,9 @@ def evaluate_trace(  # noqa: PLR0913 - one for each option
     ] = 0.5,
     timezone: Annotated[str, typer.Option(help="Time zone of the hours of the day.")] = "UTC",
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    least: Annotated[
+        float, typer.Option(min=0, max=1, help="The lowest probability at which the predictor warms.")
+    ] = 0,
     by_reader: Annotated[
         bool, typer.Option("--by-reader", help="Warm for readers, as if each had one page.")
     ] = False,
@@ -68,7 +76,7 @@ def evaluate_trace(  # noqa: PLR0913 - one for each option
     """
     if every > ttl:
         raise typer.BadParameter("entries would expire between two plannings", param_hint="--every")
-    rules = Rules(ttl, every, build_ms / 1000, scored, _zone(timezone), seed)
+    rules = Rules(ttl, every, build_ms / 1000, scored, _zone(timezone), seed, least)
     found_reads = read_trace(
         trace, lambda lines: note(f"read {lines:,} lines") if lines % 1_000_000 == 0 else None
     )
@@ -91,7 +99,8 @@ def _zone(name: str) -> ZoneInfo:
 
 def _draw(found: Evaluation) -> None:
     begin = datetime.fromtimestamp(found.scored_from, UTC).isoformat(sep=" ", timespec="minutes")
-    show(f"{found.reads:,} reads of {found.entries:,} entries by {found.readers:,} readers")
+    changes = f", {found.changes:,} changes" if found.changes else ""
+    show(f"{found.reads:,} reads of {found.entries:,} entries by {found.readers:,} readers{changes}")
     show(
         f"scored: {found.scored_reads:,} reads from {begin} on; {found.misses:,} of them miss without warming"
     )

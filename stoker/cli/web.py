@@ -6,13 +6,17 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from stoker.api import create_app
 from stoker.errors import StokerError
+from stoker.history.sampling import keep_sampling
 from stoker.settings import ApiSettings, Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.serving import Places, listen, server
 
+CLOSE_S = 2
+"""Seconds for what ran beside the API to end: a silent Postgres may hold it up."""
 GRACE_S = 5
 """Seconds that open requests may take when the API stops."""
 
@@ -59,8 +63,11 @@ async def serve(stoker: Stoker, settings: Settings, taken: socket.socket, stop: 
         await app.state.live.close()  # streams never end by themselves
         serving.should_exit = True
 
-    leaving = asyncio.create_task(leave())
+    every = timedelta(seconds=settings.worker.history_every_s)
+    beside = [asyncio.create_task(leave()), asyncio.create_task(keep_sampling(stoker, every))]
     try:
         await serving.serve(sockets=[taken])
     finally:
-        leaving.cancel()
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside, timeout=CLOSE_S)

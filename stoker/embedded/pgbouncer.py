@@ -5,9 +5,12 @@ who can enter its folder is the database's own user.
 """
 
 import os
+import shutil
 import signal
 import socket
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -26,6 +29,8 @@ SETTINGS = """\
 pool_mode = {mode}
 default_pool_size = {connections}
 max_client_conn = 5000
+server_login_retry = 1
+query_wait_timeout = 5
 auth_type = any
 listen_port = {listen}
 unix_socket_dir = {folder}
@@ -89,3 +94,17 @@ class PgBouncer(Server):
     @property
     def _socket(self) -> Path:
         return self._folder / f".s.PGSQL.{PORT}"
+
+
+@contextmanager
+def pooled(database: URL, *, connections: int, mode: str = "transaction") -> Iterator[PgBouncer]:
+    """A running one in a folder of its own; raises EmbeddedError where there is no program."""
+    binaries.pgbouncer()
+    folder = Path(tempfile.mkdtemp(prefix="stoker-pgbouncer-"))
+    running = PgBouncer(database, folder, connections=connections, mode=mode)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(folder, ignore_errors=True)

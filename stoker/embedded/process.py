@@ -202,6 +202,14 @@ class Server(ABC):
         self._child.wait()
         self._child = None
 
+    def pause(self) -> None:
+        """Freeze the process: it keeps its connections and answers nobody."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen process go on."""
+        self._signal(signal.SIGCONT)
+
     def restart(self, *, lose_data: bool = False) -> None:
         """Stop and start at the same URL; with `lose_data` it comes back empty."""
         self.stop()

@@ -12,9 +12,11 @@ from types import TracebackType
 from typing import Self
 
 from stoker.embedded import valkey
+from stoker.embedded.cluster import Cluster
 from stoker.embedded.folder import Ownership, Places, State, Urls, make_private, read_state
 from stoker.embedded.postgres import Postgres
 from stoker.embedded.process import EmbeddedError, Identified, Server, wait_until
+from stoker.settings.topology import is_cluster
 
 JOIN_DEADLINE_S = 90.0  # as long as a first start may take
 
@@ -41,8 +43,19 @@ class Embedded:
 
     @property
     def cache(self) -> Server:
-        """The Valkey that may evict anything."""
-        return self._control().cache
+        """The Valkey that may evict anything; raises EmbeddedError where a cluster is in its place."""
+        found = self._control().cache
+        if isinstance(found, Cluster):
+            raise EmbeddedError("The cache is a cluster: ask `cluster` for its nodes")
+        return found
+
+    @property
+    def cluster(self) -> Cluster:
+        """The nodes of the cache, if they were asked for."""
+        found = self._control().cache
+        if not isinstance(found, Cluster):
+            raise EmbeddedError("The cache is a single server: start with cluster=True")
+        return found
 
     @property
     def postgres(self) -> Server:
@@ -74,8 +87,10 @@ class Embedded:
             self.stop()
 
 
-def start(folder: Path, *, durable: bool = True) -> Embedded:
+def start(folder: Path, *, durable: bool = True, cluster: bool = False) -> Embedded:
     """Run the servers of the folder, or join the living process that does.
+
+    With `cluster` the cache is a cluster of three primaries and three replicas, on ports of loopback.
 
     With `durable=False` nothing is flushed to disk: killed servers lose nothing, a crash of the machine may.
     Raises `EmbeddedError` when a program is missing, a server does not come up, or the folder is
@@ -87,10 +102,14 @@ def start(folder: Path, *, durable: bool = True) -> Embedded:
         places = Places(folder)
         taken = _take_or_join(places)
         if isinstance(taken, Embedded):
+            if cluster and not is_cluster(taken.urls.cache):
+                raise EmbeddedError(
+                    f"Process {taken.owner_pid} runs the servers of {folder} without a cluster: stop it first"
+                )
             return taken
         run = _Run(places, taken)
         try:
-            run.start(durable=durable)
+            run.start(durable=durable, cluster=cluster)
         except BaseException:  # Ctrl-C too: nothing that was started may be left behind
             run.stop()
             raise
@@ -137,21 +156,28 @@ class _Run:
         self._ready: Urls | None = None
         self._servers: list[Server] = []
 
-    def start(self, *, durable: bool) -> None:
-        """Launch all three, then wait for each."""
+    def start(self, *, durable: bool, cluster: bool) -> None:
+        """Launch all, then wait for each."""
         self._lock.end_leftovers()
         self._publish()
         places = self._places
         self.queue = valkey.queue(
             places.folder / "queue", places.sockets, places.log("queue"), durable=durable
         )
-        self.cache = valkey.cache(places.folder / "cache", places.sockets, places.log("cache"))
         self._launch(self.queue)
-        self._launch(self.cache)
+        if cluster:
+            self.cache: Cluster | valkey.Valkey = Cluster(places.sockets, logs=places.log)
+            self._servers += self.cache.nodes
+            self.cache.launch()
+        else:
+            self.cache = valkey.cache(places.folder / "cache", places.sockets, places.log("cache"))
+            self._launch(self.cache)
         self.postgres = Postgres(places, durable=durable)
         self._launch(self.postgres)
         for server in self._servers:
             server.wait_ready()
+        if isinstance(self.cache, Cluster):
+            self.cache.wait_ready()
         self._ready = self.urls
         self._publish()
 

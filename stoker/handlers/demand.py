@@ -21,7 +21,7 @@ async def in_demand(stoker: Stoker, keys: Sequence[EntryKey]) -> list[EntryKey]:
     """
     store = stoker.cache.store
     read_at = await _last_reads(stoker, keys)
-    now = (await store.client.server()).now_us() / 1e6
+    now = (await store.client.server(store.keys.reads)).now_us() / 1e6
     live = [key for key, at in read_at.items() if now - at < stoker.ttl(key.view).total_seconds()]
     names = [stoker.cache.filler.names(key) for key in live]
     # Processes report reads with their next flush, so an entry that was built within two flushes may have

@@ -1,4 +1,4 @@
-"""Deletes rows whose retention has passed: settled events, delivered requests, finished slots, audit rows."""
+"""Deletes rows whose retention has passed: settled events, delivered requests, audit rows and others."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ REQUESTS_KEPT_DAYS = 1
 ENDS_KEPT_DAYS = 2
 """Longer than any request is delivered again."""
 SLOTS_KEPT_DAYS = 30
+FINDINGS_KEPT_DAYS = 90
+WORKERS_KEPT_DAYS = 30
 HISTORY_KEPT_DAYS = 90
 """Weights of the predictor, an hour each."""
 
@@ -63,6 +65,8 @@ def pruned(settings: Settings) -> tuple[Pruned, ...]:
         Pruned("schedule_slots", "task, slot", "slot", SLOTS_KEPT_DAYS * 86400, " AND state <> 'claimed'"),
         Pruned("warm_history", "at", "at", HISTORY_KEPT_DAYS * 86400),
         Pruned("audit_log", "id", "at", AUDIT_KEPT_DAYS * 86400),
+        Pruned("stale_findings", "id", "found_at", FINDINGS_KEPT_DAYS * 86400),
+        Pruned("workers", "name", "seen_at", WORKERS_KEPT_DAYS * 86400),
     )
 
 

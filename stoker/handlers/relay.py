@@ -32,6 +32,7 @@ from stoker.outbox.scopes import read
 from stoker.postgres import database_errors, is_outage, was_canceled
 from stoker.postgres.errors import without_parameters
 from stoker.queue.ring import UNKNOWN_ROW
+from stoker.redis.cache import AWAY, NodeAway
 from stoker.rules import EVERY_SCOPE, Event, Invalidation
 from stoker.stoker import Stoker
 
@@ -107,17 +108,24 @@ async def apply_batch(stoker: Stoker) -> Batch:
                 return Batch()
             folded = await fold(connection, domain, claimed)
             found = folded.asked
-            await unlink(stoker, folded.invalidations)
+            try:
+                await unlink(stoker, folded.invalidations)
+            except NodeAway:
+                await _unlink_each(stoker, connection, folded)
             if folded.invalidations:
                 await stoker.cache_term.over(connection)  # until then, readers may show what was (RACES 47)
             done = [one for same in found for one in same.ids if one not in folded.failed]
             await outbox.note_scopes(connection, told(claimed, found))
-            waits = await outbox.settle(connection, done)
+            waits = await outbox.settle(connection, done, stoker.process_name)
             await outbox.postpone(connection, folded.failed, changes)
     for waited in waits:
         stoker.accounting.observe(CHANGES, "applied", round(waited.seconds * 1_000_000), waited.events)
     for event_id, (attempts, error) in folded.failed.items():
-        logger.error("event.failed", extra={"event_id": event_id, "attempts": attempts + 1, "error": error})
+        logger.log(
+            logging.INFO if error.startswith(AWAY) else logging.ERROR,
+            "event.failed",
+            extra={"event_id": event_id, "attempts": attempts + 1, "error": error},
+        )
     for one in folded.invalidations:
         stoker.accounting.changed(one.scope, one.views)
     count = sum(len(same.ids) for same in found)
@@ -137,6 +145,20 @@ async def unlink(stoker: Stoker, invalidations: frozenset[Invalidation]) -> None
     for one in everywhere:
         runs |= await unlink_every_scope(store, one.views, hard=one.hard)
     await stoker.cache_identity.acknowledged(runs)
+
+
+async def _unlink_each(stoker: Stoker, connection: AsyncConnection, folded: Folded) -> None:
+    """A node of the cache's cluster is away: the events that do not concern it are not kept waiting.
+
+    The others are tried again after the first backoff, however often they were (RACES 49).
+    """
+    for same in folded.asked:
+        alone = await fold(connection, stoker.domain, [same])
+        folded.failed.update(alone.failed)
+        try:
+            await unlink(stoker, alone.invalidations)
+        except NodeAway as error:
+            folded.failed.update(dict.fromkeys(same.ids, (0, str(error))))
 
 
 async def fold(connection: AsyncConnection, domain: Domain, claimed: Sequence[Alike]) -> Folded:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from itertools import groupby, islice
 
 from pydantic_core import from_json
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from stoker.cache.loads import Loaded
 from stoker.cache.reading import Found
@@ -32,7 +32,7 @@ from stoker.outbox.scopes import decode
 from stoker.postgres import database_errors
 from stoker.settings import require
 from stoker.stoker import Stoker
-from stoker.tables import cache_events
+from stoker.tables import cache_events, stale_findings
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,14 @@ class Checked:
     stale: dict[EntryKey, Stale]
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A verdict for each entry that a read would be served; what is wrong with those that are stale."""
+
+    verdicts: dict[EntryKey, Verdict]
+    stale: dict[EntryKey, Stale]
+
+
 async def verify(context: JobContext, job: Verify) -> Outcome:
     """Check a sample and publish the verdicts."""
     await verify_entries(context.stoker, job.entries)
@@ -104,6 +112,7 @@ async def verify_entries(stoker: Stoker, entries: int, report: Report = _nobody)
     for number, (key, one) in enumerate(stale.items()):
         if number < EXPLAINED:
             one.suspects = await _suspects(stoker, key, one.age)
+        await _keep(stoker, key, one)
         facts = {"age_s": one.age.total_seconds(), "differs": one.differs, "suspects": one.suspects}
         logger.error("verify.stale", extra={"entry": str(key), **facts})
     oldest = max((one.age for one in stale.values()), default=timedelta(0))
@@ -111,33 +120,69 @@ async def verify_entries(stoker: Stoker, entries: int, report: Report = _nobody)
     return Checked(counts, stale)
 
 
+async def compare_entries(stoker: Stoker, keys: Sequence[EntryKey]) -> Compared:
+    """Compare these entries with SQL, and change nothing: neither heal nor publish.
+
+    Raises CacheUnavailable or DatabaseUnavailable.
+    """
+    stale: dict[EntryKey, Stale] = {}
+    verdicts: dict[EntryKey, Verdict] = {}
+    for _, of_view in groupby(sorted(keys, key=lambda key: key.view), key=lambda key: key.view):
+        same = list(of_view)
+        for start in range(0, len(same), BATCH):
+            verdicts |= await _check(stoker, same[start : start + BATCH], Counter(), stale)
+    for number, (key, one) in enumerate(stale.items()):
+        if number < EXPLAINED:
+            one.suspects = await _suspects(stoker, key, one.age)
+    return Compared(verdicts, stale)
+
+
+async def _keep(stoker: Stoker, key: EntryKey, one: Stale) -> None:
+    """Write a finding for operators, who acknowledge it."""
+    row = {
+        "view": key.view,
+        "scope": str(key.scope),
+        "params": key.params,
+        "age_s": one.age.total_seconds(),
+        "differs": one.differs,
+        "suspects": one.suspects,
+        "found_by": stoker.process_name,
+    }
+    with database_errors():
+        async with stoker.engine.begin() as connection:
+            await connection.execute(insert(stale_findings).values(row))
+
+
 async def _check(
     stoker: Stoker, keys: Sequence[EntryKey], counts: Counter[Verdict], stale: dict[EntryKey, Stale]
-) -> None:
-    """Compare entries of one view with SQL."""
+) -> dict[EntryKey, Verdict]:
+    """Compare entries of one view with SQL; a verdict for each that a read would be served."""
     before = await _held(stoker, keys)
     if not before:
-        return
+        return {}
     view = stoker.domain.view(keys[0].view)
     loaded = await stoker.cache.filler.loads.load(view, list(before))
     differing = {key: found for key, found in before.items() if not _equal(found, loaded, key)}
     counts[Verdict.RIGHT] += len(before) - len(differing)
+    verdicts = dict.fromkeys(before, Verdict.RIGHT)
     if not differing:
-        return
+        return verdicts
     # Everything that the load saw was recorded before now. Once all of it is applied, an entry that is still
     # valid and unchanged is stale: nothing is left that could invalidate it.
     if not await _settled_until(stoker, (await unsettled(stoker.engine)).now):
         counts[Verdict.UNDECIDED] += len(differing)
-        return
+        return verdicts | dict.fromkeys(differing, Verdict.UNDECIDED)
     after = await _held(stoker, list(differing))
     for key, found in differing.items():
         now = after.get(key)
         if now is not None and now.envelope == found.envelope and now.envelope is not None:
             age = timedelta(microseconds=now.server.now_us() - now.envelope.created_us)
             stale[key] = Stale(age, _differences(found, loaded.bodies.get(key)))
-            counts[Verdict.STALE] += 1
+            verdicts[key] = Verdict.STALE
         else:
-            counts[Verdict.CHANGED] += 1
+            verdicts[key] = Verdict.CHANGED
+        counts[verdicts[key]] += 1
+    return verdicts
 
 
 async def _suspects(stoker: Stoker, key: EntryKey, age: timedelta) -> list[str]:

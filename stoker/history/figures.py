@@ -15,16 +15,23 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.history.presence import WORKER
-from stoker.history.series import Sample
+from stoker.history.series import NOT_GROWING, Sample
 from stoker.postgres import database_errors
 
 ADD = text(files("stoker.history").joinpath("add_samples.sql").read_text())
 ROLL_UP = text(files("stoker.history").joinpath("roll_up.sql").read_text())
 SAMPLING = 0x5730CE13
 """Key of the advisory lock under which shared figures are sampled; an arbitrary constant."""
-GAP = timedelta(minutes=5)
-"""A mark older than this is renewed without counting: no worker sampled, and the growth since then would show
-as a spike."""
+GAP = timedelta(minutes=2)
+"""A mark older than this is renewed without counting: nobody sampled, or its server was away, and the growth
+since then would show as a spike."""
+OUTAGE = text(
+    "INSERT INTO stoker.figure_history (span_s, at, series, gauge, value)"
+    " SELECT 60, at, 'server:database:down', true, 1 FROM generate_series(date_trunc('minute',"
+    " CAST(:begun AS timestamptz)), CAST(:ended AS timestamptz), interval '1 minute') AS at"
+    " ON CONFLICT DO NOTHING"
+)
+"""Marks the minutes in which Postgres was away."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,20 @@ class FigureHistory:
                 fresh = [row for row in rows if row.age < GAP]
                 yield Marks(
                     connection,
-                    {row.series: row.value for row in fresh},
+                    {
+                        row.series: row.value
+                        for row in rows
+                        if row.age < GAP or row.series.endswith(NOT_GROWING)
+                    },
                     max((row.at for row in fresh), default=None),
                 )
+
+    async def note_outage(self, begun: datetime, ended: datetime) -> None:
+        """Note the minutes in which Postgres could not be asked, now that it can; a day of them at most."""
+        begun = max(begun, ended - MINUTE.kept)
+        with database_errors():
+            async with self._engine.begin() as connection:
+                await connection.execute(OUTAGE, {"begun": begun, "ended": ended})
 
     async def roll_up(self, since: timedelta) -> None:
         """Compute hours and days anew from `since` ago on."""

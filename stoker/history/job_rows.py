@@ -22,6 +22,8 @@ WELL_KEPT = 2_000
 """Successful runs kept of each kind; kinds that this release does not know share one such number."""
 FAILURES_KEPT = 50_000
 FAILURES_KEPT_DAYS = 30
+REFRESHES = 200
+"""Runs that are looked through for those of one event or entry."""
 
 INSERT = text(
     "INSERT INTO stoker.job_history (job_id, lane, kind, outcome, failed, attempt, scope, arguments, error,"
@@ -133,6 +135,23 @@ class JobHistory:
         with database_errors():
             async with self._engine.connect() as connection:
                 rows = await connection.execute(chosen(which, limit, before, arguments=arguments))
+                return [KeptRow(**row) for row in rows.mappings()]
+
+    async def refreshes(
+        self, kind: str, scopes: Sequence[str], since: datetime | None, until: datetime | None = None
+    ) -> Sequence[KeptRow]:
+        """Runs of this kind about these scopes that ended in a time, in order; `arguments`: the view."""
+        columns = job_history.c
+        view = columns.arguments["view"].astext.label("arguments")
+        shown = [view if column.name == "arguments" else column for column in columns]
+        query = select(*shown).where(columns.kind == kind, columns.scope.in_(scopes))
+        if since is not None:
+            query = query.where(columns.ended_at >= since)
+        if until is not None:
+            query = query.where(columns.ended_at <= until)
+        with database_errors():
+            async with self._engine.connect() as connection:
+                rows = await connection.execute(query.order_by(columns.id).limit(REFRESHES))
                 return [KeptRow(**row) for row in rows.mappings()]
 
     async def count(self, which: Filter) -> int:

@@ -75,8 +75,9 @@ class JobTimes:
 
     def _add(self, about: Labels, seconds: float) -> None:
         name = "|".join(about)
-        self._counts[f"{name}|{bucket(seconds)}"] += 1
-        self._counts[f"{name}|us"] += round(seconds * 1_000_000)
+        where = bucket(seconds)
+        self._counts[f"{name}|{where}"] += 1
+        self._counts[f"{name}|us_{where}"] += round(seconds * 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ async def job_times(queue: Queue) -> Times:
 def _histograms(found: Mapping[Labels, Mapping[str, int]], shape: Labels) -> Histograms:
     """The counts whose labels have this shape; fields that others wrote into the hash have another."""
     return {
-        about[1:]: Observed.of(lambda bucket, counts=counts: counts.get(bucket, 0), counts.get("us", 0))  # type: ignore[misc]
+        about[1:]: Observed.of(lambda name, counts=counts: counts.get(name, 0))  # type: ignore[misc]
         for about, counts in sorted(found.items())
         if about and about[0] == shape[0] and len(about) == len(shape)
     }

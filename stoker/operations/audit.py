@@ -7,6 +7,8 @@ Arguments hold names and ids only, never payloads or tokens.
 from __future__ import annotations
 
 import getpass
+import os
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -94,9 +96,14 @@ async def audited(
     return AuditList(entries=[AuditEntry(**row) for row in await fetched(engine, query)])
 
 
-def local_actor() -> Actor:
-    """The user who runs a command."""
+def local_actor(name: str | None = None) -> Actor:
+    """Who runs a command: the name that was given, who called sudo, or the user of this process.
+
+    The address is the user and the machine that the command really runs as.
+    """
     try:
-        return Actor(f"cli:{getpass.getuser()}")
+        user = getpass.getuser()
     except (KeyError, OSError):  # in a container the user id may have no name
-        return Actor("cli")
+        user = str(os.getuid())
+    human = name or os.environ.get("SUDO_USER") or user
+    return Actor(f"cli:{human}", f"{user}@{socket.gethostname()}")

@@ -7,7 +7,7 @@ Raises CacheUnavailable or DatabaseUnavailable.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -128,24 +128,34 @@ async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFig
     Raises UnknownScope.
     """
     scope = stoker.domain.scope(kind, scope_id)
+    read_at = await scope_keys(stoker, scope)
+    return ScopeFigures(
+        scope=str(scope),
+        stamps=await stamps_of(stoker, scope),
+        entries=await entries_of(stoker, list(read_at), read_at),
+        events=await _events_of(stoker, scope),
+        can_warm=any(plan.target == scope.kind for plan in stoker.domain.warm_plans),
+    )
+
+
+async def stamps_of(stoker: Stoker, scope: Scope) -> list[StampFigures]:
+    """The hard stamp of a scope, and those of its views."""
+    store = stoker.cache.store
+    names = [view.name for view in stoker.domain.views if view.scope == scope.kind]
+    stamps = [store.keys.hard(scope), *(store.keys.stamp(scope, name) for name in names)]
+    answer = await store.client.call(("MGET", *stamps))
+    values = zip(["hard", *names], answer.first(), strict=True)
+    return [_stamp(name, value, answer.server) for name, value in values]
+
+
+async def scope_keys(stoker: Stoker, scope: Scope) -> dict[EntryKey, float | None]:
+    """A scope's entries without parameters, and others that were read lately: when each was read last."""
     store = stoker.cache.store
     views = [view for view in stoker.domain.views if view.scope == scope.kind]
     defaults = [key for view in views if (key := view.default_key(scope)) is not None]
     recent = await recently_read(store.client, store.keys, FAR_BACK_S, RECENT)
     read_at = {key: at for key, at in recent if key.scope == scope}
-    keys = list(dict.fromkeys([*defaults, *read_at]))
-    names = ["hard", *(view.name for view in views)]
-    stamps = [store.keys.hard(scope), *(store.keys.stamp(scope, view.name) for view in views)]
-    answer = await store.client.call(("MGET", *stamps))
-    return ScopeFigures(
-        scope=str(scope),
-        stamps=[
-            _stamp(name, value, answer.server) for name, value in zip(names, answer.first(), strict=True)
-        ],
-        entries=await _entries(stoker, keys, read_at),
-        events=await _events_of(stoker, scope),
-        can_warm=any(plan.target == scope.kind for plan in stoker.domain.warm_plans),
-    )
+    return {key: read_at.get(key) for key in [*defaults, *read_at]}
 
 
 async def stand_out(stoker: Stoker, by: Standing, limit: int) -> Entries:
@@ -168,8 +178,8 @@ async def most_invalidated(stoker: Stoker, limit: int) -> InvalidatedScopes:
     return InvalidatedScopes(scopes=[Invalidated(**row) for row in rows])
 
 
-async def _entries(
-    stoker: Stoker, keys: Sequence[EntryKey], read_at: dict[EntryKey, float]
+async def entries_of(
+    stoker: Stoker, keys: Sequence[EntryKey], read_at: Mapping[EntryKey, float | None]
 ) -> list[EntryFigures]:
     """Headers and sizes of these entries, in their order, in one round trip."""
     store = stoker.cache.store
@@ -197,7 +207,7 @@ async def _hottest(stoker: Stoker, limit: int) -> list[EntryFigures]:
         if key.view in stoker.domain.views_by_name
     }
     at = await last_reads(store.client, store.keys, list(reads))
-    found = await _entries(stoker, list(reads), {key: one for key, one in at.items() if one is not None})
+    found = await entries_of(stoker, list(reads), {key: one for key, one in at.items() if one is not None})
     return [
         entry.model_copy(update={"reads": round(number, 1)})
         for entry, number in zip(found, reads.values(), strict=True)
@@ -207,7 +217,7 @@ async def _hottest(stoker: Stoker, limit: int) -> list[EntryFigures]:
 async def _slowest(stoker: Stoker) -> list[EntryFigures]:
     store = stoker.cache.store
     recent = dict(await recently_read(store.client, store.keys, FAR_BACK_S, AMONG_ENTRIES))
-    built = [entry for entry in await _entries(stoker, list(recent), recent) if entry.build_ms is not None]
+    built = [entry for entry in await entries_of(stoker, list(recent), recent) if entry.build_ms is not None]
     return sorted(built, key=lambda entry: -(entry.build_ms or 0))
 
 

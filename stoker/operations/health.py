@@ -23,7 +23,6 @@ NAMES = MappingProxyType({"database": "Postgres", "queue": "the queue Redis", "c
 """What people call the servers."""
 SLOW_MS = 250
 """An answer that took longer is called slow: a probe of a server that does well takes a few milliseconds."""
-NO_ANSWER = "no answer in time"
 
 
 class ServerState(StrEnum):
@@ -34,16 +33,33 @@ class ServerState(StrEnum):
     DOWN = "down"
 
 
+class NodeHealth(BaseModel):
+    """A primary of a cluster, as this process uses it. `error`: why it reads its `slots` from SQL instead."""
+
+    address: str
+    slots: int
+    error: str | None = None
+
+
 class ServerHealth(BaseModel):
     """One server. `ms` is how long its answer took, or how long it was waited for.
 
-    `address` says where this process looks for it; it never holds a user or a password.
+    `address` says where this process looks for it; it never holds a user or a password. `nodes`: those of a
+    cluster.
     """
 
     ok: bool
     ms: float
     error: str | None = None
     address: str = ""
+    nodes: list[NodeHealth] = []
+    silent: bool = False
+    """Nothing was heard of it in time: it may be away, or slower than that."""
+
+    @property
+    def says(self) -> str:
+        """What it does, to be said after its name."""
+        return f"gave {self.error}" if self.silent else "does not answer"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -95,7 +111,12 @@ def probes(stoker: Stoker) -> Mapping[str, Probe]:
 
 async def health_of(stoker: Stoker, timeout_s: float) -> Health:
     """The health of the servers of a Stoker, with their addresses."""
-    return await examine(probes(stoker), timeout_s, addresses(stoker.settings))
+    found = await examine(probes(stoker), timeout_s, addresses(stoker.settings))
+    found.servers["cache"].nodes = [
+        NodeHealth(address=address, slots=slots, error=error)
+        for address, slots, error in stoker.cache.store.client.standing()
+    ]
+    return found
 
 
 async def examine(
@@ -112,7 +133,9 @@ async def examine(
         else:
             task.cancel()  # Not awaited: a driver that hangs may take long to give up.
             waited_ms = (time.monotonic() - began) * 1000
-            found = ServerHealth(ok=False, ms=round(waited_ms, 1), error=NO_ANSWER)
+            found = ServerHealth(
+                ok=False, ms=round(waited_ms, 1), error=f"no answer within {timeout_s:g} s", silent=True
+            )
         servers[name] = found.model_copy(update={"address": addresses.get(name, "")})
     return Health(ok=all(server.ok for server in servers.values()), servers=servers)
 

@@ -8,6 +8,7 @@ says what happens when a server is replaced, or a cache is left and used again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 NOTE_S = 10.0
 """Seconds between two notes of a process that applies events; a restarted server is noted by then."""
+NOTE_POLL_S = 0.5
+"""Seconds between two looks for a new note."""
 LEFT = timedelta(seconds=60)
 """After this time without a note no process applies to a cache any more: longer than a batch may take."""
 LOCK = 0x5730CE14
@@ -46,6 +49,7 @@ class Noted:
 
     root: str
     run: str
+    """Of a cluster: the runs of its primaries, sorted, with commas in between."""
     noted_at: datetime
     diverged_since: datetime | None
 
@@ -91,25 +95,27 @@ class CacheIdentity:
         After a failover that is another one than the last note names, and readers may still reach the old
         one. Raises CacheUnavailable where the servers of several runs took part.
         """
-        unknown = [run for run in runs if run.decode() != self._noted_run]
-        if not unknown:
+        if self._are_noted(runs):
             return
         self._note_at_s = 0.0
         await self.note()
         self.require()
-        if any(run.decode() != self._noted_run for run in runs):
+        if not self._are_noted(runs):
             raise CacheUnavailable("the cache Redis was replaced while changes were applied: once more")
+
+    def _are_noted(self, runs: Iterable[bytes]) -> bool:
+        return {run.decode() for run in runs} <= _each(self._noted_run or "")
 
     async def diverged(self) -> str | None:
         """Why changes do not reach the cache of this process; None if they do, or if that is not known."""
         noted = await noted_by(self._engine)
         # No call is made if the server has identified itself lately.
-        if not noted or _reaches(noted, self._root, (await self._client.server()).run.decode()):
+        if not noted or _reaches(noted, self._root, await self._client.run()):
             return None
         run = await self._run()
         if run != self._seen:
             self._seen, self._seen_at = run, await self._clock()
-        ours = next((one for one in noted if (one.root, one.run) == (self._root, run)), None)
+        ours = next((one for one in noted if one.root == self._root and _each(one.run) & _each(run)), None)
         newest = max(noted, key=lambda one: one.noted_at)
         if ours is None and newest.root == self._root:
             # The server may have been restarted or replaced; then the next note has the new run.
@@ -118,13 +124,24 @@ class CacheIdentity:
             another = ours is None or ours.diverged_since is not None
         return _told(newest, self._root) if another else None
 
-    async def elsewhere(self) -> str | None:
-        """As `diverged`, for a single check while a worker runs: a run that is not noted is another cache."""
-        now = await self._clock()
-        noted = [one for one in await noted_by(self._engine) if one.noted_at > now - LEFT]
-        if not noted or _reaches(noted, self._root, await self._run()):
-            return None
-        return _told(max(noted, key=lambda one: one.noted_at), self._root)
+    async def elsewhere(self, patience_s: float = 0) -> str | None:
+        """As `diverged`, for a single check: a run that is not noted is another cache, or not noted yet.
+
+        A server that was restarted, and an unnamed one that was flushed, have a run that the worker notes
+        within NOTE_S; `patience_s` is how long to wait for that note.
+        """
+        began, run = await self._clock(), await self._run()
+        give_up_s = time.monotonic() + patience_s
+        while True:
+            noted = [one for one in await noted_by(self._engine) if one.noted_at > began - LEFT]
+            if not noted or _reaches(noted, self._root, run):
+                return None
+            newest = max(noted, key=lambda one: one.noted_at)
+            if newest.root != self._root or newest.noted_at > began:
+                return _told(newest, self._root)
+            if time.monotonic() >= give_up_s:
+                return _not_noted((began - newest.noted_at).total_seconds())
+            await asyncio.sleep(NOTE_POLL_S)
 
     async def _note(self) -> str:
         with database_errors():
@@ -161,9 +178,7 @@ class CacheIdentity:
 
     async def _run(self) -> str:
         """The run of the server that answers now, confirmed by a call."""
-        answer = await self._client.call(("PING",))
-        answer.first()
-        return answer.server.run.decode()
+        return await self._client.run(asked=True)
 
     async def _clock(self) -> datetime:
         async with short_connection(self._engine) as connection:
@@ -187,7 +202,14 @@ async def forget_all(engine: AsyncEngine) -> None:
 
 
 def _reaches(noted: Sequence[Noted], root: str, run: str) -> bool:
-    return any((one.root, one.run, one.diverged_since) == (root, run, None) for one in noted)
+    """Whether changes are applied here; of a cluster, whether one node of it is of the noted cluster."""
+    ours = _each(run)
+    return any(one.root == root and one.diverged_since is None and ours & _each(one.run) for one in noted)
+
+
+def _each(run: str) -> set[str]:
+    """The runs of the nodes of a cluster; of a single server its run."""
+    return set(run.split(",")) - {""}
 
 
 def _told(newest: Noted, root: str) -> str:
@@ -197,3 +219,10 @@ def _told(newest: Noted, root: str) -> str:
             f"with {root}; restart whichever has old settings (cache.prefix) or an old installation id"
         )
     return "the worker invalidates another cache than this process reads: compare CACHE_REDIS_URL"
+
+
+def _not_noted(ago_s: float) -> str:
+    return (
+        f"the cache of CACHE_REDIS_URL is not the one that a worker noted {ago_s:.0f} s ago: it was "
+        "restarted, failed over or flushed since, and no worker has noted that yet; or it is another cache"
+    )

@@ -1,11 +1,18 @@
 -- The statements of stoker/outbox/identity.py, in its order.
 -- In: root, run: the cache that is applied to; at: Postgres' clock before its run was read.
 --
+-- A cluster's run is the runs of its nodes, with commas in between: it is the same cluster as long as one of them
+-- is the same. A single server's run has no comma, so there it is the same run.
+--
 -- STAY: a row if the only noted cache is this one.
-UPDATE stoker.cache_identities SET noted_at = :at
- WHERE root = :root AND run = :run AND diverged_since IS NULL
-   AND NOT EXISTS (SELECT FROM stoker.cache_identities
-                    WHERE diverged_since IS NULL AND NOT (root = :root AND run = :run))
+UPDATE stoker.cache_identities SET noted_at = :at, run = :run
+ WHERE root = :root AND string_to_array(run, ',') && string_to_array(:run, ',') AND diverged_since IS NULL
+   AND NOT EXISTS (SELECT FROM stoker.cache_identities AS other
+                    WHERE other.diverged_since IS NULL
+                      AND NOT (other.root = :root
+                               AND string_to_array(other.run, ',') && string_to_array(:run, ',')))
+   AND NOT EXISTS (SELECT FROM stoker.cache_identities AS other
+                    WHERE other.diverged_since IS NOT NULL AND other.root = :root AND other.run = :run)
 RETURNING root;
 -- MOVE: note a cache.
 INSERT INTO stoker.cache_identities (root, run, noted_at) VALUES (:root, :run, :at)

@@ -45,8 +45,9 @@ class Inserts:
     """A table's row for the unit of work, and its INSERT of one row and of many.
 
     The INSERT of one row is text: most requests write one, and building an INSERT costs as much as running
-    it. Ids are returned where somebody needs them: reading them costs a third of the INSERT. `bind` is how a
-    session of several engines chooses the one to write through.
+    it. Ids are returned where somebody needs them: reading them costs a third of the INSERT. `plain` is for a
+    row whose other values are empty: each parameter costs. `bind` is how a session of several engines chooses
+    the one to write through.
     """
 
     def __init__(
@@ -55,11 +56,14 @@ class Inserts:
         one: Executable,
         many: Insert | ReturningInsert[Any],
         json: tuple[str, ...],
+        plain: tuple[frozenset[str], Executable] | None = None,
     ) -> None:
         self.row = row
         self.one = one
         self.many = many
         self.json = json
+        self.plain = plain
+        """The columns that may be empty, and the INSERT without them."""
         self.bind: dict[str, Any] = {"mapper": inspect(row), "clause": many}
 
     def row_of(self, values: Mapping[str, Any]) -> CacheEvent | JobRequest:
@@ -74,9 +78,17 @@ class Inserts:
         if len(rows) > 1:
             done = connection.execute(self.many, rows)
         else:
-            written = {name: json.dumps(rows[0][name]) for name in self.json}
-            done = connection.execute(self.one, {**rows[0], **written})
+            written = {**rows[0], **{name: json.dumps(rows[0][name]) for name in self.json}}
+            done = connection.execute(self._of_one(written), written)
         return done.scalars().all() if done.returns_rows else [None] * len(rows)
+
+    def _of_one(self, row: dict[str, Any]) -> Executable:
+        """The INSERT for a row, without the values that it does not take."""
+        if self.plain is None or any(row[name] for name in self.plain[0]):
+            return self.one
+        for name in self.plain[0]:
+            del row[name]
+        return self.plain[1]
 
 
 EVENTS = Inserts(
@@ -96,4 +108,11 @@ REQUESTS = Inserts(
     ).bindparams(bindparam("due_at", type_=DateTime(timezone=True))),
     insert(job_requests),
     ("arguments",),
+    (
+        frozenset({"flag", "alone", "fair", "due_at", "trace"}),
+        text(
+            "INSERT INTO stoker.job_requests (job_id, lane, kind, arguments, flag, alone, fair)"
+            " VALUES (:job_id, :lane, :kind, CAST(:arguments AS jsonb), '', false, '')"
+        ),
+    ),
 )

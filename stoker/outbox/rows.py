@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 
 from sqlalchemy import func, text, update
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from stoker.cache.breaker import Unsettled
 from stoker.histogram import BOUNDS_S
 from stoker.postgres import short_connection
+from stoker.redis.cache import AWAY, nodes_named
 from stoker.settings import ChangesSettings
 from stoker.tables import cache_events
 
@@ -56,11 +57,16 @@ class Waited:
 
 
 _UNSETTLED = text("""
-    SELECT now, least(oldest, now - (newest - now))
+    SELECT now, least(oldest, now - (newest - now)), reasons, since
     FROM clock_timestamp() AS now, (
         SELECT min(recorded_at) AS oldest, max(recorded_at) AS newest FROM stoker.cache_events
         WHERE settled_at IS NULL AND (attempts = 0 OR starts_with(error, :unreadable))
-    ) AS waiting
+    ) AS waiting, (
+        SELECT array_agg(error) AS reasons, array_agg(oldest) AS since FROM (
+            SELECT error, min(recorded_at) AS oldest FROM stoker.cache_events
+            WHERE settled_at IS NULL AND attempts > 0 AND starts_with(error, :away) GROUP BY error
+        ) AS by_reason
+    ) AS for_nodes
 """)
 
 
@@ -84,12 +90,12 @@ async def claim(
     return [Alike(*columns) for columns in found]
 
 
-async def settle(connection: AsyncConnection, ids: Sequence[int]) -> list[Waited]:
-    """Mark events as applied; the cache has acknowledged every one of their stamps.
+async def settle(connection: AsyncConnection, ids: Sequence[int], by: str = "") -> list[Waited]:
+    """Mark events as applied, `by` a process; the cache has acknowledged every one of their stamps.
 
     Returns how long they were on their way, by the clock of Postgres.
     """
-    found = await connection.execute(SETTLE, {"ids": list(ids), "bounds": list(BOUNDS_S)})
+    found = await connection.execute(SETTLE, {"ids": list(ids), "by": by, "bounds": list(BOUNDS_S)})
     return [Waited(*columns) for columns in found]
 
 
@@ -124,14 +130,19 @@ def _storable(text: str) -> str:
 async def unsettled(engine: AsyncEngine) -> Unsettled:
     """The outbox's clock and its oldest unsettled event.
 
-    An event whose rule failed alone does not count: what it carries is applied, its rule raises an alarm, and
-    one poisonous event must not take the cache from every reader (RACES 36). An event that was recorded
-    before the clock went back lies in the future and counts as that much in the past (RACES 17).
+    An event that waits for a node of a cluster counts for that node. An event whose rule failed alone does
+    not count: what it carries is applied, its rule raises an alarm, and one poisonous event must not take the
+    cache from every reader (RACES 36). An event that was recorded before the clock went back lies in the
+    future and counts as that much in the past (RACES 17).
     """
     async with short_connection(engine) as connection:
-        found = await connection.execute(_UNSETTLED, {"unreadable": UNREADABLE})
-        now, oldest = found.one()
-        return Unsettled(now, oldest)
+        found = await connection.execute(_UNSETTLED, {"unreadable": UNREADABLE, "away": AWAY})
+        now, oldest, reasons, since = found.one()
+    waiting: dict[str, datetime] = {}
+    for reason, at in zip(reasons or (), since or (), strict=True):
+        for node in nodes_named(reason):
+            waiting[node] = min(waiting.get(node, at), at)
+    return Unsettled(now, oldest, waiting)
 
 
 @dataclass(frozen=True, slots=True)

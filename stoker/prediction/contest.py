@@ -19,7 +19,7 @@ NONE, DEFAULT, COUNTS, PREDICTOR = "nothing", "default plan", "decayed counts", 
 JUDGED_S = 86400.0
 """The time over which contenders are compared."""
 FEWEST_MISSES = 50
-"""Misses without warming in that time, below which nothing is concluded."""
+"""Misses without warming in that time, below which nothing is concluded: a weekend changes nothing."""
 MARGIN = 0.98
 """The predictor must leave at most this share of the misses that decayed counts leave."""
 COSTLIER = 1.25
@@ -156,7 +156,8 @@ class Contest:
             return Judgement(DEFAULT, f"it is judged after a day of reads; {hours:.0f} of 24 hours are over")
         without = days[NONE].misses
         if without < FEWEST_MISSES:
-            return Judgement(DEFAULT, f"{without} misses in the last day are too few to compare")
+            said = f"{without} misses in the last day are too few to compare: it stays as it was"
+            return Judgement(self.judgement.in_force, said)
         default, counts, ours = (days[name] for name in (DEFAULT, COUNTS, PREDICTOR))
         said = (
             f"misses of the last day without warming {without}, by the default plan {default.misses}, "

@@ -56,6 +56,7 @@ class Evaluation(BaseModel):
     """What a trace says of the methods."""
 
     reads: int
+    changes: int
     entries: int
     readers: int
     scored_from: float
@@ -76,12 +77,13 @@ def evaluate(
     report: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
     """Replay a trace; budgets are in seconds of loading a minute, SHARES of what is needed by default."""
-    rates = [one / 60 for one in budgets_s] or [share * _needed(trace, rules) for share in SHARES]
+    rates = [one / 60 for one in budgets_s] or [share * needed(trace, rules) for share in SHARES]
     replay = Replay(trace, rules)
-    tallies = replay.run(all_methods(trace, rules.ttl_s), rates, report)
+    tallies = replay.run(all_methods(trace, rules.ttl_s, rules.least), rates, report)
     by_rate = {rate: {name: tally for (name, one), tally in tallies.items() if one == rate} for rate in rates}
     return Evaluation(
         reads=len(trace),
+        changes=len(trace.changes),
         entries=len(trace.entry_names),
         readers=len(trace.reader_names),
         scored_from=replay.scored_from,
@@ -100,7 +102,7 @@ def evaluate(
     )
 
 
-def _needed(trace: Trace, rules: Rules) -> float:
+def needed(trace: Trace, rules: Rules) -> float:
     """Seconds of loading a second that keep warm what was read in the last 24 hours, in the scored part."""
     begin = trace.times[int(len(trace) * (1 - rules.scored))]
     last: dict[int, float] = {}

@@ -45,6 +45,9 @@ SIZES = {
     "days with a read in this hour, by traffic expected": 4 * 8,
     "time since the last read, by traffic of the last hour": 4 * 8,
     "time since the last read, by time until it expires": 16 * 8,
+    "reads of these hours, by time since the last read": 14 * 16,
+    "reads of these hours, by reads of these weeks": 14 * 16,
+    "reads of these hours, by hour of the day": 14 * 24,
 }
 """How many bins each feature has."""
 NAMES = tuple(SIZES)
@@ -94,12 +97,14 @@ def bins(found: Activity, at: Moment, reader_last: float | None, kind: Kind) -> 
     hours = found.hours(at.hour)
     same_hour = min(7, (hours & SAME_HOUR).bit_count())
     recency = _bin(age / 3600 + 0.05, 0.05, 16, 1.25)
+    lately = _bin(found.fast * 2 ** (-age / FAST_S), 0.008, 14, 1.2)
+    weeks = _bin(found.slow * 2 ** (-age / SLOW_S), 0.016, 16, 1.2)
     life = _bin(kind.life_s, 60, 8)
     numbers = (
         0,
         recency,
-        _bin(found.fast * 2 ** (-age / FAST_S), 0.008, 14, 1.2),
-        _bin(found.slow * 2 ** (-age / SLOW_S), 0.016, 16, 1.2),
+        lately,
+        weeks,
         (hours >> 24 & 1) * 2 + ((hours >> 23 | hours >> 25) & 1),
         same_hour,
         min(9, (hours & HOURS_BESIDE).bit_count()),
@@ -122,6 +127,9 @@ def bins(found: Activity, at: Moment, reader_last: float | None, kind: Kind) -> 
         min(3, same_hour) * 8 + at.expected,
         min(3, recency // 4) * 8 + at.lately,
         recency * 8 + life,
+        lately * 16 + recency,
+        lately * 16 + weeks,
+        lately * 24 + at.hour_of_day,
     )
     return tuple(map(int.__add__, numbers, _STARTS))
 

@@ -79,25 +79,39 @@ def predicted(past: Past) -> Scores:
     return past.predicted
 
 
+def predicted_from(least: float) -> Callable[[Past], Scores]:
+    """The predictor's probabilities from a lowest one on."""
+    return lambda past: {entry: one for entry, one in past.predicted.items() if one >= least}
+
+
 def oracle(trace: Trace, within_s: float) -> Method:
     """Knows the future: warms what will be read within this time. No method can do better by much."""
     reads: dict[Hashable, list[float]] = {}
     for time, entry in zip(trace.times, trace.entries, strict=True):
         reads.setdefault(entry, []).append(time)
+    changes: dict[Hashable, list[float]] = {}
+    for time, entry in trace.changed_entries():
+        changes.setdefault(entry, []).append(time)
+
+    def ends(entry: Hashable, now: float) -> float:
+        """Until when an entry that is built now would be served."""
+        times = changes.get(entry, [])
+        at = bisect_left(times, now)
+        return min(now + within_s, times[at] if at < len(times) else now + within_s)
 
     def scores(past: Past) -> Scores:
         found = {}
         for entry, _ in past.activities.since(0):
             times = reads[entry]
             at = bisect_left(times, past.now)
-            if at < len(times) and times[at] < past.now + within_s:
+            if at < len(times) and times[at] < ends(entry, past.now):
                 found[entry] = 1.0 - log2(1 + times[at] - past.now) / 64
         return found
 
-    return Method("oracle", scores, threshold=True)
+    return Method(ORACLE, scores, threshold=True)
 
 
-def all_methods(trace: Trace, within_s: float) -> list[Method]:
+def all_methods(trace: Trace, within_s: float, least: float = 0.0) -> list[Method]:
     """What an evaluation compares, from nothing to the oracle."""
     return [
         Method("none", nothing),
@@ -106,12 +120,15 @@ def all_methods(trace: Trace, within_s: float) -> list[Method]:
         Method("active in 24 h", active_in_a_day),
         Method("fast count", fast_count),
         Method("slow count", slow_count),
-        Method("fast count, threshold", fast_count, threshold=True),
+        Method(COUNTED, fast_count, threshold=True),
         Method("slow count, threshold", slow_count, threshold=True),
-        Method("predicted", predicted, threshold=True),
+        Method(PREDICTED, predicted_from(least) if least else predicted, threshold=True),
         oracle(trace, within_s),
     ]
 
 
+PREDICTED = "predicted"
+COUNTED = "fast count, threshold"
+ORACLE = "oracle"
 DEFAULT_PLAN = "active in 24 h"
 NONE = "none"

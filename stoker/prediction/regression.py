@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, log, sqrt
 
-RATE = 0.05
+RATE = 0.1
 """How far one example moves the weights at most."""
 PRIOR = 0.05
 """The probability before anything was learnt: few of the known entries are read in the next hour."""

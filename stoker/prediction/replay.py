@@ -48,6 +48,8 @@ class Rules:
     zone: tzinfo = UTC
     """The time zone of the hours of the day."""
     seed: int = 0
+    least: float = 0.0
+    """The lowest probability at which the predictor warms."""
 
 
 @dataclass
@@ -115,6 +117,11 @@ class _World:
             self.tally.used += 1
         return True
 
+    def change(self, entry: int) -> None:
+        """The entry was invalidated."""
+        self._until.pop(entry, None)
+        self.tally.wasted_s += self._unused.pop(entry, 0.0)
+
     def end(self) -> None:
         """What was warmed and never read is wasted."""
         self.tally.wasted_s += sum(self._unused.values())
@@ -133,6 +140,8 @@ class Replay:
         self.predictor = Predictor(lambda _: kind, rules.zone, seed=rules.seed)
         self.scored_from = trace.times[int(len(trace) * (1 - rules.scored))]
         self.scored_reads = 0
+        self._changes = trace.changed_entries()
+        self._changed = 0
 
     def run(
         self, methods: Sequence[Method], rates: Sequence[float], report: Callable[[int], None]
@@ -150,8 +159,10 @@ class Replay:
                 self._plan(now, methods, worlds)
             end = now + every_s
             while at < len(times) and times[at] < end:
+                self._change_until(times[at], worlds)
                 self._read(at, worlds, begun=begun)
                 at += 1
+            self._change_until(end, worlds)
             report(at)
             now = end
             if at < len(times) and times[at] > now + QUIET_S:
@@ -171,6 +182,15 @@ class Replay:
                     world.plan(now, self._rules, scores, self._costs)
                     if self._keep_plans:
                         world.tally.plans.append((now, dict(scores)))
+
+    def _change_until(self, time: float, worlds: Sequence[_World]) -> None:
+        """Apply the changes before a time."""
+        while self._changed < len(self._changes) and self._changes[self._changed][0] < time:
+            when, entry = self._changes[self._changed]
+            self._changed += 1
+            self.predictor.change(when, entry)
+            for world in worlds:
+                world.change(entry)
 
     def _read(self, at: int, worlds: Sequence[_World], *, begun: bool) -> None:
         trace, rules = self._trace, self._rules

@@ -1,7 +1,8 @@
 """Made-up traces of an office: to try the evaluation where no trace of a real application is at hand.
 
 People work on weekdays, each at hours of their own. A topic lives for some weeks, has a few members, and is
-read more when it is new. Now and then a topic draws everybody for an hour. Same seed, same trace.
+read more when it is new, and changes now and then. Some hours draw everybody to one topic. The office drifts:
+each week some people are replaced by others, with hours of their own. Same seed, same trace.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ VISIT_READS = 4
 """Mean number of topics that somebody opens in one visit."""
 VISITS = 5
 """Mean number of visits on a working day."""
+LEAVE = 0.05
+"""Probability that somebody is replaced in a week."""
+CHANGED = 0.05
+"""Probability that a visit changes the topic that it opened last."""
 BURST = 0.03
 """Probability that an hour is a burst."""
 
@@ -50,6 +55,8 @@ def made_up(office: Office, seed: int) -> Trace:
     writer = TraceWriter()
     for day in range(office.days):
         bursts = {hour: random.randrange(office.topics) for hour in range(24) if random.random() < BURST}
+        if day and day % 7 == 0:
+            starts = [random.gauss(9, 1.5) if random.random() < LEAVE else one for one in starts]
         for person, start in enumerate(starts):
             if random.random() < (PRESENT if day % 7 < WORKDAYS else WEEKEND):
                 _working_day(writer, random, topics, bursts, (day, person, start))
@@ -89,3 +96,5 @@ def _working_day(
         for topic in opened:
             at += random.expovariate(1 / 40)
             writer.add(at, f"person-{person}", f"topic:{topic}/detail", BUILD_S["detail"])
+        if opened and random.random() < CHANGED:
+            writer.change(at + 30, f"topic:{opened[-1]}")

@@ -31,6 +31,7 @@ from stoker.queue.ringing import Ringing
 from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import QueueConnection, answering, call_blocking
 from stoker.redis.script import Script
+from stoker.redis.sentinel import blocking_client
 from stoker.settings import QueueSettings
 
 THREAD_TIMEOUT_S = 0.3
@@ -221,7 +222,5 @@ class Queue:
     def _blocking_client(self) -> sync_redis.Redis:
         with self._blocking_lock:
             if self._blocking is None:
-                self._blocking = sync_redis.Redis.from_url(
-                    self._url, socket_timeout=THREAD_TIMEOUT_S, socket_connect_timeout=THREAD_TIMEOUT_S
-                )
+                self._blocking = blocking_client(self._url, THREAD_TIMEOUT_S)
             return self._blocking

@@ -6,8 +6,8 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from stoker.jobs import Job
 from stoker.queue import wire
@@ -26,8 +26,7 @@ Packed = tuple[str, str, bytes, int, str]
 _asked = count()
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A job that was requested in a transaction: the contents of its row."""
 
     job_id: str

@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.exceptions import RedisError
 
 from stoker.redis.errors import RedisAway
+from stoker.redis.sentinel import Search, options_of
+from stoker.settings.topology import is_sentinel
 
 T = TypeVar("T")
 
 
 class Endpoint:
-    """A server's address. redis-py does TLS, authentication and SELECT. `name` is used in error messages."""
+    """A server's address. redis-py does TLS, authentication and SELECT. `name` is used in error messages.
 
-    def __init__(self, url: str, name: str, limit_s: float) -> None:
+    `in_cluster`: the server must be a node of a cluster; any other must not be one.
+    """
+
+    def __init__(self, url: str, name: str, limit_s: float, *, in_cluster: bool = False) -> None:
         self.name = name
-        self._options: dict[str, Any] = dict(parse_url(url))
+        self.in_cluster = in_cluster
+        self._search = Search(url, name, limit_s) if is_sentinel(url) else None
+        self._options = options_of(url)
         self._class: type[AbstractConnection] = self._options.pop("connection_class", Connection)
         self._limit_s = limit_s
         self.is_tls = issubclass(self._class, SSLConnection)
@@ -31,10 +38,13 @@ class Endpoint:
 
         Raises RedisAway.
         """
-        connection = self._class(**self._options)
+        found = await self._search.find() if self._search is not None else {}
+        connection = self._class(**{**self._options, **found})
         try:
             async with asyncio.timeout(self._limit_s):
                 await connection.connect()  # type: ignore[no-untyped-call]
+                if self._search is not None:
+                    await self._search.confirm(connection)
                 yield connection
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             await connection.disconnect(nowait=True)

@@ -16,12 +16,16 @@ from redis.asyncio.connection import AbstractConnection
 from stoker.redis.connection import ServerRun, SharedConnection, pack
 from stoker.redis.errors import ConnectionLost, RedisAway
 from stoker.redis.opening import Endpoint
-from stoker.redis.run import field, nonce_of, nonce_script, replication_id, run_id, run_of
+from stoker.redis.run import field, mode_of, nonce_of, nonce_script, reign_of, replication_id, run_id, run_of
 from stoker.redis.script import digest_of
 
 SURE_S = 1.0
 """Seconds for which a server's confirmation that it is the primary counts. A server that was demoted but kept
 its clients is read from for this long at most."""
+
+
+SINGLE = "is a single server, and no cluster: leave ?cluster=true out of its URL"
+CLUSTERED = "is a node of a cluster: add ?cluster=true to its URL, and name two or three of the nodes"
 
 
 class PrimaryConnection(SharedConnection):
@@ -32,18 +36,22 @@ class PrimaryConnection(SharedConnection):
         opened: AbstractConnection,
         endpoint: Endpoint,
         server: ServerRun,
-        replication: bytes,
+        reign: bytes,
         nonce: tuple[str, bytes] | None,
         *,
         timeout_s: float,
     ) -> None:
+        """`reign`: as `reign_of` tells it."""
         super().__init__(opened, endpoint.name, timeout_s)
         self.server = server
         self.confirmed_s = time.monotonic()
         """When it was last known to lead to a primary, on the monotonic clock."""
-        self._replication = replication
+        self._reign = reign
         self._nonce = nonce
         asked: list[tuple[Any, ...]] = [("INFO", "replication")]
+        if endpoint.in_cluster:
+            asked.append(("CLUSTER", "INFO"))
+        self._told = len(asked)
         if nonce is not None:
             key, value = nonce
             asked += [("GET", key), ("SCRIPT", "EXISTS", digest_of(nonce_script(value)))]
@@ -70,10 +78,10 @@ class PrimaryConnection(SharedConnection):
         self.confirmed_s = asked_s
 
     def _is_same(self, replies: list[Any]) -> bool:
-        info, *of_nonce = replies
         if any(isinstance(reply, Exception) for reply in replies):
             return False
-        if field(info, b"role") != b"master" or replication_id(info) != self._replication:
+        told, of_nonce = replies[: self._told], replies[self._told :]
+        if field(told[0], b"role") != b"master" or reign_of(*told) != self._reign:
             return False
         return self._nonce is None or of_nonce == [self._nonce[1], [1]]
 
@@ -91,12 +99,18 @@ async def open_primary(
     if field(info, b"role") != b"master":
         # A replica shows what its primary has invalidated until it hears of it: never read one (RACES 5).
         raise RedisAway(f"{endpoint.name} is not a primary; name the primary")
-    replication, own = replication_id(info), run_id(await ask("INFO", "server"))
+    about = await ask("INFO", "server")
+    told = [info]
+    if (mode_of(about) == b"cluster") is not endpoint.in_cluster:
+        raise RedisAway(f"{endpoint.name} {SINGLE if endpoint.in_cluster else CLUSTERED}")
+    if endpoint.in_cluster:
+        told.append(await ask("CLUSTER", "INFO"))
+    reign, own = reign_of(*told), run_id(about)
     nonce = None
-    if not own or not replication:
+    if not own or not replication_id(info):
         nonce = nonce_key, await nonce_of(ask, nonce_key)
-    run = run_of(own + (nonce[1] if nonce else b""), replication)
+    run = run_of(own + (nonce[1] if nonce else b""), reign)
     seconds, micros = await ask("TIME")
     now_us = int(seconds) * 1_000_000 + int(micros)
     server = ServerRun(run, now_us - time.monotonic_ns() // 1000)
-    return PrimaryConnection(connection, endpoint, server, replication, nonce, timeout_s=timeout_s)
+    return PrimaryConnection(connection, endpoint, server, reign, nonce, timeout_s=timeout_s)

@@ -42,11 +42,14 @@ REFUSAL = re.compile(
 
 
 class QueueConnection:
-    """The connection of one event loop; opened by the first call, and again after it was lost."""
+    """The connection of one event loop; opened by the first call, and again after it was lost.
 
-    def __init__(self, url: str, settings: QueueSettings) -> None:
+    `blocks_s`: how long a command may block, beside the time that its answer takes.
+    """
+
+    def __init__(self, url: str, settings: QueueSettings, blocks_s: float = 0) -> None:
         self._endpoint = Endpoint(url, "the queue Redis", min(settings.timeout_s, LONGEST_CONNECT_S))
-        self._prefix, self._timeout_s = settings.prefix, settings.timeout_s
+        self._prefix, self._timeout_s = settings.prefix, settings.timeout_s + blocks_s
         self._shared: SharedConnection | None = None
         self._opening = OneAttempt(self._open)
         self._closed = False

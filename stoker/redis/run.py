@@ -46,19 +46,33 @@ def replication_id(info: bytes) -> bytes:
     return found if ID.fullmatch(found) else b""
 
 
+def mode_of(info: bytes) -> bytes:
+    """`standalone`, `cluster` or `sentinel`; Valkey has another name for it than Redis."""
+    return field(info, b"server_mode") or field(info, b"redis_mode")
+
+
+def reign_of(info: bytes, cluster: bytes = b"") -> bytes:
+    """A server's time as the primary of its keys: the replication that it leads, and its epoch in a cluster.
+
+    The epoch is new when slots were moved to the node. A stamp that was moved away and comes home must not be
+    of the same run as before: its unlink may have been lost with the node that it was on (RACES 48).
+    """
+    return replication_id(info) + field(cluster, b"cluster_my_epoch")
+
+
 def run_id(info: bytes) -> bytes:
     """The id that a server draws when it starts; empty where it shows none."""
     found = field(info, b"run_id")
     return found if ID.fullmatch(found) else b""
 
 
-def run_of(identity: bytes, replication: bytes) -> bytes:
+def run_of(identity: bytes, reign: bytes) -> bytes:
     """What the server's stamps begin with: the same in one run of it, until it is promoted again (RACES 8).
 
     A primary that fails over and back without a restart keeps its run id, and gets back what it has unlinked
     since; its replication id is new with each promotion.
     """
-    return blake2b(identity + replication, digest_size=RUN_CHARACTERS // 2).hexdigest().encode()
+    return blake2b(identity + reign, digest_size=RUN_CHARACTERS // 2).hexdigest().encode()
 
 
 async def nonce_of(ask: Ask, key: str) -> bytes:

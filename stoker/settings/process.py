@@ -23,6 +23,9 @@ class ProcessSettings(Table):
     """Seconds between sweeps of unsettled events: the latency of a change while the queue Redis is away."""
     history_every_s: PositiveFloat = 30
     """Seconds between samples of the figures that the console's charts show."""
+    release: str = Field(default="", max_length=64)
+    """Your application's release, such as a commit: `stoker workers` shows it for each worker. Without one,
+    that of Stoker."""
     metrics_host: str = "127.0.0.1"
     """Address of the worker's own endpoint, for probes and the figures of its process."""
     metrics_port: int = Field(default=0, ge=0, le=65535)

@@ -30,6 +30,7 @@ from stoker.settings.tables import (
 )
 from stoker.settings.typo import meant
 from stoker.settings.urls import asyncpg_url, check_redis_url
+from stoker.settings.watch import WatchSettings
 
 ENV_PREFIX = "STOKER__"
 WARMING_VARIABLE = "ENABLE_BACKGROUND_WARMING"
@@ -50,12 +51,13 @@ class Settings(BaseSettings):
     domain: str = ""
     """The module whose `domain` declares views, events and rules, or `module:name`. There is no default."""
     redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
-    """The queue Redis, and the cache too unless cache_redis_url is set. It must not evict."""
+    """The queue Redis, and the cache too unless cache_redis_url is set. It must not evict.
+    redis+sentinel://s1:26379,s2:26379/mymaster/0 for one that Sentinels watch."""
     cache_redis_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("CACHE_REDIS_URL", "cache_redis_url")
     )
     """The cache Redis, which may evict anything. Set it to give the cache a server of its own; the same in
-    all processes of an installation."""
+    all processes of an installation. redis://a:6379,b:6379/?cluster=true for a cluster."""
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
@@ -74,6 +76,7 @@ class Settings(BaseSettings):
     lanes: LanesSettings = LanesSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     api: ApiSettings = ApiSettings()
+    watch: WatchSettings = WatchSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("redis_url", "cache_redis_url", "database_url", mode="before")
@@ -86,9 +89,16 @@ class Settings(BaseSettings):
     def _asyncpg(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(asyncpg_url(value.get_secret_value()))
 
-    @field_validator("redis_url", "cache_redis_url")
+    @field_validator("redis_url")
     @classmethod
-    def _one_redis(cls, value: SecretStr | None) -> SecretStr | None:
+    def _queue(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(value.get_secret_value(), of_queue=True)
+        return value
+
+    @field_validator("cache_redis_url")
+    @classmethod
+    def _cache(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             check_redis_url(value.get_secret_value())
         return value
@@ -122,10 +132,18 @@ class Settings(BaseSettings):
         return declared if declared is not None else timedelta(seconds=self.default_ttl_s)
 
     def require_views(self, known: Collection[str]) -> None:
-        """Raise SettingsError for TTLs of views that the domain does not have: they change nothing."""
-        unknown = sorted(self.cache.ttl_s.keys() - known)
-        if unknown:
-            told = (f"cache.ttl_s.{name}: there is no such view{meant(name, known)}" for name in unknown)
+        """Raise SettingsError for settings of views that the domain does not have: they change nothing."""
+        given = {
+            "cache.ttl_s": self.cache.ttl_s,
+            "watch.slow_read_of_s": self.watch.slow_read_of_s,
+            "watch.hit_rate_of": self.watch.hit_rate_of,
+        }
+        told = [
+            f"{table}.{name}: there is no such view{meant(name, known)}"
+            for table, views in given.items()
+            for name in sorted(views.keys() - known)
+        ]
+        if told:
             raise SettingsError("\n".join(told))
 
 

@@ -47,7 +47,34 @@ DECLARED = (
         "How long the server took to answer, or was waited for.",
         ("server", "address"),
     ),
+    Declared("stoker_redis_memory_used_bytes", GAUGE, "Memory that a Redis uses.", ("server",)),
+    Declared("stoker_redis_memory_limit_bytes", GAUGE, "Its maxmemory; 0 without a limit.", ("server",)),
+    Declared(
+        "stoker_redis_evicts",
+        GAUGE,
+        "1 if it removes keys to make room, 0 if it refuses writes.",
+        ("server",),
+    ),
+    Declared("stoker_redis_evicted_keys", COUNTER, "Keys that it removed before their time.", ("server",)),
+    Declared("stoker_redis_expired_keys", COUNTER, "Keys whose time had passed.", ("server",)),
     Declared("stoker_workers", GAUGE, "Worker processes that reported in the last 15 s."),
+    Declared(
+        "stoker_workers_wanted",
+        GAUGE,
+        "Workers that would use 70 % of their slots, or one more than there are for a long backlog.",
+    ),
+    Declared(
+        "stoker_lane_utilisation",
+        GAUGE,
+        "Share of the workers' slots that ran a job in the last minutes.",
+        ("lane",),
+    ),
+    Declared(
+        "stoker_lane_drain_seconds",
+        GAUGE,
+        "How long the ready jobs take at the rate of the last minutes.",
+        ("lane",),
+    ),
     Declared("stoker_events_unsettled", GAUGE, "Recorded events that are not applied."),
     Declared("stoker_events_failing", GAUGE, "Unsettled events that failed at least once."),
     Declared(
@@ -69,6 +96,12 @@ DECLARED = (
         "stoker_requests_oldest_undelivered_age_seconds",
         GAUGE,
         "Age of the oldest of these; 0 without one.",
+    ),
+    Declared(
+        "stoker_read_seconds",
+        HISTOGRAM,
+        "How long reads took in the processes that asked, by state: hit, miss, stale, bypass, error.",
+        ("view", "state"),
     ),
     Declared("stoker_cache_reads", COUNTER, "Reads by result: a hit needs no SQL.", ("view", "result")),
     Declared("stoker_cache_misses", COUNTER, "Reads that needed SQL, by cause.", ("view", "cause")),
@@ -118,6 +151,27 @@ DECLARED = (
         HISTOGRAM,
         "How long a handler kept its worker's event loop to itself, where it was over a second.",
         ("kind",),
+    ),
+    Declared(
+        "stoker_prediction_in_force",
+        GAUGE,
+        "1 for what chooses the entries that are warmed, else 0.",
+        ("method",),
+    ),
+    Declared(
+        "stoker_prediction_budget_seconds", GAUGE, "Seconds of loading a minute that prediction may spend."
+    ),
+    Declared("stoker_prediction_spent_seconds", COUNTER, "Seconds of loading that prediction has spent."),
+    Declared(
+        "stoker_prediction_wasted_seconds",
+        COUNTER,
+        "Of these, for entries that nobody read before they expired or changed.",
+    ),
+    Declared("stoker_prediction_warmed", COUNTER, "Entries that prediction has warmed."),
+    Declared(
+        "stoker_prediction_avoided_misses",
+        COUNTER,
+        "Of these, entries that were read before they expired or changed.",
     ),
     Declared("stoker_api_tokens_refused", COUNTER, "Wrong tokens that this API process was given."),
 )

@@ -15,17 +15,23 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from stoker.cache.accounting import CHANGES, observed
+from stoker.cache.accounting import CHANGES, READ, observed
 from stoker.errors import Unavailable
 from stoker.histogram import Observed
+from stoker.history.memory import cache_memory, queue_memory
 from stoker.history.presence import SILENT_S, silences
+from stoker.history.sampler import STATES
 from stoker.history.times import job_times
 from stoker.operations import figures, schedule
 from stoker.operations.figures import VerifiedFigures, ViewFigures
 from stoker.operations.health import Health, health_of
+from stoker.operations.prediction import prediction
+from stoker.operations.workers import capacity
 from stoker.outbox.rows import backlog
 from stoker.outbox.undelivered import undelivered
 from stoker.postgres import promptly
+from stoker.prediction.contest import COUNTS, DEFAULT, PREDICTOR
+from stoker.redis.memory import Memory
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 from stoker.telemetry.declared import BY_NAME
@@ -132,6 +138,8 @@ async def _cache(stoker: Stoker, _: Settings) -> _Families:
     for name in sorted(stoker.domain.views_by_name):
         _view(found, name, ViewFigures.counted(counters[name]))
         found.observe("stoker_cache_build_seconds", observed(counters[name], "load"), name)
+        for state in STATES:
+            found.observe("stoker_read_seconds", observed(counters[name], f"{READ}{state}"), name, state)
     _verified(found, await figures.verified_figures(stoker))
     return found
 
@@ -154,6 +162,24 @@ def _verified(found: _Families, verified: VerifiedFigures) -> None:
     for verdict in ("stale", "changed", "undecided"):
         found.add("stoker_verified_entries", getattr(verified, verdict), verdict)
     found.add("stoker_verified_stale_age_seconds", verified.stale_age_s)
+
+
+async def _memory_of_cache(stoker: Stoker, _: Settings) -> _Families:
+    return _memory("cache", await cache_memory(stoker))
+
+
+async def _memory_of_queue(stoker: Stoker, _: Settings) -> _Families:
+    return _memory("queue", await queue_memory(stoker))
+
+
+def _memory(server: str, memory: Memory) -> _Families:
+    found = _Families()
+    found.add("stoker_redis_memory_used_bytes", memory.used_bytes, server)
+    found.add("stoker_redis_memory_limit_bytes", memory.limit_bytes or 0, server)
+    found.add("stoker_redis_evicts", float(memory.evicts), server)
+    found.add("stoker_redis_evicted_keys", memory.evicted, server)
+    found.add("stoker_redis_expired_keys", memory.expired, server)
+    return found
 
 
 async def _lanes(stoker: Stoker, _: Settings) -> _Families:
@@ -183,6 +209,18 @@ async def _workers(stoker: Stoker, _: Settings) -> _Families:
     return found
 
 
+async def _capacity(stoker: Stoker, _: Settings) -> _Families:
+    shown = await capacity(stoker)
+    found = _Families()
+    found.add("stoker_workers_wanted", shown.workers_wanted)
+    for name, lane in shown.lanes.items():
+        if lane.used is not None:
+            found.add("stoker_lane_utilisation", lane.used, name)
+        if lane.drain_s is not None:
+            found.add("stoker_lane_drain_seconds", lane.drain_s, name)
+    return found
+
+
 async def _jobs(stoker: Stoker, _: Settings) -> _Families:
     times = await job_times(stoker.queue)
     found = _Families()
@@ -192,6 +230,20 @@ async def _jobs(stoker: Stoker, _: Settings) -> _Families:
         found.observe("stoker_job_run_seconds", ran, *labels)
     for labels, blocked in times.blocked.items():
         found.observe("stoker_job_blocked_loop_seconds", blocked, *labels)
+    return found
+
+
+async def _predicted(stoker: Stoker, _: Settings) -> _Families:
+    now = await prediction(stoker)
+    found = _Families()
+    for method in (DEFAULT, COUNTS, PREDICTOR):
+        found.add("stoker_prediction_in_force", float(now.in_force == method), method)
+    if (figures := now.figures) is not None:
+        found.add("stoker_prediction_budget_seconds", figures.budget_s)
+        found.add("stoker_prediction_spent_seconds", figures.spent_s)
+        found.add("stoker_prediction_wasted_seconds", figures.wasted_s)
+        found.add("stoker_prediction_warmed", figures.warmed)
+        found.add("stoker_prediction_avoided_misses", figures.used)
     return found
 
 
@@ -209,9 +261,13 @@ _GATHER = (
     (frozenset({"database"}), _changes),
     (frozenset({"database"}), _schedule),
     (frozenset({"database"}), _workers),
+    (frozenset({"database"}), _predicted),
     (frozenset({"queue"}), _jobs),
+    (frozenset({"cache"}), _memory_of_cache),
+    (frozenset({"queue"}), _memory_of_queue),
     (frozenset({"cache"}), _cache),
     (frozenset({"queue"}), _lanes),
     (frozenset({"database"}), _dead),
+    (frozenset({"database", "queue"}), _capacity),
 )
 """Each with the servers that it needs. A family of two servers is gathered in two parts."""

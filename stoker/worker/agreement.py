@@ -17,20 +17,23 @@ from stoker.cache.keys import KeySpace
 from stoker.outbox.identity import CacheIdentity, forget_all
 from stoker.postgres import engine_of, short_connection
 from stoker.queue import owner
-from stoker.redis.cache import CacheClient
+from stoker.redis.cluster import cache_client
 from stoker.redis.queue import QueueConnection
 from stoker.settings import Settings, require
 from stoker.tables import installation
 
 
-async def another_cache(settings: Settings) -> str | None:
-    """Why changes would not reach the cache of these settings, by the workers' notes; None if they would."""
+async def another_cache(settings: Settings, patience_s: float = 0) -> str | None:
+    """Why changes would not reach the cache of these settings, by the workers' notes; None if they would.
+
+    `patience_s`: how long to wait for the note of a server that was restarted or flushed.
+    """
     async with _postgres(settings) as engine:
         keys = KeySpace(settings.cache.prefix, await _installation(engine))
         url = require(settings.cache_redis_url or settings.redis_url, "CACHE_REDIS_URL")
-        client = CacheClient(url, timeout_s=settings.cache.timeout_s, connections=1, nonce_key=keys.nonce)
+        client = cache_client(url, timeout_s=settings.cache.timeout_s, connections=1, nonce_key=keys.nonce)
         try:
-            return await CacheIdentity(engine, client, keys.root, timedelta()).elsewhere()
+            return await CacheIdentity(engine, client, keys.root, timedelta()).elsewhere(patience_s)
         finally:
             await client.close()
 

@@ -8,15 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
-from pydantic import SecretStr
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -29,6 +22,8 @@ from stoker.postgres import OLDEST_POSTGRES, database_errors, engine_of
 from stoker.redis.errors import Unidentified
 from stoker.settings import Settings
 from stoker.worker.agreement import another_cache, another_queue
+from stoker.worker.check_redis import redis_findings
+from stoker.worker.findings import Finding, Level, error, outage, warning
 from stoker.worker.schedule.tasks import tasks, utc_now
 
 log = logging.getLogger(__name__)
@@ -37,8 +32,6 @@ PATIENCE_S = 5.0
 """Seconds that a server may take to answer."""
 OWN_LOOPS = 3
 """SQL connections of a worker besides those of its lanes: sweeper, schedule, breaker."""
-OLDEST_REDIS = {"queue": (7, 0), "cache": (6, 2)}
-"""By role. The queue's scripts declare a flag (run while memory is full) that older servers do not know."""
 
 POOLED = (
     "a pooler stands between here and Postgres: each use of a statement sends its text, and Postgres plans "
@@ -48,40 +41,27 @@ POOLED = (
 )
 
 
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong. `outage`: it may end without a change by anybody."""
-
-    level: Level
-    message: str
-    outage: bool = False
-
-
 class CheckFailed(StokerError):
     """With these settings or servers, starting would do harm."""
 
 
-async def check(settings: Settings, domain: Domain | None = None) -> list[Finding]:
-    """Everything that is wrong, errors first."""
+async def check(settings: Settings, domain: Domain | None = None, *, patience_s: float = 0) -> list[Finding]:
+    """Everything that is wrong, errors first.
+
+    `patience_s`: how long to wait for a worker to note a cache that was restarted or flushed.
+    """
     found = [*_urls(settings)]
     try:
         domain = domain or load_domain(settings.domain)
         found += [*_proportions(settings, domain), *_lifetimes(settings, domain)]
     except (DeclarationError, SettingsError) as problem:
-        found.append(_error(str(problem)))
+        found.append(error(str(problem)))
     for findings in await asyncio.gather(
-        _database(settings, domain), _redis(settings, "queue"), _redis(settings, "cache")
+        _database(settings, domain), redis_findings(settings, "queue"), redis_findings(settings, "cache")
     ):
         found += findings
     if not any(finding.level is Level.ERROR for finding in found):  # otherwise one of them cannot be asked
-        found += await _agreements(settings)
+        found += await _agreements(settings, patience_s)
     return sorted(found, key=lambda finding: finding.level is not Level.ERROR)
 
 
@@ -108,36 +88,36 @@ async def require_sound(settings: Settings, domain: Domain) -> None:
 
 def _urls(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is None:
-        yield _error("DATABASE_URL is not set")
+        yield error("DATABASE_URL is not set")
     if settings.redis_url is None:
-        yield _error("REDIS_URL is not set")
+        yield error("REDIS_URL is not set")
     elif settings.cache_redis_url is None:
-        yield _warning("CACHE_REDIS_URL is not set: cache and queue share a Redis, which must not evict")
+        yield warning("CACHE_REDIS_URL is not set: cache and queue share a Redis, which must not evict")
 
 
 def _proportions(settings: Settings, domain: Domain) -> Iterator[Finding]:
     jobs = settings.lanes.concurrency(domain.all_lanes)
     building = settings.lanes.refresh.concurrency + settings.lanes.warm.concurrency
     if settings.loaders.connections < building:
-        yield _warning(
+        yield warning(
             f"loaders.connections ({settings.loaders.connections}) is below the concurrency of the lanes "
             f"refresh and warm ({building}): their jobs wait for each other"
         )
     needed = settings.lanes.changes.concurrency + OWN_LOOPS
     if settings.database.connections < needed:
-        yield _warning(
+        yield warning(
             f"database.connections ({settings.database.connections}) is below what the changes lane and the "
             f"worker's own loops use ({needed})"
         )
     if settings.queue.connections < len(jobs):
-        yield _warning(f"queue.connections ({settings.queue.connections}) is below the number of lanes")
+        yield warning(f"queue.connections ({settings.queue.connections}) is below the number of lanes")
     if settings.lanes.changes.rate_per_s:
-        yield _warning(
+        yield warning(
             f"lanes.changes.rate_per_s ({settings.lanes.changes.rate_per_s:g}) delays changes: outdated "
             "values are shown for that much longer"
         )
     if settings.cache.lease_s <= settings.loaders.statement_timeout_s:
-        yield _warning(
+        yield warning(
             f"cache.lease_s ({settings.cache.lease_s:g}) is not above loaders.statement_timeout_s "
             f"({settings.loaders.statement_timeout_s:g}): a slow build loses its lease and is done twice"
         )
@@ -148,24 +128,24 @@ def _lifetimes(settings: Settings, domain: Domain) -> Iterator[Finding]:
     try:
         settings.require_views(lives)
     except SettingsError as problem:
-        yield _error(str(problem))
+        yield error(str(problem))
     if not lives:
         return
     view, shortest = min(lives.items(), key=lambda item: item[1])
     try:
         scheduled = tasks(settings.schedule, domain)
     except SettingsError as problem:
-        yield _error(str(problem))
+        yield error(str(problem))
         scheduled = []
     for task in scheduled:
         every_s = task.interval(utc_now()).total_seconds()
         if isinstance(task.job, KeepWarm) and every_s >= shortest:
-            yield _warning(
+            yield warning(
                 f"the schedule's {task.name} runs every {every_s:g} s, which is not below the shortest life "
                 f"of an entry ({view}: {shortest:g}): it expires before it is rebuilt"
             )
     if settings.changes.keep_settled_s < max(lives.values()):
-        yield _error(
+        yield error(
             f"changes.keep_settled_s ({settings.changes.keep_settled_s}) is below the longest life of an "
             f"entry ({max(lives.values()):g})"
         )
@@ -183,11 +163,11 @@ async def _database(settings: Settings, domain: Domain | None) -> list[Finding]:
                 found = [finding async for finding in _postgres(connection, settings, pooled=pooled)]
         if not found or found[0].level is not Level.ERROR:
             missing = await pending(url, domain, schema=settings.database.schema_name)
-            found += [_error(str(MigrationsPending(missing)))] if missing else []
+            found += [error(str(MigrationsPending(missing)))] if missing else []
             if domain is not None and not missing:
                 found += await _captures(engine, domain, settings.database.schema_name)
     except DatabaseUnavailable as problem:
-        return [_outage(str(problem))]
+        return [outage(str(problem))]
     finally:
         await engine.dispose()
     return found
@@ -213,95 +193,28 @@ async def _postgres(
 ) -> AsyncIterator[Finding]:
     version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
     if version < OLDEST_POSTGRES * 10_000:
-        yield _error(f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed")
+        yield error(f"Postgres {version // 10_000} is too old: {OLDEST_POSTGRES} or newer is needed")
     if pooled:
-        yield _warning(POOLED)
+        yield warning(POOLED)
         return  # its own limits count, not those of Postgres
     limit = int((await connection.execute(text("SHOW max_connections"))).scalar_one())
     wanted = settings.database.connections + settings.loaders.connections
     if wanted > limit // 2:
-        yield _warning(
+        yield warning(
             f"one process may open {wanted} SQL connections, more than half of Postgres' max_connections "
             f"({limit})"
         )
 
 
-async def _redis(settings: Settings, role: str) -> list[Finding]:
-    url = settings.redis_url if role == "queue" else settings.cache_redis_url
-    if url is None:
-        return []
-    judge = _queue if role == "queue" else _cache
-    try:
-        async with _information(url) as ask:
-            memory, everything = await ask("memory"), await ask("everything")
-            return [*_any_redis(role, everything), *judge(settings, memory, everything)]
-    except (RedisError, OSError, TimeoutError) as problem:
-        return [_outage(f"the {role} Redis does not answer: {problem or type(problem).__name__}")]
-
-
-@asynccontextmanager
-async def _information(url: SecretStr) -> AsyncIterator[Callable[[str], Awaitable[dict[str, Any]]]]:
-    redis = Redis.from_url(
-        url.get_secret_value(), socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
-    )
-    try:
-        yield redis.info
-    finally:
-        await redis.aclose()
-
-
-async def _agreements(settings: Settings) -> list[Finding]:
+async def _agreements(settings: Settings, patience_s: float) -> list[Finding]:
     """What all processes of an installation must agree on."""
     try:
         return [
             # It ends with the old workers, so the new ones may start.
-            *(_outage(message) for message in [await another_cache(settings)] if message),
-            *(_error(message) for message in [await another_queue(settings)] if message),
+            *(outage(message) for message in [await another_cache(settings, patience_s)] if message),
+            *(error(message) for message in [await another_queue(settings)] if message),
         ]
     except Unavailable as problem:
         # A server that does not report it now will not report it later.
         lasts = isinstance(problem.__cause__, Unidentified)
-        return [_error(str(problem)) if lasts else _outage(str(problem))]
-
-
-def _any_redis(role: str, found: dict[str, Any]) -> Iterator[Finding]:
-    version = tuple(int(part) for part in str(found.get("redis_version", "0")).split(".")[:2])
-    if version < (oldest := OLDEST_REDIS[role]):
-        needed = ".".join(map(str, oldest))
-        yield _error(f"the {role} Redis is {found.get('redis_version')}: {needed} or newer is needed")
-    if found.get("redis_mode", "standalone") != "standalone":
-        yield _error(f"the {role} Redis runs as {found['redis_mode']}, which is not supported yet")
-    if found.get("role") == "slave":
-        yield _error(f"the {role} Redis is a replica: name the primary")
-
-
-def _queue(settings: Settings, memory: dict[str, Any], found: dict[str, Any]) -> Iterator[Finding]:
-    policy = memory.get("maxmemory_policy", "unknown")
-    if policy != "noeviction":
-        level = Level.WARNING if settings.queue.allow_eviction else Level.ERROR
-        yield Finding(
-            level, f"the queue Redis has maxmemory-policy {policy}: it may evict jobs; set it to noeviction"
-        )
-    if not found.get("aof_enabled"):
-        yield _warning(
-            "the queue Redis has no append-only file: a restart loses waiting jobs (recorded events are safe)"
-        )
-
-
-def _cache(_: Settings, memory: dict[str, Any], __: dict[str, Any]) -> Iterator[Finding]:
-    if not memory.get("maxmemory"):
-        yield _warning("the cache Redis has no maxmemory: it grows until the machine's memory is full")
-    elif memory.get("maxmemory_policy") == "noeviction":
-        yield _warning("the cache Redis never evicts: once full it stores nothing new; allkeys-lfu is better")
-
-
-def _error(message: str) -> Finding:
-    return Finding(Level.ERROR, message)
-
-
-def _warning(message: str) -> Finding:
-    return Finding(Level.WARNING, message)
-
-
-def _outage(message: str) -> Finding:
-    return Finding(Level.ERROR, message, outage=True)
+        return [error(str(problem)) if lasts else outage(str(problem))]

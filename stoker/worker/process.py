@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Callable, Collection
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 
 from stoker import tracing
 from stoker.cache.term import LEARN_S
@@ -25,8 +24,10 @@ from stoker.handlers.own import OwnJobs
 from stoker.handlers.run import run
 from stoker.history.keeper import Keeper
 from stoker.history.recorder import Recorder
+from stoker.history.roster import Roster
 from stoker.history.times import JobTimes
 from stoker.jobs import LANES, Job
+from stoker.process_name import process_name
 from stoker.queue import owner
 from stoker.queue.batches import batch_of_job
 from stoker.queue.progress import Progress
@@ -73,7 +74,7 @@ async def run_worker(
         arq = ArqPart(stoker.domain.arq_application, settings, (*LANES, *stoker.domain.lanes))
     if arq is not None:
         own.add(arq.application.calls.values(), arq.handle)
-    times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, identity())
+    times, recorder = JobTimes(stoker.domain.job_types), Recorder(stoker.domain, process_name())
     heartbeat = Heartbeat(times.loop_blocked)
     engine = Engine(
         require(settings.redis_url, "REDIS_URL"),
@@ -85,7 +86,7 @@ async def run_worker(
         job_types=stoker.domain.job_types,
         guests={} if arq is None else {arq.application.lane: arq.guest()},
     )
-    ledger = Ledger(stoker.engine, identity())
+    ledger = Ledger(stoker.engine, process_name())
     schedule = Schedule(
         tasks(settings.schedule, stoker.domain),
         ledger,
@@ -99,11 +100,14 @@ async def run_worker(
     deliverer = Sweeper(lambda: deliver_lost_too(stoker), sweep, "requests")
     term = Sweeper(stoker.cache_term.keep, timedelta(seconds=LEARN_S), "the term")
     every = timedelta(seconds=settings.worker.history_every_s)
-    keeper = Keeper(stoker, recorder, identity(), every, lanes)
-    forecaster = Forecaster(stoker, identity(), lanes)
+    keeper = Keeper(stoker, recorder, process_name(), every, lanes)
+    forecaster = Forecaster(stoker, process_name(), lanes)
+    roster = Roster(
+        stoker.engine, process_name(), settings.worker.release or _release(), engine.load, engine.set_quiet
+    )
     idle = asyncio.Event()
     slots = {name: lane.concurrency for name, lane in lanes.items()}
-    log.info("worker.started", extra={"slots": slots, "worker": identity()})
+    log.info("worker.started", extra={"slots": slots, "worker": process_name()})
     stuck = _both(engine.stuck, own.stuck)
     failure: LifespanFailed | None = None
     async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
@@ -112,6 +116,7 @@ async def run_worker(
             ("sweeper", sweeper.run, idle),
             ("deliverer", deliverer.run, idle),
             ("history", keeper.run, idle),
+            ("roster", roster.run, idle),
             ("term", term.run, stop),
             ("prediction", forecaster.run, stop),
         ):
@@ -167,6 +172,10 @@ async def _opened(
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside)
+
+
+def _release() -> str:
+    return f"stoker {version('stoker')}"
 
 
 def _both(*stuck: Callable[[], list[str]]) -> Callable[[], list[str]]:
@@ -230,8 +239,3 @@ def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
         raise deferred
 
     return carry_out
-
-
-def identity() -> str:
-    """The name of this process that operators see."""
-    return f"{socket.gethostname()[:80]}:{os.getpid()}"

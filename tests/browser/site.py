@@ -23,7 +23,7 @@ from tests.support.notes import SCHEMA, note
 
 ON_ONE_LOOP = pytest.mark.asyncio(loop_scope="package")
 """For every test here: the browser that they share is on that loop."""
-SECTIONS = ("overview", "jobs", "dead", "schedule", "cache?kind=note&id=7", "audit", "tokens")
+SECTIONS = ("overview", "jobs", "dead", "workers", "schedule", "cache?kind=note&id=7", "audit", "tokens")
 PATIENCE_MS = 60_000
 
 expect.set_options(timeout=PATIENCE_MS)

@@ -42,8 +42,7 @@ async def test_nothing_is_called_right_or_warm_before_it_was_compared_and_read(
         says = page.locator(".verdict-says")
         await expect(says).to_have_text("Nothing was read or compared with SQL yet. The worker keeps up.")
         await Presence(site.stoker.engine, "w1").left()
-        await expect(says).to_have_text("Something is wrong.")
-        await expect(page.locator(".verdict li")).to_contain_text("no worker reports")
+        await expect(says).to_have_text("No worker reports: start one, or read its log")
 
 
 async def test_the_charts_tell_views_and_causes_apart(browser: Browser, site: Site) -> None:
@@ -54,6 +53,38 @@ async def test_the_charts_tell_views_and_causes_apart(browser: Browser, site: Si
         await expect(hits.locator(".legend")).to_contain_text("detail")
         await expect(hits.get_by_role("img")).to_have_attribute("aria-label", re.compile("detail 9"))
         await expect(page.locator(".chart", has_text="Misses a minute").locator("li")).to_contain_text("cold")
+
+
+async def test_a_chart_draws_gaps_as_gaps_and_says_when_and_in_which_zone(
+    browser: Browser, site: Site
+) -> None:
+    await furnish(site)
+    await site.execute(
+        "DELETE FROM stoker.figure_history WHERE at BETWEEN now() - interval '33 minutes'"
+        " AND now() - interval '27 minutes'"
+    )
+    async with window(browser, timezone_id="Europe/Berlin") as context:
+        page = await signed_in(context, site, VIEWER)
+        await expect(page.locator(".history")).to_contain_text("Times in Europe/Berlin (UTC+0")
+        chart = page.locator(".chart", has_text="Hit rate")
+        await expect(chart.locator(".gap")).to_have_count(1)
+        assert await chart.locator("path.line").count() == 4, "two lines, each with a break"
+        await chart.get_by_role("img").focus()
+        await page.keyboard.press("ArrowRight")
+        when = chart.locator(".when")
+        await expect(when).to_have_text(re.compile(r"^\d\d:\d\d to \d\d:\d\d, Europe/Berlin$"))
+        await expect(chart.get_by_role("img")).to_have_attribute("aria-label", re.compile("to .*: all 9"))
+        gap = await chart.locator(".gap").bounding_box()
+        assert gap is not None
+        await page.mouse.move(gap["x"] + gap["width"] / 2, gap["y"] + 20)
+        await expect(when).to_contain_text("neither a worker nor an API process ran")
+        clipped = await page.evaluate(
+            "() => [...document.querySelectorAll('.chart-room text')].filter((text) => {"
+            " const own = text.getBoundingClientRect();"
+            " const room = text.closest('.chart').getBoundingClientRect();"
+            " return own.left < room.left || own.right > room.right; }).map((text) => text.textContent)"
+        )
+        assert clipped == []
 
 
 async def test_a_scope_that_is_looked_up_shows_its_next_invalidation_by_itself(

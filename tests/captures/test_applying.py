@@ -28,6 +28,7 @@ from stoker import (
     Stoker,
     View,
 )
+from stoker.cache.flush import unlink_every_scope
 from stoker.handlers.relay import apply_all
 from stoker.migrate import install_captures, migrate
 from stoker.tables import cache_events
@@ -113,6 +114,18 @@ async def test_every_scope_of_this_cache_is_invalidated_and_nothing_of_its_neigh
     left = (await store.client.call(pattern)).first()
     assert left == [f"{store.keys.root}x:{{shelf:a}}:stamp:label".encode()]
     await store.client.call(("DEL", *left))
+
+
+@pytest.mark.parametrize(("hard", "left"), [(False, ["hard", "titles"]), (True, ["titles"])])
+async def test_named_views_of_every_scope_are_invalidated_with_the_hard_stamp_if_it_is_wanted(
+    stoker: Stoker, *, hard: bool, left: list[str]
+) -> None:
+    store = stoker.cache.store
+    for name in ("hard", "label", "titles"):
+        await store.client.call(("SET", f"{store.keys.root}:{{shelf:a}}:stamp:{name}", "x"))
+    await unlink_every_scope(store, {"label"}, hard=hard)
+    found = (await store.client.call(("KEYS", f"{store.keys.root}:*:stamp:*"))).first()
+    assert sorted(key.decode().rpartition(":")[2] for key in found) == left
 
 
 @pytest.mark.parametrize("broken", ["unknown", "unreadable", "failing"])

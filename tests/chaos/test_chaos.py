@@ -17,6 +17,7 @@ from stoker.chaos import lanes, recovery
 from stoker.chaos.faults import KINDS, plan
 from stoker.chaos.faults.kind import BACK_S, RESCUED_S
 from stoker.chaos.faults.plan import CLAIM_S
+from tests.support.pgbouncer import skip_without_pgbouncer
 
 ROOT = Path(__file__).parents[2]
 LONGEST_S = 240
@@ -95,6 +96,21 @@ def test_another_domain_is_put_under_chaos_by_a_workload_of_its_own(tmp_path: Pa
     assert (code, facts["failures"]) == (0, [])
     assert facts["faults_injected"] >= 4
     assert facts["reads"]["of_changed"] >= 100
+
+
+@pytest.mark.long
+def test_behind_a_pooler_that_breaks_too_everything_holds(tmp_path: Path) -> None:
+    skip_without_pgbouncer()
+    code, facts = perform(
+        tmp_path,
+        topology="pgbouncer",
+        faults=("pooler_restart", "pooler_freeze", "postgres_kill", "postgres_torn", "kill_worker"),
+        workload="worker.demo.workload:workload",
+        seconds=20,
+        webapps=2,
+    )
+    assert (code, facts["failures"]) == (0, [])
+    assert facts["faults"].keys() >= {"pooler_restart", "pooler_freeze"}
 
 
 @pytest.mark.long

@@ -162,6 +162,7 @@ class Process:
         breaker = Breaker(self.store.client, rows.unsettled, ground.settings.cache)
         self.cache = Cache(filler, breaker, ask_refresh)
         hands: Any = SimpleNamespace(
+            process_name="",
             cache_identity=SimpleNamespace(note=_nothing, require=lambda: None, acknowledged=_nothing),
             cache_term=self.term if ground.case.term_ms is not None else SimpleNamespace(over=_nothing),
             settings=ground.settings,

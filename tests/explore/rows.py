@@ -278,7 +278,7 @@ class Outbox:
         assert not told
 
     @staticmethod
-    async def settle(connection: Transaction, ids: Sequence[int]) -> list[Waited]:
+    async def settle(connection: Transaction, ids: Sequence[int], _by: str = "") -> list[Waited]:
         """Part of the transaction: seen when it commits."""
         connection.settle(ids)
         return []  # how long the events had waited: there is no time here

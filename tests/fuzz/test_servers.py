@@ -191,7 +191,7 @@ FIELDS = st.sampled_from(
         b"load_us",
         b"loads",
         b"applied_us",
-        b"applied_le_0.1",
+        b"applied_0.1",
         b"miss_cold",
         b"state",
         b"done",

@@ -15,7 +15,8 @@ from stoker.errors import WrongServer
 from stoker.queue import owner
 from stoker.settings import Settings
 from stoker.stoker import Stoker
-from stoker.worker.check import CheckFailed, Level, check, require_sound
+from stoker.worker.check import CheckFailed, check, require_sound
+from stoker.worker.findings import Level
 from stoker.worker.process import run_worker
 from tests.integration.cli import call
 from tests.support.notes import Notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,16 +14,22 @@ from sqlalchemy.orm import Session
 
 import stoker.handlers.deliver
 from stoker import Job, JobContext, Lane, Stoker
-from stoker.errors import BadRequest, DatabaseUnavailable, QueueUnavailable, UnknownJob
+from stoker.embedded import Embedded, Server
+from stoker.errors import BadRequest, DatabaseUnavailable, QueueUnavailable, Unavailable, UnknownJob
 from stoker.handlers.deliver import deliver_all
+from stoker.handlers.relay import apply_all
 from stoker.operations.overview import overview
 from stoker.outbox.undelivered import Undelivered
 from stoker.outbox.undelivered import undelivered as requests_waiting
 from stoker.telemetry.metrics import exposition
 from stoker.worker.process import run_worker
+from tests.library import BookAdded
 from tests.library import domain as library
 from tests.support.engine_stage import eventually
 from tests.support.place import Place
+
+Effect = Callable[[Stoker], Awaitable[int]]
+"""Applies changes, or delivers requests."""
 
 
 class Note(Job):
@@ -278,6 +284,26 @@ async def test_while_the_queue_is_away_requests_wait_in_postgres(
     assert await undelivered(opened) == 1
     await deliver_all(opened)
     assert await waiting(opened) == [job_id]
+
+
+@pytest.mark.parametrize(
+    ("away", "waits", "goes_on"), [("cache", apply_all, deliver_all), ("queue", deliver_all, apply_all)]
+)
+async def test_requests_and_changes_of_a_transaction_do_not_wait_for_each_other(
+    opened: Stoker, servers: Embedded, away: str, waits: Effect, goes_on: Effect
+) -> None:
+    server: Server = getattr(servers, away)
+    await asyncio.to_thread(server.stop)
+    try:
+        async with opened.session() as session, session.begin():
+            opened.enqueue_in(session, Note(text="now"))
+            opened.record(session, BookAdded(shelf="a"))
+        with pytest.raises(Unavailable):
+            await waits(opened)
+        assert await goes_on(opened) == 1
+    finally:
+        await asyncio.to_thread(server.start)
+    assert await waits(opened) == 1
 
 
 async def test_a_synchronous_session_requests_jobs_too(opened: Stoker) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import text
 
 from stoker.errors import DatabaseUnavailable
-from stoker.histogram import BOUNDS_S, bucket
+from stoker.histogram import bucket
 from stoker.history import job_rows
 from stoker.history.figures import FigureHistory
 from stoker.history.job_rows import Filter, JobHistory, JobRow
@@ -19,7 +23,7 @@ from stoker.history.keeper import Keeper
 from stoker.history.presence import SILENT_S, Presence, served_lanes, silences
 from stoker.history.recorder import Recorder
 from stoker.history.sampler import Sampler
-from stoker.history.series import WAIT, quantile
+from stoker.history.series import WAIT, WAITED, quantile
 from stoker.history.times import JobTimes
 from stoker.jobs import KeepWarm, Lane, Refresh
 from stoker.stoker import Stoker
@@ -158,17 +162,23 @@ async def test_old_figures_are_forgotten_and_their_hours_stay(stoker: Stoker) ->
     assert await kept(stoker, 3600) == {"s:a:hits": 1}
 
 
-def test_quantiles_lie_in_the_bucket_of_what_was_counted() -> None:
-    waits = [0.001] * 50 + [0.3] * 49 + [7.0]
-    buckets: dict[str, float] = {}
+@given(st.lists(st.floats(0, 5000), min_size=1, max_size=60), st.floats(0.01, 1))
+def test_a_quantile_is_never_beyond_what_occurred_and_lies_in_its_bucket(
+    waits: list[float], share: float
+) -> None:
+    row: Counter[str] = Counter()
     for waited_s in waits:
-        name = f"{WAIT}{bucket(waited_s)}"
-        buckets[name] = buckets.get(name, 0) + 1
-    assert quantile(buckets, 0.5) == pytest.approx(0.001)
-    assert 0.25 < (quantile(buckets, 0.9) or 0) <= 0.5
-    assert 5 < (quantile(buckets, 0.999) or 0) <= 10
-    assert quantile({}, 0.5) is None
-    assert quantile({f"{WAIT}{bucket(5000)}": 1}, 0.5) == BOUNDS_S[-1]
+        row[f"{WAIT}{bucket(waited_s)}"] += 1
+        row[f"{WAITED}{bucket(waited_s)}"] += waited_s  # type: ignore[assignment]
+    found = quantile(row, WAIT, WAITED, share)
+    exact = sorted(waits)[ceil(len(waits) * share) - 1]
+    assert found is not None
+    assert min(waits) - 1e-6 <= found <= max(waits) + 1e-6
+    assert bucket(found) == bucket(exact) or found == pytest.approx(exact)
+
+
+def test_there_is_no_quantile_of_nothing() -> None:
+    assert quantile({}, WAIT, WAITED, 0.5) is None
 
 
 async def test_runs_are_noted_with_what_they_were_about_and_why_they_failed(stoker: Stoker) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from stoker.domain import Domain
 from stoker.errors import QueueUnavailable
 from stoker.handlers import relay
+from stoker.history.roster import Roster
 from stoker.history.times import LIFE_MS, JobTimes, job_times
 from stoker.jobs import Lane
 from stoker.migrate import migrate
@@ -29,6 +30,8 @@ from stoker.settings import Settings, load_settings
 from stoker.stoker import Stoker
 from stoker.telemetry.declared import DECLARED
 from stoker.telemetry.metrics import exposition, own_process
+from stoker.worker.engine.meter import Load
+from stoker.worker.forecaster import Forecaster
 from stoker.worker.schedule.ledger import Ledger
 from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import tasks
@@ -72,6 +75,9 @@ async def _use(stoker: Stoker, settings: Settings, library: Domain) -> None:
         stoker.queue.is_open,
         settings.schedule,
     ).tick()
+    load = {"warm": Load(slots=2, busy=0, busy_s=1.5, slot_s=10.0)}
+    await Roster(stoker.engine, "test", "r", lambda: load, lambda _: None).report()
+    await Forecaster(stoker, "test").once()
     worker = JobTimes()
     worker.job_started(Lane.WARM, "prune.v1", 0.02)
     worker.job_ended(Lane.WARM, "prune.v1", "done", 1.5)

@@ -88,7 +88,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_setting_and_every_log_line_that_is_named_exists(page: Path) -> None:
-    tables = "worker|cache|queue|changes|loaders|database|lanes|schedule|api|log"
+    tables = "worker|cache|queue|changes|loaders|database|lanes|schedule|api|watch|log"
     for name in re.findall(rf"`((?:{tables})\.[a-z_.]+)`", page.read_text()):
         assert settings_of(Settings, name.split(".")) or logged(name), name
     for name in re.findall(r"`((?:event|ring|sweeper|engine|fill)\.[a-z_]+)`", page.read_text()):

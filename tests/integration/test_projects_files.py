@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,12 +11,10 @@ import httpx
 import pytest
 
 from jobs import SCHEDULE, domain
-from jobs.files import WriteDigests, WriteExport, digest
+from jobs.files import FILES, WriteDigests, WriteExport, digest
 from jobs.scopes import Role
 from stoker.embedded import Urls
-from stoker.handlers.deliver import deliver_all
-from stoker.operations import lanes
-from stoker.worker.process import run_worker
+from stoker.testing import assert_enqueued, drain, enqueued, schedule_at
 from tests.support.projects_world import World, opened_world, settings
 from worker.demo.webapp import app
 
@@ -37,24 +33,6 @@ async def world(
         yield world
 
 
-@asynccontextmanager
-async def working(world: World) -> AsyncIterator[None]:
-    """With a worker; it has ended all jobs of the lane when the block is left."""
-    stop = asyncio.Event()
-    worker = asyncio.create_task(run_worker(world.stoker, world.stoker.settings, stop))
-    try:
-        yield
-        async with asyncio.timeout(20):
-            while True:
-                lane = (await lanes.listing(world.stoker)).lanes["files"]
-                if lane.totals["done"] and not lane.ready + lane.running:
-                    break
-                await asyncio.sleep(0.02)
-    finally:
-        stop.set()
-        await worker
-
-
 def written(tmp_path: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (tmp_path / "exports").iterdir()}
 
@@ -62,12 +40,14 @@ def written(tmp_path: Path) -> dict[str, str]:
 async def test_an_export_is_written_once_it_is_committed(world: World, tmp_path: Path) -> None:
     app.state.stoker = world.stoker
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://demo") as web, working(world):
+    async with httpx.AsyncClient(transport=transport, base_url="http://demo") as web:
         path, by = f"/projects/{world.alpha}/exports", {"X-User": str(world.ben)}
         asked = [await web.post(f"{path}?format={form}", headers=by) for form in ("json", "csv")]
         refused = await web.post(path, headers={"X-User": str(world.cid)})
     assert [one.status_code for one in (*asked, refused)] == [202, 202, 403]
     as_json, as_csv = (one.json()["id"] for one in asked)
+    await assert_enqueued(world.stoker, WriteExport, number=as_csv, user_id=world.ben, format="csv")
+    assert [run.outcome for run in (await drain(world.stoker, [FILES])).ran] == ["done", "done"]
     files = written(tmp_path)
     assert files.keys() == {
         f"export-{as_json}-project-{world.alpha}.json",
@@ -82,10 +62,8 @@ async def test_an_export_is_written_once_it_is_committed(world: World, tmp_path:
 async def test_whoever_was_removed_meanwhile_gets_no_file(world: World, tmp_path: Path) -> None:
     await world.service.request_export(world.ben, world.alpha)
     await world.service.request_export(world.ann, world.alpha)
-    assert await deliver_all(world.stoker) == 2
     await world.service.remove_member(world.ann, world.alpha, world.ben)
-    async with working(world):
-        pass
+    assert len((await drain(world.stoker, [FILES])).of(WriteExport)) == 2
     [name] = written(tmp_path)
     assert name.startswith("export-")
 
@@ -96,13 +74,13 @@ async def test_a_request_that_is_rolled_back_leaves_no_job(world: World) -> None
         assert world.stoker.enqueue_in(session, job).startswith(REQUESTED)
         await session.flush()
         await transaction.rollback()
-    assert await deliver_all(world.stoker) == 0
+    assert await enqueued(world.stoker) == []
 
 
-async def test_each_active_user_gets_a_digest_of_what_they_see(world: World, tmp_path: Path) -> None:
+async def test_on_monday_active_users_get_a_digest_of_what_they_see(world: World, tmp_path: Path) -> None:
     await world.service.add_member(world.ben, world.beta, world.ann, Role.VIEWER)
-    async with working(world):
-        await world.stoker.enqueue(WriteDigests())
+    await schedule_at(world.stoker, datetime(2026, 6, 1, 4, tzinfo=UTC))
+    assert len((await drain(world.stoker, [FILES])).ran) == 3
     files = written(tmp_path)
     assert files.keys() == {f"digest-user-{user}.md" for user in (world.ann, world.ben)}
     assert files[f"digest-user-{world.ann}.md"].startswith("# Your projects: 2\n")

@@ -365,7 +365,7 @@ def test_a_thread_does_not_stay_with_a_server_that_was_demoted(
     assert sync.read("detail", 1, reader=7).state is State.HIT
     assert no_loop == []  # it has confirmed itself
     connection.lent.doubt()
-    connection.lent._replication = b"another"
+    connection.lent._reign = b"another"
     assert sync.read("detail", 1, reader=7).state is State.HIT
     assert len(no_loop) == 1
     assert connection not in direct._free

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.races.guards import GUARDS
 
-LAST_ROW = 46
+LAST_ROW = 49
 RACES = sorted(Path(__file__).parent.glob("test_*.py"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,8 @@ from stoker import CacheUnavailable, State
 from stoker.redis.cache import CacheClient
 from stoker.redis.errors import Unidentified
 from stoker.settings import Settings
-from stoker.worker.check import Level, check
+from stoker.worker.check import check
+from stoker.worker.findings import Level
 from tests.races.race import race
 from tests.races.rewinding import Rewinding
 from tests.races.world import Process
@@ -108,3 +110,24 @@ async def test_a_server_that_keeps_no_nonce_counts_as_away_and_is_refused_by_che
         )
         found = [one for one in await check(settings, stoker.domain) if one.level is Level.ERROR]
     assert [one.outage for one in found if "shows no run id" in one.message] == [False], found
+
+
+async def test_check_waits_for_the_worker_to_note_a_flushed_cache_and_does_not_call_it_another(
+    rewinding: Rewinding,
+) -> None:
+    """A flush takes the nonce along: until the worker notes the new one, the cache looks like another."""
+    worker, other = await nameless(rewinding), await nameless(rewinding)
+    identity = worker.stoker.cache_identity
+    await identity.note()
+    assert await other.stoker.cache_identity.elsewhere() is None
+    await rewinding.world.redis.flushdb()
+    for process in (worker, other):
+        for connection in process.stoker.cache.store.client._open:
+            connection.doubt()
+    said = await other.stoker.cache_identity.elsewhere()
+    assert said is not None
+    assert "flushed since, and no worker has noted that yet" in said
+    asked = asyncio.create_task(other.stoker.cache_identity.elsewhere(patience_s=60))
+    identity._note_at_s = 0.0  # ten seconds later
+    await identity.note()
+    assert await asked is None

@@ -35,6 +35,7 @@ from stoker.settings import (
     QueueSettings,
     Settings,
 )
+from stoker.settings.topology import nodes
 from tests.support.notes import MemberRemoved, NoteChanged, Notes
 from tests.support.traps import TrappedLink
 
@@ -169,7 +170,7 @@ class World:
     def __init__(self, urls: Urls, prefix: str) -> None:
         self.urls = urls
         self.prefix = prefix
-        self.redis: Redis = Redis.from_url(urls.cache)
+        self.redis: Redis = Redis.from_url(nodes(urls.cache)[0])
         self._processes: list[Process] = []
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -203,7 +204,7 @@ class World:
     async def process(self, notes: Notes | None = None, **settings: Mapping[str, Any]) -> Process:
         """Another process on the same servers; `settings` by table, as `cache={"lease_s": 1}`."""
         notes = notes or Notes()
-        cache_link = await TrappedLink(self.urls.cache).start()
+        cache_link = await self._link_to_cache()
         queue_link = await TrappedLink(self.urls.queue).start()
         quiet = {"watch_s": NEVER_S, "breaker_retry_s": NEVER_S, "stats_flush_s": NEVER_S}
         cache = {"prefix": self.prefix, "timeout_s": PATIENCE_S, "lease_wait_s": 2 * PATIENCE_S, **quiet}
@@ -220,6 +221,9 @@ class World:
         process = Process(await Stoker.open(given, notes.domain), notes, cache_link, queue_link)
         self._processes.append(process)
         return process
+
+    async def _link_to_cache(self) -> TrappedLink:
+        return await TrappedLink(self.urls.cache).start()
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Let something go on beside the test; cancelled with the world."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
 from stoker.embedded import binaries
-from stoker.embedded.pgbouncer import PgBouncer
+from stoker.embedded.pgbouncer import PgBouncer, pooled
 from stoker.embedded.process import EmbeddedError
 
 CONNECTIONS = 3
@@ -24,15 +21,14 @@ def pooler(
     database_url: str, *, connections: int = CONNECTIONS, mode: str = "transaction"
 ) -> Iterator[PgBouncer]:
     """A running PgBouncer; skips the test where there is none to run."""
+    skip_without_pgbouncer()
+    with pooled(make_url(database_url), connections=connections, mode=mode) as running:
+        yield running
+
+
+def skip_without_pgbouncer() -> None:
+    """Skip the test, and say why, where there is no PgBouncer to run."""
     try:
         binaries.pgbouncer()
     except EmbeddedError as missing:
         pytest.skip(str(missing))
-    folder = Path(tempfile.mkdtemp(prefix="stoker-pgbouncer-"))
-    running = PgBouncer(make_url(database_url), folder, connections=connections, mode=mode)
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "stoker.loop",
             "stoker.loop_thread",
             "stoker.numbers",
+            "stoker.process_name",
             "stoker.tracing",
         }
     ),
@@ -77,6 +78,7 @@ WEB = (
     "outbox",
     "parts",
     "postgres",
+    "process_name",
     "queue",
     "redis",
     "revocation",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -103,3 +105,30 @@ def test_away_from_a_terminal_a_row_is_a_line_with_its_ids_as_they_are(
 ) -> None:
     display.table("dead", ["id", "age_s"], [(1234567, 1234.5)])
     assert capsys.readouterr().out == "# dead\nid\tage_s\n1234567\t1234.50\n"
+
+
+@pytest.mark.parametrize("drawn", [3, 39, 60])
+def test_a_watched_picture_fits_the_terminal(
+    drawn: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(display, "_on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "40")
+
+    def draw() -> None:
+        for number in range(drawn):
+            display.show(f"line {number}")
+
+    display.redraw(draw)
+    shown = capsys.readouterr().out
+    assert shown.startswith(display.HOME_AND_CLEAR)
+    lines = shown.removeprefix(display.HOME_AND_CLEAR).splitlines()
+    assert len(lines) <= 39, "the last line of a terminal is the cursor's"
+    assert lines[0] == "line 0"
+    assert lines[-1] == ("... 22 lines more: stoker status" if drawn == 60 else f"line {drawn - 1}")
+
+
+def test_no_command_waits_for_rich_that_shows_no_progress() -> None:
+    code = "import sys, stoker.cli.status; print('rich.console' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    assert done.stdout == "False\n"

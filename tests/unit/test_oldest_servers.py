@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.worker.check import _any_redis
+from stoker.worker.check_redis import _any_redis
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from stoker.operations.figures import VerifiedFigures
 from stoker.operations.health import Health, ServerHealth
 from stoker.operations.judgement import judged
-from stoker.operations.picture import LaneNow, Overview, Verdict, ViewNow, WorkerSeen
+from stoker.operations.picture import Answered, LaneNow, Overview, Verdict, ViewNow, WorkerSeen
 from stoker.outbox.rows import Backlog
 
 ALIVE = WorkerSeen(name="w1", silent_s=1, gone=False)
@@ -62,8 +62,13 @@ def view(*, reads_ever: int) -> ViewNow:
             Verdict.UNTRIED,
             "Every change is applied, nothing was compared with SQL yet; the worker keeps up.",
         ),
-        (9, 0.2, Verdict.WELL, "The cache is right and still warming up. The worker keeps up."),
-        (9, 0.99, Verdict.WELL, "The cache is right and warm, and the worker keeps up."),
+        (9, 0.2, Verdict.WELL, "The cache is right, 20 % of reads are hits, and the worker keeps up."),
+        (
+            9,
+            0.9996,
+            Verdict.WELL,
+            "The cache is right, over 99.9 % of reads are hits, and the worker keeps up.",
+        ),
     ],
 )
 def test_nothing_is_called_right_or_warm_that_was_not_compared_or_read(
@@ -78,11 +83,74 @@ def test_what_was_read_before_the_last_hour_is_not_called_never_read() -> None:
     assert "nothing was read in the last hour" in shown.says
 
 
-def test_what_is_wrong_comes_before_what_is_well() -> None:
+def test_what_is_wrong_comes_before_what_is_well_and_is_the_headline() -> None:
     down = Health(ok=False, servers={"cache": ServerHealth(ok=False, ms=800, error="no answer in time")})
     shown = picture(checked=9, hit_rate=0.99, health=down)
-    assert (shown.verdict, shown.says) == (Verdict.WRONG, "Something is wrong.")
-    assert [one.says for one in shown.concerns] == ["the cache Redis does not answer"]
+    says = "The cache Redis does not answer; without it, reads go to SQL, and changes wait to be applied"
+    assert (shown.verdict, shown.says) == (Verdict.WRONG, says)
+    assert [one.says.lower() for one in shown.concerns] == [says.lower()]
+
+
+def answered(**changes: object) -> Answered:
+    plain: dict[str, Any] = dict.fromkeys(Answered.model_fields, 0)
+    return Answered(**{**plain, "reads": 200, "p50_s": 0.001, "p99_s": 0.2, "slow_from_s": 1, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "says"),
+    [
+        ({"errors": 30}, Verdict.WRONG, "15 % of 200 reads of page failed in the last 5 minutes"),
+        ({"errors": 1}, Verdict.WATCH, "0.5 % of 200 reads of page failed in the last 5 minutes"),
+        ({"load_errors": 1}, Verdict.WATCH, "1 build of page failed in the last 5 minutes; no read did"),
+        (
+            {"stale": 200},
+            Verdict.WRONG,
+            "100 % of 200 reads of page got an outdated value in the last 5 minutes: its loader fails",
+        ),
+        (
+            {"bypass": 60},
+            Verdict.WATCH,
+            "30 % of 200 reads of page went to SQL past the cache in the last 5 minutes",
+        ),
+        (
+            {"bypass": 200},
+            Verdict.WRONG,
+            "100 % of 200 reads of page went to SQL past the cache in the last 5 minutes",
+        ),
+        (
+            {"p99_s": 2.34},
+            Verdict.WATCH,
+            "Reads of page are slow: p99 2.3 s in the last 5 minutes, the limit is 1 s",
+        ),
+    ],
+)
+def test_what_readers_get_is_the_headline(changes: dict[str, Any], verdict: Verdict, says: str) -> None:
+    shown = picture(checked=9, hit_rate=0.99, answered={"page": answered(**changes)})
+    assert (shown.verdict, shown.says) == (verdict, says)
+
+
+def test_failing_reads_come_before_the_server_that_explains_them() -> None:
+    down = Health(ok=False, servers={"database": ServerHealth(ok=False, ms=800, error="no answer in time")})
+    shown = picture(health=down, answered={"a": answered(bypass=9), "b": answered(errors=90)})
+    assert shown.says.startswith("45 % of 200 reads of b failed")
+    assert [one.about for one in shown.concerns] == ["users", "servers", "users"]
+
+
+def test_a_view_is_slow_or_cold_by_its_own_limit_only() -> None:
+    assert picture(checked=9, hit_rate=0.9, answered={"page": answered()}).concerns == []
+    assert picture(answered={"page": answered(slow_from_s=0.1)}).says.startswith("Reads of page are slow")
+    cold = view(reads_ever=9).model_copy(update={"reads": 500, "hit_rate": 0.1})
+    assert picture(checked=9, hit_rate=0.1, views={"search": cold}).concerns == []
+    limited = cold.model_copy(update={"cold_below": 0.5})
+    assert picture(checked=9, hit_rate=0.1, views={"search": limited}).says == (
+        "Search is cold: 10 % of 500 reads in the last hour were hits, the limit is 50 %"
+    )
+
+
+def test_old_dead_letters_do_not_stay_a_warning() -> None:
+    lanes = {"warm": lane(ready=0).model_copy(update={"dead": 3})}
+    assert picture(checked=9, hit_rate=0.9, lanes=lanes, dead_lately=0).verdict is Verdict.WELL
+    assert picture(lanes=lanes, dead_lately=2).says == "2 dead letters of the last 24 hours"
 
 
 @pytest.mark.parametrize("workers", [[], [SILENT]])
@@ -118,7 +186,10 @@ def test_a_server_that_does_not_answer_is_named_with_its_address_and_a_slow_one_
     }
     shown = picture(health=Health(ok=False, servers=servers), missing={"changes": "Postgres does not answer"})
     assert [one.says for one in shown.concerns] == [
-        "Postgres (db:5432) does not answer",
+        (
+            "Postgres (db:5432) does not answer; "
+            "without it, writes fail, and so do reads that the cache cannot answer"
+        ),
         "the queue Redis (queue:6379) is slow: it took 400 ms to answer",
     ]
 

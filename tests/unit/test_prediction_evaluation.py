@@ -17,7 +17,7 @@ from stoker.prediction.synthetic import Office, made_up
 from stoker.prediction.trace import Trace, TraceError, TraceWriter, read_trace, write_trace
 
 RULES = Rules(ttl_s=3600, every_s=3600)
-OFFICE = Office(people=20, topics=30, days=21)
+OFFICE = Office(people=14, topics=16, days=16)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,41 @@ def test_what_is_read_while_it_is_valid_is_a_hit_and_used_once() -> None:
     assert tally.misses < 2 * replay.scored_reads / 4
     assert tally.used == tally.warmed
     assert tally.wasted_s == 0
+
+
+def test_what_changes_before_it_is_read_again_is_a_miss_and_was_warmed_in_vain() -> None:
+    writer = TraceWriter()
+    for day in range(20):
+        begin = 1_000_000_800 + day * 86400
+        for minute in (0, 20, 40):
+            writer.add(begin + minute * 60, "ann", "topic:1/page?q=1")
+            writer.add(begin + minute * 60, "ann", "topic:2/page")
+        writer.change(begin + 30 * 60, "topic:1")
+        writer.change(begin + 31 * 60, "topic:2/other")
+    trace = writer.trace()
+    replay = Replay(trace, RULES)
+    none, warms = Method("none", lambda _: {}), Method("first", lambda _: {0: 1.0})
+    tallies = replay.run([none, warms, oracle(trace, 3600)], [1.0], lambda _: None)
+    days = len(tallies["none", 1.0].misses_by_day)
+    assert tallies["none", 1.0].misses == 3 * days, "the first reads, and one after the change"
+    assert tallies["oracle", 1.0].used == tallies["oracle", 1.0].warmed > 0
+    first = tallies["first", 1.0]
+    assert first.wasted_s == pytest.approx((first.warmed - first.used) * RULES.build_s)
+    found = replay.predictor.activities.get(0)
+    assert found is not None
+    assert found.changed == trace.changes[-2][0]
+
+
+def test_changes_survive_being_written_and_other_kinds_are_refused(tmp_path: Path, office: Trace) -> None:
+    path = tmp_path / "trace.csv"
+    write_trace(office, path)
+    assert [name for _, name in read_trace(path).changes] == [name for _, name in office.changes] != []
+    assert office.upto(office.times[50]).changes == [
+        one for one in office.changes if one[0] < office.times[50]
+    ]
+    path.write_text("time,reader,entry,kind\n1,ann,a,write\n")
+    with pytest.raises(TraceError, match="line 2: kind is 'write'; it is read or change"):
+        read_trace(path)
 
 
 def test_views_of_entries() -> None:

@@ -31,6 +31,8 @@ KINDS = (
     Kind("cache_freeze", "cache", 0.6, 3, cache.freeze),
     Kind("postgres_restart", "postgres", 0.1, 2, postgres.restart),
     Kind("postgres_kill", "postgres", 0.1, 1, postgres.kill),
+    Kind("pooler_restart", "postgres", 0.1, 2, postgres.pooler_restart, topology="pgbouncer"),
+    Kind("pooler_freeze", "postgres", 0.5, 3, postgres.pooler_freeze, topology="pgbouncer"),
     Kind("poison_event", "outbox", 1, 4, outbox.poison_event),
     Kind("unreadable_event", "outbox", 1, 4, outbox.unreadable_event),
     *network.kinds(),

@@ -31,3 +31,5 @@ class Kind:
     strike: Strike
     recovers_s: float = BACK_S
     calm_s: float = 0
+    topology: str | None = None
+    """The only one in which there is its target; None: every one."""

@@ -3,13 +3,15 @@
 import { get, post } from "./api.js";
 import { fill, h } from "./dom.js";
 import { NONE, ago, bytes, clock, count, rate, seconds } from "./format.js";
+import { compare, explain, findings, follow } from "./why.js";
 import { act, card, confirm, empty, facts, failed, field, listing, select, state, table } from "./parts.js";
 
 export function cache(main, context, filters) {
   const lookup = h("div");
   const found = h("div");
   const standing = h("div", { class: "standing" });
-  fill(main, h("h1", {}, "Cache"), lookup, found, standing);
+  const stale = h("div");
+  fill(main, h("h1", {}, "Cache"), lookup, found, stale, standing);
   let reload = () => {};
 
   async function begin() {
@@ -28,7 +30,8 @@ export function cache(main, context, filters) {
 
   begin();
   const lists = outstanding(standing, context);
-  return { changed: (last) => `${last.applied} ${last.jobs}`, reload: () => { reload(); lists(); }, everyMs: 3000 };
+  const reloadFindings = findings(stale, context);
+  return { changed: (last) => `${last.applied} ${last.jobs}`, reload: () => { reload(); lists(); reloadFindings(); }, everyMs: 3000 };
 }
 
 function form(domain, context, filters) {
@@ -44,9 +47,9 @@ function form(domain, context, filters) {
     context.operator && domain.can_warm_active && h("button", { type: "button", class: "far", on: { click: async (event) => {
       await act(event.currentTarget, async () => {
         await post("/api/cache/warm", { target: "active" });
-        return "Warming everybody who is active.";
+        return "Warming active users.";
       });
-    } } }, "Warm the active"));
+    } } }, "Warm active users"));
   return node;
 }
 
@@ -59,7 +62,7 @@ function drawScope(scope, kind, id, domain, context, reload) {
       context.operator && h("div", { class: "actions" }, scopeButtons(scope, kind, id, reload))),
     facts([
       ["Last invalidated", last ? `${ago(last.applied_at ?? last.recorded_at)} by ${last.by}` : "not lately"],
-      ["Stamps", missing ? `${count(scope.stamps.length - missing)} of ${count(scope.stamps.length)} there` : "all there"],
+      ["Stamps", missing ? `${count(scope.stamps.length - missing)} of ${count(scope.stamps.length)} present` : "all present"],
     ]),
     table("Entries", [
       { label: "View", kind: "main", cell: (entry) => [h("strong", {}, entry.view), entry.params && h("code", { class: "params" }, entry.params)] },
@@ -70,15 +73,15 @@ function drawScope(scope, kind, id, domain, context, reload) {
       { label: "Body", kind: "number", cell: (entry) => bytes(entry.body_bytes) },
       { label: "Build", kind: "number", cell: (entry) => (entry.build_ms === null ? NONE : seconds(entry.build_ms / 1000)) },
       { label: "Read", kind: "number", cell: (entry) => (entry.read_at ? ago(entry.read_at) : NONE) },
-    ], scope.entries),
+    ], scope.entries, { key: (entry) => `entry-${entry.view}-${entry.params}`, open: (entry) => explain(entry.view, id, entry.params), openLabel: (entry) => `Explain ${entry.view} of ${scope.scope}` }),
     h("div", { class: "halves" },
-      h("div", {}, h("h3", {}, "Stamps"), h("ul", { class: "stamps" }, scope.stamps.map((stamp) => h("li", {}, state(stamp.present ? "valid" : "absent", stamp.present ? "there" : "gone"), h("span", {}, stamp.name), h("span", { class: "muted" }, stamp.made_at ? `made ${ago(stamp.made_at)}` : "nothing built since"))))),
+      h("div", {}, h("h3", {}, "Stamps"), h("ul", { class: "stamps" }, scope.stamps.map((stamp) => h("li", {}, state(stamp.present ? "valid" : "absent", stamp.present ? "present" : "missing"), h("span", {}, stamp.name), h("span", { class: "muted" }, stamp.made_at ? `made ${ago(stamp.made_at)}` : "nothing was built since"))))),
       h("div", {}, h("h3", {}, "Latest changes"), scope.events.length ? h("ol", { class: "timeline" }, scope.events.map(drawEvent)) : h("p", { class: "muted" }, "None among the latest events."))));
 }
 
 function drawEvent(event) {
   return h("li", {},
-    h("div", {}, event.applied_at ? state("done", "applied") : state(event.error ? "dead" : "running", event.error ? "failing" : "waiting"), h("code", {}, event.by), event.hard && h("span", { class: "state warn" }, "hard"), h("time", { datetime: event.recorded_at }, clock(event.recorded_at))),
+    h("div", {}, event.applied_at ? state("done", "applied") : state(event.error ? "dead" : "running", event.error ? "failing" : "waiting"), h("button", { type: "button", class: "link", on: { click: () => follow(event.id) } }, event.by), event.hard && h("span", { class: "state warn" }, "hard"), h("time", { datetime: event.recorded_at }, clock(event.recorded_at))),
     h("p", { class: "muted" }, event.views.join(", ")),
     event.error && h("p", { class: "error" }, event.error));
 }
@@ -94,6 +97,7 @@ function scopeButtons(scope, kind, id, reload) {
   }
   return [
     h("button", { type: "button", data: { key: "refresh" }, on: { click: (event) => ask(event.currentTarget, "/api/cache/refresh", body, `${scope.scope} is being rebuilt.`) } }, "Refresh"),
+    h("button", { type: "button", data: { key: "compare" }, on: { click: () => compare(kind, id) } }, "Compare with SQL"),
     scope.can_warm && h("button", { type: "button", data: { key: "warm" }, on: { click: (event) => ask(event.currentTarget, "/api/cache/warm", { target: kind, id }, `${scope.scope} is being warmed.`) } }, "Warm"),
     h("button", { type: "button", class: "danger", data: { key: "invalidate" }, on: { click: async (event) => {
       const button = event.currentTarget;

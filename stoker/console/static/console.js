@@ -1,26 +1,22 @@
 // The page: who is signed in, which section is shown, and the stream that keeps it live.
 
 import { get, post, remove, whenSignedOut } from "./api.js";
-import { audit } from "./audit.js";
-import { cache } from "./cache.js";
-import { dead } from "./dead.js";
 import { fill, h, icon, say } from "./dom.js";
 import { clock, count } from "./format.js";
-import { jobs } from "./jobs.js";
 import { Live } from "./live.js";
 import { overview } from "./overview.js";
-import { failed, field, note } from "./parts.js";
-import { schedule } from "./schedule.js";
-import { tokens } from "./tokens.js";
+import { failed, field, loading, note } from "./parts.js";
 
-const SECTIONS = { overview: ["Overview", overview], jobs: ["Jobs", jobs], dead: ["Dead letters", dead], schedule: ["Schedule", schedule], cache: ["Cache", cache], audit: ["Audit", audit], tokens: ["Tokens", tokens] };
+/** A section's script is fetched when the section is first shown: the page stays light. */
+const fetched = (name) => import(`./${name}.js`).then((found) => found[name]);
+const SECTIONS = { overview: ["Overview", async () => overview], jobs: ["Jobs", fetched], dead: ["Dead letters", fetched], workers: ["Workers", fetched], schedule: ["Schedule", fetched], cache: ["Cache", fetched], audit: ["Audit", fetched], tokens: ["Tokens", fetched] };
 const OPERATORS_ONLY = new Set(["tokens"]);
 
 const main = document.getElementById("main");
 const top = document.getElementById("top");
 const banner = document.getElementById("banner");
 
-const page = { session: null, live: null, section: null, name: null, mark: null, due: 0, timer: null };
+const page = { session: null, live: null, section: null, name: null, mark: null, due: 0, timer: null, turn: 0 };
 
 /** The sections of whoever is signed in. */
 function sections() {
@@ -40,10 +36,12 @@ function go(name, filters = {}) {
   else location.hash = hash;
 }
 
-function show() {
+async function show() {
   if (!page.session?.signed_in) return;
   const { name, filters } = route();
+  const turn = (page.turn += 1);
   page.section?.close?.();
+  page.section = null;
   clearTimeout(page.timer);
   page.timer = null;
   const moved = page.name !== name;
@@ -57,7 +55,15 @@ function show() {
   if (moved) top.querySelector("nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   const context = { operator: page.session.role === "operator", go };
   main.className = name;
-  page.section = SECTIONS[name][1](main, context, filters);
+  if (moved) fill(main, loading());
+  try {
+    const section = await SECTIONS[name][1](name);
+    if (turn !== page.turn) return;
+    page.section = section(main, context, filters);
+  } catch (error) {
+    if (turn === page.turn) fill(main, failed(error, show));
+    return;
+  }
   if (moved && document.activeElement?.closest("nav") === null) window.scrollTo(0, 0);
   if (page.live?.latest) received(page.live.latest);
 }
@@ -130,6 +136,7 @@ function leave() {
   page.section?.close?.();
   page.section = null;
   page.name = null;
+  page.turn += 1;
 }
 
 async function signOut() {

@@ -38,6 +38,13 @@ export function seconds(value) {
   return `${short.format(value / 86400)} d`;
 }
 
+/** The zone in which this page says times, as `Europe/Berlin (UTC+01:00)`. */
+export function zone() {
+  const minutes = -new Date().getTimezoneOffset();
+  const offset = `${minutes < 0 ? "-" : "+"}${pad(Math.abs(minutes) / 60)}:${pad(Math.abs(minutes) % 60)}`;
+  return `${Intl.DateTimeFormat().resolvedOptions().timeZone} (UTC${offset})`;
+}
+
 export function every(value) {
   if (value % 86400 === 0) return value === 86400 ? "every day" : `every ${value / 86400} days`;
   if (value % 3600 === 0) return value === 3600 ? "every hour" : `every ${value / 3600} hours`;
@@ -49,7 +56,7 @@ export function bytes(value) {
   if (value === null || value === undefined) return NONE;
   if (value < 1024) return `${value} B`;
   if (value < 1048576) return `${short.format(value / 1024)} KiB`;
-  return `${short.format(value / 1048576)} MiB`;
+  return value < 1073741824 ? `${short.format(value / 1048576)} MiB` : `${short.format(value / 1073741824)} GiB`;
 }
 
 export function ago(moment) {

@@ -1,24 +1,26 @@
-// Figures over time: six charts of one period, loaded again every few seconds while the page is visible.
+// Figures over time: eight charts of one period, loaded again every few seconds while the page is visible.
 
 import { get } from "./api.js";
 import { Chart } from "./charts.js";
 import { fill, h } from "./dom.js";
-import { percent, rate, seconds } from "./format.js";
+import { percent, rate, seconds, zone } from "./format.js";
 import { failed } from "./parts.js";
 
 const COLOURS = ["a", "b", "c", "d", "e", "f", "g", "h"].map((letter) => `lane-${letter}`);
-const CAUSES = { cold: "lane-a", expired: "lane-c", invalidated: "lane-b", evicted: "bad", undecodable: "warn", forged: "bad", bypass: "muted" };
+const CAUSES = { cold: "lane-a", expired: "lane-c", invalidated: "lane-b", restarted: "lane-f", access: "lane-e", evicted: "bad", undecodable: "warn", forged: "bad", bypass: "muted" };
 const LENGTHS = [["hour", "Hour"], ["day", "Day"], ["month", "Month"], ["year", "Year"]];
 const RELOAD_MS = 10000;
 
 export function history() {
-  const hits = new Chart("Hit rate", { format: percent, from: 0, to: 1 });
+  const hits = new Chart("Hit rate", { format: percent, to: 1 });
   const misses = new Chart("Misses a minute, by cause", { format: rate });
   const done = new Chart("Jobs finished a minute", { format: rate });
-  const wait = new Chart("Wait, 99th percentile", { format: seconds, floor: 0.01 });
+  const wait = new Chart("p99 wait of jobs", { format: seconds, floor: 0.01 });
+  const reads = new Chart("p99 of reads", { format: seconds, floor: 0.001 });
+  const errors = new Chart("Failed reads a minute", { format: rate });
   const applied = new Chart("Changes applied a minute", { format: rate });
   const oldest = new Chart("Oldest change not applied", { format: seconds });
-  const all = [hits, misses, done, wait, applied, oldest];
+  const all = [reads, errors, hits, misses, done, wait, applied, oldest];
   const trouble = h("div");
   let length = sessionStorage.getItem("length") ?? "hour";
   const choices = LENGTHS.map(([value, label]) => h("button", {
@@ -45,9 +47,12 @@ export function history() {
   }
 
   function draw(found) {
-    const show = (chart, series) => chart.show(length, found.at, series);
+    const show = (chart, series) => chart.show(found, series);
     const views = Object.entries(found.views).filter(([, view]) => view.hit_rate.some((value) => value !== null));
     show(hits, [{ label: "all", color: "accent", values: found.hit_rate, fill: true }, ...lines(views, "hit_rate")]);
+    const read = Object.entries(found.views).filter(([, view]) => view.read_p99_s.some((value) => value !== null));
+    show(reads, lines(read, "read_p99_s"));
+    show(errors, lines(read, "errors_per_minute"));
     show(misses, Object.entries(found.misses_per_minute)
       .filter(([, values]) => values.some(Boolean))
       .map(([label, values]) => ({ label, color: CAUSES[label] ?? "muted", values })));
@@ -61,7 +66,7 @@ export function history() {
   reload();
   return {
     node: h("section", { class: "history", "aria-label": "Over time" },
-      h("div", { class: "section-head" }, h("h2", {}, "Over time"), h("div", { class: "segments", role: "group", "aria-label": "How far back" }, choices)),
+      h("div", { class: "section-head" }, h("h2", {}, "Over time"), h("p", { class: "muted" }, `Times in ${zone()}`), h("div", { class: "segments", role: "group", "aria-label": "How far back" }, choices)),
       trouble, h("div", { class: "charts" }, all.map((chart) => chart.node))),
     close: () => {
       clearInterval(timer);

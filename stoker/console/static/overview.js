@@ -2,12 +2,12 @@
 
 import { post, put } from "./api.js";
 import { fill, h, icon, say } from "./dom.js";
-import { NONE, count, percent, plural, rate, seconds } from "./format.js";
+import { NONE, bytes, count, percent, plural, rate, seconds } from "./format.js";
 import { history } from "./history.js";
 import { act, ask, causes, confirm, empty, loading, table } from "./parts.js";
 
 const SIGNS = { well: "ok", untried: "wait", watch: "warn", wrong: "bad" };
-const PLACES = { right: "#/cache", warm: "#/cache", worker: "#/jobs", servers: "#/overview" };
+const PLACES = { users: "#/overview", right: "#/cache", warm: "#/cache", worker: "#/jobs", servers: "#/overview" };
 
 export function overview(main, context) {
   const room = h("div", {}, loading());
@@ -42,7 +42,7 @@ function build(context) {
     drawWarm(warm, picture);
     drawWorker(worker, picture);
     whenChanged(lanes, [picture.lanes, picture.missing.lanes], () => laneTable(picture, context));
-    whenChanged(views, [picture.views, picture.missing.views], () => viewTable(picture));
+    whenChanged(views, [picture.views, picture.answered, picture.missing.views], () => viewTable(picture));
   }
 
   return {
@@ -65,8 +65,8 @@ function drawVerdict(node, picture) {
     return [
       icon(SIGNS[picture.verdict]),
       h("div", {},
-        h("p", { class: "verdict-says" }, picture.says),
-        picture.concerns.length > 0 && h("ul", {}, picture.concerns.map((concern) =>
+        h("p", { class: "verdict-says" }, picture.concerns.length ? h("a", { href: place(picture.concerns[0]) }, picture.says) : picture.says),
+        picture.concerns.length > 1 && h("ul", {}, picture.concerns.slice(1).map((concern) =>
           h("li", { class: concern.verdict }, h("a", { href: place(concern) }, concern.says))))),
     ];
   });
@@ -79,8 +79,20 @@ function place(concern) {
 const SERVERS = { database: "Postgres", queue: "Queue Redis", cache: "Cache Redis" };
 const STATES = { ok: "ok", slow: "warn", down: "bad" };
 
-function serverRows({ health }) {
-  return Object.entries(health.servers).map(([name, server]) => [name, server.address, server.state, latency(server), server.error]);
+function serverRows({ health, memory }) {
+  return Object.entries(health.servers).map(([name, server]) => [name, server.address, server.state, latency(server), server.error, memoryOf(memory[name])]);
+}
+
+function memoryOf(memory) {
+  if (!memory) return null;
+  const limit = memory.limit_bytes === null ? "no limit" : bytes(memory.limit_bytes);
+  const evicted = memory.evicts && `${memory.evicted_per_s === null ? NONE : rate(memory.evicted_per_s)} evicted/s`;
+  return [`${rounded(memory.used_bytes)} of ${limit}`, memory.policy, evicted].filter(Boolean).join(", ");
+}
+
+/** Bytes to two digits: what each command adds must not make the line flicker. */
+function rounded(value) {
+  return bytes(Number(value.toPrecision(2)));
 }
 
 /** To two digits: a probe of every second must not make the line flicker. */
@@ -89,12 +101,13 @@ function latency({ ok, ms }) {
 }
 
 function serverStrip(picture) {
-  return h("ul", {}, serverRows(picture).map(([name, address, state, ms, error]) =>
+  return h("ul", {}, serverRows(picture).map(([name, address, state, ms, error, memory]) =>
     h("li", { class: state },
-      h("span", { class: `state ${STATES[state]}` }, state === "down" ? "does not answer" : state),
+      h("span", { class: `state ${STATES[state]}` }, state === "down" ? "no answer" : state),
       h("strong", {}, SERVERS[name] ?? name),
       h("code", {}, address),
-      h("span", { class: state === "down" ? "error" : "muted" }, state === "down" ? error : `${ms} to answer`))));
+      h("span", { class: state === "down" ? "error" : "muted" }, state === "down" ? error : `${ms} to answer`),
+      memory && h("span", { class: "muted" }, memory))));
 }
 
 function answer(question) {
@@ -144,7 +157,12 @@ function drawWarm(part, picture) {
   say(part.value, percent(hitRate));
   say(part.unit, !views ? unknown(picture, "views") : sum("reads") ? "of reads were hits, last hour" : "nothing was read in the last hour");
   part.extra ??= h("div");
-  rows(part, [["Reads", count(sum("reads"))], ["Built from SQL", count(sum("loads"))], ["Served stale", count(sum("stale")), sum("stale") > 0 && "bad"]]);
+  const now = Object.values(picture.answered ?? {}).filter((view) => view.reads);
+  const failed = now.reduce((total, view) => total + view.errors, 0);
+  rows(part, [
+    ["p99 of the slowest view, 5 min", now.length ? seconds(Math.max(...now.map((view) => view.p99_s))) : NONE, now.some((view) => view.p99_s > view.slow_from_s) && "bad"],
+    ["Failed reads, 5 min", now.length ? count(failed) : NONE, failed > 0 && "bad"],
+    ["Reads", count(sum("reads"))], ["Built from SQL", count(sum("loads"))], ["Served stale", count(sum("stale"))]]);
   whenChanged(part.extra, [Boolean(views), missed], () => views && [h("h3", {}, "Why reads missed"), causes(missed)]);
 }
 
@@ -226,13 +244,16 @@ function slotsButton(lane) {
 function viewTable(picture) {
   const { views } = picture;
   if (!views) return empty("Views cannot be shown", `${unknown(picture, "views")}.`);
-  const found = Object.entries(views).map(([name, view]) => ({ name, ...view }));
-  return table("Views, last hour", [
+  const found = Object.entries(views).map(([name, view]) => ({ name, ...view, now: picture.answered?.[name] ?? {} }));
+  return table("Views: last hour, and what readers got in the last 5 minutes", [
     { label: "View", kind: "main", cell: (view) => h("strong", {}, view.name) },
     { label: "Reads", kind: "number", cell: (view) => count(view.reads) },
     { label: "Hits", kind: "number", cell: (view) => percent(view.hit_rate) },
     { label: "Build", kind: "number", cell: (view) => (view.build_ms === null ? NONE : seconds(view.build_ms / 1000)) },
-    { label: "Stale", kind: "number", cell: (view) => count(view.stale) },
+    { label: "p50", kind: "number", cell: ({ now }) => seconds(now.p50_s) },
+    { label: "p99", kind: "number", cell: ({ now }) => h("span", { class: now.p99_s > now.slow_from_s && "bad", title: `The limit is ${seconds(now.slow_from_s)}` }, seconds(now.p99_s)) },
+    { label: "Failed", kind: "number", cell: ({ now }) => h("span", { class: now.errors > 0 && "bad" }, now.reads ? count(now.errors) : NONE) },
+    { label: "Stale", kind: "number", cell: ({ now }) => h("span", { class: now.stale > 0 && "bad" }, now.reads ? count(now.stale) : NONE) },
     { label: "Why reads missed", kind: "wide", cell: (view) => causes(view.misses) },
   ], found);
 }

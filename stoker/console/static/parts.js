@@ -176,7 +176,7 @@ export function select(name, options, chosen, on) {
     options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
 }
 
-const CAUSES = ["cold", "expired", "invalidated", "evicted", "undecodable", "forged", "bypass"];
+const CAUSES = ["cold", "expired", "invalidated", "restarted", "access", "evicted", "undecodable", "forged", "bypass"];
 
 /** Shares of a whole as one bar with its legend in words. */
 export function causes(found) {

@@ -29,6 +29,8 @@ from stoker.redis.pool import close_client, queue_client
 from stoker.redis.queue import answering
 from stoker.schedule import EPOCH
 from stoker.settings import QueueSettings, Settings, require
+from stoker.settings.topology import Sentinels, is_sentinel
+from stoker.settings.urls import address_of
 from stoker.worker.arq.judge import ArqJudge
 from stoker.worker.arq.state import State
 from stoker.worker.engine.parts import Guest
@@ -210,12 +212,23 @@ def check_same_redis(theirs: RedisSettings | None, url: str) -> None:
     """Raise SettingsError where WorkerSettings name another Redis than REDIS_URL: no job would be found."""
     if theirs is None:
         return
-    ours = RedisSettings.from_dsn(url)
-    if theirs.sentinel or _place(theirs) != _place(ours):
+    if theirs.sentinel or is_sentinel(url):
+        differ = not theirs.sentinel or not is_sentinel(url) or not _same_sentinels(theirs, url)
+    else:
+        differ = _place(theirs) != _place(RedisSettings.from_dsn(url))
+    if differ:
         raise SettingsError(
             "REDIS_URL and the `redis_settings` of arq's WorkerSettings name different servers: set REDIS_URL"
             " to the server of `redis_settings`"
         )
+
+
+def _same_sentinels(theirs: RedisSettings, url: str) -> bool:
+    """Whether they ask one Sentinel in common for the same master."""
+    ours = Sentinels.of(url)
+    named = theirs.host if isinstance(theirs.host, list) else []
+    hosts = {f"{host}:{port}" for host, port in named}
+    return theirs.sentinel_master == ours.name and bool(hosts & {address_of(one) for one in ours.urls})
 
 
 def _place(settings: RedisSettings) -> tuple[object, ...]:

@@ -11,11 +11,10 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from stoker.errors import QueueUnavailable
 from stoker.queue import wire
-from stoker.redis.queue import answering
+from stoker.redis.queue import QueueConnection, answering
 from stoker.settings import QueueSettings
 
 WAIT_S = 5
@@ -43,8 +42,10 @@ class Sleeper(Protocol):
 class Doorbell:
     """The bells of one process."""
 
-    def __init__(self, redis: Redis, settings: QueueSettings, owner: str) -> None:
+    def __init__(self, url: str, redis: Redis, settings: QueueSettings, owner: str) -> None:
         self._redis: Any = redis  # the driver types its replies as awaitable or not
+        # Of its own, because it blocks. With a client of redis-py, a job would begin later.
+        self._connection = QueueConnection(url, settings, blocks_s=WAIT_S)
         self._settings, self._timeout_s = settings, settings.timeout_s
         self._own = f"{settings.prefix}:bell:{owner}".encode()
         self._lanes: Mapping[bytes, Sleeper] = {}
@@ -60,23 +61,13 @@ class Doorbell:
         """Listen until cancelled; raises QueueUnavailable when Redis is away."""
         while True:
             self._heard = [bell for bell, sleeper in self._lanes.items() if sleeper.has_slots()]
-            rung = await self._listen()
+            rung = await self._connection.command("BLPOP", self._own, *self._heard, WAIT_S)
             if rung is not None:
                 await self._answer(*rung)
 
-    async def _listen(self) -> tuple[bytes, bytes] | None:
-        try:
-            async with answering(WAIT_S + self._timeout_s):
-                rung: tuple[bytes, bytes] | None = await self._redis.blpop(
-                    [self._own, *self._heard], timeout=WAIT_S
-                )
-        except QueueUnavailable:
-            # REPLICAOF drops no clients: a connection to a demoted server would be refused for ever, though
-            # another server is the primary by now.
-            with suppress(RedisError, OSError):
-                await self._redis.connection_pool.disconnect()
-            raise
-        return rung
+    async def close(self) -> None:
+        """Hang up: a call that is left behind would take a token that belongs to another worker."""
+        await self._connection.close()
 
     async def _answer(self, bell: bytes, token: bytes) -> None:
         if bell in self._lanes:

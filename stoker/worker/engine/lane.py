@@ -22,6 +22,7 @@ from stoker.worker.engine.alarm import Alarm
 from stoker.worker.engine.attempts import Attempts, function_of
 from stoker.worker.engine.burials import Burials
 from stoker.worker.engine.claims import Claim, Ending, LaneNews
+from stoker.worker.engine.meter import Meter
 from stoker.worker.engine.notes import EndNotes
 from stoker.worker.engine.parts import Judge, Parts
 from stoker.worker.engine.running import Halt, Running
@@ -70,6 +71,8 @@ class LaneWorker(Worker):
         self._wake = asyncio.Event()
         self._asked: asyncio.Future[None] = self.loop.create_future()
         self._watchdog = Watchdog()
+        self.meter = Meter()
+        self._quiet = False
         self._alarm = Alarm(self._wake, self.loop)
         guest = parts.guests.get(lane)
         self._judge_of: Judge = (
@@ -141,6 +144,7 @@ class LaneWorker(Worker):
         if self._left is not None:
             self._left -= 1
         self.job_counter += 1
+        self.meter.changed(self.job_counter)
         task = self.loop.create_task(self.run_job(claim.job_id, round(claim.due_ms)))
         self.tasks[claim.job_id] = task
         if claim.job_id in self._cancelled_early:
@@ -149,7 +153,7 @@ class LaneWorker(Worker):
             self._running[claim.job_id].end(Halt.STOPPED)
 
     def _free(self) -> int:
-        behind = self._burials.too_many or self._notes.too_many
+        behind = self._quiet or self._burials.too_many or self._notes.too_many
         free = 0 if behind else max(0, self.max_jobs - self.job_counter)
         return free if self._left is None else min(free, self._left)
 
@@ -177,6 +181,12 @@ class LaneWorker(Worker):
         """Run so many jobs at once from now on; if more are running, they end first."""
         if slots != self.max_jobs:
             self.max_jobs = slots
+            self.wake()
+
+    def set_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - its one argument
+        """Take no new jobs while it is quiet; running ones go on."""
+        was, self._quiet = self._quiet, quiet
+        if was and not quiet:
             self.wake()
 
     def hear(self, news: LaneNews) -> None:
@@ -258,6 +268,7 @@ class LaneWorker(Worker):
 
     def _leave_slot(self) -> None:
         self.job_counter -= 1
+        self.meter.changed(self.job_counter)
         if self.hungry:
             self._wake.set()
 

@@ -14,11 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import redis as sync_redis
-
 from stoker.errors import QueueUnavailable
 from stoker.redis.pool import LONGEST_CONNECT_S
 from stoker.redis.queue import call_blocking
+from stoker.redis.sentinel import blocking_client
 from stoker.worker.engine.claims import UPKEEP, Claims
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ class Renewal:
         self._claims, self._held, self._turned_at = claims, held, turned_at
         self._every_s = claims.life_s / 3
         wait_s = min(claims.settings.timeout_s, LONGEST_CONNECT_S, self._every_s)
-        self._redis = sync_redis.Redis.from_url(url, socket_timeout=wait_s, socket_connect_timeout=wait_s)
+        self._redis = blocking_client(url, wait_s)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
 

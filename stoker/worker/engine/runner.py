@@ -24,6 +24,7 @@ from stoker.worker.engine.dead_letters import DeadLetters
 from stoker.worker.engine.doorbell import Doorbell
 from stoker.worker.engine.finisher import Finisher
 from stoker.worker.engine.lane import LaneWorker
+from stoker.worker.engine.meter import Load
 from stoker.worker.engine.observer import Observer, Silent
 from stoker.worker.engine.parts import Guest, Parts, Run
 from stoker.worker.engine.renewal import Renewal
@@ -34,7 +35,7 @@ from stoker.worker.engine.upkeep import Upkeep
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 8
-"""The doorbell blocks one connection; claims, ends and renewals share another."""
+"""Of the client for everything else: the doorbell has a connection of its own, and the scripts share one."""
 FAREWELL_S = 2
 """Seconds past the deadline for the last ends to reach Redis."""
 
@@ -114,9 +115,18 @@ class Engine:
             self._lanes[lane].concurrency = concurrency
             self._lanes[lane].set_slots(concurrency)
 
+    def load(self) -> dict[str, Load]:
+        """What each lane has done since the last call; empty before `run`."""
+        return {lane: worker.meter.take(worker.max_jobs) for lane, worker in self._lanes.items()}
+
+    def set_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - its one argument
+        """Whether this process takes no new jobs."""
+        for worker in self._lanes.values():
+            worker.set_quiet(quiet)
+
     async def run(self, stop: asyncio.Event, now: asyncio.Event | None = None) -> None:
         """Run until `stop` is set; `now` cuts the deadline short."""
-        bells = Doorbell(self._redis, self._claims.settings, self._claims.owner)
+        bells = Doorbell(self._queue_url, self._redis, self._claims.settings, self._claims.owner)
         for lane, lane_settings in self._lane_settings.items():
             self._lanes[lane] = LaneWorker(lane, lane_settings, self._parts, bells.slots_freed)
         bells.listen_to(self._lanes)
@@ -139,8 +149,10 @@ class Engine:
             await stop.wait()
             self._stopping = True
             listening.cancel()
+            await bells.close()
             await self._stop_lanes(claiming, now or asyncio.Event())
         finally:
+            await bells.close()
             await renewal.stop()
             await self._close([*claiming, listening, *keeping])
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -222,28 +222,65 @@ async def test_a_run_of_a_task_shows_how_long_it_took(operator: httpx.AsyncClien
     assert (shown["slots"][0]["ran_s"], shown["slots"][0]["outcome"]) == (2.5, "done")
 
 
+MINUTES = (
+    "INSERT INTO stoker.figure_history SELECT 60, date_trunc('minute', CAST(:now AS timestamptz))"
+    " - n * interval '1 minute', series, series LIKE '%ready', value"
+    " FROM generate_series(0, 3) n, (VALUES ('view:detail:hits', 90),"
+    " ('view:detail:miss_cold', 10), ('lane:warm:done', 5), ('lane:warm:ready', 4),"
+    " ('lane:warm:wait:0.05', 5), ('lane:warm:waited:0.05', 0.2)) AS s (series, value) WHERE n <> 2"
+)
+"""A whole minute and the current one, a minute without figures, and a whole one before it."""
+
+
 async def test_charts_are_aligned_and_leave_gaps_where_nothing_was_kept(stoker: Stoker) -> None:
     now = datetime.now(UTC).replace(second=30, microsecond=0)
     async with stoker.engine.begin() as connection:
+        await connection.execute(text(MINUTES), {"now": now})
+    found = await charts(stoker.engine, Length.HOUR, now)
+    assert len(found.at) == len(found.hit_rate) == 60
+    whole = now.replace(second=0).timestamp()
+    assert found.at[-1] == whole - 60, "the minute that is not over would look like a fall"
+    assert found.hit_rate[-4:] == [None, 0.9, None, 0.9]
+    assert found.lanes["warm"].done_per_minute[-3:] == [5, None, 5]
+    assert found.lanes["warm"].ready[-1] == 4
+    assert found.lanes["warm"].wait_p99_s[-1] == 0.04, "the mean of the bucket, no more than any wait"
+    assert found.misses_per_minute["cold"][-1] == 10
+    [gap] = found.gaps
+    assert (gap.begun, gap.ended) == (whole - 120, whole - 60)
+    assert gap.why == "no figures: neither a worker nor an API process ran"
+    day = await charts(stoker.engine, Length.DAY, now)
+    assert len(day.at) == 144
+    assert day.at[-1] + day.step_s <= now.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("server", "why", "lanes", "views"),
+    [
+        ("database", "Postgres did not answer", None, None),
+        ("queue", "the queue Redis did not answer", None, 0),
+        ("cache", "the cache Redis did not answer", 0, None),
+    ],
+)
+async def test_a_server_that_was_away_is_a_gap_of_what_it_has_and_not_a_zero(
+    stoker: Stoker, server: str, why: str, lanes: float | None, views: float | None
+) -> None:
+    now = datetime.now(UTC).replace(second=30, microsecond=0)
+    kept = {"queue": "lane:warm:ready", "cache": "server:cache:used_bytes"}
+    series = [f"server:{server}:down"]
+    series += [one for name, one in kept.items() if server not in (name, "database")]
+    async with stoker.engine.begin() as connection:
+        await connection.execute(text(MINUTES), {"now": now - timedelta(minutes=1)})
         await connection.execute(
             text(
                 "INSERT INTO stoker.figure_history SELECT 60, date_trunc('minute', CAST(:now AS timestamptz))"
-                " - n * interval '1 minute', series, series LIKE '%ready', value"
-                " FROM generate_series(0, 2) n, (VALUES ('view:detail:hits', 90),"
-                " ('view:detail:miss_cold', 10), ('lane:warm:done', 5), ('lane:warm:ready', 4),"
-                " ('lane:warm:wait:0.05', 5)) AS s (series, value)"
+                " - interval '3 minutes', series, true, 1 FROM unnest(CAST(:series AS varchar[])) AS series"
             ),
-            {"now": now},
+            {"now": now, "series": series},
         )
     found = await charts(stoker.engine, Length.HOUR, now)
-    assert len(found.at) == len(found.hit_rate) == 60
-    assert found.hit_rate[-4:] == [None, 0.9, 0.9, 0.9]
-    assert found.lanes["warm"].done_per_minute[-3:] == [5, 5, 10]  # half of the last minute has passed
-    assert found.lanes["warm"].ready[-1] == 4
-    assert 0.025 < (found.lanes["warm"].wait_p99_s[-1] or 0) <= 0.05
-    assert found.misses_per_minute["cold"][-2] == 10
-    day = await charts(stoker.engine, Length.DAY, now)
-    assert len(day.at) == 144
+    assert [gap.why for gap in found.gaps] == [why]
+    assert found.lanes["warm"].done_per_minute[-3] == lanes
+    assert found.views["detail"].reads_per_minute[-3] == views
 
 
 async def test_answers_on_a_kept_connection_are_not_undelayed_by_nagles_algorithm() -> None:

@@ -263,6 +263,6 @@ GUARDS: Mapping[str, Removal] = {
         stoker.outbox.pending, "_must_be_flushed", lambda session: isinstance(session.bind, Connection)
     ),
     "outer transactions noticed": replaced(stoker.outbox.pending, "joins_another", lambda _: False),
-    "unlinks in groups": replaced(stoker.cache.store, "CHUNKS_PER_CALL", 10**9),
+    "unlinks in groups": replaced(stoker.cache.store, "KEYS_PER_CALL", 10**9),
     "the age of the oldest event": replaced(Unsettled, "oldest_age_s", 0.0),
 }

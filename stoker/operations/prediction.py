@@ -1,0 +1,155 @@
+"""Predicted warming, for operators: what it does now, and why one entry is warmed or not.
+
+Raises DatabaseUnavailable or CacheUnavailable.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel
+
+from stoker.cache.view import EntryKey
+from stoker.domain import Domain
+from stoker.errors import BadRequest, InvalidParams
+from stoker.predicting.entries import Entries, name_of
+from stoker.predicting.figures import PredictionFigures
+from stoker.predicting.forecast import fresh
+from stoker.predicting.rows import state_of, stored
+from stoker.prediction.contest import COUNTS, DEFAULT
+from stoker.prediction.live import Explained, Live
+from stoker.prediction.snapshot import load
+from stoker.stoker import Stoker
+
+
+class PredictionNow(BaseModel):
+    """What prediction does. `figures` is None where nobody has predicted yet."""
+
+    in_force: str
+    """Which way of choosing warms now."""
+    why: str
+    predicted_by: str | None
+    """The worker that predicts."""
+    planned_at: datetime | None
+    figures: PredictionFigures | None
+
+
+class FeatureFigures(BaseModel):
+    """One feature of an entry: in which of its bins it is, from 0, and what that weighs."""
+
+    feature: str
+    bin: int
+    bins: int
+    weight: float
+
+
+class ExplainedEntry(BaseModel):
+    """Why an entry is warmed or not, as of the last time that what was learnt was kept."""
+
+    entry: str
+    decision: str
+    probability: float
+    """That it is read before it expires or changes."""
+    lately: float
+    """Reads of these hours: what decides where decayed counts are in force."""
+    threshold: float
+    """What is needed where the one in force decides."""
+    in_force: str
+    why: str
+    last_read: datetime | None
+    may_be_warmed: bool
+    is_cached: bool
+    features: list[FeatureFigures]
+    """The heaviest first."""
+    learnt_at: datetime | None
+
+
+async def prediction(stoker: Stoker) -> PredictionNow:
+    """What prediction does now."""
+    found = await stored(stoker.engine)
+    if not stoker.settings.schedule.warm_budget_s:
+        in_force, why = DEFAULT, "schedule.warm_budget_s is 0"
+    elif found.figures is None:
+        in_force, why = DEFAULT, "no worker has predicted yet"
+    elif not found.valid:
+        in_force, why = DEFAULT, f"no worker has predicted since {found.planned_at:%Y-%m-%d %H:%M} UTC"
+    else:
+        in_force, why = found.figures.in_force, found.figures.why
+    return PredictionNow(
+        in_force=in_force,
+        why=why,
+        predicted_by=found.holder,
+        planned_at=found.planned_at,
+        figures=found.figures,
+    )
+
+
+async def explain(stoker: Stoker, entry: str) -> ExplainedEntry:
+    """Why an entry, written as `project:42/dashboard`, is warmed or not; raises BadRequest."""
+    key = entry_of(stoker.domain, entry)
+    now = await prediction(stoker)
+    entries = Entries(stoker)
+    live = fresh(stoker, entries)
+    state = await state_of(stoker.engine)
+    if state is not None:
+        load(live, state)
+    at = datetime.now(UTC).timestamp()
+    name = name_of(key)
+    found = live.explain(at, name)
+    read_lately = [name] if found.last_read is not None and found.last_read > at - 86400 else []
+    may = name in entries.may_be_warmed(await entries.planned(), read_lately)
+    [held] = await stoker.cache.store.lookup.peek([stoker.cache.filler.names(key)])
+    is_cached = held.miss is None
+    return ExplainedEntry(
+        entry=entry,
+        decision=_decision(live, now, found, may=may, is_cached=is_cached),
+        probability=found.probability,
+        lately=found.lately,
+        threshold=_needed(live, now.in_force),
+        in_force=now.in_force,
+        why=now.why,
+        last_read=None if found.last_read is None else datetime.fromtimestamp(found.last_read, UTC),
+        may_be_warmed=may,
+        is_cached=is_cached,
+        features=[
+            FeatureFigures(feature=one.feature, bin=one.place, bins=one.places, weight=round(one.weight, 4))
+            for one in sorted(found.weights, key=lambda one: -abs(one.weight))
+        ],
+        learnt_at=(await stored(stoker.engine)).saved_at,
+    )
+
+
+def entry_of(domain: Domain, entry: str) -> EntryKey:
+    """The key of `kind:id/view`, with parameters as in EntryKey after a `?`; raises BadRequest."""
+    plain, _, params = entry.partition("?")
+    scope, _, view = plain.rpartition("/")
+    kind, separator, scope_id = scope.partition(":")
+    if not separator:
+        raise BadRequest(f"{entry:.100} is no entry: write it as project:42/dashboard", field="entry")
+    declared = domain.view(view)
+    if declared.scope != kind:
+        raise BadRequest(f"view {view} is of scope kind {declared.scope}, not {kind:.40}", field="entry")
+    key = EntryKey(view, domain.scope(kind, scope_id), params)
+    if not domain.takes(key):
+        raise InvalidParams(f"view {view} does not take {params!r:.100}", field="entry")
+    return key
+
+
+def _needed(live: Live, in_force: str) -> float:
+    return live.budget.threshold if in_force == COUNTS else max(live.least, live.budget.threshold)
+
+
+def _decision(live: Live, now: PredictionNow, found: Explained, *, may: bool, is_cached: bool) -> str:
+    if now.in_force == DEFAULT:
+        return "the default plan decides: the schedule warms what the warm plan names and what is hot"
+    if not may:
+        return "not warmed: no warm plan names it, and it was not read in the last day"
+    if is_cached:
+        return "nothing to do: it is in the cache"
+    score, needed = (
+        (found.lately if now.in_force == COUNTS else found.probability),
+        _needed(live, now.in_force),
+    )
+    if score < needed:
+        return f"not warmed: {score:.3f} is below {needed:.3f}"
+    return f"warmed at the next planning, if the budget reaches: {score:.3f} is {needed:.3f} or more"

@@ -1,0 +1,1 @@
+"""The cache on a cluster, and both roles behind Sentinels."""

@@ -1,0 +1,104 @@
+"""A cluster that loses a primary, is cut in two, or moves its slots: reads cost SQL, and nothing is stale."""
+
+from __future__ import annotations
+
+import time
+
+from stoker import State
+from stoker.embedded.cluster import Node
+from stoker.operations.overview import overview
+from stoker.redis.primary import SURE_S
+from tests.support.clusters import TIMEOUT_MS, ClusterWorld, promoted, until
+
+
+async def second_note(world: ClusterWorld) -> tuple[int, int]:
+    """A note, in the cache, and its only member: both scopes are of other primaries than note 1."""
+    other, member = world.elsewhere(), world.elsewhere("reader")
+    await world.sql("INSERT INTO notes VALUES (:id, 'v1')", id=other)
+    await world.sql("INSERT INTO note_members VALUES (:id, :reader)", id=other, reader=member)
+    await world.first.read(other, reader=member)
+    return other, member
+
+
+async def test_a_node_that_is_away_costs_its_slots_sql_and_nothing_else(broken: ClusterWorld) -> None:
+    """Row 49."""
+    other, member = await second_note(broken)
+    await broken.warmed()
+    reader = await broken.process(cache={"timeout_s": 0.2})
+    frozen = without_failover(broken)
+    frozen.pause()
+    try:
+        assert (await reader.read()).state is State.MISS
+        assert (await reader.read(other, reader=member)).state is State.HIT
+        assert list(broken.client(reader).away) == [frozen.address]
+        assert not reader.stoker.cache.breaker.open
+    finally:
+        frozen.resume()
+
+
+async def test_a_primary_is_killed_and_its_replica_serves_what_is_right(broken: ClusterWorld) -> None:
+    """Rows 8, 45. The replica may have what was unlinked; its run is another one."""
+    other, member = await second_note(broken)
+    await broken.warmed()
+    reader = await broken.process()
+    await reader.read()
+    dead = broken.owner()
+    dead.kill()
+    replica = broken.cluster.replica_of(dead)
+    await promoted(replica)
+    await broken.settled_map(replica, reader)
+    await broken.settled_map(replica)
+    await broken.change("v2")
+    assert await reader.body() == "v2"
+    assert (await reader.read()).state is State.HIT
+    assert (await reader.read(other, reader=member)).state is State.HIT
+    assert await reader.stoker.cache_identity.diverged() is None
+    assert not reader.stoker.cache.breaker.open
+
+
+def without_failover(world: ClusterWorld) -> Node:
+    """The primary of note 1. Nobody takes its place, however slow the machine is."""
+    for node in world.cluster.nodes:
+        node.ask("CONFIG SET cluster-node-timeout 600000")
+    return world.owner()
+
+
+async def test_a_node_that_is_away_is_told_by_name_in_status(broken: ClusterWorld) -> None:
+    reader = await broken.warmed(await broken.process(cache={"timeout_s": 0.2}))
+    frozen = without_failover(broken)
+    frozen.pause()
+    try:
+        await reader.read()
+        found = await overview(reader.stoker, 5)
+    finally:
+        frozen.resume()
+    nodes = {one.address: one for one in found.health.servers["cache"].nodes}
+    assert [one.address for one in nodes.values() if one.error] == [frozen.address]
+    assert sum(one.slots for one in nodes.values()) == 16_384
+    assert any(f"node {frozen.address} of the cache Redis is away" in one.says for one in found.concerns)
+
+
+async def test_a_primary_that_is_cut_off_is_read_no_longer_than_its_node_timeout(
+    broken: ClusterWorld,
+) -> None:
+    """Row 45. It hears of no other node, and its replica has taken over: it closes by itself."""
+    await broken.warmed()
+    web = await broken.warmed(await broken.process())
+    old = broken.owner()
+    replica = broken.cluster.replica_of(old)
+    old.ask("DEBUG DROP-CLUSTER-PACKET-FILTER -2")
+    replica.ask("CLUSTER FAILOVER TAKEOVER")
+    worker = await broken.process()
+    await promoted(replica)
+    await broken.settled_map(replica, worker)
+    await broken.write("v2")
+    assert await worker.apply() == 1
+    applied_s = time.monotonic()
+
+    async def shows() -> bool:
+        return await web.body() == "v2"
+
+    await until(shows, "the primary that was cut off is read for ever")
+    # Its own timeout, the second for which its word that it is a primary counts, and a slow machine.
+    assert time.monotonic() - applied_s < TIMEOUT_MS / 1000 + SURE_S + 5
+    await broken.must_show("v2", web)

@@ -1,0 +1,174 @@
+"""`stoker warm show`, `warm explain` and `trace`: what prediction does and why, and traces of real reads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from stoker import BadRequest, Stoker
+from stoker.cli.app import app
+from stoker.cli.opened import On
+from stoker.cli.predicted import line
+from stoker.cli.traces import recorded
+from stoker.handlers.relay import apply_all
+from stoker.operations.audit import local_actor
+from stoker.operations.overview import overview
+from stoker.operations.prediction import entry_of, explain, prediction
+from stoker.predicting.recording import Recording
+from stoker.prediction.contest import DEFAULT, PREDICTOR
+from stoker.prediction.trace import TraceError, TraceFile, read_trace
+from stoker.settings import Settings
+from stoker.worker.forecaster import Forecaster
+from tests.integration.test_forecaster import flush, keep, learnt
+from tests.support.notes import NoteChanged, Notes, write_notes
+from tests.support.place import Place
+
+NOTES = 12
+
+
+@pytest.fixture
+def settings(place: Place) -> Settings:
+    return place.settings(cache={"stats_flush_s": 3600})
+
+
+@pytest.fixture
+async def stoker(settings: Settings) -> AsyncIterator[Stoker]:
+    async with Stoker.opened(settings, Notes().domain) as opened:
+        async with opened.session() as session, session.begin():
+            await write_notes(session, NOTES)
+        yield opened
+
+
+async def test_before_anybody_has_predicted_the_default_plan_is_in_force(stoker: Stoker) -> None:
+    found = await prediction(stoker)
+    assert (found.in_force, found.figures) == (DEFAULT, None)
+    assert line(found) == "warming: default plan (no worker has predicted yet)"
+    explained = await explain(stoker, "note:1/detail")
+    assert explained.decision.startswith("the default plan decides")
+    assert explained.last_read is None
+
+
+async def test_what_prediction_does_is_shown_and_one_entry_is_explained(stoker: Stoker) -> None:
+    live = await learnt(stoker)
+    await keep(stoker, live)
+    await Forecaster(stoker, "one").once()
+    found = await prediction(stoker)
+    assert found.in_force == PREDICTOR
+    assert found.predicted_by == "one"
+    assert found.figures is not None
+    assert f"of {found.figures.warmed} warmed entries used" in line(found)
+    assert (await overview(stoker, 5)).prediction == found
+    read, unread = await explain(stoker, "note:1/detail"), await explain(stoker, "note:9/detail")
+    assert read.probability > unread.probability
+    assert read.is_cached
+    assert read.decision == "nothing to do: it is in the cache"
+    assert unread.decision.startswith("not warmed: 0.")
+    assert (await explain(stoker, "note:1/summary")).decision.startswith("not warmed: no warm plan")
+    weights = [one.weight for one in read.features]
+    assert weights == sorted(weights, key=lambda one: -abs(one))
+    assert {one.feature for one in read.features} >= {"hour of the day", "time since the last read", "view"}
+    assert all(0 <= one.bin < one.bins for one in read.features)
+
+
+@pytest.mark.parametrize("entry", ["detail", "note/detail", "note:1/mine", "note:1/nothing", "x:1/detail"])
+async def test_what_is_no_entry_is_refused(stoker: Stoker, entry: str) -> None:
+    with pytest.raises(BadRequest):
+        entry_of(stoker.domain, entry)
+
+
+async def test_a_recording_has_reads_and_changes_and_no_names(stoker: Stoker, tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv.gz"
+    with TraceFile(path) as file:
+        recording = Recording(stoker, file)
+        await stoker.read("detail", 3, reader=7)
+        await flush(stoker)
+        await asyncio.sleep(0)
+        await recording.poll()  # begins here: what was read before is not recorded
+        before = file.reads
+        await stoker.read("detail", 1, reader=7)
+        await stoker.read("summary", 2, reader=7)
+        async with stoker.session() as session, session.begin():
+            await session.execute(text("UPDATE notes SET body = 'v2' WHERE id = 1"))
+            stoker.record(session, NoteChanged(note_id=1))
+        await apply_all(stoker)
+        await flush(stoker)
+        await recording.poll()
+        await recording.poll()
+        assert file.reads - before == 2
+    trace = read_trace(path)
+    names = trace.entry_names[-2:]
+    assert {name.rpartition("/")[2] for name in names} == {"detail", "summary"}
+    assert all(name.startswith("note:") for name in names)
+    assert len(trace.reader_names) == 1
+    changed = {name.partition("/")[0] for _, name in trace.changes}
+    assert changed & {name.partition("/")[0] for name in names}, "the same digest"
+    stored = "".join([*trace.entry_names, *trace.reader_names])
+    assert "note:1/" not in stored
+    assert trace.reader_names[0] != "7"
+
+
+async def test_a_sample_has_all_reads_of_some_readers(stoker: Stoker, tmp_path: Path) -> None:
+    with TraceFile(tmp_path / "trace.csv") as file:
+        recording = Recording(stoker, file, share=0.5, key=b"0123456789abcdef")
+        await recording.poll()
+        async with stoker.session() as session, session.begin():
+            await session.execute(
+                text(
+                    "INSERT INTO note_members"
+                    " SELECT n, r FROM generate_series(1, 2) AS n, generate_series(100, 139) AS r"
+                )
+            )
+        for reader in range(100, 140):
+            for number in (1, 2):
+                await stoker.read("detail", number, reader=reader)
+                await flush(stoker)
+        await recording.poll()
+    readers = [row.split(",")[1] for row in (tmp_path / "trace.csv").read_text().splitlines()[1:]]
+    assert 10 <= len(set(readers)) <= 30
+    assert all(readers.count(one) == 2 for one in readers)
+
+
+async def test_recording_ends_at_its_size_at_its_time_and_by_a_signal(
+    stoker: Stoker, settings: Settings, tmp_path: Path
+) -> None:
+    on = On(stoker, settings, local_actor())
+    found = await recorded(on, tmp_path / "time.csv", minutes=0)
+    assert (found.ended_by, found.reads) == ("its time", 0)
+    found = await recorded(on, tmp_path / "size.csv", most_mb=0.00001)
+    assert found.ended_by == "its size"
+    recording = asyncio.create_task(recorded(on, tmp_path / "signal.csv.gz"))
+    await asyncio.sleep(0)  # it has begun, and waits for the cache
+    await stoker.read("detail", 1, reader=7)
+    await flush(stoker)
+    os.kill(os.getpid(), signal.SIGINT)
+    found = await recording
+    assert found.ended_by == "a signal"
+    assert (tmp_path / "signal.csv.gz").read_bytes()[:2] == b"\x1f\x8b"
+    with pytest.raises(TraceError, match="File exists"):
+        await recorded(on, tmp_path / "time.csv")
+
+
+def test_a_trace_is_made_up_shown_and_evaluated(tmp_path: Path) -> None:
+    path = str(tmp_path / "office.csv.gz")
+    run = CliRunner()
+    made = run.invoke(
+        app, ["trace", "generate", path, "--people", "10", "--topics", "10", "--days", "10", "--seed", "3"]
+    )
+    assert made.exit_code == 0, made.output
+    again = run.invoke(app, ["trace", "generate", path])
+    assert again.exit_code == 1 or isinstance(again.exception, TraceError)
+    shown = json.loads(run.invoke(app, ["trace", "show", path, "--json"]).stdout)
+    assert shown["readers"] <= 10
+    assert shown["changes"] > 0
+    assert sum(shown["by_view"].values()) == sum(shown["by_hour"].values()) == shown["reads"]
+    assert "by hour" in run.invoke(app, ["trace", "show", path]).stdout
+    evaluated = run.invoke(app, ["warm", "evaluate", path, "--json", "--budget", "0.1"])
+    assert json.loads(evaluated.stdout)["changes"] == shown["changes"]
