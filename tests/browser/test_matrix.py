@@ -28,7 +28,7 @@ from stoker.history.sampler import Sampler
 from stoker.rules import Invalidation
 from stoker.settings import Settings
 from stoker.stoker import Stoker
-from tests.browser.matrix import ROWS, Shown, Truth, check
+from tests.browser.matrix import DOWN, ROWS, Shown, Truth, check
 from tests.browser.site import ON_ONE_LOOP, Site, furnish, signed_in, window
 from tests.support.callers import OPERATOR, TOKENS, bearing
 from tests.support.freezing import frozen
@@ -40,7 +40,6 @@ pytestmark = [ON_ONE_LOOP, needs("promtool")]
 DELAY_S = {"database": 0.06, "queue": 0.2, "cache": 0.2}
 """How long a packet of a slow server is on its way: an answer takes over a quarter of a second."""
 READS = 20
-DOWN = frozenset({"StokerServerDown"})
 CASES = {
     "nothing": Truth(),
     "worker killed": Truth(worker=False, alerts=frozenset({"StokerWorkerDown"})),
@@ -169,9 +168,9 @@ async def rows_of(page: Page) -> dict[str, str]:
 async def shown_in(page: Page, truth: Truth) -> tuple[str, dict[str, str]]:
     """The page once it has heard of the truth."""
     for server in truth.down | truth.slow:
-        state = "down" if server in truth.down else "slow"
+        states = ".servers li.down" if server in truth.down else ".servers li.slow, .servers li.down"
         name = {"database": "Postgres", "queue": "Queue Redis", "cache": "Cache Redis"}[server]
-        await page.locator(f".servers li.{state}", has_text=name).wait_for()
+        await page.locator(states, has_text=name).wait_for()
     headline = page.locator(".verdict")
     if not truth.worker:
         await expect(headline).to_contain_text(re.compile("no worker reports", re.IGNORECASE))
