@@ -85,7 +85,7 @@ class Bench:
         place = make_url(self.urls.database)
         server = create_async_engine(place.set(database="template1"), isolation_level="AUTOCOMMIT")
         async with server.connect() as connection:
-            await connection.execute(text(f"CREATE DATABASE {name}"))
+            await connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
         url = place.set(database=name).render_as_string(hide_password=False)
         try:
             await _load(url, users)

@@ -14,12 +14,14 @@ from bench.rows import (
     capture_applied,
     capture_cost,
     change_applied,
+    cluster_read,
     console,
     cover_time,
     cron_late,
     drain,
     earlier_layer,
     enqueue_in,
+    failover,
     fair,
     herd,
     hit_body,
@@ -76,7 +78,7 @@ MODULES = (
         memory,
         idle,
     ),
-    *(console, cover_time, record_at_100m),
+    *(console, cover_time, record_at_100m, cluster_read, failover),
     *(predict_cost, warm_predicted, week_hit_rate),
 )
 ROWS = tuple(Row(module.IDS, module.measure, (module.__doc__ or "").splitlines()[0]) for module in MODULES)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from statistics import median
 
 from sqlalchemy import text
 
-from bench.blocks import alternate
 from bench.figures import Figure
 from bench.ground import Bench
 from jobs.events import UserChanged
@@ -19,10 +18,11 @@ from stoker.handlers.relay import apply_all
 IDS = ("record-at-100M", "apply-at-100M")
 SETTLED, SETTLED_FULL = 10**7, 10**8
 USERS, SOME_USER = 100, 1
-EVENTS = 150
+MOST_BLOCKS = 4
+EVENTS = 80
 """Recorded, or applied, one after the other: a block."""
-DEAD = 20_000
-"""Events that were settled since the last vacuum, on both sides: Postgres vacuums after 50,000."""
+DEAD = 50_000
+"""Events that were settled since the last vacuum, on both sides: Postgres vacuums after 100,000."""
 BARE = (
     "TRUNCATE stoker.cache_events",
     "DROP INDEX stoker.cache_events_settled",
@@ -48,19 +48,22 @@ CHURN = """
 """
 PATIENCE_S = 280.0
 QUICK_COMMIT = text("SET LOCAL synchronous_commit = off")
+Act = Callable[[Stoker], Awaitable[float]]
+"""Does it once; how many seconds it took."""
 
 
 async def measure(bench: Bench) -> list[Figure]:
     """Two databases of one server. Commits do not wait for the disk, whose noise would hide a difference."""
     count = SETTLED_FULL if bench.scale.full else bench.scale.count(SETTLED)
+    blocks = bench.scale.blocks if bench.scale.full else min(bench.scale.blocks, MOST_BLOCKS)
     async with AsyncExitStack() as stack:
         full, empty = [await _opened(bench, stack, name) for name in ("outbox_full", "outbox_empty")]
         for stoker, rows in ((full, count), (empty, 0)):
             await _fill(stoker, rows)
-        recording = await alternate(bench.scale.blocks, partial(_recorded, full), partial(_recorded, empty))
+        recording = await _alternately(blocks, (full, empty), _record)
         for stoker in (full, empty):
             await apply_all(stoker)
-        applying = await alternate(bench.scale.blocks, partial(_applied, full), partial(_applied, empty))
+        applying = await _alternately(blocks, (full, empty), _apply)
     note = (
         f"{count:,} settled rows, and {DEAD:,} settled since the last vacuum on both sides; commits do not "
         "wait for the disk"
@@ -92,29 +95,38 @@ async def _fill(stoker: Stoker, count: int) -> None:
         await driver.execute(CHURN.format(count=DEAD), timeout=PATIENCE_S)
 
 
-async def _recorded(stoker: Stoker) -> float:
-    """The median transaction that records one event, in microseconds."""
-    took = []
-    for _ in range(EVENTS):
-        started = time.perf_counter()
-        await _record(stoker)
-        took.append(time.perf_counter() - started)
-    return median(took) * 1e6
+async def _alternately(blocks: int, sides: Sequence[Stoker], act: Act) -> list[list[float]]:
+    """Medians of blocks, in microseconds; the first block is not counted.
+
+    The sides take turns with each event: of two blocks, one would meet what else the machine does.
+    """
+    found: list[list[float]] = [[] for _ in sides]
+    for block in range(blocks + 1):
+        took: list[list[float]] = [[] for _ in sides]
+        for event in range(EVENTS):
+            for turn in range(len(sides)):
+                side = (event + turn) % len(sides)
+                took[side].append(await act(sides[side]))
+        for side, times in enumerate(took):
+            if block > 0:
+                found[side].append(median(times) * 1e6)
+    return found
 
 
-async def _applied(stoker: Stoker) -> float:
-    """The median relay that applies one event, in microseconds."""
-    took = []
-    for _ in range(EVENTS):
-        await _record(stoker)
-        started = time.perf_counter()
-        settled = await apply_all(stoker)
-        took.append(time.perf_counter() - started)
-        assert settled == 1
-    return median(took) * 1e6
+async def _apply(stoker: Stoker) -> float:
+    """Seconds of a relay that applies one event."""
+    await _record(stoker)
+    started = time.perf_counter()
+    settled = await apply_all(stoker)
+    took_s = time.perf_counter() - started
+    assert settled == 1
+    return took_s
 
 
-async def _record(stoker: Stoker) -> None:
+async def _record(stoker: Stoker) -> float:
+    """Seconds of a transaction that records one event."""
+    started = time.perf_counter()
     async with stoker.session() as session, session.begin():
         await session.execute(QUICK_COMMIT)
         stoker.record(session, UserChanged(user_id=SOME_USER))
+    return time.perf_counter() - started

@@ -14,8 +14,8 @@ from bench.rows.burst import PROJECTS, applied
 from stoker import Stoker
 
 IDS = ("relay-2",)
-EVENTS = 100_000
-MOST_BLOCKS = 4
+EVENTS = 40_000
+MOST_BLOCKS = 3
 
 
 async def measure(bench: Bench) -> list[Figure]:

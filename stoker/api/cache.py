@@ -20,7 +20,7 @@ from stoker.operations import cache, entries, findings
 from stoker.operations.cache import DomainFigures, InvalidationProgress, Refreshing, WarmProgress
 from stoker.operations.comparing import Comparison, compare
 from stoker.operations.entries import Entries, EntryFigures, InvalidatedScopes, ScopeFigures, Standing
-from stoker.operations.explain import Explanation, explain
+from stoker.operations.explain import Explanation, explain, for_viewers
 from stoker.operations.figures import CacheFigures, cache_figures
 from stoker.operations.findings import Acknowledged, Findings
 from stoker.operations.health import Health, health_of
@@ -144,11 +144,7 @@ async def explanation(
 ) -> Explanation:
     """Why a reader of one entry sees what it sees. Viewers see how many may read it, not who."""
     found = await explain(stoker, view, scope_id, _params(params))
-    if reader.role is Role.OPERATOR:
-        return found
-    access = found.access.model_copy(update={"readers": {}})
-    (entry,) = _shown_to(reader, [found.entry])
-    return found.model_copy(update={"access": access, "entry": entry, "params": entry.params})
+    return found if reader.role is Role.OPERATOR else for_viewers(found)
 
 
 def _params(given: str) -> dict[str, Any] | None:

@@ -163,23 +163,21 @@ class Lookup:
         scopes: dict[str, list[int]] = {}
         for place, own in enumerate(names):
             scopes.setdefault(own.hard, []).append(place)
-        groups = list(scopes.values())
-        asked = [
-            command(tuple([names[at] for at in group]), tuple([kept[at] is None for at in group]))
-            for group in groups
+        together = [
+            (tuple([names[at] for at in where]), [kept[at] for at in where]) for where in scopes.values()
         ]
+        commands = [command(own, tuple([near is None for near in nears])) for own, nears in together]
         answers = await self._client.ask_each(
-            [(packed, hard) for (packed, _), hard in zip(asked, scopes, strict=True)]
+            [(packed, hard) for (packed, _), hard in zip(commands, scopes, strict=True)]
         )
-        found: list[Found] = [UNKNOWN] * len(names)
-        for group, (_, places), answer in zip(groups, asked, answers, strict=True):
-            if isinstance(answer, NodeAway):
-                continue
-            together = tuple([names[at] for at in group])
-            near = [kept[at] for at in group]
-            judged = self.judged(together, near, places, answer.first(), answer.server)
-            for at, one in zip(group, judged, strict=True):
-                found[at] = one
+        found = [UNKNOWN] * len(names)
+        for where, group, (_, places), answer in zip(
+            scopes.values(), together, commands, answers, strict=True
+        ):
+            if not isinstance(answer, NodeAway):
+                judged = self.judged(*group, places, answer.first(), answer.server)
+                for at, one in zip(where, judged, strict=True):
+                    found[at] = one
         return found
 
     def judged(

@@ -5,6 +5,7 @@ Knows nothing of loading. Every method raises CacheUnavailable when the server d
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -131,12 +132,20 @@ class Store:
         built meanwhile.
         """
         asked = [one for names in entries for one in (("PTTL", names.stamp), ("EXISTS", names.entry))]
-        stats, *replies = (await self.client.call(("INFO", "stats"), *asked)).all()
-        evicts = field(stats, b"evicted_keys") not in (b"", b"0")
+        (evicts, told) = await asyncio.gather(self._evicts(), self.client.call(*asked))
         return [
-            Miss.EVICTED if evicts and life_ms > _ms(STAMP_LIFE) and not built else Miss.COLD
-            for life_ms, built in zip(replies[::2], replies[1::2], strict=True)
+            Miss.EVICTED if evicts and not built and _is_longer(life_ms) else Miss.COLD
+            for life_ms, built in zip(told.replies[::2], told.replies[1::2], strict=True)
         ]
+
+    async def _evicts(self) -> bool:
+        """Whether a server has evicted anything in its run; False where one of them does not say."""
+        try:
+            nodes = await self.client.primaries()
+            told = await asyncio.gather(*(node.call(("INFO", "stats")) for node in nodes))
+        except CacheUnavailable:
+            return False
+        return any(field(answer.first(), b"evicted_keys") not in (b"", b"0") for answer in told)
 
     async def built_at(self, entries: Sequence[EntryNames]) -> list[float | None]:
         """When entries were built, in seconds since 1970, whether valid or not; None for missing ones."""
@@ -208,6 +217,11 @@ def _stored(reply: object) -> Outcome:
     if isinstance(reply, OutOfMemoryError | NodeAway):
         return Outcome.NOT_KEPT
     return Outcome.STORED if reply == 1 else Outcome.SUPERSEDED
+
+
+def _is_longer(life_ms: object) -> bool:
+    """Whether a stamp lives longer than a build alone makes it; an error is no time."""
+    return isinstance(life_ms, int) and life_ms > _ms(STAMP_LIFE)
 
 
 def _raise_unless_full(reply: object) -> None:

@@ -41,6 +41,7 @@ COMMANDS = {
     "cache": "cached:app",
     "tokens": "tokens:app",
     "audit": "audited:audit",
+    "mcp": "assist:mcp",
 }
 """Name of a command -> its module and its name there; a module without a dot is in this package.
 

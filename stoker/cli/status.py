@@ -188,7 +188,8 @@ def _draw_servers(found: Overview) -> None:
     ]
     if of_cluster:
         table("nodes of the cache", ["address", "state", "slots", "error"], of_cluster)
-    table("memory", ["server", *MEMORY], [_memory_row(name, one) for name, one in found.memory.items()])
+    if found.memory:
+        table("memory", ["server", *MEMORY], [_memory_row(name, one) for name, one in found.memory.items()])
     for reason in dict.fromkeys(found.missing.values()):
         parts = ", ".join(PARTS.get(name, name) for name, why in found.missing.items() if why == reason)
         show(f"not known: {parts} ({reason})")

@@ -113,6 +113,18 @@ async def explain(
     )
 
 
+def for_viewers(found: Explanation) -> Explanation:
+    """What a viewer may see of it: no parameters, which are what people search for, and no readers."""
+    hidden = "hidden" if found.params else ""
+    return found.model_copy(
+        update={
+            "params": hidden,
+            "entry": found.entry.model_copy(update={"params": hidden}),
+            "access": found.access.model_copy(update={"readers": {}}),
+        }
+    )
+
+
 def _sentences(stoker: Stoker, entry: EntryFigures, found: Sequence[EventShown]) -> list[str]:
     said = []
     if stoker.cache.breaker.open:
@@ -168,7 +180,7 @@ async def _builder(stoker: Stoker, key: EntryKey, entry: EntryFigures) -> Builde
     )
     for row in rows:
         began_at = row.ended_at - timedelta(seconds=row.ran_s)
-        if row.arguments == key.view and not row.failed and began_at <= built_at + CLOCKS_APART:
+        if row.view == key.view and not row.failed and began_at <= built_at + CLOCKS_APART:
             return Builder(by="refresh", worker=row.worker, job_id=row.job_id)
     return Builder(by="a read or a warming")
 

@@ -23,7 +23,6 @@ NAMES = MappingProxyType({"database": "Postgres", "queue": "the queue Redis", "c
 """What people call the servers."""
 SLOW_MS = 250
 """An answer that took longer is called slow: a probe of a server that does well takes a few milliseconds."""
-NO_ANSWER = "no answer in time"
 
 
 class ServerState(StrEnum):
@@ -54,6 +53,13 @@ class ServerHealth(BaseModel):
     error: str | None = None
     address: str = ""
     nodes: list[NodeHealth] = []
+    silent: bool = False
+    """Nothing was heard of it in time: it may be away, or slower than that."""
+
+    @property
+    def says(self) -> str:
+        """What it does, to be said after its name."""
+        return f"gave {self.error}" if self.silent else "does not answer"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -127,7 +133,9 @@ async def examine(
         else:
             task.cancel()  # Not awaited: a driver that hangs may take long to give up.
             waited_ms = (time.monotonic() - began) * 1000
-            found = ServerHealth(ok=False, ms=round(waited_ms, 1), error=NO_ANSWER)
+            found = ServerHealth(
+                ok=False, ms=round(waited_ms, 1), error=f"no answer within {timeout_s:g} s", silent=True
+            )
         servers[name] = found.model_copy(update={"address": addresses.get(name, "")})
     return Health(ok=all(server.ok for server in servers.values()), servers=servers)
 

@@ -29,10 +29,10 @@ SINCE = "in the last 5 minutes"
 KEEPS_UP = "the worker keeps up."
 WITHOUT = {
     "database": "writes fail, and so do reads that the cache cannot answer",
-    "queue": "jobs wait; changes are applied all the same",
+    "queue": "jobs wait, and changes are applied all the same",
     "cache": "reads go to SQL, and changes wait to be applied",
 }
-"""What the rest does while a server is away."""
+"""What the rest does without a server."""
 
 
 def judged(shown: Overview) -> Overview:
@@ -99,7 +99,7 @@ def _about_servers(shown: Overview) -> Iterator[Concern]:
         where = f"{name_of(name)} ({server.address})" if server.address else name_of(name)
         if not server.ok:
             yield Concern(
-                verdict=Verdict.WRONG, about="servers", says=f"{where} does not answer: {WITHOUT[name]}"
+                verdict=Verdict.WRONG, about="servers", says=f"{where} {server.says}; {_without(name)}"
             )
         elif server.state is ServerState.SLOW:
             says = f"{where} is slow: it took {server.ms:,.0f} ms to answer"
@@ -115,6 +115,10 @@ def _about_servers(shown: Overview) -> Iterator[Concern]:
     if all(server.ok for server in servers.values()):
         for says in dict.fromkeys(shown.missing.values()):
             yield Concern(verdict=Verdict.WATCH, about="servers", says=says)
+
+
+def _without(server: str) -> str:
+    return f"without it, {WITHOUT[server]}"
 
 
 def _about_nodes(shown: Overview) -> Iterator[Concern]:

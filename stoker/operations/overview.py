@@ -37,7 +37,7 @@ from stoker.worker.engine.depth import LaneDepth, depth
 
 T = TypeVar("T")
 BATCHES = 10
-SQL_AT_ONCE = 2
+SQL_AT_ONCE = 3
 """Connections that one overview takes at once: the others are left to writes."""
 
 DEAD_LATELY = timedelta(days=1)
@@ -57,7 +57,7 @@ LAST = text(
 
 
 async def overview(stoker: Stoker, timeout_s: float) -> Overview:
-    """Gather all parts and judge them; takes at most twice the time limit."""
+    """Gather all parts and judge them; each question takes at most the time limit."""
     health = await health_of(stoker, timeout_s)
     parts = _Parts(health, timeout_s)
     engine = stoker.engine
@@ -120,27 +120,27 @@ class _Parts:
         """A part, if the servers that it needs answer in time."""
         for server in needs:
             if not self._health.servers[server].ok:
-                self.missing[part] = f"{_begun(name_of(server))} does not answer"
+                self.missing[part] = f"{_begun(name_of(server))} {self._health.servers[server].says}"
                 return None
-        asking = asyncio.create_task(self._asked(needs, ask))
+        async with AsyncExitStack() as stack:
+            if "database" in needs:
+                await stack.enter_async_context(self._sql)
+            return await self._in_time(part, needs, ask())
+
+    async def _in_time(self, part: str, needs: tuple[str, ...], asked: Awaitable[T]) -> T | None:
+        asking = asyncio.ensure_future(asked)
         await asyncio.wait({asking}, timeout=self._timeout_s)
         if not asking.done():
             asking.cancel()  # not awaited: a driver that hangs may take long to give up
             asking.add_done_callback(lambda task: task.cancelled() or task.exception())
-            asked = _begun(" and ".join(name_of(server) for server in needs))
-            self.missing[part] = f"{asked} did not answer within {self._timeout_s:g} s"
+            names = _begun(" and ".join(name_of(server) for server in needs))
+            self.missing[part] = f"{names} did not answer within {self._timeout_s:g} s"
             return None
         try:
             return asking.result()
         except Unavailable as error:
             self.missing[part] = str(error)
             return None
-
-    async def _asked(self, needs: tuple[str, ...], ask: Callable[[], Awaitable[T]]) -> T:
-        async with AsyncExitStack() as stack:
-            if "database" in needs:
-                await stack.enter_async_context(self._sql)
-            return await ask()
 
 
 def _begun(sentence: str) -> str:

@@ -80,11 +80,14 @@ class CacheCluster(CacheClient):
 
     async def ask_each(self, asked: Sequence[tuple[bytes, str]]) -> Sequence[Answer | NodeAway]:
         """One packet to each node."""
-        answers: list[Answer | NodeAway | None] = [None] * len(asked)
+        answers: list[Any] = [None] * len(asked)
         places: dict[Node, list[int]] = defaultdict(list)
         for place, (_, key) in enumerate(asked):
+            node = self._owners[slot_of(key)]
             try:
-                places[await self._owner(slot_of(key))].append(place)
+                if node is None or node.away is not None:
+                    node = await self._owner(slot_of(key))
+                places[node].append(place)
             except NodeAway as error:
                 answers[place] = error
 
@@ -97,12 +100,11 @@ class CacheCluster(CacheClient):
                 return
             for at, reply in zip(where, told.replies, strict=True):
                 answers[at] = Answer([reply], told.server)
+                if isinstance(reply, ResponseError):  # another node has it, or it is being moved
+                    answers[at] = await self._asked_again(*asked[at])
 
         await asyncio.gather(*(ask(node, where) for node, where in places.items()))
-        return [
-            one if isinstance(one, NodeAway) else await self._settled(one, *own)
-            for one, own in zip(answers, asked, strict=True)
-        ]
+        return answers
 
     async def call(self, *commands: Command) -> Answer:
         """Send each command to the node of its first key; the nodes are asked at the same time.
@@ -253,10 +255,7 @@ class CacheCluster(CacheClient):
 
     # Calls to one node.
 
-    async def _settled(self, answer: Answer | None, packed: bytes, key: str) -> Answer | NodeAway:
-        """The answer; where it says that another node has the key, that node's."""
-        if answer is not None and not isinstance(answer.replies[0], ResponseError):
-            return answer
+    async def _asked_again(self, packed: bytes, key: str) -> Answer | NodeAway:
         try:
             return await self.ask(packed, key)
         except NodeAway as error:

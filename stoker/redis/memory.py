@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stoker.redis.run import field
@@ -45,6 +46,25 @@ def memory_of(memory: bytes, stats: bytes, server: bytes) -> Memory:
         evicted=_number(stats, b"evicted_keys"),
         expired=_number(stats, b"expired_keys"),
         started_at_s=time.time() - _number(server, b"uptime_in_seconds"),
+    )
+
+
+def together(nodes: Sequence[Memory]) -> Memory:
+    """The memory of the nodes of a cluster. It is full when one of them is: each has keys of its own."""
+    first = next((node for node in nodes if node.is_full), nodes[0])
+    if len(nodes) == 1 or first.is_full:
+        limit, used = first.limit_bytes, first.used_bytes
+    else:
+        used = sum(node.used_bytes for node in nodes)
+        limits = [node.limit_bytes for node in nodes if node.limit_bytes is not None]
+        limit = sum(limits) if len(limits) == len(nodes) else None
+    return Memory(
+        used_bytes=used,
+        limit_bytes=limit,
+        policy=first.policy,
+        evicted=sum(node.evicted for node in nodes),
+        expired=sum(node.expired for node in nodes),
+        started_at_s=max(node.started_at_s for node in nodes),
     )
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.sentinels import Listening
 from stoker.embedded.cluster import Cluster, free_ports
 from tests.races.conftest import guard, races_database, urls  # noqa: F401 - fixtures
 from tests.races.world import Urls
 from tests.support.clusters import ClusterWorld, running_cluster, world_on
-from tests.support.sentinels import Listening
 
 
 @pytest.fixture(scope="session")

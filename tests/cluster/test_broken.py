@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from stoker import State
+import asyncio
+import time
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+
+from stoker import Receipt, State
 from stoker.embedded.cluster import Node
+from stoker.errors import CacheUnavailable
 from stoker.operations.overview import overview
-from tests.support.clusters import ClusterWorld, promoted
+from stoker.redis.primary import SURE_S
+from tests.races.world import Process, never
+from tests.support.clusters import TIMEOUT_MS, ClusterWorld, promoted, until
 
 
 async def second_note(world: ClusterWorld) -> tuple[int, int]:
@@ -73,3 +82,76 @@ async def test_a_node_that_is_away_is_told_by_name_in_status(broken: ClusterWorl
     assert [one.address for one in nodes.values() if one.error] == [frozen.address]
     assert sum(one.slots for one in nodes.values()) == 16_384
     assert any(f"node {frozen.address} of the cache Redis is away" in one.says for one in found.concerns)
+
+
+async def test_a_primary_that_is_cut_off_is_read_no_longer_than_its_node_timeout(
+    broken: ClusterWorld,
+) -> None:
+    """Row 45. It hears of no other node, and its replica has taken over: it closes by itself."""
+    await broken.warmed()
+    web = await broken.warmed(await broken.process())
+    old = broken.owner()
+    replica = broken.cluster.replica_of(old)
+    old.ask("DEBUG DROP-CLUSTER-PACKET-FILTER -2")
+    replica.ask("CLUSTER FAILOVER TAKEOVER")
+    worker = await broken.process()
+    await promoted(replica)
+    await broken.settled_map(replica, worker)
+    await broken.write("v2")
+    assert await worker.apply() == 1
+    applied_s = time.monotonic()
+
+    async def shows() -> bool:
+        return await web.body() == "v2"
+
+    await until(shows, "the primary that was cut off is read for ever")
+    # Its own timeout, the second for which its word that it is a primary counts, and a slow machine.
+    assert time.monotonic() - applied_s < TIMEOUT_MS / 1000 + SURE_S + 5
+    await broken.must_show("v2", web)
+
+
+async def test_nothing_is_stale_or_fails_under_load_while_a_primary_is_killed(broken: ClusterWorld) -> None:
+    """Rows 8, 49. Three processes read and one writes; a third of the notes lose their node."""
+    ids = range(2, 14)
+    for one in ids:
+        await broken.sql("INSERT INTO notes VALUES (:id, '0')", id=one)
+        await broken.sql("INSERT INTO note_members VALUES (:id, 1)", id=one)
+    worker = await broken.process(cache={"timeout_s": 1}, changes={"first_backoff_s": 0.05})
+    readers = [await broken.process(cache={"timeout_s": 1}) for _ in range(3)]
+    applied = dict.fromkeys(ids, 0)
+    stale: list[str] = []
+    stop = asyncio.Event()
+
+    async def read(process: Process) -> None:
+        while not stop.is_set():
+            for one in ids:
+                least = applied[one]
+                shown = int(await process.body(one))
+                if shown < least:
+                    stale.append(f"{one}: {shown} after {least}")
+                await asyncio.sleep(0.002)
+
+    async def settled(receipt: Receipt) -> bool:
+        await used_again(worker)
+        with suppress(CacheUnavailable):
+            await worker.apply()
+        return await receipt.applied(timedelta(0)) == "applied"
+
+    reading = [asyncio.create_task(read(one)) for one in readers]
+    dead = broken.owner(broken.names(note_id=2))
+    for number in range(1, 7):
+        if number == 2:
+            dead.kill()
+        for one in ids:
+            receipt = await broken.write(str(number), one)
+            await until(partial(settled, receipt), "a change was not applied")
+            applied[one] = number
+    stop.set()
+    await asyncio.gather(*reading)
+    never(f"stale: {stale[:5]}", happened=bool(stale))
+    assert not any(one.stoker.cache.breaker.open for one in readers)
+
+
+async def used_again(process: Process) -> None:
+    """What the loop of its breaker does every second."""
+    await process.stoker.cache.breaker.check()

@@ -16,6 +16,7 @@ import pytest
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
+from bench.sentinels import NAME, Watched
 from stoker import CacheUnavailable, Job, JobContext, Lane, RetryPolicy, State, Stoker
 from stoker.chaos.link import Link
 from stoker.errors import QueueUnavailable
@@ -30,7 +31,6 @@ from tests.library import domain as library
 from tests.support.engine_stage import eventually
 from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.place import Place
-from tests.support.sentinels import NAME, Watched
 from tests.support.tls_front import OPENSSL, certificate
 
 IN_ALL = 60

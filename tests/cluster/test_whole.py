@@ -5,6 +5,8 @@ from __future__ import annotations
 from stoker import Asked, State
 from stoker.cache.accounting import read_counters
 from stoker.cache.reads import hottest
+from stoker.history.memory import cache_memory
+from stoker.redis.memory import QUESTION, memory_of
 from tests.support.clusters import ClusterWorld
 
 NOTES = 30
@@ -49,3 +51,11 @@ async def test_figures_and_marks_are_kept_on_a_cluster(world: ClusterWorld) -> N
     counted = await read_counters(store.client, store.keys, ["detail", "access"])
     assert counted["detail"]["hits"] == 1
     assert "detail" in {key.view for key, _ in await hottest(store.client, store.keys, 10)}
+
+
+async def test_the_memory_of_all_nodes_is_added_up(world: ClusterWorld) -> None:
+    client = world.first.stoker.cache.store.client
+    nodes = [memory_of(*(await node.call(*QUESTION)).all()) for node in await client.primaries()]
+    found = await cache_memory(world.first.stoker)
+    assert len(nodes) == 3
+    assert found.used_bytes > max(node.used_bytes for node in nodes) * 2

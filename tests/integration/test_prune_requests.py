@@ -64,7 +64,7 @@ async def test_a_step_of_pruning_begins_where_the_one_before_ended(
         async with stoker.engine.connect() as connection:
             left = await connection.scalar(text("SELECT count(*) FROM stoker.cache_events"))
     assert left == YOUNG
-    assert begun == sorted(begun)
+    assert begun == sorted(set(begun))
     assert len(begun) >= OLD / 500, "steps walk past what earlier ones deleted"
 
 

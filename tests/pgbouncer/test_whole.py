@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from stoker import Applied, Capture, Job, JobContext, Lane, State, Stoker
 from stoker.captures.standing import State as Standing
@@ -91,6 +92,27 @@ async def test_changes_of_many_writers_are_applied_and_read_everywhere(stokers: 
 
     await asyncio.gather(*(rounds(shelf) for shelf in range(SHELVES)))
     assert (await stokers[0].read("label", "s0")).state is State.HIT
+
+
+async def test_an_engine_of_the_applications_own_needs_no_names_either(
+    stokers: list[Stoker], pooled: Place
+) -> None:
+    own = create_async_engine(pooled.database_url, connect_args={"statement_cache_size": 0})
+    try:
+        async with Stoker.opened(pooled.settings(), DOMAIN, engine=own) as stoker:
+
+            async def rename(shelf: str) -> None:
+                async with AsyncSession(own) as session, session.begin():
+                    await session.execute(
+                        text("UPDATE shelves SET label = 'own' WHERE id = :id"), {"id": shelf}
+                    )
+                    stoker.record(session, ShelfRenamed(shelf=shelf))
+
+            await asyncio.gather(*(rename(f"s{shelf}") for shelf in range(SHELVES)))
+            await apply_all(stokers[0])
+            assert (await stokers[1].read("label", "s1")).value == {"label": "own"}
+    finally:
+        await own.dispose()
 
 
 async def test_captures_record_what_other_sessions_write(stokers: list[Stoker]) -> None:

@@ -22,5 +22,5 @@ async def test_a_server_that_never_answers_is_named_and_not_waited_for() -> None
     assert {name: server.error for name, server in found.servers.items()} == {
         "database": None,
         "queue": "ConnectionRefusedError: nobody listens",
-        "cache": "no answer in time",
+        "cache": "no answer within 0.05 s",
     }

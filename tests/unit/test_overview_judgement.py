@@ -86,7 +86,7 @@ def test_what_was_read_before_the_last_hour_is_not_called_never_read() -> None:
 def test_what_is_wrong_comes_before_what_is_well_and_is_the_headline() -> None:
     down = Health(ok=False, servers={"cache": ServerHealth(ok=False, ms=800, error="no answer in time")})
     shown = picture(checked=9, hit_rate=0.99, health=down)
-    says = "The cache Redis does not answer: reads go to SQL, and changes wait to be applied"
+    says = "The cache Redis does not answer; without it, reads go to SQL, and changes wait to be applied"
     assert (shown.verdict, shown.says) == (Verdict.WRONG, says)
     assert [one.says.lower() for one in shown.concerns] == [says.lower()]
 
@@ -186,7 +186,10 @@ def test_a_server_that_does_not_answer_is_named_with_its_address_and_a_slow_one_
     }
     shown = picture(health=Health(ok=False, servers=servers), missing={"changes": "Postgres does not answer"})
     assert [one.says for one in shown.concerns] == [
-        "Postgres (db:5432) does not answer: writes fail, and so do reads that the cache cannot answer",
+        (
+            "Postgres (db:5432) does not answer; "
+            "without it, writes fail, and so do reads that the cache cannot answer"
+        ),
         "the queue Redis (queue:6379) is slow: it took 400 ms to answer",
     ]
 

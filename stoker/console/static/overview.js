@@ -103,7 +103,7 @@ function latency({ ok, ms }) {
 function serverStrip(picture) {
   return h("ul", {}, serverRows(picture).map(([name, address, state, ms, error, memory]) =>
     h("li", { class: state },
-      h("span", { class: `state ${STATES[state]}` }, state === "down" ? "does not answer" : state),
+      h("span", { class: `state ${STATES[state]}` }, state === "down" ? "no answer" : state),
       h("strong", {}, SERVERS[name] ?? name),
       h("code", {}, address),
       h("span", { class: state === "down" ? "error" : "muted" }, state === "down" ? error : `${ms} to answer`),

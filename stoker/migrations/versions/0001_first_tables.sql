@@ -44,10 +44,10 @@ CREATE TABLE stoker.cache_events (
   PRIMARY KEY (id)
 );
 -- A share of the table, as Postgres waits for by default, is too much of many settled rows: until a vacuum, the
--- relay walks past the index entries of all that were settled since.
+-- relay walks past the index entries of all that were settled since (docs/decisions/0028).
 ALTER TABLE stoker.cache_events SET (
   autovacuum_vacuum_scale_factor = 0,
-  autovacuum_vacuum_threshold = 50000,
+  autovacuum_vacuum_threshold = 100000,
   vacuum_index_cleanup = on
 );
 CREATE INDEX cache_events_settled ON stoker.cache_events (settled_at) WHERE settled_at IS NOT NULL;
