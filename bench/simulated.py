@@ -125,7 +125,7 @@ def _show(
         PROCESSES * STOKERS_EACH,
         reads / SECONDS,
         counts["hit"] / max(1, reads),
-        near=1.0,
+        near=0.0,
         changes=counts["changes"] / max(1, reads),
         jobs=0.0,
         workers=1,

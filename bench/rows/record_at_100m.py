@@ -19,7 +19,7 @@ IDS = ("record-at-100M", "apply-at-100M")
 SETTLED, SETTLED_FULL = 10**7, 10**8
 USERS, SOME_USER = 100, 1
 MOST_BLOCKS = 4
-EVENTS = 150
+EVENTS = 80
 """Recorded, or applied, one after the other: a block."""
 DEAD = 50_000
 """Events that were settled since the last vacuum, on both sides: Postgres vacuums after 100,000."""

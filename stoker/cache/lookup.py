@@ -133,8 +133,10 @@ class Lookup:
         self, names: tuple[EntryNames, ...], kept: Sequence[Near | None], *, in_order: bool = False
     ) -> list[Found]:
         scope = names[0].hard
-        if self._client.is_cluster and any(own.hard != scope for own in names):
-            return await self._read_apart(names, kept, in_order=in_order)
+        if self._client.is_cluster:
+            for own in names:
+                if own.hard != scope:
+                    return await self._read_apart(names, kept, in_order=in_order)
         packed, places = command(names, tuple([near is None for near in kept]))
         try:
             answer = await self._client.ask(packed, scope)

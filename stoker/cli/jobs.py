@@ -33,9 +33,9 @@ def _draw(found: JobList) -> None:
             title += f": {len(found.live)} shown, {found.live_searched:,} of {found.live_of:,} searched"
         if unsearched:
             title += f"; --skip {found.live_searched} goes on"
-        models(title, ["job_id", "kind", "state", "scope", "lane", "due_at", "fair_key"], found.live)
+        models(title, ["job_id", "kind", "state", "scope", "view", "lane", "due_at", "fair_key"], found.live)
     if found.ended:
-        run = ["job_id", "kind", "state", "scope", "lane", "outcome", "attempt", "ran_s", "ended_at"]
+        run = ["job_id", "kind", "state", "scope", "view", "lane", "outcome", "attempt", "ran_s", "ended_at"]
         title = f"ended: {len(found.ended)} of {found.ended_of:,} kept"
         if len(found.ended) < found.ended_of:
             title += f"; --before {found.ended[-1].id} goes on"

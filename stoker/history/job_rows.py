@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, null, select, text, true
+from sqlalchemy import ColumnElement, Select, and_, case, func, null, select, text, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stoker.jobs import Refresh
 from stoker.postgres import database_errors
 from stoker.postgres.questions import containing
 from stoker.tables import job_history
@@ -72,9 +73,10 @@ class JobRow:
 
 @dataclass(frozen=True)
 class KeptRow(JobRow):
-    """A run as it was kept."""
+    """A run as it was kept. `view`: of a refresh, also where the arguments are left out."""
 
     id: int
+    view: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,9 @@ class JobHistory:
     async def refreshes(
         self, kind: str, scopes: Sequence[str], since: datetime | None, until: datetime | None = None
     ) -> Sequence[KeptRow]:
-        """Runs of this kind about these scopes that ended in a time, in order; `arguments`: the view."""
+        """Runs of this kind about these scopes that ended in a time, in order."""
         columns = job_history.c
-        view = columns.arguments["view"].astext.label("arguments")
-        shown = [view if column.name == "arguments" else column for column in columns]
-        query = select(*shown).where(columns.kind == kind, columns.scope.in_(scopes))
+        query = _columns().where(columns.kind == kind, columns.scope.in_(scopes))
         if since is not None:
             query = query.where(columns.ended_at >= since)
         if until is not None:
@@ -164,12 +164,20 @@ class JobHistory:
 
 def chosen(which: Filter, limit: int, before: int | None = None, *, arguments: bool = False) -> Select[Any]:
     """A page of runs, the newest first."""
+    query = _columns(arguments=arguments).where(which.clause())
+    query = query.order_by(job_history.c.id.desc()).limit(limit)
+    return query if before is None else query.where(job_history.c.id < before)
+
+
+def _columns(*, arguments: bool = False) -> Select[Any]:
+    columns = job_history.c
     shown = [
         null().label("arguments") if column.name == "arguments" and not arguments else column
-        for column in job_history.c
+        for column in columns
     ]
-    query = select(*shown).where(which.clause()).order_by(job_history.c.id.desc()).limit(limit)
-    return query if before is None else query.where(job_history.c.id < before)
+    # Only of refreshes: others' arguments may be large, and their `view` may be anything.
+    view = case((columns.kind == Refresh.kind, columns.arguments["view"].astext), else_=None)
+    return select(*shown, view.label("view"))
 
 
 def storable(rows: Sequence[dict[str, Any]]) -> str:

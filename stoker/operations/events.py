@@ -228,9 +228,9 @@ async def _refreshes(stoker: Stoker, event: EventShown) -> list[Step]:
     concerned = {(one.scope, view) for one in event.scopes for view in one.views}
     steps: dict[tuple[str | None, str | None], Step] = {}
     for row in rows:
-        entry = (row.scope, row.arguments)
+        entry = (row.scope, row.view)
         if entry in concerned and entry not in steps:
-            about = f"{row.scope}/{row.arguments}: {row.outcome} in job {row.job_id}"
+            about = f"{row.scope}/{row.view}: {row.outcome} in job {row.job_id}"
             steps[entry] = _step("refreshed", row.ended_at, event, row.worker, about)
     return list(steps.values())
 

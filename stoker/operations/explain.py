@@ -180,7 +180,7 @@ async def _builder(stoker: Stoker, key: EntryKey, entry: EntryFigures) -> Builde
     )
     for row in rows:
         began_at = row.ended_at - timedelta(seconds=row.ran_s)
-        if row.arguments == key.view and not row.failed and began_at <= built_at + CLOCKS_APART:
+        if row.view == key.view and not row.failed and began_at <= built_at + CLOCKS_APART:
             return Builder(by="refresh", worker=row.worker, job_id=row.job_id)
     return Builder(by="a read or a warming")
 

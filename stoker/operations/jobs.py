@@ -62,6 +62,7 @@ class EndedJob(BaseModel):
     ran_s: float
     ended_at: datetime
     worker: str
+    view: str | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from stoker.errors import InvalidJob
-from stoker.jobs import parse
+from stoker.jobs import Refresh, parse
 from stoker.queue import wire
 from stoker.queue.stored import stored
 from stoker.redis.queue import answering
@@ -54,6 +54,8 @@ class LiveJob(BaseModel):
     due_at: datetime | None
     enqueued_at: datetime | None
     fair_key: str | None = None
+    view: str | None = None
+    """Of a refresh."""
 
 
 @dataclass(frozen=True)
@@ -207,12 +209,14 @@ def _due_ms(score: float, now_ms: float) -> float:
 def _live(
     stoker: Stoker, lane: str, state: LiveState, job_id: bytes, score: float, payload: bytes | None
 ) -> LiveJob:
-    kind, scope, enqueued_ms, fair_key = "<unknown>", None, 0, None
+    kind, scope, enqueued_ms, fair_key, view = "<unknown>", None, 0, None, None
     job = _stored(stoker, lane, payload)
     if job is not None:
         kind, enqueued_ms, fair_key = job.kind, job.enqueued_ms, wire.fair_key_of(job.fair)
         try:
-            scope = stoker.domain.subject_of(parse(job.kind, job.payload, stoker.domain.job_types))
+            parsed = parse(job.kind, job.payload, stoker.domain.job_types)
+            scope = stoker.domain.subject_of(parsed)
+            view = parsed.view if isinstance(parsed, Refresh) else None
         except InvalidJob:
             scope = None
     return LiveJob(
@@ -224,6 +228,7 @@ def _live(
         due_at=None if state is LiveState.PARKED else _moment(score),
         enqueued_at=_moment(enqueued_ms),
         fair_key=fair_key,
+        view=_writable(view),
     )
 
 

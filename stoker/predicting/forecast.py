@@ -45,7 +45,6 @@ class Forecast:
         self.live = fresh(stoker, self.entries)
         if state is not None:
             load(self.live, state)
-            self.live.forget_cache()
         self._visits, self._changes = Position(self.live.now), Position(self.live.now)
         self._planned: list[str] = []
         self._planned_at: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,9 +23,10 @@ from stoker.cache.accounting import Accounting
 from stoker.cache.breaker import Breaker
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
-from stoker.cache.keys import KeySpace
+from stoker.cache.keys import EntryNames, KeySpace
 from stoker.cache.near import Near, NearCache
 from stoker.cache.read import AskRefresh, Cache
+from stoker.cache.reading import Miss
 from stoker.cache.store import BEGIN, RELEASE, STORE, Store
 from stoker.handlers.context import JobContext
 from stoker.settings import CacheSettings, ChangesSettings, DatabaseSettings
@@ -125,6 +126,11 @@ async def _nothing(*_: object) -> None:
     """There is only one cache here, so its identity is not written down."""
 
 
+async def _cold(entries: Sequence[EntryNames]) -> list[Miss]:
+    """Why an entry is absent is only counted, and this server does not evict by itself."""
+    return [Miss.COLD] * len(entries)
+
+
 def _token(size_bytes: int) -> str:
     """As long as a secret one and as unlike others, but the same in every run."""
     actor = STRAND.get().actor
@@ -138,6 +144,7 @@ class Process:
 
     def __init__(self, ground: Ground, name: str, stage: Stage, rows: Rows, ask_refresh: AskRefresh) -> None:
         self.store = ground.stores[name]
+        self.store.absent_because = _cold  # type: ignore[method-assign]
         self.store.lookup.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
         for entry, near in ground.near.get(name, ()):
             self.store.lookup.near.put(entry, near)

@@ -78,7 +78,10 @@ async def _event_first(
     await _commit(self, change, None, touched)
 
 
-async def _only_outdated_again(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
+async def _only_outdated_again(
+    self: Lookup, names: tuple[EntryNames, ...], *, in_order: bool = False
+) -> list[Found]:
+    del in_order
     kept = [self.near.get(own.entry) for own in names]
     found = await self._read(names, kept)
     outdated = [at for at, near in enumerate(kept) if near and found[at].miss is not None]

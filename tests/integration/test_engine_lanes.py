@@ -117,3 +117,23 @@ async def test_without_a_rate_nothing_is_kept(
         await queue.enqueue(Work())
         await settled(queue, Lane.WARM, done=1)
     assert await queue.redis.exists(f"{queue.settings.prefix}:{Lane.WARM}:rate") == 0
+
+
+async def test_a_quiet_process_takes_no_jobs_and_says_how_busy_it_was(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine
+) -> None:
+    release = stage.hold("slow")
+    async with running(queue, queue_url, stage, sql, concurrency=2) as worker:
+        await queue.enqueue_many([Work(name="slow")])
+        await stage.until(lambda: len(stage.runs) == 1)
+        worker.engine.set_quiet(True)
+        await queue.enqueue_many([Work(name="later")] * 3)
+        await worker.engine._lanes[Lane.WARM].wake()  # it has asked for work, and taken none
+        assert (await depth(queue))[Lane.WARM].ready == 3
+        release.set()
+        await settled(queue, Lane.WARM, done=1)
+        load = worker.engine.load()[Lane.WARM]
+        assert (load.slots, load.busy) == (2, 0)
+        assert 0 < load.busy_s < load.slot_s
+        worker.engine.set_quiet(False)
+        await settled(queue, Lane.WARM, done=4)

@@ -31,7 +31,9 @@ ANN = Actor("ann")
 @pytest.fixture
 def settings(place: Place) -> Settings:
     return place.settings(
-        cache={"near_bytes": 0, "stats_flush_s": 0.1}, schedule={"enable_background_warming": False}
+        cache={"near_bytes": 0, "stats_flush_s": 0.1},
+        schedule={"enable_background_warming": False},
+        changes={"refresh_hot": False},  # the test asks for the one refresh itself
     )
 
 

@@ -148,15 +148,14 @@ def test_hours_are_those_of_the_clock_on_the_wall_when_it_changes() -> None:
     assert found.hours(berlin.hour(after)) == 1 << 3 * 24
 
 
-def test_the_hour_that_comes_twice_in_autumn_does_not_go_back() -> None:
-    berlin = Activities(ZoneInfo("Europe/Berlin"))
+def test_hours_that_come_twice_in_autumn_do_not_go_back() -> None:
+    troll = Activities(ZoneInfo("Antarctica/Troll"))  # there the clock goes back by two hours
     start = datetime(2024, 10, 26, 22, tzinfo=UTC).timestamp()
-    hours = [berlin.hour(start + quarter * 900) for quarter in range(40)]
+    hours = [troll.hour(start + quarter * 900) for quarter in range(40)]
     assert hours == sorted(hours)
-    assert hours[-1] - hours[0] == 8, "nine hours and three quarters, one of them twice"
-    berlin.read(start, "ann", "page")
+    assert hours[-1] - hours[0] == 7, "nine hours, two of them twice"
     for quarter in range(40):
-        berlin.read(start + quarter * 900 + 1, "ann", "page")
+        troll.read(start + quarter * 900 + 1, "ann", "page")
 
 
 def test_a_new_user_is_predicted_after_the_first_visits(settled: bytes) -> None:

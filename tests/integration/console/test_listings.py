@@ -43,7 +43,13 @@ async def test_jobs_are_found_by_state_lane_kind_scope_and_error(
     await stoker.enqueue(Warm(), delay=timedelta(hours=1))
     await JobHistory(stoker.engine).add(
         [
-            row(job_id="good", scope="note:7", kind="refresh.v1", lane="refresh"),
+            row(
+                job_id="good",
+                scope="note:7",
+                kind="refresh.v1",
+                lane="refresh",
+                arguments={"view": "detail", "scope_id": "7"},
+            ),
             row(job_id="again", failed=True, outcome="retried", error="It went BOOM"),
             row(job_id="dead", failed=True, outcome="dead", error="boom_ 100%"),
         ]
@@ -65,6 +71,8 @@ async def test_jobs_are_found_by_state_lane_kind_scope_and_error(
     assert (mixed.status_code, mixed.json()["field"]) == (422, "error")
     assert await found(state="failed") == ["again"]
     assert await found(state="dead") == ["dead"]
+    (good,) = (await operator.get("/api/jobs", params={"state": "done"})).json()["ended"]
+    assert (good["scope"], good["view"]) == ("note:7", "detail")
     assert await found(lane="refresh") == ["good"]
     assert await found(kind="refresh.v1") == ["good"]
     assert await found(error="boom") == ["dead", "again"]
@@ -73,7 +81,7 @@ async def test_jobs_are_found_by_state_lane_kind_scope_and_error(
     assert (await operator.get("/api/jobs", params={"state": "sleeping"})).status_code == 422
     live = (await operator.get("/api/jobs", params={"state": "ready"})).json()["live"][0]
     shown = (await operator.get(f"/api/jobs/{live['job_id']}")).json()
-    assert (shown["live"]["state"], shown["scope"]) == ("ready", "note:7")
+    assert (shown["live"]["state"], shown["scope"], live["view"]) == ("ready", "note:7", "detail")
     assert shown["arguments"]["view"] == "detail"
 
 

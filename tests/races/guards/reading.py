@@ -62,7 +62,8 @@ def judging(
 def _near_unasked(patch: Patch) -> None:
     fetch = Lookup.fetch
 
-    async def fetched(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
+    async def fetched(self: Lookup, names: tuple[EntryNames, ...], *, in_order: bool = False) -> list[Found]:
+        del in_order
         kept = [self.near.get(own.entry) for own in names]
         found = await fetch(self, names)
         return [
@@ -98,7 +99,8 @@ def _fetched_one_by_one(patch: Patch) -> None:
     """Read the right in one round trip and the entry in the next: a removal fits between them."""
     fetch = Lookup.fetch
 
-    async def fetched(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
+    async def fetched(self: Lookup, names: tuple[EntryNames, ...], *, in_order: bool = False) -> list[Found]:
+        del in_order
         found = [(await fetch(self, (own,)))[0] for own in reversed(names)]
         return found[::-1]
 
