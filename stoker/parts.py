@@ -177,13 +177,13 @@ class Parts:
         self.cache_identity = CacheIdentity(
             self.engine, client, keys.root, timedelta(seconds=settings.changes.keep_settled_s)
         )
-        self.cache_term = CacheTerm(self.engine, near, settings.cache.term_ms)
+        self.cache_term = CacheTerm(self.engine, store.lookup.terms, settings.cache.term_ms)
         breaker = Breaker(
             client,
             lambda: unsettled(self.engine),
             settings.cache,
             self.cache_identity.diverged,
-            near.end_terms,
+            store.lookup.terms.end,
         )
         return Cache(filler, breaker, Refreshes(self.queue, self.detached, self.accounting).ask)
 

@@ -129,6 +129,7 @@ class Breaker:
             age_s = (state.now - oldest).total_seconds()
             if age_s > self._settings.breaker_unsettled_s:
                 self._client.hold(node, f"an event waits for it since {age_s:.0f} s")
+                self._opened()
 
     def _close_when_settled(self, state: Unsettled) -> None:
         if self._answered_at is None or state.now < self._answered_at:  # or the clock went back

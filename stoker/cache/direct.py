@@ -30,7 +30,7 @@ class DirectReads:
     def __init__(self, cache: Cache, loop: LoopThread) -> None:
         self._cache = cache
         self._client = cache.store.client
-        self._near = cache.store.lookup.near
+        self._lookup = cache.store.lookup
         self._loop = loop
         self._free: deque[DirectConnection] = deque()
         self._places = deque(range(MOST)) if self._client.can_lend else deque[int]()
@@ -58,9 +58,10 @@ class DirectReads:
             self._free.pop().close()
 
     def _hit(self, plan: Plan, reader: object) -> Reading | None:
-        if (found := self._near.in_term(plan.names)) is not None:
-            return self._cache.at_once(plan, found, reader)
-        kept = [self._near.peek(own.entry) for own in plan.names]
+        if (reading := self._cache.in_term(plan, reader)) is not None:
+            self._cache.accounting.hit_in_thread(plan, reader)
+            return reading
+        kept = [self._lookup.near.peek(own.entry) for own in plan.names]
         if None in kept or (connection := self._take()) is None:
             return None
         return self._asked(connection, plan, kept, reader)
@@ -69,7 +70,7 @@ class DirectReads:
         self, connection: DirectConnection, plan: Plan, kept: list[Near | None], reader: object
     ) -> Reading | None:
         packed, places = command(plan.names, (False,) * len(plan.names))
-        asked_s = self._near.now_s()
+        asked_s = self._lookup.terms.now_s()
         try:
             values = connection.ask(packed)
         except BaseException as error:  # also a signal that ends a request: its reply is not read
@@ -80,10 +81,8 @@ class DirectReads:
         self._free.append(connection)
         if isinstance(values, Exception):
             return None
-        found = self._cache.store.lookup.judged(plan.names, kept, places, values, connection.server)
-        for near, one in zip(kept, found, strict=True):
-            if near is not None and one.miss is None:
-                self._near.validated(near, one, asked_s)
+        found = self._lookup.judged(plan.names, kept, places, values, connection.server)
+        self._lookup.terms.grant(plan, found, asked_s)
         return self._cache.at_once(plan, found, reader)
 
     def _take(self) -> DirectConnection | None:

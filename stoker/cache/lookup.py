@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,9 +19,10 @@ from pydantic import BaseModel
 
 from stoker.cache.envelope import Forged, Seal, decode
 from stoker.cache.keys import EntryNames
-from stoker.cache.near import Near, NearCache
-from stoker.cache.reading import Content, Found, Miss
+from stoker.cache.near import Near, NearCache, Served, Terms
+from stoker.cache.reading import Content, Found, Miss, Reading, State
 from stoker.cache.view import EntryKey, View
+from stoker.errors import NotFound
 from stoker.redis.cache import CacheClient, NodeAway
 from stoker.redis.connection import ServerRun, pack
 
@@ -48,9 +50,11 @@ class Asked(NamedTuple):
     """The id of the parent that it is asked for under; for views with `Access.within` only."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Plan:
     """The view, key and Redis names of a request. They depend on neither reader nor time: made once and kept.
+
+    Only `served` ever changes: what the request may be answered with within a term.
 
     `names`: the keys of the entry and, if it is guarded, of the access entry `guard`. `member`: the key as a
     member of the ranking of read entries. `parent`: the one that the entry must belong to; None: any.
@@ -64,10 +68,25 @@ class Plan:
     member: bytes
     parent: bytes | None = None
     times: deque[float] = field(default_factory=deque)
+    served: Served | None = None
 
     def belongs(self, parent: bytes) -> bool:
         """Whether an entry of that parent is the one that is asked for."""
         return self.parent is None or self.parent == parent
+
+    def reading(self, found: Found, state: State, role: str | None) -> Reading:
+        """A reading of what Redis held; `found` has an envelope. Raises NotFound under a wrong parent."""
+        envelope, content = found.envelope, found.content
+        assert envelope is not None  # noqa: S101 - the caller has checked it
+        assert content is not None  # noqa: S101 - the same
+        if self.parent is not None and envelope.parent != self.parent:
+            raise self.not_found()
+        age = timedelta(microseconds=max(0, found.server.now_us() - envelope.created_us))
+        return Reading(content, state, age, found.miss, role)
+
+    def not_found(self) -> NotFound:
+        """The same for what is nowhere and for what is elsewhere: it must not tell that it exists."""
+        return NotFound(f"{self.key} does not exist")
 
 
 UNKNOWN = Found(None, None, Miss.BYPASS, revivable=False, server=ServerRun(b"", 0))
@@ -98,6 +117,7 @@ class Lookup:
         self._client = client
         self._seal = seal
         self.near = near
+        self.terms = Terms()
 
     async def fetch(self, names: tuple[EntryNames, ...], *, in_order: bool = False) -> list[Found]:
         """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
@@ -106,21 +126,15 @@ class Lookup:
         some are guarded by the access entry of another scope.
         """
         kept = [self.near.get(one.entry) for one in names]
-        asked_s = self.near.now_s()  # before the question: the reply may come at any time after its answer
         found = await self._read(names, kept, in_order=in_order)
         outdated = False
         for own, held, one in zip(names, kept, found, strict=True):
-            near = held
             if one.miss is not None:
                 if held is not None:
                     self.near.drop(own.entry)
                     outdated = True
-                continue
-            if held is None and one.envelope and one.content:
-                near = Near(one.envelope, one.content)
-                self.near.put(own.entry, near)
-            if near is not None:
-                self.near.validated(near, one, asked_s)
+            elif held is None and one.envelope and one.content:
+                self.near.put(own.entry, Near(one.envelope, one.content))
         # Read all of them again in one call: access must not be older than what it guards (RACES 23).
         return await self.fetch(names, in_order=in_order) if outdated else found
 
@@ -133,8 +147,10 @@ class Lookup:
         self, names: tuple[EntryNames, ...], kept: Sequence[Near | None], *, in_order: bool = False
     ) -> list[Found]:
         scope = names[0].hard
-        if self._client.is_cluster and any(own.hard != scope for own in names):
-            return await self._read_apart(names, kept, in_order=in_order)
+        if self._client.is_cluster:
+            for own in names:
+                if own.hard != scope:
+                    return await self._read_apart(names, kept, in_order=in_order)
         packed, places = command(names, tuple([near is None for near in kept]))
         try:
             answer = await self._client.ask(packed, scope)
@@ -234,7 +250,7 @@ def _judge(
         cause = Miss.EVICTED if stamp is not None and names.alone else Miss.COLD
         return Found(None, None, cause, revivable=False, server=server)
     if isinstance(stored, Near):
-        envelope, content = stored.envelope, stored.content
+        envelope, content = stored
     else:
         try:
             read = decode(stored, seal)

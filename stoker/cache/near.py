@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from stoker.cache.envelope import Envelope
-from stoker.cache.keys import EntryNames
-from stoker.cache.reading import Content, Found
+from stoker.cache.reading import Content, Found, Reading
 from stoker.cache.term import SERVED, now_s
 
 OVERHEAD_BYTES = 1024
@@ -22,42 +21,20 @@ DECODED_FACTOR = 4
 """Memory of a decoded body per byte of its JSON: every entry is counted as if it were decoded."""
 
 
-class Served(NamedTuple):
-    """What an entry may be answered with, and until when, on the clock of terms.
-
-    `asked_s`: before the question to which Redis said that the stamps hold.
-    """
-
-    found: Found
-    asked_s: float
-    until_s: float
-
-
-class Near:
+class Near(NamedTuple):
     """A kept entry: the envelope that its stamps are compared with, and its content."""
 
-    __slots__ = ("content", "envelope", "served")
-
-    def __init__(self, envelope: Envelope, content: Content) -> None:
-        self.envelope = envelope
-        self.content = content
-        self.served: Served | None = None
+    envelope: Envelope
+    content: Content
 
 
 class NearCache:
-    """The most recently read entries within a budget of bytes; 0 keeps none.
-
-    `now_s` is the clock of terms. Without `use_term` no entry is served unless Redis was asked.
-    """
+    """The most recently read entries within a budget of bytes; 0 keeps none."""
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
         self._kept: OrderedDict[str, Near] = OrderedDict()
         self.bytes = 0
-        self.now_s = now_s
-        self._term_s = 0.0
-        self._sure_until_s = -inf
-        self._since_s = -inf
 
     def get(self, entry: str) -> Near | None:
         """The kept entry of that name, not yet validated."""
@@ -88,40 +65,73 @@ class NearCache:
         if near is not None:
             self.bytes -= _size(near)
 
-    # Terms
 
-    def use_term(self, term_s: float, sure_until_s: float) -> None:
-        """Serve entries for this term, if they are found valid by questions sent before `sure_until_s`."""
+class Served(NamedTuple):
+    """What a request may be answered with until then, on the clock of terms.
+
+    `found`: its entry and its access entry, of one reply. `readings`: what readers were answered from it.
+    """
+
+    found: Sequence[Found]
+    readings: dict[object, Reading]
+    until_s: float
+
+
+class Serves(Protocol):
+    """A request that is made again and again: a Plan."""
+
+    served: Served | None
+
+
+class Terms:
+    """Which requests a process answers without asking Redis. Without `use`: none.
+
+    `now_s` is the clock of terms.
+    """
+
+    def __init__(self) -> None:
+        self.now_s = now_s
+        self._term_s = 0.0
+        self._sure_until_s = -inf
+        self._since_s = -inf
+        self._granted: set[Serves] = set()
+
+    def use(self, term_s: float, sure_until_s: float) -> None:
+        """Serve for this term what is found valid by questions sent before `sure_until_s`."""
         self._term_s, self._sure_until_s = term_s * SERVED, sure_until_s
+        self._forget(self.now_s())
 
-    def end_terms(self) -> None:
+    def end(self) -> None:
         """Serve nothing that was found valid before now."""
         self._since_s = self.now_s()
+        self._forget(inf)
 
-    def validated(self, near: Near, found: Found, asked_s: float) -> None:
-        """Redis said that the entry's stamps hold. `asked_s`: the clock before it was asked."""
+    def grant(self, plan: Serves, found: Sequence[Found], asked_s: float) -> None:
+        """Redis has told what it holds for a request. `asked_s`: the clock before it was asked."""
+        plan.served = None  # what is known now counts, whatever an earlier reply said
+        left_s = self._term_s
+        for one in found:
+            if one.miss is not None or one.envelope is None:
+                return
+            left_s = min(left_s, one.envelope.left_s(one.server.now_us()))
         if asked_s < self._sure_until_s:
-            until_s = asked_s + min(self._term_s, near.envelope.left_s(found.server.now_us()))
-            near.served = Served(found, asked_s, until_s)
+            plan.served = Served(found, {}, asked_s + left_s)
+            self._granted.add(plan)
+            if asked_s <= self._since_s:  # compared last: another thread may call `end` at any point
+                plan.served = None
 
-    def in_term(self, names: Sequence[EntryNames]) -> list[Found] | None:
-        """An entry and its access entry, as found within a term; None if Redis must be asked.
+    def of(self, plan: Serves) -> Served | None:
+        """What the request may be answered with now; None: ask Redis."""
+        served = plan.served
+        # The clock is read after what is served is fixed, so that a pause in between counts.
+        return served if served is not None and self.now_s() < served.until_s else None
 
-        An entry that was validated after the right to it may be newer than a removal (RACES 23): then both
-        are asked for.
-        """
-        found: list[Found] = []
-        least_s, until_s = -inf, inf
-        for one in names:
-            near = self._kept.get(one.entry)
-            if near is None or (served := near.served) is None:
-                return None
-            if served.asked_s < least_s or served.asked_s <= self._since_s:
-                return None
-            least_s, until_s = served.asked_s, min(until_s, served.until_s)
-            found.append(served.found)
-        # The clock is read after the entries are fixed, so that a pause in between counts.
-        return found if self.now_s() < until_s else None
+    def _forget(self, until_s: float) -> None:
+        """Let go of what is over by then: it would be kept for as long as the plan."""
+        for plan in list(self._granted):
+            if plan.served is None or plan.served.until_s <= until_s:
+                plan.served = None
+                self._granted.discard(plan)
 
 
 def _size(near: Near) -> int:

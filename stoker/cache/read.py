@@ -7,29 +7,28 @@ answer, the breaker opens and reads go to SQL; nothing here raises because the c
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from functools import lru_cache
 from time import perf_counter
 
 from stoker.cache.accounting import ERROR
 from stoker.cache.breaker import Breaker
-from stoker.cache.fill import Filled, Filler
+from stoker.cache.fill import Filler
 from stoker.cache.keys import write_key
 from stoker.cache.lookup import Held, Params, Plan
+from stoker.cache.misses import Misses
 from stoker.cache.readers import SYSTEM
-from stoker.cache.reading import Content, Found, Miss, Reading, State
+from stoker.cache.reading import Found, Reading, State
 from stoker.cache.rights import Rights
 from stoker.cache.view import Access, EntryKey, Scope, View
 from stoker.cache.within import parent_name
 from stoker.errors import BadRequest, CacheUnavailable, Forbidden, NotFound
-from stoker.jobs import Outcome
 
 AskRefresh = Callable[[EntryKey], None]
 PLANS_KEPT = 5_000
 """Plans that are remembered. Each takes about 3 KB and saves a fifth of the cost of a hit."""
 PLAIN = (int, str)
+PLAIN_READERS = (int, str, type(None))
 """Types of ids by which a plan is found without making the key first."""
 REFUSALS = (NotFound, Forbidden, BadRequest)
 """What a read raises that did not fail."""
@@ -37,19 +36,16 @@ LONGEST_KEPT = 500
 """Plans with longer parameters, in characters, are not remembered."""
 
 
-class Cache:
+class Cache(Misses):
     """Cached reads of a catalog's views."""
 
     def __init__(self, filler: Filler, breaker: Breaker, ask_refresh: AskRefresh) -> None:
-        self.filler = filler
+        super().__init__(filler, Rights(filler, breaker))
         self.breaker = breaker
-        self.catalog = filler.catalog
         self.store = filler.store
-        self.accounting = filler.accounting
-        self.rights = Rights(filler, breaker)
         self._ask_refresh = ask_refresh
         self._lookup = filler.store.lookup
-        self._near = filler.store.lookup.near
+        self._terms = filler.store.lookup.terms
         self._kept_plan = lru_cache(maxsize=PLANS_KEPT)(self._plan)
         self._plain_plan = lru_cache(maxsize=PLANS_KEPT, typed=True)(self._make_plan)
 
@@ -73,11 +69,12 @@ class Cache:
         try:
             reading = None
             if not bypass and not self.breaker.open:
+                if (reading := self.in_term(plan, reader)) is not None:
+                    self.accounting.hit(plan, reader)
+                    plan.times.append(perf_counter() - began_s)
+                    return reading
                 try:
-                    found = self._near.in_term(plan.names) or await self._lookup.fetch(
-                        plan.names, in_order=plan.parent is not None
-                    )
-                    reading = await self.conclude(_held(plan, found), reader)
+                    reading = await self.conclude(await self._asked(plan), reader)
                 except CacheUnavailable as error:
                     self.breaker.trip(str(error))
             if reading is None:
@@ -117,15 +114,38 @@ class Cache:
             raise Forbidden(f"{plan.key} is not for this reader")
         return plan
 
+    def in_term(self, plan: Plan, reader: object) -> Reading | None:
+        """The answer that was found valid within a term, in any thread; None: Redis must be asked."""
+        served = self._terms.of(plan)
+        if served is None or type(reader) not in PLAIN_READERS:
+            return None
+        reading = served.readings.get(reader)
+        if reading is None and (reading := self._at_hand(plan, served.found, reader)) is not None:
+            served.readings[reader] = reading
+        return reading
+
     async def fetch(self, plans: Sequence[Plan], *, within_terms: bool = False) -> list[Held]:
         """What the cache holds for these requests, read in one call; nothing is asked `within_terms`."""
-        found = {plan: self._near.in_term(plan.names) if within_terms else None for plan in plans}
-        asking = [plan for plan in plans if not found[plan]]
+        served = {plan: self._terms.of(plan) if within_terms else None for plan in plans}
+        asking = [plan for plan, one in served.items() if one is None]
         names = tuple(dict.fromkeys(own for plan in asking for own in plan.names))
         apart = any(plan.parent is not None for plan in asking)
+        asked_s = self._terms.now_s()
         told = await self._lookup.fetch(names, in_order=apart) if names else []
         asked = dict(zip(names, told, strict=True))
-        return [_held(plan, found[plan] or [asked[own] for own in plan.names]) for plan in plans]
+        held = {}
+        for plan, one in served.items():
+            found = one.found if one is not None else [asked[own] for own in plan.names]
+            if one is None:
+                self._terms.grant(plan, found, asked_s)
+            held[plan] = _held(plan, found)
+        return [held[plan] for plan in plans]
+
+    async def _asked(self, plan: Plan) -> Held:
+        asked_s = self._terms.now_s()  # before the question: the reply may come at any time after its answer
+        found = await self._lookup.fetch(plan.names, in_order=plan.parent is not None)
+        self._terms.grant(plan, found, asked_s)
+        return _held(plan, found)
 
     async def conclude(self, held: Held, reader: object) -> Reading:
         """Check who reads, then answer from what was found, or build it; raises as `read` does."""
@@ -138,14 +158,6 @@ class Cache:
             return self._answer(plan, found, State.HIT, role)
         return await self._conclude_slowly(held, role, reader)
 
-    async def causes(self, held: Sequence[Held]) -> list[Miss | None]:
-        """Why each entry is not valid; asks Redis about those that it may have evicted."""
-        absent = [one.plan.names[0] for one in held if one.found.miss is Miss.EVICTED]
-        certain = dict(zip(absent, await self.store.absent_because(absent), strict=True)) if absent else {}
-        return [
-            certain[one.plan.names[0]] if one.found.miss is Miss.EVICTED else one.found.miss for one in held
-        ]
-
     def is_at_hand(self, held: Held, reader: object) -> bool:
         """Whether `conclude` answers from what was found without waiting."""
         permitted = held.guard is None or held.guard.role_of(reader) is not None
@@ -154,140 +166,29 @@ class Cache:
 
     def at_once(self, plan: Plan, found: Sequence[Found], reader: object) -> Reading | None:
         """As `conclude`, in any thread; None where there is something to build, to ask or to wait for."""
-        held = _held(plan, found)
-        envelope = held.found.envelope
-        if envelope is None or not self.is_at_hand(held, reader):
+        envelope = found[0].envelope
+        if envelope is None or envelope.eager(found[0].server.now_us()):
+            return None  # the loop builds it, or asks for its refresh
+        reading = self._at_hand(plan, found, reader)
+        if reading is not None:
+            self.accounting.hit_in_thread(plan, reader)
+        return reading
+
+    def _at_hand(self, plan: Plan, found: Sequence[Found], reader: object) -> Reading | None:
+        """The answer, if what was found is valid and permits it, and need not be unpacked in a thread."""
+        own, role = found[0], None
+        if own.miss is not None or own.content is None or own.content.is_heavy:
             return None
-        if envelope.eager(held.found.server.now_us()):
-            return None  # the loop asks for its refresh
-        self.accounting.hit_in_thread(plan, reader)
-        return self._answer(plan, held.found, State.HIT, held.guard.role_of(reader) if held.guard else None)
+        if plan.guard is not None and (role := found[1].role_of(reader)) is None:
+            return None
+        return plan.reading(own, State.HIT, role)
 
     def _answer(self, plan: Plan, found: Found, state: State, role: str | None) -> Reading:
-        """A reading of what Redis held; `found` has an envelope. Raises NotFound under a wrong parent."""
-        envelope, content = found.envelope, found.content
-        assert envelope is not None  # noqa: S101 - the caller has checked it
-        assert content is not None  # noqa: S101 - the same
-        if plan.parent is not None and envelope.parent != plan.parent:
-            raise _not_found(plan)
-        now_us = found.server.now_us()
-        if state is not State.STALE and envelope.eager(now_us):
+        """As `Plan.reading`; asks for a refresh past the entry's eager age."""
+        envelope = found.envelope
+        if state is not State.STALE and envelope is not None and envelope.eager(found.server.now_us()):
             self._ask_refresh(plan.key)
-        age = timedelta(microseconds=max(0, now_us - envelope.created_us))
-        return Reading(content, state, age, found.miss, role)
-
-    # A hit ends above. Below, something has to be built or asked of SQL.
-
-    async def _conclude_slowly(self, held: Held, role: str | None, reader: object) -> Reading:
-        plan, found, guard, cause = held
-        guard_missed = guard is not None and guard.miss is not None
-        # Before anything is built: afterwards the stamps say that the entry was there.
-        cause = (await self.causes([held]))[0] or cause
-        beside = self._begun_beside_the_right(held)
-        waited = role is None
-        if plan.guard is not None and guard is not None and role is None:
-            role = await self.rights.role(plan.guard, guard, reader)
-        state = State.HIT if cause is None and not guard_missed else State.MISS
-        if state is State.HIT:
-            self.accounting.hit(plan, reader)
-        else:
-            self.accounting.miss(plan, reader)
-            self.accounting.count(plan.view.name, f"miss_{cause or Miss.ACCESS}")
-            if plan.guard is not None and not guard_missed:
-                self.accounting.count(plan.guard.view, "hits")
-        if role is not None and plan.parent is not None and (waited or found.miss is not None):
-            return await self._after_wait_within(held._replace(cause=cause), state, role, beside, reader)
-        if found.miss is not None:
-            return await self._after_miss(plan, cause, beside, reader)
-        return self._answer(plan, found, state, role)._replace(cause=cause)
-
-    def _begun_beside_the_right(self, held: Held) -> asyncio.Task[Filled] | None:
-        """Start the entry's fill if it and its access entry are outdated; the right is checked first.
-
-        Without an access entry nothing is started, because a stranger may be guessing ids. A batch that has
-        tried to fill both (`cause`) does not try again.
-        """
-        guard = held.guard
-        outdated = guard is not None and guard.miss in (Miss.INVALIDATED, Miss.EXPIRED)
-        if outdated and held.found.miss is not None and held.cause is None:
-            return self.filler.start_fill(held.plan.key)
-        return None
-
-    async def _after_miss(
-        self, plan: Plan, cause: Miss | None, beside: asyncio.Task[Filled] | None, reader: object
-    ) -> Reading:
-        try:
-            filled = await self._filled(plan, beside)
-        except CacheUnavailable:
-            raise
-        except Exception:
-            # Whatever the loader raised, fail-safe may answer with the last value, marked as stale.
-            stale = await self._stale(plan, reader)
-            if stale is None:
-                raise
-            return stale
-        # Time has passed: the reader may have been removed meanwhile (RACES 23).
-        role = None
-        if plan.guard is not None:
-            [found] = await self._lookup.fetch(plan.names[1:])
-            role = await self.rights.role(plan.guard, found, reader)
-        if filled.content is None or not plan.belongs(filled.parent):
-            raise _not_found(plan)
-        return Reading(filled.content, State.MISS, cause=cause, role=role)
-
-    async def _after_wait_within(
-        self, held: Held, state: State, role: str, beside: asyncio.Task[Filled] | None, reader: object
-    ) -> Reading:
-        """Answer from a parent after a wait, in which the entry may have moved to another (RACES 46).
-
-        The parent and the right to it are looked up together once more. What does not hold by then is read
-        from SQL. Fail-safe does not come here: an outdated entry may name a parent that it has left.
-        """
-        plan, cause = held.plan, None if held.found.miss is None else held.cause
-        filled = await self._filled(plan, beside) if cause is not None else None
-        if filled is not None and filled.content is None:
-            raise _not_found(plan)
-        [again] = await self.fetch((plan,))
-        if again.found.miss is None and again.guard is not None and again.guard.miss is None:
-            role = again.guard.role_of(reader) or role
-            return self._answer(plan, again.found, state, role)._replace(cause=cause)
-        if filled is not None and filled.outcome is Outcome.NOT_KEPT:
-            return await self._confirmed(plan, filled, State.MISS, cause, reader)
-        return await self._from_sql(plan, reader)
-
-    async def _filled(self, plan: Plan, beside: asyncio.Task[Filled] | None) -> Filled:
-        return await self.filler.in_time(asyncio.shield(beside) if beside else self.filler.fill(plan.key))
-
-    async def _stale(self, plan: Plan, reader: object) -> Reading | None:
-        """The last value, if its hard stamp holds in a new lookup (RACES 22, 33); never of an access view."""
-        if plan.view.name in self.catalog.access_views:
-            return None
-        [held] = await self.fetch((plan,))
-        if not held.found.revivable:
-            return None
-        role = None
-        if plan.guard is not None and held.guard is not None:
-            role = await self.rights.role(plan.guard, held.guard, reader)
-        self.accounting.count(plan.view.name, "stale")
-        return self._answer(plan, held.found, State.STALE, role)
-
-    async def _from_sql(self, plan: Plan, reader: object) -> Reading:
-        self.accounting.count(plan.view.name, f"miss_{Miss.BYPASS}")
-        loaded = await self.filler.in_time(self.filler.loads.load_without_stamp(plan.view, plan.key))
-        body = loaded.bodies.get(plan.key)
-        content = Content.built(body) if body is not None else None
-        filled = Filled(content, Outcome.NOT_KEPT, loaded.parent_of(plan.key))
-        return await self._confirmed(plan, filled, State.BYPASS, Miss.BYPASS, reader)
-
-    async def _confirmed(
-        self, plan: Plan, filled: Filled, state: State, cause: Miss | None, reader: object
-    ) -> Reading:
-        """Answer what was loaded and is not in the cache."""
-        # After the load, which may have waited: the reader may have been removed meanwhile (RACES 23).
-        role = await self.rights.role_in_sql(plan.guard, reader) if plan.guard else None
-        if filled.content is None or not plan.belongs(filled.parent):
-            raise _not_found(plan)
-        return Reading(filled.content, state, cause=cause, role=role)
+        return plan.reading(found, state, role)
 
     def _make_plan(self, view: str | View, scope_id: object, params: Params, within: object) -> Plan:
         key = self.catalog.key(view, scope_id, params)
@@ -314,8 +215,3 @@ class Cache:
 
 def _held(plan: Plan, found: Sequence[Found]) -> Held:
     return Held(plan, found[0], found[1] if plan.guard is not None else None)
-
-
-def _not_found(plan: Plan) -> NotFound:
-    """The same for what is nowhere and for what is elsewhere: it must not tell that it exists."""
-    return NotFound(f"{plan.key} does not exist")

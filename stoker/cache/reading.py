@@ -138,7 +138,7 @@ class Reading(NamedTuple):
     state: State
     """Where it came from."""
     age: timedelta = timedelta(0)
-    """Time since it was built, by the server's clock."""
+    """Time since it was built, by the server's clock; within a term, when Redis was asked last."""
     cause: Miss | None = None
     """Why it was no hit."""
     role: str | None = None

@@ -15,7 +15,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from stoker.cache.near import NearCache
+from stoker.cache.near import Terms
 from stoker.cache.term import SERVED, SURE_S
 from stoker.errors import DatabaseUnavailable
 from stoker.postgres import database_errors, short_connection
@@ -43,11 +43,11 @@ class TermRow(NamedTuple):
 
 
 class CacheTerm:
-    """The term of an installation, as one process uses it. `near` has its entries, and the clock of terms."""
+    """The term of an installation, as one process uses it. `terms` has their clock."""
 
-    def __init__(self, engine: AsyncEngine, near: NearCache, own_ms: int) -> None:
+    def __init__(self, engine: AsyncEngine, terms: Terms, own_ms: int) -> None:
         self._engine = engine
-        self._near = near
+        self._terms = terms
         self._own_ms = own_ms
         self._set = False
         self._seen: TermRow | None = None
@@ -55,19 +55,19 @@ class CacheTerm:
 
     async def learn(self) -> None:
         """For a reader: serve by the term for as long as it is known to be no shorter."""
-        asked_s = self._near.now_s()  # before the question: a late reply must not count for longer
+        asked_s = self._terms.now_s()  # before the question: a late reply must not count for longer
         row = await self._row()
-        self._near.use_term(min(row.term_ms, self._own_ms) / 1000, asked_s + SURE_S * SERVED)
+        self._terms.use(min(row.term_ms, self._own_ms) / 1000, asked_s + SURE_S * SERVED)
 
     async def over(self, connection: AsyncConnection | None = None) -> None:
         """For whoever invalidates, after the acknowledgement: return when no reader serves from before.
 
         `connection`: of a transaction that goes on. Never raises because Postgres is away.
         """
-        unlinked_s = self._near.now_s()
+        unlinked_s = self._terms.now_s()
         # Asked after the unlink: a term that was raised since began after it, too.
         until_s = unlinked_s + await self._longest_ms(connection) / 1000
-        while (left_s := until_s - self._near.now_s()) > 0:  # noqa: ASYNC110 - another clock than the loop's
+        while (left_s := until_s - self._terms.now_s()) > 0:  # noqa: ASYNC110 - another clock than the loop's
             await asyncio.sleep(left_s)
 
     async def keep(self) -> None:
@@ -75,10 +75,10 @@ class CacheTerm:
         if not self._set:
             await self._change(SET, term_ms=self._own_ms)
             self._set = True
-        asked_s = self._near.now_s()
+        asked_s = self._terms.now_s()
         row = await self._row()
         if self._seen is None or row.changes != self._seen.changes:
-            self._seen, self._seen_s = row, self._near.now_s()
+            self._seen, self._seen_s = row, self._terms.now_s()
         elif row.longest_ms > row.term_ms and asked_s >= self._seen_s + SURE_S + row.longest_ms / 1000:
             await self._change(FORGET, changes=row.changes)
 

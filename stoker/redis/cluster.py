@@ -72,10 +72,15 @@ class CacheCluster(CacheClient):
         node = self._owners[slot]
         if node is None or node.away is not None:
             node = await self._owner(slot)
-        answer = await self._asked(node, packed)
-        if isinstance(answer.replies[0], ResponseError) and (moved := self._moved(node, answer.replies[0])):
-            answer = await self._asked(moved, packed)
-        self._refuse_elsewhere(node, answer.replies[0])
+        try:
+            answer = await node.client.ask(packed)
+        except CacheUnavailable as error:
+            raise self._lost(node, error) from error
+        reply = answer.replies[0]
+        if isinstance(reply, ResponseError):
+            if moved := self._moved(node, reply):
+                node, answer = moved, await self._asked(moved, packed)
+            self._refuse_elsewhere(node, answer.replies[0])
         return answer
 
     async def ask_each(self, asked: Sequence[tuple[bytes, str]]) -> Sequence[Answer | NodeAway]:

@@ -6,6 +6,7 @@ called broken, unknown or zero.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ def firing(before: str, after: str) -> frozenset[str]:
             }
         ],
     }
-    path = OPERATIONS / ".matrix_test.yml"
+    path = OPERATIONS / f".matrix_{os.getpid()}_test.yml"  # tests run side by side
     try:
         path.write_text(yaml.safe_dump(told))
         said = _refused(path)

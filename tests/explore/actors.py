@@ -10,6 +10,7 @@ from stoker import Asked, EntryKey, Event, Forbidden, NotFound, Reading, Refresh
 from stoker.cache.batch import read_many
 from stoker.errors import CacheUnavailable, Defer
 from stoker.handlers.refresh import refresh
+from tests.explore import terms
 from tests.explore.domain import DOMAIN, State
 from tests.explore.ground import Ground, Process
 from tests.explore.promises import Read, Shown
@@ -32,11 +33,19 @@ class Actors:
         self.case = ground.case
         self.server = ground.server
         self.stage = Stage()
+        self.time = terms.Time(self.stage, self.case.term_ms or 0)
+        terms.OF_THE_RUN.set(self.time)
         self.rows = Rows(self.stage, ground.first)
         self.rows.failing, self.rows.watched = self.case.failing, self.case.guarded
-        self.watch = Watch(self.rows, self.server, ground.leases, restarts=self.case.restarts)
+        self.watch = Watch(
+            self.rows,
+            self.server,
+            ground.leases,
+            restarts=self.case.restarts,
+            terms=self.case.term_ms is not None,
+        )
         self.processes = {
-            name: Process(ground, name, self.stage, self.rows, self._asked_refresh) for name in ground.stores
+            name: Process(ground, name, self.time, self.rows, self._asked_refresh) for name in ground.stores
         }
         self._refreshes = 0
 
@@ -175,6 +184,48 @@ class Actors:
 
         self.act(name, name, work())
 
+    def passes(self, *seconds: float) -> None:
+        """Time passes: whoever is not done is stopped for so long."""
+
+        async def work() -> None:
+            for one in seconds:
+                await self.time.passes(one)
+
+        self.act("time", "time", work())
+
+    def sets_back(self, seconds: float) -> None:
+        """Somebody sets the wall clocks back."""
+        self.act("operator", "operator", self.time.set_back(seconds))
+
+    def learns(self, name: str, process: str) -> None:
+        """A reader's loop that learns the term, once."""
+        self.act(name, process, self.processes[process].term.learn())
+
+    def sets_term(self, name: str, term_ms: int, *waits_s: float) -> None:
+        """A worker that starts with another term, and looks again after so many seconds."""
+
+        async def work() -> None:
+            used = self.processes["worker"].store.lookup.terms
+            term = terms.SteppedTerm(self.time, used, term_ms)
+            await term.keep()
+            for one in waits_s:
+                await self.time.sleep(one)
+                await term.keep()
+
+        self.act(name, "setter", work())
+
+    def unlinks(self, name: str, change: Callable[[State], State], event: Event, touched: str) -> None:
+        """A writer that puts its change into effect itself, without a worker."""
+
+        async def work() -> None:
+            await self.rows.commit(change, event, touched)
+            found = DOMAIN.rules_by_kind[event.kind].invalidates(event)
+            await stoker.Stoker.unlink(self.processes["worker"].stoker, found)
+            mine = [one for one in self.rows.events if one.row.payload == event.model_dump_json()]
+            await self.stage.ask("RETURNS", {"applied": "a"}, lambda: self.rows.mark(mine))
+
+        self.act(name, "app", work())
+
     def kills(self, actor: str) -> None:
         """SIGKILL to whoever runs an actor; a sweeper elsewhere goes on with what is left."""
 
@@ -196,6 +247,9 @@ class Actors:
             self.refreshes("refresh", key)
 
     async def _reads_memory_of(self, process: str, what: str) -> None:
-        # In a process with several actors, reading the process's memory is a step of its own.
+        # In a process with several actors, reading the process's memory is a step of its own. Where there are
+        # terms, a read may have no other.
         if process in self.case.shared:
             await self.stage.ask(what, {f"memory:{process}": "w"}, lambda: None)
+        elif self.case.term_ms is not None:
+            await self.stage.ask(what, {}, lambda: None)

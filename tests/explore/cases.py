@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from stoker import EntryKey
+from stoker.cache.term import SURE_S
 from tests.explore.domain import Changed, MembersChanged, Redacted, note, reader
-from tests.explore.ground import Case
+from tests.explore.ground import TERM_MS, Case
 from tests.explore.play import Play
 
 PAGE, PAGE_2 = EntryKey("page", note(1)), EntryKey("page", note(2))
@@ -310,6 +311,64 @@ def many_guarded(play: Play) -> None:
     )
 
 
+TERM_S = TERM_MS / 1000
+
+
+def term(play: Play) -> None:
+    read_again(play)
+    play.passes(TERM_S / 2, TERM_S / 2)
+
+
+def term_by_a_set_clock(play: Play) -> None:
+    read_again(play)
+    play.sets_back(TERM_S)
+
+
+def term_and_removal(play: Play) -> None:
+    removal(play)
+    play.reads("removed-too", "web-2", "detail", reader=2, times=2)
+
+
+def term_learned(play: Play) -> None:
+    play.learns("learner", "web-1")
+    play.reads("reader", "web-1", "page", times=3)
+    change(play)
+
+
+def term_raised(play: Play) -> None:
+    play.sets_term("raiser", TERM_MS)
+    term_learned(play)
+
+
+def term_lowered(play: Play) -> None:
+    play.sets_term("lowerer", 0)
+    play.reads("reader", "web-1", "page", times=2)
+    change(play)
+    play.passes(TERM_S / 2)
+
+
+def term_lowered_long_ago(play: Play) -> None:
+    play.sets_term("lowerer", 0, 0, SURE_S + TERM_S)
+    play.reads("reader", "web-1", "page", times=2)
+    change(play)
+
+
+def term_and_killed_relay(play: Play) -> None:
+    killed_relay(play)
+    play.reads("reader-2", "web-2", "page")
+
+
+def term_unlinked_inline(play: Play) -> None:
+    play.unlinks("writer", lambda state: state.write(1, "a2"), Changed(note=1), "notes:1")
+    play.reads("reader", "web-1", "page", times=2)
+    play.passes(TERM_S / 2)
+
+
+def term_and_restart(play: Play) -> None:
+    restarts(with_old_data=True)(play)
+    play.passes(TERM_S / 2)
+
+
 SHARED = frozenset({"web-1"})
 GUARDED = (DETAIL, ACCESS)
 LISTS = (MINE, PAGE, EntryKey("mine", reader(2)), EntryKey("mine", reader(3)))
@@ -396,5 +455,32 @@ CASES = (
     Case("a note comes back", created, at_most=2000),
     Case("many at once, a writer", many, rest=LISTS),
     Case("many at once, a removal", many_guarded, guarded=True, rest=GUARDED),
+    Case("a term, a writer", term, setup=warmed, term_ms=TERM_MS),
+    Case(
+        "a term, late replies",
+        two_in_one_process,
+        setup=warmed,
+        shared=SHARED,
+        late=SHARED,
+        term_ms=TERM_MS,
+    ),
+    Case("a term, a clock that is set back", term_by_a_set_clock, setup=warmed, term_ms=TERM_MS),
+    Case(
+        "a term, a removal",
+        term_and_removal,
+        setup=detail_warmed,
+        guarded=True,
+        rest=GUARDED,
+        term_ms=TERM_MS,
+    ),
+    Case("a term that is shorter than a reader's own", term_learned, setup=warmed, term_ms=TERM_MS // 10),
+    Case("a term is raised", term_raised, setup=warmed, term_ms=0),
+    Case("a term is lowered", term_lowered, setup=warmed, term_ms=TERM_MS),
+    Case(
+        "a term was lowered, and a reader has not heard", term_lowered_long_ago, setup=warmed, term_ms=TERM_MS
+    ),
+    Case("a term, a relay is killed", term_and_killed_relay, setup=warmed, term_ms=TERM_MS),
+    Case("a term, a change put into effect inline", term_unlinked_inline, setup=warmed, term_ms=TERM_MS),
+    Case("a term, the server comes back old", term_and_restart, setup=warmed, restarts=True, term_ms=TERM_MS),
 )
 BY_NAME = {case.name: case for case in CASES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,28 +19,32 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 import stoker.cache.fill
 import stoker.cache.store
 import stoker.handlers.relay
+import stoker.outbox.term
 from stoker import EntryKey, Scope, Settings, Stoker, load_settings
 from stoker.cache.accounting import Accounting
 from stoker.cache.breaker import Breaker
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import EntryNames, KeySpace
-from stoker.cache.near import Near, NearCache
+from stoker.cache.near import Near, NearCache, Terms
 from stoker.cache.read import AskRefresh, Cache
 from stoker.cache.reading import Miss
 from stoker.cache.store import BEGIN, RELEASE, STORE, Store
+from stoker.cache.term import SERVED, SURE_S
 from stoker.handlers.context import JobContext
 from stoker.settings import CacheSettings, ChangesSettings, DatabaseSettings
+from tests.explore import terms
 from tests.explore.domain import DOMAIN, FIRST, State
 from tests.explore.rows import Engine, Outbox, RelaySession, Rows, SteppedLoads
 from tests.explore.search import Thread
-from tests.explore.stage import STRAND, Stage
+from tests.explore.stage import STRAND
 from tests.explore.valkey import SEAL, Server, SteppedClient, Taped
 
 if TYPE_CHECKING:
     from tests.explore.play import Play
 
 NEAR_BYTES = 1 << 20
+TERM_MS = 1000
 OBSERVER = "observer"
 """A process that keeps nothing near and takes part in nothing."""
 
@@ -51,7 +56,8 @@ class Case:
     `play` starts the actors; `setup` runs before, by itself. `shared`: processes in which several actors read
     or fill; `late`: those in which a reply may wait for its reader. `lossy`: those that may lose a reply;
     `losing`: a process and the script whose first reply is lost. `guarded`: rights change; `restarts`: the
-    server does. `rest`: entries checked when all is done, the first of which is read as well. `at_most`:
+    server does. `term_ms`: the installation's term at the start; None: there are none. `own_ms`: the setting
+    of its readers. `rest`: entries checked when all is done, the first of which is read as well. `at_most`:
     interleavings in a test run.
     """
 
@@ -66,6 +72,8 @@ class Case:
     failing: frozenset[str] = frozenset()
     guarded: bool = False
     restarts: bool = False
+    term_ms: int | None = None
+    own_ms: int = TERM_MS
     rest: tuple[EntryKey, ...] = (EntryKey("page", Scope("note", "1")),)
     lease_wait_s: float = 0.005
     cap: int = 4
@@ -117,6 +125,9 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
             stoker.cache.fill, "time", SimpleNamespace(monotonic=lambda: STRAND.get().actor.clock_s)
         )
         patch.setattr(stoker.cache.store, "secrets", SimpleNamespace(token_urlsafe=_token))
+        patch.setattr(
+            stoker.outbox.term, "asyncio", SimpleNamespace(sleep=terms.sleep, timeout=asyncio.timeout)
+        )
         patch.setattr(stoker.handlers.relay, "outbox", Outbox)
         patch.setattr(stoker.handlers.relay, "AsyncSession", RelaySession)
         yield Ground(case, server, engine, settings, stores)
@@ -142,13 +153,16 @@ def _token(size_bytes: int) -> str:
 class Process:
     """One process of the application in one run. `stoker` is what the tasks know of one."""
 
-    def __init__(self, ground: Ground, name: str, stage: Stage, rows: Rows, ask_refresh: AskRefresh) -> None:
+    def __init__(
+        self, ground: Ground, name: str, time: terms.Time, rows: Rows, ask_refresh: AskRefresh
+    ) -> None:
         self.store = ground.stores[name]
         self.store.absent_because = _cold  # type: ignore[method-assign]
         self.store.lookup.near = NearCache(0 if name == OBSERVER else NEAR_BYTES)
-        for entry, near in ground.near.get(name, ()):
-            self.store.lookup.near.put(entry, near)
-        cast("SteppedClient", self.store.client).join(stage)
+        for entry, kept in ground.near.get(name, ()):
+            self.store.lookup.near.put(entry, kept)
+        self.term = self._with_terms(ground.case, name, time)
+        cast("SteppedClient", self.store.client).join(time.stage)
         detached, accounting = Detached(), Accounting()
         loads = SteppedLoads(ground.engine, rows, detached, ground.case.cap)
         filler = Filler(DOMAIN, self.store, loads, ground.settings, accounting, detached)
@@ -157,7 +171,7 @@ class Process:
         hands: Any = SimpleNamespace(
             process_name="",
             cache_identity=SimpleNamespace(note=_nothing, require=lambda: None, acknowledged=_nothing),
-            cache_term=SimpleNamespace(over=_nothing),
+            cache_term=self.term if ground.case.term_ms is not None else SimpleNamespace(over=_nothing),
             settings=ground.settings,
             engine=Engine(rows),
             domain=DOMAIN,
@@ -166,3 +180,12 @@ class Process:
         )
         self.stoker: Stoker = hands
         self.context = JobContext(self.stoker, cast("Any", None), "job")
+
+    def _with_terms(self, case: Case, name: str, time: terms.Time) -> terms.SteppedTerm:
+        """Readers have learned the term right at the beginning; workers serve nobody."""
+        used = self.store.lookup.terms = Terms()
+        is_reader = name.startswith("web")
+        used.now_s = time.clock(terms.SLOW if is_reader else terms.FAST)
+        if case.term_ms and is_reader:
+            used.use(min(case.term_ms, case.own_ms) / 1000, used.now_s() + SURE_S * SERVED)
+        return terms.SteppedTerm(time, used, case.own_ms if is_reader else 0)

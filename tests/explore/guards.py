@@ -7,8 +7,11 @@ explorer has stepped code of its own, or are narrower than those of any race.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stoker import EntryKey, Event, View
 from stoker.cache.fill import Filler
@@ -16,13 +19,15 @@ from stoker.cache.keys import EntryNames
 from stoker.cache.lookup import Lookup
 from stoker.cache.near import Near
 from stoker.cache.reading import Found
-from stoker.cache.store import STORE
+from stoker.cache.store import STORE, Store
 from stoker.cache.view import Bodies
 from stoker.handlers import relay
 from stoker.jobs import Outcome
+from stoker.outbox.term import CacheTerm
 from stoker.stoker import Stoker
 from tests.explore.domain import State as RowState
 from tests.explore.rows import Outbox, Rows, Snapshot, SteppedLoads
+from tests.explore.terms import BEGAN_S, Time, sleep
 from tests.races.guards import GUARDS as OF_RACES
 from tests.races.guards.away import Removal, replaced, script
 from tests.races.guards.filling import load_then_stamp
@@ -78,7 +83,7 @@ async def _event_first(
     await _commit(self, change, None, touched)
 
 
-async def _only_outdated_again(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
+async def _only_outdated_again(self: Lookup, names: tuple[EntryNames, ...], **_options: bool) -> list[Found]:
     kept = [self.near.get(own.entry) for own in names]
     found = await self._read(names, kept)
     outdated = [at for at, near in enumerate(kept) if near and found[at].miss is not None]
@@ -91,6 +96,31 @@ async def _only_outdated_again(self: Lookup, names: tuple[EntryNames, ...]) -> l
         if near is None and one.miss is None and one.envelope and one.content:
             self.near.put(own.entry, Near(one.envelope, one.content))
     return found
+
+
+def _wall_clock(patch: pytest.MonkeyPatch) -> None:
+    def clock(self: Time, rate: float) -> Callable[[], float]:
+        return lambda: BEGAN_S + self.real_s * rate - self.back_s
+
+    patch.setattr(Time, "clock", clock)
+
+
+def _waits_from_the_request(patch: pytest.MonkeyPatch) -> None:
+    """The wait of whoever unlinks begins before the unlink has happened."""
+    unlink = Store.unlink
+    began_s: list[float] = []
+
+    async def noting(self: Store, stamps: Iterable[str]) -> set[bytes]:
+        began_s.append(self.lookup.terms.now_s())
+        return await unlink(self, stamps)
+
+    async def over(self: CacheTerm, connection: AsyncConnection | None = None) -> None:
+        until_s = began_s[-1] + await self._longest_ms(connection) / 1000
+        while (left_s := until_s - self._terms.now_s()) > 0:
+            await sleep(left_s)
+
+    patch.setattr(Store, "unlink", noting)
+    patch.setattr(CacheTerm, "over", over)
 
 
 SHARED: Mapping[str, str] = {
@@ -110,6 +140,14 @@ SHARED: Mapping[str, str] = {
     "access checked on every read": "a removal",
     "access checked after a wait": "a removal, then a secret",
     "access checked after SQL": "a removal, then a secret, past the cache",
+    "the wait for a term": "a term, a writer",
+    "the bound of a term": "a term, a writer",
+    "the share of a term that is served": "a term, a writer",
+    "a term counted from the question": "a term, late replies",
+    "the installation's term": "a term that is shorter than a reader's own",
+    "the wait learned after the unlink": "a term is raised",
+    "the wait kept after the term was lowered": "a term is lowered",
+    "a term known for some seconds only": "a term was lowered, and a reader has not heard",
 }
 """Guards of races -> case."""
 
@@ -132,6 +170,15 @@ OWN: Mapping[str, Guard] = {
     ),
     "events in the writer's transaction": Guard(
         replaced(Rows, "commit", _event_first), "a sweeper at any time"
+    ),
+    "a clock that nobody sets": Guard(_wall_clock, "a term, a clock that is set back"),
+    "the wait counted from the acknowledgement": Guard(_waits_from_the_request, "a term, a writer"),
+    "the wait of a change put into effect inline": Guard(
+        OF_RACES["the wait for a term"], "a term, a change put into effect inline"
+    ),
+    "the wait for a removed right": Guard(OF_RACES["the wait for a term"], "a term, a removal"),
+    "the wait of whoever finishes for a killed relay": Guard(
+        OF_RACES["the wait for a term"], "a term, a relay is killed"
     ),
     "access read with what it guards": Guard(
         replaced(Lookup, "fetch", _only_outdated_again), "a removal, then a secret that is read"

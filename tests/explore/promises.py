@@ -1,6 +1,7 @@
 """What must hold in every interleaving, said without the protocol's own means: versions of rows, and steps.
 
-An event is applied from the step on in which the relay's unlink was carried out, or its settling was seen.
+An event is applied from the step on in which the relay's unlink was carried out, or its settling was seen;
+with terms, from its settling on, or from the return of whoever unlinked without a relay.
 The floor of an entry at a step is the last version that changed it and whose event was applied by then.
 """
 

@@ -13,6 +13,7 @@ from tests.explore.promises import Promises, Read, Shown
 from tests.explore.rows import Rows
 from tests.explore.search import Footprint, Violation
 from tests.explore.stage import Actor
+from tests.explore.terms import TIME
 from tests.explore.valkey import ReplyLost, Server
 
 
@@ -27,7 +28,9 @@ class Watch:
     `leases` tells whose lease a key is; `noted` is what readers were shown.
     """
 
-    def __init__(self, rows: Rows, server: Server, leases: Mapping[str, EntryKey], *, restarts: bool) -> None:
+    def __init__(
+        self, rows: Rows, server: Server, leases: Mapping[str, EntryKey], *, restarts: bool, terms: bool
+    ) -> None:
         self.promises = Promises(rows)
         self.violation: Violation | None = None
         self.noted: list[str] = []
@@ -35,6 +38,7 @@ class Watch:
         self._server = server
         self._leases = leases
         self._restarts = restarts
+        self._terms = terms
         self._reads: dict[str, Read] = {}
         self._waits: dict[str, str] = {}
 
@@ -60,8 +64,10 @@ class Watch:
         touched: dict[str, str] = {}
         if read is not None and read.begun is None:
             touched["applied"] = "r"
-        if isinstance(what, list) and what[0] == b"UNLINK" and actor.name in self._rows.transactions:
+        if not self._terms and self._is_unlink(actor, what):
             touched["applied"] = "a"
+        if self._terms:
+            touched[TIME] = "r"  # what comes after the step may read a clock
         if self._restarts:
             touched["server"] = "r"  # after the step, the next command is made for the server of that moment
         return touched
@@ -77,10 +83,9 @@ class Watch:
         if not isinstance(what, list) or isinstance(result, Exception):
             return
         script = self._server.script(what)
-        if what[0] == b"UNLINK":
-            relay = self._rows.transactions.get(actor.name)
-            if relay is not None:
-                self._rows.mark(relay.claimed)
+        if self._is_unlink(actor, what):
+            if not self._terms:  # with them, it is applied when it is settled
+                self._rows.mark(self._rows.transactions[actor.name].claimed)
         elif script == "begin" and isinstance(result, list):
             lease = what[5].decode()
             if result[2]:
@@ -90,6 +95,9 @@ class Watch:
         elif script == "store" and result == 1:
             in_force = [self._server.values.get(key) for key in what[3:5]]
             self._keep(lambda: self.promises.stored(what[5], what[7:9], in_force))
+
+    def _is_unlink(self, actor: Actor, what: object) -> bool:
+        return isinstance(what, list) and what[0] == b"UNLINK" and actor.name in self._rows.transactions
 
     def _asleep(self, actor: Actor) -> None:
         read, lease = self._reads.get(actor.name), self._waits.get(actor.name)

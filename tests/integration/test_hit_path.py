@@ -96,7 +96,8 @@ async def test_a_change_crosses_no_more_files_than_the_docs_say(place: Place) ->
         async with web.session() as session, session.begin():
             await write_notes(session, 2)
         await web.read("detail", 1, reader=7)
-        await _change(web)  # the queue's server learns the script of the ring
+        await _change(web)  # the servers learn scripts, and connections are opened
+        await apply_all(worker)
         await _nothing_runs_beside(web, worker)
         with crossed() as written:
             receipt = await _change(web)

@@ -295,6 +295,18 @@ def test_a_hit_of_what_is_kept_near_does_not_need_the_loop(sync: SyncStoker, no_
     assert len(no_loop) == 1
 
 
+def test_within_a_term_a_thread_asks_nobody(
+    sync: SyncStoker, no_loop: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = sync._open().stoker.cache.store.lookup.terms
+    terms.use(3600, terms.now_s() + 3600)
+    sync.read("detail", 1, reader=7)  # asks once more, and finds it valid
+    monkeypatch.setattr(DirectConnection, "ask", None)
+    reading = sync.read("detail", 1, reader=7)
+    assert (reading.state, reading.value, reading.role) == (State.HIT, {"body": "v1"}, "reader")
+    assert no_loop == []
+
+
 def test_hits_of_threads_are_counted(sync: SyncStoker) -> None:
     near(sync)
 

@@ -1,4 +1,4 @@
-"""A process that a crash test kills: it does one thing and stops, for ever, at the point that it names.
+"""A process that a test kills or stops: it does one thing and waits, for ever, at the point that it names.
 
 Run as `python -m tests.races.child <what> <database> <queue> <cache> <prefix> [<guard that is missing>]`.
 """
@@ -15,7 +15,7 @@ from sqlalchemy import text
 from stoker import Stoker, load_settings
 from stoker.handlers import relay
 from stoker.handlers.relay import apply_all
-from stoker.settings import CacheSettings, QueueSettings, Settings
+from stoker.settings import LONGEST_TERM_MS, CacheSettings, QueueSettings, Settings
 from tests.races.guards import GUARDS
 from tests.support.notes import NoteChanged, Notes
 
@@ -36,7 +36,7 @@ async def main(what: str, database: str, queue: str, cache: str, prefix: str, mi
         database_url=database,
         redis_url=queue,
         cache_redis_url=cache,
-        cache=CacheSettings(prefix=prefix),
+        cache=CacheSettings(prefix=prefix, term_ms=LONGEST_TERM_MS),
         queue=QueueSettings(prefix=prefix),
     )
     async with Stoker.opened(settings, Notes().domain) as stoker:
@@ -62,6 +62,16 @@ async def relay_up_to_settle(stoker: Stoker) -> None:
     await _relay(stoker, relay, "unlink", "unlinked", first=True)
 
 
+async def read_within_a_term(stoker: Stoker) -> None:
+    """Read until the entry is served without asking; then read again, once for each line that comes."""
+    for _ in range(3):
+        await stoker.read("detail", 1, reader=1)
+    print("read", flush=True)  # noqa: T201 - to the test
+    # The loop waits, too: a process that is stopped does nothing.
+    while sys.stdin.readline():
+        print((await stoker.read("detail", 1, reader=1)).value["body"], flush=True)  # noqa: T201 - the same
+
+
 async def _relay(stoker: Stoker, module: Any, name: str, point: str, *, first: bool) -> None:  # noqa: ANN401
     deed = getattr(module, name)
 
@@ -80,6 +90,7 @@ DEEDS = {
         record_and_commit,
         relay_up_to_unlink,
         relay_up_to_settle,
+        read_within_a_term,
     )
 }
 

@@ -6,6 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,8 +20,9 @@ from tests.races.world import MISSING, World, never, patience
 CHECKOUT = Path(__file__).parents[2]
 
 
-async def killed_at(point: str, what: str, world: World) -> None:
-    """Let a process do something, and kill it with SIGKILL when it has come to the point."""
+@asynccontextmanager
+async def child_of(what: str, world: World) -> AsyncIterator[tuple[Process, Callable[[], Awaitable[str]]]]:
+    """A process that does something, and what it says next; it is killed with SIGKILL at the end."""
     urls = world.urls
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.races.child"),
@@ -28,12 +32,23 @@ async def killed_at(point: str, what: str, world: World) -> None:
         stdout=asyncio.subprocess.PIPE,
     )
     assert child.stdout is not None
-    try:
+    stdout = child.stdout
+
+    async def says() -> str:
         async with patience(f"{what} did not come to the point"):
-            assert (await child.stdout.readline()).decode().strip() == point
+            return (await stdout.readline()).decode().strip()
+
+    try:
+        yield child, says
     finally:
         os.kill(child.pid, signal.SIGKILL)
         await child.wait()
+
+
+async def killed_at(point: str, what: str, world: World) -> None:
+    """Let a process do something, and kill it with SIGKILL when it has come to the point."""
+    async with child_of(what, world) as (_, says):
+        assert await says() == point
 
 
 @race("events as rows", "the sweeper")

@@ -42,7 +42,7 @@ def judging(
     def judge(names: EntryNames, values: Values, server: ServerRun, seal: Seal) -> Found:
         soft_stamp, hard_stamp, stored = values
         if isinstance(stored, Near):
-            envelope, content = stored.envelope, stored.content
+            envelope, content = stored
         else:
             read = decode(stored, seal) if stored is not None else None
             if read is None or (check and read.check != names.check):
@@ -62,13 +62,11 @@ def judging(
 def _near_unasked(patch: Patch) -> None:
     fetch = Lookup.fetch
 
-    async def fetched(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
+    async def fetched(self: Lookup, names: tuple[EntryNames, ...], **options: bool) -> list[Found]:
         kept = [self.near.get(own.entry) for own in names]
-        found = await fetch(self, names)
+        found = await fetch(self, names, **options)
         return [
-            one
-            if near is None
-            else Found(near.envelope, near.content, None, revivable=True, server=one.server)
+            one if near is None else Found(*near, None, revivable=True, server=one.server)
             for near, one in zip(kept, found, strict=True)
         ]
 
@@ -98,8 +96,8 @@ def _fetched_one_by_one(patch: Patch) -> None:
     """Read the right in one round trip and the entry in the next: a removal fits between them."""
     fetch = Lookup.fetch
 
-    async def fetched(self: Lookup, names: tuple[EntryNames, ...]) -> list[Found]:
-        found = [(await fetch(self, (own,)))[0] for own in reversed(names)]
+    async def fetched(self: Lookup, names: tuple[EntryNames, ...], **options: bool) -> list[Found]:
+        found = [(await fetch(self, (own,), **options))[0] for own in reversed(names)]
         return found[::-1]
 
     patch.setattr(Lookup, "fetch", fetched)

@@ -11,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import stoker.cache.near
 import stoker.outbox.term
-from stoker.cache.keys import EntryNames
-from stoker.cache.near import Near, NearCache
+from stoker.cache.near import Serves, Terms
 from stoker.cache.reading import Found
 from stoker.outbox.term import CacheTerm
 from tests.races.guards.away import Patch, Removal, replaced
@@ -40,23 +39,23 @@ def _wall_clock(patch: Patch) -> None:
 
 
 def _unbounded(patch: Patch) -> None:
-    validated = NearCache.validated
+    grant = Terms.grant
 
-    def for_ever(self: NearCache, near: Near, found: Found, asked_s: float) -> None:
-        validated(self, near, found, asked_s)
-        if near.served is not None:
-            near.served = near.served._replace(until_s=inf)
+    def for_ever(self: Terms, plan: Serves, found: Sequence[Found], asked_s: float) -> None:
+        grant(self, plan, found, asked_s)
+        if plan.served is not None:
+            plan.served = plan.served._replace(until_s=inf)
 
-    patch.setattr(NearCache, "validated", for_ever)
+    patch.setattr(Terms, "grant", for_ever)
 
 
 def _counted_from_the_reply(patch: Patch) -> None:
-    validated = NearCache.validated
+    grant = Terms.grant
 
-    def late(self: NearCache, near: Near, found: Found, _asked_s: float) -> None:
-        validated(self, near, found, self.now_s())
+    def late(self: Terms, plan: Serves, found: Sequence[Found], _asked_s: float) -> None:
+        grant(self, plan, found, self.now_s())
 
-    patch.setattr(NearCache, "validated", late)
+    patch.setattr(Terms, "grant", late)
 
 
 async def _at_once(*_: object) -> None:
@@ -64,9 +63,9 @@ async def _at_once(*_: object) -> None:
 
 
 async def _own_term(self: CacheTerm) -> None:
-    asked_s = self._near.now_s()
+    asked_s = self._terms.now_s()
     await self._row()
-    self._near.use_term(self._own_ms / 1000, asked_s + 8)
+    self._terms.use(self._own_ms / 1000, asked_s + 8)
 
 
 async def _known_before(self: CacheTerm, _connection: AsyncConnection | None) -> int:
@@ -74,20 +73,12 @@ async def _known_before(self: CacheTerm, _connection: AsyncConnection | None) ->
 
 
 def _sure_for_ever(patch: Patch) -> None:
-    use_term = NearCache.use_term
+    use = Terms.use
 
-    def use(self: NearCache, term_s: float, _sure_until_s: float) -> None:
-        use_term(self, term_s, inf)
+    def used(self: Terms, term_s: float, _sure_until_s: float) -> None:
+        use(self, term_s, inf)
 
-    patch.setattr(NearCache, "use_term", use)
-
-
-def _right_of_any_age(self: NearCache, names: Sequence[EntryNames]) -> list[Found] | None:
-    kept = [self.peek(one.entry) for one in names]
-    served = [near.served for near in kept if near is not None and near.served is not None]
-    now_s = self.now_s()
-    valid = len(served) == len(kept) and all(one.until_s > now_s for one in served)
-    return [one.found for one in served] if valid else None
+    patch.setattr(Terms, "use", used)
 
 
 GUARDS: Mapping[str, Removal] = {
@@ -96,10 +87,10 @@ GUARDS: Mapping[str, Removal] = {
     "the share of a term that is served": replaced(stoker.cache.near, "SERVED", 1.0),
     "a term counted from the question": _counted_from_the_reply,
     "a clock that nobody sets": _wall_clock,
+    "a clock that goes on in a stopped process": replaced(stoker.cache.near, "now_s", time.process_time),
     "the installation's term": replaced(CacheTerm, "learn", _own_term),
     "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", _known_before),
     "a term known for some seconds only": _sure_for_ever,
     "the wait kept after the term was lowered": replaced(stoker.outbox.term, "SET", SHORTENED_AT_ONCE),
-    "a right no older than the entry": replaced(NearCache, "in_term", _right_of_any_age),
-    "terms ending with the breaker": replaced(NearCache, "end_terms", lambda _: None),
+    "terms ending with the breaker": replaced(Terms, "end", lambda _: None),
 }
