@@ -152,6 +152,11 @@ class Parts:
         with suppress(DatabaseUnavailable):
             self.seal.use(*await seal_keys.learn(self.engine))
 
+    async def learn_term(self) -> None:
+        """Read how long entries are served without asking Redis; while Postgres is away, soon not at all."""
+        with suppress(DatabaseUnavailable):
+            await self.cache_term.learn()
+
     def _make_cache(self) -> Cache:
         settings = self.settings
         keys = KeySpace(settings.cache.prefix, self.installation)
@@ -199,7 +204,7 @@ class Parts:
             ),
         ]
         if self.settings.cache.term_ms > 0:
-            learning = repeat("term", self.cache_term.learn, lambda: LEARN_S)
+            learning = repeat("term", self.learn_term, lambda: LEARN_S)
             loops.append(asyncio.create_task(learning, name="term"))
         return loops
 
@@ -213,7 +218,7 @@ class Parts:
         with suppress(Unavailable):  # the loops ask again; a server may be away
             await self.cache.breaker.compare()
             if self.settings.cache.term_ms > 0:
-                await self.cache_term.learn()
+                await self.learn_term()
         self.detached.start(self._compare_queue())
 
     async def _compare_queue(self) -> None:
