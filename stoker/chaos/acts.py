@@ -21,7 +21,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker import Domain, Event, Invalidation, Lane, Outcome, Rule, Scope
 from stoker.chaos.effects import EFFECTS, EachTime, Once, each_time, once
 from stoker.chaos.surroundings import FOLDER, HEALED
-from stoker.errors import QueueUnavailable
 from stoker.handlers.context import JobContext
 from stoker.handlers.run import HANDLERS
 from stoker.jobs import JOBS, Job, KeepWarm, RetryPolicy
@@ -52,6 +51,10 @@ class What(StrEnum):
     """Kills its worker, each time: quarantined."""
 
 
+class AskedToFail(Exception):
+    """A declared error, and none of a server: a job that fails by an outage waits for hours."""
+
+
 class Act(Job):
     """A short job."""
 
@@ -62,7 +65,7 @@ class Act(Job):
         attempts=2,
         first=timedelta(milliseconds=200),
         longest=timedelta(milliseconds=200),
-        errors=(QueueUnavailable, TimeoutError),
+        errors=(AskedToFail, TimeoutError),
     )
     what: What
 
@@ -139,7 +142,7 @@ async def act(_context: JobContext, job: Act) -> Outcome:
         case What.RAISE:
             raise ValueError("asked to raise")
         case What.FAIL:
-            raise QueueUnavailable("asked to fail")
+            raise AskedToFail
         case What.HANG:
             await asyncio.Event().wait()
         case What.SWALLOW:

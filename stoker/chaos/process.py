@@ -13,7 +13,7 @@ import signal
 import sys
 
 from stoker import Domain, Stoker
-from stoker.chaos import audit
+from stoker.chaos import audit, stacks
 from stoker.chaos.surroundings import NOT_NOW, OLDER, WORKLOAD
 from stoker.chaos.workload import load, load_workload
 from stoker.domain import load_domain
@@ -63,6 +63,7 @@ async def _answer(settings: Settings, domain: Domain) -> None:
 
 def _stop() -> tuple[asyncio.Event, asyncio.Event]:
     """Set by a first and by a second SIGTERM, as by `stoker run`; the command line takes long to import."""
+    stacks.write_when_asked()
     asked, now = asyncio.Event(), asyncio.Event()
 
     def signalled() -> None:

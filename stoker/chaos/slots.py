@@ -15,10 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stoker.chaos import stacks
 from stoker.chaos.client import HttpClient
 from stoker.chaos.surroundings import NOT_NOW, SOCKET
 from stoker.embedded.process import LAUNCHER, last_lines
@@ -181,7 +182,8 @@ class Slot:
             await asyncio.sleep(POLL_S)
         code = self._process.poll()
         if code is None:
-            self.disorderly.append(f"{self.name} did not end within {STOP_WITHIN_S:g} s of SIGTERM")
+            where = await self._stacks()
+            self.disorderly.append(f"{self.name} did not end within {STOP_WITHIN_S:g} s of SIGTERM:\n{where}")
             self._process.kill()
             self._process.wait()
         elif code == -signal.SIGKILL:
@@ -189,6 +191,18 @@ class Slot:
         elif code not in (0, -signal.SIGTERM):  # -SIGTERM: it was still starting
             self.disorderly.append(f"{self.name} ended with {code} after SIGTERM:\n{self.last_words()}")
         self._end_life()
+
+    async def _stacks(self) -> str:
+        """Where its tasks and threads are, as it writes them when it is asked."""
+        offset = self.log.stat().st_size
+        self._signal(stacks.SIGNAL)
+        written = b""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(stacks.WRITTEN_WITHIN_S):
+                while stacks.WRITTEN not in written:
+                    await asyncio.sleep(POLL_S)
+                    written = self.log.read_bytes()[offset:]
+        return written.decode(errors="replace")
 
     def last_words(self) -> str:
         """The end of its log."""

@@ -37,6 +37,7 @@ from stoker.telemetry.endpoint import endpoint
 from stoker.telemetry.log import said_of
 from stoker.telemetry.metrics import own_process
 from stoker.worker.arq.part import ArqPart
+from stoker.worker.beside import beside
 from stoker.worker.engine.observer import Observer
 from stoker.worker.engine.parts import Run
 from stoker.worker.engine.runner import Engine, EngineSettings
@@ -110,7 +111,7 @@ async def run_worker(
     log.info("worker.started", extra={"slots": slots, "worker": process_name()})
     stuck = _both(engine.stuck, own.stuck)
     failure: LifespanFailed | None = None
-    async with endpoint(own_process(), settings.worker, stuck), asyncio.TaskGroup() as group:
+    async with endpoint(own_process(), settings.worker, stuck), beside() as start:
         # Jobs that end during the stop may have recorded events: the sweeper goes last.
         for name, part, ends in (
             ("sweeper", sweeper.run, idle),
@@ -120,13 +121,13 @@ async def run_worker(
             ("term", term.run, stop),
             ("prediction", forecaster.run, stop),
         ):
-            group.create_task(supervise(name, partial(part, ends)), name=name)
-        group.create_task(supervise("times", lambda: times.run(stoker.queue, idle)), name="times")
+            start(name, partial(part, ends))
+        start("times", lambda: times.run(stoker.queue, idle))
         try:
             refusal = await _refusal(stoker, stop)
             if refusal is None:
                 async with own.opened(stoker), _opened(arq, ledger, stop, lanes), heartbeat.watching():
-                    group.create_task(supervise("schedule", lambda: schedule.run(stop)), name="schedule")
+                    start("schedule", lambda: schedule.run(stop))
                     await engine.run(stop, now)
         except LifespanFailed as error:
             log.exception("worker.lifespan_failed")

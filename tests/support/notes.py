@@ -21,6 +21,12 @@ SCHEMA = (
     reader_id bigint NOT NULL, PRIMARY KEY (note_id, reader_id))""",
 )
 
+EVERY_SCOPE_CHANGED = """
+INSERT INTO stoker.cache_events (kind, payload, scopes)
+VALUES ('note.changed', 'null', '[["*", "", [], 1, 1]]')
+"""
+"""Records a change that names no scope, as a trigger does that cannot say which rows are affected."""
+
 
 class NoteChanged(Event):
     """A note's body changed; `readers` as the writer saw them."""
