@@ -18,6 +18,8 @@ from stoker.errors import StokerError
 T = TypeVar("T")
 STOP_S = 5.0
 """How long `stop` waits for the thread."""
+SIGNALS_S = 1.0
+"""How long a caller may wait before Python handles a signal that came just before the wait."""
 
 
 class LoopThread:
@@ -53,8 +55,10 @@ class LoopThread:
 
         try:
             self._loop.call_soon_threadsafe(begin)
-            # A lock costs a third of what a Future that is waited for from another thread does.
-            done.acquire()
+            # A lock costs a third of what a Future that is waited for from another thread does. A signal that
+            # comes just before the wait does not end it: Python handles it when the wait is over.
+            while not done.acquire(timeout=SIGNALS_S):
+                pass
         except BaseException:  # a signal, such as the one by which a web server ends a request that hangs
             self._loop.call_soon_threadsafe(cancel)
             raise

@@ -14,7 +14,9 @@ from bench.rows import (
     capture_applied,
     capture_cost,
     change_applied,
+    change_applied_term,
     cluster_read,
+    commands_per_read,
     console,
     cover_time,
     cron_late,
@@ -60,8 +62,8 @@ class Row:
 
 
 MODULES = (
-    *(hit_body, change_applied, burst, relay_2),
-    *(hit_decoded, hit_near, hit_term, http_hit, sync_read, accounting),
+    *(hit_body, change_applied, change_applied_term, burst, relay_2),
+    *(hit_decoded, hit_near, hit_term, commands_per_read, http_hit, sync_read, accounting),
     *(invalidate_flat, invalidate_scan, herd, warm, bytes_, earlier_layer),
     *(
         job_start,

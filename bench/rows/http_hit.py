@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,16 @@ from bench.figures import Figure
 from bench.ground import Bench
 from bench.pages import Page, pages
 from bench.peer import OUR_PYTHON, running
+from stoker.settings import LONGEST_TERM_MS
 
-IDS = ("http-hit", "http-hit-304")
+IDS = ("http-hit", "http-hit-304", "http-hit-term", "http-hit-304-term")
 REQUESTS = 400
 """Of a block."""
 NOTE = (
     "a page of 4 KB through a Unix socket on a kept connection, one request after the other; one process of "
     "FastAPI and uvicorn answers both; access is checked"
 )
+TERM_NOTE = "the same within a term: Redis is asked once a second"
 
 
 class Client:
@@ -45,10 +47,18 @@ class Client:
 
 async def measure(bench: Bench) -> list[Figure]:
     """The client asks for a page of 4 KB that is cached, without and with the version that it has."""
+    return [
+        *await _measured(bench, IDS[:2], NOTE, term_ms=0),
+        *await _measured(bench, IDS[2:], TERM_NOTE, term_ms=LONGEST_TERM_MS),
+    ]
+
+
+async def _measured(bench: Bench, rows: Sequence[str], note: str, *, term_ms: int) -> list[Figure]:
     count = bench.scale.count(REQUESTS, least=20)
-    async with bench.stoker() as stoker:
+    async with bench.stoker(term_ms=term_ms) as stoker:
+        await stoker.cache_term.keep()
         [page] = await pages(stoker, 1)
-        async with _client(bench, page) as client:
+        async with _client(bench, page, term_ms) as client:
             _, head, body = await client.get("cached", page)
             assert body == page.body
             etag = _header(head, b"etag")
@@ -68,16 +78,17 @@ async def measure(bench: Bench) -> list[Figure]:
                 partial(block, "unchanged", 304),
             )
     return [
-        Figure("http-hit", "the same bytes, constant", "us", "<= 1.15", hit, constant, NOTE),
-        Figure("http-hit-304", "a constant 304", "us", "<= 1.15", unmodified, unchanged, ""),
+        Figure(rows[0], "the same bytes, constant", "us", "<= 1.15", hit, constant, note),
+        Figure(rows[1], "a constant 304", "us", "<= 1.15", unmodified, unchanged, ""),
     ]
 
 
 @asynccontextmanager
-async def _client(bench: Bench, page: Page) -> AsyncIterator[Client]:
+async def _client(bench: Bench, page: Page, term_ms: int) -> AsyncIterator[Client]:
+    env = {**bench.env, "STOKER__CACHE__TERM_MS": str(term_ms)}
     with TemporaryDirectory(prefix="stoker-bench-") as folder:
         path = str(Path(folder) / "web")
-        async with running("hits", python=OUR_PYTHON, env=bench.env) as peer:
+        async with running("hits", python=OUR_PYTHON, env=env) as peer:
             await peer.ask("listen", path=path, body=page.body.decode())
             reader, writer = await asyncio.open_unix_connection(path)
             yield Client(reader, writer)

@@ -57,7 +57,8 @@ def say(message: str) -> None:
 
 def _play(options: ChaosOptions) -> Facts:
     workload = load_workload(options.workload)
-    with placed("chaos", options.data_dir, keep=options.keep, durable=False) as place:
+    cluster = options.topology == "cluster"
+    with placed("chaos", options.data_dir, keep=options.keep, durable=False, cluster=cluster) as place:
         assert place.servers is not None  # noqa: S101 - none were given
         found = interruptible(partial(_whole, options, workload, place.servers, place.sockets))
     sys.stdout.write(text(found))
@@ -156,8 +157,7 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
     kinds = [
         kind
         for kind in faults.KINDS
-        if kind.topology in (None, options.topology)
-        and (options.faults is None or kind.name in options.faults)
+        if options.topology in kind.topologies and (options.faults is None or kind.name in options.faults)
     ]
     planned = list(faults.plan(kinds, _seeded(options.seed), options.seconds, options.pace_s))
     say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s")

@@ -14,9 +14,13 @@ from stoker.jobs import LANES, Lane
 from stoker.queue.life import life_name
 from stoker.queue.owner import owner_name
 from stoker.queue.wire import concurrency_name, queue_name
+from stoker.redis.slots import learn
 from stoker.settings import QueueSettings
+from stoker.settings.topology import is_cluster, nodes
 
 NO_TTL = -1
+LIMIT_S = 10.0
+"""For the nodes of a cluster to say who they are."""
 OF_A_LANE = ("", ":running", ":parked", ":totals", ":bell", ":paused")
 OF_THE_AUDIT = ("born", "ended", "rescues")
 
@@ -55,16 +59,28 @@ async def without_ttl(urls: Urls, prefix: str, lanes: Sequence[Lane] = LANES) ->
 
 
 async def names(url: str) -> list[str]:
-    """Every key of a Redis."""
-    async with Redis.from_url(url) as redis:
-        return [key.decode(errors="replace") async for key in redis.scan_iter(count=1000)]
+    """Every key of a Redis, or of all primaries of a cluster."""
+    found = []
+    for one in await _primaries(url):
+        async with Redis.from_url(one) as redis:
+            found += [key.decode(errors="replace") async for key in redis.scan_iter(count=1000)]
+    return found
+
+
+async def _primaries(url: str) -> Sequence[str]:
+    if not is_cluster(url):
+        return [url]
+    return sorted({one for one in (await learn(nodes(url), "the cache Redis", LIMIT_S)).urls if one})
 
 
 async def _staying(url: str) -> set[str]:
-    found = await names(url)
-    async with Redis.from_url(url) as redis:
-        pipe = redis.pipeline(transaction=False)
-        for key in found:
-            pipe.pttl(key)
-        lives = await pipe.execute()
-    return {key for key, life in zip(found, lives, strict=True) if life == NO_TTL}
+    staying = set()
+    for one in await _primaries(url):
+        found = await names(one)
+        async with Redis.from_url(one) as redis:
+            pipe = redis.pipeline(transaction=False)
+            for key in found:
+                pipe.pttl(key)
+            lives = await pipe.execute()
+        staying |= {key for key, life in zip(found, lives, strict=True) if life == NO_TTL}
+    return staying

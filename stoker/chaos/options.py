@@ -6,8 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-TOPOLOGIES = ("single", "pgbouncer")
-"""A server for each role; the same with a PgBouncer in transaction mode before Postgres."""
+TOPOLOGIES = ("single", "pgbouncer", "cluster")
+"""A server for each role; the same with a PgBouncer in transaction mode before Postgres; or with a cluster of
+three primaries and three replicas as the cache."""
 
 
 @dataclass(frozen=True)

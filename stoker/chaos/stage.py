@@ -46,9 +46,15 @@ class Place:
 
 @contextmanager
 def placed(
-    name: str, data_dir: Path, *, keep: bool, given: Urls | None = None, durable: bool = True
+    name: str,
+    data_dir: Path,
+    *,
+    keep: bool,
+    given: Urls | None = None,
+    durable: bool = True,
+    cluster: bool = False,
 ) -> Iterator[Place]:
-    """A fresh folder, and servers. What was started here ends here."""
+    """A fresh folder, and servers; `cluster`: as the cache. What was started here ends here."""
     data_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=data_dir))
     sockets = Path(tempfile.mkdtemp(prefix=f"stoker-{name}-"))
@@ -56,7 +62,7 @@ def placed(
         if given is not None:
             yield Place(name, folder, sockets, given, None, keep)
         else:
-            with embedded.start(folder / "servers", durable=durable) as servers:
+            with embedded.start(folder / "servers", durable=durable, cluster=cluster) as servers:
                 yield Place(name, folder, sockets, servers.urls, servers, keep)
     finally:
         if not keep:

@@ -28,7 +28,8 @@ def chaos(  # noqa: PLR0913 - one for each option
     workers: Annotated[int | None, typer.Option(min=2, help="Worker processes.")] = None,
     webapps: Annotated[int | None, typer.Option(min=1, help="Number of web app processes.")] = None,
     topology: Annotated[
-        str, typer.Option(help="How the servers are arranged: single, or pgbouncer before Postgres.")
+        str,
+        typer.Option(help="The servers: single, pgbouncer before Postgres, or a cluster as the cache."),
     ] = "single",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with the logs.")] = False,
 ) -> None:
@@ -39,9 +40,11 @@ def chaos(  # noqa: PLR0913 - one for each option
 
     if topology not in TOPOLOGIES:
         raise typer.BadParameter(f"there are {', '.join(TOPOLOGIES)}", param_hint="--topology")
-    known = [kind.name for kind in KINDS]
+    known = [kind.name for kind in KINDS if topology in kind.topologies]
     for unknown in sorted(set(fault or ()) - set(known)):
-        raise typer.BadParameter(f"no fault {unknown!r}; there are {', '.join(known)}", param_hint="--fault")
+        raise typer.BadParameter(
+            f"no fault {unknown!r} with {topology}; there are {', '.join(known)}", param_hint="--fault"
+        )
 
     given: dict[str, Any] = {
         "seed": seed,

@@ -182,12 +182,12 @@ def _draw_servers(found: Overview) -> None:
     servers = [_server_row(name, server) for name, server in found.health.servers.items()]
     table("servers", ["server", "address", "state", "ms", "error"], servers)
     of_cluster = [
-        (one.address, "away" if one.error else "ok", one.slots, one.error)
+        (one.address, "away" if one.error else one.state.value, one.ms, one.slots, one.error)
         for server in found.health.servers.values()
         for one in server.nodes
     ]
     if of_cluster:
-        table("nodes of the cache", ["address", "state", "slots", "error"], of_cluster)
+        table("nodes of the cache", ["address", "state", "ms", "slots", "error"], of_cluster)
     if found.memory:
         table("memory", ["server", *MEMORY], [_memory_row(name, one) for name, one in found.memory.items()])
     for reason in dict.fromkeys(found.missing.values()):

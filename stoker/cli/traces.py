@@ -44,6 +44,15 @@ class Recorded(BaseModel):
     ended_by: str
 
 
+class Generated(BaseModel):
+    """What was made up."""
+
+    file: str
+    reads: int
+    changes: int
+    days: int
+
+
 class TraceFigures(BaseModel):
     """What is in a trace."""
 
@@ -125,6 +134,8 @@ def generate(
     ] = 300,
     days: Annotated[int, typer.Option(min=1, max=3650, help="From a Monday on.")] = 28,
     seed: Annotated[int, typer.Option(help="The same seed gives the same trace.")] = 0,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Make up the trace of an office: working hours, weeks, topics that come and go, bursts, drift.
 
@@ -132,7 +143,11 @@ def generate(
     """
     trace = made_up(Office(people, topics, days), seed)
     write_trace(trace, file)
-    show(f"{file}: {len(trace):,} reads and {len(trace.changes):,} changes of {days} days")
+    made = Generated(file=str(file), reads=len(trace), changes=len(trace.changes), days=days)
+    if as_json:
+        show_json(made)
+    else:
+        show(f"{file}: {made.reads:,} reads and {made.changes:,} changes of {days} days")
 
 
 def _draw(found: TraceFigures) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 
 _WEIGHT = re.compile(r"\s*;\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
@@ -12,7 +11,8 @@ _OTHER_NAMES = {"x-gzip": "gzip"}
 IDENTITY = "identity"
 
 
-def chosen_coding(accept_encoding: str, offered: Sequence[str]) -> str | None:
+@lru_cache(maxsize=256)  # a few browsers' headers, on the path of every hit
+def chosen_coding(accept_encoding: str, offered: tuple[str, ...]) -> str | None:
     """The content coding to send, out of those `offered`, the preferred one first; None: send it as it is.
 
     RFC 9110, 12.5.3. A client that forbids even the plain body gets it all the same, not a 406.
@@ -29,12 +29,13 @@ def chosen_coding(accept_encoding: str, offered: Sequence[str]) -> str | None:
 
 def has_version(if_none_match: str, etag: str) -> bool:
     """Whether the client has the version with this entity tag (weak comparison; RFC 9110, 13.1.2)."""
-    if if_none_match.strip() == "*":
+    if not if_none_match:
+        return False
+    if if_none_match == etag or if_none_match.strip() == "*":
         return True
     return etag.removeprefix("W/").strip('"') in _TAG.findall(if_none_match)
 
 
-@lru_cache(maxsize=256)  # a few browsers' headers, on the path of every hit
 def _weights(accept_encoding: str) -> dict[str, float]:
     """The weight of each coding that the header names. One with an invalid weight counts as refused."""
     weights = {}

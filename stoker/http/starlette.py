@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from starlette.responses import Response
 from stoker.cache.reading import Reading
 from stoker.domain import Domain
 from stoker.errors import StokerError
-from stoker.http.answers import HttpAnswer, answer
+from stoker.http.answers import answer
 from stoker.http.failures import INTERNAL, failure
 from stoker.settings import Settings
 from stoker.stoker import Stoker
@@ -54,7 +55,14 @@ def stoker_of(request: Request) -> Stoker:
 
 def respond(reading: Reading, request: Request, *, vary: Sequence[str] = ()) -> Response:
     """The response to a reading; see `stoker.http.answer`."""
-    return _response(answer(reading, request, vary=vary))
+    found = answer(reading, request, vary=vary)
+    response = Response(status_code=found.status)
+    response.body = found.body
+    # The headers are whole. Starlette would take twice as long to encode them and to look for missing ones.
+    response.raw_headers = [
+        (_encoded_name(name), value.encode("latin-1")) for name, value in found.headers.items()
+    ]
+    return response
 
 
 def install(app: Starlette) -> None:
@@ -67,8 +75,9 @@ async def _refuse(_: Request, error: Exception) -> Response:
     found = failure(error)
     if found.status == INTERNAL:
         logger.error("http.failed", exc_info=error)
-    return _response(found)
-
-
-def _response(found: HttpAnswer) -> Response:
     return Response(found.body, found.status, found.headers)
+
+
+@lru_cache(maxsize=32)
+def _encoded_name(name: str) -> bytes:
+    return name.lower().encode("latin-1")

@@ -9,12 +9,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 
 from pydantic import BaseModel, computed_field
 from sqlalchemy import text
 
 from stoker.errors import DatabaseUnavailable, StokerError
+from stoker.redis.cache import CacheClient
 from stoker.settings import Settings, address_of
 from stoker.stoker import Stoker
 
@@ -33,12 +35,28 @@ class ServerState(StrEnum):
     DOWN = "down"
 
 
+def _state(ok: bool, ms: float | None) -> ServerState:  # noqa: FBT001 - the two facts of an answer
+    if not ok:
+        return ServerState.DOWN
+    return ServerState.SLOW if ms is not None and ms > SLOW_MS else ServerState.OK
+
+
 class NodeHealth(BaseModel):
-    """A primary of a cluster, as this process uses it. `error`: why it reads its `slots` from SQL instead."""
+    """A primary of a cluster, as this process uses it. `error`: why it reads its `slots` from SQL instead.
+
+    `ms` is how long its answer took; None where it was not asked, or gave none.
+    """
 
     address: str
     slots: int
     error: str | None = None
+    ms: float | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def state(self) -> ServerState:
+        """As of a server."""
+        return _state(self.error is None, self.ms)
 
 
 class ServerHealth(BaseModel):
@@ -65,9 +83,7 @@ class ServerHealth(BaseModel):
     @property
     def state(self) -> ServerState:
         """Whether it answers, and whether it takes its time."""
-        if not self.ok:
-            return ServerState.DOWN
-        return ServerState.SLOW if self.ms > SLOW_MS else ServerState.OK
+        return _state(self.ok, self.ms)
 
 
 class Health(BaseModel):
@@ -103,20 +119,33 @@ def probes(stoker: Stoker) -> Mapping[str, Probe]:
     async def queue() -> None:
         await stoker.queue.redis.ping()
 
-    async def cache() -> None:
-        (await stoker.cache.store.client.call(("PING",))).first()
-
-    return {"database": database, "queue": queue, "cache": cache}
+    return {"database": database, "queue": queue, "cache": partial(_ping, stoker.cache.store.client)}
 
 
 async def health_of(stoker: Stoker, timeout_s: float) -> Health:
     """The health of the servers of a Stoker, with their addresses."""
-    found = await examine(probes(stoker), timeout_s, addresses(stoker.settings))
+    client = stoker.cache.store.client
+    found, told = await asyncio.gather(
+        examine(probes(stoker), timeout_s, addresses(stoker.settings)),
+        examine({address: partial(_ping, one) for address, one in client.clients().items()}, timeout_s),
+    )
     found.servers["cache"].nodes = [
-        NodeHealth(address=address, slots=slots, error=error)
-        for address, slots, error in stoker.cache.store.client.standing()
+        _node(address, slots, error, told.servers.get(address)) for address, slots, error in client.standing()
     ]
     return found
+
+
+async def _ping(client: CacheClient) -> None:
+    (await client.call(("PING",))).first()
+
+
+def _node(address: str, slots: int, error: str | None, told: ServerHealth | None) -> NodeHealth:
+    """`error`: why it is not used; `told`: how it answered, if it was asked."""
+    if told is None:
+        return NodeHealth(address=address, slots=slots, error=error)
+    return NodeHealth(
+        address=address, slots=slots, error=error or told.error, ms=told.ms if told.ok else None
+    )
 
 
 async def examine(
@@ -125,7 +154,8 @@ async def examine(
     """Ask every server at once."""
     began = time.monotonic()
     asked = {name: asyncio.create_task(_timed(probe)) for name, probe in probes.items()}
-    await asyncio.wait(asked.values(), timeout=timeout_s)
+    if asked:  # a cache without nodes has none to ask
+        await asyncio.wait(asked.values(), timeout=timeout_s)
     servers: dict[str, ServerHealth] = {}
     for name, task in asked.items():
         if task.done():

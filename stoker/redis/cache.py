@@ -205,6 +205,10 @@ class CacheClient:
         """The primaries of a cluster: host and port, number of slots, and why it is not used, if so."""
         return ()
 
+    def clients(self) -> Mapping[str, CacheClient]:
+        """Those of the same primaries, by host and port."""
+        return {}
+
     async def returning(self) -> Sequence[str]:
         """The nodes of a cluster that are not used, but answer again."""
         return ()

@@ -220,6 +220,10 @@ class CacheCluster(CacheClient):
         slots = Counter(owner for owner in self._owners if owner is not None)
         return [(node.address, count, node.away) for node, count in slots.items()]
 
+    def clients(self) -> Mapping[str, CacheClient]:
+        """Of each primary that has slots, also of one that is not used now."""
+        return {node.address: node.client for node in self._owning()}
+
     # Which node.
 
     async def _owner(self, slot: int, *, to_unlink: bool = False) -> Node:

@@ -65,14 +65,22 @@ class OneAttempt(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     async def result(self) -> T:
-        """The result of the attempt under way, or of a new one."""
+        """The result of the attempt under way, or of a new one; raises RedisAway if `cancel` ends it."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._task)
+        attempt = self._task
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if not attempt.cancelled() or (me is not None and me.cancelling()):
+                raise
+            # The caller was not cancelled: a job or a request must not end as if it was.
+            raise RedisAway("the connections were closed while a call waited for one") from None
 
     async def cancel(self) -> None:
-        """End the attempt under way."""
+        """End the attempt under way; those who wait for it are told that by a RedisAway."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

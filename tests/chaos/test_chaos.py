@@ -17,6 +17,7 @@ from stoker.chaos import lanes, recovery
 from stoker.chaos.faults import KINDS, plan
 from stoker.chaos.faults.kind import BACK_S, RESCUED_S
 from stoker.chaos.faults.plan import CLAIM_S
+from stoker.chaos.options import TOPOLOGIES
 from tests.support.pgbouncer import skip_without_pgbouncer
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,30 @@ def test_behind_a_pooler_that_breaks_too_everything_holds(tmp_path: Path) -> Non
     )
     assert (code, facts["failures"]) == (0, [])
     assert facts["faults"].keys() >= {"pooler_restart", "pooler_freeze"}
+
+
+@pytest.mark.long
+def test_with_a_cluster_as_the_cache_whose_nodes_break_everything_holds(tmp_path: Path) -> None:
+    code, facts = perform(
+        tmp_path,
+        topology="cluster",
+        faults=("node_kill", "node_freeze", "node_failover", "queue_restart", "kill_worker"),
+        workload="worker.demo.workload:workload",
+        seconds=20,
+        webapps=2,
+    )
+    assert (code, facts["failures"]) == (0, [])
+    assert facts["faults"].keys() >= {"node_kill", "node_freeze", "node_failover"}
+    assert facts["entries"]["compared"] > 0
+
+
+def test_each_fault_is_of_a_topology_that_has_its_target() -> None:
+    """A cache that is a cluster is no single server, and its nodes are reached without links."""
+    of = {name: {kind.name for kind in KINDS if name in kind.topologies} for name in TOPOLOGIES}
+    assert of["pgbouncer"] - of["single"] == {"pooler_restart", "pooler_freeze"}
+    assert of["cluster"] - of["single"] == {"node_kill", "node_freeze", "node_failover"}
+    assert {name.partition("_")[0] for name in of["single"] - of["cluster"]} == {"cache"}
+    assert not any(name.startswith("cache_") for name in of["cluster"])
 
 
 @pytest.mark.long

@@ -27,10 +27,11 @@ from stoker.outbox.term import CacheTerm
 from stoker.stoker import Stoker
 from tests.explore.domain import State as RowState
 from tests.explore.rows import Outbox, Rows, Snapshot, SteppedLoads
-from tests.explore.terms import BEGAN_S, Time, sleep
+from tests.explore.terms import BEGAN_S, SteppedTerm, Time, sleep
 from tests.races.guards import GUARDS as OF_RACES
 from tests.races.guards.away import Removal, replaced, script
 from tests.races.guards.filling import load_then_stamp
+from tests.races.guards.terms import known_before
 
 
 class Guard(NamedTuple):
@@ -145,7 +146,6 @@ SHARED: Mapping[str, str] = {
     "the share of a term that is served": "a term, a writer",
     "a term counted from the question": "a term, late replies",
     "the installation's term": "a term that is shorter than a reader's own",
-    "the wait learned after the unlink": "a term is raised",
     "the wait kept after the term was lowered": "a term is lowered",
     "a term known for some seconds only": "a term was lowered, and a reader has not heard",
 }
@@ -170,6 +170,9 @@ OWN: Mapping[str, Guard] = {
     ),
     "events in the writer's transaction": Guard(
         replaced(Rows, "commit", _event_first), "a sweeper at any time"
+    ),
+    "the wait learned after the unlink": Guard(
+        replaced(SteppedTerm, "_longest_ms", known_before), "a term is raised"
     ),
     "a clock that nobody sets": Guard(_wall_clock, "a term, a clock that is set back"),
     "the wait counted from the acknowledgement": Guard(_waits_from_the_request, "a term, a writer"),

@@ -146,6 +146,8 @@ BODIES = {
     "/api/cache/invalidate": {"kind": "shelf", "id": "a"},
     "/api/cache/warm": {},
     "/api/cache/refresh": {"kind": "shelf", "id": "a"},
+    "/api/cache/compare": {"kind": "shelf", "id": "a"},
+    "/api/cache/findings/acknowledge": {"up_to": 1},
     "/api/jobs": {"kind": "prune.v1"},
     "/api/jobs/dead/retry": {"all": True},
     "/api/jobs/dead/discard": {"all": True},
@@ -153,8 +155,13 @@ BODIES = {
     "/api/session": {"token": VIEWER},
     "/api/tokens": {"name": "ann"},
     "/api/tokens/revoke": {"name": "ann"},
+    "/api/workers/quiet": {"name": "nobody", "quiet": True},
 }
-QUERIES = {"/api/cache/scope": {"kind": "shelf", "id": "a"}, "/api/history": {"series": "lane:warm:ready"}}
+QUERIES = {
+    "/api/cache/scope": {"kind": "shelf", "id": "a"},
+    "/api/cache/explain": {"view": "label", "id": "a"},
+    "/api/history": {"series": "lane:warm:ready"},
+}
 
 
 def test_each_role_may_what_it_should_on_each_route(served: Served) -> None:

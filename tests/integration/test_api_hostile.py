@@ -29,7 +29,12 @@ IN_URLS = ["%00", "a%00b", "%ED%A0%80", "%FF", "%E2%80%AE", "%27;--", "%25", "%5
 @pytest.fixture
 async def stoker(place: Place) -> AsyncIterator[Stoker]:
     settings = place.settings(
-        api={"actions_per_minute": 10**6, "sign_ins_per_minute": 10**6, "tokens": [OSCAR]}
+        api={
+            "actions_per_minute": 10**6,
+            "reads_per_minute": 10**6,
+            "sign_ins_per_minute": 10**6,
+            "tokens": [OSCAR],
+        }
     )
     await migrate(place.database_url, domain)
     async with Stoker.opened(settings, domain) as opened:

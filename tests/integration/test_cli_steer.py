@@ -310,8 +310,8 @@ def test_every_command_says_what_it_does(path: tuple[str, ...], stoker: Run) -> 
     assert helped.stdout.strip()
 
 
-STAY = {("up",), ("run",), ("arq",), ("api",), ("demo",), ("chaos",)}
-"""Commands that run until they are stopped, or write a report of their own."""
+STAY = {("up",), ("run",), ("arq",), ("api",), ("demo",), ("chaos",), ("mcp",)}
+"""Commands that run until they are stopped, write a report of their own, or speak a protocol."""
 
 
 @pytest.mark.parametrize("path", [path for path in every_command() if path not in STAY], ids=" ".join)

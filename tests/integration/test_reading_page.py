@@ -38,7 +38,9 @@ async def test_the_pages_tables_are_made_and_its_rights_hold(
 ) -> None:
     (tmp_path / "rental_0001.py").write_text(REVISION)
     domain = replace(rental["domain"], migrations=tmp_path)
-    assert await migrate(place.database_url, domain) == ["rental: rental_0001"]
+    done = await migrate(place.database_url, domain)
+    # The test's database comes with the captures of the example application, which this domain does not have.
+    assert [line for line in done if not line.startswith("dropped the capture")] == ["rental: rental_0001"]
     async with Stoker.opened(place.settings(), domain) as stoker:
         async with stoker.session() as session, session.begin():
             await session.execute(text("INSERT INTO staff VALUES (1, 'ann', 'chief'), (2, 'bob', 'clerk')"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy import event, text
 
@@ -35,7 +37,7 @@ async def test_search_terms_are_shown_to_operators_only(place: Place, token: str
 
 
 async def test_a_listing_asks_postgres_for_what_it_shows(place: Place) -> None:
-    """Arguments may be 64 KB each: 200 of them were read for a page that shows none."""
+    """Arguments may be 64 KB each: a listing reads no more of them than the view that is refreshed."""
     async with Stoker.opened(place.settings(), domain) as stoker:
         history = JobHistory(stoker.engine)
         await history.add([row(arguments={"large": "x" * 60_000})])
@@ -49,4 +51,4 @@ async def test_a_listing_asks_postgres_for_what_it_shows(place: Place) -> None:
         (whole,) = await history.list(Filter(), limit=10, arguments=True)
     assert listed.arguments is None
     assert whole.arguments == {"large": "x" * 60_000}
-    assert "job_history.arguments" not in asked[0]
+    assert not re.search(r"job_history\.arguments(?! ->> )", asked[0])

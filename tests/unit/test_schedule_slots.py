@@ -41,11 +41,11 @@ def test_all_who_ask_within_a_slot_see_the_same_one(now: datetime, every: timede
     assert task.newest(slot + every * later) == slot
 
 
-def test_pruning_happens_at_its_time_of_day() -> None:
+def test_pruning_happens_every_hour() -> None:
     *_, prune = tasks(ScheduleSettings(enable_background_warming=False), domain)
-    assert prune.newest(datetime(2026, 3, 29, 2, 59, tzinfo=UTC)) == datetime(2026, 3, 28, 3, tzinfo=UTC)
-    assert prune.newest(datetime(2026, 3, 29, 3, 0, tzinfo=UTC)) == datetime(2026, 3, 29, 3, tzinfo=UTC)
-    assert prune.following(datetime(2026, 3, 29, 3, 0, tzinfo=UTC)) == datetime(2026, 3, 30, 3, tzinfo=UTC)
+    assert prune.newest(datetime(2026, 3, 29, 3, 2, tzinfo=UTC)) == datetime(2026, 3, 29, 2, 3, tzinfo=UTC)
+    assert prune.newest(datetime(2026, 3, 29, 3, 3, tzinfo=UTC)) == datetime(2026, 3, 29, 3, 3, tzinfo=UTC)
+    assert prune.following(datetime(2026, 3, 29, 3, 3, tzinfo=UTC)) == datetime(2026, 3, 29, 4, 3, tzinfo=UTC)
 
 
 def test_a_cron_expression_goes_by_its_time_zone_through_daylight_saving() -> None:

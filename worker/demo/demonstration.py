@@ -93,9 +93,9 @@ async def _drive(
 ) -> Facts:
     tally, rng = Tally(), Random(options.seed)  # noqa: S311 - a run can be repeated
     users = await workload.users(observer, rng)
-    stop_if_interrupted()
     users.edits.ask_for_exports()
     newest = await newest_event(observer)
+    stop_if_interrupted()
     driver = Driver([processes[1]], users, tally, rng)
     began = time.monotonic()
     async with screen.following(tally, options.seconds):

@@ -6,8 +6,8 @@ same target do not. Each fault heals what it did, also when the run is interrupt
 
 from __future__ import annotations
 
-from stoker.chaos.faults import cache, network, outbox, postgres, processes, queue
-from stoker.chaos.faults.kind import RESCUED_S, Kind
+from stoker.chaos.faults import cache, network, nodes, outbox, postgres, processes, queue
+from stoker.chaos.faults.kind import NODE_S, ONE_CACHE, RESCUED_S, Kind
 from stoker.chaos.faults.plan import Planned, plan
 
 KINDS = (
@@ -23,16 +23,19 @@ KINDS = (
     Kind("queue_flush", "queue", 0, 0, queue.flush),
     Kind("queue_full", "queue", 1, 3, queue.full),
     Kind("queue_freeze", "queue", 1, 4, queue.freeze),
-    Kind("cache_restart", "cache", 0.1, 2, cache.restart),
-    Kind("cache_restart_empty", "cache", 0.1, 2, cache.restart_empty),
-    Kind("cache_flush", "cache", 0, 0, cache.flush),
-    Kind("cache_small", "cache", 1, 4, cache.small),
-    Kind("cache_full", "cache", 1, 3, cache.full),
-    Kind("cache_freeze", "cache", 0.6, 3, cache.freeze),
+    Kind("cache_restart", "cache", 0.1, 2, cache.restart, topologies=ONE_CACHE),
+    Kind("cache_restart_empty", "cache", 0.1, 2, cache.restart_empty, topologies=ONE_CACHE),
+    Kind("cache_flush", "cache", 0, 0, cache.flush, topologies=ONE_CACHE),
+    Kind("cache_small", "cache", 1, 4, cache.small, topologies=ONE_CACHE),
+    Kind("cache_full", "cache", 1, 3, cache.full, topologies=ONE_CACHE),
+    Kind("cache_freeze", "cache", 0.6, 3, cache.freeze, topologies=ONE_CACHE),
+    Kind("node_kill", "cache", 0.1, 5, nodes.kill, NODE_S, topologies=["cluster"]),
+    Kind("node_freeze", "cache", 0.6, 3, nodes.freeze, NODE_S, topologies=["cluster"]),
+    Kind("node_failover", "cache", 0, 0, nodes.fail_over, NODE_S, topologies=["cluster"]),
     Kind("postgres_restart", "postgres", 0.1, 2, postgres.restart),
     Kind("postgres_kill", "postgres", 0.1, 1, postgres.kill),
-    Kind("pooler_restart", "postgres", 0.1, 2, postgres.pooler_restart, topology="pgbouncer"),
-    Kind("pooler_freeze", "postgres", 0.5, 3, postgres.pooler_freeze, topology="pgbouncer"),
+    Kind("pooler_restart", "postgres", 0.1, 2, postgres.pooler_restart, topologies=["pgbouncer"]),
+    Kind("pooler_freeze", "postgres", 0.5, 3, postgres.pooler_freeze, topologies=["pgbouncer"]),
     Kind("poison_event", "outbox", 1, 4, outbox.poison_event),
     Kind("unreadable_event", "outbox", 1, 4, outbox.unreadable_event),
     *network.kinds(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
+from stoker.chaos.options import TOPOLOGIES
 from stoker.chaos.scene import Scene
 from stoker.chaos.slots import Slot
 
@@ -12,6 +13,10 @@ BACK_S = 2.0
 """Lanes and sweeper work again within this of a server's return, as the docs promise."""
 RESCUED_S = 10.0
 """A killed worker's jobs are rescued within this, as the docs promise."""
+NODE_S = 5.0
+"""The same of a cluster's node: the map is learnt within a second, and then what waits for it is applied."""
+ONE_CACHE = ("single", "pgbouncer")
+"""The topologies whose cache is one server."""
 
 Strike = Callable[[Scene, Slot | None, float], Awaitable[None]]
 
@@ -31,5 +36,5 @@ class Kind:
     strike: Strike
     recovers_s: float = BACK_S
     calm_s: float = 0
-    topology: str | None = None
-    """The only one in which there is its target; None: every one."""
+    topologies: Collection[str] = TOPOLOGIES
+    """Those in which there is its target."""

@@ -1,7 +1,7 @@
 """Faults of the network between processes and servers. The driver reaches the servers directly.
 
 Each process has a link of its own to each server. A fault breaks those of all processes to one server, or
-those of one process.
+those of one process. The nodes of a cluster are reached without links, which could not follow MOVED.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from random import Random
 
 from sqlalchemy import make_url
 
-from stoker.chaos.faults.kind import Kind, Strike
+from stoker.chaos.faults.kind import ONE_CACHE, Kind, Strike
 from stoker.chaos.link import Link, through, url_of_postgres
+from stoker.chaos.options import TOPOLOGIES
 from stoker.chaos.scene import Scene
 from stoker.chaos.slots import Slot
 from stoker.embedded import Urls
+from stoker.settings.topology import is_cluster
 
 SERVERS = ("queue", "cache", "postgres")
 TORN = 0.05
@@ -33,7 +35,9 @@ Break = Callable[[Link, Random], None]
 @asynccontextmanager
 async def linked(urls: Urls, processes: Iterable[str]) -> AsyncIterator[Mapping[str, Links]]:
     """A link to each server for each of these processes, by their names."""
-    to = {"queue": urls.queue, "cache": urls.cache, "postgres": url_of_postgres(make_url(urls.database))}
+    to = {"queue": urls.queue, "postgres": url_of_postgres(make_url(urls.database))}
+    if not is_cluster(urls.cache):
+        to["cache"] = urls.cache
     async with AsyncExitStack() as closing:
         found = {}
         for process in processes:
@@ -46,13 +50,17 @@ async def linked(urls: Urls, processes: Iterable[str]) -> AsyncIterator[Mapping[
 def urls_by(links: Links, urls: Urls) -> Urls:
     """The servers as a process reaches them by its links."""
     database = through(links["postgres"], make_url(urls.database))
-    return Urls(database.render_as_string(hide_password=False), links["queue"].url, links["cache"].url)
+    cache = links["cache"].url if "cache" in links else urls.cache
+    return Urls(database.render_as_string(hide_password=False), links["queue"].url, cache)
 
 
 def kinds() -> tuple[Kind, ...]:
     """Each of these faults, of each server, and those of one process."""
     of_servers = (
-        Kind(f"{server}_{name}", server, 0.5, longest_s, _strike(server, breaks))
+        Kind(
+            *(f"{server}_{name}", server, 0.5, longest_s, _strike(server, breaks)),
+            topologies=ONE_CACHE if server == "cache" else TOPOLOGIES,
+        )
         for server in SERVERS
         for name, longest_s, breaks in (
             ("silence", 4, _silence),
@@ -78,7 +86,8 @@ def _strike(server: str, breaks: Break) -> Strike:
 async def partition(scene: Scene, slot: Slot | None, lasts_s: float) -> None:
     """One process alone reaches no server, or one server not; the others go on."""
     assert slot is not None  # noqa: S101 - its target is a slot
-    servers = scene.rng.choice([SERVERS, *((server,) for server in SERVERS)])
+    linked = tuple(server for server in SERVERS if server in scene.links[slot.name])
+    servers = scene.rng.choice([linked, *((server,) for server in linked)])
     slot.stand_still()
     try:
         await _broken([scene.links[slot.name][server] for server in servers], _silence, scene.rng, lasts_s)

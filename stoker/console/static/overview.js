@@ -76,11 +76,14 @@ function place(concern) {
   return concern.says.includes("dead letter") ? "#/dead" : PLACES[concern.about] ?? "#/overview";
 }
 
-const SERVERS = { database: "Postgres", queue: "Queue Redis", cache: "Cache Redis" };
+const SERVERS = { database: "Postgres", queue: "Queue Redis", cache: "Cache Redis", node: "Node of the cache" };
 const STATES = { ok: "ok", slow: "warn", down: "bad" };
 
 function serverRows({ health, memory }) {
-  return Object.entries(health.servers).map(([name, server]) => [name, server.address, server.state, latency(server), server.error, memoryOf(memory[name])]);
+  return Object.entries(health.servers).flatMap(([name, server]) => [
+    [name, server.address, server.state, latency(server), server.error, memoryOf(memory[name])],
+    ...server.nodes.map((node) => ["node", node.address, node.state, latency(node), node.error, plural(node.slots, "slot")]),
+  ]);
 }
 
 function memoryOf(memory) {
@@ -96,8 +99,8 @@ function rounded(value) {
 }
 
 /** To two digits: a probe of every second must not make the line flicker. */
-function latency({ ok, ms }) {
-  return ok ? seconds(Number(ms.toPrecision(1)) / 1000) : NONE;
+function latency({ state, ms }) {
+  return state !== "down" && ms !== null ? seconds(Number(ms.toPrecision(1)) / 1000) : NONE;
 }
 
 function serverStrip(picture) {

@@ -68,7 +68,7 @@ async def _own_term(self: CacheTerm) -> None:
     self._terms.use(self._own_ms / 1000, asked_s + 8)
 
 
-async def _known_before(self: CacheTerm, _connection: AsyncConnection | None) -> int:
+async def known_before(self: CacheTerm, _connection: AsyncConnection | None) -> int:
     return self._seen.longest_ms if self._seen is not None else 0
 
 
@@ -89,7 +89,7 @@ GUARDS: Mapping[str, Removal] = {
     "a clock that nobody sets": _wall_clock,
     "a clock that goes on in a stopped process": replaced(stoker.cache.near, "now_s", time.process_time),
     "the installation's term": replaced(CacheTerm, "learn", _own_term),
-    "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", _known_before),
+    "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", known_before),
     "a term known for some seconds only": _sure_for_ever,
     "the wait kept after the term was lowered": replaced(stoker.outbox.term, "SET", SHORTENED_AT_ONCE),
     "terms ending with the breaker": replaced(Terms, "end", lambda _: None),
