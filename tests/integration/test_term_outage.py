@@ -18,6 +18,6 @@ async def test_an_outage_of_postgres_does_not_break_the_loop_of_the_term(place: 
     try:
         async with Stoker.opened(settings, Notes().domain) as stoker:
             link.cut()
-            await stoker._parts.learn_term()  # noqa: SLF001 - what its loop calls
+            await stoker._parts.learn_term()
     finally:
         await link.close()
