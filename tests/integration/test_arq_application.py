@@ -358,16 +358,17 @@ async def test_drain_runs_the_functions_of_an_arq_application(place: Place) -> N
         waiting = await asked(redis, "later")
         assert (await assert_enqueued(stoker, domain.job_types["later"])) == domain.arq_job("later")
         drained = await drain(stoker, raises=False, later=True)
-        assert [(one.kind, one.outcome) for one in drained.ran] == [
-            ("nested", "done"),
-            ("fail", "dead"),
-            ("later", "retried"),
+        # Jobs of one millisecond run in any order.
+        assert sorted((one.kind, one.outcome) for one in drained.ran) == [
             ("add", "done"),
-            ("later", "retried"),
+            ("fail", "dead"),
             ("later", "done"),
+            ("later", "retried"),
+            ("later", "retried"),
+            ("nested", "done"),
         ]
         assert [str(one.error) for one in drained.ran if one.error] == ["no such order"]
-        assert drained.ran[3].job == domain.arq_job("add", 40, right=2)
+        assert [one.job for one in drained.ran if one.kind == "add"] == [domain.arq_job("add", 40, right=2)]
         inner = await nested_job.result(WAIT_S)
         assert await Job(inner, redis, redis.default_queue_name, from_json).result(WAIT_S) == 42
         with pytest.raises(JobExecutionFailed, match="no such order"):
