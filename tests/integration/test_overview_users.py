@@ -17,6 +17,8 @@ from tests.support.place import Place
 
 LIMIT_S = 30
 READS = 20
+PATIENT = {"stats_flush_s": 3600, "timeout_s": 10}
+"""Settings of the cache: a busy machine may take longer than half a second for one call."""
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def notes() -> Notes:
 
 @pytest.fixture
 async def stoker(place: Place, notes: Notes) -> AsyncIterator[Stoker]:
-    async with Stoker.opened(place.settings(cache={"stats_flush_s": 3600}), notes.domain) as opened:
+    async with Stoker.opened(place.settings(cache=PATIENT), notes.domain) as opened:
         async with opened.session() as session, session.begin():
             await write_notes(session, READS)
         for number in range(1, READS + 1):
@@ -80,7 +82,7 @@ async def test_outdated_answers_and_reads_past_the_cache_are_told_apart(stoker: 
 
 
 async def test_reads_are_slow_by_the_limit_of_their_view(place: Place, notes: Notes) -> None:
-    strict = place.settings(watch={"slow_read_of_s": {"detail": 1e-6}}, cache={"stats_flush_s": 3600})
+    strict = place.settings(watch={"slow_read_of_s": {"detail": 1e-6}}, cache=PATIENT)
     async with Stoker.opened(strict, notes.domain) as stoker:
         async with stoker.session() as session, session.begin():
             await write_notes(session, 1)
