@@ -313,7 +313,7 @@ warm_predictor = Table(
     Column("lease_until", DateTime(timezone=True)),
     Column("in_force", String(32), comment="default plan, decayed counts, predictor"),
     Column("planned_at", DateTime(timezone=True), comment="Old: nobody predicts, the default plan warms."),
-    Column("figures", JSONB, comment="stoker/predicting/figures.py"),
+    Column("figures", JSONB, comment="stoker/warming/figures.py"),
     Column("state", LargeBinary, comment="stoker/prediction/snapshot.py, compressed with zstd."),
     Column("saved_at", DateTime(timezone=True)),
     comment="What has been learnt of reads, and which worker goes on learning.",

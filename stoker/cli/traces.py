@@ -18,10 +18,10 @@ from stoker.cli.opened import On, operator
 from stoker.cli.servers import Json
 from stoker.cli.signals import stopped_by_signals
 from stoker.errors import CacheUnavailable
-from stoker.predicting.recording import Recording
 from stoker.prediction.replay import view_of
 from stoker.prediction.synthetic import Office, made_up
 from stoker.prediction.trace import TraceFile, read_trace, write_trace
+from stoker.warming.recording import Recording
 
 POLL_S = 1.0
 BAR = 40

@@ -23,9 +23,9 @@ from stoker.handlers.context import JobContext
 from stoker.handlers.demand import in_demand
 from stoker.jobs import KeepWarm, Lane, Outcome, Warm
 from stoker.postgres import database_errors
-from stoker.predicting import rows
 from stoker.prediction.contest import DEFAULT
 from stoker.stoker import Stoker
+from stoker.warming import rows
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ from pydantic import BaseModel
 from stoker.cache.view import EntryKey
 from stoker.domain import Domain
 from stoker.errors import BadRequest, InvalidParams
-from stoker.predicting.entries import Entries, name_of
-from stoker.predicting.figures import PredictionFigures
-from stoker.predicting.forecast import fresh
-from stoker.predicting.rows import state_of, stored
 from stoker.prediction.contest import COUNTS, DEFAULT
 from stoker.prediction.live import Explained, Live
 from stoker.prediction.snapshot import load
 from stoker.stoker import Stoker
+from stoker.warming.entries import Entries, name_of
+from stoker.warming.figures import PredictionFigures
+from stoker.warming.forecast import fresh
+from stoker.warming.rows import state_of, stored
 
 
 class PredictionNow(BaseModel):

@@ -18,10 +18,10 @@ from stoker.cache.view import EntryKey
 from stoker.errors import DatabaseUnavailable, QueueUnavailable, Unavailable
 from stoker.handlers.warm import build, with_guard
 from stoker.jobs import Lane, Outcome
-from stoker.predicting.forecast import Forecast
-from stoker.predicting.rows import Rows, state_of
 from stoker.prediction.budget import Candidate
 from stoker.stoker import Stoker
+from stoker.warming.forecast import Forecast
+from stoker.warming.rows import Rows, state_of
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from stoker.handlers.relay import apply_all
 from stoker.operations.audit import local_actor
 from stoker.operations.overview import overview
 from stoker.operations.prediction import entry_of, explain, prediction
-from stoker.predicting.recording import Recording
 from stoker.prediction.contest import DEFAULT, PREDICTOR
 from stoker.prediction.trace import TraceError, TraceFile, read_trace
 from stoker.settings import Settings
+from stoker.warming.recording import Recording
 from stoker.worker.forecaster import Forecaster
 from tests.integration.test_forecaster import flush, keep, learnt
 from tests.support.notes import NoteChanged, Notes, write_notes

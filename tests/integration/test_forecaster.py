@@ -15,15 +15,15 @@ from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
 from stoker.handlers.run import run
 from stoker.jobs import Lane, Outcome
-from stoker.predicting.entries import Entries, name_of
-from stoker.predicting.forecast import Forecast, fresh
-from stoker.predicting.rows import VALID_S, Rows, in_force, state_of, stored
 from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR, Hour
 from stoker.prediction.live import Live
 from stoker.prediction.snapshot import dump
 from stoker.queue.progress import Progress
 from stoker.schedule import MAINTENANCE
 from stoker.settings import Settings
+from stoker.warming.entries import Entries, name_of
+from stoker.warming.forecast import Forecast, fresh
+from stoker.warming.rows import VALID_S, Rows, in_force, state_of, stored
 from stoker.worker.forecaster import STEP, Forecaster
 from stoker.worker.schedule.tasks import tasks
 from tests.support.notes import NoteChanged, Notes, note, write_notes

@@ -46,7 +46,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"stoker.stoker"}),
     frozenset({"stoker.sync"}),
     frozenset({"stoker.http"}),
-    frozenset({"stoker.predicting"}),
+    frozenset({"stoker.warming"}),
     frozenset({"stoker.coverage", "stoker.handlers"}),
     frozenset({"stoker.worker.engine", "stoker.embedded", "stoker.worker.schedule"}),
     frozenset({"stoker.history"}),

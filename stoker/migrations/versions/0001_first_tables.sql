@@ -298,5 +298,5 @@ COMMENT ON COLUMN stoker.warm_predictor.id IS '1: there is one row.';
 COMMENT ON COLUMN stoker.warm_predictor.holder IS 'The worker that predicts.';
 COMMENT ON COLUMN stoker.warm_predictor.in_force IS 'default plan, decayed counts, predictor';
 COMMENT ON COLUMN stoker.warm_predictor.planned_at IS 'Old: nobody predicts, the default plan warms.';
-COMMENT ON COLUMN stoker.warm_predictor.figures IS 'stoker/predicting/figures.py';
+COMMENT ON COLUMN stoker.warm_predictor.figures IS 'stoker/warming/figures.py';
 COMMENT ON COLUMN stoker.warm_predictor.state IS 'stoker/prediction/snapshot.py, compressed with zstd.';

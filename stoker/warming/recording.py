@@ -12,10 +12,10 @@ from hashlib import blake2b
 
 from stoker.cache.view import Scope
 from stoker.cache.visits import Change, Position, Visit, changes_since, visits_since
-from stoker.predicting.entries import Entries
 from stoker.prediction.trace import TraceFile
 from stoker.rules import EVERY_SCOPE
 from stoker.stoker import Stoker
+from stoker.warming.entries import Entries
 
 
 class Recording:

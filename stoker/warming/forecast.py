@@ -15,14 +15,14 @@ from zoneinfo import ZoneInfo
 
 from stoker.cache.view import Scope
 from stoker.cache.visits import Change, Position, Visit, changes_since, visits_since
-from stoker.predicting.entries import Entries
-from stoker.predicting.figures import PredictionFigures, figures_of
 from stoker.prediction.budget import Candidate
 from stoker.prediction.features import NAMES, SIZES, first_bins
 from stoker.prediction.live import Live
 from stoker.prediction.snapshot import dump, load
 from stoker.rules import EVERY_SCOPE
 from stoker.stoker import Stoker
+from stoker.warming.entries import Entries
+from stoker.warming.figures import PredictionFigures, figures_of
 
 PLAN_READ_S = 600.0
 """Seconds between two questions to the warm plan, which costs SQL."""

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from zstandard import ZstdCompressor, ZstdDecompressor
 
 from stoker.postgres import database_errors
-from stoker.predicting.figures import PredictionFigures
 from stoker.prediction.contest import DEFAULT
+from stoker.warming.figures import PredictionFigures
 
 LEASE_S = 150.0
 """Seconds after its last plan in which a worker keeps the lease: two plans may fail."""
