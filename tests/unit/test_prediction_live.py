@@ -13,7 +13,7 @@ import pytest
 from stoker.prediction import activity
 from stoker.prediction.activity import OF_ONE_READER, Activities
 from stoker.prediction.budget import Candidate
-from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR, Contest
+from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR, Contest, Hour
 from stoker.prediction.features import Kind
 from stoker.prediction.live import Live
 from stoker.prediction.regression import Regression
@@ -113,6 +113,17 @@ def test_too_few_reads_are_no_ground_for_a_change() -> None:
         contest.plan(MONDAY + hour * HOUR + 60, HOUR, {}, lambda _: 1.0, lambda _: 1800)
     assert contest.judgement.in_force == DEFAULT
     assert "too few" in contest.judgement.why
+
+
+@pytest.mark.parametrize(("spent_s", "in_force"), [(100.0, PREDICTOR), (1.0e9, COUNTS)])
+def test_fewer_misses_at_a_higher_cost_do_not_win(spent_s: float, in_force: str) -> None:
+    contest, now = Contest(rate=1.0), MONDAY + 30 * HOUR
+    contest.begun = MONDAY
+    misses = {NONE: 100, DEFAULT: 80, COUNTS: 70, PREDICTOR: 20}
+    for name, one in contest.contenders.items():
+        one.hours = {int(now // 3600): Hour(misses[name], spent_s if name == PREDICTOR else 100.0)}
+    contest.plan(now, HOUR, {}, lambda _: 1.0, lambda _: 1800)
+    assert contest.judgement.in_force == in_force
 
 
 def test_after_a_quiet_weekend_it_stays_as_it_was(settled: bytes) -> None:
