@@ -22,6 +22,7 @@ from stoker.operations.overview import overview
 from stoker.process_name import process_name
 from stoker.settings import Settings
 from stoker.worker.process import run_worker
+from tests.support.callers import OPERATOR, TOKENS, VIEWER, client
 from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.place import Place
 
@@ -34,6 +35,7 @@ def settings(place: Place) -> Settings:
         cache={"near_bytes": 0, "stats_flush_s": 0.1},
         schedule={"enable_background_warming": False},
         changes={"refresh_hot": False},  # the test asks for the one refresh itself
+        api={"tokens": TOKENS},
     )
 
 
@@ -59,6 +61,15 @@ async def change(stoker: Stoker, note_id: int = 1, body: str = "new") -> int:
 async def behind_the_back(stoker: Stoker, note_id: int = 1) -> None:
     async with stoker.session() as session, session.begin():
         await session.execute(text("UPDATE notes SET body = 'unrecorded' WHERE id = :id"), {"id": note_id})
+
+
+@pytest.mark.parametrize(("token", "readers"), [(OPERATOR, {"7": "reader"}), (VIEWER, {})])
+async def test_only_operators_are_told_who_may_read(
+    stoker: Stoker, settings: Settings, token: str, readers: dict[str, str]
+) -> None:
+    async with client(stoker, settings, token) as caller:
+        answer = await caller.get("/api/cache/explain", params={"view": "detail", "id": "1"})
+    assert answer.json()["access"]["readers"] == readers
 
 
 async def test_an_entry_is_explained_before_and_after_a_change(stoker: Stoker) -> None:
