@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from stoker.embedded import binaries
 from stoker.embedded.cluster import free_ports
@@ -96,9 +96,13 @@ class Sentinel(Listening):
         told: Any = self._client.sentinel_master(NAME)  # type: ignore[no-untyped-call]
         return told["num-other-sentinels"], told["num-slaves"]
 
-    def fail_over(self) -> None:
-        """Let the replica take over now."""
-        self._client.execute_command("SENTINEL FAILOVER", NAME)  # type: ignore[no-untyped-call]
+    def fail_over(self) -> bool:
+        """Let the replica take over now; false while it has not heard from the replica lately."""
+        try:
+            self._client.execute_command("SENTINEL FAILOVER", NAME)  # type: ignore[no-untyped-call]
+        except ResponseError:
+            return False
+        return True
 
 
 class Watched:
@@ -148,7 +152,8 @@ class Watched:
         if kill:
             old.kill()
         else:
-            await asyncio.to_thread(self.sentinels[0].fail_over)
+            begun = await asyncio.to_thread(wait_until, self.sentinels[0].fail_over, 30)
+            assert begun, "the Sentinel began no failover"
         [new] = [one for one in self.servers if one is not old]
         done = await asyncio.to_thread(wait_until, lambda: self._leads(new), 30)
         assert done, f"{new.name} did not take over"
