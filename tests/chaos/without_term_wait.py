@@ -6,7 +6,7 @@ from stoker.chaos.process import main
 from stoker.outbox.term import CacheTerm
 
 
-async def at_once(*_: object) -> None:
+async def at_once(self: CacheTerm, connection: object = None) -> None:
     """Nothing."""
 
 
