@@ -3,7 +3,7 @@
 from stoker.cli import main
 from stoker.cli.app import COMMANDS, Command
 
-COMMANDS["demo"] = Command("worker.demo.command:demo", "Run the whole system under load and check every answer.")
+COMMANDS["demo"] = Command("worker.demo.command:demo", "Run the whole system under load, check every answer.")
 
 if __name__ == "__main__":
     main()

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+
 class Command(NamedTuple):
     """Where a command is, and its line of the list of commands, which must not import it."""
 
@@ -37,6 +38,7 @@ COMMANDS = {
     "check": Command("data:check", "Check settings and servers; exit 1 on errors."),
     "cover": Command("cover:cover", "Show what views read, and what records changes of it."),
     "status": Command("status:status", "Show servers, workers, lanes and cache; exit 1 on errors."),
+    "history": Command("past:history", "Show since when reads of a view are slow, and what happened."),
     "explain": Command("explain:explain", "Say what a read of an entry does now, and why."),
     "events": Command("events:app", "Recorded changes: list them, follow one."),
     "invalidate": Command("operate:invalidate", "Invalidate a scope; a worker applies it."),

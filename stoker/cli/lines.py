@@ -1,4 +1,4 @@
-"""What `status` prints in the same way as other commands, apart from them: it must not import what they use."""
+"""What `status` prints in the same way as other commands. It must not import what only they use."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_status_imports_nothing_that_only_other_commands_need() -> None:
 
 def test_the_line_of_each_command_fits_the_list() -> None:
     for name, command in COMMANDS.items():
-        assert len(command.says) <= 63, name  # noqa: PLR2004 - what Command.says promises
+        assert len(command.says) <= 63, name
 
 
 def test_type_checkers_are_told_the_same_as_python() -> None:
