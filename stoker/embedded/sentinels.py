@@ -23,8 +23,8 @@ SENTINELS = 3
 DOWN_AFTER_MS = 2000
 """down-after-milliseconds: short, so that a failover takes three or four seconds.
 
-A Sentinel connects again once a second. With less than that it takes a server for dead that has only ended its
-connections, as one does that is promoted.
+A Sentinel connects again once a second. With less than that it takes a server for dead that has only ended
+its connections, as one does that is promoted.
 """
 WITHIN_S, SELDOM_S = 30.0, 0.1
 
