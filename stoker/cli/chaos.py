@@ -29,7 +29,7 @@ def chaos(  # noqa: PLR0913 - one for each option
     webapps: Annotated[int | None, typer.Option(min=1, help="Number of web app processes.")] = None,
     topology: Annotated[
         str,
-        typer.Option(help="The servers: single, pgbouncer before Postgres, or a cluster as the cache."),
+        typer.Option(help="The servers: single; pgbouncer before Postgres; a cluster as cache; or sentinel."),
     ] = "single",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with the logs.")] = False,
 ) -> None:
