@@ -6,9 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-TOPOLOGIES = ("single", "pgbouncer", "cluster")
-"""A server for each role; the same with a PgBouncer in transaction mode before Postgres; or with a cluster of
-three primaries and three replicas as the cache."""
+TOPOLOGIES = ("single", "pgbouncer", "cluster", "sentinel")
+"""A server for each role; the same with a PgBouncer in transaction mode before Postgres; with a cluster of
+three primaries and three replicas as the cache; or with a primary and a replica for each of queue and cache,
+which three Sentinels watch."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def text(facts: Facts) -> str:
         f"{reads['stale']} stale; {reads['left']} left unanswered, {reads['refused']} rightly refused",
         "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
         f"answers compared with SQL, {len(entries['wrong']) + entries['shown_stale']} wrong",
-        "jobs": _listed(facts["jobs"]),
+        "jobs": _listed(facts["jobs"])
+        + (f"; {facts['not_replicated']} died with a primary" if facts["not_replicated"] else ""),
         "requests": f"{requested['committed']} committed, {requested['effects']} effects, of which "
         f"{requested['duplicates']} by further runs of jobs that have one each time, "
         f"{len(requested['missing'])} missing",
@@ -83,6 +84,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
     return {
         "seed": options.seed,
         "seconds": options.seconds,
+        "topology": options.topology,
         "workload": options.workload,
         "term_ms": options.term_ms,
         "faults_injected": tally.faults.total(),
@@ -98,6 +100,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
             "shown_stale": tally.stale_entries,
         },
         "jobs": found,
+        "not_replicated": len(accounts.not_replicated(scene)),
         "dead_letters": dead,
         "requests": asdict(requested),
         "rescues": asdict(rescued),
@@ -140,6 +143,8 @@ def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) 
         wrong.append(f"{len(compared.wrong)} entries differ from SQL: {first(compared.wrong)}")
     if not scene.tally.reads_of_changed:
         wrong.append("no read was of an entry that had changed: the run proves nothing")
+    if not scene.tally.by_state()["hit"] and not scene.tally.entries_verified:
+        wrong.append("no read was answered from the cache: the run proves nothing of it")
     return wrong
 
 
