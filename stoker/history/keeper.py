@@ -55,16 +55,15 @@ class Keeper:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep history until told to stop, then write what has ended."""
-        while True:
+        while not stop.is_set():
             await self.once()
-            if stop.is_set():
-                await self._leave()
-                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WRITE_EVERY_S):
                     await stop.wait()
-            if stop.is_set():
-                self._sample_at = 0.0  # including those of the last jobs
+        # Once more, also if the stop came during the last pass: jobs may have ended after it took its rows.
+        self._sample_at = 0.0
+        await self.once()
+        await self._leave()
 
     async def once(self) -> None:
         """Do everything that is due now."""

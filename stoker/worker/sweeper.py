@@ -28,13 +28,12 @@ class Sweeper:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until told to stop, and once more then."""
-        while True:
+        while not stop.is_set():
             await self.sweep()
-            if stop.is_set():
-                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._every.total_seconds()):
                     await stop.wait()
+        await self.sweep()
 
     async def sweep(self) -> None:
         """Apply everything that can be applied now."""

@@ -288,6 +288,22 @@ async def test_the_keeper_writes_the_last_runs_when_it_stops(stoker: Stoker) -> 
     assert [one.kind for one in await JobHistory(stoker.engine).list(Filter(), limit=5)] == ["keep_warm.v1"]
 
 
+async def test_a_run_that_ends_during_the_keepers_last_but_one_pass_is_written(stoker: Stoker) -> None:
+    stop = asyncio.Event()
+
+    class LateRun(Recorder):
+        def take(self) -> list[JobRow]:
+            taken = super().take()
+            if not stop.is_set():  # the last job ends right after, and then the keeper is told to stop
+                self.job_ended(Lane.WARM, KeepWarm.kind, "done", 0.2)
+                stop.set()
+            return taken
+
+    keeper = Keeper(stoker, LateRun(stoker.domain, "w1"), "w1", timedelta(seconds=10))
+    await keeper.run(stop)
+    assert [one.kind for one in await JobHistory(stoker.engine).list(Filter(), limit=5)] == ["keep_warm.v1"]
+
+
 async def test_a_worker_that_has_stopped_in_order_is_not_waited_for(stoker: Stoker) -> None:
     keeper = Keeper(stoker, Recorder(stoker.domain, "w1"), "w1", timedelta(seconds=10))
     await Presence(stoker.engine, "killed").seen()

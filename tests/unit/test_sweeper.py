@@ -51,3 +51,16 @@ async def test_stopping_sweeps_once_more_and_waits_for_no_interval() -> None:
     async with asyncio.timeout(5):
         await sweep(outbox, every=timedelta(hours=1))
     assert outbox._calls == -1
+
+
+async def test_a_stop_during_a_sweep_is_followed_by_one_more() -> None:
+    stop, sweeps = asyncio.Event(), 0
+
+    async def apply() -> int:
+        nonlocal sweeps
+        sweeps += 1
+        stop.set()  # an event may have been recorded after this sweep took its rows
+        return 0
+
+    await Sweeper(apply, timedelta(hours=1)).run(stop)
+    assert sweeps == 2
