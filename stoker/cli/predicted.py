@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from stoker.cli.display import models, named, show, table
+from stoker.cli.lines import warming
 from stoker.cli.opened import On, operator
 from stoker.operations import prediction
 from stoker.operations.prediction import ExplainedEntry, PredictionHistory, PredictionNow
@@ -16,21 +17,8 @@ HEAVIEST = 12
 """Features that are shown without --json."""
 
 
-def line(found: PredictionNow) -> str:
-    """Prediction in one line."""
-    figures = found.figures
-    if figures is None:
-        return f"warming: {found.in_force} (prediction {found.mode}: {found.why})"
-    used = "-" if figures.used_share is None else f"{figures.used_share:.0%}"
-    return (
-        f"warming: {found.in_force} (prediction {found.mode}); budget {figures.budget_s:g} s a minute, "
-        f"spent {figures.spent_s:.1f} s, wasted {figures.wasted_s:.1f} s, "
-        f"{used} of {figures.warmed} warmed entries used"
-    )
-
-
 def _draw(found: PredictionNow) -> None:
-    show(line(found))
+    show(warming(found))
     show(f"because: {found.why}")
     figures = found.figures
     if figures is None:

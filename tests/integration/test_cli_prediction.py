@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from stoker import BadRequest, Stoker
 from stoker.cli.app import app
+from stoker.cli.lines import warming
 from stoker.cli.opened import On
-from stoker.cli.predicted import _draw_history, line, moved
+from stoker.cli.predicted import _draw_history, moved
 from stoker.cli.traces import recorded
 from stoker.handlers.relay import apply_all
 from stoker.operations.audit import local_actor
@@ -51,7 +52,7 @@ async def stoker(settings: Settings) -> AsyncIterator[Stoker]:
 async def test_before_anybody_has_predicted_the_default_plan_is_in_force(stoker: Stoker) -> None:
     found = await prediction(stoker)
     assert (found.in_force, found.figures) == (DEFAULT, None)
-    assert line(found) == "warming: default plan (prediction silent: no worker has predicted yet)"
+    assert warming(found) == "warming: default plan (prediction silent: no worker has predicted yet)"
     explained = await explain(stoker, "note:1/detail")
     assert explained.decision.startswith("the default plan decides")
     assert explained.last_read is None
@@ -65,7 +66,7 @@ async def test_what_prediction_does_is_shown_and_one_entry_is_explained(stoker: 
     assert (found.mode, found.in_force) == (Mode.LIVE, PREDICTOR)
     assert found.predicted_by == "one"
     assert found.figures is not None
-    assert f"of {found.figures.warmed} warmed entries used" in line(found)
+    assert f"of {found.figures.warmed} warmed entries used" in warming(found)
     assert (await overview(stoker, 5)).prediction == found
     read, unread = await explain(stoker, "note:1/detail"), await explain(stoker, "note:9/detail")
     assert read.probability > unread.probability
