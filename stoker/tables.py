@@ -324,8 +324,7 @@ warm_history = Table(
     metadata,
     Column("at", DateTime(timezone=True), primary_key=True, comment="The full hour."),
     Column("in_force", String(32), nullable=False),
-    Column("figures", JSONB, nullable=False),
+    Column("figures", JSONB, nullable=False, comment="stoker/warming/figures.py, with the calibration."),
     Column("weights", JSONB, nullable=False, comment="By feature, a weight for each of its bins."),
-    Column("calibration", JSONB, nullable=False, comment="By tenth: examples, predicted, read."),
     comment="The predictor once an hour, for 90 days.",
 )

@@ -214,4 +214,9 @@ def _cell(value: object) -> str:
     if isinstance(value, Mapping):
         return json.dumps(value, default=str)
     # Numbers get no separators, because they may be ids.
-    return f"{value:.2f}" if isinstance(value, float) else escaped(str(value))
+    return _decimal(value) if isinstance(value, float) else escaped(str(value))
+
+
+def _decimal(value: float) -> str:
+    """To two digits after the point; to four where these would show a short time as none."""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else f"{value:.4f}"  # noqa: PLR2004 - see above

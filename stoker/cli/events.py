@@ -60,5 +60,8 @@ async def list_(  # noqa: PLR0913 - one for each filter
 async def show_event(
     on: On, event: Annotated[int, typer.Argument(metavar="ID", min=1, help="As `events list` shows it.")]
 ) -> EventTrail:
-    """Follow one change: recorded, applied, refreshed, read; with times and who did it."""
+    """Follow one change: recorded, applied, refreshed, read; with times and who did it.
+
+    Of reads, the last one of each entry without parameters is known, not by whom.
+    """
     return await events.trail(on.stoker, event)

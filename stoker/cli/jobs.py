@@ -9,6 +9,7 @@ import typer
 
 from stoker.cache.view import LARGEST_ID
 from stoker.cli.display import models, show, table
+from stoker.cli.lines import BATCH
 from stoker.cli.opened import Before, Limit, NotDone, On, checked, operator
 from stoker.jobs import Lane
 from stoker.operations import batches, jobs
@@ -22,7 +23,6 @@ app = typer.Typer(help="Jobs: list, show, enqueue, cancel; batches of them.", no
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `jobs list` shows it.")]
 LONGEST_DELAY_S = 365 * 86_400
 STATES = ", ".join([*LiveState, *Ended])
-BATCH = ("batch_id", "total", "added", "done", "failed", "cancelled", "unknown", "created_at", "ended_at")
 
 
 def _draw(found: JobList) -> None:

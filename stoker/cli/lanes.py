@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from stoker.cli.display import named, show
+from stoker.cli.lines import LANE
 from stoker.cli.opened import On, operator
 from stoker.jobs import Lane
 from stoker.operations import lanes
@@ -18,12 +19,11 @@ TheLane = Annotated[Lane, typer.Argument(metavar="LANE", help="changes, refresh 
 Slots = Annotated[
     int, typer.Argument(min=0, max=1000, help="Concurrent jobs; 0: the number in each worker's settings.")
 ]
-COLUMNS = ("ready", "deferred", "running", "parked", "dead", "oldest_ready_age_s", "paused", "slots")
 
 
 def draw(found: Lanes) -> None:
     """Print the lanes."""
-    named("lane", COLUMNS, found.lanes)
+    named("lane", LANE, found.lanes)
 
 
 def _say_paused(found: LanePause) -> None:

@@ -14,7 +14,6 @@ from typing import Annotated
 
 import typer
 
-from stoker import embedded as servers
 from stoker.cli.display import note
 from stoker.errors import SettingsError
 from stoker.settings import Settings, load_settings, require
@@ -66,6 +65,8 @@ def session(
             require(getattr(settings, field), NAMES[field])
         yield Session(settings)
         return
+    from stoker import embedded as servers  # noqa: PLC0415 - only here: most commands use URLs
+
     if given:
         raise SettingsError(f"--embedded, but {' and '.join(given)} is set: leave one of them out")
     if servers.find(data) is None:

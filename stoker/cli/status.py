@@ -13,9 +13,8 @@ from typing import Annotated
 
 import typer
 
-from stoker.cli import lanes, predicted
 from stoker.cli.display import models, named, redraw, show, show_json, size, table
-from stoker.cli.jobs import BATCH
+from stoker.cli.lines import BATCH, LANE, warming
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
 from stoker.operations.health import Probe, ServerHealth, addresses, examine, name_of
@@ -160,14 +159,14 @@ def _draw(found: Overview) -> None:
         seen = [(one.name, "silent" if one.gone else "ok", one.silent_s) for one in found.workers]
         table("workers", ["worker", "state", "silent_s"], seen)
     if found.lanes is not None:
-        named("lane", lanes.COLUMNS, found.lanes)
+        named("lane", LANE, found.lanes)
     _draw_reads(found)
     _draw_work(found)
 
 
 def _draw_work(found: Overview) -> None:
     if found.prediction is not None:
-        show(predicted.line(found.prediction))
+        show(warming(found.prediction))
     if found.changes is not None:
         models("changes", CHANGES, [found.changes])
     if found.requests is not None:

@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 app.command(DEFAULT)(warm)
 app.command("show")(predicted.show_prediction)
+app.command("history")(predicted.show_history)
 app.command("explain")(predicted.explain)
 
 

@@ -84,7 +84,11 @@ class EventList(BaseModel):
 
 
 class Step(BaseModel):
-    """One step of an event. `after_s`: seconds since it was recorded. `who`: a process or a job."""
+    """One step of an event. `after_s`: seconds since it was recorded. `who`: a process or a job.
+
+    Of reads there is the last one of each entry, by whomever: earlier ones and readers are not recorded. Its
+    time is when the process reported it, up to `cache.stats_flush_s` later.
+    """
 
     what: str
     at: datetime | None
@@ -236,7 +240,10 @@ async def _refreshes(stoker: Stoker, event: EventShown) -> list[Step]:
 
 
 async def _reads(stoker: Stoker, event: EventShown) -> list[Step]:
-    """The last read of each entry without parameters, where it came after the event was applied."""
+    """The last read of each entry without parameters that came after the event was applied.
+
+    Earlier reads are not kept, so that the first one is not known.
+    """
     keys = _keys(stoker, event.scopes)
     store = stoker.cache.store
     try:
@@ -248,6 +255,8 @@ async def _reads(stoker: Stoker, event: EventShown) -> list[Step]:
         for key, at in read.items()
         if at is not None and event.applied_at is not None and at >= event.applied_at.timestamp()
     ]
+    if keys and not found:
+        return [Step(what="no read known", at=None, after_s=None, who=None, about="since it was applied")]
     return sorted(found, key=lambda step: step.after_s or 0)
 
 

@@ -29,6 +29,7 @@ from stoker.operations.entries import (
 from stoker.operations.events import EventChoice, EventShown, EventState, rule_name
 from stoker.stoker import Stoker
 
+UNRECORDED = "not known: a read or warming, which leave no record"
 READERS_SHOWN, EVENTS_SHOWN = 20, 5
 CLOCKS_APART = timedelta(seconds=2)
 """How far the clocks of the cache server and of a worker may be apart."""
@@ -53,7 +54,7 @@ class Demand(BaseModel):
 
 
 class Builder(BaseModel):
-    """Who built the entry: a refresh, with worker and job; or a read or a warming, which leave no record."""
+    """Who built the entry: a refresh, with its worker and job, or UNRECORDED."""
 
     by: str
     worker: str | None = None
@@ -182,7 +183,7 @@ async def _builder(stoker: Stoker, key: EntryKey, entry: EntryFigures) -> Builde
         began_at = row.ended_at - timedelta(seconds=row.ran_s)
         if row.view == key.view and not row.failed and began_at <= built_at + CLOCKS_APART:
             return Builder(by="refresh", worker=row.worker, job_id=row.job_id)
-    return Builder(by="a read or a warming")
+    return Builder(by=UNRECORDED)
 
 
 async def _access(stoker: Stoker, view: View, key: EntryKey, reader: str | None) -> Readers:

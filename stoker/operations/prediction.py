@@ -13,13 +13,14 @@ from stoker.cache.view import EntryKey
 from stoker.domain import Domain
 from stoker.errors import BadRequest, InvalidParams
 from stoker.prediction.contest import COUNTS, DEFAULT
+from stoker.prediction.features import SIZES
 from stoker.prediction.live import Explained, Live
 from stoker.prediction.snapshot import load
 from stoker.stoker import Stoker
 from stoker.warming.entries import Entries, name_of
 from stoker.warming.figures import PredictionFigures
 from stoker.warming.forecast import fresh
-from stoker.warming.rows import state_of, stored
+from stoker.warming.rows import PastHour, history, state_of, stored
 
 
 class PredictionNow(BaseModel):
@@ -31,7 +32,15 @@ class PredictionNow(BaseModel):
     predicted_by: str | None
     """The worker that predicts."""
     planned_at: datetime | None
+    learnt_at: datetime | None
+    """When what was learnt was last kept."""
     figures: PredictionFigures | None
+
+
+class PredictionHistory(BaseModel):
+    """What was kept once an hour, the oldest first."""
+
+    hours: list[PastHour]
 
 
 class FeatureFigures(BaseModel):
@@ -49,7 +58,9 @@ class ExplainedEntry(BaseModel):
     entry: str
     decision: str
     probability: float
-    """That it is read before it expires or changes."""
+    """That it is read before it expires or changes; corrected by the calibration."""
+    uncorrected: float
+    """What the weights add up to."""
     lately: float
     """Reads of these hours: what decides where decayed counts are in force."""
     threshold: float
@@ -80,8 +91,19 @@ async def prediction(stoker: Stoker) -> PredictionNow:
         why=why,
         predicted_by=found.holder,
         planned_at=found.planned_at,
+        learnt_at=found.saved_at,
         figures=found.figures,
     )
+
+
+async def past(stoker: Stoker, last: int, feature: str | None = None) -> PredictionHistory:
+    """The last hours that were kept, with all weights or those of one feature; raises BadRequest."""
+    if feature is not None and feature not in SIZES:
+        raise BadRequest(f"no feature {feature!r:.60}; there are: {', '.join(SIZES)}", field="feature")
+    hours = await history(stoker.engine, last)
+    for one in hours:
+        one.weights = {name: found for name, found in one.weights.items() if feature in (None, name)}
+    return PredictionHistory(hours=hours)
 
 
 async def explain(stoker: Stoker, entry: str) -> ExplainedEntry:
@@ -104,6 +126,7 @@ async def explain(stoker: Stoker, entry: str) -> ExplainedEntry:
         entry=entry,
         decision=_decision(live, now, found, may=may, is_cached=is_cached),
         probability=found.probability,
+        uncorrected=found.uncorrected,
         lately=found.lately,
         threshold=_needed(live, now.in_force),
         in_force=now.in_force,
@@ -115,7 +138,7 @@ async def explain(stoker: Stoker, entry: str) -> ExplainedEntry:
             FeatureFigures(feature=one.feature, bin=one.place, bins=one.places, weight=round(one.weight, 4))
             for one in sorted(found.weights, key=lambda one: -abs(one.weight))
         ],
-        learnt_at=(await stored(stoker.engine)).saved_at,
+        learnt_at=now.learnt_at,
     )
 
 

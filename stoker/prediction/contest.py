@@ -1,8 +1,8 @@
 """Which way of choosing may warm: each is replayed beside the others on the reads as they come.
 
 Every contender has a cache of its own that exists only here, and the same budget. So the predictor is judged
-before it warms anything, and goes on being judged while it does. A contender takes over only where its last
-day left fewer misses at no more cost.
+before it warms anything, and goes on being judged while it does. Not all of them spend the whole budget: a
+build counts as part of a miss, `least`, which is the lowest probability at which the installation warms.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ JUDGED_S = 86400.0
 FEWEST_MISSES = 50
 """Misses without warming in that time, below which nothing is concluded: a weekend changes nothing."""
 MARGIN = 0.98
-"""The predictor must leave at most this share of the misses that decayed counts leave."""
+"""The predictor must leave at most this share of the loss that decayed counts leave."""
 COSTLIER = 1.25
 """It may spend so many times the day's budget, or what the others spent where that was more: a budget is met
 on average, and what was saved on quiet days is spent on busy ones."""
@@ -35,7 +35,12 @@ class Hour:
     """What happened in one hour."""
 
     misses: int = 0
+    warmed: int = 0
     spent_s: float = 0.0
+
+    def loss(self, least: float) -> float:
+        """Misses, and builds at `least` misses each."""
+        return self.misses + least * self.warmed
 
 
 class Judgement(NamedTuple):
@@ -84,13 +89,19 @@ class Contender:
         """Warm them, at the cost that was expected."""
         for one in chosen:
             self.until[one.entry] = now + lives(one.entry)
-        self._at(now).spent_s += sum(one.cost_s for one in chosen)
+        hour = self._at(now)
+        hour.warmed += len(chosen)
+        hour.spent_s += sum(one.cost_s for one in chosen)
 
     def last_day(self, now: float) -> Hour:
-        """Its misses and what it spent in the time over which contenders are compared."""
+        """What it did in the time over which contenders are compared."""
         since = int((now - JUDGED_S) // 3600)
         days = [one for hour, one in self.hours.items() if hour >= since]
-        return Hour(sum(one.misses for one in days), sum(one.spent_s for one in days))
+        return Hour(
+            sum(one.misses for one in days),
+            sum(one.warmed for one in days),
+            sum(one.spent_s for one in days),
+        )
 
     def _at(self, now: float) -> Hour:
         return self.hours.setdefault(int(now // 3600), Hour())
@@ -109,8 +120,8 @@ class Contender:
 class Contest:
     """The contenders, and which of them is in force."""
 
-    def __init__(self, rate: float) -> None:
-        """Give each `rate` seconds of loading a second."""
+    def __init__(self, rate: float, least: float = 0.0) -> None:
+        """Give each `rate` seconds of loading a second; a build counts as `least` misses."""
         self.contenders = {
             NONE: Contender(None),
             DEFAULT: Contender(FixedBudget(rate)),
@@ -118,6 +129,7 @@ class Contest:
             PREDICTOR: Contender(ThresholdBudget(rate)),
         }
         self._rate = rate
+        self._least = least
         self.begun = 0.0
         self.judgement = Judgement(DEFAULT, "nothing has been read yet")
         self._judged_hour = 0
@@ -160,13 +172,19 @@ class Contest:
             return Judgement(self.judgement.in_force, said)
         default, counts, ours = (days[name] for name in (DEFAULT, COUNTS, PREDICTOR))
         said = (
-            f"misses of the last day without warming {without}, by the default plan {default.misses}, "
-            f"by decayed counts {counts.misses}, by the predictor {ours.misses}"
+            f"misses of the last day without warming {without}, by the default plan {_did(default)}, "
+            f"by decayed counts {_did(counts)}, by the predictor {_did(ours)}; "
+            f"a build counts as {self._least:g} misses"
         )
+        loss, by_counts, by_default = (one.loss(self._least) for one in (ours, counts, default))
         if (
-            ours.misses <= MARGIN * counts.misses
-            and ours.misses < default.misses
+            loss <= MARGIN * by_counts
+            and loss < by_default
             and ours.spent_s <= COSTLIER * max(counts.spent_s, default.spent_s, self._rate * JUDGED_S)
         ):
             return Judgement(PREDICTOR, said)
-        return Judgement(COUNTS if counts.misses < default.misses else DEFAULT, said)
+        return Judgement(COUNTS if by_counts < by_default else DEFAULT, said)
+
+
+def _did(day: Hour) -> str:
+    return f"{day.misses} after {day.warmed} builds"

@@ -50,6 +50,9 @@ class Explained(NamedTuple):
     """Why an entry is warmed or not."""
 
     probability: float
+    """Corrected by the calibration."""
+    uncorrected: float
+    """What the weights add up to."""
     weights: Sequence[Weight]
     lately: float
     """Reads of these hours, decayed: what decides where the counts are in force."""
@@ -80,7 +83,7 @@ class Live:
 
     def __post_init__(self) -> None:
         self.predictor = Predictor(self.kind_of, self.zone, seed=self.seed)
-        self.contest = Contest(self.rate)
+        self.contest = Contest(self.rate, self.least)
         self.budget = ThresholdBudget(self.rate)
         self.real = Contender(self.budget)
         self.unread: dict[Hashable, _Warmed] = {}
@@ -178,8 +181,10 @@ class Live:
         bins = self.predictor.bins_of(now, entry)
         weights = self.predictor.regression.weights
         known = self.predictor.activities.get(entry)
+        uncorrected = self.predictor.regression.probability(bins)
         return Explained(
-            probability=self.predictor.regression.probability(bins),
+            probability=self.predictor.calibration.curve()(uncorrected),
+            uncorrected=uncorrected,
             weights=[
                 Weight(name, one - first, SIZES[name], weights[one])
                 for name, one, first in zip(NAMES, bins, first_bins(), strict=True)

@@ -38,6 +38,7 @@ class Example:
     bins: tuple[int, ...]
     weight: float
     probability: float
+    """As the regression gave it, before it was corrected by the calibration."""
     ends: float
     settled: bool = False
 
@@ -59,12 +60,12 @@ class Predictor:
         """A reader has read an entry. False if it is ignored, as part of a flood."""
         if not self.activities.read(now, reader, entry):
             return False
-        self._settle_all(entry, read=True)
+        self._settle_all(now, entry, read=True)
         return True
 
     def change(self, now: float, entry: Hashable) -> None:
         """An entry was invalidated: what had been warmed would be in vain from now on."""
-        self._settle_all(entry, read=False)
+        self._settle_all(now, entry, read=False)
         self.activities.change(now, entry)
 
     def predict(
@@ -82,7 +83,8 @@ class Predictor:
                 known[entry] = self._bins(entry, self._activity(entry), at)
         found = {entry: self.regression.probability(one) for entry, one in known.items()}
         self._note(now, known, found, max(NOTED_AT_LEAST, NOTED * min(1.0, step_s / 1800)))
-        return found
+        corrected = self.calibration.curve()
+        return {entry: corrected(one) for entry, one in found.items()}
 
     def bins_of(self, now: float, entry: Hashable) -> tuple[int, ...]:
         """The features of one entry, for an explanation."""
@@ -123,11 +125,11 @@ class Predictor:
                 if not self.open[entry]:
                     del self.open[entry]
 
-    def _settle_all(self, entry: Hashable, *, read: bool) -> None:
+    def _settle_all(self, now: float, entry: Hashable, *, read: bool) -> None:
         for example in self.open.pop(entry, ()):
-            self._settle(example, read=read)
+            self._settle(example, read=read and now < example.ends)
 
     def _settle(self, example: Example, *, read: bool) -> None:
         example.settled = True
-        self.calibration.note(example.probability, read=read, weight=example.weight)
+        self.calibration.note(example.probability, read=read)
         self.regression.learn(example.bins, read=read, weight=example.weight)

@@ -7,6 +7,7 @@ default plan in force.
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -86,7 +87,7 @@ def _restore(live: Live, state: dict[str, Any]) -> None:
 def _contender(one: Contender) -> dict[str, Any]:
     return {
         "until": [[entry, until] for entry, until in one.until.items()],
-        "hours": [[hour, found.misses, found.spent_s] for hour, found in one.hours.items()],
+        "hours": [[hour, *astuple(found)] for hour, found in one.hours.items()],
         "budget": _budget(one.budget),
     }
 
@@ -97,6 +98,6 @@ def _budget(budget: Budget | None) -> Any:  # noqa: ANN401 - JSON
 
 def _restore_contender(one: Contender, state: dict[str, Any]) -> None:
     one.until = {entry: float(until) for entry, until in state["until"]}
-    one.hours = {int(hour): Hour(misses, spent_s) for hour, misses, spent_s in state["hours"]}
+    one.hours = {int(hour): Hour(*found) for hour, *found in state["hours"]}
     if one.budget is not None:
         one.budget.restore(state["budget"])

@@ -103,6 +103,12 @@ DECLARED = (
         "How long reads took in the processes that asked, by state: hit, miss, stale, bypass, error.",
         ("view", "state"),
     ),
+    Declared(
+        "stoker_read_slow_from_seconds",
+        GAUGE,
+        "From which p99 on reads of a view are called slow: `watch.slow_read_s`, `watch.slow_read_of_s`.",
+        ("view",),
+    ),
     Declared("stoker_cache_reads", COUNTER, "Reads by result: a hit needs no SQL.", ("view", "result")),
     Declared("stoker_cache_misses", COUNTER, "Reads that needed SQL, by cause.", ("view", "cause")),
     Declared("stoker_cache_stale", COUNTER, "Answers marked stale: the loader failed.", ("view",)),

@@ -131,13 +131,14 @@ async def _changes(stoker: Stoker, _: Settings) -> _Families:
     return found
 
 
-async def _cache(stoker: Stoker, _: Settings) -> _Families:
+async def _cache(stoker: Stoker, settings: Settings) -> _Families:
     counters = await figures.view_counters(stoker, CHANGES)
     found = _Families()
     found.observe("stoker_change_applied_seconds", observed(counters[CHANGES], "applied"))
     for name in sorted(stoker.domain.views_by_name):
         _view(found, name, ViewFigures.counted(counters[name]))
         found.observe("stoker_cache_build_seconds", observed(counters[name], "load"), name)
+        found.add("stoker_read_slow_from_seconds", settings.watch.slow_from_s(name), name)
         for state in STATES:
             found.observe("stoker_read_seconds", observed(counters[name], f"{READ}{state}"), name, state)
     _verified(found, await figures.verified_figures(stoker))

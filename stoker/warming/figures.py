@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from stoker.prediction.calibration import Calibration
 from stoker.prediction.live import Live
 
 
@@ -11,7 +12,17 @@ class ContenderFigures(BaseModel):
     """One way of choosing, replayed beside the others over the last day at the same budget."""
 
     misses: int
+    warmed: int
     spent_s: float
+
+
+class LevelFigures(BaseModel):
+    """Predictions between two tenths: their mean, the share of them that was read, what they count as now."""
+
+    examples: int
+    predicted: float
+    read: float
+    counts_as: float
 
 
 class PredictionFigures(BaseModel):
@@ -35,6 +46,8 @@ class PredictionFigures(BaseModel):
     used: int
     """Of these, read in time: misses that were avoided."""
     contest: dict[str, ContenderFigures]
+    calibration: list[LevelFigures]
+    """By tenths of the probability before it is corrected; those without examples are left out."""
 
     @property
     def used_share(self) -> float | None:
@@ -60,7 +73,22 @@ def figures_of(live: Live, may: int) -> PredictionFigures:
         warmed=counted.warmed,
         used=counted.used,
         contest={
-            name: ContenderFigures(misses=one.misses, spent_s=round(one.spent_s, 3))
+            name: ContenderFigures(misses=one.misses, warmed=one.warmed, spent_s=round(one.spent_s, 3))
             for name, one in days.items()
         },
+        calibration=_levels(live.predictor.calibration),
     )
+
+
+def _levels(calibration: Calibration) -> list[LevelFigures]:
+    corrected = calibration.curve()
+    return [
+        LevelFigures(
+            examples=round(one.examples),
+            predicted=round(one.predicted / one.examples, 4),
+            read=round(one.read / one.examples, 4),
+            counts_as=round(corrected(one.predicted / one.examples), 4),
+        )
+        for one in calibration.levels
+        if one.examples
+    ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -42,15 +43,16 @@ SAVED = text(
     " WHERE id = 1 AND holder = :me"
 )
 HISTORY = text(
-    "INSERT INTO stoker.warm_history (at, in_force, figures, weights, calibration)"
+    "INSERT INTO stoker.warm_history (at, in_force, figures, weights)"
     " VALUES (date_trunc('hour', clock_timestamp()), :in_force, CAST(:figures AS jsonb),"
-    " CAST(:weights AS jsonb), CAST(:calibration AS jsonb)) ON CONFLICT (at) DO NOTHING"
+    " CAST(:weights AS jsonb)) ON CONFLICT (at) DO NOTHING"
 )
 NOW = text(
     "SELECT in_force, figures, planned_at, saved_at, holder,"
     " planned_at > clock_timestamp() - make_interval(secs => :valid_s) AS valid"
     " FROM stoker.warm_predictor WHERE id = 1"
 )
+PAST = text("SELECT at, figures, weights FROM stoker.warm_history ORDER BY at DESC LIMIT :last")
 STATE = text("SELECT state FROM stoker.warm_predictor WHERE id = 1")
 
 
@@ -62,6 +64,14 @@ class Stored(NamedTuple):
     saved_at: datetime | None
     holder: str | None
     valid: bool
+
+
+class PastHour(BaseModel):
+    """What an hour began with. `weights`: by feature, one for each of its bins."""
+
+    at: datetime
+    figures: PredictionFigures
+    weights: dict[str, list[float]]
 
 
 class Rows:
@@ -91,13 +101,8 @@ class Rows:
         """Keep what was learnt."""
         await self._execute(SAVED, {"state": ZstdCompressor(level=1).compress(state)})
 
-    async def note_hour(
-        self,
-        figures: PredictionFigures,
-        weights: Mapping[str, Any],
-        calibration: Any,  # noqa: ANN401 - JSON
-    ) -> None:
-        """Keep the weights and the calibration of this hour."""
+    async def note_hour(self, figures: PredictionFigures, weights: Mapping[str, Any]) -> None:
+        """Keep the figures and the weights of this hour."""
         with database_errors():
             async with self._engine.begin() as connection:
                 await connection.execute(
@@ -106,7 +111,6 @@ class Rows:
                         "in_force": figures.in_force,
                         "figures": figures.model_dump_json(),
                         "weights": to_json(weights).decode(),
-                        "calibration": to_json(calibration).decode(),
                     },
                 )
 
@@ -125,6 +129,14 @@ async def stored(engine: AsyncEngine) -> Stored:
         return Stored(None, None, None, None, valid=False)
     figures = PredictionFigures.model_validate(row.figures)
     return Stored(figures, row.planned_at, row.saved_at, row.holder, bool(row.valid))
+
+
+async def history(engine: AsyncEngine, last: int) -> list[PastHour]:
+    """The last hours that were kept, the oldest first."""
+    with database_errors():
+        async with engine.connect() as connection:
+            rows = (await connection.execute(PAST, {"last": last})).all()
+    return [PastHour(at=row.at, figures=row.figures, weights=row.weights) for row in reversed(rows)]
 
 
 async def in_force(engine: AsyncEngine) -> str:

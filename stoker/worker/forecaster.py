@@ -125,9 +125,7 @@ class Forecaster:
     async def _save(self, forecast: Forecast) -> None:
         await self._rows.save(await asyncio.to_thread(forecast.dumped))
         self._saved_s = time.monotonic()
-        await self._rows.note_hour(
-            forecast.figures(), forecast.weights(), forecast.live.predictor.calibration.levels
-        )
+        await self._rows.note_hour(forecast.figures(), forecast.weights())
 
     async def _leave(self) -> None:
         with contextlib.suppress(DatabaseUnavailable):  # the lease ends by itself

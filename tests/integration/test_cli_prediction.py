@@ -15,14 +15,16 @@ from typer.testing import CliRunner
 
 from stoker import BadRequest, Stoker
 from stoker.cli.app import app
+from stoker.cli.lines import warming
 from stoker.cli.opened import On
-from stoker.cli.predicted import line
+from stoker.cli.predicted import _draw_history, moved
 from stoker.cli.traces import recorded
 from stoker.handlers.relay import apply_all
 from stoker.operations.audit import local_actor
 from stoker.operations.overview import overview
-from stoker.operations.prediction import entry_of, explain, prediction
+from stoker.operations.prediction import entry_of, explain, past, prediction
 from stoker.prediction.contest import DEFAULT, PREDICTOR
+from stoker.prediction.features import SIZES
 from stoker.prediction.trace import TraceError, TraceFile, read_trace
 from stoker.settings import Settings
 from stoker.warming.recording import Recording
@@ -50,7 +52,7 @@ async def stoker(settings: Settings) -> AsyncIterator[Stoker]:
 async def test_before_anybody_has_predicted_the_default_plan_is_in_force(stoker: Stoker) -> None:
     found = await prediction(stoker)
     assert (found.in_force, found.figures) == (DEFAULT, None)
-    assert line(found) == "warming: default plan (no worker has predicted yet)"
+    assert warming(found) == "warming: default plan (no worker has predicted yet)"
     explained = await explain(stoker, "note:1/detail")
     assert explained.decision.startswith("the default plan decides")
     assert explained.last_read is None
@@ -64,7 +66,7 @@ async def test_what_prediction_does_is_shown_and_one_entry_is_explained(stoker: 
     assert found.in_force == PREDICTOR
     assert found.predicted_by == "one"
     assert found.figures is not None
-    assert f"of {found.figures.warmed} warmed entries used" in line(found)
+    assert f"of {found.figures.warmed} warmed entries used" in warming(found)
     assert (await overview(stoker, 5)).prediction == found
     read, unread = await explain(stoker, "note:1/detail"), await explain(stoker, "note:9/detail")
     assert read.probability > unread.probability
@@ -76,6 +78,45 @@ async def test_what_prediction_does_is_shown_and_one_entry_is_explained(stoker: 
     assert weights == sorted(weights, key=lambda one: -abs(one))
     assert {one.feature for one in read.features} >= {"hour of the day", "time since the last read", "view"}
     assert all(0 <= one.bin < one.bins for one in read.features)
+
+
+async def test_each_hour_of_prediction_is_kept_and_listed(
+    stoker: Stoker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (await past(stoker, 24)).hours == []
+    _draw_history(await past(stoker, 24))
+    assert "no hour was kept yet" in capsys.readouterr().out
+    await keep(stoker, await learnt(stoker))
+    forecaster = Forecaster(stoker, "one")
+    await forecaster.once()
+    await forecaster._leave()
+    [kept] = (await past(stoker, 24)).hours
+    assert kept.weights.keys() == SIZES.keys()
+    await keep_once_more(stoker)
+    found = await past(stoker, 24, "always")
+    assert [one.weights.keys() for one in found.hours] == [{"always"}] * 2
+    assert [one.at for one in found.hours] == sorted(one.at for one in found.hours)
+    assert moved(*found.hours) == pytest.approx(0.5)
+    _draw_history(found)
+    shown = capsys.readouterr().out.splitlines()[-1].split("\t")
+    assert shown[1] == PREDICTOR
+    assert float(shown[4]) == pytest.approx(0.5)
+    assert float(shown[5]) == pytest.approx(found.hours[1].weights["always"][0], abs=0.01)
+    assert (await past(stoker, 1, "always")).hours == found.hours[1:]
+    with pytest.raises(BadRequest, match="no feature 'hour'; there are: always, "):
+        await past(stoker, 24, "hour")
+
+
+async def keep_once_more(stoker: Stoker) -> None:
+    """Keep the same once more, with a weight that has moved by a half."""
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO stoker.warm_history SELECT at + interval '1 hour', in_force, figures, jsonb_set("
+                "weights, '{always,0}', to_jsonb((weights #>> '{always,0}')::float + 0.5))"
+                " FROM stoker.warm_history"
+            )
+        )
 
 
 @pytest.mark.parametrize("entry", ["detail", "note/detail", "note:1/mine", "note:1/nothing", "x:1/detail"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,11 @@ from sqlalchemy import text
 
 from stoker import Stoker
 from stoker.handlers.relay import apply_all
+from stoker.history.presence import Presence
 from stoker.history.roster import Roster
-from stoker.jobs import Refresh
+from stoker.jobs import Lane, Refresh
+from stoker.operations import lanes
+from stoker.operations.audit import Actor
 from stoker.worker.engine.meter import Load
 from tests.integration.cli import Done, call
 from tests.support.notes import NoteChanged, write_notes
@@ -105,15 +109,36 @@ def test_a_stale_page(operator: Operator) -> None:
     operator.sees("explain detail 7", "A read builds it: the entry that is there was invalidated")
 
 
+SLOW_FOR = timedelta(minutes=12)
+READS = (
+    "INSERT INTO stoker.figure_history (span_s, at, series, gauge, value)"
+    " SELECT 60, CAST(:since AS timestamptz) + n * interval '1 minute', series, false, value"
+    " FROM generate_series(CAST(:begin AS int), CAST(:end AS int)) n,"
+    " (VALUES ('view:detail:read:' || :bucket, 50), ('view:detail:miss_invalidated', 50),"
+    " ('view:detail:took:' || :bucket, 50 * CAST(:took_s AS float))) AS s (series, value)"
+)
+
+
 def test_pages_are_slow_since_somebody_took_slots_away(operator: Operator) -> None:
-    """A lane was given one slot, and its jobs pile up."""
+    """A lane was given one slot, its jobs pile up, and readers wait for what they would have built."""
+    since = datetime.now(UTC).replace(second=0, microsecond=0) - SLOW_FOR
 
     async def pile_up(stoker: Stoker) -> None:
         await stoker.queue.enqueue_many([Refresh(view="detail", scope_id=str(n)) for n in range(1, 10)])
         await reports(stoker, busy=6)
+        await Presence(stoker.engine, "web1:10").seen()
+        async with stoker.engine.begin() as connection:
+            await connection.execute(text("UPDATE stoker.audit_log SET at = :since"), {"since": since})
+            for begin, end, bucket, took_s in ((-9, -1, "0.005", 0.004), (0, 12, "2.5", 1.9)):
+                given = {"since": since, "begin": begin, "end": end, "bucket": bucket, "took_s": took_s}
+                await connection.execute(text(READS), given)
 
-    operator.sees("lanes set refresh 1 --as bob", "refresh: 1 slots in each worker")
+    operator.meanwhile(lambda stoker: lanes.set_slots(stoker, Actor("cli:bob"), Lane.REFRESH, 1))
     operator.meanwhile(pile_up)
+    operator.sees("status", "Reads of detail are slow: p99 1.9 s in the last 5 minutes, the limit is 1 s")
+    began = re.escape(f"{since:%Y-%m-%d %H:%M}")
+    then = f"{began}:00Z 1.90 1.90 50.00 [^Z]* cli:bob: lane.set refresh"
+    operator.sees("history detail", f"Slow since {began}Z: p99 above 1 s", then)
     operator.sees("capacity", r"refresh 6 1 0.94 \d+ 9 ")
     operator.sees("audit --action lane", r"cli:bob \S+ lane.set {.*\"slots\": 1")
     operator.sees("lanes set refresh 0", "as each worker's settings say")

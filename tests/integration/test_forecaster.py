@@ -239,6 +239,21 @@ async def test_without_a_budget_nobody_predicts(place: Place) -> None:
         assert (await stored(stoker.engine)).figures is None
 
 
+@pytest.mark.parametrize(("share", "budget_s"), [(1.0, 60.0), (0.1, 24.0)])
+async def test_the_budget_is_never_more_than_a_share_of_the_loaders_time(
+    place: Place, share: float, budget_s: float
+) -> None:
+    schedule = {"warm_budget_s": 60, "warm_share": share}
+    settings = place.settings(schedule=schedule, loaders={"connections": 4})
+    async with Stoker.opened(settings, Notes().domain) as stoker:
+        async with stoker.session() as session, session.begin():
+            await write_notes(session, 1)
+        await Forecaster(stoker, "one").once()
+        figures = (await stored(stoker.engine)).figures
+    assert figures is not None
+    assert figures.budget_s == budget_s, "of four connections' 240 s a minute"
+
+
 async def test_only_a_worker_that_warms_predicts(stoker: Stoker) -> None:
     await Forecaster(stoker, "one", lanes=("mail",)).run(asyncio.Event())
     assert (await stored(stoker.engine)).figures is None
@@ -285,5 +300,5 @@ async def test_weights_and_calibration_have_a_history(stoker: Stoker) -> None:
     async with stoker.engine.connect() as connection:
         row = (await connection.execute(text("SELECT * FROM stoker.warm_history"))).one()
     assert len(row.weights["hour of the day"]) == 24
-    assert sum(examples for examples, _, _ in row.calibration) > 0
+    assert sum(one["examples"] for one in row.figures["calibration"]) > 0
     assert row.figures["in_force"] == row.in_force == COUNTS

@@ -78,7 +78,7 @@ async def test_an_entry_is_explained_before_and_after_a_change(stoker: Stoker) -
     assert found.says[0].startswith("A read is served this entry")
     assert [stamp.present for stamp in found.stamps] == [True, True]
     assert found.builder is not None
-    assert found.builder.by == "a read or a warming"
+    assert found.builder.by == "not known: a read or warming, which leave no record"
     event_id = await change(stoker)
     found = await explain(stoker, "detail", "1")
     assert f"the oldest (event {event_id})" in found.says[1], "the change is not applied yet"
@@ -106,6 +106,14 @@ async def test_what_does_not_exist_is_not_explained(
 ) -> None:
     with pytest.raises(error):
         await explain(stoker, view, "1", params)
+
+
+async def test_an_event_that_nobody_has_read_since_says_so(stoker: Stoker) -> None:
+    await stoker.accounting.flush(stoker.cache.store.client, stoker.cache.store.keys)
+    event_id = await change(stoker)
+    await apply_all(stoker)
+    steps = (await events.trail(stoker, event_id)).steps
+    assert [step.what for step in steps] == ["recorded", "applied", "no read known"]
 
 
 async def test_an_event_is_followed_from_its_commit_to_a_refresh_and_a_read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import stoker
+from stoker.cli.app import COMMANDS
 
 DRIVERS = {
     "annotated_types",
@@ -42,16 +44,48 @@ DRIVERS = {
 """What a web process imports, and what that needs."""
 MOST = 700
 """Modules, the standard library's included: 640 with Python 3.11."""
+MOST_OF_STATUS = 820
+
+
+NOT_FOR_STATUS = {
+    "alembic",
+    "fastapi",
+    "uvicorn",
+    "rich.console",
+    "stoker.api",
+    "stoker.cli.opened",
+    "stoker.embedded",
+    "stoker.http",
+    "stoker.operations.dead",
+    "stoker.operations.jobs",
+    "stoker.worker.process",
+}
+"""Of other commands: what `stoker status` would import in vain, while somebody waits for it."""
+NOWHERE = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+    "STOKER__DOMAIN": "tests.support.drill_domain",
+}
+"""Servers that nobody listens for."""
 
 
 def imported_by(statement: str) -> set[str]:
     told = "import json; print(json.dumps([*set(sys.modules) - before]))"
     code = f"import sys; before = set(sys.modules)\n{statement}\n{told}"
     ran = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **NOWHERE},
     )
-    found: list[str] = json.loads(ran.stdout)
+    found: list[str] = json.loads(ran.stdout.splitlines()[-1])
     return set(found)
+
+
+def imported_by_command(*arguments: str) -> set[str]:
+    run = "from contextlib import suppress\nfrom stoker.cli import main\nwith suppress(SystemExit): main()"
+    return imported_by(f"sys.argv = {['stoker', *arguments]}\n{run}")
 
 
 def others(modules: set[str]) -> set[str]:
@@ -71,6 +105,24 @@ def test_all_public_names_import_the_drivers_and_no_more() -> None:
     found = imported_by("from stoker import *")
     assert others(found) <= DRIVERS
     assert len(found) < MOST, f"{len(found)} modules"
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    found = imported_by_command("--help")
+    assert {name for name in found if name.startswith("stoker.cli")} == {"stoker.cli", "stoker.cli.app"}
+    assert not others(found) & DRIVERS - {"stoker", "typing_extensions"}
+
+
+def test_status_imports_nothing_that_only_other_commands_need() -> None:
+    found = imported_by_command("status")
+    assert "stoker.operations.overview" in found, "it has run"
+    assert not found & NOT_FOR_STATUS
+    assert len(found) < MOST_OF_STATUS, f"{len(found)} modules"
+
+
+def test_the_line_of_each_command_fits_the_list() -> None:
+    for name, command in COMMANDS.items():
+        assert len(command.says) <= 63, name
 
 
 def test_type_checkers_are_told_the_same_as_python() -> None:

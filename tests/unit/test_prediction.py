@@ -10,7 +10,9 @@ import pytest
 from stoker.prediction import activity, features
 from stoker.prediction.activity import Activities, Activity
 from stoker.prediction.budget import Candidate, FixedBudget, ThresholdBudget
+from stoker.prediction.calibration import Calibration
 from stoker.prediction.predictor import Predictor
+from stoker.prediction.regression import Regression
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -108,6 +110,38 @@ def test_nothing_is_left_behind_by_examples() -> None:
     predictor.predict(MONDAY + 1000 * DAY)
     assert not predictor.open
     assert not predictor._ends
+
+
+def test_a_calibration_without_outcomes_changes_nothing_and_a_few_change_little() -> None:
+    calibration = Calibration()
+    assert [calibration.curve()(one) for one in (0.001, 0.35, 0.999)] == pytest.approx([0.001, 0.35, 0.999])
+    calibration.note(0.35, read=True)
+    assert 0.35 < calibration.curve()(0.35) < 0.37
+
+
+def test_a_calibration_corrects_by_outcomes_and_keeps_the_order() -> None:
+    calibration = Calibration()
+    for number in range(2000):
+        calibration.note(0.15, read=number % 10 < 3)  # twice as often as was predicted
+        calibration.note(0.25, read=number % 10 < 2)  # less often than what is predicted lower
+        calibration.note(0.85, read=number % 10 < 7)
+    curve = calibration.curve()
+    assert curve(0.15) == pytest.approx(0.3, abs=0.02)
+    assert curve(0.85) == pytest.approx(0.7, abs=0.02)
+    found = [curve(number / 1000) for number in range(1001)]
+    assert found == sorted(found)
+    assert (found[0], found[-1]) == (0, 1)
+
+
+def test_probabilities_are_corrected_by_what_became_of_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Regression, "probability", lambda _, __: 0.3)  # it does not learn any more
+    predictor = Predictor(lambda _: features.Kind(0, HOUR))
+    for number in range(1000):
+        predictor.read(MONDAY + number * 2 * HOUR + 60, "ann", "page")
+        found = predictor.predict(MONDAY + number * 2 * HOUR + 120)
+        if number % 10:
+            predictor.read(MONDAY + number * 2 * HOUR + 180, "ann", "page")
+    assert found["page"] == pytest.approx(0.9, abs=0.05)
 
 
 def offers(*scores: float) -> list[Candidate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 from zoneinfo import ZoneInfo
@@ -121,9 +121,29 @@ def test_fewer_misses_at_a_higher_cost_do_not_win(spent_s: float, in_force: str)
     contest.begun = MONDAY
     misses = {NONE: 100, DEFAULT: 80, COUNTS: 70, PREDICTOR: 20}
     for name, one in contest.contenders.items():
-        one.hours = {int(now // 3600): Hour(misses[name], spent_s if name == PREDICTOR else 100.0)}
+        one.hours = {int(now // 3600): Hour(misses[name], 0, spent_s if name == PREDICTOR else 100.0)}
     contest.plan(now, HOUR, {}, lambda _: 1.0, lambda _: 1800)
     assert contest.judgement.in_force == in_force
+
+
+@pytest.mark.parametrize(("least", "in_force"), [(0.0, COUNTS), (0.2, PREDICTOR), (0.9, DEFAULT)])
+def test_what_a_build_counts_decides_between_builds_and_misses(least: float, in_force: str) -> None:
+    contest, now = Contest(rate=1.0, least=least), MONDAY + 30 * HOUR
+    contest.begun = MONDAY
+    done = {NONE: (100, 0), DEFAULT: (70, 0), COUNTS: (40, 150), PREDICTOR: (50, 40)}
+    for name, one in contest.contenders.items():
+        one.hours = {int(now // 3600): Hour(*done[name])}
+    contest.plan(now, HOUR, {}, lambda _: 1.0, lambda _: 1800)
+    assert contest.judgement.in_force == in_force
+    assert "by the predictor 50 after 40 builds" in contest.judgement.why
+
+
+def test_what_was_warmed_is_counted_in_the_contest() -> None:
+    contest = Contest(rate=2 / HOUR)
+    scores: dict[str, Mapping[Hashable, float]] = {PREDICTOR: {"one": 0.9, "other": 0.8}}
+    contest.plan(MONDAY, HOUR, scores, lambda _: 1.0, lambda _: 1800)
+    day = contest.contenders[PREDICTOR].last_day(MONDAY)
+    assert (day.misses, day.warmed, day.spent_s) == (0, 2, 2.0)
 
 
 def test_after_a_quiet_weekend_it_stays_as_it_was(settled: bytes) -> None:

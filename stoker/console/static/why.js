@@ -62,7 +62,7 @@ export function follow(id) {
 /** Whether a scope's entries say what SQL says; nothing is healed. */
 export function compare(kind, id) {
   return opened(`${kind}:${id}, compared with SQL`, () => post("/api/cache/compare", { kind, id }), (found) => [
-    h("p", { class: found.differing ? "bad" : "muted" }, found.differing ? `${plural(found.differing, "entry", "entries")} differ from SQL. Nothing was healed: invalidate the scope to do so.` : "No entry differs from SQL."),
+    h("p", { class: found.differing ? "bad" : "muted" }, found.differing ? `${found.differing === 1 ? "1 entry differs" : `${count(found.differing)} entries differ`} from SQL. Nothing was healed: invalidate the scope to do so.` : "No entry differs from SQL."),
     table("Entries", [
       { label: "View", kind: "main", cell: (entry) => [entry.view, entry.params && h("code", { class: "params" }, entry.params)] },
       { label: "Result", cell: (entry) => state({ matches: "valid", differs: "dead" }[entry.match] ?? "deferred", entry.match) },

@@ -274,13 +274,12 @@ CREATE TABLE stoker.warm_history (
   in_force VARCHAR(32) NOT NULL,
   figures JSONB NOT NULL,
   weights JSONB NOT NULL,
-  calibration JSONB NOT NULL,
   PRIMARY KEY (at)
 );
 COMMENT ON TABLE stoker.warm_history IS 'The predictor once an hour, for 90 days.';
 COMMENT ON COLUMN stoker.warm_history.at IS 'The full hour.';
+COMMENT ON COLUMN stoker.warm_history.figures IS 'stoker/warming/figures.py, with the calibration.';
 COMMENT ON COLUMN stoker.warm_history.weights IS 'By feature, a weight for each of its bins.';
-COMMENT ON COLUMN stoker.warm_history.calibration IS 'By tenth: examples, predicted, read.';
 
 CREATE TABLE stoker.warm_predictor (
   id INTEGER NOT NULL,
