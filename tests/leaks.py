@@ -1,7 +1,7 @@
 """What a test forgets to close is that test's failure.
 
-Python reports an unclosed connection when it collects it, which may be many tests later, and pytest then fails the
-test that runs by chance. Here the garbage is collected after each test.
+Python reports an unclosed connection when it collects it, which may be many tests later, and pytest then fails
+the test that happens to run. Here the garbage is collected after each test.
 """
 
 from __future__ import annotations
@@ -20,6 +20,6 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _garbage_is_collected() -> Iterator[None]:
-    """Collect after the teardown of every other fixture; pytest reports what this finds as the test's error."""
+    """Collect after every other fixture's teardown; pytest reports what this finds as the test's error."""
     yield
     gc.collect()
