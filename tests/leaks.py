@@ -1,7 +1,7 @@
 """What a test forgets to close is that test's failure.
 
-Python reports an unclosed connection when it collects it, which may be many tests later, and pytest then fails
-the test that happens to run. Here the garbage is collected after each test.
+Python reports an unclosed connection when it collects it, perhaps many tests later, and pytest then fails the
+test that happens to run. Here the garbage is collected after each test.
 """
 
 from __future__ import annotations
