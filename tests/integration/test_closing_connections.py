@@ -16,7 +16,7 @@ from tests.support.place import Place
 
 async def gone(url: str, name: str) -> None:
     """Wait until the server has no connection with this client name."""
-    async with redis_py.from_url(url) as redis:
+    async with redis_py.Redis.from_url(url) as redis:
 
         async def none_left() -> bool:
             return all(one["name"] != name for one in await redis.client_list())
