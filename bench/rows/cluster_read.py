@@ -15,7 +15,8 @@ from bench.figures import Figure
 from bench.ground import Bench
 from bench.pages import Page, pages
 from stoker import SYSTEM, Asked, Reading, State, Stoker
-from stoker.embedded.cluster import Cluster, free_ports
+from stoker.embedded.cluster import Cluster
+from stoker.embedded.listening import free_ports
 from stoker.embedded.valkey import Valkey
 
 IDS = ("cluster-hit", "cluster-many")

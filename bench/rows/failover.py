@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bench.figures import Figure
 from bench.ground import Bench
-from bench.sentinels import Watched
 from stoker import (
     Access,
     Domain,
@@ -33,6 +32,7 @@ from stoker import (
     View,
 )
 from stoker.embedded.cluster import Cluster
+from stoker.embedded.sentinels import watching
 from stoker.errors import CacheUnavailable
 from stoker.handlers.relay import apply_all
 from stoker.worker.process import run_worker
@@ -138,13 +138,11 @@ async def _cluster(bench: Bench) -> tuple[float, Tally]:
 
 async def _sentinel(bench: Bench) -> tuple[float, Tally]:
     with tempfile.TemporaryDirectory(prefix="b", dir="/tmp") as place:
-        watched = Watched(Path(place), ("--save", "", "--appendonly", "yes"))
-        try:
-            await asyncio.to_thread(watched.start)
+        options = {"main": ("--save", "", "--appendonly", "yes")}
+        with watching(Path(place), options) as found:  # nothing else runs in this loop yet
+            watched = found["main"]
             there = replace(bench, urls=replace(bench.urls, cache=watched.url, queue=watched.url))
             return await _run(there, watched.primary.kill)
-        finally:
-            watched.stop()
 
 
 async def _run(bench: Bench, kill: Callable[[], None]) -> tuple[float, Tally]:

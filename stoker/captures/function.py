@@ -121,6 +121,7 @@ def _filled(capture: Capture, facts: TableFacts, called: str, schema: str) -> di
         "many": str(MANY),
         "object": f"jsonb_build_object({', '.join(pairs)})",
         "proven_object": f"CASE WHEN s.proven THEN jsonb_build_object({', '.join(pairs)}) END",
+        "witness": _witness(capture, facts),
         "proven": _proven(capture, facts),
         "single": _single(capture, facts),
         "inserted": f"SELECT DISTINCT {_fields('n', columns, facts)} FROM new_rows AS n",
@@ -144,26 +145,43 @@ def _single(capture: Capture, facts: TableFacts) -> str:
 
 
 def _proven(capture: Capture, facts: TableFacts) -> str:
-    """Each set of fields, and whether rows of it certainly changed, in one pass over the old and new rows.
+    """Each set of fields, and whether rows of it certainly changed: sums of hashes, old and new, differ.
 
-    They certainly did where the number of rows, or the sum of hashes of a watched column, is another one now.
-    Equal sums prove nothing: then the rows are compared. Hashes are of texts, because some types have none.
+    Equal sums prove nothing: then the rows are compared. One column is enough for most statements: the one in
+    which the first rows differ, the `witness`. Hashes are of texts, because some types have none.
     """
-    columns = list(capture.fields.values())
-    watched = [name for name in capture.columns or facts.columns if name not in columns]
-    fields = ", ".join(f"f{number}" for number in range(max(1, len(columns))))
+    numbers = range(max(1, len(capture.fields)))
+    hashes = [
+        f'hashtext(CAST(r.{quoted(name)} AS text) COLLATE "C")' for name in _beside_fields(capture, facts)
+    ]
+    chosen = " ".join(f"WHEN {number} THEN {one}" for number, one in enumerate(hashes))
+    every = " # ".join(f"coalesce({one}, 0)" for one in hashes)
+    weight = f"sum(CASE stoker.witness {chosen} ELSE {every} END)" if hashes else "count(*)"
 
     def side(rows: str, sign: str) -> str:
-        # Halved, so that no sign overflows.
-        hashes = [
-            f', {sign}(hashtext(CAST(r.{quoted(name)} AS text) COLLATE "C") >> 1) AS h{number}'
-            for number, name in enumerate(watched)
-        ]
-        return f"SELECT {_fields('r', columns, facts)}, {sign}1 AS h{''.join(hashes)} FROM {rows} AS r"
+        places = ", ".join(str(number + 1) for number in numbers)
+        fields = _fields("r", list(capture.fields.values()), facts)
+        return f"SELECT {fields}, {sign}{weight} AS h FROM {rows} AS r GROUP BY {places}"
 
-    differ = ["sum(h) <> 0", *(f"coalesce(sum(h{number}), 0) <> 0" for number in range(len(watched)))]
+    sets = ", ".join(f"f{number}" for number in numbers)
     both = f"{side('old_rows', '-')} UNION ALL {side('new_rows', '+')}"
-    return f"SELECT {fields}, {' OR '.join(differ)} AS proven FROM ({both}) AS b GROUP BY {fields}"
+    return f"SELECT {sets}, coalesce(sum(h), 0) <> 0 AS proven FROM ({both}) AS b GROUP BY {sets}"
+
+
+def _witness(capture: Capture, facts: TableFacts) -> str:
+    """The first column in which the first rows differ, as a number; NULL where they do not."""
+    chosen = " ".join(
+        f"WHEN {_differ('o', 'n', [name])} THEN {number}"
+        for number, name in enumerate(_beside_fields(capture, facts))
+    )
+    number = f"CASE {chosen} END" if chosen else "NULL"
+    return f"SELECT {number} FROM old_rows AS o CROSS JOIN new_rows AS n LIMIT 1"
+
+
+def _beside_fields(capture: Capture, facts: TableFacts) -> list[str]:
+    """The columns that are watched, but for those of `fields`."""
+    watched = facts.columns if capture.columns is None else capture.columns
+    return [name for name in watched if name not in capture.fields.values()]
 
 
 def _by_key(capture: Capture, facts: TableFacts) -> str:

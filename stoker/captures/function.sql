@@ -4,7 +4,8 @@
 --   inserted, deleted, updated: queries of the distinct sets of fields     object: a set `s` as jsonb
 --   old, new: the fields of a row as jsonb     changed: whether a watched column of a row changed
 --   single: of the first old and new row, the set; null in JSON if nothing changed, NULL if the set did
---   proven: each set of fields, NULL where it is not certain that rows of it changed     many: a number of rows
+--   witness: the number of a column in which the first rows differ     many: a number of rows
+--   proven: each set of fields, and whether rows of it certainly changed
 -- What is computed may fail, as after a column was renamed: then the statement goes on, and whole views are
 -- invalidated. What is written is not allowed to fail.
 CREATE OR REPLACE FUNCTION {{function}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -13,9 +14,11 @@ CREATE OR REPLACE FUNCTION {{function}}() RETURNS trigger LANGUAGE plpgsql SECUR
 SET search_path = pg_catalog, pg_temp SET work_mem = '32MB' SET jit = off
 SET enable_sort = off SET enable_mergejoin = off
 AS $stoker$
+<<stoker>>
 DECLARE
   sets jsonb[];
   first jsonb[];
+  witness integer;
   before text;
   told integer;
 BEGIN
@@ -40,6 +43,7 @@ BEGIN
         sets := first;
       ELSE
         IF (SELECT count(*) FROM (SELECT FROM new_rows LIMIT {{many}}) AS few) = {{many}} THEN
+          witness := ({{witness}});
           sets := ARRAY(SELECT {{proven_object}} FROM ({{proven}} LIMIT {{most}} + 1) AS s);
         END IF;
         IF sets IS NULL OR array_position(sets, NULL) IS NOT NULL THEN

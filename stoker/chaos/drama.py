@@ -20,7 +20,7 @@ from stoker.chaos import acts, effects, faults, lanes, mischief, requests
 from stoker.chaos.audit import Ledger
 from stoker.chaos.driver import Act, Driver
 from stoker.chaos.environment import PREFIX, environment_of, settings_of
-from stoker.chaos.faults import Kind, Planned, network
+from stoker.chaos.faults import Kind, Planned, network, queue
 from stoker.chaos.options import ChaosOptions
 from stoker.chaos.program import Facts, interruptible, performed
 from stoker.chaos.report import ended, report, text
@@ -28,7 +28,7 @@ from stoker.chaos.scene import Scene
 from stoker.chaos.slots import WORKER_READY, Slot, started
 from stoker.chaos.stage import placed
 from stoker.chaos.tally import Recovery, Tally, Trouble
-from stoker.chaos.topology import Arrangement, arranged
+from stoker.chaos.topology import Servers, arranged
 from stoker.chaos.workload import Workload, load_workload
 from stoker.domain import load_domain
 from stoker.embedded import Embedded
@@ -77,8 +77,8 @@ async def _whole(options: ChaosOptions, workload: Workload, servers: Embedded, f
         await effects.make_tables(sql)
         names = [name for role in ROLES for name in _names(role, options)]
         with arranged(options.topology, servers) as arrangement:
-            async with network.linked(arrangement.urls, names) as links:
-                ground = Ground(servers, arrangement, links, folder, acts.changed(domain), sql)
+            async with network.linked(arrangement.reached, names) as links:
+                ground = Ground(arrangement, links, folder, acts.changed(domain), sql)
                 scene = await _scene(options, workload, ground)
                 async with _processes(scene):
                     await _act(options, scene)
@@ -93,8 +93,7 @@ async def _whole(options: ChaosOptions, workload: Workload, servers: Embedded, f
 class Ground:
     """What there is before the processes and the users."""
 
-    servers: Embedded
-    arrangement: Arrangement
+    servers: Servers
     links: Mapping[str, network.Links]
     folder: Path
     domain: Domain
@@ -103,8 +102,8 @@ class Ground:
 
 async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> Scene:
     def slot(role: str, name: str) -> Slot:
-        urls = network.urls_by(ground.links[name], ground.arrangement.urls)
-        environment = environment_of(options.workload, ground.folder, urls)
+        urls = network.urls_by(ground.links[name], ground.servers.reached)
+        environment = environment_of(options.workload, ground.folder, urls, options.term_ms)
         sign = WORKER_READY if role == "worker" else None
         return Slot(name, (*options.process_command, role), environment, ground.folder, sign)
 
@@ -127,7 +126,6 @@ async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> S
         ledger=Ledger(PREFIX, ground.domain.all_lanes),
         tally=tally,
         driver=driver,
-        between=ground.arrangement.pooler,
         poisoned_scope=(ground.domain.view(popular.view).scope, str(popular.scope_id)),
     )
 
@@ -160,7 +158,8 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
         if options.topology in kind.topologies and (options.faults is None or kind.name in options.faults)
     ]
     planned = list(faults.plan(kinds, _seeded(options.seed), options.seconds, options.pace_s))
-    say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s")
+    terms = f", terms of {options.term_ms} ms" if options.term_ms else ""
+    say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s{terms}")
     driver, chosen = scene.driver, mischief.chosen(options.mischief, options.seconds)
     misbehaving = mischief.misbehave_on(driver, _seeded(options.seed + 3), MISCHIEF_PER_S, chosen)
     following = asyncio.create_task(driver.changes.follow_on(scene.sql))
@@ -191,7 +190,8 @@ async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None
     kind = planned.kind
     slots = {"worker": scene.workers, "webapp": scene.webapps}.get(kind.target)
     slot = slots[planned.pick % len(slots)] if slots else None
-    async with slot.lock if slot else scene.locks[kind.target]:
+    lock = slot.lock if slot else scene.locks[kind.target]
+    async with asyncio.TaskGroup() as following, lock:
         if time.monotonic() > until:
             return
         say(f"  {kind.name}" + (f" {slot.name}" if slot else "") + f" for {planned.lasts_s:.1f} s")
@@ -201,11 +201,12 @@ async def _strike(scene: Scene, planned: Planned, *, until: float = inf) -> None
             await kind.strike(scene, slot, planned.lasts_s)
         finally:
             trouble.ended = time.time()
-    scene.tally.faults[kind.name] += 1
-    scene.tally.recoveries.append(Recovery(kind.name, time.time()))
-    if kind.target == "queue":
-        # Outside its lock: the next fault of the queue may come meanwhile.
-        await lanes.follow(scene, kind.name)
+        scene.tally.faults[kind.name] += 1
+        scene.tally.recoveries.append(Recovery(kind.name, time.time()))
+        if kind.target == "queue":  # the next fault of the queue may come meanwhile
+            following.create_task(lanes.follow(scene, kind.name))
+        if kind.then is not None:
+            await kind.then(scene, planned.lasts_s)
 
 
 async def _same_release(scene: Scene) -> None:
@@ -230,14 +231,12 @@ async def _recovered(scene: Scene) -> None:
 async def _last_act(scene: Scene) -> None:
     """The last changes are made while the queue is away: no ring, no relay, only the sweeper applies them."""
     say("  the last changes, without a queue")
-    queue = scene.servers.queue
     trouble = Trouble("last_act", "queue", time.time())
     scene.tally.troubles.append(trouble)
-    await asyncio.to_thread(queue.kill)
     try:
-        await asyncio.gather(*(scene.driver.edit() for _ in range(LAST_CHANGES)))
+        async with queue.away(scene):
+            await asyncio.gather(*(scene.driver.edit() for _ in range(LAST_CHANGES)))
     finally:
-        await asyncio.to_thread(queue.start)
         trouble.ended = time.time()
 
 

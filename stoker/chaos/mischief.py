@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -51,5 +52,5 @@ async def ask(driver: Driver, name: str) -> str | None:
     if answer is None:
         return None
     driver.tally.mischief[name] += 1
-    driver.tally.acknowledged.add(answer["job_id"])
+    driver.tally.acknowledged[answer["job_id"]] = time.time()
     return str(answer["job_id"])

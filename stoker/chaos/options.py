@@ -6,9 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-TOPOLOGIES = ("single", "pgbouncer", "cluster")
-"""A server for each role; the same with a PgBouncer in transaction mode before Postgres; or with a cluster of
-three primaries and three replicas as the cache."""
+TOPOLOGIES = ("single", "pgbouncer", "cluster", "sentinel")
+"""A server for each role; the same with a PgBouncer in transaction mode before Postgres; with a cluster of
+three primaries and three replicas as the cache; or with a primary and a replica for each of queue and cache,
+which three Sentinels watch."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ChaosOptions:
     rest_s: float = 60
     room_s: float = 5
     """Added to the promised time of recovery, for a machine that is busy with other work."""
+    term_ms: int = 0
+    """`cache.term_ms` of all processes: hits that ask nobody, and changes that wait for them."""
     topology: str = "single"
     """How the servers are arranged: one of TOPOLOGIES."""
     data_dir: Path = Path(".data")

@@ -24,7 +24,8 @@ def text(facts: Facts) -> str:
     events, reads, entries = facts["events"], facts["reads"], facts["entries"]
     slowest, rescues, requested = facts["slowest_recovery"], facts["rescues"], facts["requests"]
     lines = {
-        "faults": f"{facts['faults_injected']} in {facts['seconds']:g} s, seed {facts['seed']}: "
+        "faults": f"{facts['faults_injected']} in {facts['seconds']:g} s, seed {facts['seed']}"
+        + (f", terms of {facts['term_ms']} ms: " if facts["term_ms"] else ": ")
         + _listed(facts["faults"]),
         "tasks": _listed(facts["mischief"]),
         "events": f"{events['recorded']} committed, {events['settled']} applied",
@@ -32,7 +33,8 @@ def text(facts: Facts) -> str:
         f"{reads['stale']} stale; {reads['left']} left unanswered, {reads['refused']} rightly refused",
         "entries": f"{entries['compared']} of {entries['in_redis']} in Redis and {entries['shown']} "
         f"answers compared with SQL, {len(entries['wrong']) + entries['shown_stale']} wrong",
-        "jobs": _listed(facts["jobs"]),
+        "jobs": _listed(facts["jobs"])
+        + (f"; {facts['not_replicated']} died with a primary" if facts["not_replicated"] else ""),
         "requests": f"{requested['committed']} committed, {requested['effects']} effects, of which "
         f"{requested['duplicates']} by further runs of jobs that have one each time, "
         f"{len(requested['missing'])} missing",
@@ -82,7 +84,9 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
     return {
         "seed": options.seed,
         "seconds": options.seconds,
+        "topology": options.topology,
         "workload": options.workload,
+        "term_ms": options.term_ms,
         "faults_injected": tally.faults.total(),
         "faults": dict(sorted(tally.faults.items())),
         "mischief": dict(sorted(tally.mischief.items())),
@@ -96,6 +100,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
             "shown_stale": tally.stale_entries,
         },
         "jobs": found,
+        "not_replicated": len(accounts.not_replicated(scene)),
         "dead_letters": dead,
         "requests": asdict(requested),
         "rescues": asdict(rescued),
@@ -138,6 +143,8 @@ def _wrong_in_sum(scene: Scene, events: rest.Events, compared: entries.Entries) 
         wrong.append(f"{len(compared.wrong)} entries differ from SQL: {first(compared.wrong)}")
     if not scene.tally.reads_of_changed:
         wrong.append("no read was of an entry that had changed: the run proves nothing")
+    if not scene.tally.by_state()["hit"] and not scene.tally.entries_verified:
+        wrong.append("no read was answered from the cache: the run proves nothing of it")
     return wrong
 
 

@@ -18,14 +18,14 @@ from stoker.chaos.link import Link
 from stoker.chaos.slots import Slot
 from stoker.chaos.surroundings import HEALED
 from stoker.chaos.tally import Tally
-from stoker.embedded import Embedded, Server
+from stoker.chaos.topology import Servers
 
 
 @dataclass
 class Scene:
     """One run."""
 
-    servers: Embedded
+    servers: Servers
     links: Mapping[str, Mapping[str, Link]]
     """What each process reaches each server by: by the names of both."""
     folder: Path
@@ -39,8 +39,6 @@ class Scene:
     driver: Driver
     poisoned_scope: tuple[str, str]
     """Kind and id of the scope that poison events name."""
-    between: Server | None = None
-    """What stands before Postgres, where the topology has it."""
     locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """Of the servers and the outbox; a process has its slot's."""
 
@@ -48,12 +46,6 @@ class Scene:
     def slots(self) -> list[Slot]:
         """All processes."""
         return [*self.workers, *self.webapps]
-
-    @property
-    def pooler(self) -> Server:
-        """The pooler of a topology that has one."""
-        assert self.between is not None  # noqa: S101 - its faults belong to that topology
-        return self.between
 
     @property
     def healed(self) -> Path:

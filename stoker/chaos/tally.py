@@ -109,8 +109,8 @@ class Tally(Traffic):
 
     faults: Counter[str] = field(default_factory=Counter)
     mischief: Counter[str] = field(default_factory=Counter)
-    acknowledged: set[str] = field(default_factory=set)
-    """Jobs that a caller was told are enqueued."""
+    acknowledged: dict[str, float] = field(default_factory=dict)
+    """Jobs that a caller was told are enqueued, and when (seconds since 1970)."""
     changes: dict[int, float] = field(default_factory=dict)
     """Transactions of the changes that were acknowledged, and when each began (seconds since 1970)."""
     recoveries: list[Recovery] = field(default_factory=list)

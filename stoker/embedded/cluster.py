@@ -7,14 +7,12 @@ them.
 """
 
 import secrets
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from stoker.embedded.identity import Identity
+from stoker.embedded.listening import Listening, free_ports
 from stoker.embedded.process import EmbeddedError, wait_until
-from stoker.embedded.valkey import Valkey
 
 SLOTS = 16_384
 PRIMARIES = 3
@@ -23,64 +21,30 @@ FORM_DEADLINE_S = 30.0
 NODE_TIMEOUT_MS = 1000
 """cluster-node-timeout: short, so that a failover takes two or three seconds in a test."""
 OPTIONS = (
-    *("--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
+    *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
     *("--appendonly", "no", "--save", "", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lfu"),
-    # A replica is ready within milliseconds, may always stand for election, and stays with its primary.
-    *("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"),
-    *("--cluster-allow-replica-migration", "no"),
+    # A replica may always stand for election, and stays with its primary.
+    *("--cluster-replica-validity-factor", "0", "--cluster-allow-replica-migration", "no"),
 )
 
 
-class Node(Valkey):
+class Node(Listening):
     """One node: its id in the cluster, its port, and the primary that it begins as a replica of."""
 
     def __init__(
         self, name: str, folder: Path, log: Path, ports: tuple[int, int], password: str, more: Sequence[str]
     ) -> None:
-        self.port, self.bus_port = ports
+        port, self.bus_port = ports
         self.id = secrets.token_hex(20)
         self.epoch = 0
         self.primary: Node | None = None
-        self.password = password
-        # The socket is in the node's own folder: its path is short enough wherever sockets are.
-        options = [*OPTIONS, "--port", str(self.port), "--cluster-port", str(self.bus_port), *more]
-        super().__init__(name, folder / name, folder, log, options)
-
-    @property
-    def address(self) -> str:
-        """Where clients reach it, as `host:port`."""
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """Of this node alone."""
-        return f"redis://:{self.password}@{self.address}/0"
-
-    def prepare(self) -> tuple[Sequence[str | Path], Identity]:
-        """Also write the password to a file: arguments can be seen by everybody."""
-        [program, *options], identity = super().prepare()
-        configuration = self._data / "valkey.conf"
-        configuration.touch(mode=0o600)
-        configuration.write_text(f"requirepass {self.password}\nmasterauth {self.password}\n")
-        return [program, configuration, *options], identity
+        options = [*OPTIONS, "--cluster-port", str(self.bus_port), *more]
+        super().__init__(name, folder, port, options, password=password, log=log)
 
     def write_nodes(self, lines: Callable[["Node"], str]) -> None:
         """Write what it knows of the cluster before its first start."""
         self._data.mkdir(parents=True, exist_ok=True)
         (self._data / "nodes.conf").write_text(lines(self))
-
-    def ask(self, *commands: str) -> str:
-        """The raw replies to commands without spaces in their arguments."""
-        sent = "".join(f"{command}\r\n" for command in (f"AUTH {self.password}", *commands, "QUIT"))
-        return self._ask(sent.encode()).decode(errors="replace").removeprefix("+OK\r\n")
-
-    def answers(self) -> bool:
-        """As of every Valkey, behind the password."""
-        try:
-            reply = self.ask("PING", "INFO server")
-        except OSError:
-            return False
-        return reply.startswith("+PONG") and f"process_id:{self.pid}\r\n" in reply
 
     def is_in_order(self, nodes: int) -> bool:
         """Whether it says that every slot is served, and knows all nodes; a replica, that it is in step."""
@@ -175,14 +139,3 @@ def _line(node: Node, reader: Node, slots: str) -> str:
     flags = f"myself,{role}" if node is reader else role
     of = node.primary.id if node.primary is not None else "-"
     return f"{node.id} {node.address}@{node.bus_port} {flags} {of} 0 0 {node.epoch} connected{slots}"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    with ExitStack() as held:
-        found: list[int] = []
-        while len(found) < count:
-            one = held.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            found.append(one.getsockname()[1])
-        return found

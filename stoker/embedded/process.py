@@ -74,13 +74,13 @@ def _alive_without_proc(pid: int) -> str:
     return "unknown"
 
 
-def wait_until(condition: Callable[[], bool], deadline_s: float) -> bool:
+def wait_until(condition: Callable[[], bool], deadline_s: float, poll_s: float = POLL_S) -> bool:
     """Poll the condition; false when the deadline passed before it held."""
     end = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     return True
 
 

@@ -42,7 +42,8 @@ class Forecaster:
         """Make the part of a worker that runs the jobs of these lanes."""
         self._stoker = stoker
         self._rows = Rows(stoker.engine, worker)
-        self._predicts = Lane.WARM in lanes and stoker.settings.schedule.warm_budget_s > 0
+        has_budget = stoker.settings.schedule.warm_budget_s > 0
+        self._predicts = Lane.WARM in lanes and has_budget and bool(stoker.domain.views)
         self._stop = asyncio.Event()
         self._forecast: Forecast | None = None
         self._saved_s = 0.0

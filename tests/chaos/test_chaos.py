@@ -21,6 +21,7 @@ from stoker.chaos.options import TOPOLOGIES
 from tests.support.pgbouncer import skip_without_pgbouncer
 
 ROOT = Path(__file__).parents[2]
+OF_A_PAIR = ("primary_kill", "primary_restart", "primary_freeze", "failover")
 LONGEST_S = 240
 ROOM_S = 5.0
 A_FEW = ("kill_worker", "kill_webapp", "queue_restart_empty", "queue_full", "cache_restart", "cache_full")
@@ -129,6 +130,25 @@ def test_with_a_cluster_as_the_cache_whose_nodes_break_everything_holds(tmp_path
     assert facts["entries"]["compared"] > 0
 
 
+@pytest.mark.long
+def test_with_queue_and_cache_behind_sentinels_that_fail_over_everything_holds(tmp_path: Path) -> None:
+    code, facts = perform(
+        tmp_path,
+        topology="sentinel",
+        faults=(
+            *("cache_primary_kill", "cache_failover", "cache_primary_freeze", "sentinel_kill"),
+            *("queue_primary_kill", "queue_failover", "queue_primary_restart", "kill_worker"),
+        ),
+        workload="worker.demo.workload:workload",
+        seconds=30,
+        webapps=2,
+    )
+    assert (code, facts["failures"]) == (0, [])
+    assert facts["faults"].keys() >= {"cache_primary_kill", "queue_primary_kill"}
+    assert facts["requests"]["effects"] >= facts["requests"]["committed"] > 0
+    assert facts["entries"]["compared"] > 0
+
+
 def test_each_fault_is_of_a_topology_that_has_its_target() -> None:
     """A cache that is a cluster is no single server, and its nodes are reached without links."""
     of = {name: {kind.name for kind in KINDS if name in kind.topologies} for name in TOPOLOGIES}
@@ -136,6 +156,23 @@ def test_each_fault_is_of_a_topology_that_has_its_target() -> None:
     assert of["cluster"] - of["single"] == {"node_kill", "node_freeze", "node_failover"}
     assert {name.partition("_")[0] for name in of["single"] - of["cluster"]} == {"cache"}
     assert not any(name.startswith("cache_") for name in of["cluster"])
+    of_pairs = {f"{role}_{what}" for role in ("queue", "cache") for what in OF_A_PAIR}
+    assert of["sentinel"] - of["single"] == {*of_pairs, "sentinel_kill"}
+
+
+@pytest.mark.long
+def test_with_terms_everything_holds(tmp_path: Path) -> None:
+    code, facts = perform(tmp_path, term_ms=100, faults=A_FEW, seconds=10)
+    assert (code, facts["failures"], facts["term_ms"]) == (0, [], 100)
+    assert facts["reads"]["of_changed"] >= 100
+
+
+@pytest.mark.long
+def test_without_the_wait_for_a_term_it_fails(tmp_path: Path) -> None:
+    """So the web apps do serve within terms what a change has made outdated."""
+    code, facts = perform(tmp_path, "tests.chaos.without_term_wait", term_ms=1000)
+    assert code == 1
+    assert facts["reads"]["stale"] > 0
 
 
 @pytest.mark.long
@@ -229,9 +266,13 @@ def test_the_same_seed_plans_the_same_faults(seconds: float) -> None:
     assert first != list(plan(KINDS, Random(8), seconds, 1.2))
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("seed", range(20))
-def test_a_killed_workers_jobs_can_be_rescued_before_the_queue_or_a_worker_is_struck(seed: int) -> None:
-    planned = [one for one in plan(KINDS, Random(seed), 150, 1.2) if one.kind.target in {"queue", "worker"}]
+def test_a_killed_workers_jobs_can_be_rescued_before_the_queue_or_a_worker_is_struck(
+    seed: int, topology: str
+) -> None:
+    kinds = [kind for kind in KINDS if topology in kind.topologies]
+    planned = [one for one in plan(kinds, Random(seed), 150, 1.2) if one.kind.target in {"queue", "worker"}]
     kills = [one for one in planned if one.kind.name == "kill_worker"]
     assert len(kills) >= 2
     for one, following in pairwise(planned):
@@ -241,6 +282,9 @@ def test_a_killed_workers_jobs_can_be_rescued_before_the_queue_or_a_worker_is_st
     assert all(one.kind.calm_s == RESCUED_S for one in kills)
 
 
-def test_every_kind_of_fault_is_planned_in_two_minutes() -> None:
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_every_kind_of_fault_is_planned_in_two_minutes(topology: str) -> None:
+    kinds = [kind for kind in KINDS if topology in kind.topologies]
     for seed in range(20):
-        assert {one.kind.name for one in plan(KINDS, Random(seed), 120, 1.2)} == {kind.name for kind in KINDS}
+        planned = {one.kind.name for one in plan(kinds, Random(seed), 120, 1.2)}
+        assert planned == {kind.name for kind in kinds}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.sentinels import Listening
-from stoker.embedded.cluster import Cluster, free_ports
+from stoker.embedded.cluster import Cluster
+from stoker.embedded.listening import Listening, free_ports
 from tests.races.conftest import guard, races_database, urls  # noqa: F401 - fixtures
 from tests.races.world import Urls
 from tests.support.clusters import ClusterWorld, running_cluster, world_on
@@ -48,7 +48,7 @@ def pair(tmp_path: Path) -> Iterator[list[Listening]]:
     options = ["--save", "", "--maxmemory", "10mb", "--maxmemory-policy", "allkeys-lru"]
     servers = [
         Listening("a", tmp_path, ports[0], options),
-        Listening("b", tmp_path, ports[1], [*options, "--replicaof", f"127.0.0.1 {ports[0]}"]),
+        Listening("b", tmp_path, ports[1], options, follows=ports[0]),
     ]
     for one in servers:
         one.start()

@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 from stoker import State
-from stoker.embedded.cluster import Cluster, Node, free_ports
+from stoker.embedded.cluster import Cluster, Node
+from stoker.embedded.listening import free_ports
 from tests.races.world import Process, never
 from tests.support.clusters import TIMEOUT_MS, ClusterWorld, Move, until
 

@@ -16,9 +16,9 @@ import pytest
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
-from bench.sentinels import NAME, Watched
 from stoker import CacheUnavailable, Job, JobContext, Lane, RetryPolicy, State, Stoker
 from stoker.chaos.link import Link
+from stoker.embedded.sentinels import Watched, watching
 from stoker.errors import QueueUnavailable
 from stoker.handlers.relay import apply_all
 from stoker.queue.enqueue import Queue
@@ -34,6 +34,7 @@ from tests.support.place import Place
 from tests.support.tls_front import OPENSSL, certificate
 
 IN_ALL = 60
+NAME = "main"
 
 
 class Count(Job):
@@ -46,13 +47,12 @@ class Count(Job):
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Watched]:
     """A pair with its Sentinels; each test leaves both servers running."""
-    with tempfile.TemporaryDirectory(prefix="se", dir="/tmp") as folder:
-        found = Watched(Path(folder), ["--save", "", "--appendonly", "yes"])
-        try:
-            found.start()
-            yield found
-        finally:
-            found.stop()
+    options = {NAME: ["--save", "", "--appendonly", "yes"]}
+    with (
+        tempfile.TemporaryDirectory(prefix="se", dir="/tmp") as folder,
+        watching(Path(folder), options) as found,
+    ):
+        yield found[NAME]
 
 
 @pytest.fixture
@@ -106,12 +106,13 @@ async def test_the_cache_follows_a_failover_and_back_and_nothing_is_stale(
 
     readers = [asyncio.create_task(reading()) for _ in range(4)]
     killed = watched.primary
-    await watched.fail_over(kill=True)
+    killed.kill()
+    await asyncio.to_thread(watched.wait_led_by, watched.other(killed))
     await change(opened, "v2")
     await applied(opened)
     least[0] = "v2"
-    await watched.bring_back(killed)
-    await watched.fail_over(kill=False)
+    await asyncio.to_thread(watched.bring_back, killed)
+    await asyncio.to_thread(watched.fail_over)
     await change(opened, "v3")
     await applied(opened)
     least[0] = "v3"
@@ -144,7 +145,7 @@ async def test_no_requested_job_is_lost_by_a_failover_under_load(there: Place, w
                 async with stoker.session() as session, session.begin():
                     stoker.enqueue_in(session, Count(number=number))
                 if number == IN_ALL // 3:
-                    failing = asyncio.create_task(watched.fail_over(kill=False))
+                    failing = asyncio.create_task(asyncio.to_thread(watched.fail_over))
             await failing
 
             async def all_done() -> bool:
@@ -162,7 +163,7 @@ async def test_a_producer_and_its_threads_find_the_primary_again(there: Place, w
     try:
         await queue.enqueue(Count(number=1))
         thread.ping()
-        await watched.fail_over(kill=False)
+        await asyncio.to_thread(watched.fail_over)
 
         async def again() -> bool:
             with suppress(QueueUnavailable, RedisError, OSError):
@@ -233,6 +234,6 @@ async def test_sentinels_that_do_not_answer_are_an_outage(there: Place) -> None:
 
 async def test_a_sentinel_itself_as_the_address(there: Place, watched: Watched) -> None:
     one = watched.sentinels[0]
-    url = f"redis://:{one._password}@127.0.0.1:{one.port}"
+    url = f"redis://:{one.password}@127.0.0.1:{one.port}"
     told = [one.message for one in await redis_findings(replace(there, cache_url=url).settings(), "cache")]
     assert any("is a Sentinel: write redis+sentinel://" in one for one in told)

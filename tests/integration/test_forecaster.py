@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from stoker import SYSTEM, KeepWarm, Stoker, Warm
+from stoker import SYSTEM, Domain, KeepWarm, Stoker, Warm
 from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
 from stoker.handlers.run import run
@@ -257,6 +257,19 @@ async def test_the_budget_is_never_more_than_a_share_of_the_loaders_time(
 async def test_only_a_worker_that_warms_predicts(stoker: Stoker) -> None:
     await Forecaster(stoker, "one", lanes=("mail",)).run(asyncio.Event())
     assert (await stored(stoker.engine)).figures is None
+
+
+async def test_without_views_nobody_predicts_or_complains_about_the_cache(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    domain = Domain(name="mails", scopes=(), views=(), rules=())
+    stop = asyncio.Event()
+    async with Stoker.opened(place.settings(), domain) as stoker:
+        running = asyncio.create_task(Forecaster(stoker, "one").run(stop))
+        stop.set()
+        await running
+        assert (await stored(stoker.engine)).figures is None
+    assert "prediction.waits" not in caplog.text
 
 
 async def test_a_loader_that_is_slow_does_not_cost_more_than_the_budget(

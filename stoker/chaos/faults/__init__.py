@@ -6,8 +6,8 @@ same target do not. Each fault heals what it did, also when the run is interrupt
 
 from __future__ import annotations
 
-from stoker.chaos.faults import cache, network, nodes, outbox, postgres, processes, queue
-from stoker.chaos.faults.kind import NODE_S, ONE_CACHE, RESCUED_S, Kind
+from stoker.chaos.faults import cache, network, nodes, outbox, pairs, postgres, processes, queue
+from stoker.chaos.faults.kind import A_PRIMARY, NODE_S, ONE_CACHE, ONE_QUEUE, RESCUED_S, Kind
 from stoker.chaos.faults.plan import Planned, plan
 
 KINDS = (
@@ -18,16 +18,16 @@ KINDS = (
     Kind("freeze_webapp", "webapp", 1, 4, processes.freeze),
     Kind("deploy", "worker", 0, 0, processes.deploy),
     Kind("deploy_webapp", "webapp", 0, 0, processes.deploy),
-    Kind("queue_restart", "queue", 0.1, 3, queue.restart),
-    Kind("queue_restart_empty", "queue", 0.1, 2, queue.restart_empty),
+    Kind("queue_restart", "queue", 0.1, 3, queue.restart, topologies=ONE_QUEUE),
+    Kind("queue_restart_empty", "queue", 0.1, 2, queue.restart_empty, topologies=ONE_QUEUE),
     Kind("queue_flush", "queue", 0, 0, queue.flush),
     Kind("queue_full", "queue", 1, 3, queue.full),
-    Kind("queue_freeze", "queue", 1, 4, queue.freeze),
+    Kind("queue_freeze", "queue", 1, 4, queue.freeze, topologies=ONE_QUEUE),
     Kind("cache_restart", "cache", 0.1, 2, cache.restart, topologies=ONE_CACHE),
     Kind("cache_restart_empty", "cache", 0.1, 2, cache.restart_empty, topologies=ONE_CACHE),
-    Kind("cache_flush", "cache", 0, 0, cache.flush, topologies=ONE_CACHE),
-    Kind("cache_small", "cache", 1, 4, cache.small, topologies=ONE_CACHE),
-    Kind("cache_full", "cache", 1, 3, cache.full, topologies=ONE_CACHE),
+    Kind("cache_flush", "cache", 0, 0, cache.flush, topologies=A_PRIMARY),
+    Kind("cache_small", "cache", 1, 4, cache.small, topologies=A_PRIMARY),
+    Kind("cache_full", "cache", 1, 3, cache.full, topologies=A_PRIMARY),
     Kind("cache_freeze", "cache", 0.6, 3, cache.freeze, topologies=ONE_CACHE),
     Kind("node_kill", "cache", 0.1, 5, nodes.kill, NODE_S, topologies=["cluster"]),
     Kind("node_freeze", "cache", 0.6, 3, nodes.freeze, NODE_S, topologies=["cluster"]),
@@ -38,6 +38,7 @@ KINDS = (
     Kind("pooler_freeze", "postgres", 0.5, 3, postgres.pooler_freeze, topologies=["pgbouncer"]),
     Kind("poison_event", "outbox", 1, 4, outbox.poison_event),
     Kind("unreadable_event", "outbox", 1, 4, outbox.unreadable_event),
+    *pairs.kinds(),
     *network.kinds(),
 )
 

@@ -14,9 +14,13 @@ BACK_S = 2.0
 RESCUED_S = 10.0
 """A killed worker's jobs are rescued within this, as the docs promise."""
 NODE_S = 5.0
-"""The same of a cluster's node: the map is learnt within a second, and then what waits for it is applied."""
+"""The same of a promotion: a cluster's map is learnt within a second, and then what waits is applied."""
 ONE_CACHE = ("single", "pgbouncer")
 """The topologies whose cache is one server."""
+ONE_QUEUE = (*ONE_CACHE, "cluster")
+"""Those whose queue is one."""
+A_PRIMARY = (*ONE_CACHE, "sentinel")
+"""Those whose cache has one primary."""
 
 Strike = Callable[[Scene, Slot | None, float], Awaitable[None]]
 
@@ -27,6 +31,8 @@ class Kind:
 
     `recovers_s`: a change that starts after it must be in effect within this, as the docs promise. `calm_s`:
     for how long after it no fault of the queue or of a worker is planned, so that its jobs are rescued.
+    `then`: what puts the target in order again, given how many seconds the fault lasts; the next fault of the
+    target waits for it, and recovery does not.
     """
 
     name: str
@@ -38,3 +44,4 @@ class Kind:
     calm_s: float = 0
     topologies: Collection[str] = TOPOLOGIES
     """Those in which there is its target."""
+    then: Callable[[Scene, float], Awaitable[None]] | None = None

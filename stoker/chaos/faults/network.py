@@ -1,7 +1,8 @@
 """Faults of the network between processes and servers. The driver reaches the servers directly.
 
 Each process has a link of its own to each server. A fault breaks those of all processes to one server, or
-those of one process. The nodes of a cluster are reached without links, which could not follow MOVED.
+those of one process. The nodes of a cluster and what Sentinels watch are reached without links, which could
+not follow MOVED, and are not where a Sentinel says that a server is.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from random import Random
 
 from sqlalchemy import make_url
 
-from stoker.chaos.faults.kind import ONE_CACHE, Kind, Strike
+from stoker.chaos.faults.kind import ONE_CACHE, ONE_QUEUE, Kind, Strike
 from stoker.chaos.link import Link, through, url_of_postgres
 from stoker.chaos.options import TOPOLOGIES
 from stoker.chaos.scene import Scene
 from stoker.chaos.slots import Slot
 from stoker.embedded import Urls
-from stoker.settings.topology import is_cluster
+from stoker.settings.topology import is_cluster, is_sentinel
 
-SERVERS = ("queue", "cache", "postgres")
+OF = {"queue": ONE_QUEUE, "cache": ONE_CACHE, "postgres": TOPOLOGIES}
+"""The servers, and the topologies in which they are reached by links."""
+SERVERS = tuple(OF)
 TORN = 0.05
 """Share of packets of which only half arrives."""
 SLOWEST_S = 0.15
@@ -35,9 +38,9 @@ Break = Callable[[Link, Random], None]
 @asynccontextmanager
 async def linked(urls: Urls, processes: Iterable[str]) -> AsyncIterator[Mapping[str, Links]]:
     """A link to each server for each of these processes, by their names."""
-    to = {"queue": urls.queue, "postgres": url_of_postgres(make_url(urls.database))}
-    if not is_cluster(urls.cache):
-        to["cache"] = urls.cache
+    redis = {"queue": urls.queue, "cache": urls.cache}
+    to = {role: url for role, url in redis.items() if not is_cluster(url) and not is_sentinel(url)}
+    to["postgres"] = url_of_postgres(make_url(urls.database))
     async with AsyncExitStack() as closing:
         found = {}
         for process in processes:
@@ -50,8 +53,11 @@ async def linked(urls: Urls, processes: Iterable[str]) -> AsyncIterator[Mapping[
 def urls_by(links: Links, urls: Urls) -> Urls:
     """The servers as a process reaches them by its links."""
     database = through(links["postgres"], make_url(urls.database))
-    cache = links["cache"].url if "cache" in links else urls.cache
-    return Urls(database.render_as_string(hide_password=False), links["queue"].url, cache)
+    queue, cache = (
+        links[role].url if role in links else url
+        for role, url in (("queue", urls.queue), ("cache", urls.cache))
+    )
+    return Urls(database.render_as_string(hide_password=False), queue, cache)
 
 
 def kinds() -> tuple[Kind, ...]:
@@ -59,7 +65,7 @@ def kinds() -> tuple[Kind, ...]:
     of_servers = (
         Kind(
             *(f"{server}_{name}", server, 0.5, longest_s, _strike(server, breaks)),
-            topologies=ONE_CACHE if server == "cache" else TOPOLOGIES,
+            topologies=OF[server],
         )
         for server in SERVERS
         for name, longest_s, breaks in (

@@ -21,12 +21,12 @@ async def restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 
 async def pooler_restart(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """SIGKILL of the pooler: every connection to Postgres ends with it."""
-    await down(scene.pooler, lasts_s)
+    await down(scene.servers.pooler, lasts_s)
 
 
 async def pooler_freeze(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """SIGSTOP of the pooler: transactions stay open behind it, with their locks."""
-    await frozen(scene.pooler, lasts_s)
+    await frozen(scene.servers.pooler, lasts_s)
 
 
 async def kill(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
+from stoker.chaos.faults.pairs import unreplaced
 from stoker.chaos.faults.servers import admin, down, frozen
 from stoker.chaos.scene import Scene
 from stoker.chaos.slots import Slot
@@ -52,3 +55,17 @@ async def full(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
 async def freeze(scene: Scene, _slot: Slot | None, lasts_s: float) -> None:
     """It stops answering, and then answers all waiting requests at once."""
     await frozen(scene.servers.queue, lasts_s)
+
+
+@asynccontextmanager
+async def away(scene: Scene) -> AsyncIterator[None]:
+    """SIGKILL; it comes back with its data after the block, and nobody takes its place."""
+    async with AsyncExitStack() as last:
+        if scene.servers.watched:
+            await last.enter_async_context(unreplaced("queue", scene))
+        queue = scene.servers.queue
+        await asyncio.to_thread(queue.kill)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(queue.start)
