@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -66,6 +67,53 @@ async def test_the_charts_tell_views_and_causes_apart(browser: Browser, site: Si
         await expect(hits.locator(".legend")).to_contain_text("detail")
         await expect(hits.get_by_role("img")).to_have_attribute("aria-label", re.compile("detail 9"))
         await expect(page.locator(".chart", has_text="Misses a minute").locator("li")).to_contain_text("cold")
+
+
+async def test_a_chart_without_figures_says_so_and_labels_no_values(browser: Browser, site: Site) -> None:
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+        for title in ("p99 of reads", "Failed reads a minute", "Hit rate", "p99 wait of jobs"):
+            chart = page.locator(".chart", has_text=title)
+            await expect(chart.locator(".nothing")).to_have_text(re.compile("^No (data|reads|jobs)$"))
+            assert "".join(await chart.locator("text.end").all_text_contents()) == "", title
+
+
+async def test_a_chart_of_short_times_has_different_labels(browser: Browser, site: Site) -> None:
+    await furnish(site)
+    await site.execute(
+        "INSERT INTO stoker.figure_history SELECT 60, date_trunc('minute', now()) - n * interval '1 minute',"
+        " series, false, value FROM generate_series(1, 50) n,"
+        " (VALUES ('view:detail:read:0.001', 10), ('view:detail:took:0.001', 0.002)) AS s (series, value)"
+    )
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+        chart = page.locator(".chart", has_text="p99 of reads")
+        await expect(chart.locator(".legend")).to_contain_text("< 1 ms")
+        labels = await chart.locator("text.end").all_text_contents()
+        assert labels == ["0 s", "1 ms", "2 ms", "3 ms", "4 ms"]
+
+
+async def test_workers_are_not_asked_again_before_they_were_answered(browser: Browser, site: Site) -> None:
+    """An answer of a server that is away takes longer than the interval: it would never be shown."""
+    asked: list[str] = []
+    answered = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.append(route.request.url)
+        await answered.wait()
+        body = json.dumps({"error": "database_unavailable", "message": "Postgres does not answer"})
+        await route.fulfill(status=503, body=body, content_type="application/json")
+
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+        await page.clock.install()
+        await page.route("**/api/workers", hold)
+        async with page.expect_request("**/api/workers"):
+            await page.goto(f"{site.url}/#/workers")
+        await page.clock.run_for(11_000)
+        assert len(asked) == 1
+        answered.set()
+        await expect(page.get_by_role("alert")).to_contain_text("Postgres does not answer")
 
 
 async def test_a_chart_draws_gaps_as_gaps_and_says_when_and_in_which_zone(

@@ -319,3 +319,13 @@ async def test_weights_and_calibration_have_a_history(stoker: Stoker) -> None:
     assert len(row.weights["hour of the day"]) == 24
     assert sum(one["examples"] for one in row.figures["calibration"]) > 0
     assert row.figures["in_force"] == row.in_force == COUNTS
+
+
+async def test_figures_of_another_release_are_not_shown(stoker: Stoker) -> None:
+    await Forecaster(stoker, "one").once()
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text('UPDATE stoker.warm_predictor SET figures = CAST(\'{"in_force": "of old"}\' AS jsonb)')
+        )
+    assert (await stored(stoker.engine)).figures is None
+    assert await in_force(stoker.engine) == DEFAULT

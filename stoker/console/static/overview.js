@@ -154,7 +154,7 @@ function drawWarm(part, picture) {
     ["p99 of the slowest view, 5 min", now.length ? seconds(Math.max(...now.map((view) => view.p99_s))) : NONE, now.some((view) => view.p99_s > view.slow_from_s) && "bad"],
     ["Failed reads, 5 min", now.length ? count(failed) : NONE, failed > 0 && "bad"],
     ["Reads", count(sum("reads"))], ["Built from SQL", count(sum("loads"))], ["Served stale", count(sum("stale"))]]);
-  whenChanged(part.extra, [Boolean(views), missed], () => views && [h("h3", {}, "Why reads missed"), causes(missed)]);
+  whenChanged(part.extra, [sum("reads") > 0, missed], () => views && sum("reads") > 0 && [h("h3", {}, "Why reads missed"), causes(missed)]);
 }
 
 function drawWorker(part, picture) {
@@ -245,6 +245,6 @@ function viewTable(picture) {
     { label: "p99", kind: "number", cell: ({ now }) => h("span", { class: now.p99_s > now.slow_from_s && "bad", title: `The limit is ${seconds(now.slow_from_s)}` }, seconds(now.p99_s)) },
     { label: "Failed", kind: "number", cell: ({ now }) => h("span", { class: now.errors > 0 && "bad" }, now.reads ? count(now.errors) : NONE) },
     { label: "Stale", kind: "number", cell: ({ now }) => h("span", { class: now.stale > 0 && "bad" }, now.reads ? count(now.stale) : NONE) },
-    { label: "Why reads missed", kind: "wide", cell: (view) => causes(view.misses) },
+    { label: "Why reads missed", kind: "wide", cell: (view) => (view.reads ? causes(view.misses) : NONE) },
   ], found);
 }
