@@ -141,7 +141,9 @@ def translated() -> Iterator[None]:
             "the queue Redis is full (maxmemory): raise its memory; what is queued still runs"
         ) from error
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:  # TimeoutError is an OSError
-        raise QueueUnavailable(f"the queue Redis does not answer: {type(error).__name__}: {error}") from error
+        raise QueueUnavailable(
+            f"the queue Redis does not answer: {str(error) or type(error).__name__}"
+        ) from error
     except ResponseError as error:
         # redis-py has removed the first word of these two.
         if isinstance(error, ReadOnlyError | NoPermissionError) or REFUSAL.search(str(error)):
