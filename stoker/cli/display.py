@@ -29,7 +29,11 @@ NOTHING = "-"
 HOME_AND_CLEAR = "\x1b[H\x1b[2J"
 BEHIND = "    "
 """The indentation of columns that did not fit into the line of their row."""
-SHORT = {"oldest_ready_age_s": "oldest_s"}
+SHORT = {
+    "oldest_ready_age_s": "oldest_s",
+    "reads_per_minute": "reads/min",
+    "errors_per_minute": "errors/min",
+}
 """Shorter headings for columns whose names are wider than their values."""
 
 

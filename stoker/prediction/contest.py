@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
+from math import sqrt
 from typing import NamedTuple
 
 from stoker.prediction.activity import ENTRIES_KEPT
@@ -21,7 +22,8 @@ JUDGED_S = 86400.0
 FEWEST_MISSES = 50
 """Misses without warming in that time, below which nothing is concluded: a weekend changes nothing."""
 MARGIN = 0.98
-"""The predictor must leave at most this share of the loss that decayed counts leave."""
+"""The predictor must lose at most this share of what another loses. Who is in force is replaced only where it
+lost more by the square root of its misses, too: a smaller difference may be chance."""
 COSTLIER = 1.25
 """It may spend so many times the day's budget, or what the others spent where that was more: a budget is met
 on average, and what was saved on quiet days is spent on busy ones."""
@@ -176,14 +178,15 @@ class Contest:
             f"by decayed counts {_did(counts)}, by the predictor {_did(ours)}; "
             f"a build counts as {self._least:g} misses"
         )
-        loss, by_counts, by_default = (one.loss(self._least) for one in (ours, counts, default))
-        if (
-            loss <= MARGIN * by_counts
-            and loss < by_default
-            and ours.spent_s <= COSTLIER * max(counts.spent_s, default.spent_s, self._rate * JUDGED_S)
-        ):
-            return Judgement(PREDICTOR, said)
-        return Judgement(COUNTS if by_counts < by_default else DEFAULT, said)
+        lost = {name: days[name].loss(self._least) for name in (DEFAULT, COUNTS, PREDICTOR)}
+        lost[PREDICTOR] /= MARGIN
+        if ours.spent_s > COSTLIER * max(counts.spent_s, default.spent_s, self._rate * JUDGED_S):
+            del lost[PREDICTOR]
+        best = min(lost, key=lost.__getitem__)
+        holder = self.judgement.in_force
+        if holder != best and holder in lost and lost[holder] - lost[best] < sqrt(days[holder].misses):
+            return Judgement(holder, f"{said}; that {best} lost less may be chance")
+        return Judgement(best, said)
 
 
 def _did(day: Hour) -> str:

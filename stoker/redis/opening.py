@@ -81,7 +81,7 @@ class OneAttempt(Generic[T]):
 
     async def cancel(self) -> None:
         """End the attempt under way; those who wait for it are told that by a RedisAway."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 

@@ -30,6 +30,8 @@ class PredictionFigures(BaseModel):
 
     in_force: str
     why: str
+    held_back: str | None
+    """Why nothing is warmed although it was chosen; None: what is chosen is warmed."""
     budget_s: float
     """A minute."""
     threshold: float
@@ -55,13 +57,14 @@ class PredictionFigures(BaseModel):
         return self.used / self.warmed if self.warmed else None
 
 
-def figures_of(live: Live, may: int) -> PredictionFigures:
+def figures_of(live: Live, may: int, held_back: str | None = None) -> PredictionFigures:
     """The figures of a state."""
     counted, judgement = live.counted, live.contest.judgement
     days = {name: one.last_day(live.now) for name, one in live.contest.contenders.items()}
     return PredictionFigures(
         in_force=judgement.in_force,
         why=judgement.why,
+        held_back=held_back,
         budget_s=live.rate * 60,
         threshold=live.budget.threshold,
         known_entries=len(live.predictor.activities),

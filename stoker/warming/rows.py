@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -121,13 +121,16 @@ class Rows:
 
 
 async def stored(engine: AsyncEngine) -> Stored:
-    """What was said last."""
+    """What was said last; nothing if another release said it in its own way."""
     with database_errors():
         async with engine.connect() as connection:
             row = (await connection.execute(NOW, {"valid_s": VALID_S})).one_or_none()
     if row is None or row.figures is None:
         return Stored(None, None, None, None, valid=False)
-    figures = PredictionFigures.model_validate(row.figures)
+    try:
+        figures = PredictionFigures.model_validate(row.figures)
+    except ValidationError:  # of a worker of another release, whose figures differ
+        return Stored(None, None, None, None, valid=False)
     return Stored(figures, row.planned_at, row.saved_at, row.holder, bool(row.valid))
 
 

@@ -136,7 +136,10 @@ def test_status_tells_what_still_answers_when_postgres_is_away(stoker: Stoker, q
     done = stoker("status", **{**NOWHERE, "REDIS_URL": queue_url})
     assert done.returncode == 1
     states = {line.split("\t")[0]: line.split("\t")[2] for line in done.stdout.splitlines() if "\t" in line}
-    assert states == {"server": "state", "Postgres": "DOWN", "queue Redis": "ok", "cache Redis": "ok"}
+    assert states.keys() == {"server", "Postgres", "queue Redis", "cache Redis"}
+    assert states["Postgres"] == "DOWN"
+    # On a busy machine an answer may take so long that it is called slow.
+    assert {states["queue Redis"], states["cache Redis"]} <= {"ok", "slow"}
     assert "does not answer; without it, writes fail" in done.stdout
     assert "Traceback" not in done.stderr
 

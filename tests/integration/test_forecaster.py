@@ -15,6 +15,7 @@ from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
 from stoker.handlers.run import run
 from stoker.jobs import Lane, Outcome
+from stoker.operations.prediction import Mode, prediction
 from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR, Hour
 from stoker.prediction.live import Live
 from stoker.prediction.snapshot import dump
@@ -230,6 +231,9 @@ async def test_it_learns_and_warms_nothing(place: Place, why: str) -> None:
         assert found.warmed == 0
         assert found.known_entries == len(READ)
         assert found.in_force == (DEFAULT if why == "default plan" else PREDICTOR)
+        now = await prediction(stoker)
+        assert now.mode is Mode.SHADOW
+        assert why == "default plan" or why in now.why
 
 
 async def test_without_a_budget_nobody_predicts(place: Place) -> None:
@@ -315,3 +319,13 @@ async def test_weights_and_calibration_have_a_history(stoker: Stoker) -> None:
     assert len(row.weights["hour of the day"]) == 24
     assert sum(one["examples"] for one in row.figures["calibration"]) > 0
     assert row.figures["in_force"] == row.in_force == COUNTS
+
+
+async def test_figures_of_another_release_are_not_shown(stoker: Stoker) -> None:
+    await Forecaster(stoker, "one").once()
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text('UPDATE stoker.warm_predictor SET figures = CAST(\'{"in_force": "of old"}\' AS jsonb)')
+        )
+    assert (await stored(stoker.engine)).figures is None
+    assert await in_force(stoker.engine) == DEFAULT

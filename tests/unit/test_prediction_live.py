@@ -138,6 +138,23 @@ def test_what_a_build_counts_decides_between_builds_and_misses(least: float, in_
     assert "by the predictor 50 after 40 builds" in contest.judgement.why
 
 
+@pytest.mark.parametrize(("lost_more", "in_force"), [(6, PREDICTOR), (12, COUNTS)])
+def test_who_is_in_force_is_not_replaced_for_a_difference_that_may_be_chance(
+    lost_more: int, in_force: str
+) -> None:
+    contest, now = Contest(rate=1.0), MONDAY + 30 * HOUR
+    contest.begun = MONDAY
+
+    def judge(hour: int, misses: dict[str, int]) -> str:
+        for name, one in contest.contenders.items():
+            one.hours = {int(now // 3600): Hour(misses[name])}
+        contest.plan(now + hour * HOUR, HOUR, {}, lambda _: 1.0, lambda _: 1800)
+        return contest.judgement.in_force
+
+    assert judge(0, {NONE: 300, DEFAULT: 250, COUNTS: 150, PREDICTOR: 100}) == PREDICTOR
+    assert judge(1, {NONE: 300, DEFAULT: 250, COUNTS: 100 - lost_more, PREDICTOR: 100}) == in_force
+
+
 def test_what_was_warmed_is_counted_in_the_contest() -> None:
     contest = Contest(rate=2 / HOUR)
     scores: dict[str, Mapping[Hashable, float]] = {PREDICTOR: {"one": 0.9, "other": 0.8}}
