@@ -77,14 +77,14 @@ class QueueConnection:
         """A script's call, for `post`."""
         return pack([by_digest(script.call((), self._prefix, *arguments))])
 
-    def post(self, packed: bytes) -> asyncio.Future[list[Any]] | None:
-        """Send a packed call without a task; None while there is no connection.
+    def post(self, packed: bytes, calls: int) -> asyncio.Future[list[Any]] | None:
+        """Send packed calls without a task; None while there is no connection.
 
-        The future gets one reply, which may be an error, or RedisAway: then use `call`.
+        The future gets the reply of each, which may be an error, or RedisAway: then use `call`.
         """
         if self._shared is None or self._shared.lost:
             return None
-        return self._shared.send(packed, 1)
+        return self._shared.send(packed, calls)
 
     async def close(self) -> None:
         """Close it; calls under way fail, and none opens another one afterwards."""
