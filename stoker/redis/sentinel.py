@@ -20,6 +20,10 @@ from stoker.redis.errors import RedisAway
 from stoker.settings.topology import Sentinels, is_sentinel
 from stoker.settings.urls import address_of
 
+NO_SENTINEL = "is no Sentinel: write redis://host:6379/0 for a server itself"
+UNKNOWN = "unknown command"
+"""What a server that is no Sentinel says."""
+
 
 def options_of(url: str) -> dict[str, Any]:
     """What redis-py's connections take; of a URL of Sentinels with another `host` than the primary's."""
@@ -55,6 +59,8 @@ class Search:
                 f"{self._name}: its Sentinels know no master {self._sentinels.name!r}: compare the name in "
                 "the URL with `sentinel monitor` in their configuration"
             )
+        if all(UNKNOWN in one for one in said):
+            raise RedisAway(f"{self._name} {NO_SENTINEL}")
         raise RedisAway(f"{self._name}: none of its Sentinels answers: {said[0]}")
 
     async def confirm(self, connection: AbstractConnection) -> None:

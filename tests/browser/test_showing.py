@@ -7,17 +7,30 @@ import json
 import re
 
 from playwright.async_api import Browser, Route, expect
+from sqlalchemy import text
 
 from stoker.handlers import relay
 from stoker.history.presence import Presence
 from stoker.jobs import Prune
 from stoker.outbox.record import InvalidationRequested
+from stoker.prediction.contest import COUNTS, DEFAULT, PREDICTOR
 from stoker.rules import Invalidation
-from tests.browser.site import ON_ONE_LOOP, Site, bury, change, furnish, signed_in, window
+from tests.browser.site import ON_ONE_LOOP, Site, bury, change, furnish, predicted, signed_in, window
 from tests.support.callers import OPERATOR, VIEWER
 from tests.support.notes import note
 
 pytestmark = ON_ONE_LOOP
+FACTS = {
+    "Chosen by": "predictor",
+    "Budget": "6 s a minute",
+    "Spent": "3.4 s",
+    "Wasted": "1.2 s",
+    "Warmed": "170 entries",
+    "Used in time": "110 (64.7 %)",
+    "Training kept": "not yet",
+    "Predicted by": "w1",
+}
+"""Of the prediction that `predicted` keeps."""
 
 
 async def test_a_change_travels_live_to_the_page(browser: Browser, site: Site) -> None:
@@ -197,3 +210,32 @@ async def test_open_and_ended_batches_stand_above_the_jobs(browser: Browser, sit
         await page.reload()
         await expect(shown.get_by_role("cell").nth(1)).to_have_text("ended")
         await expect(shown.get_by_role("cell").nth(5)).to_have_text("3")
+
+
+async def test_what_prediction_does_is_shown_and_what_is_not_known_is_called_so(
+    browser: Browser, site: Site
+) -> None:
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER, "cache")
+        panel = page.get_by_role("region", name="Predicted warming")
+        await expect(panel).to_contain_text("no worker has predicted yet")
+        await expect(panel.locator(".state")).to_have_text("silent")
+        await expect(panel.locator("dd")).to_have_count(0)
+        await predicted(site, PREDICTOR)
+        await expect(panel.locator(".state")).to_have_text("live")
+        for name, value in FACTS.items():
+            fact = panel.locator(".facts > div", has=page.get_by_text(name, exact=True))
+            await expect(fact.locator("dd")).to_have_text(value)
+        contest = panel.get_by_role("table", name="The last day").get_by_role("row").filter(has_text=COUNTS)
+        await expect(contest).to_have_text(re.compile("70.*1.4 s.*6 s"))
+        calibration = panel.get_by_role("table", name="Calibration").get_by_role("row").last
+        await expect(calibration).to_have_text(re.compile("14 %.*21 %.*20.9 %.*1,940"))
+        await predicted(site, DEFAULT)
+        await expect(panel.locator(".state")).to_have_text("shadow")
+        await site.execute("UPDATE stoker.warm_predictor SET planned_at = planned_at - interval '1 hour'")
+        await expect(panel.locator(".state")).to_have_text("silent")
+        async with site.stoker.engine.begin() as connection:
+            await connection.execute(text("LOCK TABLE stoker.warm_predictor IN ACCESS EXCLUSIVE MODE"))
+            await expect(panel).to_contain_text("Postgres did not answer within")
+            await expect(panel.locator(".state, dd")).to_have_count(0)
+        await expect(panel.locator(".state")).to_have_text("silent")

@@ -22,7 +22,7 @@ from stoker.cli.traces import recorded
 from stoker.handlers.relay import apply_all
 from stoker.operations.audit import local_actor
 from stoker.operations.overview import overview
-from stoker.operations.prediction import entry_of, explain, past, prediction
+from stoker.operations.prediction import Mode, entry_of, explain, past, prediction
 from stoker.prediction.contest import DEFAULT, PREDICTOR
 from stoker.prediction.features import SIZES
 from stoker.prediction.trace import TraceError, TraceFile, read_trace
@@ -52,7 +52,7 @@ async def stoker(settings: Settings) -> AsyncIterator[Stoker]:
 async def test_before_anybody_has_predicted_the_default_plan_is_in_force(stoker: Stoker) -> None:
     found = await prediction(stoker)
     assert (found.in_force, found.figures) == (DEFAULT, None)
-    assert warming(found) == "warming: default plan (no worker has predicted yet)"
+    assert warming(found) == "warming: default plan (prediction silent: no worker has predicted yet)"
     explained = await explain(stoker, "note:1/detail")
     assert explained.decision.startswith("the default plan decides")
     assert explained.last_read is None
@@ -63,7 +63,7 @@ async def test_what_prediction_does_is_shown_and_one_entry_is_explained(stoker: 
     await keep(stoker, live)
     await Forecaster(stoker, "one").once()
     found = await prediction(stoker)
-    assert found.in_force == PREDICTOR
+    assert (found.mode, found.in_force) == (Mode.LIVE, PREDICTOR)
     assert found.predicted_by == "one"
     assert found.figures is not None
     assert f"of {found.figures.warmed} warmed entries used" in warming(found)

@@ -15,6 +15,7 @@ from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
 from stoker.handlers.run import run
 from stoker.jobs import Lane, Outcome
+from stoker.operations.prediction import Mode, prediction
 from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR, Hour
 from stoker.prediction.live import Live
 from stoker.prediction.snapshot import dump
@@ -75,7 +76,7 @@ async def learnt(stoker: Stoker, misses: dict[str, int] | None = None) -> Live:
         for number in READ:
             live.read(at + 300 + number, f"reader-{number}", detail(stoker, number))
     for name, one in live.contest.contenders.items():
-        one.hours = {int(now // 3600): Hour((misses or BETTER)[name])}
+        one.hours = {int(now // 3600): Hour(n := (misses or BETTER)[name], n * 0.02)}
     return live
 
 
@@ -230,6 +231,9 @@ async def test_it_learns_and_warms_nothing(place: Place, why: str) -> None:
         assert found.warmed == 0
         assert found.known_entries == len(READ)
         assert found.in_force == (DEFAULT if why == "default plan" else PREDICTOR)
+        now = await prediction(stoker)
+        assert now.mode is Mode.SHADOW
+        assert why == "default plan" or why in now.why
 
 
 async def test_without_a_budget_nobody_predicts(place: Place) -> None:

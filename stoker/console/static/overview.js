@@ -4,7 +4,7 @@ import { post, put } from "./api.js";
 import { fill, h, icon, say } from "./dom.js";
 import { NONE, bytes, count, percent, plural, rate, seconds } from "./format.js";
 import { history } from "./history.js";
-import { act, ask, causes, confirm, empty, loading, table } from "./parts.js";
+import { act, ask, causes, confirm, empty, loading, table, unknown, whenChanged } from "./parts.js";
 
 const SIGNS = { well: "ok", untried: "wait", watch: "warn", wrong: "bad" };
 const PLACES = { users: "#/overview", right: "#/cache", warm: "#/cache", worker: "#/jobs", servers: "#/overview" };
@@ -50,13 +50,6 @@ function build(context) {
     update,
     close: past.close,
   };
-}
-
-function whenChanged(node, found, draw) {
-  const print = JSON.stringify(found);
-  if (node.print === print) return;
-  node.print = print;
-  fill(node, draw());
 }
 
 function drawVerdict(node, picture) {
@@ -132,11 +125,6 @@ function rows(part, found) {
     say(part.cells[at], value);
     part.cells[at].className = tone ?? "";
   });
-}
-
-/** What stands in place of a figure that is not known: never a zero, and who did not say. */
-function unknown(picture, part) {
-  return picture.missing[part] ?? "not known";
 }
 
 function drawRight(part, picture) {

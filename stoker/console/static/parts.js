@@ -187,3 +187,16 @@ export function causes(found) {
     h("div", { class: "bar", "aria-hidden": "true" }, known.map((cause) => h("i", { class: cause, style: { "--share": String(found[cause] / all) } }))),
     h("ul", {}, known.map((cause) => h("li", { class: cause }, `${cause} ${count(found[cause])}`))));
 }
+
+/** Draw anew only what has changed: a picture comes every second. */
+export function whenChanged(node, found, draw) {
+  const print = JSON.stringify(found);
+  if (node.print === print) return;
+  node.print = print;
+  fill(node, draw());
+}
+
+/** What stands in place of a figure that is not known: never a zero, and who did not say. */
+export function unknown(picture, part) {
+  return picture.missing[part] ?? "not known";
+}
