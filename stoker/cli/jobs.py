@@ -122,7 +122,7 @@ async def enqueue(
     arguments: Annotated[str, typer.Argument(metavar="JSON", help="Its arguments as a JSON object.")] = "{}",
     delay: Annotated[float, typer.Option(min=0, max=LONGEST_DELAY_S, help="Seconds until it may begin.")] = 0,
 ) -> Asked:
-    """Ask for a job; exit 2 for a kind or arguments that no handler takes."""
+    """Enqueue a job; exit 2 for a kind or arguments that no handler takes."""
     return await jobs.enqueue(on.stoker, on.actor, kind, _read(arguments), delay)
 
 

@@ -109,7 +109,8 @@ async def build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outc
     or what was raised for it; raises Unavailable when a server does not answer.
     """
     built = await _built_apart(filler, keys)
-    await _built_apart(filler, await _access_of_parents(filler, keys))
+    if guards := await _access_of_parents(filler, keys):
+        await _built_apart(filler, guards)
     return built
 
 

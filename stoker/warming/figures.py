@@ -12,7 +12,8 @@ class ContenderFigures(BaseModel):
     """One way of choosing, replayed beside the others over the last day at the same budget."""
 
     misses: int
-    warmed: int
+    missed_s: float
+    """Loading that readers waited for."""
     spent_s: float
 
 
@@ -76,7 +77,9 @@ def figures_of(live: Live, may: int, held_back: str | None = None) -> Prediction
         warmed=counted.warmed,
         used=counted.used,
         contest={
-            name: ContenderFigures(misses=one.misses, warmed=one.warmed, spent_s=round(one.spent_s, 3))
+            name: ContenderFigures(
+                misses=one.misses, missed_s=round(one.missed_s, 3), spent_s=round(one.spent_s, 3)
+            )
             for name, one in days.items()
         },
         calibration=_levels(live.predictor.calibration),

@@ -160,7 +160,7 @@ async def predicted(site: Site, in_force: str) -> None:
         warmed=170,
         used=110,
         contest={
-            name: ContenderFigures(misses=missed, warmed=warmed, spent_s=warmed / 50)
+            name: ContenderFigures(misses=missed, missed_s=missed / 50, spent_s=warmed / 50)
             for name, (missed, warmed) in misses.items()
         },
         calibration=[LevelFigures(examples=1940, predicted=0.14, read=0.21, counts_as=0.209)],

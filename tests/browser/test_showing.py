@@ -239,7 +239,7 @@ async def test_what_prediction_does_is_shown_and_what_is_not_known_is_called_so(
             fact = panel.locator(".facts > div", has=page.get_by_text(name, exact=True))
             await expect(fact.locator("dd")).to_have_text(value)
         contest = panel.get_by_role("table", name="The last day").get_by_role("row").filter(has_text=COUNTS)
-        await expect(contest).to_have_text(re.compile("70.*300.*6 s"))
+        await expect(contest).to_have_text(re.compile("70.*1.4 s.*6 s"))
         calibration = panel.get_by_role("table", name="Calibration").get_by_role("row").last
         await expect(calibration).to_have_text(re.compile("14 %.*21 %.*20.9 %.*1,940"))
         await predicted(site, DEFAULT)

@@ -76,7 +76,7 @@ async def learnt(stoker: Stoker, misses: dict[str, int] | None = None) -> Live:
         for number in READ:
             live.read(at + 300 + number, f"reader-{number}", detail(stoker, number))
     for name, one in live.contest.contenders.items():
-        one.hours = {int(now // 3600): Hour((misses or BETTER)[name])}
+        one.hours = {int(now // 3600): Hour(n := (misses or BETTER)[name], n * 0.02)}
     return live
 
 

@@ -45,8 +45,8 @@ function drawFigures({ figures, in_force: inForce, predicted_by: by, planned_at:
       table("The last day, each at the same budget", [
         { label: "Chosen by", kind: "main", cell: (one) => one.name },
         { label: "Misses", kind: "number", cell: (one) => count(one.misses) },
-        { label: "Builds", kind: "number", cell: (one) => count(one.warmed) },
-        { label: "Loading", kind: "number", cell: (one) => seconds(one.spent_s) },
+        { label: "Waited", kind: "number", cell: (one) => seconds(one.missed_s) },
+        { label: "Warming", kind: "number", cell: (one) => seconds(one.spent_s) },
       ], Object.entries(figures.contest).map(([name, one]) => ({ name, ...one })).sort((one, other) => other.misses - one.misses), { compact: true, key: (one) => one.name }),
       figures.calibration.length > 0 && table("Calibration: of what was predicted, what was read", [
         { label: "Predicted", kind: "main", cell: (one) => percent(one.predicted) },
