@@ -23,11 +23,12 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from stoker.errors import QueueUnavailable
+from stoker.errors import QueueUnavailable, first_line
 from stoker.redis.connection import SharedConnection, pack
 from stoker.redis.errors import RedisAway
 from stoker.redis.opening import Endpoint, OneAttempt
 from stoker.redis.pool import LONGEST_CONNECT_S
+from stoker.redis.primary import SENTINEL
 from stoker.redis.script import Command, Script, by_digest, in_full
 from stoker.settings import QueueSettings
 
@@ -39,6 +40,10 @@ REFUSAL = re.compile(
     r"|UNBLOCKED|WRONGTYPE) "
 )
 """Errors of a Redis that cannot do it now, or is not allowed to; the call itself is right."""
+OF_A_NODE = re.compile(r"(?:^|: -)(?:MOVED|ASK|CROSSSLOT) |non local key in a cluster node")
+NODE = (
+    "is a node of a cluster: name a single server, because the scripts of the queue change many keys at once"
+)
 
 
 class QueueConnection:
@@ -141,11 +146,13 @@ def translated() -> Iterator[None]:
             "the queue Redis is full (maxmemory): raise its memory; what is queued still runs"
         ) from error
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:  # TimeoutError is an OSError
-        raise QueueUnavailable(
-            f"the queue Redis does not answer: {str(error) or type(error).__name__}"
-        ) from error
+        raise QueueUnavailable(f"the queue Redis does not answer: {first_line(error)}") from error
     except ResponseError as error:
         # redis-py has removed the first word of these two.
         if isinstance(error, ReadOnlyError | NoPermissionError) or REFUSAL.search(str(error)):
             raise QueueUnavailable(f"the queue Redis refuses: {error}") from error
+        if OF_A_NODE.search(str(error)):
+            raise QueueUnavailable(f"the queue Redis {NODE}") from error
+        if str(error).removeprefix("ERR ").startswith("unknown command 'EVALSHA'"):
+            raise QueueUnavailable(f"the queue Redis {SENTINEL}, unless it has no scripts") from error
         raise

@@ -187,7 +187,7 @@ async def test_a_name_that_no_sentinel_knows(there: Place, watched: Watched) -> 
     settings = replace(there, queue_url=wrong, cache_url=wrong).settings()
     for role in ("queue", "cache"):
         [finding] = await redis_findings(settings, role)
-        assert said in finding.message
+        assert finding.message.startswith(f"the {role} Redis: {said}")
         assert not finding.outage
 
 
@@ -209,5 +209,30 @@ async def test_sentinels_that_do_not_answer_are_an_outage(there: Place) -> None:
 async def test_a_sentinel_itself_as_the_address(there: Place, watched: Watched) -> None:
     one = watched.sentinels[0]
     url = f"redis://:{one.password}@127.0.0.1:{one.port}"
-    told = [one.message for one in await redis_findings(replace(there, cache_url=url).settings(), "cache")]
-    assert any("is a Sentinel: write redis+sentinel://" in one for one in told)
+    settings = replace(there, cache_url=url, queue_url=url).settings()
+    said = "Redis is a Sentinel: write redis"
+    told = [one.message for one in await redis_findings(settings, "cache")]
+    assert any(said in one for one in told)
+    client = cache_client(url, timeout_s=10, connections=1, nonce_key="run")
+    with pytest.raises(CacheUnavailable, match=said):
+        await client.call(("PING",))
+    await client.close()
+    queue = Queue.from_url(url, settings.queue, ["counts"])
+    with pytest.raises(QueueUnavailable, match=said):
+        await queue.enqueue(Count(number=1))
+    await queue.close()
+
+
+async def test_a_server_itself_where_its_sentinels_are_to_be_named(there: Place, watched: Watched) -> None:
+    one = watched.primary
+    url = f"redis+sentinel://{one.address}/{NAME}/0?sentinel_password={one.password}"
+    said = "is no Sentinel: write redis://"
+    settings = replace(there, cache_url=url, queue_url=url).settings()
+    for role in ("queue", "cache"):
+        [finding] = await redis_findings(settings, role)
+        assert finding.message.startswith(f"the {role} Redis {said}")
+        assert not finding.outage
+    queue = Queue.from_url(url, settings.queue, ["counts"])
+    with pytest.raises(QueueUnavailable, match=said):
+        await queue.enqueue(Count(number=1))
+    await queue.close()
