@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from bench.figures import Figure
 from bench.ground import SEED, Bench
 from bench.week import DAY_S, DAYS, Cache, Office, Played
@@ -19,14 +21,7 @@ async def measure(bench: Bench) -> list[Figure]:
     office = Office(SEED, DAYS if bench.scale.share == 1 else 6)
     plan = Cache(office, None).play()
     most = plan.all_sql_s()
-    rate = BEGIN_AT * plan.sql_s["warm"] / ((office.days - 4) * DAY_S)
-    ours = Cache(office, rate).play()
-    for _ in range(RUNS - 1):
-        if NEAR * most <= ours.all_sql_s() <= most:
-            break
-        others_s = ours.all_sql_s() - ours.sql_s["warm"]
-        rate *= (most * (1 + NEAR) / 2 - others_s) / max(1e-9, ours.sql_s["warm"])
-        ours = Cache(office, rate).play()
+    ours = _at_equal_sql(office, BEGIN_AT * plan.sql_s["warm"] / ((office.days - 4) * DAY_S), most)
     return [
         Figure(
             *("week-hit-rate", "the default plan", "%", ">= 1"),
@@ -36,6 +31,22 @@ async def measure(bench: Bench) -> list[Figure]:
         ),
         Figure("week-sql", "the default plan", "s", "<= 1", [ours.all_sql_s()], [most], _sql(ours, plan)),
     ]
+
+
+def _at_equal_sql(office: Office, rate: float, most_s: float) -> Played:
+    """The run whose SQL is nearest to `most_s` and not above it, or nearest at all."""
+    runs: list[Played] = []
+    below, above = 0.0, inf
+    for _ in range(RUNS):
+        runs.append(played := Cache(office, rate).play())
+        sql_s = played.all_sql_s()
+        if NEAR * most_s <= sql_s <= most_s:
+            break
+        below, above = (rate, above) if sql_s < most_s else (below, rate)
+        guess = rate * (most_s - sql_s + played.sql_s["warm"]) / max(1e-9, played.sql_s["warm"])
+        rate = guess if below < guess < above else (below + min(above, 2 * rate)) / 2
+    within = [one for one in runs if one.all_sql_s() <= most_s]
+    return min(within or runs, key=lambda one: abs(most_s - one.all_sql_s()))
 
 
 def _views(ours: Played, plan: Played) -> str:
