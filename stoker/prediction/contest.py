@@ -51,8 +51,8 @@ class Hour:
         return self.missed_s + least * self.spent_s
 
     def chance_s(self) -> float:
-        """How far `missed_s` varies by chance: the misses are counts, whose deviation is their root."""
-        return self.missed_s / sqrt(self.misses) if self.misses else 0.0
+        """How far `missed_s` may be off by chance: two deviations, each the root of the misses."""
+        return 2 * self.missed_s / sqrt(self.misses) if self.misses else 0.0
 
 
 class Judgement(NamedTuple):

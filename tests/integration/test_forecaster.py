@@ -310,7 +310,7 @@ async def test_what_is_read_is_warmed_too_where_the_schedule_keeps_it_warm(
 
 
 async def test_weights_and_calibration_have_a_history(stoker: Stoker) -> None:
-    await keep(stoker, await learnt(stoker, {**BETTER, PREDICTOR: 75}))
+    await keep(stoker, await learnt(stoker, {**BETTER, COUNTS: 40, PREDICTOR: 75}))
     forecaster = Forecaster(stoker, "one")
     await forecaster.once()
     await forecaster._leave()

@@ -119,7 +119,7 @@ def test_too_few_reads_are_no_ground_for_a_change() -> None:
 def test_fewer_misses_at_a_higher_cost_do_not_win(spent_s: float, in_force: str) -> None:
     contest, now = Contest(rate=1.0), MONDAY + 30 * HOUR
     contest.begun = MONDAY
-    misses = {NONE: 100, DEFAULT: 80, COUNTS: 70, PREDICTOR: 20}
+    misses = {NONE: 1000, DEFAULT: 800, COUNTS: 700, PREDICTOR: 200}
     for name, one in contest.contenders.items():
         spent = spent_s if name == PREDICTOR else 100.0
         one.hours = {int(now // 3600): Hour(misses[name], misses[name] * COST_S, spent)}
@@ -131,12 +131,12 @@ def test_fewer_misses_at_a_higher_cost_do_not_win(spent_s: float, in_force: str)
 def test_what_a_second_of_warming_counts_decides_who_warms(least: float, in_force: str) -> None:
     contest, now = Contest(rate=1.0, least=least), MONDAY + 30 * HOUR
     contest.begun = MONDAY
-    done = {NONE: (100, 0), DEFAULT: (70, 0), COUNTS: (40, 150), PREDICTOR: (50, 40)}  # misses and builds
+    done = {NONE: (1000, 0), DEFAULT: (700, 0), COUNTS: (400, 1500), PREDICTOR: (500, 400)}
     for name, one in contest.contenders.items():
         one.hours = {int(now // 3600): Hour(done[name][0], done[name][0] * COST_S, done[name][1] * COST_S)}
     contest.plan(now, HOUR, {}, lambda _: 1.0, lambda _: 1800)
     assert contest.judgement.in_force == in_force
-    assert "by the predictor 1 s (50 misses) after 0.8 s of warming" in contest.judgement.why
+    assert "by the predictor 10 s (500 misses) after 8 s of warming" in contest.judgement.why
 
 
 def test_a_few_entries_that_cost_much_weigh_more_than_many_that_cost_little() -> None:
@@ -165,7 +165,7 @@ def test_who_is_best_on_a_quiet_day_need_not_be_on_others(on_a_weekend: int, in_
     assert contest.judgement.in_force == in_force
 
 
-@pytest.mark.parametrize(("lost_more", "in_force"), [(6, PREDICTOR), (12, COUNTS)])
+@pytest.mark.parametrize(("lost_more", "in_force"), [(15, PREDICTOR), (25, COUNTS)])
 def test_who_is_in_force_is_not_replaced_for_a_difference_that_may_be_chance(
     lost_more: int, in_force: str
 ) -> None:
