@@ -95,6 +95,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
             with written():
                 sys.stdout.write("\t".join(row) + "\n")
         return
+    if not cells:
+        show("none\n")
+        return
     for line in fitted(
         [SHORT.get(name, name) for name in columns], cells, shutil.get_terminal_size().columns
     ):

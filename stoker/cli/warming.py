@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
-from typer.core import TyperGroup
 
 from stoker.cli import predicted
 from stoker.cli.display import note, progress, show, show_json, table
+from stoker.cli.group import Group
 from stoker.cli.operate import warm
 from stoker.cli.servers import Json
 from stoker.prediction.evaluation import Budgeted, Evaluation, Score, evaluate
@@ -23,7 +23,7 @@ BAR = 30
 """Width of the longest bar."""
 
 
-class WarmGroup(TyperGroup):
+class WarmGroup(Group):
     """A group that takes everything but the name of a command as the arguments of `now`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the library's context
@@ -45,7 +45,9 @@ app.command("explain")(predicted.explain)
 
 @app.command("evaluate")
 def evaluate_trace(  # noqa: PLR0913 - one for each option
-    trace: Annotated[Path, typer.Argument(help="CSV, plain or gzip: time,reader,entry[,build_ms].")],
+    trace: Annotated[
+        Path, typer.Argument(metavar="TRACE", help="CSV, plain or gzip: time,reader,entry[,build_ms].")
+    ],
     *,
     budget: Annotated[
         list[float] | None,

@@ -23,7 +23,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from stoker.errors import QueueUnavailable
+from stoker.errors import QueueUnavailable, first_line
 from stoker.redis.connection import SharedConnection, pack
 from stoker.redis.errors import RedisAway
 from stoker.redis.opening import Endpoint, OneAttempt
@@ -146,9 +146,7 @@ def translated() -> Iterator[None]:
             "the queue Redis is full (maxmemory): raise its memory; what is queued still runs"
         ) from error
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:  # TimeoutError is an OSError
-        raise QueueUnavailable(
-            f"the queue Redis does not answer: {str(error) or type(error).__name__}"
-        ) from error
+        raise QueueUnavailable(f"the queue Redis does not answer: {first_line(error)}") from error
     except ResponseError as error:
         # redis-py has removed the first word of these two.
         if isinstance(error, ReadOnlyError | NoPermissionError) or REFUSAL.search(str(error)):

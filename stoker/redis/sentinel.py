@@ -15,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import RedisError
 from redis.sentinel import Sentinel
 
+from stoker.errors import first_line
 from stoker.redis.errors import RedisAway
 from stoker.settings.topology import Sentinels, is_sentinel
 from stoker.settings.urls import address_of
@@ -48,7 +49,7 @@ class Search:
                     if (found := await each) is not None:
                         return {"host": found[0].decode(), "port": int(found[1])}
                 except (RedisError, OSError) as error:  # TimeoutError is an OSError
-                    said.append(str(error) or type(error).__name__)
+                    said.append(first_line(error))
         finally:
             for task in asked:
                 task.cancel()

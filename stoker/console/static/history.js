@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { Chart } from "./charts.js";
 import { fill, h } from "./dom.js";
 import { percent, rate, seconds, zone } from "./format.js";
-import { failed } from "./parts.js";
+import { failed, loading } from "./parts.js";
 
 const COLOURS = ["a", "b", "c", "d", "e", "f", "g", "h"].map((letter) => `lane-${letter}`);
 const CAUSES = { cold: "lane-a", expired: "lane-c", invalidated: "lane-b", restarted: "lane-f", access: "lane-e", evicted: "bad", undecodable: "warn", forged: "bad", bypass: "muted" };
@@ -21,7 +21,7 @@ export function history() {
   const applied = new Chart("Changes applied a minute", { format: rate });
   const oldest = new Chart("Oldest change not applied", { format: seconds });
   const all = [reads, errors, hits, misses, done, wait, applied, oldest];
-  const trouble = h("div");
+  const trouble = h("div", {}, loading());
   const charts = h("div", { class: "charts", hidden: true }, all.map((chart) => chart.node));
   let length = sessionStorage.getItem("length") ?? "hour";
   const choices = LENGTHS.map(([value, label]) => h("button", {
