@@ -33,7 +33,8 @@ class Limits:
     """Ids that a family has at least, unrelated ones too: a row may move to a scope that had none."""
     rows: int = 12
     """Rows of each table."""
-    rows_of_an_id: int = 2
+    rows_of_an_id: int = 4
+    """So many members of a project are in it, too: with 2, an audience that missed one was not found."""
     rounds: int = 3
     """Steps along keys."""
 
