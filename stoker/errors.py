@@ -143,3 +143,10 @@ class Defer(Exception):
     def __init__(self, after: timedelta) -> None:
         super().__init__(f"again in {after.total_seconds():g} s")
         self.after = after
+
+
+def first_line(error: BaseException | None) -> str:
+    """What an error says, on one line. Its class if it says nothing, as errors of time limits do not."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    return (str(error).splitlines() or [type(error).__name__])[0]

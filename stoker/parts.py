@@ -43,7 +43,7 @@ from stoker.queue import owner
 from stoker.queue.bells import DeliveryBell, RelayBell
 from stoker.queue.enqueue import Queue
 from stoker.queue.refreshes import Refreshes
-from stoker.queue.ring import Ringer
+from stoker.queue.ring import Departure, Ringer
 from stoker.redis.cluster import cache_client
 from stoker.schema import use_schema
 from stoker.settings import Settings, require
@@ -83,7 +83,9 @@ class Parts:
         )
         self.accounting = Accounting()
         self.cache = self._make_cache()
-        self.ringer, self.deliverer = Ringer(RelayBell(self.queue)), Ringer(DeliveryBell(self.queue))
+        departure = Departure(self.queue.connection)
+        self.ringer = Ringer(RelayBell(self.queue), departure)
+        self.deliverer = Ringer(DeliveryBell(self.queue), departure)
         self.requests, self.ends = Requests(engine), JobEnds(engine)
         self.outbox = Outbox(
             domain,

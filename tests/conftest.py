@@ -33,7 +33,7 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 # A machine that is busy with other things is no fault of a test: tests have a limit of time of their own.
 hypothesis_settings.register_profile("stoker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("stoker")
-pytest_plugins = ["tests.explore.summary", "tests.time_limit"]
+pytest_plugins = ["tests.explore.summary", "tests.leaks", "tests.time_limit"]
 
 
 def pytest_xdist_auto_num_workers() -> int:

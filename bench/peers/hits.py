@@ -1,4 +1,4 @@
-"""A FastAPI application of three endpoints: a cached page with `stoker.http`, and constant answers.
+"""A FastAPI application: a cached page with `stoker.http`, constant answers, and one from a plain key.
 
 `python -m bench.peers.hits`; the environment names the servers.
 """
@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI, Header, Response
+from redis.asyncio import Redis
 from starlette.requests import Request
 
 from bench.peers.protocol import serve
@@ -19,6 +21,7 @@ from stoker.http.starlette import install, respond, stoker_of
 
 KEPT_S = 600
 """A connection waits while the other sides take their turns."""
+PLAIN_KEY = "plain:http"
 app = FastAPI()
 install(app)
 User = Annotated[int, Header(alias="X-User")]
@@ -36,6 +39,12 @@ async def constant(project: int, user: User, request: Request) -> Response:  # n
     return Response(request.app.state.body, media_type="application/json")
 
 
+@app.get("/asked/{project}")
+async def asked(project: int, user: User, request: Request) -> Response:  # noqa: ARG001 - as above
+    """The same bytes from a plain key: one round trip to Redis, and nothing is checked."""
+    return Response(await request.app.state.redis.get(PLAIN_KEY), media_type="application/json")
+
+
 @app.get("/unchanged/{project}")
 async def unchanged(project: int, user: User, request: Request) -> Response:  # noqa: ARG001 - as above
     """No body, every time."""
@@ -50,6 +59,8 @@ class _Site:
         """Serve on a Unix socket."""
         app.state.stoker = await Stoker.open()
         app.state.body = body.encode()
+        app.state.redis = Redis.from_url(os.environ["CACHE_REDIS_URL"])
+        await app.state.redis.set(PLAIN_KEY, body)
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(path)
         listening.listen()

@@ -25,7 +25,7 @@ async def measure(bench: Bench) -> list[Figure]:
         await queue.ring()  # connects, and makes the script known
 
         async def posted() -> None:
-            posted = queue.post_ring()
+            posted = queue.connection.post(queue.packed_ring(), 1)
             assert posted is not None
             await posted
 

@@ -27,6 +27,8 @@ LARGEST_BODY_BYTES = 64 * 1024 * 1024
 # magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
 # and bytes of the parent's name, which follows
 HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sIB")
+HEAD_BYTES = HEADER.size + 255
+"""Header and parent take no more."""
 SEAL_BYTES = 16
 """The seal follows header, parent and packed body."""
 DECLARES_SIZE = 0b1110_0000
@@ -160,6 +162,11 @@ def read_header(header: bytes) -> Envelope | None:
         return None
     fields = HEADER.unpack_from(header)
     return Envelope._make((*fields[2:-1], b"", b"")) if fields[:2] == (MAGIC, FORMAT) else None
+
+
+def read_parent(head: bytes) -> bytes:
+    """The parent that an entry's first HEAD_BYTES name, not authenticated either; empty for none."""
+    return head[HEADER.size : HEADER.size + head[HEADER.size - 1]] if read_header(head) is not None else b""
 
 
 def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:

@@ -103,7 +103,7 @@ class Ground:
 async def _scene(options: ChaosOptions, workload: Workload, ground: Ground) -> Scene:
     def slot(role: str, name: str) -> Slot:
         urls = network.urls_by(ground.links[name], ground.servers.reached)
-        environment = environment_of(options.workload, ground.folder, urls)
+        environment = environment_of(options.workload, ground.folder, urls, options.term_ms)
         sign = WORKER_READY if role == "worker" else None
         return Slot(name, (*options.process_command, role), environment, ground.folder, sign)
 
@@ -158,7 +158,8 @@ async def _act(options: ChaosOptions, scene: Scene) -> None:
         if options.topology in kind.topologies and (options.faults is None or kind.name in options.faults)
     ]
     planned = list(faults.plan(kinds, _seeded(options.seed), options.seconds, options.pace_s))
-    say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s")
+    terms = f", terms of {options.term_ms} ms" if options.term_ms else ""
+    say(f"seed {options.seed}: {len(planned)} faults in {options.seconds:g} s{terms}")
     driver, chosen = scene.driver, mischief.chosen(options.mischief, options.seconds)
     misbehaving = mischief.misbehave_on(driver, _seeded(options.seed + 3), MISCHIEF_PER_S, chosen)
     following = asyncio.create_task(driver.changes.follow_on(scene.sql))

@@ -44,13 +44,14 @@ RUN: dict[str, object] = {
 }
 
 
-def environment_of(workload: str, folder: Path, urls: Urls) -> dict[str, str]:
+def environment_of(workload: str, folder: Path, urls: Urls, term_ms: int) -> dict[str, str]:
     """The whole environment of a process; `urls`: as it reaches the servers."""
     defaults = folder / "settings.toml"  # empty: every other setting has its default
     defaults.touch()
     return {
         **{name: os.environ[name] for name in KEPT if name in os.environ},
         **{f"STOKER__{name}": str(value) for name, value in RUN.items()},
+        "STOKER__CACHE__TERM_MS": str(term_ms),
         "STOKER_SETTINGS": str(defaults),
         "STOKER__DOMAIN": "stoker.chaos.domain",
         "DATABASE_URL": urls.database,

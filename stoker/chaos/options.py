@@ -40,6 +40,8 @@ class ChaosOptions:
     rest_s: float = 60
     room_s: float = 5
     """Added to the promised time of recovery, for a machine that is busy with other work."""
+    term_ms: int = 0
+    """`cache.term_ms` of all processes: hits that ask nobody, and changes that wait for them."""
     topology: str = "single"
     """How the servers are arranged: one of TOPOLOGIES."""
     data_dir: Path = Path(".data")

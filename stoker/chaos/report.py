@@ -24,7 +24,8 @@ def text(facts: Facts) -> str:
     events, reads, entries = facts["events"], facts["reads"], facts["entries"]
     slowest, rescues, requested = facts["slowest_recovery"], facts["rescues"], facts["requests"]
     lines = {
-        "faults": f"{facts['faults_injected']} in {facts['seconds']:g} s, seed {facts['seed']}: "
+        "faults": f"{facts['faults_injected']} in {facts['seconds']:g} s, seed {facts['seed']}"
+        + (f", terms of {facts['term_ms']} ms: " if facts["term_ms"] else ": ")
         + _listed(facts["faults"]),
         "tasks": _listed(facts["mischief"]),
         "events": f"{events['recorded']} committed, {events['settled']} applied",
@@ -85,6 +86,7 @@ async def report(options: ChaosOptions, scene: Scene) -> Facts:
         "seconds": options.seconds,
         "topology": options.topology,
         "workload": options.workload,
+        "term_ms": options.term_ms,
         "faults_injected": tally.faults.total(),
         "faults": dict(sorted(tally.faults.items())),
         "mischief": dict(sorted(tally.mischief.items())),

@@ -17,6 +17,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from stoker.cli.group import Group
+
 
 class Command(NamedTuple):
     """Where a command is, and its line of the list of commands, which must not import it."""
@@ -43,7 +45,7 @@ COMMANDS = {
     "events": Command("events:app", "Recorded changes: list them, follow one."),
     "invalidate": Command("operate:invalidate", "Invalidate a scope; a worker applies it."),
     "warm": Command("warming:app", "Warm entries now; show or explain predicted warming."),
-    "trace": Command("traces:app", "Traces of reads for `warm evaluate`: record, show, import."),
+    "trace": Command("traces:app", "Traces of reads for `warm evaluate`: record, show, make up."),
     "verify": Command("operate:verify", "Compare cached entries with SQL; exit 1 if one is stale."),
     "chaos": Command("chaos:chaos", "Break processes and servers of its own, and check every read."),
     "jobs": Command("jobs:app", "Jobs: list, show, enqueue, cancel; batches of them."),
@@ -95,7 +97,8 @@ def _make(name: str) -> Any:  # noqa: ANN401 - the library's own kind of command
         written = getattr(import_module(path), attribute)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     if isinstance(written, typer.Typer):
-        alone.add_typer(written, name=name)
+        own = written.info.cls
+        alone.add_typer(written, name=name, cls=own if isinstance(own, type) else Group)
     else:
         alone.command(name=name)(written)
     made: Any = get_command(alone)

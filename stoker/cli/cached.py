@@ -92,9 +92,9 @@ def _say_acknowledged(found: Acknowledged) -> None:
 @app.command("acknowledge")
 @operator(_say_acknowledged)
 async def acknowledge(
-    on: On, finding: Annotated[int | None, typer.Argument(metavar="[ID]", min=1, max=LARGEST_ID)] = None
+    on: On, finding: Annotated[int | None, typer.Argument(metavar="ID", min=1, max=LARGEST_ID)] = None
 ) -> Acknowledged:
-    """Acknowledge one finding, or without an id all that there are now: the status is calm again."""
+    """Acknowledge one finding, or without an id all of them: they are no concern of the status any more."""
     if finding is not None:
         return await findings.acknowledge(on.stoker, on.actor, finding, only=finding)
     newest = (await findings.listing(on.stoker, 1)).findings

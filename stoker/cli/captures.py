@@ -50,7 +50,10 @@ def diff(
 @app.command("drop")
 def drop(
     table: Annotated[
-        str | None, typer.Argument(help="As `captures list` names it; none: the captures of all tables.")
+        str | None,
+        typer.Argument(
+            metavar="TABLE", help="As `captures list` names it; none: the captures of all tables."
+        ),
     ] = None,
     data: Data = DATA,
     *,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from stoker.cli.servers import DATA, Data
+from stoker.settings import LONGEST_TERM_MS
 
 
 def chaos(  # noqa: PLR0913 - one for each option
@@ -27,9 +28,13 @@ def chaos(  # noqa: PLR0913 - one for each option
     ] = None,
     workers: Annotated[int | None, typer.Option(min=2, help="Worker processes.")] = None,
     webapps: Annotated[int | None, typer.Option(min=1, help="Number of web app processes.")] = None,
+    term_ms: Annotated[
+        int,
+        typer.Option(min=0, max=LONGEST_TERM_MS, help="cache.term_ms of all processes; 0: no terms."),
+    ] = 0,
     topology: Annotated[
         str,
-        typer.Option(help="The servers: single; pgbouncer before Postgres; a cluster as cache; or sentinel."),
+        typer.Option(help="How the servers are arranged: single, pgbouncer, cluster or sentinel."),
     ] = "single",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with the logs.")] = False,
 ) -> None:
@@ -48,6 +53,7 @@ def chaos(  # noqa: PLR0913 - one for each option
 
     given: dict[str, Any] = {
         "seed": seed,
+        "term_ms": term_ms,
         "topology": topology,
         "workload": workload,
         "faults": tuple(fault) if fault else None,

@@ -37,7 +37,7 @@ def _whole(given: str | None) -> str | None:
     return given
 
 
-Id = Annotated[int | None, typer.Argument(metavar="[ID]", help="One letter, as `dead list` shows it.")]
+Id = Annotated[int | None, typer.Argument(metavar="ID", help="One letter, as `dead list` shows it.")]
 Kind = Annotated[str | None, typer.Option(help="Only of this kind: `refresh.v1`.")]
 View = Annotated[str | None, typer.Option(help="Only refreshes of this view.")]
 Error = Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this text in the error.")]

@@ -29,7 +29,11 @@ NOTHING = "-"
 HOME_AND_CLEAR = "\x1b[H\x1b[2J"
 BEHIND = "    "
 """The indentation of columns that did not fit into the line of their row."""
-SHORT = {"oldest_ready_age_s": "oldest_s"}
+SHORT = {
+    "oldest_ready_age_s": "oldest_s",
+    "reads_per_minute": "reads/min",
+    "errors_per_minute": "errors/min",
+}
 """Shorter headings for columns whose names are wider than their values."""
 
 
@@ -90,6 +94,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         for row in [list(columns), *cells]:
             with written():
                 sys.stdout.write("\t".join(row) + "\n")
+        return
+    if not cells:
+        show("none\n")
         return
     for line in fitted(
         [SHORT.get(name, name) for name in columns], cells, shutil.get_terminal_size().columns

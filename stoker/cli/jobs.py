@@ -53,6 +53,8 @@ def draw_job(found: JobDetail) -> None:
     table("job", ["fact", "value"], [(name, getattr(found, name)) for name in facts])
     if found.live is not None:
         models("in the queue", ["state", "fair_key", "due_at", "enqueued_at"], [found.live])
+    if found.progress is not None and found.progress.total:
+        models("progress", ["done", "total", "updated_at"], [found.progress])
     if found.batch is not None:
         models("batch", BATCH, [found.batch])
     if found.runs:
@@ -120,7 +122,7 @@ async def enqueue(
     arguments: Annotated[str, typer.Argument(metavar="JSON", help="Its arguments as a JSON object.")] = "{}",
     delay: Annotated[float, typer.Option(min=0, max=LONGEST_DELAY_S, help="Seconds until it may begin.")] = 0,
 ) -> Asked:
-    """Ask for a job; exit 2 for a kind or arguments that no handler takes."""
+    """Enqueue a job; exit 2 for a kind or arguments that no handler takes."""
     return await jobs.enqueue(on.stoker, on.actor, kind, _read(arguments), delay)
 
 

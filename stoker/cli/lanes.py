@@ -15,9 +15,12 @@ from stoker.operations.lanes import LanePause, Lanes, LaneSlotsSet
 
 app = typer.Typer(help="Lanes: list, pause, resume, set their slots.", no_args_is_help=True)
 
-TheLane = Annotated[Lane, typer.Argument(metavar="LANE", help="changes, refresh or warm.")]
+TheLane = Annotated[Lane, typer.Argument(metavar="LANE", help="As `lanes list` shows it.")]
 Slots = Annotated[
-    int, typer.Argument(min=0, max=1000, help="Concurrent jobs; 0: the number in each worker's settings.")
+    int,
+    typer.Argument(
+        metavar="SLOTS", min=0, max=1000, help="Concurrent jobs; 0: the number in each worker's settings."
+    ),
 ]
 
 

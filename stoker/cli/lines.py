@@ -13,9 +13,10 @@ def warming(found: PredictionNow) -> str:
     """Predicted warming in one line."""
     figures = found.figures
     if figures is None:
-        return f"warming: {found.in_force} ({found.why})"
+        return f"warming: {found.in_force} (prediction {found.mode}: {found.why})"
     used = "-" if figures.used_share is None else f"{figures.used_share:.0%}"
     return (
-        f"warming: {found.in_force}; budget {figures.budget_s:g} s a minute, spent {figures.spent_s:.1f} s, "
-        f"wasted {figures.wasted_s:.1f} s, {used} of {figures.warmed} warmed entries used"
+        f"warming: {found.in_force} (prediction {found.mode}); budget {figures.budget_s:g} s a minute, "
+        f"spent {figures.spent_s:.1f} s, wasted {figures.wasted_s:.1f} s, "
+        f"{used} of {figures.warmed} warmed entries used"
     )

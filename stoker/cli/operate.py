@@ -28,7 +28,7 @@ UNATTENDED_S = 10
 """Seconds after which a note says that no worker has started the job."""
 ENDINGS = {JobState.FAILED: "the warming failed", JobState.CANCELLED: "the warming was cancelled"}
 
-Kind = Annotated[str, typer.Argument(help="A scope kind of the domain.")]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help="A scope kind of the domain.")]
 Id = Annotated[str, typer.Argument(metavar="ID")]
 Views = Annotated[list[str] | None, typer.Option("--view", help="Only this view; may be repeated.")]
 From = Annotated[
@@ -128,9 +128,11 @@ async def invalidate(  # noqa: PLR0913 - one for each option
 async def warm(
     on: On,
     target: Annotated[
-        str, typer.Argument(help="`active`, or a scope kind that the domain can warm.")
+        str, typer.Argument(metavar="TARGET", help="`active`, or a scope kind that the domain can warm.")
     ] = ACTIVE,
-    scope_id: Annotated[str | None, typer.Argument(help="The id to warm; none for `active`.")] = None,
+    scope_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The id to warm; none for `active`.")
+    ] = None,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0, help="Seconds to wait; 0 does not wait.")
     ] = 900,

@@ -31,7 +31,7 @@ def _draw(found: PredictionNow) -> None:
         f"readers known, {figures.may_be_warmed} entries may be warmed"
     )
     show(f"{figures.used} misses avoided")
-    named("contender", ["misses", "warmed", "spent_s"], figures.contest)
+    named("contender", ["misses", "missed_s", "spent_s"], figures.contest)
     columns = ["predicted", "read", "counts_as", "examples"]
     models("calibration: of what was predicted, what was read", columns, figures.calibration)
 

@@ -27,8 +27,6 @@ from stoker.settings import Settings, require
 from stoker.settings.topology import nodes
 from stoker.stoker import Stoker
 
-PING_S = 5.0
-"""Seconds for a server to answer while Postgres is away."""
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
 ANSWERED = ("reads", "errors", "stale", "bypass", "p50_s", "p99_s")
 MEMORY = ("used", "limit", "policy", "evicted_per_s", "evicted")
@@ -119,15 +117,16 @@ async def _without_database(settings: Settings, error: DatabaseUnavailable) -> O
     async def database() -> None:
         raise error
 
-    asked = {"database": database, "queue": _ping(queue), "cache": _ping(cache)}
-    health = await examine(asked, settings.api.probe_timeout_s, addresses(settings))
+    wait_s = settings.api.probe_timeout_s
+    asked = {"database": database, "queue": _ping(queue, wait_s), "cache": _ping(cache, wait_s)}
+    health = await examine(asked, wait_s, addresses(settings))
     reason = "Postgres does not answer"
     return judged(Overview(at=datetime.now(UTC), health=health, missing=dict.fromkeys(PARTS, reason)))
 
 
-def _ping(url: str) -> Probe:
+def _ping(url: str, wait_s: float) -> Probe:
     async def ping() -> None:
-        redis = queue_client(nodes(url)[0], connections=1, wait_s=PING_S)
+        redis = queue_client(nodes(url)[0], connections=1, wait_s=wait_s)
         try:
             await redis.ping()
         finally:

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
-from typer.core import TyperGroup
 
 from stoker.cli import predicted
 from stoker.cli.display import note, progress, show, show_json, table
+from stoker.cli.group import Group
 from stoker.cli.operate import warm
 from stoker.cli.servers import Json
 from stoker.prediction.evaluation import Budgeted, Evaluation, Score, evaluate
-from stoker.prediction.replay import Rules
+from stoker.prediction.replay import LEAST, Rules
 from stoker.prediction.trace import read_trace
 
 DEFAULT = "now"
@@ -23,7 +23,7 @@ BAR = 30
 """Width of the longest bar."""
 
 
-class WarmGroup(TyperGroup):
+class WarmGroup(Group):
     """A group that takes everything but the name of a command as the arguments of `now`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the library's context
@@ -45,7 +45,9 @@ app.command("explain")(predicted.explain)
 
 @app.command("evaluate")
 def evaluate_trace(  # noqa: PLR0913 - one for each option
-    trace: Annotated[Path, typer.Argument(help="CSV, plain or gzip: time,reader,entry[,build_ms].")],
+    trace: Annotated[
+        Path, typer.Argument(metavar="TRACE", help="CSV, plain or gzip: time,reader,entry[,build_ms].")
+    ],
     *,
     budget: Annotated[
         list[float] | None,
@@ -64,8 +66,9 @@ def evaluate_trace(  # noqa: PLR0913 - one for each option
     timezone: Annotated[str, typer.Option(help="Time zone of the hours of the day.")] = "UTC",
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
     least: Annotated[
-        float, typer.Option(min=0, max=1, help="The lowest probability at which the predictor warms.")
-    ] = 0,
+        float,
+        typer.Option(min=0, max=1, help="Also predict and warm nothing below this probability; 0: do not."),
+    ] = LEAST,
     by_reader: Annotated[
         bool, typer.Option("--by-reader", help="Warm for readers, as if each had one page.")
     ] = False,
@@ -110,7 +113,8 @@ def _draw(found: Evaluation) -> None:
 
 
 def _draw_budget(one: Budgeted) -> None:
-    columns = ["method", "avoided", "share", "90 %", "x default", "used", "spent_s", "wasted_s", ""]
+    counted = ["avoided", "share", "90 %", "x default", "used"]
+    columns = ["method", *counted, "saved_s", "spent_s", "wasted_s", ""]
     longest = max(score.share for score in one.scores) or 1
     rows = [_row(score, longest) for score in one.scores]
     table(f"budget {one.budget_s:.4g} s of loading a minute", columns, rows)
@@ -124,7 +128,8 @@ def _row(score: Score, longest: float) -> list[str]:
         f"{score.low:.3f}..{score.high:.3f}",
         "-" if score.against_default is None else f"{score.against_default:.2f}",
         "-" if score.used is None else f"{score.used:.2f}",
-        f"{score.spent_s:.0f}",
-        f"{score.wasted_s:.0f}",
+        f"{score.saved_s:.1f}",
+        f"{score.spent_s:.1f}",
+        f"{score.wasted_s:.1f}",
         "#" * round(BAR * max(0.0, score.share) / longest),
     ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stoker.cli.display import named, show, table
+from stoker.cli.display import show, table
 from stoker.cli.opened import On, operator
 from stoker.operations import workers
 from stoker.operations.workers import Capacity, Quiet, Workers
@@ -15,7 +15,7 @@ app = typer.Typer(help="Worker processes: list them, keep one quiet.", no_args_i
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="host:pid, as `workers list` shows it.")]
 COLUMNS = ("worker", "state", "busy", "slots", "memory_mib", "silent_s", "release", "since", "lanes")
-LANES = ("slots", "workers", "used", "busy_min", "ready", "done_per_s", "drain_s", "paused")
+LANES = ("lane", "slots", "workers", "used", "busy_min", "ready", "done_per_s", "drain_s", "paused")
 
 
 def _draw(found: Workers) -> None:
@@ -37,7 +37,21 @@ def _draw(found: Workers) -> None:
 
 
 def _draw_capacity(found: Capacity) -> None:
-    named("lane", LANES, found.lanes)
+    rows = [
+        (
+            name,
+            one.slots,
+            one.workers,
+            None if one.used is None else f"{one.used:.0%}",
+            one.busy_min,
+            one.ready,
+            one.done_per_s,
+            one.drain_s,
+            one.paused,
+        )
+        for name, one in found.lanes.items()
+    ]
+    table("lanes", LANES, rows)
     for lane in found.lanes.values():
         if lane.suggestion:
             show(lane.suggestion)

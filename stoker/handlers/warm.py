@@ -16,7 +16,7 @@ from datetime import timedelta
 from stoker.cache.fill import Filler
 from stoker.cache.loads import LoadTimeout
 from stoker.cache.reads import hottest
-from stoker.cache.view import Access, EntryKey
+from stoker.cache.view import Access, EntryKey, Scope
 from stoker.domain import Domain
 from stoker.errors import Defer, QueueUnavailable, Unavailable
 from stoker.handlers.context import JobContext
@@ -75,7 +75,10 @@ async def _is_predicted(stoker: Stoker) -> bool:
 
 
 def with_guard(domain: Domain, key: EntryKey) -> Iterator[EntryKey]:
-    """The entry, after its access entry: it is a hit only together with that."""
+    """The entry, after its access entry: it is a hit only together with that.
+
+    Which parent an entry lies within, the entry itself says: `build` builds the access entries of parents.
+    """
     view = domain.view(key.view)
     if view.access is Access.MEMBERS:
         yield domain.view(view.access_view).key(key.scope)
@@ -102,8 +105,26 @@ async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -
 async def build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
     """Build entries together, or one by one after an error, so that a bad entry does not keep others cold.
 
-    Returns each entry's outcome, or what was raised for it; raises Unavailable when a server does not answer.
+    The access entries of the parents that they lie within are built after them. Returns each entry's outcome,
+    or what was raised for it; raises Unavailable when a server does not answer.
     """
+    built = await _built_apart(filler, keys)
+    if guards := await _access_of_parents(filler, keys):
+        await _built_apart(filler, guards)
+    return built
+
+
+async def _access_of_parents(filler: Filler, keys: Sequence[EntryKey]) -> list[EntryKey]:
+    """The access entries of the parents that entries in the cache say they belong to."""
+    catalog = filler.catalog
+    within = [key for key in keys if catalog.view(key.view).parent is not None]
+    parents = await filler.store.parents([filler.names(key) for key in within])
+    named = zip(within, (name.decode(errors="replace").partition(":") for name in parents), strict=True)
+    guards = (EntryKey(catalog.view(key.view).access_view, Scope(kind, id_)) for key, (kind, _, id_) in named)
+    return [guard for guard in dict.fromkeys(guards) if catalog.takes(guard)]
+
+
+async def _built_apart(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
     built = await _built(filler, keys)
     if any(isinstance(one, Exception) for one in built.values()):
         built = {}

@@ -181,7 +181,9 @@ def _about_worker(shown: Overview) -> Iterator[Concern]:
             says = f"no worker runs lane {name}: {waits}; see stoker run --lanes"
             yield Concern(verdict=Verdict.WRONG, about="worker", says=says)
         elif lane.oldest_ready_age_s > LONG_WAIT_S.get(name, SLOW_CHANGE_S):
-            says = f"lane {name} is behind: its oldest job waits for {_duration(lane.oldest_ready_age_s)}"
+            says = (
+                f"lane {name} is behind: its oldest job has waited for {_duration(lane.oldest_ready_age_s)}"
+            )
             yield Concern(verdict=Verdict.WATCH, about="worker", says=says)
         if lane.parked:
             says = f"{_count(lane.parked, 'job')} in {name} of a kind that no worker knows"

@@ -6,6 +6,7 @@ Raises DatabaseUnavailable or CacheUnavailable.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from pydantic import BaseModel
 
@@ -23,9 +24,23 @@ from stoker.warming.forecast import fresh
 from stoker.warming.rows import PastHour, history, state_of, stored
 
 
+class Mode(StrEnum):
+    """Whether prediction chooses what is warmed."""
+
+    OFF = "off"
+    """It has no budget."""
+    SILENT = "silent"
+    """No worker has planned in the last minutes: the default plan warms."""
+    SHADOW = "shadow"
+    """A worker learns and compares; the default plan warms, or operators hold warming back."""
+    LIVE = "live"
+    """What is chosen is warmed."""
+
+
 class PredictionNow(BaseModel):
     """What prediction does. `figures` is None where nobody has predicted yet."""
 
+    mode: Mode
     in_force: str
     """Which way of choosing warms now."""
     why: str
@@ -78,15 +93,20 @@ class ExplainedEntry(BaseModel):
 async def prediction(stoker: Stoker) -> PredictionNow:
     """What prediction does now."""
     found = await stored(stoker.engine)
+    mode, in_force = Mode.SILENT, DEFAULT
     if not stoker.settings.schedule.warm_budget_s:
-        in_force, why = DEFAULT, "schedule.warm_budget_s is 0"
+        mode, why = Mode.OFF, "schedule.warm_budget_s is 0"
     elif found.figures is None:
-        in_force, why = DEFAULT, "no worker has predicted yet"
+        why = "no worker has predicted yet"
     elif not found.valid:
-        in_force, why = DEFAULT, f"no worker has predicted since {found.planned_at:%Y-%m-%d %H:%M} UTC"
+        why = f"no worker has predicted since {found.planned_at:%Y-%m-%d %H:%M} UTC"
     else:
-        in_force, why = found.figures.in_force, found.figures.why
+        in_force, why, held_back = found.figures.in_force, found.figures.why, found.figures.held_back
+        mode = Mode.LIVE if in_force != DEFAULT and held_back is None else Mode.SHADOW
+        if held_back is not None:
+            why = f"{held_back}; {why}"
     return PredictionNow(
+        mode=mode,
         in_force=in_force,
         why=why,
         predicted_by=found.holder,

@@ -170,14 +170,11 @@ async def capacity(stoker: Stoker) -> Capacity:
 
 def suggestion(lane: str, found: LaneCapacity) -> str | None:
     """What would help a lane; None where nothing is needed."""
+    waits = "1 job waits" if found.ready == 1 else f"{found.ready:,} jobs wait"
     if found.paused:
-        return (
-            f"{found.ready:,} jobs wait while {lane} is paused: stoker lanes resume {lane}"
-            if found.ready
-            else None
-        )
+        return f"{waits} while {lane} is paused: stoker lanes resume {lane}" if found.ready else None
     if not found.workers:
-        return f"start a worker that runs {lane}: {found.ready:,} jobs wait" if found.ready else None
+        return f"start a worker that runs {lane}: {waits}" if found.ready else None
     if found.used is None or found.busy_min < SHORT_FOR_MIN:
         return None
     slots = math.ceil(found.slots * found.used / WELL_SHARE / found.workers)

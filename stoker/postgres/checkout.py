@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from stoker.driver import LimitedEngine
-from stoker.errors import DatabaseUnavailable
-from stoker.postgres.errors import first_line, is_read_only
+from stoker.errors import DatabaseUnavailable, first_line
+from stoker.postgres.errors import is_read_only
 from stoker.silence import Silence
 
 PING = "SELECT"

@@ -16,7 +16,7 @@ from asyncpg.exceptions import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from stoker.errors import DatabaseUnavailable
+from stoker.errors import DatabaseUnavailable, first_line
 
 QUERY_CANCELED = "57014"
 """SQLSTATE of a statement that Postgres ended, for taking too long."""
@@ -101,8 +101,3 @@ def without_parameters(said: str) -> str:
     Both are what users typed. Stoker's own engines hide parameters; an engine of the application's may not.
     """
     return DETAIL.sub(r"\1DETAIL: hidden", PARAMETERS.sub("[parameters are hidden]", said))
-
-
-def first_line(error: BaseException | None) -> str:
-    """What an error says, on one line; its class if it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Executable, RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stoker.driver import LimitedEngine
-from stoker.errors import DatabaseUnavailable
+from stoker.errors import DatabaseUnavailable, first_line
 from stoker.postgres.checkout import PING
-from stoker.postgres.errors import database_errors, first_line
+from stoker.postgres.errors import database_errors
 
 T = TypeVar("T")
 

@@ -34,6 +34,8 @@ class Score(BaseModel):
     warmed: int
     used: float | None
     """The share of what was warmed that was read before it expired; None if nothing was warmed."""
+    saved_s: float
+    """Seconds of loading that readers did not wait for."""
     spent_s: float
     """Seconds of loading for warming."""
     wasted_s: float
@@ -128,6 +130,7 @@ def _score(name: str, found: dict[str, Tally], seed: int) -> Score:
         against_default=avoided / avoided_by_default if avoided_by_default > 0 else None,
         warmed=tally.warmed,
         used=tally.used / tally.warmed if tally.warmed else None,
+        saved_s=none.missed_s - tally.missed_s,
         spent_s=tally.spent_s,
         wasted_s=tally.wasted_s,
         by_view={

@@ -18,6 +18,8 @@ from stoker.prediction.features import NAMES, SIZES, Kind, first_bins
 from stoker.prediction.predictor import FORGOTTEN_S, Predictor
 
 LEAST = 0.1
+UNKNOWN_COST_S = 0.02
+"""What building is taken to cost before the first plan, which knows better."""
 LIKE_NEW_S = 86400.0
 """The default plan's idea of an active entry: it was read in the last day."""
 
@@ -89,6 +91,7 @@ class Live:
         self.unread: dict[Hashable, _Warmed] = {}
         self.now = 0.0
         self._in_force = DEFAULT
+        self._costs: Callable[[Hashable], float] = lambda _: UNKNOWN_COST_S
 
     def read(self, at: float, reader: Hashable, entry: Hashable) -> None:
         """A reader has read an entry. Times that go back count as the last one."""
@@ -96,8 +99,9 @@ class Live:
         if not self.predictor.read(now, reader, entry):
             return
         life_s = self.kind_of(entry).life_s
-        self.contest.read(now, entry, life_s)
-        self.real.read(now, entry, life_s)
+        cost_s = self._costs(entry)
+        self.contest.read(now, entry, life_s, cost_s)
+        self.real.read(now, entry, life_s, cost_s)
         warmed = self.unread.pop(entry, None)
         if warmed is not None:
             self._ended(warmed, read=now < warmed.until)
@@ -123,6 +127,7 @@ class Live:
         Nothing while the default plan is in force.
         """
         self.now = now = max(self.now, now)
+        self._costs = costs
         self._expire(now)
         self.real.forget(now)
         allowed = set(may)

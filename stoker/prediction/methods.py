@@ -112,7 +112,8 @@ def oracle(trace: Trace, within_s: float) -> Method:
 
 
 def all_methods(trace: Trace, within_s: float, least: float = 0.0) -> list[Method]:
-    """What an evaluation compares, from nothing to the oracle."""
+    """What an evaluation compares, from nothing to the oracle. With `least`, also a careful predictor."""
+    careful = [Method(careful_name(least), predicted_from(least), threshold=True)] if least else []
     return [
         Method("none", nothing),
         Method("random", at_random),
@@ -122,9 +123,15 @@ def all_methods(trace: Trace, within_s: float, least: float = 0.0) -> list[Metho
         Method("slow count", slow_count),
         Method(COUNTED, fast_count, threshold=True),
         Method("slow count, threshold", slow_count, threshold=True),
-        Method(PREDICTED, predicted_from(least) if least else predicted, threshold=True),
+        Method(PREDICTED, predicted, threshold=True),
+        *careful,
         oracle(trace, within_s),
     ]
+
+
+def careful_name(least: float) -> str:
+    """The predictor where it warms nothing below a probability."""
+    return f"{PREDICTED}, from {least:g} on"
 
 
 PREDICTED = "predicted"

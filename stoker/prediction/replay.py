@@ -23,6 +23,8 @@ LEARNT_S = 90 * 86400.0
 """The time before the scored part from which the predictor learns. Activity is noted from the beginning."""
 SETTLING_S = 7 * 86400.0
 """The time before the scored part in which thresholds settle; what was saved then is given up."""
+LEAST = 0.25
+"""From this probability on, about half or more of what is warmed is read (docs/decisions/0024)."""
 QUIET_S = 14 * 86400.0
 """A gap in the trace of more than this is skipped: nothing known is left to be warmed."""
 
@@ -48,8 +50,8 @@ class Rules:
     zone: tzinfo = UTC
     """The time zone of the hours of the day."""
     seed: int = 0
-    least: float = 0.0
-    """The lowest probability at which the predictor warms."""
+    least: float = LEAST
+    """The lowest probability at which the careful predictor warms; 0: without that method."""
 
 
 @dataclass
@@ -60,6 +62,8 @@ class Tally:
     used: int = 0
     spent_s: float = 0.0
     wasted_s: float = 0.0
+    missed_s: float = 0.0
+    """Seconds of loading that readers waited for."""
     misses_by_day: Counter[int] = field(default_factory=Counter)
     misses_by_hour: Counter[int] = field(default_factory=Counter)
     misses_by_view: Counter[str] = field(default_factory=Counter)
@@ -198,16 +202,20 @@ class Replay:
         hits = [world.read(now, rules.ttl_s, entry) for world in worlds]
         if begun:
             self.scored_reads += 1
-            self._count(now, entry, worlds, hits)
+            took_s = trace.build_s[at] if trace.build_s[at] >= 0 else self._costs.get(entry, rules.build_s)
+            self._count(now, entry, took_s, worlds, hits)
         if trace.build_s[at] >= 0:
             self._costs[entry] = max(trace.build_s[at], 1e-6)
         self.predictor.read(now, trace.readers[at], entry)
 
-    def _count(self, now: float, entry: int, worlds: Sequence[_World], hits: Sequence[bool]) -> None:
+    def _count(
+        self, now: float, entry: int, took_s: float, worlds: Sequence[_World], hits: Sequence[bool]
+    ) -> None:
         day = int(now // 86400)
         hour = datetime.fromtimestamp(now, self._rules.zone).hour
         for world, hit in zip(worlds, hits, strict=True):
             if not hit:
+                world.tally.missed_s += took_s
                 world.tally.misses_by_day[day] += 1
                 world.tally.misses_by_hour[hour] += 1
                 world.tally.misses_by_view[self._views[entry]] += 1

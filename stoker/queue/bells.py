@@ -6,9 +6,8 @@ requested job once.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from stoker.queue.enqueue import Queue
 from stoker.queue.packing import Request
@@ -22,8 +21,8 @@ class Bell(Protocol[T_contra]):
     name: str
     """For the log."""
 
-    def post(self, rows: Sequence[T_contra]) -> asyncio.Future[list[Any]] | None:
-        """Send it without waiting; None where that is not possible now."""
+    def packed(self, rows: Sequence[T_contra]) -> bytes | None:
+        """The one call that sends it, as Redis reads it; None where it takes more calls."""
 
     async def ring(self, rows: Sequence[T_contra]) -> None:
         """Send it; raises QueueUnavailable."""
@@ -43,9 +42,9 @@ class RelayBell:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
-    def post(self, _rows: Sequence[int]) -> asyncio.Future[list[Any]] | None:
-        """Send it without waiting; None where that is not possible now."""
-        return self._queue.post_ring()
+    def packed(self, _rows: Sequence[int]) -> bytes:
+        """The call that sends it."""
+        return self._queue.packed_ring()
 
     async def ring(self, _rows: Sequence[int]) -> None:
         """Send it; raises QueueUnavailable."""
@@ -71,9 +70,9 @@ class DeliveryBell:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
-    def post(self, rows: Sequence[Request]) -> asyncio.Future[list[Any]] | None:
-        """Send them without waiting; None where that is not possible now."""
-        return self._queue.post_delivery(rows)
+    def packed(self, rows: Sequence[Request]) -> bytes | None:
+        """The one call that sends them; None where it takes more calls."""
+        return self._queue.packed_delivery(rows)
 
     async def ring(self, rows: Sequence[Request]) -> None:
         """Send them; raises QueueUnavailable."""

@@ -6,7 +6,6 @@ does not answer, callers see QueueUnavailable; recorded events are applied all t
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -96,10 +95,10 @@ class Queue:
         for call in self._delivery(requests):
             await self._enqueue(call)
 
-    def post_delivery(self, requests: Sequence[Request]) -> asyncio.Future[list[Any]] | None:
-        """As `deliver`, without a task; None where that is not possible now, or takes more than one call."""
+    def packed_delivery(self, requests: Sequence[Request]) -> bytes | None:
+        """The call of `deliver`, for QueueConnection.post; None where it takes more than one."""
         calls = list(self._delivery(requests))
-        return self.connection.post(self._pack_jobs(*calls)) if len(calls) == 1 else None
+        return self._pack_jobs(*calls) if len(calls) == 1 else None
 
     def deliver_from_thread(self, requests: Sequence[Request]) -> None:
         """As `deliver`, for synchronous sessions; see `ring_from_thread`."""
@@ -110,11 +109,11 @@ class Queue:
         """Ask for a relay of recorded events, unless one waits already."""
         await self.enqueue(RELAY)
 
-    def post_ring(self) -> asyncio.Future[list[Any]] | None:
-        """As `ring`, at the least cost for a request that has just committed; see QueueConnection.post."""
+    def packed_ring(self) -> bytes:
+        """The call of `ring`, for QueueConnection.post; made at the least cost for a request that commits."""
         now_ms, trace = clock_ms(), tracing.current()
         pack = self._ringing.packed if trace is None else partial(self._pack_ring, trace=trace)
-        return self.connection.post(pack(new_job_id(now_ms), now_ms))
+        return pack(new_job_id(now_ms), now_ms)
 
     def ring_from_thread(self) -> None:
         """As `ring`, for synchronous sessions: blocks for at most 0.3 s per socket call; thread-safe."""

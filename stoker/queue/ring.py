@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from stoker.errors import QueueUnavailable
 from stoker.queue.bells import Bell
+from stoker.redis.queue import QueueConnection
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +35,61 @@ NAMED = 20
 T = TypeVar("T")
 
 
+class Departure:
+    """When what the ringers of a process send leaves: all that waits leaves together, in one packet.
+
+    A system call costs more than a ring. Each ringer has a reply of its own, so that what fails for one does
+    not fail for the others.
+    """
+
+    def __init__(self, connection: QueueConnection) -> None:
+        self._connection = connection
+        self._waiting: list[Ringer[Any]] = []
+        self._giving_way: asyncio.Handle | None = None
+        self._left_at = -inf
+
+    def soon(self, ringer: Ringer[Any]) -> None:
+        """Let a ringer's packet leave, after the request that has committed and not too soon after others."""
+        self._waiting.append(ringer)
+        if self._giving_way is not None:
+            return
+        loop = asyncio.get_running_loop()
+        early_s = self._left_at + GAP_S - loop.time()
+        if early_s > 0:
+            self._giving_way = loop.call_later(early_s, self.now)  # each turn would cost a system call
+        else:
+            self._give_way(loop, TURNS)
+
+    def now(self) -> None:
+        """Let what waits leave at once."""
+        if self._giving_way is not None:
+            self._giving_way.cancel()
+            self._giving_way = None
+        self._left_at = asyncio.get_running_loop().time()
+        waiting, self._waiting = self._waiting, []
+        packets = [(ringer, packet) for ringer in waiting if (packet := ringer.packet()) is not None]
+        if not packets:
+            return
+        posted = self._connection.post(b"".join([packet for _, packet in packets]), len(packets))
+        for at, (ringer, _) in enumerate(packets):
+            ringer.left(posted, at)
+
+    def _give_way(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        if turns:
+            self._giving_way = loop.call_soon(self._give_way, loop, turns - 1)
+        else:
+            self.now()
+
+
 class Ringer(Generic[T]):
     """Rings for the commits of one process, from its event loop or from threads."""
 
-    def __init__(self, bell: Bell[T]) -> None:
+    def __init__(self, bell: Bell[T], departure: Departure) -> None:
         self._bell = bell
+        self._departure = departure
+        self._waits = False
         self._posted: asyncio.Future[list[Any]] | None = None
         self._ringing: asyncio.Task[None] | None = None
-        self._giving_way: asyncio.Handle | None = None
-        self._rung_at = -inf
         self._next: list[T] = []
         self._lock = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
@@ -53,8 +100,8 @@ class Ringer(Generic[T]):
         """Ring from the running event loop for rows that are committed, without waiting for it."""
         self._next += rows  # a ring under way may have been answered before this commit
         is_ringing = self._posted is not None or (self._ringing is not None and not self._ringing.done())
-        if self._giving_way is None and not is_ringing:
-            self._post_soon(asyncio.get_running_loop())
+        if not self._waits and not is_ringing:
+            self._wait()
 
     def soon_from_thread(self, rows: Sequence[T]) -> None:
         """Ring for a synchronous session, from a thread of its own."""
@@ -68,12 +115,11 @@ class Ringer(Generic[T]):
 
     async def close(self) -> None:
         """Wait for the rings under way, and ring those that gave way."""
-        while self._posted is not None or self._giving_way is not None:
+        while self._posted is not None or self._waits:
             if self._posted is not None:
                 await asyncio.wait([self._posted])
-            elif self._giving_way is not None:
-                self._giving_way.cancel()
-                self._post()
+            else:
+                self._departure.now()
         if self._ringing is not None:
             # An error of a ring is logged by asyncio; closing goes on.
             await asyncio.wait([self._ringing])
@@ -82,37 +128,40 @@ class Ringer(Generic[T]):
             await asyncio.wait([asyncio.wrap_future(self._in_thread)])
             self._thread.shutdown(wait=False)
 
-    def _post_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        early_s = self._rung_at + GAP_S - loop.time()
-        if early_s > 0:
-            self._giving_way = loop.call_later(early_s, self._post)  # each turn would cost a system call
-        else:
-            self._give_way(loop, TURNS)
+    def packet(self) -> bytes | None:
+        """What leaves now, without a task: that costs a third, and every request that writes does this.
 
-    def _give_way(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
-        if turns:
-            self._giving_way = loop.call_soon(self._give_way, loop, turns - 1)
-        else:
-            self._post()
+        None where it takes more than one call: a task sends it.
+        """
+        self._waits = False
+        packet = self._bell.packed(self._next)
+        if packet is None:
+            self._ring_in_task()
+        return packet
 
-    def _post(self) -> None:
-        # Without a task it costs a third, and every request that writes does this.
-        self._giving_way = None
-        self._rung_at = asyncio.get_running_loop().time()
-        self._posted = self._bell.post(self._next)
-        if self._posted is None:
-            self._ringing = asyncio.get_running_loop().create_task(self._ring())
-        else:
-            self._posted.add_done_callback(partial(self._answered, self._next))
-            self._next = []
+    def left(self, posted: asyncio.Future[list[Any]] | None, at: int) -> None:
+        """The packet has left, and the reply `at` is its own; without `posted` there was no connection."""
+        if posted is None:
+            self._ring_in_task()
+            return
+        self._posted = posted
+        posted.add_done_callback(partial(self._answered, self._next, at))
+        self._next = []
 
-    def _answered(self, rows: list[T], posted: asyncio.Future[list[Any]]) -> None:
+    def _wait(self) -> None:
+        self._waits = True
+        self._departure.soon(self)
+
+    def _answered(self, rows: list[T], at: int, posted: asyncio.Future[list[Any]]) -> None:
         self._posted = None
-        if posted.exception() is not None or isinstance(posted.result()[0], Exception):
+        if posted.exception() is not None or isinstance(posted.result()[at], Exception):
             self._next = rows + self._next
-            self._ringing = asyncio.get_running_loop().create_task(self._ring())  # connects, or says why not
+            self._ring_in_task()  # connects, or says why not
         elif self._next:
-            self._post_soon(asyncio.get_running_loop())
+            self._wait()
+
+    def _ring_in_task(self) -> None:
+        self._ringing = asyncio.get_running_loop().create_task(self._ring())
 
     async def _ring(self) -> None:
         while self._next:

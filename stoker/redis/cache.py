@@ -227,14 +227,16 @@ class CacheClient:
     async def close(self) -> None:
         """Close every connection; calls under way fail, and none is opened afterwards."""
         self._closed = True
-        await self._opening.cancel()
-        if self._adding is not None:
-            self._adding.cancel()
-            await asyncio.gather(self._adding, return_exceptions=True)
-        for connection in (*self._open, *self._lent):
-            await connection.close()
-        self._open.clear()
-        self._lent.clear()
+        try:
+            await self._opening.cancel()
+            if self._adding is not None:
+                self._adding.cancel()
+                await asyncio.gather(self._adding, return_exceptions=True)
+        finally:  # also if the caller is cancelled meanwhile
+            for connection in (*self._open, *self._lent):
+                await connection.close()
+            self._open.clear()
+            self._lent.clear()
 
     def _free(self) -> PrimaryConnection | None:
         """The least loaded connection; None if its server must first confirm that it is the primary."""
@@ -302,6 +304,8 @@ class CacheClient:
     async def _open_one(self, among: list[PrimaryConnection]) -> PrimaryConnection:
         async with self._endpoint.opened() as connection:
             shared = await open_primary(connection, self._endpoint, self._nonce_key, self._timeout_s)
+            if self._closed:  # while it was opened: nobody else would close it
+                raise RedisAway("this process has closed its connections to the cache Redis")
         for other in (*self._open, *self._lent):
             if other.server.run != shared.server.run:
                 # The address leads to another server by now. The old one may go on as if it were the primary.

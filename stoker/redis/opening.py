@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.exceptions import RedisError
 
+from stoker.errors import first_line
 from stoker.redis.errors import RedisAway
 from stoker.redis.sentinel import Search, options_of
 from stoker.settings.topology import is_sentinel
@@ -48,7 +49,7 @@ class Endpoint:
                 yield connection
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             await connection.disconnect(nowait=True)
-            raise RedisAway(f"{self.name} does not answer: {str(error) or type(error).__name__}") from error
+            raise RedisAway(f"{self.name} does not answer: {first_line(error)}") from error
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -81,7 +82,7 @@ class OneAttempt(Generic[T]):
 
     async def cancel(self) -> None:
         """End the attempt under way; those who wait for it are told that by a RedisAway."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 

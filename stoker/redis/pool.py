@@ -48,8 +48,8 @@ class _Pool(BlockingConnectionPool):
             raise ConnectionError(str(error)) from error
 
 
-def queue_client(url: str, *, connections: int, wait_s: float) -> Redis:
-    """A client of the queue Redis; a caller waits up to `wait_s` for a free connection."""
+def queue_client(url: str, *, connections: int, wait_s: float, name: str = "the queue Redis") -> Redis:
+    """A client of the queue Redis; a caller waits up to `wait_s` for a free connection. `name`: in errors."""
     connect_s = min(wait_s, LONGEST_CONNECT_S)
     pool = _Pool(
         max_connections=connections,
@@ -58,7 +58,7 @@ def queue_client(url: str, *, connections: int, wait_s: float) -> Redis:
         **options_of(url),
     )
     if is_sentinel(url):
-        pool.search = Search(url, "the queue Redis", connect_s)
+        pool.search = Search(url, name, connect_s)
     return Redis(connection_pool=pool)
 
 

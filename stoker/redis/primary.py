@@ -25,6 +25,9 @@ its clients is read from for this long at most."""
 
 
 SINGLE = "is a single server, and no cluster: leave ?cluster=true out of its URL"
+SENTINEL = (
+    "is a Sentinel: write redis+sentinel://host:26379/mymaster/0, with the name of the master that it watches"
+)
 CLUSTERED = "is a node of a cluster: add ?cluster=true to its URL, and name two or three of the nodes"
 
 
@@ -95,11 +98,12 @@ async def open_primary(
         await connection.send_command(*command)
         return await connection.read_response()
 
-    info = await ask("INFO", "replication")
+    info, about = await ask("INFO", "replication"), await ask("INFO", "server")
+    if mode_of(about) == b"sentinel":
+        raise RedisAway(f"{endpoint.name} {SENTINEL}")
     if field(info, b"role") != b"master":
         # A replica shows what its primary has invalidated until it hears of it: never read one (RACES 5).
         raise RedisAway(f"{endpoint.name} is not a primary; name the primary")
-    about = await ask("INFO", "server")
     told = [info]
     if (mode_of(about) == b"cluster") is not endpoint.in_cluster:
         raise RedisAway(f"{endpoint.name} {SINGLE if endpoint.in_cluster else CLUSTERED}")

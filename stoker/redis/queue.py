@@ -23,11 +23,12 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from stoker.errors import QueueUnavailable
+from stoker.errors import QueueUnavailable, first_line
 from stoker.redis.connection import SharedConnection, pack
 from stoker.redis.errors import RedisAway
 from stoker.redis.opening import Endpoint, OneAttempt
 from stoker.redis.pool import LONGEST_CONNECT_S
+from stoker.redis.primary import SENTINEL
 from stoker.redis.script import Command, Script, by_digest, in_full
 from stoker.settings import QueueSettings
 
@@ -39,6 +40,10 @@ REFUSAL = re.compile(
     r"|UNBLOCKED|WRONGTYPE) "
 )
 """Errors of a Redis that cannot do it now, or is not allowed to; the call itself is right."""
+OF_A_NODE = re.compile(r"(?:^|: -)(?:MOVED|ASK|CROSSSLOT) |non local key in a cluster node")
+NODE = (
+    "is a node of a cluster: name a single server, because the scripts of the queue change many keys at once"
+)
 
 
 class QueueConnection:
@@ -77,14 +82,14 @@ class QueueConnection:
         """A script's call, for `post`."""
         return pack([by_digest(script.call((), self._prefix, *arguments))])
 
-    def post(self, packed: bytes) -> asyncio.Future[list[Any]] | None:
-        """Send a packed call without a task; None while there is no connection.
+    def post(self, packed: bytes, calls: int) -> asyncio.Future[list[Any]] | None:
+        """Send packed calls without a task; None while there is no connection.
 
-        The future gets one reply, which may be an error, or RedisAway: then use `call`.
+        The future gets the reply of each, which may be an error, or RedisAway: then use `call`.
         """
         if self._shared is None or self._shared.lost:
             return None
-        return self._shared.send(packed, 1)
+        return self._shared.send(packed, calls)
 
     async def close(self) -> None:
         """Close it; calls under way fail, and none opens another one afterwards."""
@@ -141,9 +146,13 @@ def translated() -> Iterator[None]:
             "the queue Redis is full (maxmemory): raise its memory; what is queued still runs"
         ) from error
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:  # TimeoutError is an OSError
-        raise QueueUnavailable(f"the queue Redis does not answer: {type(error).__name__}: {error}") from error
+        raise QueueUnavailable(f"the queue Redis does not answer: {first_line(error)}") from error
     except ResponseError as error:
         # redis-py has removed the first word of these two.
         if isinstance(error, ReadOnlyError | NoPermissionError) or REFUSAL.search(str(error)):
             raise QueueUnavailable(f"the queue Redis refuses: {error}") from error
+        if OF_A_NODE.search(str(error)):
+            raise QueueUnavailable(f"the queue Redis {NODE}") from error
+        if str(error).removeprefix("ERR ").startswith("unknown command 'EVALSHA'"):
+            raise QueueUnavailable(f"the queue Redis {SENTINEL}, unless it has no scripts") from error
         raise

@@ -15,9 +15,14 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import RedisError
 from redis.sentinel import Sentinel
 
+from stoker.errors import first_line
 from stoker.redis.errors import RedisAway
 from stoker.settings.topology import Sentinels, is_sentinel
 from stoker.settings.urls import address_of
+
+NO_SENTINEL = "is no Sentinel: write redis://host:6379/0 for a server itself"
+UNKNOWN = "unknown command"
+"""What a server that is no Sentinel says."""
 
 
 def options_of(url: str) -> dict[str, Any]:
@@ -44,7 +49,7 @@ class Search:
                     if (found := await each) is not None:
                         return {"host": found[0].decode(), "port": int(found[1])}
                 except (RedisError, OSError) as error:  # TimeoutError is an OSError
-                    said.append(str(error) or type(error).__name__)
+                    said.append(first_line(error))
         finally:
             for task in asked:
                 task.cancel()
@@ -54,6 +59,8 @@ class Search:
                 f"{self._name}: its Sentinels know no master {self._sentinels.name!r}: compare the name in "
                 "the URL with `sentinel monitor` in their configuration"
             )
+        if all(UNKNOWN in one for one in said):
+            raise RedisAway(f"{self._name} {NO_SENTINEL}")
         raise RedisAway(f"{self._name}: none of its Sentinels answers: {said[0]}")
 
     async def confirm(self, connection: AbstractConnection) -> None:

@@ -12,7 +12,8 @@ class ContenderFigures(BaseModel):
     """One way of choosing, replayed beside the others over the last day at the same budget."""
 
     misses: int
-    warmed: int
+    missed_s: float
+    """Loading that readers waited for."""
     spent_s: float
 
 
@@ -30,6 +31,8 @@ class PredictionFigures(BaseModel):
 
     in_force: str
     why: str
+    held_back: str | None
+    """Why nothing is warmed although it was chosen; None: what is chosen is warmed."""
     budget_s: float
     """A minute."""
     threshold: float
@@ -55,13 +58,14 @@ class PredictionFigures(BaseModel):
         return self.used / self.warmed if self.warmed else None
 
 
-def figures_of(live: Live, may: int) -> PredictionFigures:
+def figures_of(live: Live, may: int, held_back: str | None = None) -> PredictionFigures:
     """The figures of a state."""
     counted, judgement = live.counted, live.contest.judgement
     days = {name: one.last_day(live.now) for name, one in live.contest.contenders.items()}
     return PredictionFigures(
         in_force=judgement.in_force,
         why=judgement.why,
+        held_back=held_back,
         budget_s=live.rate * 60,
         threshold=live.budget.threshold,
         known_entries=len(live.predictor.activities),
@@ -73,7 +77,9 @@ def figures_of(live: Live, may: int) -> PredictionFigures:
         warmed=counted.warmed,
         used=counted.used,
         contest={
-            name: ContenderFigures(misses=one.misses, warmed=one.warmed, spent_s=round(one.spent_s, 3))
+            name: ContenderFigures(
+                misses=one.misses, missed_s=round(one.missed_s, 3), spent_s=round(one.spent_s, 3)
+            )
             for name, one in days.items()
         },
         calibration=_levels(live.predictor.calibration),

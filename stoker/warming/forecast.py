@@ -49,6 +49,8 @@ class Forecast:
         self._planned: list[str] = []
         self._planned_at: float | None = None
         self._may = 0
+        self.held_back: str | None = None
+        """Why operators do not let it warm."""
         self._run = b""
 
     async def step(self, every: timedelta) -> list[Candidate]:
@@ -75,7 +77,7 @@ class Forecast:
 
     def figures(self) -> PredictionFigures:
         """For operators."""
-        return figures_of(self.live, self._may)
+        return figures_of(self.live, self._may, self.held_back)
 
     def dumped(self) -> bytes:
         """The state, to be kept."""

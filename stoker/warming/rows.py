@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -121,22 +121,35 @@ class Rows:
 
 
 async def stored(engine: AsyncEngine) -> Stored:
-    """What was said last."""
+    """What was said last; nothing if another release said it in its own way."""
     with database_errors():
         async with engine.connect() as connection:
             row = (await connection.execute(NOW, {"valid_s": VALID_S})).one_or_none()
     if row is None or row.figures is None:
         return Stored(None, None, None, None, valid=False)
-    figures = PredictionFigures.model_validate(row.figures)
+    figures = _figures(row.figures)
+    if figures is None:
+        return Stored(None, None, None, None, valid=False)
     return Stored(figures, row.planned_at, row.saved_at, row.holder, bool(row.valid))
 
 
 async def history(engine: AsyncEngine, last: int) -> list[PastHour]:
-    """The last hours that were kept, the oldest first."""
+    """The last hours that were kept, the oldest first; without those of other releases."""
     with database_errors():
         async with engine.connect() as connection:
             rows = (await connection.execute(PAST, {"last": last})).all()
-    return [PastHour(at=row.at, figures=row.figures, weights=row.weights) for row in reversed(rows)]
+    hours = ((row, _figures(row.figures)) for row in reversed(rows))
+    return [
+        PastHour(at=row.at, figures=found, weights=row.weights) for row, found in hours if found is not None
+    ]
+
+
+def _figures(kept: object) -> PredictionFigures | None:
+    """Figures that this release understands; None for those of a worker of another one."""
+    try:
+        return PredictionFigures.model_validate(kept)
+    except ValidationError:
+        return None
 
 
 async def in_force(engine: AsyncEngine) -> str:

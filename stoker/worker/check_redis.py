@@ -16,7 +16,9 @@ from redis.exceptions import RedisError
 
 from stoker.redis.errors import RedisAway
 from stoker.redis.pool import close_client, queue_client
-from stoker.redis.primary import CLUSTERED, SINGLE
+from stoker.redis.primary import CLUSTERED, SENTINEL, SINGLE
+from stoker.redis.queue import NODE
+from stoker.redis.sentinel import NO_SENTINEL
 from stoker.redis.slots import SLOTS, SlotMap, learn
 from stoker.settings import Settings, address_of
 from stoker.settings.topology import is_cluster, nodes
@@ -38,22 +40,25 @@ async def redis_findings(settings: Settings, role: str) -> list[Finding]:
     url = settings.redis_url if role == "queue" else settings.cache_redis_url
     if url is None:
         return []
-    where = url.get_secret_value()
+    where, name = url.get_secret_value(), f"the {role} Redis"
     try:
         if is_cluster(where):
             return await _cluster(where)
-        told = await _information(where)
+        told = await _information(where, name)
         return [*_any_redis(role, told), *(_queue(settings, told) if role == "queue" else _cache(told))]
     except RedisAway as problem:
         return [_refused(str(problem))]
     except (RedisError, OSError, TimeoutError) as problem:
-        return [_refused(f"the {role} Redis does not answer: {problem or type(problem).__name__}")]
+        said = str(problem) or type(problem).__name__
+        return [_refused(said if said.startswith(name) else f"{name} does not answer: {said}")]
 
 
 async def _cluster(url: str) -> list[Finding]:
     found = await learn(nodes(url), "the cache Redis", PATIENCE_S)
     primaries = sorted({one for one in found.urls if one})
-    told = await asyncio.gather(*(_information(one) for one in primaries), return_exceptions=True)
+    told = await asyncio.gather(
+        *(_information(one, "the cache Redis") for one in primaries), return_exceptions=True
+    )
     by_node = dict(zip(map(address_of, primaries), told, strict=True))
     findings = [*_slots(found), *_versions(by_node)]
     for node, one in by_node.items():
@@ -85,17 +90,17 @@ def _versions(by_node: Mapping[str, Any]) -> Iterator[Finding]:
         yield warning(f"the nodes of the cache Redis run different versions: {each}; finish the upgrade")
 
 
-async def _information(url: str) -> Told:
-    """All fields of INFO, of the primary behind a URL."""
+async def _information(url: str, name: str) -> Told:
+    """All fields of INFO, of the primary behind a URL. `name`: of the server, in errors."""
     async with asyncio.timeout(PATIENCE_S):
-        async with _client(url) as redis:
+        async with _client(url, name) as redis:
             told: dict[str, Any] = {**await redis.info("everything"), **await redis.info("memory")}
             return told
 
 
 @asynccontextmanager
-async def _client(url: str) -> AsyncIterator[Redis]:
-    redis = queue_client(url, connections=1, wait_s=PATIENCE_S)
+async def _client(url: str, name: str) -> AsyncIterator[Redis]:
+    redis = queue_client(url, connections=1, wait_s=PATIENCE_S, name=name)
     try:
         yield redis
     finally:
@@ -110,15 +115,9 @@ def _any_redis(role: str, told: Told, *, in_cluster: bool = False) -> Iterator[F
         yield error(f"the {role} Redis is {shown}: {needed} or newer is needed")
     mode = told.get("server_mode", told.get("redis_mode", "standalone"))  # Valkey's name, and Redis'
     if mode == "sentinel":
-        yield error(
-            f"the {role} Redis is a Sentinel: write redis+sentinel://host:26379/mymaster/0, with the name of "
-            "the master that it watches"
-        )
+        yield error(f"the {role} Redis {SENTINEL}")
     elif mode == "cluster" and role == "queue":
-        yield error(
-            "the queue Redis is a node of a cluster: name a single server, because the scripts of the queue "
-            "change many keys at once"
-        )
+        yield error(f"the queue Redis {NODE}")
     elif mode == "cluster" and not in_cluster:
         yield error(f"the cache Redis {CLUSTERED}")
     if told.get("role") == "slave":
@@ -157,5 +156,5 @@ def _version(told: Told) -> str:
 
 def _refused(message: str) -> Finding:
     """A server that cannot be used. A wrong URL stays wrong; everything else may end by itself."""
-    lasting = any(one in message for one in (SINGLE, CLUSTERED, "know no master"))
+    lasting = any(one in message for one in (SINGLE, CLUSTERED, NO_SENTINEL, "know no master"))
     return error(message) if lasting else outage(message)

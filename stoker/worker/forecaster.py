@@ -42,7 +42,8 @@ class Forecaster:
         """Make the part of a worker that runs the jobs of these lanes."""
         self._stoker = stoker
         self._rows = Rows(stoker.engine, worker)
-        self._predicts = Lane.WARM in lanes and stoker.settings.schedule.warm_budget_s > 0
+        has_budget = stoker.settings.schedule.warm_budget_s > 0
+        self._predicts = Lane.WARM in lanes and has_budget and bool(stoker.domain.views)
         self._stop = asyncio.Event()
         self._forecast: Forecast | None = None
         self._saved_s = 0.0
@@ -81,6 +82,7 @@ class Forecaster:
             self._forecast = Forecast(self._stoker, await state_of(self._stoker.engine))
             self._saved_s = time.monotonic()
         chosen = await self._forecast.step(STEP)
+        self._forecast.held_back = await self._held_back()
         if chosen:
             await self._warm(self._forecast, chosen)
         await self._rows.planned(self._forecast.figures())
@@ -92,7 +94,7 @@ class Forecaster:
         most_s = LONGEST_S + 2 * sum(one.cost_s for one in chosen)
         built: list[Candidate] = []
         took_s = 0.0
-        if await self._may_warm():
+        if forecast.held_back is None:
             for at in range(0, len(chosen), AT_ONCE):
                 some = chosen[at : at + AT_ONCE]
                 began = time.perf_counter()
@@ -113,14 +115,16 @@ class Forecaster:
         outcomes = await build(self._stoker.cache.filler, list(wanted))
         return [one for one, key in keys.items() if key and outcomes[key] is Outcome.STORED]
 
-    async def _may_warm(self) -> bool:
-        """Whether operators let it: the switch of background warming, and the pause of the lane."""
+    async def _held_back(self) -> str | None:
+        """Why operators do not let it warm: the switch of background warming, or the pause of the lane."""
         if not self._stoker.settings.schedule.enable_background_warming:
-            return False
+            return "background warming is switched off"
         try:
-            return not await self._stoker.queue.is_paused(Lane.WARM)
+            paused = await self._stoker.queue.is_paused(Lane.WARM)
         except QueueUnavailable:
-            return False  # nobody can be asked: the next readers build their entries themselves
+            # The next readers build their entries themselves.
+            return "the queue does not answer: whether the lane warm is paused is not known"
+        return "the lane warm is paused" if paused else None
 
     async def _save(self, forecast: Forecast) -> None:
         await self._rows.save(await asyncio.to_thread(forecast.dumped))

@@ -15,9 +15,12 @@ from stoker.cli.web import address, listening, serve
 from stoker.handlers import relay
 from stoker.history.job_rows import JobHistory
 from stoker.outbox.record import InvalidationRequested
+from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR
 from stoker.rules import Invalidation
 from stoker.settings import ApiSettings, Settings
 from stoker.stoker import Stoker
+from stoker.warming.figures import ContenderFigures, LevelFigures, PredictionFigures
+from stoker.warming.rows import Rows
 from tests.integration.test_history import row
 from tests.support.notes import SCHEMA, note
 
@@ -116,6 +119,7 @@ async def furnish(site: Site) -> None:
     await site.stoker.read("detail", 7, reader=1)
     await site.stoker.read("mine", 1, reader=1)
     await change(site)
+    await predicted(site, PREDICTOR)
     await bury(site, 3)
     await JobHistory(site.stoker.engine).add(
         [
@@ -134,6 +138,34 @@ async def furnish(site: Site) -> None:
         " ('view:detail:miss_cold', 3), ('lane:warm:done', 5), ('lane:warm:wait:0.05', 5)) "
         " AS s (series, value)"
     )
+
+
+async def predicted(site: Site, in_force: str) -> None:
+    """A worker has just planned, with this way of choosing in force."""
+    rows = Rows(site.stoker.engine, "w1")
+    await rows.hold()
+    misses = {NONE: (100, 0), DEFAULT: (80, 300), COUNTS: (70, 300), PREDICTOR: (20, 150)}
+    figures = PredictionFigures(
+        in_force=in_force,
+        why="of a test",
+        held_back=None,
+        budget_s=6,
+        threshold=0.25,
+        known_entries=1200,
+        known_readers=40,
+        may_be_warmed=300,
+        allowed_s=6,
+        spent_s=3.4,
+        wasted_s=1.2,
+        warmed=170,
+        used=110,
+        contest={
+            name: ContenderFigures(misses=missed, missed_s=missed / 50, spent_s=warmed / 50)
+            for name, (missed, warmed) in misses.items()
+        },
+        calibration=[LevelFigures(examples=1940, predicted=0.14, read=0.21, counts_as=0.209)],
+    )
+    await rows.planned(figures)
 
 
 async def bury(site: Site, letters: int, error: str = "KeyError: boom") -> None:

@@ -56,13 +56,13 @@ async def stoker(place: Place) -> AsyncIterator[Stoker]:
 def rings(stoker: Stoker, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How often the process has rung since it was asked last; waits for rings that are under way."""
     posted: list[bool] = []
-    ringer, original = stoker._parts.ringer, stoker.queue.post_ring
+    ringer, original = stoker._parts.ringer, stoker.queue.packed_ring
 
-    def post() -> Any:  # noqa: ANN401
+    def pack() -> bytes:
         posted.append(True)
         return original()
 
-    monkeypatch.setattr(stoker.queue, "post_ring", post)
+    monkeypatch.setattr(stoker.queue, "packed_ring", pack)
 
     async def since() -> int:
         await ringer.close()

@@ -161,6 +161,21 @@ def test_each_fault_is_of_a_topology_that_has_its_target() -> None:
 
 
 @pytest.mark.long
+def test_with_terms_everything_holds(tmp_path: Path) -> None:
+    code, facts = perform(tmp_path, term_ms=100, faults=A_FEW, seconds=10)
+    assert (code, facts["failures"], facts["term_ms"]) == (0, [], 100)
+    assert facts["reads"]["of_changed"] >= 100
+
+
+@pytest.mark.long
+def test_without_the_wait_for_a_term_it_fails(tmp_path: Path) -> None:
+    """So the web apps do serve within terms what a change has made outdated."""
+    code, facts = perform(tmp_path, "tests.chaos.without_term_wait", term_ms=1000)
+    assert code == 1
+    assert facts["reads"]["stale"] > 0
+
+
+@pytest.mark.long
 def test_without_the_comparison_of_stamps_it_fails(tmp_path: Path) -> None:
     code, facts = perform(tmp_path, "tests.chaos.without_stamps")
     assert code == 1

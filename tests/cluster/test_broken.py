@@ -10,9 +10,11 @@ from functools import partial
 
 from stoker import Receipt, State
 from stoker.embedded.cluster import Node
+from stoker.embedded.process import wait_until
 from stoker.errors import CacheUnavailable
 from stoker.operations.overview import overview
 from stoker.redis.primary import SURE_S
+from tests.cluster.test_nodes import Reader
 from tests.races.world import Process, never
 from tests.support.clusters import TIMEOUT_MS, ClusterWorld, promoted, until
 
@@ -150,6 +152,27 @@ async def test_nothing_is_stale_or_fails_under_load_while_a_primary_is_killed(br
     await asyncio.gather(*reading)
     never(f"stale: {stale[:5]}", happened=bool(stale))
     assert not any(one.stoker.cache.breaker.open for one in readers)
+
+
+async def test_nothing_is_stale_while_replicas_take_over_on_command(broken: ClusterWorld) -> None:
+    """Row 8. There and back: what the first node had is not valid again."""
+    await broken.warmed()
+    reader = Reader(await broken.warmed(await broken.process()))
+    reading = broken.begin(reader.read())
+    first = broken.owner()
+    for node in (broken.cluster.replica_of(first), first):
+        while not await asyncio.to_thread(takes_over, node):
+            pass
+        await broken.settled_map(node, reader.process)
+        await broken.settled_map(node)
+        await reader.change(broken)
+    assert not reading.done(), "it reads to the end"
+
+
+def takes_over(node: Node) -> bool:
+    """Ask a replica to; false where its primary could not be brought to wait within five seconds."""
+    node.ask("CLUSTER FAILOVER")
+    return wait_until(node.leads, 6)
 
 
 async def used_again(process: Process) -> None:

@@ -8,7 +8,10 @@ import pytest
 
 from stoker import CacheUnavailable
 from stoker.embedded.cluster import Cluster
+from stoker.errors import QueueUnavailable
+from stoker.queue.enqueue import Queue
 from stoker.redis.cluster import cache_client
+from stoker.settings import QueueSettings
 from stoker.worker.check_redis import _versions, redis_findings
 from tests.support.place import Place
 
@@ -62,7 +65,12 @@ async def test_a_url_of_a_single_server_that_leads_to_a_cluster(place: Place, wh
 
 async def test_a_queue_on_a_node_of_a_cluster(place: Place, whole_cluster: Cluster) -> None:
     told = await found(place, "queue", redis_url=whole_cluster.nodes[0].url)
-    assert any("the queue Redis is a node of a cluster: name a single server" in one for one in told)
+    said = "the queue Redis is a node of a cluster: name a single server"
+    assert any(said in one for one in told)
+    queue = Queue.from_url(whole_cluster.nodes[0].url, QueueSettings(prefix=place.prefix))
+    with pytest.raises(QueueUnavailable, match=said):
+        await queue.ring()
+    await queue.close()
 
 
 async def test_a_replica_as_an_address(place: Place, replica: str) -> None:

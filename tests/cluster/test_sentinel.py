@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +16,6 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from stoker import CacheUnavailable, Job, JobContext, Lane, RetryPolicy, State, Stoker
-from stoker.chaos.link import Link
 from stoker.embedded.sentinels import Watched, watching
 from stoker.errors import QueueUnavailable
 from stoker.handlers.relay import apply_all
@@ -31,7 +29,6 @@ from tests.library import domain as library
 from tests.support.engine_stage import eventually
 from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.place import Place
-from tests.support.tls_front import OPENSSL, certificate
 
 IN_ALL = 60
 NAME = "main"
@@ -180,29 +177,6 @@ async def test_a_producer_and_its_threads_find_the_primary_again(there: Place, w
         await queue.close()
 
 
-@pytest.mark.skipif(OPENSSL is None, reason="nothing makes certificates here")
-async def test_sentinels_are_asked_over_tls(there: Place, watched: Watched, tmp_path: Path) -> None:
-    """The servers here are built without it; a wire before one of the Sentinels speaks it."""
-    given, key = certificate(tmp_path, "ours")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(given, key)
-    front = await Link(f"redis://127.0.0.1:{watched.sentinels[0].port}", context).start()
-    hosts = watched.url.rpartition("@")[2].partition("/")[0]
-    url = watched.url.replace(hosts, front.url.partition("://")[2].partition("/")[0])
-    url += f"&sentinel_tls=true&ssl_ca_certs={given}"
-    queue = Queue.from_url(url, QueueSettings(prefix=there.prefix, timeout_s=2), ["counts"])
-    thread: Any = blocking_client(url, 2)
-    try:
-        await queue.enqueue(Count(number=1))
-        await asyncio.to_thread(thread.ping)
-        assert await queue.redis.ping()
-        assert front.connected > 0
-    finally:
-        thread.close()
-        await queue.close()
-        await front.close()
-
-
 async def test_a_name_that_no_sentinel_knows(there: Place, watched: Watched) -> None:
     wrong = watched.url.replace(f"/{NAME}/", "/mian/")
     said = "its Sentinels know no master 'mian'"
@@ -213,7 +187,7 @@ async def test_a_name_that_no_sentinel_knows(there: Place, watched: Watched) -> 
     settings = replace(there, queue_url=wrong, cache_url=wrong).settings()
     for role in ("queue", "cache"):
         [finding] = await redis_findings(settings, role)
-        assert said in finding.message
+        assert finding.message.startswith(f"the {role} Redis: {said}")
         assert not finding.outage
 
 
@@ -235,5 +209,30 @@ async def test_sentinels_that_do_not_answer_are_an_outage(there: Place) -> None:
 async def test_a_sentinel_itself_as_the_address(there: Place, watched: Watched) -> None:
     one = watched.sentinels[0]
     url = f"redis://:{one.password}@127.0.0.1:{one.port}"
-    told = [one.message for one in await redis_findings(replace(there, cache_url=url).settings(), "cache")]
-    assert any("is a Sentinel: write redis+sentinel://" in one for one in told)
+    settings = replace(there, cache_url=url, queue_url=url).settings()
+    said = "Redis is a Sentinel: write redis"
+    told = [one.message for one in await redis_findings(settings, "cache")]
+    assert any(said in one for one in told)
+    client = cache_client(url, timeout_s=10, connections=1, nonce_key="run")
+    with pytest.raises(CacheUnavailable, match=said):
+        await client.call(("PING",))
+    await client.close()
+    queue = Queue.from_url(url, settings.queue, ["counts"])
+    with pytest.raises(QueueUnavailable, match=said):
+        await queue.enqueue(Count(number=1))
+    await queue.close()
+
+
+async def test_a_server_itself_where_its_sentinels_are_to_be_named(there: Place, watched: Watched) -> None:
+    one = watched.primary
+    url = f"redis+sentinel://{one.address}/{NAME}/0?sentinel_password={one.password}"
+    said = "is no Sentinel: write redis://"
+    settings = replace(there, cache_url=url, queue_url=url).settings()
+    for role in ("queue", "cache"):
+        [finding] = await redis_findings(settings, role)
+        assert finding.message.startswith(f"the {role} Redis {said}")
+        assert not finding.outage
+    queue = Queue.from_url(url, settings.queue, ["counts"])
+    with pytest.raises(QueueUnavailable, match=said):
+        await queue.enqueue(Count(number=1))
+    await queue.close()

@@ -65,16 +65,25 @@ class Actors:
 
         self.act(name, process, work())
 
-    async def read(
-        self, name: str, process: str, view: str, *, of: int = 1, reader: int = 1, bypass: bool = False
+    async def read(  # noqa: PLR0913 - what a read takes
+        self,
+        name: str,
+        process: str,
+        view: str,
+        *,
+        of: int = 1,
+        reader: int = 1,
+        within: int | None = None,
+        bypass: bool = False,
     ) -> None:
         """One read, judged by what is promised of it."""
         key = DOMAIN.key(view, of)
-        read = Read(name, process, key, reader, guard_of(key))
+        read = Read(name, process, key, reader, guard_of(key, within), within=within)
         self.watch.begins(read)
         await self._reads_memory_of(process, "begins to read")
         try:
-            reading = await self.processes[process].cache.read(view, of, reader=reader, bypass=bypass)
+            cache = self.processes[process].cache
+            reading = await cache.read(view, of, None, within, reader=reader, bypass=bypass)
             shown = Shown(reading.state, reading.value)
         except RAISED as error:
             shown = Shown(raised=type(error).__name__)

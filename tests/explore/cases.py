@@ -7,12 +7,13 @@ from functools import partial
 
 from stoker import EntryKey
 from stoker.cache.term import SURE_S
-from tests.explore.domain import Changed, MembersChanged, Redacted, note, reader
+from tests.explore.domain import Changed, FolderChanged, MembersChanged, Redacted, folder, note, reader
 from tests.explore.ground import TERM_MS, Case
 from tests.explore.play import Play
 
 PAGE, PAGE_2 = EntryKey("page", note(1)), EntryKey("page", note(2))
 DETAIL, ACCESS, MINE = EntryKey("detail", note(1)), EntryKey("access", note(1)), EntryKey("mine", reader(1))
+SHEET, READERS = EntryKey("sheet", note(1)), EntryKey("readers", folder(1))
 US = 1_000_000
 
 
@@ -50,6 +51,14 @@ async def detail_warmed(play: Play) -> None:
     for process in play.processes:
         for member in (1, 2):
             await play.read("setup", process, "detail", reader=member)
+
+
+async def sheet_warmed(play: Play) -> None:
+    """Both readers of folder 1 have read the sheet in it; who may read folder 2 is known, too."""
+    for process in play.processes:
+        for reader_id in (1, 2):
+            await play.read("setup", process, "sheet", reader=reader_id, within=1)
+        await play.read("setup", process, "readers", of=2)
 
 
 async def aged(play: Play) -> None:
@@ -311,6 +320,36 @@ def many_guarded(play: Play) -> None:
     )
 
 
+def moved(play: Play) -> None:
+    play.reads("reader-1", "web-1", "sheet", within=1)
+    play.reads("reader-2", "web-2", "sheet", within=2)
+    play.writes("mover", lambda state: state.move(1, 2), Changed(note=1), "notes:1", relay="relay")
+
+
+def folder_removed(play: Play) -> None:
+    play.reads("reader", "web-1", "sheet", within=1)
+    play.writes("remover", lambda state: state.remove(1), FolderChanged(folder=1), "folders:1", relay="relay")
+
+
+def right_to_folder_removed(play: Play) -> None:
+    play.reads("removed", "web-1", "sheet", reader=2, within=1)
+    play.reads("reader", "web-1", "sheet", reader=1, within=1)
+    play.writes(
+        "remover", lambda state: state.open_to(1, 1), FolderChanged(folder=1), "folders:1", relay="relay"
+    )
+
+
+def right_to_folder_removed_then_secret(play: Play) -> None:
+    async def work() -> None:
+        await play.rows.commit(lambda state: state.open_to(1, 1), FolderChanged(folder=1), "folders:1")
+        await play.apply()
+        await play.rows.commit(lambda state: state.write(1, "secret"), Changed(note=1), "notes:1")
+        await play.apply()
+
+    play.reads("removed", "web-1", "sheet", reader=2, within=1)
+    play.act("remover", "relay", work())
+
+
 TERM_S = TERM_MS / 1000
 
 
@@ -327,6 +366,16 @@ def term_by_a_set_clock(play: Play) -> None:
 def term_and_removal(play: Play) -> None:
     removal(play)
     play.reads("removed-too", "web-2", "detail", reader=2, times=2)
+
+
+def term_and_moved(play: Play) -> None:
+    moved(play)
+    play.reads("reader-3", "web-1", "sheet", within=1, times=2)
+
+
+def term_and_right_to_folder_removed(play: Play) -> None:
+    right_to_folder_removed(play)
+    play.reads("removed-too", "web-2", "sheet", reader=2, within=1, times=2)
 
 
 def term_learned(play: Play) -> None:
@@ -371,6 +420,7 @@ def term_and_restart(play: Play) -> None:
 
 SHARED = frozenset({"web-1"})
 GUARDED = (DETAIL, ACCESS)
+SHEETS = (SHEET, READERS, EntryKey("readers", folder(2)))
 LISTS = (MINE, PAGE, EntryKey("mine", reader(2)), EntryKey("mine", reader(3)))
 BROKEN = ("web-1", "broken", "broken-too", "worker")
 
@@ -455,6 +505,23 @@ CASES = (
     Case("a note comes back", created, at_most=2000),
     Case("many at once, a writer", many, rest=LISTS),
     Case("many at once, a removal", many_guarded, guarded=True, rest=GUARDED),
+    Case("a note is moved", moved, setup=sheet_warmed, guarded=True, rest=SHEETS),
+    Case("a note is moved, cold", moved, guarded=True, rest=SHEETS),
+    Case("a folder is removed", folder_removed, setup=sheet_warmed, guarded=True, rest=SHEETS),
+    Case("a folder is removed, cold", folder_removed, guarded=True, rest=SHEETS),
+    Case(
+        "a right to a folder is removed",
+        right_to_folder_removed,
+        setup=sheet_warmed,
+        guarded=True,
+        rest=SHEETS,
+    ),
+    Case(
+        "a right to a folder is removed, then a secret",
+        right_to_folder_removed_then_secret,
+        guarded=True,
+        rest=SHEETS,
+    ),
     Case("a term, a writer", term, setup=warmed, term_ms=TERM_MS),
     Case(
         "a term, late replies",
@@ -471,6 +538,22 @@ CASES = (
         setup=detail_warmed,
         guarded=True,
         rest=GUARDED,
+        term_ms=TERM_MS,
+    ),
+    Case(
+        "a term, a note is moved",
+        term_and_moved,
+        setup=sheet_warmed,
+        guarded=True,
+        rest=SHEETS,
+        term_ms=TERM_MS,
+    ),
+    Case(
+        "a term, a right to a folder is removed",
+        term_and_right_to_folder_removed,
+        setup=sheet_warmed,
+        guarded=True,
+        rest=SHEETS,
         term_ms=TERM_MS,
     ),
     Case("a term that is shorter than a reader's own", term_learned, setup=warmed, term_ms=TERM_MS // 10),

@@ -1,26 +1,31 @@
 """The explorer's domain: notes with members, small enough to know every view's value at every version.
 
-`page` is public, `detail` is guarded by `access`, `mine` lists what a reader may see. Loaders and rules read
-the explorer's rows in SQL's place; what they say is what `value` says, which the promises are checked by.
+`page` is public, `detail` is guarded by `access`, `sheet` by the `readers` of the folder that the note lies
+in, and `mine` lists what a reader may see. Loaders and rules read the explorer's rows in SQL's place; what
+they say is what `value` says, which the promises are checked by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View
+from stoker import Access, Domain, EntryKey, Event, Invalidation, Rule, Scope, ScopeKind, View, Within
 
 
 @dataclass(frozen=True)
 class State:
-    """All rows at one version."""
+    """All rows at one version. `lies_in`: each note's folder; `folders`: who may read what lies in each."""
 
     notes: Mapping[int, str]
     members: Mapping[int, frozenset[int]]
+    lies_in: Mapping[int, int] = field(default_factory=lambda: {1: 1, 2: 2})
+    folders: Mapping[int, frozenset[int]] = field(
+        default_factory=lambda: {1: frozenset({1, 2}), 2: frozenset({1})}
+    )
 
     def __str__(self) -> str:
         return ", ".join(
@@ -39,6 +44,18 @@ class State:
     def let(self, note: int, *readers: int) -> State:
         """A note's members are these."""
         return replace(self, members={**self.members, note: frozenset(readers)})
+
+    def move(self, note: int, folder: int) -> State:
+        """A note lies in another folder."""
+        return replace(self, lies_in={**self.lies_in, note: folder})
+
+    def open_to(self, folder: int, *readers: int) -> State:
+        """These may read what lies in a folder."""
+        return replace(self, folders={**self.folders, folder: frozenset(readers)})
+
+    def remove(self, folder: int) -> State:
+        """A folder is gone; its notes are still there."""
+        return replace(self, folders={key: let for key, let in self.folders.items() if key != folder})
 
 
 FIRST = State({1: "a1", 2: "b1"}, {1: frozenset({1, 2}), 2: frozenset({1})})
@@ -68,6 +85,18 @@ class MembersChanged(Event):
     reader: int
 
 
+class FolderChanged(Event):
+    """A reader lost the right to a folder, or the folder is gone. Hard."""
+
+    kind: ClassVar[str] = "folder_changed"
+    folder: int
+
+
+def folder(folder_id: int) -> Scope:
+    """The scope of a folder."""
+    return Scope("folder", str(folder_id))
+
+
 def note(note_id: int) -> Scope:
     """The scope of a note."""
     return Scope("note", str(note_id))
@@ -83,8 +112,13 @@ def value(state: State, key: EntryKey) -> Any:  # noqa: ANN401 - each view has a
     number = key.scope.number
     if key.view == "mine":
         return [body for one, body in sorted(state.notes.items()) if number in state.members.get(one, ())]
+    if key.view == "readers":
+        let = state.folders.get(number)
+        return None if let is None else {str(one): "reader" for one in sorted(let)}
     if number not in state.notes:
         return None
+    if key.view == "sheet":
+        return {"body": state.notes[number], "in": state.lies_in[number]}
     if key.view == "access":
         return {str(one): "reader" for one in sorted(state.members.get(number, ()))}
     return {"body": state.notes[number]}
@@ -95,6 +129,8 @@ def rows_of(key: EntryKey) -> dict[str, str]:
     number = key.scope.number
     if key.view == "mine":
         return {"notes:1": "r", "notes:2": "r", "members:1": "r", "members:2": "r"}
+    if key.view == "readers":
+        return {f"folders:{number}": "r"}
     if key.view == "access":
         return {f"notes:{number}": "r", f"members:{number}": "r"}
     return {f"notes:{number}": "r"}
@@ -116,6 +152,11 @@ async def load(session: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[Entry
     return {key: found for key in keys if (found := value(state, key)) is not None}
 
 
+async def load_sheets(session: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:
+    """The same, with the folder that each lies in."""
+    return {key: Within(found["in"], found) for key, found in (await load(session, keys)).items()}
+
+
 async def audience(session: AsyncSession, events: Sequence[Changed]) -> list[Invalidation]:
     """Whoever may see changed notes when the change is applied (RACES 32)."""
     readers = await cast("Session", session).members([event.note for event in events])
@@ -125,7 +166,7 @@ async def audience(session: AsyncSession, events: Sequence[Changed]) -> list[Inv
 def changes(event: Changed) -> list[Invalidation]:
     """A note's views, and the lists of the readers that the writer saw."""
     return [
-        Invalidation(note(event.note), frozenset({"page", "detail"})),
+        Invalidation(note(event.note), frozenset({"page", "detail", "sheet"})),
         *(Invalidation(reader(one), frozenset({"mine"})) for one in event.readers),
     ]
 
@@ -146,19 +187,27 @@ def membership(event: MembersChanged) -> list[Invalidation]:
     ]
 
 
+def opening(event: FolderChanged) -> list[Invalidation]:
+    """Who may read what lies in the folder."""
+    return [Invalidation(folder(event.folder), frozenset({"readers"}), hard=True)]
+
+
 DOMAIN = Domain(
     name="explored",
-    scopes=(ScopeKind("note"), ScopeKind("reader")),
+    scopes=(ScopeKind("note"), ScopeKind("reader"), ScopeKind("folder")),
     views=(
         View("page", "note", load, access=Access.ANYONE),
         View("detail", "note", load),
         View("access", "note", load, access=Access.ANYONE),
         View("mine", "reader", load, access=Access.ANYONE),
+        View("readers", "folder", load, access=Access.ANYONE),
+        View("sheet", "note", load_sheets, access=Access.within("folder"), access_view="readers"),
     ),
     rules=(
         Rule(Changed, changes, audience=audience),
         Rule(Redacted, redacts),
         Rule(MembersChanged, membership),
+        Rule(FolderChanged, opening),
     ),
 )
-HARD = (Redacted, MembersChanged)
+HARD = (Redacted, MembersChanged, FolderChanged)

@@ -101,7 +101,12 @@ class Ground:
     outcomes: set[tuple[str, ...]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.leases = {self.stores[OBSERVER].keys.entry(key).lease: key for key in self.case.rest}
+        self.leases = {names_of(self.stores[OBSERVER], key).lease: key for key in self.case.rest}
+
+
+def names_of(store: Store, key: EntryKey) -> EntryNames:
+    """The names of an entry."""
+    return store.keys.entry(key, DOMAIN.view(key.view).layout)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ async def _one_session(self: SteppedLoads, view: View, keys: Sequence[EntryKey])
         async def snapshot(self, keys: Sequence[EntryKey]) -> RowState:
             return opened  # type: ignore[no-any-return]
 
-    return self.bodies(await view.load(Old(self._rows), keys)), {}  # type: ignore[arg-type]
+    return view.bodies(keys, await view.load(Old(self._rows), keys))  # type: ignore[arg-type]
 
 
 async def _settles_first(stoker: Stoker) -> int:
@@ -141,6 +141,8 @@ SHARED: Mapping[str, str] = {
     "access checked on every read": "a removal",
     "access checked after a wait": "a removal, then a secret",
     "access checked after SQL": "a removal, then a secret, past the cache",
+    "the parent of an entry compared": "a note is moved",
+    "parent and right looked up again after a wait": "a right to a folder is removed, then a secret",
     "the wait for a term": "a term, a writer",
     "the bound of a term": "a term, a writer",
     "the share of a term that is served": "a term, a writer",
@@ -182,6 +184,10 @@ OWN: Mapping[str, Guard] = {
     "the wait for a removed right": Guard(OF_RACES["the wait for a term"], "a term, a removal"),
     "the wait of whoever finishes for a killed relay": Guard(
         OF_RACES["the wait for a term"], "a term, a relay is killed"
+    ),
+    "the wait for a moved note": Guard(OF_RACES["the wait for a term"], "a term, a note is moved"),
+    "the wait for a right to a folder": Guard(
+        OF_RACES["the wait for a term"], "a term, a right to a folder is removed"
     ),
     "access read with what it guards": Guard(
         replaced(Lookup, "fetch", _only_outdated_again), "a removal, then a secret that is read"

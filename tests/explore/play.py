@@ -9,7 +9,8 @@ from pydantic_core import from_json
 
 from stoker import EntryKey, Forbidden, NotFound, Reading, State, StokerError
 from tests.explore.actors import Actors
-from tests.explore.ground import OBSERVER, Ground
+from tests.explore.domain import DOMAIN
+from tests.explore.ground import OBSERVER, Ground, names_of
 from tests.explore.promises import Read, Shown
 from tests.explore.rows import LoaderError
 from tests.explore.search import Footprint, Thread, Violation
@@ -107,11 +108,12 @@ class Play(Actors):
     def _check_what_is_kept(self, *, rest: bool) -> bool:
         """Whether the first of these entries and its access entry are valid in the cache."""
         hit = True
-        needed = (self.case.rest[0], guard_of(self.case.rest[0]))
+        first = self.case.rest[0]
+        needed = (first, guard_of(first, self._within(first)))
         for name, process in self.processes.items():
             if name != OBSERVER and not rest:
                 continue
-            names = [process.store.keys.entry(key) for key in self.case.rest]
+            names = [names_of(process.store, key) for key in self.case.rest]
             for key, one in zip(
                 self.case.rest, _at_once(process.store.lookup.fetch(tuple(names))), strict=True
             ):
@@ -133,8 +135,9 @@ class Play(Actors):
             raise Violation(f"at rest, a second read of {key} is no hit but a {state}")
 
     def _read_at_rest(self, name: str, key: EntryKey) -> State | None:
-        read = Read(AT_REST, name, key, 1, guard_of(key), len(self.stage.trace))
-        reading = self.processes[name].cache.read(key.view, key.scope.id, reader=read.reader)
+        within = self._within(key)
+        read = Read(AT_REST, name, key, 1, guard_of(key, within), len(self.stage.trace), within)
+        reading = self.processes[name].cache.read(key.view, key.scope.id, None, within, reader=read.reader)
         try:
             answer: Reading = self._do(AT_REST, name, reading)
             shown = Shown(answer.state, answer.value)
@@ -143,6 +146,10 @@ class Play(Actors):
         self.watch.ends(read, shown)
         self._nothing_broken()
         return shown.state
+
+    def _within(self, key: EntryKey) -> int | None:
+        """The folder that an entry lies in now, where it is read within one."""
+        return self.rows.latest.lies_in[key.scope.number] if DOMAIN.view(key.view).parent else None
 
     def _no_errors(self) -> None:
         for strand, task in self.stage.tasks:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stoker import EntryKey, State
+from tests.explore.domain import State as DomainState
 from tests.explore.domain import value
 from tests.explore.rows import Rows
 from tests.explore.search import Violation
@@ -18,7 +19,7 @@ from tests.explore.search import Violation
 
 @dataclass(eq=False)
 class Read:
-    """One read. `begun`: the step that was its first."""
+    """One read. `begun`: the step that was its first. `within`: the folder that it asks in."""
 
     actor: str
     process: str
@@ -26,6 +27,12 @@ class Read:
     reader: int
     guard: EntryKey | None
     begun: int | None = None
+    within: int | None = None
+
+    def of(self, state: DomainState) -> Any:  # noqa: ANN401 - each view has a shape of its own
+        """What it asks for; None where there is none, in that folder."""
+        found = value(state, self.key)
+        return found if self.within is None or (found is not None and found["in"] == self.within) else None
 
 
 @dataclass
@@ -68,8 +75,11 @@ class Promises:
         """A read is over; raises Violation."""
         begun = read.begun if read.begun is not None else len(self.rows.stage.trace)
         floor = self.floor(read.key, begun, hard=shown.state is State.STALE)
-        allowed = [value(state, read.key) for state in self.rows.versions[floor:]]
+        allowed = [read.of(state) for state in self.rows.versions[floor:]]
         seen = f"{read.actor} began to read {read.key} at step {begun} and "
+        if read.within is not None and read.guard is not None:
+            gone = self.floor(read.guard, begun)
+            allowed += [None for state in self.rows.versions[gone:] if value(state, read.guard) is None]
         if shown.state is not None and shown.value not in allowed:
             older = (
                 "was shown a value that a hard change had taken away"

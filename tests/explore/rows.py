@@ -164,12 +164,7 @@ class SteppedLoads(Loads):
     async def _in_snapshot(self, view: View, keys: Sequence[EntryKey]) -> Bodies:
         if STRAND.get().actor.process in self._rows.failing:
             raise LoaderError(f"{view.name} cannot be built")
-        return self.bodies(await view.load(Snapshot(self._rows), keys)), {}  # type: ignore[arg-type]
-
-    @staticmethod
-    def bodies(values: Mapping[EntryKey, Any]) -> dict[EntryKey, bytes]:
-        """Values as bodies."""
-        return {key: to_json(one) for key, one in values.items()}
+        return view.bodies(keys, await view.load(Snapshot(self._rows), keys))  # type: ignore[arg-type]
 
 
 class Engine:

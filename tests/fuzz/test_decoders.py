@@ -26,6 +26,7 @@ from stoker.cache.envelope import (
     decode,
     pack,
     read_header,
+    read_parent,
 )
 from stoker.cache.keys import parse_key, write_key
 from stoker.cache.reading import Content
@@ -90,6 +91,7 @@ def test_an_envelope_is_one_or_a_miss_and_its_body_is_bytes_or_a_value_error(
 ) -> None:
     built_under(stored, stamp, stamp, b"k" * 8, now_us)
     read_header(stored)
+    assert len(read_parent(stored)) <= 255
     try:
         found = decode(stored, SEAL)
     except Forged:

@@ -16,7 +16,11 @@ import pytest
 from stoker.cli import main
 
 URLS = ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL")
-APPLICATION = {"STOKER__DOMAIN": "jobs"}
+APPLICATION = {
+    "STOKER__DOMAIN": "jobs",
+    # A busy machine may take longer to answer than a probe waits by default.
+    "STOKER__API__PROBE_TIMEOUT_S": "60",
+}
 LONGEST_S = 180
 
 

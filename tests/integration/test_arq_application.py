@@ -183,10 +183,11 @@ async def test_the_last_try_and_a_number_that_the_client_asked_for(place: Place)
         raise Retry
 
     domain, _, written = application(place, functions=[func(never, name="never", max_tries=4)])
-    async with client(place) as redis, worker(place, domain) as stoker:
+    async with client(place) as redis, Stoker.opened(place.settings(), domain) as stoker:
         job = await asked(redis, "never", _job_try=3)
+        await drain(stoker, raises=False, later=True)
         with pytest.raises(JobExecutionFailed, match="max 4 retries exceeded"):
-            await job.result(WAIT_S, poll_delay=0.05)
+            await job.result(WAIT_S)
         assert written.notes == [3, 4]
         assert [one.reason for one in await letters(stoker)] == ["exhausted"]
 
@@ -303,18 +304,17 @@ async def test_operators_see_its_lane_and_its_jobs(place: Place) -> None:
 
 async def test_a_function_that_a_transaction_asks_for_runs_once_after_the_commit(place: Place) -> None:
     domain, _, written = application(place)
-    async with client(place) as redis, worker(place, domain) as stoker:
+    async with client(place) as redis, Stoker.opened(place.settings(), domain) as stoker:
         async with stoker.session() as session:
             stoker.enqueue_in(session, domain.arq_job("add", 1, right=1))
             await session.rollback()
         async with stoker.session() as session, session.begin():
             job_id = stoker.enqueue_in(session, domain.arq_job("add", 40, right=2))
-        job = Job(job_id, redis, redis.default_queue_name, from_json)
-        assert await job.result(WAIT_S, poll_delay=0.05) == 42
+        await drain(stoker)
+        assert await Job(job_id, redis, redis.default_queue_name, from_json).result(WAIT_S) == 42
         async with stoker.session() as session, session.begin():  # as if no worker had marked it
             await session.execute(text("UPDATE stoker.job_requests SET delivered_at = NULL"))
-        await deliver_all(stoker)
-        await eventually(lambda: is_empty(redis))
+        assert (await drain(stoker)).ran == ()
         assert written.notes == [(job_id, 1)]
 
 
@@ -388,9 +388,9 @@ async def test_results_are_kept_as_long_as_the_function_says(
     place: Place, kept: dict[str, Any], life_ms: int
 ) -> None:
     domain, _, _ = application(place, functions=[func(add, name="add", **kept)])
-    async with client(place) as redis, worker(place, domain):
+    async with client(place) as redis, Stoker.opened(place.settings(), domain) as stoker:
         job = await asked(redis, "add", 1)
-        await eventually(lambda: is_empty(redis))
+        await drain(stoker)
         found = await redis.pttl(f"arq:result:{job.job_id}")
         assert found == life_ms if life_ms < 0 else life_ms - 30_000 < found <= life_ms
 
@@ -409,13 +409,14 @@ async def test_what_is_no_job_of_arq_is_a_dead_letter_and_stops_nothing(place: P
     ]
     raw = [b"", b"junk", b"[]", b"[" * 5000, *(to_json(whole | one) for one in wrong)]
     domain, _, _ = application(place)
-    async with client(place) as redis, worker(place, domain) as stoker:
+    async with client(place) as redis, Stoker.opened(place.settings(), domain) as stoker:
         for number, payload in enumerate(raw):
             await redis.set(f"arq:job:{place.prefix}-{number}", payload)
             await redis.zadd(redis.default_queue_name, {f"{place.prefix}-{number}": 1000})
-        await eventually(lambda: has_letters(stoker, len(raw)))
-        assert {one.reason for one in await letters(stoker)} == {"undecodable"}
-        assert await (await asked(redis, "add", 1)).result(WAIT_S, poll_delay=0.05) == 1
+        job = await asked(redis, "add", 1)
+        await drain(stoker, raises=False)
+        assert [one.reason for one in await letters(stoker)] == ["undecodable"] * len(raw)
+        assert await job.result(WAIT_S) == 1
 
 
 async def test_hooks_get_the_context_and_none_of_them_ends_the_worker(place: Place) -> None:
@@ -467,9 +468,9 @@ async def test_pickles_are_read_only_where_the_application_says_so(place: Place)
     pickled = {"job_serializer": pickle.dumps, "job_deserializer": pickle.loads}
     consenting, _, _ = application(place, **pickled)
     async with client(place, job_serializer=None, job_deserializer=None) as redis:
-        async with worker(place, strict) as stoker:
+        async with Stoker.opened(place.settings(), strict) as stoker:
             await asked(redis, "add", 1)
-            await eventually(lambda: has_letters(stoker, 1))
+            await drain(stoker, raises=False)
             (letter,) = await letters(stoker)
             assert letter.reason == "undecodable"
         async with worker(place, consenting):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stoker import Batch, Domain, Stoker
+from stoker import Batch, Domain, Stoker, SyncStoker
 from stoker.errors import BadRequest, QueueUnavailable, UnknownJob
 from stoker.handlers.context import JobContext
 from stoker.jobs import Job, Lane
@@ -320,3 +320,17 @@ async def test_operators_see_open_and_ended_batches(place: Place, domain: Domain
         shown = (await detail(stoker, opened.job_ids[1])).batch
         assert shown is not None
         assert (shown.batch_id, shown.ended_at) == (opened.batch_id, None)
+
+
+def test_a_thread_enqueues_a_batch_and_what_follows(place: Place, domain: Domain) -> None:
+    with SyncStoker(place.settings(), domain) as sync:
+        parts = [Part(number=number) for number in range(3)]
+        batch = sync.enqueue_batch([*parts, Fails(number=13)], then=Whole(), batch_id="of-threads")
+        assert len(batch.job_ids) == len(set(batch.job_ids)) == 4
+        again = sync.enqueue_batch([*parts, Fails(number=13)], then=Whole(), batch_id="of-threads")
+        assert again.job_ids == batch.job_ids, "a call that is repeated writes nothing twice"
+        sync.call(lambda stoker: drain(stoker, raises=False))
+        found = sync.batch("of-threads")
+        assert found is not None
+        assert (found.total, *ends(found)) == (4, 3, 1, 0, 0)
+        assert [found] == TOLD

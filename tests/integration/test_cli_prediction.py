@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 
 from stoker import BadRequest, Stoker
 from stoker.cli.app import app
+from stoker.cli.explain import _draw as _draw_why
+from stoker.cli.explain import why
 from stoker.cli.lines import warming
 from stoker.cli.opened import On
 from stoker.cli.predicted import _draw_history, moved
@@ -22,7 +25,7 @@ from stoker.cli.traces import recorded
 from stoker.handlers.relay import apply_all
 from stoker.operations.audit import local_actor
 from stoker.operations.overview import overview
-from stoker.operations.prediction import entry_of, explain, past, prediction
+from stoker.operations.prediction import Mode, entry_of, explain, past, prediction
 from stoker.prediction.contest import DEFAULT, PREDICTOR
 from stoker.prediction.features import SIZES
 from stoker.prediction.trace import TraceError, TraceFile, read_trace
@@ -52,7 +55,7 @@ async def stoker(settings: Settings) -> AsyncIterator[Stoker]:
 async def test_before_anybody_has_predicted_the_default_plan_is_in_force(stoker: Stoker) -> None:
     found = await prediction(stoker)
     assert (found.in_force, found.figures) == (DEFAULT, None)
-    assert warming(found) == "warming: default plan (no worker has predicted yet)"
+    assert warming(found) == "warming: default plan (prediction silent: no worker has predicted yet)"
     explained = await explain(stoker, "note:1/detail")
     assert explained.decision.startswith("the default plan decides")
     assert explained.last_read is None
@@ -63,7 +66,7 @@ async def test_what_prediction_does_is_shown_and_one_entry_is_explained(stoker: 
     await keep(stoker, live)
     await Forecaster(stoker, "one").once()
     found = await prediction(stoker)
-    assert found.in_force == PREDICTOR
+    assert (found.mode, found.in_force) == (Mode.LIVE, PREDICTOR)
     assert found.predicted_by == "one"
     assert found.figures is not None
     assert f"of {found.figures.warmed} warmed entries used" in warming(found)
@@ -117,6 +120,21 @@ async def keep_once_more(stoker: Stoker) -> None:
                 " FROM stoker.warm_history"
             )
         )
+
+
+async def test_an_explained_entry_says_whether_prediction_warms_it(
+    stoker: Stoker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = await why(stoker, "detail", "9")
+    assert found.prediction is not None
+    assert found.prediction.startswith("the default plan decides")
+    await keep(stoker, await learnt(stoker))
+    await Forecaster(stoker, "one").once()
+    found = await why(stoker, "detail", "9")
+    assert found.prediction is not None
+    assert re.fullmatch(r"not warmed: 0\.\d+ is below 0\.\d+", found.prediction)
+    _draw_why(found)
+    assert f"prediction\t{found.prediction}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("entry", ["detail", "note/detail", "note:1/mine", "note:1/nothing", "x:1/detail"])

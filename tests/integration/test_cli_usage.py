@@ -132,11 +132,21 @@ def test_a_database_that_does_not_exist_is_one_clear_line(stoker: Stoker, databa
     )
 
 
+@pytest.mark.parametrize("group", ["cache", "captures", "dead", "jobs", "tokens", "trace", "warm", "workers"])
+def test_the_list_of_commands_of_a_group_cuts_no_sentence(stoker: Stoker, group: str) -> None:
+    listed = stoker(group, "--help").stdout.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
 def test_status_tells_what_still_answers_when_postgres_is_away(stoker: Stoker, queue_url: str) -> None:
     done = stoker("status", **{**NOWHERE, "REDIS_URL": queue_url})
     assert done.returncode == 1
     states = {line.split("\t")[0]: line.split("\t")[2] for line in done.stdout.splitlines() if "\t" in line}
-    assert states == {"server": "state", "Postgres": "DOWN", "queue Redis": "ok", "cache Redis": "ok"}
+    assert states.keys() == {"server", "Postgres", "queue Redis", "cache Redis"}
+    assert states["Postgres"] == "DOWN"
+    # On a busy machine an answer may take so long that it is called slow.
+    assert {states["queue Redis"], states["cache Redis"]} <= {"ok", "slow"}
     assert "does not answer; without it, writes fail" in done.stdout
     assert "Traceback" not in done.stderr
 

@@ -139,7 +139,7 @@ def test_pages_are_slow_since_somebody_took_slots_away(operator: Operator) -> No
     began = re.escape(f"{since:%Y-%m-%d %H:%M}")
     then = f"{began}:00Z 1.90 1.90 50.00 [^Z]* cli:bob: lane.set refresh"
     operator.sees("history detail", f"Slow since {began}Z: p99 above 1 s", then)
-    operator.sees("capacity", r"refresh 6 1 0.94 \d+ 9 ")
+    operator.sees("capacity", r"refresh 6 1 94% \d+ 9 ")
     operator.sees("audit --action lane", r"cli:bob \S+ lane.set {.*\"slots\": 1")
     operator.sees("lanes set refresh 0", "as each worker's settings say")
     operator.sees("lanes list", r"refresh 9 0 0 0 0 \S+ no -")

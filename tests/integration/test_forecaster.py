@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from stoker import SYSTEM, KeepWarm, Stoker, Warm
+from stoker import SYSTEM, Domain, KeepWarm, Stoker, Warm
 from stoker.handlers.context import JobContext
 from stoker.handlers.relay import apply_all
 from stoker.handlers.run import run
 from stoker.jobs import Lane, Outcome
+from stoker.operations.prediction import Mode, prediction
 from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR, Hour
 from stoker.prediction.live import Live
 from stoker.prediction.snapshot import dump
@@ -75,7 +76,7 @@ async def learnt(stoker: Stoker, misses: dict[str, int] | None = None) -> Live:
         for number in READ:
             live.read(at + 300 + number, f"reader-{number}", detail(stoker, number))
     for name, one in live.contest.contenders.items():
-        one.hours = {int(now // 3600): Hour((misses or BETTER)[name])}
+        one.hours = {int(now // 3600): Hour(n := (misses or BETTER)[name], n * 0.02)}
     return live
 
 
@@ -230,6 +231,9 @@ async def test_it_learns_and_warms_nothing(place: Place, why: str) -> None:
         assert found.warmed == 0
         assert found.known_entries == len(READ)
         assert found.in_force == (DEFAULT if why == "default plan" else PREDICTOR)
+        now = await prediction(stoker)
+        assert now.mode is Mode.SHADOW
+        assert why == "default plan" or why in now.why
 
 
 async def test_without_a_budget_nobody_predicts(place: Place) -> None:
@@ -257,6 +261,19 @@ async def test_the_budget_is_never_more_than_a_share_of_the_loaders_time(
 async def test_only_a_worker_that_warms_predicts(stoker: Stoker) -> None:
     await Forecaster(stoker, "one", lanes=("mail",)).run(asyncio.Event())
     assert (await stored(stoker.engine)).figures is None
+
+
+async def test_without_views_nobody_predicts_or_complains_about_the_cache(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    domain = Domain(name="mails", scopes=(), views=(), rules=())
+    stop = asyncio.Event()
+    async with Stoker.opened(place.settings(), domain) as stoker:
+        running = asyncio.create_task(Forecaster(stoker, "one").run(stop))
+        stop.set()
+        await running
+        assert (await stored(stoker.engine)).figures is None
+    assert "prediction.waits" not in caplog.text
 
 
 async def test_a_loader_that_is_slow_does_not_cost_more_than_the_budget(
@@ -302,3 +319,13 @@ async def test_weights_and_calibration_have_a_history(stoker: Stoker) -> None:
     assert len(row.weights["hour of the day"]) == 24
     assert sum(one["examples"] for one in row.figures["calibration"]) > 0
     assert row.figures["in_force"] == row.in_force == COUNTS
+
+
+async def test_figures_of_another_release_are_not_shown(stoker: Stoker) -> None:
+    await Forecaster(stoker, "one").once()
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text('UPDATE stoker.warm_predictor SET figures = CAST(\'{"in_force": "of old"}\' AS jsonb)')
+        )
+    assert (await stored(stoker.engine)).figures is None
+    assert await in_force(stoker.engine) == DEFAULT

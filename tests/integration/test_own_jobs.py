@@ -19,7 +19,6 @@ from stoker.errors import (
     DeclarationError,
     InvalidResult,
     JobFailed,
-    NoResult,
     SettingsError,
     UnknownJob,
     UnknownLane,
@@ -30,6 +29,7 @@ from stoker.jobs import Job, Prune, Relay, RetryPolicy
 from stoker.operations import lanes as lane_operations
 from stoker.operations.audit import Actor
 from stoker.queue.progress import JobState
+from stoker.testing import drain
 from stoker.worker.process import run_worker
 from tests.library import domain as library
 from tests.support.engine_stage import settled
@@ -130,6 +130,13 @@ domain = replace(
 
 
 @pytest.fixture
+async def opened(place: Place) -> AsyncIterator[Stoker]:
+    """A Stoker; `drain` does what a worker would."""
+    async with Stoker.opened(place.settings(), domain) as stoker:
+        yield stoker
+
+
+@pytest.fixture
 async def working(place: Place) -> AsyncIterator[Stoker]:
     """A Stoker, and a worker beside it."""
     settings = place.settings(schedule={"enable_background_warming": False})
@@ -183,48 +190,58 @@ async def test_a_handler_that_blocks_the_loop_is_named_and_measured(
     assert vars(line)["at"].endswith(" blocking")
 
 
-async def test_declared_errors_are_retried_and_others_are_told(working: Stoker) -> None:
-    assert await working.result((await working.enqueue(Flaky(failures=2))).job_id) == 3
+async def test_declared_errors_are_retried_and_others_are_told(opened: Stoker) -> None:
+    asked = await opened.enqueue(Flaky(failures=2))
+    drained = await drain(opened, raises=False, later=True)
+    assert [one.outcome for one in drained.ran] == ["retried", "retried", "done"]
+    assert await opened.result(asked.job_id) == 3
+    asked = await opened.enqueue(Flaky(failures=3))
+    drained = await drain(opened, raises=False, later=True)
+    assert [one.outcome for one in drained.ran] == ["retried", "retried", "dead"]
     with pytest.raises(JobFailed, match="not yet"):
-        await working.result((await working.enqueue(Flaky(failures=3))).job_id)
+        await opened.result(asked.job_id)
 
 
 @pytest.mark.parametrize(("size", "said"), [(0, "no JSON"), (1_000_001, "over 1,000,000")])
-async def test_a_result_that_cannot_be_kept_fails_the_job(working: Stoker, size: int, said: str) -> None:
+async def test_a_result_that_cannot_be_kept_fails_the_job(opened: Stoker, size: int, said: str) -> None:
+    asked = await opened.enqueue(Odd(size=size))
+    with pytest.raises(InvalidResult, match=said):
+        await drain(opened)
     with pytest.raises(JobFailed, match=said):
-        await working.result((await working.enqueue(Odd(size=size))).job_id)
-    assert issubclass(InvalidResult, Exception)
+        await opened.result(asked.job_id)
 
 
-async def test_a_waiting_job_is_cancelled_and_a_moment_can_be_given(working: Stoker) -> None:
-    asked = await working.enqueue(Add(left=1, right=1), at=datetime.now(UTC) + timedelta(hours=1))
+async def test_a_waiting_job_is_cancelled_and_a_moment_can_be_given(opened: Stoker) -> None:
+    asked = await opened.enqueue(Add(left=1, right=1), at=datetime.now(UTC) + timedelta(hours=1))
+    assert (await drain(opened)).ran == ()
     with pytest.raises(TimeoutError):
-        await working.result(asked.job_id, timeout=timedelta(seconds=0.05))
-    await working.cancel(asked.job_id)
-    with pytest.raises((JobFailed, NoResult)):
-        await working.result(asked.job_id)
-    soon = await working.enqueue(Add(left=1, right=1), delay=timedelta(milliseconds=50))
-    assert (await working.result(soon.job_id))["sum"] == 2
+        await opened.result(asked.job_id, timeout=timedelta(seconds=0.05))
+    await opened.cancel(asked.job_id)
+    with pytest.raises(JobFailed, match="cancelled"):
+        await opened.result(asked.job_id)
+    soon = await opened.enqueue(Add(left=1, right=1), delay=timedelta(hours=1))
+    assert [one.job_id for one in (await drain(opened, later=True)).ran] == [soon.job_id]
+    assert (await opened.result(soon.job_id))["sum"] == 2
 
 
-async def test_what_could_never_run_is_refused_where_it_is_enqueued(working: Stoker) -> None:
+async def test_what_could_never_run_is_refused_where_it_is_enqueued(opened: Stoker) -> None:
     with pytest.raises(UnknownJob, match=r"no handler for Unhandled.*sum\.add, sum\.blocking, sum\.flaky"):
-        await working.enqueue(Unhandled())
+        await opened.enqueue(Unhandled())
     with pytest.raises(BadRequest, match="delay must be a timedelta"):
-        await working.enqueue(Add(left=1, right=1), delay=5)  # type: ignore[arg-type]
+        await opened.enqueue(Add(left=1, right=1), delay=5)  # type: ignore[arg-type]
     with pytest.raises(BadRequest, match="time zone"):
-        await working.enqueue(Add(left=1, right=1), at=datetime(2030, 1, 1))  # noqa: DTZ001 - that is the mistake
+        await opened.enqueue(Add(left=1, right=1), at=datetime(2030, 1, 1))  # noqa: DTZ001 - that is the mistake
 
     class Large(Add):
         kind: ClassVar = "sum.large"
         text: str
 
-    working.domain.handlers[Large] = add  # type: ignore[index]
+    opened.domain.handlers[Large] = add  # type: ignore[index]
     try:
         with pytest.raises(BadRequest, match="give ids, not rows"):
-            await working.enqueue(Large(left=1, right=1, text="x" * 1_000_001))
+            await opened.enqueue(Large(left=1, right=1, text="x" * 1_000_001))
     finally:
-        del working.domain.handlers[Large]  # type: ignore[attr-defined]
+        del opened.domain.handlers[Large]  # type: ignore[attr-defined]
 
 
 async def test_operators_pause_a_lane_of_the_application(working: Stoker) -> None:

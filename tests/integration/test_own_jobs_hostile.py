@@ -209,11 +209,14 @@ async def test_a_nul_which_postgres_does_not_store_is_refused_in_a_transaction_o
     assert await deliver_all(opened) == 2
 
 
-async def test_fields_that_cannot_be_hashed_and_equal_values_come_as_they_are(working: Stoker) -> None:
-    asked = await working.enqueue(Numbers(numbers=[1, 2], value={"a": [1]}))
-    assert await working.result(asked.job_id) == {"a": [1]}
-    for value in (1, True, 1.0, Decimal("1.0"), Decimal("1.00")):
-        found = await working.result((await working.enqueue(Given(value=value))).job_id)
+async def test_fields_that_cannot_be_hashed_and_equal_values_come_as_they_are(opened: Stoker) -> None:
+    values = (1, True, 1.0, Decimal("1.0"), Decimal("1.00"))
+    asked = await opened.enqueue(Numbers(numbers=[1, 2], value={"a": [1]}))
+    equal = await opened.enqueue_many([Given(value=value) for value in values])
+    await drain(opened)
+    assert await opened.result(asked.job_id) == {"a": [1]}
+    for value, one in zip(values, equal, strict=True):
+        found = await opened.result(one.job_id)
         assert json.dumps(found) == json.dumps(str(value) if isinstance(value, Decimal) else value)
 
 
@@ -284,26 +287,27 @@ async def test_threads_left_behind_are_told_to_who_restarts_the_process(
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    ("job", "raised"),
+async def test_whatever_a_handler_raises_is_its_own_failure(working: Stoker) -> None:
     # KeyboardInterrupt in the event loop is the operator's, and ends the worker.
-    [*((Plain, one) for one in RAISED), *((Raises, one) for one in RAISED if one != "KeyboardInterrupt")],
-)
-async def test_whatever_a_handler_raises_is_its_own_failure(
-    working: Stoker, job: type[Given], raised: str
-) -> None:
-    with pytest.raises(JobFailed):
-        await working.result((await working.enqueue(job(value=raised))).job_id)
-    assert await working.result((await working.enqueue(Given(value="alive"))).job_id) == "alive"
+    jobs = [Plain(value=one) for one in RAISED] + [
+        Raises(value=one) for one in RAISED if one != "KeyboardInterrupt"
+    ]
+    for job in jobs:
+        with pytest.raises(JobFailed):
+            await working.result((await working.enqueue(job)).job_id)
+        assert await working.result((await working.enqueue(Given(value="alive"))).job_id) == "alive", job
 
 
-async def test_a_handler_may_ask_to_run_again(working: Stoker) -> None:
-    asked = await working.enqueue(Raises(value="Defer"))
-    assert await working.result(asked.job_id) == "after a defer"
+async def test_a_handler_may_ask_to_run_again(opened: Stoker) -> None:
+    asked = await opened.enqueue(Raises(value="Defer"))
+    assert [one.outcome for one in (await drain(opened, later=True)).ran] == ["deferred", "done"]
+    assert await opened.result(asked.job_id) == "after a defer"
 
 
-async def test_an_async_handler_behind_a_plain_decorator_runs(working: Stoker) -> None:
-    assert await working.result((await working.enqueue(Wrapped(value=3))).job_id) == 3
+async def test_an_async_handler_behind_a_plain_decorator_runs(opened: Stoker) -> None:
+    asked = await opened.enqueue(Wrapped(value=3))
+    await drain(opened)
+    assert await opened.result(asked.job_id) == 3
 
 
 async def test_a_waiting_job_that_was_cancelled_says_so(opened: Stoker) -> None:
@@ -357,16 +361,15 @@ def test_what_would_fail_later_is_refused_where_it_is_declared(
         mistake()
 
 
-async def test_a_job_that_dies_before_it_ran_says_so(opened: Stoker, working: Stoker) -> None:
+async def test_a_job_that_dies_before_it_ran_says_so(opened: Stoker) -> None:
     """Its payload is in the queue already: an older release wrote it, or a stranger."""
-    await opened.queue.pause("odd")
     unreadable = await opened.enqueue(Numbers(numbers=[1]))
     broken = await opened.enqueue(Given(value="broken"))
     redis: Any = opened.queue.redis
     payload = await redis.get(f"arq:job:{unreadable.job_id}")
     await redis.set(f"arq:job:{unreadable.job_id}", payload.replace(b'"numbers":[1]', b'"numbers":"one"'))
     await redis.set(f"arq:job:{broken.job_id}", b"{")
-    await opened.queue.resume("odd")
+    assert [one.outcome for one in (await drain(opened, raises=False)).ran] == ["dead", "dead"]
     for asked, said in ((unreadable, "numbers"), (broken, "not arq's job")):
         with pytest.raises(JobFailed, match=said):
-            await working.result(asked.job_id)
+            await opened.result(asked.job_id)

@@ -18,7 +18,7 @@ from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane, Relay
 from stoker.queue.bells import RelayBell
 from stoker.queue.enqueue import Queue
-from stoker.queue.ring import Ringer
+from stoker.queue.ring import Departure, Ringer
 from stoker.settings import QueueSettings
 
 SPIN = "while true do end"
@@ -70,7 +70,7 @@ async def test_a_queue_that_refuses_is_unavailable_to_everybody_who_asks_it(
         await asyncio.to_thread(refusing.ring_from_thread)
     assert await Rate(refusing, "action", 10).wait_s("somebody") == 0, "it counts by itself"
 
-    ringer = Ringer(RelayBell(refusing))
+    ringer = Ringer(RelayBell(refusing), Departure(refusing.connection))
     with caplog.at_level(logging.WARNING):
         ringer.soon([17])
         ringer.soon_from_thread([18])

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
 
 import stoker.cache.reads
 from stoker import EntryKey, Scope
@@ -108,6 +109,22 @@ async def test_no_more_than_the_hottest_are_kept(
     monkeypatch.setattr(stoker.cache.reads, "ENTRIES_PER_CALL", 2)
     await read(client, keys, note1=1, note2=2, note3=3, note4=4, note5=5)
     assert await ranked(client, keys) == [("5", 5.0), ("4", 4.0)]
+
+
+async def test_a_flush_takes_no_command_for_each_entry(
+    client: CacheClient, keys: KeySpace, cache_url: str
+) -> None:
+    await read(client, keys, note1=1)
+    async with Redis.from_url(cache_url, decode_responses=True) as redis, redis.monitor() as monitor:
+        await read(client, keys, **{f"note{number}": 2 for number in range(1, 101)})
+        await redis.exists(keys.reads)
+        seen: list[str] = []
+        while not seen or not seen[-1].startswith("EXISTS"):
+            command = (await monitor.next_command())["command"]
+            if keys.root in command:
+                seen.append(command)
+    assert len(seen) < 20
+    assert await ranked(client, keys, 1) == [("1", 3.0)]
 
 
 async def test_what_takes_too_much_room_is_not_ranked(client: CacheClient, keys: KeySpace) -> None:

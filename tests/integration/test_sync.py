@@ -126,8 +126,6 @@ def test_a_session_records_and_its_change_is_followed(
     assert sync.progress(job) is None
     assert sync.enqueue(Refresh(view="detail", scope_id=2)).job_id
     assert len(sync.enqueue_many([Refresh(view="detail", scope_id=3)])) == 1
-    batch = sync.enqueue_batch([], batch_id="of-threads")
-    assert sync.batch("of-threads") == batch
     sync.invalidate_now([Invalidation(note(1))])
     assert sync.read("detail", 1, reader=7).state is State.MISS
 

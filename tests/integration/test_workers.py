@@ -131,6 +131,7 @@ def lane(**given: object) -> LaneCapacity:
         ({"used": 0.9, "busy_min": 4}, None),
         ({"paused": True, "ready": 7}, "7 jobs wait while mail is paused: stoker lanes resume mail"),
         ({"workers": 0, "slots": 0, "ready": 7}, "start a worker that runs mail: 7 jobs wait"),
+        ({"workers": 0, "slots": 0, "ready": 1}, "start a worker that runs mail: 1 job waits"),
         (
             {"used": 1, "busy_min": 20, "workers": 2, "slots": 12},
             "raise mail to 9, or add a worker: 100% busy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from stoker.errors import CacheUnavailable
 from stoker.redis.slots import slot_of
 from tests.races.race import race
 from tests.races.test_within import apply, desk, remove
-from tests.races.world import Process, Urls, never
+from tests.races.world import PATIENCE_S, Process, Urls, never
 from tests.support.clusters import ClusterWorld, Move, running_cluster, until, world_on
 from tests.support.folders import FOLDER, SHEET, Folders, SheetChanged
 from tests.support.notes import NoteChanged
@@ -54,6 +55,29 @@ async def test_a_stamp_that_was_moved_away_and_home_is_not_believed_again(world:
     await restore(away, before)
     await back.whole()
     shown = await (await world.process()).body()
+    never(f"after v2 was applied it showed {shown}", happened=shown != "v2")
+
+
+@race("nodes doubted when the map changes")
+async def test_a_stamp_that_came_home_is_not_believed_by_a_process_that_learns_of_the_move(
+    world: ClusterWorld,
+) -> None:
+    """Row 48. It has heard from the node just now, so it would not ask for the epoch again yet."""
+    reader = await world.warmed(await world.process())
+    home = world.owner()
+    away = next(one for one in world.cluster.primaries if one is not home)
+    there, back = Move(world, home, away), Move(world, away, home)
+    await there.whole()
+    before = await held_by(away, there.slot)
+    client = world.client(reader)
+    await client._primaries.learn()
+    await world.change("v2")
+    await restore(away, before)
+    await back.whole()
+    for connection in client.clients()[home.address]._open:
+        connection.confirmed_s = time.monotonic() + PATIENCE_S
+    await client._primaries.learn()
+    shown = await reader.body()
     never(f"after v2 was applied it showed {shown}", happened=shown != "v2")
 
 

@@ -10,6 +10,7 @@ from stoker import (
     SYSTEM,
     Asked,
     BadRequest,
+    EntryKey,
     Event,
     Forbidden,
     Invalidation,
@@ -19,6 +20,7 @@ from stoker import (
     StokerError,
 )
 from stoker.handlers.verify import verify_entries
+from stoker.jobs import KeepWarm
 from tests.races.race import race
 from tests.races.world import Process, World, fill, never, patience
 from tests.support.folders import FILLED, FOLDER, SHEET, TABLES, FolderClosed, Folders, SheetChanged
@@ -309,3 +311,18 @@ async def test_the_system_reads_everything_and_within_a_parent_what_is_there(wor
     for said in ("SYSTEM", str(SYSTEM), repr(SYSTEM)):
         with pytest.raises(Forbidden):
             await process.stoker.read("page", 1, within=1, reader=said)
+
+
+async def test_keep_warm_keeps_what_guards_an_entry_within_a_parent(world: World) -> None:
+    """Only the entry says which parent it lies within, so that it may have to be built before it is asked."""
+    process = await desk(world)
+    cache = process.stoker.cache
+    await process.stoker.accounting.flush(cache.store.client, cache.store.keys)
+    access, page = (
+        cache.filler.names(EntryKey(view, scope)).entry
+        for view, scope in (("members", FOLDER.scope(1)), ("page", SHEET.scope(1)))
+    )
+    for gone in ((access,), (access, page)):
+        assert await world.redis.delete(*gone) == len(gone)
+        await process.task(KeepWarm())
+        assert await world.redis.exists(*gone) == len(gone)

@@ -107,6 +107,27 @@ def test_away_from_a_terminal_a_row_is_a_line_with_its_ids_as_they_are(
     assert capsys.readouterr().out == "# dead\nid\tage_s\n1234567\t1234.50\n"
 
 
+def test_a_table_without_rows_says_none_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display.table("jobs", ["job_id", "kind"], [])
+    assert capsys.readouterr().out == "# jobs\njob_id\tkind\n"
+    monkeypatch.setattr(display, "_on_terminal", lambda: True)
+    display.table("jobs", ["job_id", "kind"], [])
+    assert capsys.readouterr().out == "jobs\nnone\n\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.0, "0.00"), (0.0343, "0.0343"), (0.5, "0.50"), (12.345, "12.35"), (-0.2, "-0.20")],
+)
+def test_a_short_time_is_not_shown_as_none(
+    seconds: float, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display.table("reads", ["p50_s"], [[seconds]])
+    assert capsys.readouterr().out.splitlines()[-1] == shown
+
+
 @pytest.mark.parametrize("drawn", [3, 39, 60])
 def test_a_watched_picture_fits_the_terminal(
     drawn: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

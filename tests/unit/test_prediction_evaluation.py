@@ -5,13 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from typer.testing import CliRunner
 
 from stoker.cli.app import app
 from stoker.prediction.evaluation import evaluate
-from stoker.prediction.methods import DEFAULT_PLAN, Method, active_in_a_day, oracle, predicted
+from stoker.prediction.methods import (
+    DEFAULT_PLAN,
+    PREDICTED,
+    Method,
+    active_in_a_day,
+    careful_name,
+    oracle,
+    predicted,
+)
 from stoker.prediction.replay import Replay, Rules, looks_ahead, view_of
 from stoker.prediction.synthetic import Office, made_up
 from stoker.prediction.trace import Trace, TraceError, TraceWriter, read_trace, write_trace
@@ -45,6 +54,56 @@ def test_the_predictor_avoids_more_misses_than_the_default_plan_at_the_same_budg
             assert score.low <= score.share <= score.high
             assert 0 <= score.wasted_s <= score.spent_s + 1e-6
             assert score.by_view.keys() <= {"dashboard", "detail"}
+
+
+def test_what_readers_did_not_wait_for_is_told_beside_the_misses() -> None:
+    writer = TraceWriter()
+    for day in range(20):
+        begin = 1_000_000_800 + day * 86400
+        writer.add(begin + 60, "ann", "report:1/heavy", 2.0)
+        writer.add(begin + 90, "ann", "report:2/light", 0.5)
+    trace = writer.trace()
+    [budget] = evaluate(trace, RULES, [120]).budgets
+    best = next(one for one in budget.scores if one.method == "oracle")
+    assert best.saved_s == pytest.approx(best.avoided / 2 * 2.5)
+    assert best.saved_s == pytest.approx(best.spent_s)
+
+
+def test_with_a_lowest_probability_less_is_spent_and_more_of_it_used(office: Trace) -> None:
+    [budget] = evaluate(office, RULES, [0.2]).budgets
+    by_name = {score.method: score for score in budget.scores}
+    ours, careful = by_name[PREDICTED], by_name[careful_name(RULES.least)]
+    assert careful.spent_s < 0.7 * ours.spent_s
+    assert careful.used is not None
+    assert ours.used is not None
+    assert careful.used > 1.3 * ours.used
+
+
+TRACES: dict[str, list[tuple[float, str, str]]] = {
+    "one read": [(0, "ann", "a")],
+    "one moment": [(0, "ann", "a"), (0, "ann", "a"), (0, "bob", "b")],
+    "an hour": [(n * 10, f"p{n % 7}", f"e:{n % 23}/x") for n in range(360)],
+    "one reader": [(n * 86400, "ann", "a") for n in range(12)],
+    "nobody comes twice": [(n * 400, f"p{n}", f"e:{n}/x") for n in range(100)],
+    "a year without reads": [(n * 9000 + (n > 50) * 4e7, "ann", f"e:{n % 5}/x") for n in range(100)],
+}
+
+
+@pytest.mark.parametrize("which", TRACES)
+@pytest.mark.parametrize("begin", [0.0, 1_711_756_800.0, 253_400_000_000.0 - 5e7])
+def test_a_trace_of_any_character_is_evaluated(which: str, begin: float) -> None:
+    writer = TraceWriter()
+    for at, reader, entry in TRACES[which]:
+        writer.add(begin + at, reader, entry)
+    trace = writer.trace()
+    found = evaluate(trace, Rules(zone=ZoneInfo("Europe/Berlin")))
+    assert found.misses <= found.scored_reads <= len(trace)
+    for budget in found.budgets:
+        for score in budget.scores:
+            assert 0 <= score.low <= score.share <= score.high <= 1
+            assert 0 <= score.avoided <= found.misses
+            assert score.used is None or 0 <= score.used <= 1
+            assert 0 <= score.wasted_s <= score.spent_s + 1e-9
 
 
 def test_the_same_seed_gives_the_same_result(office: Trace) -> None:

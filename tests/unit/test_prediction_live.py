@@ -109,7 +109,7 @@ def test_it_falls_back_when_it_gets_worse(settled: bytes, monkeypatch: pytest.Mo
 def test_too_few_reads_are_no_ground_for_a_change() -> None:
     contest = Contest(rate=1.0)
     for hour in range(30):
-        contest.read(MONDAY + hour * HOUR, "page", 1800)
+        contest.read(MONDAY + hour * HOUR, "page", 1800, COST_S)
         contest.plan(MONDAY + hour * HOUR + 60, HOUR, {}, lambda _: 1.0, lambda _: 1800)
     assert contest.judgement.in_force == DEFAULT
     assert "too few" in contest.judgement.why
@@ -121,29 +121,75 @@ def test_fewer_misses_at_a_higher_cost_do_not_win(spent_s: float, in_force: str)
     contest.begun = MONDAY
     misses = {NONE: 100, DEFAULT: 80, COUNTS: 70, PREDICTOR: 20}
     for name, one in contest.contenders.items():
-        one.hours = {int(now // 3600): Hour(misses[name], 0, spent_s if name == PREDICTOR else 100.0)}
+        spent = spent_s if name == PREDICTOR else 100.0
+        one.hours = {int(now // 3600): Hour(misses[name], misses[name] * COST_S, spent)}
     contest.plan(now, HOUR, {}, lambda _: 1.0, lambda _: 1800)
     assert contest.judgement.in_force == in_force
 
 
 @pytest.mark.parametrize(("least", "in_force"), [(0.0, COUNTS), (0.2, PREDICTOR), (0.9, DEFAULT)])
-def test_what_a_build_counts_decides_between_builds_and_misses(least: float, in_force: str) -> None:
+def test_what_a_second_of_warming_counts_decides_who_warms(least: float, in_force: str) -> None:
     contest, now = Contest(rate=1.0, least=least), MONDAY + 30 * HOUR
     contest.begun = MONDAY
-    done = {NONE: (100, 0), DEFAULT: (70, 0), COUNTS: (40, 150), PREDICTOR: (50, 40)}
+    done = {NONE: (100, 0), DEFAULT: (70, 0), COUNTS: (40, 150), PREDICTOR: (50, 40)}  # misses and builds
     for name, one in contest.contenders.items():
-        one.hours = {int(now // 3600): Hour(*done[name])}
+        one.hours = {int(now // 3600): Hour(done[name][0], done[name][0] * COST_S, done[name][1] * COST_S)}
     contest.plan(now, HOUR, {}, lambda _: 1.0, lambda _: 1800)
     assert contest.judgement.in_force == in_force
-    assert "by the predictor 50 after 40 builds" in contest.judgement.why
+    assert "by the predictor 1 s (50 misses) after 0.8 s of warming" in contest.judgement.why
 
 
-def test_what_was_warmed_is_counted_in_the_contest() -> None:
+def test_a_few_entries_that_cost_much_weigh_more_than_many_that_cost_little() -> None:
+    contest, now = Contest(rate=1.0), MONDAY + 30 * HOUR
+    contest.begun = MONDAY
+    waited = {NONE: (300, 60.0), DEFAULT: (50, 50.0), COUNTS: (40, 55.0), PREDICTOR: (200, 10.0)}
+    for name, one in contest.contenders.items():
+        one.hours = {int(now // 3600): Hour(*waited[name])}
+    contest.plan(now, HOUR, {}, lambda _: 1.0, lambda _: 1800)
+    assert contest.judgement.in_force == PREDICTOR
+
+
+@pytest.mark.parametrize(("on_a_weekend", "in_force"), [(60, PREDICTOR), (300, DEFAULT)])
+def test_who_is_best_on_a_quiet_day_need_not_be_on_others(on_a_weekend: int, in_force: str) -> None:
+    contest, saturday = Contest(rate=1.0), MONDAY + 5 * DAY
+    contest.begun = MONDAY
+    for name, one in contest.contenders.items():
+        misses = 200 if name == PREDICTOR else 1000
+        one.hours = {int((MONDAY + day * DAY) // 3600): Hour(misses, misses * COST_S) for day in range(5)}
+    contest.plan(saturday - HOUR, HOUR, {}, lambda _: 1.0, lambda _: 1800)
+    assert contest.judgement.in_force == PREDICTOR
+    for name, one in contest.contenders.items():
+        misses = 0 if name == DEFAULT else on_a_weekend
+        one.hours[int((saturday + 12 * HOUR) // 3600)] = Hour(misses, misses * COST_S)
+    contest.plan(saturday + DAY + HOUR, HOUR, {}, lambda _: 1.0, lambda _: 1800)
+    assert contest.judgement.in_force == in_force
+
+
+@pytest.mark.parametrize(("lost_more", "in_force"), [(6, PREDICTOR), (12, COUNTS)])
+def test_who_is_in_force_is_not_replaced_for_a_difference_that_may_be_chance(
+    lost_more: int, in_force: str
+) -> None:
+    contest, now = Contest(rate=1.0), MONDAY + 30 * HOUR
+    contest.begun = MONDAY
+
+    def judge(hour: int, misses: dict[str, int]) -> str:
+        for name, one in contest.contenders.items():
+            one.hours = {int(now // 3600): Hour(misses[name], misses[name] * COST_S)}
+        contest.plan(now + hour * HOUR, HOUR, {}, lambda _: 1.0, lambda _: 1800)
+        return contest.judgement.in_force
+
+    assert judge(0, {NONE: 300, DEFAULT: 250, COUNTS: 150, PREDICTOR: 100}) == PREDICTOR
+    assert judge(1, {NONE: 300, DEFAULT: 250, COUNTS: 100 - lost_more, PREDICTOR: 100}) == in_force
+
+
+def test_what_warming_costs_and_readers_wait_for_is_counted_in_the_contest() -> None:
     contest = Contest(rate=2 / HOUR)
     scores: dict[str, Mapping[Hashable, float]] = {PREDICTOR: {"one": 0.9, "other": 0.8}}
     contest.plan(MONDAY, HOUR, scores, lambda _: 1.0, lambda _: 1800)
+    for entry in ("one", "third"):
+        contest.read(MONDAY + 60, entry, 1800, 0.5)
     day = contest.contenders[PREDICTOR].last_day(MONDAY)
-    assert (day.misses, day.warmed, day.spent_s) == (0, 2, 2.0)
+    assert (day.misses, day.missed_s, day.spent_s) == (1, 0.5, 2.0)
 
 
 def test_after_a_quiet_weekend_it_stays_as_it_was(settled: bytes) -> None:

@@ -24,10 +24,7 @@ def test_what_is_packed_before_is_what_would_be_packed_now(now_ms: int, prefix: 
 
 def test_a_ring_of_a_traced_request_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue("redis://localhost", QueueSettings(), Redis())
-    posted: list[bytes] = []
-    monkeypatch.setattr(queue.connection, "post", posted.append)
     parent = f"00-{'a' * 32}-{'b' * 16}-01"
     monkeypatch.setattr(stoker.tracing, "current", lambda: parent)
-    queue.post_ring()
-    assert parent.encode() in posted[0]
+    assert parent.encode() in queue.packed_ring()
     asyncio.run(queue.close())

@@ -15,17 +15,25 @@ local function log2(number)
   return math.log(number) / math.log(2)
 end
 
+local members, latest, heats = {}, {}, {}
 for at = 5, #ARGV, 2 do
-  local member = ARGV[at]
-  local heat = now + half * log2(tonumber(ARGV[at + 1]))
-  local known = tonumber(redis.call('ZSCORE', KEYS[2], member) or nil)
+  table.insert(members, ARGV[at])
+end
+-- One command for all entries: one for each of them would be most of the commands that the server carries out.
+for index, known in ipairs(redis.call('ZMSCORE', KEYS[2], unpack(members))) do
+  local heat = now + half * log2(tonumber(ARGV[2 * index + 4]))
+  known = tonumber(known or nil)
   if known then
     local more, less = math.max(heat, known), math.min(heat, known)
     heat = more + half * log2(1 + 2 ^ ((less - more) / half))
   end
-  redis.call('ZADD', KEYS[1], 'GT', ARGV[1], member)
-  redis.call('ZADD', KEYS[2], string.format('%.3f', heat), member)
+  table.insert(latest, ARGV[1])
+  table.insert(latest, members[index])
+  table.insert(heats, string.format('%.3f', heat))
+  table.insert(heats, members[index])
 end
+redis.call('ZADD', KEYS[1], 'GT', unpack(latest))
+redis.call('ZADD', KEYS[2], unpack(heats))
 for index = 1, 2 do
   redis.call('ZREMRANGEBYRANK', KEYS[index], 0, -kept - 1)
   redis.call('PEXPIRE', KEYS[index], life)

@@ -5,13 +5,16 @@ import { fill, h } from "./dom.js";
 import { NONE, ago, bytes, clock, count, rate, seconds } from "./format.js";
 import { compare, explain, findings, follow } from "./why.js";
 import { act, card, confirm, empty, facts, failed, field, listing, select, state, table } from "./parts.js";
+import { warming } from "./warming.js";
 
 export function cache(main, context, filters) {
   const lookup = h("div");
   const found = h("div");
   const standing = h("div", { class: "standing" });
   const stale = h("div");
-  fill(main, h("h1", {}, "Cache"), lookup, found, stale, standing);
+  const predicted = h("div");
+  fill(main, h("h1", {}, "Cache"), lookup, found, stale, predicted, standing);
+  const update = warming(predicted);
   let reload = () => {};
 
   async function begin() {
@@ -31,7 +34,7 @@ export function cache(main, context, filters) {
   begin();
   const lists = outstanding(standing, context);
   const reloadFindings = findings(stale, context);
-  return { changed: (last) => `${last.applied} ${last.jobs}`, reload: () => { reload(); lists(); reloadFindings(); }, everyMs: 3000 };
+  return { update, changed: (last) => `${last.applied} ${last.jobs}`, reload: () => { reload(); lists(); reloadFindings(); }, everyMs: 3000 };
 }
 
 function form(domain, context, filters) {

@@ -58,10 +58,11 @@ export class Chart {
     this.resized.disconnect();
   }
 
-  /** `period` is what /api/history answers: length, at, step_s, gaps, marks. */
-  show(period, series) {
+  /** `period` is what /api/history answers: length, at, step_s, gaps, marks. `nothing` stands where no line is. */
+  show(period, series, nothing = "No data") {
     this.period = period;
     this.series = series;
+    this.nothing = series.some((one) => one.values.some((value) => value !== null)) ? "" : nothing;
     this.#draw();
     this.#tell(this.index);
   }
@@ -80,7 +81,7 @@ export class Chart {
     const largest = Math.max(this.floor, ...this.series.flatMap((one) => one.values.map((value) => value ?? 0)));
     const grid = ticks(this.to ?? largest);
     this.top = grid.at(-1);
-    const labels = grid.map((value) => this.format(value));
+    const labels = grid.map((value) => (this.nothing ? "" : this.format(value)));
     this.width = this.room.clientWidth || 300;
     this.left = Math.ceil(Math.max(...labels.map((label) => label.length)) * LETTER) + 8;
     const low = this.#y(0);
@@ -95,6 +96,7 @@ export class Chart {
       ]),
       begins.map((moment, place) => draw("text", { class: place ? "middle" : "", x: this.#x(moment), y: HEIGHT - 6 }, time(moment, length === "hour" || length === "day" ? CLOCK : DAY))),
       marks.filter((mark) => mark.at >= at[0] && mark.at < end).map((mark) => draw("line", { class: "happened", x1: this.#x(mark.at), x2: this.#x(mark.at), y1: TOP, y2: low })),
+      this.nothing && draw("text", { class: "middle nothing", x: (this.left + this.width - RIGHT) / 2, y: (TOP + low) / 2 - 8 }, this.nothing),
       this.series.map((one) => this.#line(one, low)));
     this.cursor = draw("line", { class: "cursor", y1: TOP, y2: low, visibility: "hidden" });
     this.svg.append(this.cursor);
@@ -148,7 +150,7 @@ export class Chart {
     if (index !== null) for (const end of ["x1", "x2"]) this.cursor.setAttribute(end, this.#x(this.period.at[index] + this.period.step_s / 2));
     const words = this.series.map((one, place) => `${one.label} ${values[place] === null ? "no figures" : this.format(values[place])}`);
     const which = index === null ? `the last ${this.period.length}. Latest` : this.#moment(index);
-    this.room.setAttribute("aria-label", `${this.title}, ${which}: ${words.join(", ") || "nothing yet"}`);
+    this.room.setAttribute("aria-label", `${this.title}, ${which}: ${this.nothing || words.join(", ")}`);
   }
 
   /** The time of a step, in words, with what is missing and what happened then. */

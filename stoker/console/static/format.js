@@ -59,6 +59,11 @@ export function bytes(value) {
   return value < 1073741824 ? `${short.format(value / 1048576)} MiB` : `${short.format(value / 1073741824)} GiB`;
 }
 
+/** What is said in the middle of a sentence, as one of its own. */
+export function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 export function ago(moment) {
   if (!moment) return NONE;
   const past = (Date.now() - new Date(moment).getTime()) / 1000;

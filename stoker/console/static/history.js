@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { Chart } from "./charts.js";
 import { fill, h } from "./dom.js";
 import { percent, rate, seconds, zone } from "./format.js";
-import { failed } from "./parts.js";
+import { failed, loading } from "./parts.js";
 
 const COLOURS = ["a", "b", "c", "d", "e", "f", "g", "h"].map((letter) => `lane-${letter}`);
 const CAUSES = { cold: "lane-a", expired: "lane-c", invalidated: "lane-b", restarted: "lane-f", access: "lane-e", evicted: "bad", undecodable: "warn", forged: "bad", bypass: "muted" };
@@ -16,12 +16,13 @@ export function history() {
   const misses = new Chart("Misses a minute, by cause", { format: rate });
   const done = new Chart("Jobs finished a minute", { format: rate });
   const wait = new Chart("p99 wait of jobs", { format: seconds, floor: 0.01 });
-  const reads = new Chart("p99 of reads", { format: seconds, floor: 0.001 });
+  const reads = new Chart("p99 of reads", { format: seconds, floor: 0.004 });
   const errors = new Chart("Failed reads a minute", { format: rate });
   const applied = new Chart("Changes applied a minute", { format: rate });
   const oldest = new Chart("Oldest change not applied", { format: seconds });
   const all = [reads, errors, hits, misses, done, wait, applied, oldest];
-  const trouble = h("div");
+  const trouble = h("div", {}, loading());
+  const charts = h("div", { class: "charts", hidden: true }, all.map((chart) => chart.node));
   let length = sessionStorage.getItem("length") ?? "hour";
   const choices = LENGTHS.map(([value, label]) => h("button", {
     type: "button", data: { key: `length-${value}`, value }, "aria-pressed": String(value === length), on: { click: () => choose(value) },
@@ -40,6 +41,7 @@ export function history() {
       const found = await get("/api/history", { length: asked });
       if (asked !== length) return;
       fill(trouble);
+      charts.hidden = false;
       draw(found);
     } catch (error) {
       if (error.status !== 0) fill(trouble, failed(error, reload));
@@ -47,17 +49,21 @@ export function history() {
   }
 
   function draw(found) {
-    const show = (chart, series) => chart.show(found, series);
+    const show = (chart, series, nothing) => chart.show(found, series, nothing);
+    const counted = (rates) => rates.some((rate) => rate.some((value) => value !== null));
+    const noReads = counted(Object.values(found.views).map((view) => view.reads_per_minute)) ? "No reads" : "No data";
+    const noMisses = noReads === "No reads" && found.hit_rate.some((value) => value !== null) ? "No misses" : noReads;
+    const noJobs = counted(Object.values(found.lanes).map((lane) => lane.done_per_minute)) ? "No jobs" : "No data";
     const views = Object.entries(found.views).filter(([, view]) => view.hit_rate.some((value) => value !== null));
-    show(hits, [{ label: "all", color: "accent", values: found.hit_rate, fill: true }, ...lines(views, "hit_rate")]);
+    show(hits, [{ label: "all", color: "accent", values: found.hit_rate, fill: true }, ...lines(views, "hit_rate")], noReads);
     const read = Object.entries(found.views).filter(([, view]) => view.read_p99_s.some((value) => value !== null));
-    show(reads, lines(read, "read_p99_s"));
-    show(errors, lines(read, "errors_per_minute"));
+    show(reads, lines(read, "read_p99_s"), noReads);
+    show(errors, lines(read, "errors_per_minute"), noReads);
     show(misses, Object.entries(found.misses_per_minute)
       .filter(([, values]) => values.some(Boolean))
-      .map(([label, values]) => ({ label, color: CAUSES[label] ?? "muted", values })));
+      .map(([label, values]) => ({ label, color: CAUSES[label] ?? "muted", values })), noMisses);
     show(done, lines(Object.entries(found.lanes), "done_per_minute"));
-    show(wait, lines(Object.entries(found.lanes), "wait_p99_s"));
+    show(wait, lines(Object.entries(found.lanes), "wait_p99_s"), noJobs);
     show(applied, [{ label: "applied", color: "accent", values: found.applied_per_minute, fill: true }]);
     show(oldest, [{ label: "age", color: "accent", values: found.oldest_unsettled_s, fill: true }]);
   }
@@ -67,7 +73,7 @@ export function history() {
   return {
     node: h("section", { class: "history", "aria-label": "Over time" },
       h("div", { class: "section-head" }, h("h2", {}, "Over time"), h("p", { class: "muted" }, `Times in ${zone()}`), h("div", { class: "segments", role: "group", "aria-label": "How far back" }, choices)),
-      trouble, h("div", { class: "charts" }, all.map((chart) => chart.node))),
+      trouble, charts),
     close: () => {
       clearInterval(timer);
       for (const chart of all) chart.close();

@@ -4,7 +4,7 @@ import { post, put } from "./api.js";
 import { fill, h, icon, say } from "./dom.js";
 import { NONE, bytes, count, percent, plural, rate, seconds } from "./format.js";
 import { history } from "./history.js";
-import { act, ask, causes, confirm, empty, loading, table } from "./parts.js";
+import { act, ask, causes, confirm, empty, loading, table, unknown, whenChanged } from "./parts.js";
 
 const SIGNS = { well: "ok", untried: "wait", watch: "warn", wrong: "bad" };
 const PLACES = { users: "#/overview", right: "#/cache", warm: "#/cache", worker: "#/jobs", servers: "#/overview" };
@@ -50,13 +50,6 @@ function build(context) {
     update,
     close: past.close,
   };
-}
-
-function whenChanged(node, found, draw) {
-  const print = JSON.stringify(found);
-  if (node.print === print) return;
-  node.print = print;
-  fill(node, draw());
 }
 
 function drawVerdict(node, picture) {
@@ -134,11 +127,6 @@ function rows(part, found) {
   });
 }
 
-/** What stands in place of a figure that is not known: never a zero, and who did not say. */
-function unknown(picture, part) {
-  return picture.missing[part] ?? "not known";
-}
-
 function drawRight(part, picture) {
   const { changes, verified } = picture;
   say(part.value, changes ? count(changes.unsettled) : NONE);
@@ -166,7 +154,7 @@ function drawWarm(part, picture) {
     ["p99 of the slowest view, 5 min", now.length ? seconds(Math.max(...now.map((view) => view.p99_s))) : NONE, now.some((view) => view.p99_s > view.slow_from_s) && "bad"],
     ["Failed reads, 5 min", now.length ? count(failed) : NONE, failed > 0 && "bad"],
     ["Reads", count(sum("reads"))], ["Built from SQL", count(sum("loads"))], ["Served stale", count(sum("stale"))]]);
-  whenChanged(part.extra, [Boolean(views), missed], () => views && [h("h3", {}, "Why reads missed"), causes(missed)]);
+  whenChanged(part.extra, [sum("reads") > 0, missed], () => views && sum("reads") > 0 && [h("h3", {}, "Why reads missed"), causes(missed)]);
 }
 
 function drawWorker(part, picture) {
@@ -257,6 +245,6 @@ function viewTable(picture) {
     { label: "p99", kind: "number", cell: ({ now }) => h("span", { class: now.p99_s > now.slow_from_s && "bad", title: `The limit is ${seconds(now.slow_from_s)}` }, seconds(now.p99_s)) },
     { label: "Failed", kind: "number", cell: ({ now }) => h("span", { class: now.errors > 0 && "bad" }, now.reads ? count(now.errors) : NONE) },
     { label: "Stale", kind: "number", cell: ({ now }) => h("span", { class: now.stale > 0 && "bad" }, now.reads ? count(now.stale) : NONE) },
-    { label: "Why reads missed", kind: "wide", cell: (view) => causes(view.misses) },
+    { label: "Why reads missed", kind: "wide", cell: (view) => (view.reads ? causes(view.misses) : NONE) },
   ], found);
 }

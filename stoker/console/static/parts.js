@@ -1,7 +1,7 @@
 // Pieces that several sections share: tables, states of a listing, dialogs, notes.
 
 import { fill, h, icon } from "./dom.js";
-import { count } from "./format.js";
+import { count, sentence } from "./format.js";
 
 /** A table that becomes a list of cards on a phone. Columns: {label, cell(row), kind: "number" | "main" | ...}. */
 export function table(caption, columns, rows, { key, open, openLabel, compact = false } = {}) {
@@ -38,7 +38,7 @@ export function loading() {
 export function failed(error, retry) {
   return h("div", { class: "failed", role: "alert" },
     icon("bad"),
-    h("div", {}, h("p", { class: "empty-title" }, "This could not be loaded"), h("p", {}, error.message)),
+    h("div", {}, h("p", { class: "empty-title" }, "This could not be loaded"), h("p", {}, sentence(error.message))),
     retry && h("button", { type: "button", data: { key: "again" }, on: { click: retry } }, "Try again"));
 }
 
@@ -186,4 +186,17 @@ export function causes(found) {
   return h("div", { class: "causes" },
     h("div", { class: "bar", "aria-hidden": "true" }, known.map((cause) => h("i", { class: cause, style: { "--share": String(found[cause] / all) } }))),
     h("ul", {}, known.map((cause) => h("li", { class: cause }, `${cause} ${count(found[cause])}`))));
+}
+
+/** Draw anew only what has changed: a picture comes every second. */
+export function whenChanged(node, found, draw) {
+  const print = JSON.stringify(found);
+  if (node.print === print) return;
+  node.print = print;
+  fill(node, draw());
+}
+
+/** What stands in place of a figure that is not known: never a zero, and who did not say. */
+export function unknown(picture, part) {
+  return picture.missing[part] ?? "not known";
 }

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { fill, h } from "./dom.js";
-import { NONE, ago, bytes, count, percent, rate, seconds } from "./format.js";
+import { NONE, ago, bytes, count, percent, rate, seconds, sentence } from "./format.js";
 import { act, empty, listing, state, table } from "./parts.js";
 
 const TONES = { running: "valid", quiet: "parked", silent: "dead", stopped: "absent" };
@@ -12,7 +12,14 @@ export function workers(main, context) {
   const room = h("div");
   const reloadLanes = listing(lanes, () => get("/api/workers/capacity"), drawCapacity);
   const reload = listing(room, () => get("/api/workers"), (found) => (found.workers.length ? draw(found.workers, context, () => reload()) : empty("No worker has reported in the last hour", "Start one: stoker run.")));
-  const both = () => { reload(); reloadLanes(); };
+  let loads = false;
+  // An answer may take longer than the interval while a server is away: a newer question would drop it.
+  async function both() {
+    if (loads) return;
+    loads = true;
+    await Promise.all([reload(), reloadLanes()]);
+    loads = false;
+  }
   fill(main, h("h1", {}, "Workers"), room, lanes);
   both();
   const timer = setInterval(() => { if (!document.hidden) both(); }, 5000);
@@ -35,7 +42,7 @@ function draw(rows, context, reload) {
 }
 
 function quietButton(worker, reload) {
-  if (worker.state !== "running" && worker.state !== "quiet") return NONE;
+  if (worker.state !== "running" && worker.state !== "quiet") return null;
   const quiet = worker.state === "running";
   return h("button", { type: "button", class: "small", data: { key: `quiet-${worker.name}` }, "aria-label": `${quiet ? "Quiet" : "Resume"} ${worker.name}`, title: quiet ? "It takes no new jobs; running ones go on" : "", on: { click: async (event) => {
     await act(event.currentTarget, async () => {
@@ -50,7 +57,7 @@ function drawCapacity(found) {
   const rows = Object.entries(found.lanes).map(([lane, of]) => ({ lane, ...of }));
   const suggestions = rows.map((one) => one.suggestion).filter(Boolean);
   return [
-    suggestions.length > 0 && h("ul", { class: "card says" }, suggestions.map((text) => h("li", {}, text))),
+    suggestions.length > 0 && h("ul", { class: "card says" }, suggestions.map((text) => h("li", {}, sentence(text)))),
     table("Capacity", [
       { label: "Lane", kind: "main", cell: (one) => [one.lane, one.paused && state("parked", "paused")] },
       { label: "Workers", kind: "number", cell: (one) => count(one.workers) },

@@ -14,7 +14,7 @@ from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 
-from stoker.postgres.errors import first_line
+from stoker.errors import first_line
 
 STOKER = str(Path(__file__).parents[2])
 STANDARD = sysconfig.get_path("stdlib")

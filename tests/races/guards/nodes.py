@@ -12,6 +12,7 @@ from stoker.cache.lookup import Lookup
 from stoker.cache.near import Near
 from stoker.cache.reading import Found
 from stoker.redis.cache import NodeAway
+from stoker.redis.nodes import Primaries
 from stoker.redis.run import replication_id
 from tests.races.guards.away import Removal, replaced
 
@@ -29,6 +30,7 @@ async def _none_apart(*_: object) -> None:
 
 GUARDS: Mapping[str, Removal] = {
     "the epoch in the run": replaced(stoker.redis.primary, "reign_of", lambda info, *_: replication_id(info)),
+    "nodes doubted when the map changes": replaced(Primaries, "doubt", lambda _: None),
     "events of other nodes settled": replaced(stoker.handlers.relay, "_unlink_each", _none_apart),
     "nodes used when their events are applied": replaced(Unsettled, "is_applied", lambda *_: True),
     "the second look at a right of another node": replaced(Lookup, "_read_apart", _one_look),
