@@ -34,7 +34,7 @@ class Limits:
     rows: int = 12
     """Rows of each table."""
     rows_of_an_id: int = 4
-    """So many members of a project are in it, too: with 2, an audience that missed one was not found."""
+    """With 2, a team of three has a member in no entry, whom an audience may miss unnoticed."""
     rounds: int = 3
     """Steps along keys."""
 
