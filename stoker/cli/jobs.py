@@ -53,6 +53,8 @@ def draw_job(found: JobDetail) -> None:
     table("job", ["fact", "value"], [(name, getattr(found, name)) for name in facts])
     if found.live is not None:
         models("in the queue", ["state", "fair_key", "due_at", "enqueued_at"], [found.live])
+    if found.progress is not None and found.progress.total:
+        models("progress", ["done", "total", "updated_at"], [found.progress])
     if found.batch is not None:
         models("batch", BATCH, [found.batch])
     if found.runs:

@@ -76,6 +76,8 @@ class Explanation(BaseModel):
     rules: dict[str, str]
     demand: Demand
     access: Readers
+    prediction: str | None = None
+    """Whether predicted warming builds it, with the score and what is needed; None: that was not asked."""
 
 
 async def explain(

@@ -24,6 +24,7 @@ from stoker.operations.live_jobs import LiveJob, LiveState, Search, live_job, li
 from stoker.operations.texts import Text64, Text128, one_line
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer
+from stoker.queue.progress import JobState, ProgressReport
 from stoker.stoker import Stoker
 from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Which
 
@@ -103,7 +104,7 @@ class DeadEnd(DeadJob):
 class JobDetail(BaseModel):
     """One job: where it stands, every run of it that is still known, its arguments for operators.
 
-    `batch`: of which it is a member, or which it follows.
+    `batch`: of which it is a member, or which it follows. `progress`: what it has reported within a day.
     """
 
     job_id: str
@@ -112,6 +113,7 @@ class JobDetail(BaseModel):
     scope: str | None
     live: LiveJob | None
     batch: BatchShown | None = None
+    progress: ProgressReport | None = None
     runs: list[EndedJob]
     dead: DeadEnd | None
     arguments: Any = None
@@ -191,6 +193,9 @@ async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetai
     rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE, arguments=whole)
     letter = next(iter(await DeadLetters(stoker.engine).list(Which(job_id=job_id), limit=1)), None)
     known = (live[0] if live else None) or (rows[0] if rows else None) or letter
+    report = await stoker.progress(job_id)
+    if known is None and report is not None and report.state is JobState.CANCELLED:
+        raise NotFound(f"job {job_id} was cancelled; nothing else of it is kept")
     if known is None:
         raise NotFound(f"there is no job {job_id!r}: the id is wrong, or the job ended too long ago")
     given = [live[1] if live else None, *(row.arguments for row in rows), letter and letter.payload]
@@ -201,6 +206,7 @@ async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetai
         scope=live[0].scope if live else next((row.scope for row in rows), None),
         live=live[0] if live else None,
         batch=await batches.of_job(stoker, job_id),
+        progress=report,
         runs=[EndedJob.of(row) for row in rows],
         dead=None if letter is None else _dead_end(stoker, letter, whole=whole),
         arguments=next((one for one in given if one is not None), None) if whole else None,

@@ -14,6 +14,7 @@ from stoker.history.presence import Presence
 from stoker.jobs import Prune
 from stoker.outbox.record import InvalidationRequested
 from stoker.prediction.contest import COUNTS, DEFAULT, PREDICTOR
+from stoker.queue.progress import Progress
 from stoker.rules import Invalidation
 from tests.browser.site import ON_ONE_LOOP, Site, bury, change, furnish, predicted, signed_in, window
 from tests.support.callers import OPERATOR, VIEWER
@@ -210,6 +211,17 @@ async def test_open_and_ended_batches_stand_above_the_jobs(browser: Browser, sit
         await page.reload()
         await expect(shown.get_by_role("cell").nth(1)).to_have_text("ended")
         await expect(shown.get_by_role("cell").nth(5)).to_have_text("3")
+
+
+async def test_how_far_a_job_is_stands_with_the_job(browser: Browser, site: Site) -> None:
+    asked = await site.stoker.enqueue(Prune())
+    await Progress(site.stoker.queue.redis, site.stoker.queue.settings).report(asked.job_id, 3, 10)
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER, "jobs?state=ready")
+        await page.get_by_role("button", name=f"Open job {Prune.kind}").click()
+        fact = page.locator(".facts > div", has=page.get_by_text("Progress", exact=True))
+        await expect(fact.locator("dd")).to_have_text(re.compile("^3 of 10, "))
+    await site.stoker.cancel(asked.job_id)
 
 
 async def test_what_prediction_does_is_shown_and_what_is_not_known_is_called_so(

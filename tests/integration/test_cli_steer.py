@@ -15,6 +15,7 @@ from typer.main import get_command
 from stoker.cli.app import app
 from stoker.jobs import Lane, Refresh, Relay, Warm
 from stoker.queue.enqueue import Queue
+from stoker.queue.progress import Progress
 from stoker.settings import QueueSettings, load_settings
 from stoker.stoker import Stoker
 from stoker.tables import audit_log
@@ -145,11 +146,13 @@ def test_a_waiting_job_is_listed_shown_and_cancelled(stoker: Run, environment: d
     assert asked.job_id in stoker("jobs", "list", "--state", "ready").stdout
     assert shown(stoker("jobs", "show", asked.job_id, "--json"))["arguments"]["scope_id"] == "7"
     assert "warm.v1" in stoker("jobs", "show", asked.job_id).stdout
+    on_queue(environment, lambda queue: Progress(queue.redis, queue.settings).report(asked.job_id, 3, 10))
+    assert "# progress\ndone\ttotal\tupdated_at\n3\t10\t" in stoker("jobs", "show", asked.job_id).stdout
     assert stoker("jobs", "cancel", asked.job_id).stdout == f"{asked.job_id}: cancelled\n"
     again = stoker("jobs", "cancel", asked.job_id)
     assert (again.returncode, "neither waits nor runs" in again.stderr) == (1, True)
     gone = stoker("jobs", "show", asked.job_id)
-    assert (gone.returncode, "there is no job" in gone.stderr) == (1, True)
+    assert (gone.returncode, "was cancelled; nothing" in gone.stderr) == (1, True)
     assert "job.cancel" in audited(environment)
 
 

@@ -161,6 +161,7 @@ function drawOne(job, context, after) {
       job.live?.fair_key && ["Fair key", h("code", {}, job.live.fair_key)],
       ["Id", h("code", {}, job.job_id)],
       job.batch && ["Batch", [h("code", {}, job.batch.batch_id), ` ${job.batch.done + job.batch.failed + job.batch.cancelled + job.batch.unknown} of ${job.batch.total} ended`]],
+      job.progress?.total > 0 && ["Progress", `${count(job.progress.done)} of ${count(job.progress.total)}, ${ago(job.progress.updated_at)}`],
       job.live && ["Enqueued", clock(job.live.enqueued_at)],
     ]),
     job.live && context.operator && h("div", { class: "actions" }, cancelButton(job.live, after)),

@@ -136,6 +136,8 @@ async def test_a_warming_is_enqueued_in_its_lane_and_can_be_followed(
     progress = Progress(stoker.queue.redis, stoker.queue.settings)
     await progress.report(job_id, 3, 10)
     assert (await api.get(status)).json()["done"] == 3
+    reported = (await api.get(f"/api/jobs/{job_id}")).json()["progress"]
+    assert (reported["state"], reported["done"], reported["total"]) == ("running", 3, 10)
     await progress.finish(job_id, JobState.DONE)
     assert (await api.get(status)).json()["state"] == "done"
     assert await audited(stoker) == [("oscar", "cache.warm", {"target": "shelf", "scope_id": "7"})]
