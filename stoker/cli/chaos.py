@@ -34,7 +34,7 @@ def chaos(  # noqa: PLR0913 - one for each option
     ] = 0,
     topology: Annotated[
         str,
-        typer.Option(help="The servers: single; pgbouncer before Postgres; a cluster as cache; or sentinel."),
+        typer.Option(help="How the servers are arranged: single, pgbouncer, cluster or sentinel."),
     ] = "single",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with the logs.")] = False,
 ) -> None:
