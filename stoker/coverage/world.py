@@ -33,7 +33,8 @@ class Limits:
     """Ids that a family has at least, unrelated ones too: a row may move to a scope that had none."""
     rows: int = 12
     """Rows of each table."""
-    rows_of_an_id: int = 2
+    rows_of_an_id: int = 4
+    """With 2, a team of three has a member in no entry, whom an audience may miss unnoticed."""
     rounds: int = 3
     """Steps along keys."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 
 from stoker import BadRequest, Stoker
 from stoker.cli.app import app
+from stoker.cli.explain import _draw as _draw_why
+from stoker.cli.explain import why
 from stoker.cli.lines import warming
 from stoker.cli.opened import On
 from stoker.cli.predicted import _draw_history, moved
@@ -117,6 +120,21 @@ async def keep_once_more(stoker: Stoker) -> None:
                 " FROM stoker.warm_history"
             )
         )
+
+
+async def test_an_explained_entry_says_whether_prediction_warms_it(
+    stoker: Stoker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = await why(stoker, "detail", "9")
+    assert found.prediction is not None
+    assert found.prediction.startswith("the default plan decides")
+    await keep(stoker, await learnt(stoker))
+    await Forecaster(stoker, "one").once()
+    found = await why(stoker, "detail", "9")
+    assert found.prediction is not None
+    assert re.fullmatch(r"not warmed: 0\.\d+ is below 0\.\d+", found.prediction)
+    _draw_why(found)
+    assert f"prediction\t{found.prediction}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("entry", ["detail", "note/detail", "note:1/mine", "note:1/nothing", "x:1/detail"])
