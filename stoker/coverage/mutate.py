@@ -66,13 +66,16 @@ async def mutate(
     `report` is told how many columns are done, and of how many. Raises what loaders raise before any change.
     """
     async with rolled_back(database_url, schema) as connection:
+        snapshot = await connection.scalar(text("SELECT pg_export_snapshot()"))
         known = await declared(connection, domain)
         views = await of_views(connection, domain, known)
         tables = known.tables | {read.table_oid for view in views for read in view.reads}
         facts = await facts_of(connection, tables, domain.scopes)
         world = await grown(connection, domain, facts, [key.scope for view in views for key in view.samples])
         run = _Run(connection, domain, known, world, fields)
-        await run.begin()
+        async with rolled_back(database_url, schema) as later:
+            await later.execute(text(f"SET TRANSACTION SNAPSHOT '{snapshot}'"))
+            await run.begin(later)
         columns = {(read.table_oid, read.column) for view in views for read in view.reads}
         tried = await run.all(columns, report)
         untouched = [view.name for view in domain.views if view.name not in run.touched]
@@ -97,10 +100,13 @@ class _Run:
         """Views of which a change changed an entry."""
         self._newest = 0
 
-    async def begin(self) -> None:
-        """Note what every entry says, and which entries do not say the same twice."""
-        first, second = await self._answers(), await self._answers()
-        unstable = _differing(first, second)
+    async def begin(self, later: AsyncConnection) -> None:
+        """Note what every entry says, and which entries do not say the same at another time.
+
+        `later` sees the same data, in a transaction that began later: `now()` is another one there.
+        """
+        first = await self._answers(self._connection)
+        unstable = _differing(first, await self._answers(later))
         self.unstable = [str(key) for key in unstable]
         self._keys = {view: [key for key in keys if key not in unstable] for view, keys in self._keys.items()}
         self.before = {key: body for key, body in first.items() if key not in unstable}
@@ -156,7 +162,7 @@ class _Run:
                     return LEFT_OUT
                 ctid, table_oid, *columns = found[0]
                 returned = Row(ctid, table_oid, dict(zip(mutation.table.columns, columns, strict=True)))
-                after = await self._answers()
+                after = await self._answers(self._connection)
                 try:
                     said = await self._invalidated(mutation, before, returned)
                 except Exception as error:  # noqa: BLE001 - of a rule, which the application wrote
@@ -206,10 +212,10 @@ class _Run:
             first = Missed(key.view, key, mutation.about(returned), sorted(said.events))
             tried.missed.setdefault(key.view, first).times += 1
 
-    async def _answers(self) -> dict[EntryKey, Answer]:
+    async def _answers(self, connection: AsyncConnection) -> dict[EntryKey, Answer]:
         """What every entry says now."""
         found: dict[EntryKey, Answer] = {}
-        async with AsyncSession(bind=self._connection, join_transaction_mode="create_savepoint") as session:
+        async with AsyncSession(bind=connection, join_transaction_mode="create_savepoint") as session:
             for view, keys in self._keys.items():
                 if keys:
                     bodies, parents = view.bodies(keys, await view.load(session, keys))

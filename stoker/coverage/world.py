@@ -34,6 +34,7 @@ class Limits:
     rows: int = 12
     """Rows of each table."""
     rows_of_an_id: int = 2
+    """With 4, an audience that misses one member was found, but no change of a member's role showed."""
     rounds: int = 3
     """Steps along keys."""
 

@@ -26,6 +26,8 @@ DOWN_AFTER_MS = 2000
 A Sentinel connects again once a second. With less than that it takes a server for dead that has only ended
 its connections, as one does that is promoted.
 """
+HEARD_MS = 1100
+"""A Sentinel asks a server once a second."""
 WITHIN_S, SELDOM_S = 30.0, 0.1
 
 
@@ -67,6 +69,11 @@ class Sentinel(Listening):
         """How many other Sentinels and replicas it knows."""
         told: Any = self._client.sentinel_master(name)  # type: ignore[no-untyped-call]
         return told["num-other-sentinels"], told["num-slaves"]
+
+    def silence_ms(self, name: str) -> int:
+        """For how long it has not heard from the primary, in milliseconds."""
+        told: Any = self._client.sentinel_master(name)  # type: ignore[no-untyped-call]
+        return int(told["last-ok-ping-reply"])
 
     def do(self, *command: str) -> bool:
         """Ask it to do something; false where it cannot now."""
@@ -144,6 +151,17 @@ class Watched:
         """After which silence the Sentinels count the primary as down."""
         for one in self.sentinels:
             one.do("SENTINEL", "SET", self.name, "down-after-milliseconds", str(milliseconds))
+
+    def wait_heard_from(self) -> None:
+        """Wait until all Sentinels hear from the primary again; raises EmbeddedError."""
+        if not wait_until(self._is_heard_from, WITHIN_S, SELDOM_S):
+            raise EmbeddedError(f"the Sentinels do not hear from {self.name}")
+
+    def _is_heard_from(self) -> bool:
+        try:
+            return all(one.silence_ms(self.name) < HEARD_MS for one in self.sentinels)
+        except (RedisError, OSError):  # one of them was killed just now
+            return False
 
     def _is_in_step(self) -> bool:
         try:

@@ -16,11 +16,13 @@ from sqlalchemy import RowMapping, text
 
 from stoker.cache.reads import last_reads
 from stoker.cache.view import LARGEST_ID, EntryKey, Scope
+from stoker.domain import Domain
 from stoker.errors import CacheUnavailable, NotFound
 from stoker.history.job_rows import JobHistory
 from stoker.jobs import Refresh
 from stoker.operations.moments import Moment
 from stoker.operations.texts import Text64, Text128
+from stoker.outbox.record import InvalidationRequested
 from stoker.postgres import fetched
 from stoker.rules import ASK_RULE, EVERY_SCOPE
 from stoker.stoker import Stoker
@@ -171,13 +173,18 @@ async def trail(stoker: Stoker, event_id: int) -> EventTrail:
         steps.append(_step("applied", event.applied_at, event, event.applied_by))
         steps += await _refreshes(stoker, event)
         steps += await _reads(stoker, event)
-    rule = stoker.domain.rules_by_kind.get(event.kind)
-    return EventTrail(event=event, rule=None if rule is None else rule_name(rule.invalidates), steps=steps)
+    return EventTrail(event=event, rule=rule_of(stoker.domain, event.kind), steps=steps)
 
 
-def rule_name(function: object) -> str:
-    """The name of a rule's function, as `module.function`."""
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
+def rule_of(domain: Domain, kind: str) -> str | None:
+    """The rule of events of this kind, as `module.function`; None if this release has none."""
+    if kind == InvalidationRequested.kind:
+        return "none needed: the event names its scopes"
+    rule = domain.rules_by_kind.get(kind)
+    if rule is None:
+        return None
+    made: object = rule.invalidates
+    return f"{getattr(made, '__module__', '?')}.{getattr(made, '__qualname__', repr(made))}"
 
 
 def _shown(row: RowMapping | dict[str, Any]) -> EventShown:

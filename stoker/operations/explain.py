@@ -26,7 +26,7 @@ from stoker.operations.entries import (
     entries_of,
     stamps_of,
 )
-from stoker.operations.events import EventChoice, EventShown, EventState, rule_name
+from stoker.operations.events import EventChoice, EventShown, EventState, rule_of
 from stoker.stoker import Stoker
 
 UNRECORDED = "not known: a read or warming, which leave no record"
@@ -163,11 +163,7 @@ def _concerns(event: EventShown, key: EntryKey) -> bool:
 
 
 def _rules(stoker: Stoker, found: Sequence[EventShown]) -> dict[str, str]:
-    rules = {one.kind: stoker.domain.rules_by_kind.get(one.kind) for one in found}
-    return {
-        kind: "no rule of this release" if rule is None else rule_name(rule.invalidates)
-        for kind, rule in rules.items()
-    }
+    return {one.kind: rule_of(stoker.domain, one.kind) or "none in this release" for one in found}
 
 
 async def _builder(stoker: Stoker, key: EntryKey, entry: EntryFigures) -> Builder | None:

@@ -35,6 +35,7 @@ class Actors:
         self.stage = Stage()
         self.time = terms.Time(self.stage, self.case.term_ms or 0)
         terms.OF_THE_RUN.set(self.time)
+        self.server.now_s = lambda: self.time.real_s
         self.rows = Rows(self.stage, ground.first)
         self.rows.failing, self.rows.watched = self.case.failing, self.case.guarded
         self.watch = Watch(

@@ -7,9 +7,11 @@ from functools import partial
 
 from stoker import EntryKey
 from stoker.cache.term import SURE_S
+from stoker.redis.primary import SURE_S as SURE_S_OF_A_PRIMARY
 from tests.explore.domain import Changed, FolderChanged, MembersChanged, Redacted, folder, note, reader
 from tests.explore.ground import TERM_MS, Case
 from tests.explore.play import Play
+from tests.explore.terms import SLOW
 
 PAGE, PAGE_2 = EntryKey("page", note(1)), EntryKey("page", note(2))
 DETAIL, ACCESS, MINE = EntryKey("detail", note(1)), EntryKey("access", note(1)), EntryKey("mine", reader(1))
@@ -418,6 +420,12 @@ def term_and_restart(play: Play) -> None:
     play.passes(TERM_S / 2)
 
 
+def term_and_old_primary(play: Play) -> None:
+    read_again(play)
+    play.happens("server", ("FAILOVER", {"server": "w"}, lambda: play.server.fail_over("web-1", TERM_S)))
+    play.passes(SURE_S_OF_A_PRIMARY / SLOW, TERM_S)
+
+
 SHARED = frozenset({"web-1"})
 GUARDED = (DETAIL, ACCESS)
 SHEETS = (SHEET, READERS, EntryKey("readers", folder(2)))
@@ -565,5 +573,12 @@ CASES = (
     Case("a term, a relay is killed", term_and_killed_relay, setup=warmed, term_ms=TERM_MS),
     Case("a term, a change put into effect inline", term_unlinked_inline, setup=warmed, term_ms=TERM_MS),
     Case("a term, the server comes back old", term_and_restart, setup=warmed, restarts=True, term_ms=TERM_MS),
+    Case(
+        "a term, the old primary still answers",
+        term_and_old_primary,
+        setup=warmed,
+        restarts=True,
+        term_ms=TERM_MS,
+    ),
 )
 BY_NAME = {case.name: case for case in CASES}

@@ -28,6 +28,7 @@ from stoker.stoker import Stoker
 from tests.explore.domain import State as RowState
 from tests.explore.rows import Outbox, Rows, Snapshot, SteppedLoads
 from tests.explore.terms import BEGAN_S, SteppedTerm, Time, sleep
+from tests.explore.valkey import Reached, Server
 from tests.races.guards import GUARDS as OF_RACES
 from tests.races.guards.away import Removal, replaced, script
 from tests.races.guards.filling import load_then_stamp
@@ -97,6 +98,11 @@ async def _only_outdated_again(self: Lookup, names: tuple[EntryNames, ...], **_o
         if near is None and one.miss is None and one.envelope and one.content:
             self.near.put(own.entry, Near(one.envelope, one.content))
     return found
+
+
+def _asked_once(self: Server, process: str) -> Reached:
+    """The old primary for ever."""
+    return self._old if process == self._behind else Reached(self.values, self.run, self.run_number)
 
 
 def _wall_clock(patch: pytest.MonkeyPatch) -> None:
@@ -188,6 +194,12 @@ OWN: Mapping[str, Guard] = {
     "the wait for a moved note": Guard(OF_RACES["the wait for a term"], "a term, a note is moved"),
     "the wait for a right to a folder": Guard(
         OF_RACES["the wait for a term"], "a term, a right to a folder is removed"
+    ),
+    "a primary that is asked again whether it is one": Guard(
+        replaced(Server, "reached", _asked_once), "a term, the old primary still answers"
+    ),
+    "the bound of a term that the old primary began": Guard(
+        OF_RACES["the bound of a term"], "a term, the old primary still answers"
     ),
     "access read with what it guards": Guard(
         replaced(Lookup, "fetch", _only_outdated_again), "a removal, then a secret that is read"

@@ -62,6 +62,7 @@ class Play(Actors):
             raise Violation(f"{', '.join(stuck)}: waiting for ever")
         self._no_errors()
         self.server.down = self.server.full = False
+        self.time.real_s = max(self.time.real_s, self.server.excused_until_s)
         self.server.mirrored = True  # what it holds is known: a check need not ask
         self.rows.failing = frozenset()
         self._check_what_is_kept(rest=False)

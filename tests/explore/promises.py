@@ -19,7 +19,10 @@ from tests.explore.search import Violation
 
 @dataclass(eq=False)
 class Read:
-    """One read. `begun`: the step that was its first. `within`: the folder that it asks in."""
+    """One read. `begun`: the step that was its first. `within`: the folder that it asks in.
+
+    `excused`: nothing is promised of it (docs/decisions/0025, what terms do not cover).
+    """
 
     actor: str
     process: str
@@ -28,6 +31,7 @@ class Read:
     guard: EntryKey | None
     begun: int | None = None
     within: int | None = None
+    excused: bool = False
 
     def of(self, state: DomainState) -> Any:  # noqa: ANN401 - each view has a shape of its own
         """What it asks for; None where there is none, in that folder."""
@@ -73,6 +77,8 @@ class Promises:
 
     def judge(self, read: Read, shown: Shown) -> None:
         """A read is over; raises Violation."""
+        if read.excused:
+            return
         begun = read.begun if read.begun is not None else len(self.rows.stage.trace)
         floor = self.floor(read.key, begun, hard=shown.state is State.STALE)
         allowed = [read.of(state) for state in self.rows.versions[floor:]]

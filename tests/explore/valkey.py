@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -20,10 +20,11 @@ from stoker.cache.envelope import Seal
 from stoker.redis.cache import CacheClient
 from stoker.redis.connection import ServerRun, reply_error
 from stoker.redis.errors import ConnectionLost
-from stoker.redis.primary import PrimaryConnection
+from stoker.redis.primary import SURE_S, PrimaryConnection
 from stoker.redis.script import Script
 from tests.explore.search import Footprint
 from tests.explore.stage import Stage
+from tests.explore.terms import SLOW
 
 Command = list[bytes]
 SEAL = Seal(b"of the explorer")
@@ -45,6 +46,14 @@ class Taped(NamedTuple):
     values: Mapping[bytes, bytes]
 
 
+class Reached(NamedTuple):
+    """A server as one of its runs: what it holds, and its number."""
+
+    values: Mapping[bytes, bytes]
+    run: ServerRun
+    number: int
+
+
 class Server:
     """One raw connection to a real Valkey, and what the explorer has done to the server of this run.
 
@@ -52,6 +61,9 @@ class Server:
     `losing` is carried out, and its reply lost; only processes in `lossy` ever are. While `mirrored`, nobody
     else acts, and queries are answered from what the server is known to hold. A step that a run repeats
     is answered from the tape of the run before; the server is put back to where the runs part.
+
+    After `fail_over` one process reaches the old primary, which answers as if nothing had happened, until it
+    must ask again whether that is one.
     """
 
     def __init__(self, url: str) -> None:
@@ -65,6 +77,7 @@ class Server:
         self.lossy: frozenset[str] = frozenset()
         self.values: Mapping[bytes, bytes] = {}
         self.mirrored = False
+        self.now_s: Callable[[], float] = lambda: 0.0
         self._astray = True
         self._tape: deque[list[Any]] | None = None
         self._said: list[list[Any]] = []
@@ -76,6 +89,8 @@ class Server:
         self.down = self.full = self.mirrored = False
         self.losing: set[str] = set()
         self.losing_script: tuple[str, str] | None = None
+        self._behind, self._old, self._old_until_s = "", Reached({}, ServerRun(b"", 0), 0), 0.0
+        self.excused_until_s = 0.0
         self._be(1, ages_us)
         self.values = values
         self._astray = True
@@ -85,6 +100,27 @@ class Server:
         self._be(self.run_number + 1, self.ages_us)
         gone = sorted(self.used - values.keys())
         self.do(*([("UNLINK", *gone)] if gone else []), *_set(values))
+
+    def fail_over(self, behind: str, term_s: float) -> None:
+        """A replica that has all is promoted; the process `behind` goes on asking the old primary.
+
+        Its slow clock says when it has to ask whether that still is one; for a term longer it may serve what
+        it was told before. Until then nothing is promised of its reads.
+        """
+        self._behind, self._old = behind, Reached(self.values, self.run, self.run_number)
+        self._old_until_s = self.now_s() + SURE_S / SLOW
+        self.excused_until_s = self._old_until_s + term_s
+        self._be(self.run_number + 1, self.ages_us)
+
+    def reached(self, process: str) -> Reached:
+        """The server that a process reaches."""
+        if process == self._behind and self.now_s() < self._old_until_s:
+            return self._old
+        return Reached(self.values, self.run, self.run_number)
+
+    def excuses(self, process: str) -> bool:
+        """Whether nothing is promised to a read of this process that begins now."""
+        return process == self._behind and self.now_s() < self.excused_until_s
 
     def age(self, by_us: int) -> None:
         """Put the clock forward."""
@@ -168,8 +204,8 @@ class SteppedConnection:
         self._server = server
         self._stage = stage
         self._process = process
-        self.server = server.run
-        self.run_number = server.run_number
+        reached = server.reached(process)
+        self.server, self.run_number = reached.run, reached.number
 
     async def send(self, packed: bytes, count: int) -> list[Any]:
         """Each command is a step of its own, as other clients' commands may come between."""
@@ -187,6 +223,10 @@ class SteppedConnection:
 
     def _carry_out(self, command: Command) -> object:
         server, keys = self._server, touches(command, self._server.scripts)
+        reached = server.reached(self._process)
+        if reached.number != server.run_number and command[0] == b"MGET":
+            self._stage.untouched(*keys)
+            return [reached.values.get(key) for key in command[1:]]
         if server.down or self.run_number != server.run_number:
             self._stage.untouched(*keys)
             raise ConnectionLost("the server of this connection is gone")
@@ -256,6 +296,9 @@ class SteppedClient(CacheClient):
 
     def _free(self) -> PrimaryConnection:
         assert self.stage is not None
-        if self._connection is None or self._connection.run_number != self._server.run_number:
+        if (
+            self._connection is None
+            or self._connection.run_number != self._server.reached(self._process).number
+        ):
             self._connection = SteppedConnection(self._server, self.stage, self._process)
         return cast("PrimaryConnection", self._connection)

@@ -78,6 +78,7 @@ class Watch:
         read = self._reads.get(actor.name)
         if read is not None and read.begun is None:
             read.begun = len(self._rows.stage.trace)
+            read.excused = self._server.excuses(read.process)
 
     def _after(self, actor: Actor, what: object, result: object) -> None:
         if isinstance(result, ReplyLost):

@@ -19,11 +19,13 @@ from stoker.operations.entries import EntryState
 from stoker.operations.events import EventChoice, EventState
 from stoker.operations.explain import explain
 from stoker.operations.overview import overview
+from stoker.outbox.record import InvalidationRequested
 from stoker.process_name import process_name
+from stoker.rules import Invalidation
 from stoker.settings import Settings
 from stoker.worker.process import run_worker
 from tests.support.callers import OPERATOR, TOKENS, VIEWER, client
-from tests.support.notes import NoteChanged, Notes, write_notes
+from tests.support.notes import NoteChanged, Notes, note, write_notes
 from tests.support.place import Place
 
 ANN = Actor("ann")
@@ -106,6 +108,21 @@ async def test_what_does_not_exist_is_not_explained(
 ) -> None:
     with pytest.raises(error):
         await explain(stoker, view, "1", params)
+
+
+async def test_an_event_that_needs_no_rule_is_told_from_one_without_a_rule(stoker: Stoker) -> None:
+    async with stoker.session() as session, session.begin():
+        stoker.record(session, InvalidationRequested.of([Invalidation(note(1))]))
+    async with stoker.engine.begin() as connection:
+        event_id = await connection.scalar(text("SELECT max(id) FROM stoker.cache_events"))
+    assert event_id is not None
+    none_needed = "none needed: the event names its scopes"
+    assert (await events.trail(stoker, event_id)).rule == none_needed
+    assert (await explain(stoker, "detail", "1")).rules == {InvalidationRequested.kind: none_needed}
+    async with stoker.engine.begin() as connection:
+        await connection.execute(text("UPDATE stoker.cache_events SET kind = 'of.yesterday'"))
+    assert (await events.trail(stoker, event_id)).rule is None
+    assert (await explain(stoker, "detail", "1")).rules == {"of.yesterday": "none in this release"}
 
 
 async def test_an_event_that_nobody_has_read_since_says_so(stoker: Stoker) -> None:

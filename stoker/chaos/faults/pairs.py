@@ -100,5 +100,7 @@ async def unreplaced(role: str, scene: Scene) -> AsyncIterator[Watched]:
         try:
             yield watched
         finally:
+            # Before that they would take the primary for dead at once, for the silence that there was.
+            await asyncio.to_thread(watched.wait_heard_from)
             await asyncio.to_thread(watched.down_after, DOWN_AFTER_MS)
             await asyncio.to_thread(watched.wait_in_step)

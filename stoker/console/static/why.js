@@ -38,7 +38,7 @@ export function explain(view, id, params) {
 function drawEvent(event, rule) {
   return h("li", {},
     h("div", {}, state({ applied: "done", failing: "dead", waiting: "running" }[event.state], event.state), h("button", { type: "button", class: "link", on: { click: () => follow(event.id) } }, `${event.kind}, event ${event.id}`), h("time", { datetime: event.recorded_at }, clock(event.recorded_at))),
-    h("p", { class: "muted" }, `recorded by ${event.recorded_by}; ${event.applied_at ? `applied after ${seconds(event.lag_s)}${event.applied_by ? ` by ${event.applied_by}` : ""}` : `not applied for ${seconds(event.lag_s)}`}`, rule && `; rule ${rule}`),
+    h("p", { class: "muted" }, `recorded by ${event.recorded_by}; ${event.applied_at ? `applied after ${seconds(event.lag_s)}${event.applied_by ? ` by ${event.applied_by}` : ""}` : `not applied for ${seconds(event.lag_s)}`}`, rule && `; rule: ${rule}`),
     event.error && h("p", { class: "error" }, event.error));
 }
 

@@ -1,0 +1,1 @@
+"""Faults drawn at random over the example application, and which command finds each of them."""
