@@ -11,7 +11,7 @@ from bench.week import DAY_S, DAYS, Cache, Office, Played
 IDS = ("week-hit-rate", "week-sql")
 PROMISED = {"detail": "80-90", "dashboard": "70-80", "list": "85-95", "search": "60-70"}
 BEGIN_AT = 0.965
-"""The first budget, as a multiple of the cost of the plan's warming; it spends what earlier days left, too."""
+"""The first budget, as a multiple of the cost of the plan's warming."""
 RUNS, NEAR = 3, 0.99
 """Runs in which the budget is brought to where prediction costs nearly the SQL of the plan, and no more."""
 
