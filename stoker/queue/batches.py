@@ -177,7 +177,7 @@ def _key(queue: Queue, batch_id: str) -> str:
 
 
 def _read(batch_id: str, stored: dict[bytes, bytes]) -> Batch | None:
-    fields: dict[str, Any] = {name.decode(): value for name, value in stored.items()}
+    fields: dict[str, Any] = {name.decode(errors="replace"): value for name, value in stored.items()}
     if "total" not in fields:
         return None
     counts = {
@@ -186,7 +186,7 @@ def _read(batch_id: str, stored: dict[bytes, bytes]) -> Batch | None:
     return Batch(
         batch_id=batch_id,
         **counts,
-        created_at=_moment(fields["created_ms"]),
+        created_at=_moment(fields.get("created_ms")),
         ended_at=_moment(fields["ended_ms"]) if "ended_ms" in fields else None,
         then_id=f"b-{batch_id}-then" if fields.get("then_queue") else None,
     )

@@ -82,8 +82,9 @@ class Progress:
         """The last report; None if there was none within a day, or it cannot be read."""
         async with answering(self._timeout_s):
             stored = await self._redis.hgetall(self._key(job_id))
-        found = {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
-        return _report(found)
+        return _report(
+            {field.decode(errors="replace"): text.decode(errors="replace") for field, text in stored.items()}
+        )
 
     async def keep_result(self, job_id: str, result: bytes, kept: timedelta) -> None:
         """Keep what the job's handler returned, as JSON."""

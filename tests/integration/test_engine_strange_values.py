@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stoker.errors import QueueUnavailable
 from stoker.jobs import Lane
 from stoker.queue import wire
+from stoker.queue.batches import batch_of
 from stoker.queue.enqueue import Queue
 from stoker.queue.progress import Progress
 from stoker.worker.engine import verdict
@@ -173,11 +174,20 @@ async def test_progress_that_a_stranger_wrote_is_read_or_is_none(
 ) -> None:
     redis: Any = queue.redis
     fields = {"state": state, "done": number, "total": number, "updated_ms": number, "left_off": number}
+    fields |= {b"\xef": b"\xef"}
     await redis.hset(f"{queue.settings.prefix}:progress:it", mapping=fields)
     progress = Progress(queue.redis, queue.settings)
     found = await progress.read("it")
     assert (found is None) == (state != "done")
     assert await progress.left_off("it") >= 0
+
+
+async def test_a_batch_that_a_stranger_wrote_is_read(queue: Queue) -> None:
+    redis: Any = queue.redis
+    await redis.hset(f"{queue.settings.prefix}:batch:it", mapping={"total": "abc", b"\xef": b"\xef"})
+    found = await batch_of(queue, "it")
+    assert found is not None
+    assert (found.total, found.ended_at) == (0, None)
 
 
 async def test_letters_of_one_id_that_was_used_again_lie_side_by_side(sql: AsyncEngine) -> None:
