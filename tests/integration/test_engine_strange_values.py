@@ -174,8 +174,7 @@ async def test_progress_that_a_stranger_wrote_is_read_or_is_none(
 ) -> None:
     redis: Any = queue.redis
     fields = {"state": state, "done": number, "total": number, "updated_ms": number, "left_off": number}
-    fields |= {b"\xef": b"\xef"}
-    await redis.hset(f"{queue.settings.prefix}:progress:it", mapping=fields)
+    await redis.hset(f"{queue.settings.prefix}:progress:it", b"\xef", b"\xef", mapping=fields)
     progress = Progress(queue.redis, queue.settings)
     found = await progress.read("it")
     assert (found is None) == (state != "done")
