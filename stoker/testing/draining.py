@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from arq.worker import Retry, RetryJob
@@ -96,8 +97,9 @@ async def drain(
         while True:
             await deliver_all(stoker)
             await relay.apply_all(stoker)
+            asked_at = datetime.now(UTC)
             one = await draining.next()
-            if one is None and later and await draining.bring_forward():
+            if one is None and later and await draining.bring_forward(asked_at):
                 continue
             if one is None:
                 break
@@ -162,9 +164,13 @@ class _Draining:
                 return await self._one(lane, claim)
         return None
 
-    async def bring_forward(self) -> bool:
-        """Make due what is due later, the earliest job alone; whether there is one."""
-        later = [one for one in await enqueued(self.stoker) if one.why == "later" and one.lane in self.lanes]
+    async def bring_forward(self, after: datetime) -> bool:
+        """Make due what was not due at a time, the earliest job alone; whether there is one."""
+        later = [
+            one
+            for one in await enqueued(self.stoker)
+            if one.why in {"later", "due"} and one.due_at > after and one.lane in self.lanes
+        ]
         if not later:
             return False
         first = min(later, key=lambda one: one.due_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,9 +19,11 @@ from stoker.testing import (
     assert_invalidates,
     assert_recorded,
     drain,
+    draining,
     enqueued,
     schedule_at,
 )
+from stoker.testing.waiting import Waiting
 from tests.library import BookAdded
 from tests.library import domain as library
 from tests.support.place import Place
@@ -89,6 +92,21 @@ async def test_drain_runs_what_is_due_and_what_that_enqueues_and_says_what_is_le
     assert sent == [1]
     assert not (await drain(app, later=True)).waiting
     assert sent == [1, 2]
+
+
+async def test_drain_runs_what_becomes_due_while_it_looks_for_later_jobs(
+    app: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def seen_when_due(stoker: Stoker) -> list[Waiting]:
+        found = await enqueued(stoker)
+        for one in found:
+            await asyncio.sleep((one.due_at - datetime.now(UTC)).total_seconds())
+        return await enqueued(stoker)
+
+    monkeypatch.setattr(draining, "enqueued", seen_when_due)
+    await app.enqueue(Mail(ticket=5), delay=timedelta(milliseconds=50))
+    assert not (await drain(app, later=True)).waiting
+    assert sent == [5]
 
 
 async def test_drain_of_some_lanes_leaves_the_others(app: Stoker) -> None:
