@@ -105,7 +105,7 @@ SOURCES = "".join(path.read_text() for path in (ROOT / "stoker").rglob("*.py"))
 @needs("promtool")
 def test_prometheus_takes_the_rules_and_they_fire_as_they_should() -> None:
     run("promtool", "check", "rules", "alerts.yml")
-    run("promtool", "test", "rules", "alerts_test.yml")
+    run("promtool", "test", "rules", "alerts_test.yml", "alerts_days_test.yml")
     run("promtool", "check", "config", "--syntax-only", "prometheus.yml")
 
 
