@@ -218,9 +218,10 @@ async def _write(stoker: Stoker, tally: Tally, stop: asyncio.Event) -> None:
 
 async def _request(stoker: Stoker, tally: Tally, stop: asyncio.Event) -> None:
     while not stop.is_set():
+        number = tally.asked
+        tally.asked += 1  # before the commit: `_all_done` may look while it is under way
         async with stoker.session() as session, session.begin():
-            stoker.enqueue_in(session, Tick(number=tally.asked))
-        tally.asked += 1
+            stoker.enqueue_in(session, Tick(number=number))
         await asyncio.sleep(REQUESTS_EVERY_S)
 
 
