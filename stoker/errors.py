@@ -146,7 +146,7 @@ class Defer(Exception):
 
 
 def first_line(error: BaseException | None) -> str:
-    """What an error says, on one line. Its class if it says nothing, as errors of time limits do not."""
+    """What an error says, on one line; of one that says nothing its class, or that no answer came in time."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
     return (str(error).splitlines() or [type(error).__name__])[0]

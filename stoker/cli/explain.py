@@ -10,10 +10,8 @@ import typer
 from stoker.cli.display import models, show, table
 from stoker.cli.events import draw as draw_events
 from stoker.cli.opened import On, operator
-from stoker.operations import prediction
 from stoker.operations.explain import Explanation
 from stoker.operations.explain import explain as explained
-from stoker.stoker import Stoker
 
 
 def _draw(found: Explanation) -> None:
@@ -52,21 +50,7 @@ async def explain(
     reader: Annotated[str | None, typer.Option(help="Whether this reader may read it.")] = None,
 ) -> Explanation:
     """Say what a read of an entry does now, and why: stamps, builder, changes, rules, demand, readers."""
-    return await why(on.stoker, view, scope_id, _read(params), reader)
-
-
-async def why(
-    stoker: Stoker,
-    view: str,
-    scope_id: str,
-    params: dict[str, Any] | None = None,
-    reader: str | None = None,
-) -> Explanation:
-    """The explanation of an entry, with what predicted warming makes of it."""
-    found = await explained(stoker, view, scope_id, params, reader)
-    entry = f"{found.scope}/{found.view}" + (f"?{found.params}" if found.params else "")
-    predicted = await prediction.explain(stoker, entry)
-    return found.model_copy(update={"prediction": predicted.decision})
+    return await explained(on.stoker, view, scope_id, _read(params), reader, predicted=True)
 
 
 def _read(params: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from stoker.cache.view import Access, EntryKey, Scope, View
 from stoker.handlers.demand import in_demand
 from stoker.history.job_rows import JobHistory
 from stoker.jobs import Refresh
-from stoker.operations import events
+from stoker.operations import events, prediction
 from stoker.operations.entries import (
     EntryFigures,
     EntryState,
@@ -86,8 +86,13 @@ async def explain(
     scope_id: object,
     params: Mapping[str, Any] | None = None,
     reader: str | None = None,
+    *,
+    predicted: bool = False,
 ) -> Explanation:
-    """All about one entry; `reader`: whether this one may read it."""
+    """All about one entry; `reader`: whether this one may read it.
+
+    `predicted`: with what predicted warming makes of it, for which all that it has learnt is read.
+    """
     view = stoker.domain.view(view_name)
     key = view.key(stoker.domain.scope(view.scope, scope_id), params)
     store = stoker.cache.store
@@ -113,7 +118,13 @@ async def explain(
             ttl_s=stoker.ttl(view.name).total_seconds(),
         ),
         access=await _access(stoker, view, key, reader),
+        prediction=await _predicted(stoker, key) if predicted else None,
     )
+
+
+async def _predicted(stoker: Stoker, key: EntryKey) -> str:
+    entry = f"{key.scope}/{key.view}" + (f"?{key.params}" if key.params else "")
+    return (await prediction.explain(stoker, entry)).decision
 
 
 def for_viewers(found: Explanation) -> Explanation:

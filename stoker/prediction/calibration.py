@@ -53,7 +53,8 @@ class Calibration:
 
         def corrected(probability: float) -> float:
             at = min(bisect_right(xs, probability), len(xs) - 1)
-            part = (probability - xs[at - 1]) / (xs[at] - xs[at - 1])
+            width = xs[at] - xs[at - 1]
+            part = (probability - xs[at - 1]) / width if width > 0 else 1.0  # a level of certainties alone
             return ys[at - 1] + part * (ys[at] - ys[at - 1])
 
         return corrected

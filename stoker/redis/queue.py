@@ -154,5 +154,5 @@ def translated() -> Iterator[None]:
         if OF_A_NODE.search(str(error)):
             raise QueueUnavailable(f"the queue Redis {NODE}") from error
         if str(error).removeprefix("ERR ").startswith("unknown command 'EVALSHA'"):
-            raise QueueUnavailable(f"the queue Redis {SENTINEL}, unless it has no scripts") from error
+            raise QueueUnavailable(f"the queue Redis runs no scripts; probably it {SENTINEL}") from error
         raise

@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from stoker import BadRequest, Stoker
 from stoker.cli.app import app
 from stoker.cli.explain import _draw as _draw_why
-from stoker.cli.explain import why
 from stoker.cli.lines import warming
 from stoker.cli.opened import On
 from stoker.cli.predicted import _draw_history, moved
 from stoker.cli.traces import recorded
 from stoker.handlers.relay import apply_all
 from stoker.operations.audit import local_actor
+from stoker.operations.explain import explain as explained
 from stoker.operations.overview import overview
 from stoker.operations.prediction import Mode, entry_of, explain, past, prediction
 from stoker.prediction.contest import DEFAULT, PREDICTOR
@@ -125,12 +125,12 @@ async def keep_once_more(stoker: Stoker) -> None:
 async def test_an_explained_entry_says_whether_prediction_warms_it(
     stoker: Stoker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = await why(stoker, "detail", "9")
+    found = await explained(stoker, "detail", "9", predicted=True)
     assert found.prediction is not None
     assert found.prediction.startswith("the default plan decides")
     await keep(stoker, await learnt(stoker))
     await Forecaster(stoker, "one").once()
-    found = await why(stoker, "detail", "9")
+    found = await explained(stoker, "detail", "9", predicted=True)
     assert found.prediction is not None
     assert re.fullmatch(r"not warmed: 0\.\d+ is below 0\.\d+", found.prediction)
     _draw_why(found)

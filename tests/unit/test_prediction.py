@@ -119,6 +119,12 @@ def test_a_calibration_without_outcomes_changes_nothing_and_a_few_change_little(
     assert 0.35 < calibration.curve()(0.35) < 0.37
 
 
+def test_a_calibration_of_certainties_alone_keeps_them() -> None:
+    calibration = Calibration()
+    calibration.note(1.0, read=True)
+    assert calibration.curve()(1.0) == 1.0
+
+
 def test_a_calibration_corrects_by_outcomes_and_keeps_the_order() -> None:
     calibration = Calibration()
     for number in range(2000):
