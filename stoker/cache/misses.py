@@ -108,8 +108,8 @@ class Misses(ABC):
         """Answer from a parent after a wait, in which the entry may have moved to another (RACES 46).
 
         The parent and the right to it are looked up together once more. What does not hold by then, or is not
-        for this reader, is read from SQL: a role from before the wait may have ended. Fail-safe does not come here: an
-        outdated entry may name a parent that it has left.
+        for this reader, is read from SQL: a role from before the wait may have ended. Fail-safe does not come
+        here: an outdated entry may name a parent that it has left.
         """
         plan, cause = held.plan, None if held.found.miss is None else held.cause
         filled = await self._filled(plan, beside) if cause is not None else None

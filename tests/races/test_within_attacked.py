@@ -13,7 +13,7 @@ from tests.support.folders import SHEET, Folders
 async def test_a_reader_whose_removal_is_in_the_cache_before_the_entry_is_loaded_is_not_shown_it(
     world: World,
 ) -> None:
-    """Row 46. Another reader, or the worker, has built the access entry again meanwhile: without the reader."""
+    """Row 46. Somebody else has built the access entry again meanwhile, without the reader."""
     process = await desk(world)
     other = await world.process(Folders())
     loader = process.notes.hold_before("page")
