@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from stoker.cache.fill import BuiltBy
 from stoker.cache.view import EntryKey
 from stoker.errors import Defer
 from stoker.handlers.context import JobContext
@@ -23,7 +24,7 @@ async def refresh(context: JobContext, job: Refresh) -> Outcome:
     key = EntryKey(view.name, domain.scope(view.scope, job.scope_id), job.params)
     if not domain.takes(key):
         return Outcome.GONE  # asked for by a release that knows other parameters
-    outcome = (await context.stoker.cache.filler.fill_many([key]))[key]
+    outcome = (await context.stoker.cache.filler.fill_many([key], BuiltBy.REFRESH))[key]
     if outcome in (Outcome.ALREADY_BUILDING, Outcome.SUPERSEDED):
         raise Defer(CHECK_AGAIN)
     return outcome
