@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from math import inf
 
-from stoker.cache.keys import KeySpace
+from stoker.cache.keys import KeySpace, write_key
 from stoker.cache.lookup import Plan
 from stoker.cache.reading import State
 from stoker.cache.reads import noted
@@ -71,7 +71,7 @@ class Accounting:
 
     def miss(self, plan: Plan, reader: object) -> None:
         """Note a read that was no hit."""
-        self.read(plan.member)
+        self._read(plan, 1)
         self._visits.note(plan.member, reader)
 
     def read(self, member: bytes, times: int = 1) -> None:
@@ -135,6 +135,15 @@ class Accounting:
             for view, what, n in refused:  # refused by a full or loading server: sent with the next flush
                 self.count(view, what, n)
 
+    def _read(self, plan: Plan, times: int) -> None:
+        """A read of an entry within a parent is one of the parent's access entry, too.
+
+        Nothing tells later which entries lie within a parent, and so whether its access entry is in demand.
+        """
+        self.read(plan.member, times)
+        if plan.parent is not None and plan.guard is not None:
+            self.read(write_key(plan.guard), times)
+
     def _sum_up_times(self) -> None:
         """Into the buckets, a bucket at a time: sorting is cheaper than finding the bucket of each."""
         for view, pending in self._times.items():
@@ -162,7 +171,7 @@ class Accounting:
         for plan, times in hits.items():
             both = plan.view.name, plan.guard.view if plan.guard is not None else ""
             views[both] = views.get(both, 0) + times
-            self.read(plan.member, times)
+            self._read(plan, times)
         for (view, guard), times in views.items():
             self.count(view, "hits", times)
             if guard:
@@ -174,6 +183,8 @@ async def read_counters(
 ) -> Mapping[str, dict[str, int]]:
     """The counters of all processes, by view; raises CacheUnavailable."""
     names = list(views)
+    if not names:  # of an application that has jobs alone
+        return {}
     answer = await client.call(*(("HGETALL", keys.counters(name)) for name in names))
     return {
         name: {

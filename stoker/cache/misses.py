@@ -53,7 +53,7 @@ class Misses(ABC):
             if plan.guard is not None and not guard_missed:
                 self.accounting.count(plan.guard.view, "hits")
         if role is not None and plan.parent is not None and (waited or found.miss is not None):
-            return await self._after_wait_within(held._replace(cause=cause), state, role, beside, reader)
+            return await self._after_wait_within(held._replace(cause=cause), state, beside, reader)
         if found.miss is not None:
             return await self._after_miss(plan, cause, beside, reader)
         return self._answer(plan, found, state, role)._replace(cause=cause)
@@ -103,20 +103,21 @@ class Misses(ABC):
         return Reading(filled.content, State.MISS, cause=cause, role=role)
 
     async def _after_wait_within(
-        self, held: Held, state: State, role: str, beside: asyncio.Task[Filled] | None, reader: object
+        self, held: Held, state: State, beside: asyncio.Task[Filled] | None, reader: object
     ) -> Reading:
         """Answer from a parent after a wait, in which the entry may have moved to another (RACES 46).
 
-        The parent and the right to it are looked up together once more. What does not hold by then is read
-        from SQL. Fail-safe does not come here: an outdated entry may name a parent that it has left.
+        The parent and the right to it are looked up together once more. What does not hold by then, or is not
+        for this reader, is read from SQL: a role from before the wait may have ended. Fail-safe does not come
+        here: an outdated entry may name a parent that it has left.
         """
         plan, cause = held.plan, None if held.found.miss is None else held.cause
         filled = await self._filled(plan, beside) if cause is not None else None
         if filled is not None and filled.content is None:
             raise plan.not_found()
         [again] = await self.fetch((plan,))
-        if again.found.miss is None and again.guard is not None and again.guard.miss is None:
-            role = again.guard.role_of(reader) or role
+        role = again.guard.role_of(reader) if again.guard is not None else None
+        if again.found.miss is None and role is not None:
             return self._answer(plan, again.found, state, role)._replace(cause=cause)
         if filled is not None and filled.outcome is Outcome.NOT_KEPT:
             return await self._confirmed(plan, filled, State.MISS, cause, reader)
@@ -126,8 +127,11 @@ class Misses(ABC):
         return await self.filler.in_time(asyncio.shield(beside) if beside else self.filler.fill(plan.key))
 
     async def _stale(self, plan: Plan, reader: object) -> Reading | None:
-        """The last value, if its hard stamp holds in a new lookup (RACES 22, 33); never of an access view."""
-        if plan.view.name in self.catalog.access_views:
+        """The last value, if its hard stamp holds in a new lookup (RACES 22, 33).
+
+        Never of an access view; and not within a parent, where it may name one that it has left (RACES 46).
+        """
+        if plan.view.name in self.catalog.access_views or plan.view.parent is not None:
             return None
         [held] = await self.fetch((plan,))
         if not held.found.revivable:

@@ -55,6 +55,10 @@ def draw_job(found: JobDetail) -> None:
         models("in the queue", ["state", "fair_key", "due_at", "enqueued_at"], [found.live])
     if found.progress is not None and found.progress.total:
         models("progress", ["done", "total", "updated_at"], [found.progress])
+    if found.result is not None:
+        models("result", ["state", "size_bytes", "expires_at", "says"], [found.result])
+        if found.result.text is not None:
+            show(found.result.text)
     if found.batch is not None:
         models("batch", BATCH, [found.batch])
     if found.runs:
@@ -101,7 +105,7 @@ async def list_(  # noqa: PLR0913 - one for each filter
 @app.command("show")
 @operator(draw_job)
 async def show_job(on: On, job_id: JobId) -> JobDetail:
-    """Show one job: arguments, runs, errors."""
+    """Show one job: arguments, runs, errors, and its result if one is kept, at most 10,000 bytes of it."""
     return await jobs.detail(on.stoker, job_id)
 
 

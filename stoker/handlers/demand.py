@@ -17,7 +17,8 @@ from stoker.stoker import Stoker
 async def in_demand(stoker: Stoker, keys: Sequence[EntryKey]) -> list[EntryKey]:
     """Those of the keys that are in demand, the hottest first; raises CacheUnavailable.
 
-    An access entry is in demand when an entry that it guards is: a hit needs both.
+    An access entry is in demand when an entry that it guards is: a hit needs both. That of a parent
+    is counted as read with each entry within the parent (stoker/cache/accounting.py).
     """
     store = stoker.cache.store
     read_at = await _last_reads(stoker, keys)

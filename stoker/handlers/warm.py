@@ -9,16 +9,13 @@ there later. So a warming of 5,000 entries does not delay one of five.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
-from stoker.cache.fill import Filler
-from stoker.cache.loads import LoadTimeout
 from stoker.cache.reads import hottest
-from stoker.cache.view import Access, EntryKey, Scope
-from stoker.domain import Domain
-from stoker.errors import Defer, QueueUnavailable, Unavailable
+from stoker.cache.view import EntryKey
+from stoker.errors import Defer, QueueUnavailable
+from stoker.handlers.builds import build, with_guard
 from stoker.handlers.context import JobContext
 from stoker.handlers.demand import in_demand
 from stoker.jobs import KeepWarm, Lane, Outcome, Warm
@@ -26,8 +23,6 @@ from stoker.postgres import database_errors
 from stoker.prediction.contest import DEFAULT
 from stoker.stoker import Stoker
 from stoker.warming import rows
-
-logger = logging.getLogger(__name__)
 
 BATCH = 50
 """Entries built in one transaction: about the statements of one dashboard, a few milliseconds each."""
@@ -74,17 +69,6 @@ async def _is_predicted(stoker: Stoker) -> bool:
     return await rows.in_force(stoker.engine) != DEFAULT
 
 
-def with_guard(domain: Domain, key: EntryKey) -> Iterator[EntryKey]:
-    """The entry, after its access entry: it is a hit only together with that.
-
-    Which parent an entry lies within, the entry itself says: `build` builds the access entries of parents.
-    """
-    view = domain.view(key.view)
-    if view.access is Access.MEMBERS:
-        yield domain.view(view.access_view).key(key.scope)
-    yield key
-
-
 async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -> AsyncIterator[int]:
     """Build entries from `begin` on; how far it is, after each batch. Raises only if none can be built."""
     failed: dict[EntryKey, Exception] = {}
@@ -100,51 +84,6 @@ async def _fill(context: JobContext, keys: Sequence[EntryKey], begin: int = 0) -
         yield done
     if failed and len(failed) == len(keys) - begin:
         raise next(iter(failed.values()))  # nothing at all could be built: not an entry's fault
-
-
-async def build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
-    """Build entries together, or one by one after an error, so that a bad entry does not keep others cold.
-
-    The access entries of the parents that they lie within are built after them. Returns each entry's outcome,
-    or what was raised for it; raises Unavailable when a server does not answer.
-    """
-    built = await _built_apart(filler, keys)
-    if guards := await _access_of_parents(filler, keys):
-        await _built_apart(filler, guards)
-    return built
-
-
-async def _access_of_parents(filler: Filler, keys: Sequence[EntryKey]) -> list[EntryKey]:
-    """The access entries of the parents that entries in the cache say they belong to."""
-    catalog = filler.catalog
-    within = [key for key in keys if catalog.view(key.view).parent is not None]
-    parents = await filler.store.parents([filler.names(key) for key in within])
-    named = zip(within, (name.decode(errors="replace").partition(":") for name in parents), strict=True)
-    guards = (EntryKey(catalog.view(key.view).access_view, Scope(kind, id_)) for key, (kind, _, id_) in named)
-    return [guard for guard in dict.fromkeys(guards) if catalog.takes(guard)]
-
-
-async def _built_apart(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
-    built = await _built(filler, keys)
-    if any(isinstance(one, Exception) for one in built.values()):
-        built = {}
-        for key in keys:
-            built |= await _built(filler, [key])
-    for key, one in built.items():
-        if isinstance(one, Exception):
-            logger.warning("warm.entry_failed", extra={"entry": str(key), "error": repr(one)[:200]})
-    return built
-
-
-async def _built(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
-    try:
-        return dict(await filler.fill_many(keys))
-    except LoadTimeout as error:
-        return dict.fromkeys(keys, error)
-    except Unavailable:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a loader raises
-        return dict.fromkeys(keys, error)
 
 
 async def _left_off(context: JobContext) -> int:

@@ -12,14 +12,17 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import insert, or_, select
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from stoker.jobs import Job
 from stoker.postgres import database_errors, fetched
+from stoker.queue.answers import Enqueued
+from stoker.queue.packing import clock_ms, new_job_id
 from stoker.stoker import Stoker
 from stoker.tables import audit_log
 
@@ -32,17 +35,16 @@ class Actor:
     address: str | None = None
 
 
-async def audit(session: AsyncSession, actor: Actor, action: str, arguments: Mapping[str, Any]) -> None:
-    """Add the row to the session's transaction."""
-    await session.execute(
-        insert(audit_log).values(
-            actor=actor.name[:64],
-            # Behind a trusted proxy the address may be any text that a caller wrote.
-            address=None if actor.address is None else actor.address[:64],
-            action=action,
-            arguments=dict(arguments),
-        )
+async def audit(session: AsyncSession, actor: Actor, action: str, arguments: Mapping[str, Any]) -> int:
+    """Add the row to the session's transaction; returns its id."""
+    added = insert(audit_log).values(
+        actor=actor.name[:64],
+        # Behind a trusted proxy the address may be any text that a caller wrote.
+        address=None if actor.address is None else actor.address[:64],
+        action=action,
+        arguments=dict(arguments),
     )
+    return int((await session.execute(added.returning(audit_log.c.id))).scalar_one())
 
 
 @asynccontextmanager
@@ -60,6 +62,31 @@ async def act(stoker: Stoker, actor: Actor, action: str, arguments: Mapping[str,
     """Commit the action's row. The caller does the action after that."""
     async with acting(stoker, actor, action, arguments):
         pass
+
+
+async def enqueue_audited(
+    stoker: Stoker,
+    actor: Actor,
+    action: str,
+    arguments: Mapping[str, Any],
+    job: Job,
+    delay: timedelta = timedelta(0),
+) -> Enqueued:
+    """Commit the action's row with the id that the job will have, then enqueue the job.
+
+    Where the job coalesces, the row is changed to name the job that does the work.
+    """
+    job_id = new_job_id(clock_ms())
+    with database_errors():
+        async with stoker.session() as session, session.begin():
+            row = await audit(session, actor, action, {**arguments, "job_id": job_id})
+    asked = await stoker.queue.enqueue(job, delay=delay, job_id=job_id)
+    if asked.job_id != job_id:
+        joined = {**arguments, "job_id": asked.job_id, "answer": asked.answer}
+        with database_errors():
+            async with stoker.session() as session, session.begin():
+                await session.execute(update(audit_log).where(audit_log.c.id == row).values(arguments=joined))
+    return asked
 
 
 class AuditEntry(BaseModel):

@@ -17,7 +17,7 @@ from stoker.cache.view import EntryKey
 from stoker.domain import Domain
 from stoker.errors import InvalidParams, NotFound, UnknownScope, UnknownView
 from stoker.jobs import Refresh, Warm
-from stoker.operations.audit import Actor, act, acting
+from stoker.operations.audit import Actor, act, acting, enqueue_audited
 from stoker.outbox.record import InvalidationRequested
 from stoker.postgres import fetched
 from stoker.queue.progress import JobState, Progress
@@ -133,8 +133,8 @@ async def invalidation(stoker: Stoker, event_id: int) -> InvalidationProgress:
 async def warm(stoker: Stoker, actor: Actor, target: str, scope_id: object | None = None) -> str:
     """Enqueue a warming; returns the job's id. Raises UnknownScope, naming the field."""
     what = _warm_of(stoker.domain, target, scope_id)
-    await act(stoker, actor, "cache.warm", what.model_dump(exclude_defaults=True) | {"target": what.target})
-    job = await stoker.enqueue(what)
+    said = what.model_dump(exclude_defaults=True) | {"target": what.target}
+    job = await enqueue_audited(stoker, actor, "cache.warm", said, what)
     await _progress(stoker).queued(job.job_id)
     return job.job_id
 

@@ -17,16 +17,18 @@ from stoker.errors import BadRequest, InvalidJob, NotFound, UnknownJob
 from stoker.history.job_rows import Filter, JobHistory, KeptRow
 from stoker.jobs import Job, Lane, parse
 from stoker.operations import batches
-from stoker.operations.audit import Actor, act
+from stoker.operations.audit import Actor, act, enqueue_audited
 from stoker.operations.batches import BatchShown
 from stoker.operations.dead import DeadJob, shown
 from stoker.operations.live_jobs import LiveJob, LiveState, Search, live_job, live_jobs
+from stoker.operations.results import ResultShown, result_of
 from stoker.operations.texts import Text64, Text128, one_line
 from stoker.queue import wire
 from stoker.queue.answers import Answer, CancelAnswer
 from stoker.queue.progress import JobState, ProgressReport
 from stoker.stoker import Stoker
 from stoker.worker.engine.dead_letters import DeadLetter, DeadLetters, Which
+from stoker.worker.engine.letter import UNKNOWN
 
 RUNS_OF_ONE = 50
 
@@ -102,9 +104,10 @@ class DeadEnd(DeadJob):
 
 
 class JobDetail(BaseModel):
-    """One job: where it stands, every run of it that is still known, its arguments for operators.
+    """One job: where it stands, every run of it that is still known, its arguments and result for operators.
 
     `batch`: of which it is a member, or which it follows. `progress`: what it has reported within a day.
+    `result`: what its handler returned, or why there is none; null for Stoker's own jobs and unknown kinds.
     """
 
     job_id: str
@@ -114,6 +117,7 @@ class JobDetail(BaseModel):
     live: LiveJob | None
     batch: BatchShown | None = None
     progress: ProgressReport | None = None
+    result: ResultShown | None = None
     runs: list[EndedJob]
     dead: DeadEnd | None
     arguments: Any = None
@@ -188,25 +192,28 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
 
 
 async def detail(stoker: Stoker, job_id: str, *, whole: bool = True) -> JobDetail:
-    """One job, with arguments and traceback only if `whole`. Raises NotFound."""
+    """One job, with arguments, result and traceback only if `whole`. Raises NotFound."""
     live = await live_job(stoker, job_id)
     rows = await JobHistory(stoker.engine).list(Filter(job_id=job_id), limit=RUNS_OF_ONE, arguments=whole)
     letter = next(iter(await DeadLetters(stoker.engine).list(Which(job_id=job_id), limit=1)), None)
     known = (live[0] if live else None) or (rows[0] if rows else None) or letter
+    kind = None if known is None else stoker.domain.job_types.get(known.kind)
+    result = await result_of(stoker, job_id, kind, rows, waits=live is not None, whole=whole)
     report = await stoker.progress(job_id)
     if known is None and report is not None and report.state is JobState.CANCELLED:
         raise NotFound(f"job {job_id} was cancelled; nothing else of it is kept")
-    if known is None:
+    if known is None and result is None:
         raise NotFound(f"there is no job {job_id!r}: the id is wrong, or the job ended too long ago")
     given = [live[1] if live else None, *(row.arguments for row in rows), letter and letter.payload]
     return JobDetail(
         job_id=job_id,
-        lane=known.lane,
-        kind=known.kind,
+        lane=known.lane if known else UNKNOWN,
+        kind=known.kind if known else UNKNOWN,
         scope=live[0].scope if live else next((row.scope for row in rows), None),
         live=live[0] if live else None,
         batch=await batches.of_job(stoker, job_id),
         progress=report,
+        result=result,
         runs=[EndedJob.of(row) for row in rows],
         dead=None if letter is None else _dead_end(stoker, letter, whole=whole),
         arguments=next((one for one in given if one is not None), None) if whole else None,
@@ -223,11 +230,12 @@ async def enqueue(
 ) -> Asked:
     """Ask for a job of a kind that the domain handles; raises BadRequest for one that could not run.
 
-    The audit row has the kind alone, because not everybody who reads it may see the arguments.
+    The audit row has the kind and the job's id, and no arguments: not everybody who reads it may see them.
     """
     job = _job(stoker, kind, arguments)
-    await act(stoker, actor, "job.enqueue", {"kind": kind})
-    asked = await stoker.enqueue(job, delay=timedelta(seconds=delay_s))
+    asked = await enqueue_audited(
+        stoker, actor, "job.enqueue", {"kind": kind}, job, timedelta(seconds=delay_s)
+    )
     return Asked(job_id=asked.job_id, kind=kind, lane=str(job.lane), answer=asked.answer)
 
 

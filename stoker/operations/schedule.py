@@ -14,7 +14,7 @@ from sqlalchemy import RowMapping, delete, func, text
 from sqlalchemy.dialects.postgresql import insert
 
 from stoker.errors import NotFound
-from stoker.operations.audit import Actor, act, acting
+from stoker.operations.audit import Actor, acting, enqueue_audited
 from stoker.postgres import database_errors, fetched
 from stoker.settings import ScheduleSettings
 from stoker.stoker import Stoker
@@ -100,8 +100,7 @@ async def last_slots(stoker: Stoker, names: Iterable[str]) -> dict[str, datetime
 async def run_now(stoker: Stoker, actor: Actor, settings: ScheduleSettings, name: str) -> TaskRun:
     """Enqueue a task's job now, outside its schedule, even while it is paused."""
     task = _named(stoker, settings, name)
-    await act(stoker, actor, "schedule.run", {"task": task.name})
-    asked = await stoker.enqueue(task.job)
+    asked = await enqueue_audited(stoker, actor, "schedule.run", {"task": task.name}, task.job)
     now = func.clock_timestamp()
     row = insert(schedule_slots).values(
         task=task.name,

@@ -70,9 +70,15 @@ class Queue:
         redis = queue_client(url, connections=settings.connections, wait_s=settings.timeout_s)
         return cls(url, settings, redis, lanes)
 
-    async def enqueue(self, job: Job, *, delay: timedelta = timedelta(0)) -> Enqueued:
-        """Write one job, or join the one of its coalesce key that waits."""
-        return (await self.enqueue_many([job], delay=delay))[0]
+    async def enqueue(
+        self, job: Job, *, delay: timedelta = timedelta(0), job_id: str | None = None
+    ) -> Enqueued:
+        """Write one job, or join the one of its coalesce key that waits.
+
+        `job_id`: the id of a new job, as `new_job_id` makes it, for callers that note it before.
+        """
+        (call,) = in_calls(self._packed_jobs([job], delay, (), job_id))
+        return (await self._enqueue(call))[0]
 
     async def enqueue_many(
         self,
@@ -199,11 +205,11 @@ class Queue:
         ]
 
     def _packed_jobs(
-        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None]
+        self, jobs: Sequence[Job], delay: timedelta, traces: Sequence[str | None], job_id: str | None = None
     ) -> Iterator[Packed]:
         now_ms, delay_ms = clock_ms(), max(0, round(delay.total_seconds() * 1000))
         for job, trace in zip(jobs, traces or repeat(tracing.current()), strict=False):
-            yield packed(job, new_job_id(now_ms), now_ms, delay_ms, trace, self.settings)
+            yield packed(job, job_id or new_job_id(now_ms), now_ms, delay_ms, trace, self.settings)
 
     def _delivery(self, requests: Iterable[Request]) -> Iterator[list[Packed]]:
         return in_calls(packed_request(one, self.settings) for one in requests)

@@ -97,6 +97,19 @@ class Progress:
             found: bytes | None = await self._redis.get(self._result_key(job_id))
             return found
 
+    async def beginning(self, job_id: str, most: int) -> tuple[str, int, timedelta | None] | None:
+        """The first `most` bytes of a result as text, its size in bytes, and how long it is still kept."""
+        key = self._result_key(job_id)
+        async with answering(self._timeout_s), self._redis.pipeline() as pipe:
+            pipe.getrange(key, 0, most - 1)
+            pipe.strlen(key)
+            pipe.pttl(key)
+            text, size_bytes, left_ms = await pipe.execute()
+        if not size_bytes:
+            return None
+        left = timedelta(milliseconds=left_ms) if left_ms >= 0 else None
+        return text.decode(errors="replace"), size_bytes, left
+
     async def _write(self, job_id: str, fields: dict[str, str | int]) -> None:
         key = self._key(job_id)
         async with answering(self._timeout_s), self._redis.pipeline() as pipe:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -41,14 +40,13 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-@contextmanager
-def said_of(**about: object) -> Iterator[None]:
-    """Every line that is logged inside, in this task or in those that it starts, carries these fields too."""
-    token = _about.set({**_about.get(), **about})
-    try:
-        yield
-    finally:
-        _about.reset(token)
+def say_of_task(**about: object) -> None:
+    """Every line that this task, and those that it starts, log from now on carries these fields too.
+
+    For a task of its own: nothing is taken back. A task that is left behind at the end of a process is closed
+    in another context than its own, where taking it back would fail.
+    """
+    _about.set({**_about.get(), **about})
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:

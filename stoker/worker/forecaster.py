@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from stoker.cache.view import EntryKey
 from stoker.errors import DatabaseUnavailable, QueueUnavailable, Unavailable
-from stoker.handlers.warm import build, with_guard
+from stoker.handlers.builds import build, with_guard
 from stoker.jobs import Lane, Outcome
 from stoker.prediction.budget import Candidate
 from stoker.stoker import Stoker

@@ -34,7 +34,7 @@ from stoker.queue.progress import Progress
 from stoker.settings import Settings, require
 from stoker.stoker import Stoker
 from stoker.telemetry.endpoint import endpoint
-from stoker.telemetry.log import said_of
+from stoker.telemetry.log import say_of_task
 from stoker.telemetry.metrics import own_process
 from stoker.worker.arq.part import ArqPart
 from stoker.worker.beside import beside
@@ -228,7 +228,8 @@ def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
             "stoker.attempt": attempt,
         }
         resources = own.resources if own else None
-        with said_of(job_id=job_id), tracing.span(f"run {job.kind}", "consumer", facts):
+        say_of_task(job_id=job_id)
+        with tracing.span(f"run {job.kind}", "consumer", facts):
             batch = await batch_of_job(stoker.queue, job_id, following=True)
             context = JobContext(stoker, progress, job_id, attempt, resources, batch)
             try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import timedelta
 
 from playwright.async_api import Browser, Route, expect
 from sqlalchemy import text
 
 from stoker.handlers import relay
+from stoker.history.job_rows import JobHistory
 from stoker.history.presence import Presence
 from stoker.jobs import Prune
 from stoker.outbox.record import InvalidationRequested
@@ -17,6 +19,7 @@ from stoker.prediction.contest import COUNTS, DEFAULT, PREDICTOR
 from stoker.queue.progress import Progress
 from stoker.rules import Invalidation
 from tests.browser.site import ON_ONE_LOOP, Site, bury, change, furnish, predicted, signed_in, window
+from tests.integration.test_history import row
 from tests.support.callers import OPERATOR, VIEWER
 from tests.support.notes import note
 
@@ -222,6 +225,25 @@ async def test_how_far_a_job_is_stands_with_the_job(browser: Browser, site: Site
         fact = page.locator(".facts > div", has=page.get_by_text("Progress", exact=True))
         await expect(fact.locator("dd")).to_have_text(re.compile("^3 of 10, "))
     await site.stoker.cancel(asked.job_id)
+
+
+async def test_the_result_of_a_job_is_shown_as_text_and_to_operators_alone(
+    browser: Browser, site: Site
+) -> None:
+    await Progress(site.stoker.queue.redis, site.stoker.queue.settings).keep_result(
+        "kept", b'{"text":"<b>bold</b>"}', timedelta(hours=1)
+    )
+    await JobHistory(site.stoker.engine).add([row(job_id="kept", kind="reports.write")])
+    async with window(browser) as context:
+        page = await signed_in(context, site, OPERATOR, "jobs?kind=reports.write")
+        await page.get_by_role("button", name="Open job reports.write").click()
+        await expect(page.get_by_label("Result", exact=True)).to_have_text('{"text":"<b>bold</b>"}')
+        await expect(page.get_by_text("Kept: 22 bytes of JSON. It expires at")).to_be_visible()
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER, "jobs?kind=reports.write")
+        await page.get_by_role("button", name="Open job reports.write").click()
+        await expect(page.get_by_text("22 bytes of JSON. Only operators see it.")).to_be_visible()
+        await expect(page.get_by_label("Result", exact=True)).to_have_count(0)
 
 
 async def test_what_prediction_does_is_shown_and_what_is_not_known_is_called_so(

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stoker import EntryKey, Event, View
-from stoker.cache.fill import Filler
+from stoker.cache.fill import BuiltBy, Filler
 from stoker.cache.keys import EntryNames
 from stoker.cache.lookup import Lookup
 from stoker.cache.near import Near
@@ -42,7 +42,9 @@ class Guard(NamedTuple):
     case: str
 
 
-async def _load_many_then_stamp(self: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
+async def _load_many_then_stamp(
+    self: Filler, keys: Sequence[EntryKey], _by: BuiltBy = BuiltBy.WARMING
+) -> dict[EntryKey, Outcome]:
     return {key: (await load_then_stamp(self, key)).outcome for key in keys}
 
 

@@ -61,6 +61,26 @@ async def test_before_anybody_has_predicted_the_default_plan_is_in_force(stoker:
     assert explained.last_read is None
 
 
+async def test_what_a_worker_of_another_release_predicts_is_not_known(stoker: Stoker) -> None:
+    await Forecaster(stoker, "one").once()
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE stoker.warm_predictor SET figures = jsonb_build_object('of', 'tomorrow')")
+        )
+    found = await prediction(stoker)
+    assert (found.mode, found.predicted_by, found.figures) == (Mode.UNKNOWN, "one", None)
+    assert found.why.startswith("one is of another release, whose figures this one cannot read")
+    assert "no worker" not in warming(found)
+    assert (await explain(stoker, "note:1/detail")).decision == f"not known: {found.why}"
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE stoker.warm_predictor SET planned_at = planned_at - interval '1 hour'")
+        )
+    found = await prediction(stoker)
+    assert found.mode is Mode.SILENT
+    assert found.why.startswith("no worker has predicted since 20")
+
+
 async def test_what_prediction_does_is_shown_and_one_entry_is_explained(stoker: Stoker) -> None:
     live = await learnt(stoker)
     await keep(stoker, live)

@@ -109,8 +109,13 @@ def test_an_operator_enqueues_a_job_of_the_application(stoker: Run, environment:
     asked = shown(stoker("jobs", "enqueue", "digest.write.v1", '{"user_id": 7}', "--json"))
     assert (asked["lane"], asked["answer"]) == ("files", "enqueued")
     assert shown(stoker("jobs", "show", asked["job_id"], "--json"))["arguments"] == {"user_id": 7}
+    (entry,) = shown(stoker("audit", "--action", "job", "--json"))["entries"]
+    assert entry["arguments"] == {"kind": "digest.write.v1", "job_id": asked["job_id"]}
     joined = stoker("jobs", "enqueue", "digest.write.v1", '{"user_id": 7}').stdout
     assert joined == f"{asked['job_id']}: coalesced in files\n"
+    newest = shown(stoker("audit", "--json"))["entries"][0]["arguments"]
+    assert newest == {"kind": "digest.write.v1", "job_id": asked["job_id"], "answer": "coalesced"}
+    assert f'"job_id": "{asked["job_id"]}"' in stoker("audit").stdout
     later = shown(stoker("jobs", "enqueue", "prune.v1", "--delay", "60", "--json"))
     (waits,) = shown(stoker("jobs", "list", "--state", "deferred", "--json"))["live"]
     assert waits["job_id"] == later["job_id"]

@@ -167,6 +167,7 @@ async def _use(page: httpx.AsyncClient, stoker: Stoker) -> None:
     waiting = await stoker.enqueue(Refresh(view="detail", scope_id="7"))
     for path in (*READS, f"/api/jobs/{waiting.job_id}"):
         assert (await page.get(path)).status_code == 200, path
+    assert (await page.get("/api/jobs/unknown")).status_code == 404  # its result was asked for, too
     ends: tuple[tuple[str, str, Any], ...] = (
         ("POST", f"/api/jobs/{waiting.job_id}/cancel", None),
         ("PUT", "/api/jobs/lanes/warm/slots", {"slots": 3}),

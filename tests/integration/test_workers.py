@@ -16,10 +16,11 @@ from stoker.operations import workers
 from stoker.operations.audit import Actor
 from stoker.operations.workers import LaneCapacity, WorkerState, capacity, suggestion, wanted
 from stoker.process_name import process_name
-from stoker.settings import Settings
+from stoker.settings import LaneSettings, Settings, require
 from stoker.telemetry.metrics import exposition
 from stoker.worker.engine.meter import Load, Meter
-from stoker.worker.process import run_worker
+from stoker.worker.engine.runner import Engine, EngineSettings
+from stoker.worker.process import run_worker, runner
 from tests.support.notes import Notes
 from tests.support.place import Place
 
@@ -43,7 +44,7 @@ async def the_worker(stoker: Stoker, state: WorkerState) -> workers.WorkerFigure
     async with asyncio.timeout(60):
         while True:
             found = (await workers.listing(stoker)).workers
-            if [one.state for one in found] == [state] and (found[0].lanes or state is WorkerState.STOPPED):
+            if [one.state for one in found] == [state]:
                 return found[0]
             await asyncio.sleep(0.02)
 
@@ -60,6 +61,20 @@ async def test_a_worker_reports_what_it_is_and_that_it_stopped(stoker: Stoker, s
     stop.set()
     await working
     assert (await the_worker(stoker, WorkerState.STOPPED)).stopped_at is not None
+
+
+async def test_a_worker_shows_its_lanes_with_its_first_report(stoker: Stoker, settings: Settings) -> None:
+    engine = Engine(
+        require(settings.redis_url, "REDIS_URL"),
+        settings.queue,
+        EngineSettings(lanes={"changes": LaneSettings(concurrency=3)}),
+        run=runner(stoker),
+        sql=stoker.engine,
+    )
+    await Roster(stoker.engine, "host:1", "r", engine.load, engine.set_quiet).report()
+    (found,) = (await workers.listing(stoker)).workers
+    assert {name: lane.slots for name, lane in found.lanes.items()} == {"changes": 3}
+    assert (found.slots, found.busy) == (3, 0)
 
 
 async def test_a_quiet_worker_takes_no_jobs_until_it_is_resumed(stoker: Stoker) -> None:

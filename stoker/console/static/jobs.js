@@ -167,6 +167,11 @@ function drawOne(job, context, after) {
     job.live && context.operator && h("div", { class: "actions" }, cancelButton(job.live, after)),
     h("h3", {}, "Arguments"),
     job.arguments_hidden ? h("p", { class: "muted" }, "Only operators see arguments.") : h("pre", { tabindex: "0" }, JSON.stringify(job.arguments, null, 2) ?? NONE),
+    job.result && [
+      h("h3", {}, "Result"),
+      h("p", { class: "muted" }, `${job.result.says}${job.result.expires_at ? ` It expires at ${clock(job.result.expires_at)}.` : ""}`),
+      job.result.text && h("pre", { tabindex: "0", "aria-label": "Result" }, job.result.text),
+    ],
     h("h3", {}, "Timeline"),
     job.runs.length ? h("ol", { class: "timeline" }, job.runs.map(drawRun)) : h("p", { class: "muted" }, "It has not run yet, or its runs are no longer kept."),
     job.dead && [

@@ -116,8 +116,9 @@ class Engine:
             self._lanes[lane].set_slots(concurrency)
 
     def load(self) -> dict[str, Load]:
-        """What each lane has done since the last call; empty before `run`."""
-        return {lane: worker.meter.take(worker.max_jobs) for lane, worker in self._lanes.items()}
+        """What each lane has done since the last call; before `run` nothing, with the slots to come."""
+        begun = {lane: worker.meter.take(worker.max_jobs) for lane, worker in self._lanes.items()}
+        return begun or {lane: Load(one.concurrency, 0, 0, 0) for lane, one in self._lane_settings.items()}
 
     def set_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - its one argument
         """Whether this process takes no new jobs."""

@@ -81,7 +81,8 @@ async def test_a_job_is_enqueued_audited_and_refused_with_its_field(
     answer = await api.post("/api/jobs", json=asked)
     assert (answer.status_code, answer.json()["answer"]) == (202, "enqueued")
     assert await stoker.queue.is_open(answer.json()["job_id"])
-    assert await audited(stoker) == [("oscar", "job.enqueue", {"kind": "refresh.v1"})]
+    job_id = answer.json()["job_id"]
+    assert await audited(stoker) == [("oscar", "job.enqueue", {"kind": "refresh.v1", "job_id": job_id})]
     for wrong, field in (
         ({"kind": "refersh.v1"}, "kind"),
         ({"kind": "refresh.v1"}, "arguments"),
@@ -140,7 +141,8 @@ async def test_a_warming_is_enqueued_in_its_lane_and_can_be_followed(
     assert (reported["state"], reported["done"], reported["total"]) == ("running", 3, 10)
     await progress.finish(job_id, JobState.DONE)
     assert (await api.get(status)).json()["state"] == "done"
-    assert await audited(stoker) == [("oscar", "cache.warm", {"target": "shelf", "scope_id": "7"})]
+    said = {"target": "shelf", "scope_id": "7", "job_id": answer.json()["id"]}
+    assert await audited(stoker) == [("oscar", "cache.warm", said)]
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,15 @@ def _any_parent(patch: Patch) -> None:
 
 
 async def _as_it_was_found(
-    self: Cache, held: Held, state: State, role: str, beside: asyncio.Task[Filled] | None, _reader: object
+    self: Cache, held: Held, state: State, beside: asyncio.Task[Filled] | None, _reader: object
 ) -> Reading:
     """Answer after a wait from what was looked up before the wait."""
     if held.found.miss is None:
-        return self._answer(held.plan, held.found, state, role)
+        return self._answer(held.plan, held.found, state, None)
     filled = await self._filled(held.plan, beside)
     if filled.content is None or not held.plan.belongs(filled.parent):
         raise NotFound("elsewhere")
-    return Reading(filled.content, state, role=role)
+    return Reading(filled.content, state)
 
 
 def _revived(patch: Patch) -> None:
@@ -43,16 +43,14 @@ def _revived(patch: Patch) -> None:
         self: Cache,
         held: Held,
         state: State,
-        role: str,
         beside: asyncio.Task[Filled] | None,
         reader: object,
     ) -> Reading:
         try:
-            return await after_wait(self, held, state, role, beside, reader)
+            return await after_wait(self, held, state, beside, reader)
         except RuntimeError:
-            stale = await self._stale(held.plan, reader)
-            assert stale is not None
-            return stale
+            [outdated] = await self.fetch((held.plan,))
+            return self._answer(held.plan, outdated.found, State.STALE, None)
 
     patch.setattr(Cache, "_after_wait_within", revived)
 

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 import stoker.handlers.warm
 from stoker import Domain, EntryKey
+from stoker.handlers.builds import _built
 from stoker.handlers.context import JobContext
-from stoker.handlers.warm import _built, _fill
+from stoker.handlers.warm import _fill
 from tests.races.guards.away import Removal, replaced
 
 
