@@ -90,7 +90,7 @@ class ScopeEvent(BaseModel):
 
 
 class ScopeFigures(BaseModel):
-    """What the cache holds for one scope, and the last events that named it; None: they were not asked for."""
+    """What the cache holds for one scope, and the last events that named it; None: not asked for."""
 
     scope: str
     stamps: list[StampFigures]
