@@ -6,10 +6,10 @@ An entry is served after its stamps were read in the same request (RACES 20), or
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from stoker.cache.envelope import Envelope
 from stoker.cache.reading import Content, Found, Reading
@@ -19,6 +19,12 @@ OVERHEAD_BYTES = 1024
 """Memory of an entry besides its body, roughly."""
 DECODED_FACTOR = 4
 """Memory of a decoded body per byte of its JSON: every entry is counted as if it were decoded."""
+RENEWED = 7
+"""How many other requests a question asks for, so that their terms are renewed."""
+CREDIT = 4
+"""How often in a row a term is renewed in which nobody has read, after one in which somebody has."""
+SOON = 0.1
+"""A term is renewed in this last share of it, or after it."""
 
 
 class Near(NamedTuple):
@@ -70,11 +76,13 @@ class Served(NamedTuple):
     """What a request may be answered with until then, on the clock of terms.
 
     `found`: its entry and its access entry, of one reply. `readings`: what readers were answered from it.
+    `credit`: how often it may be renewed although nobody was.
     """
 
     found: Sequence[Found]
     readings: dict[object, Reading]
     until_s: float
+    credit: int
 
 
 class Serves(Protocol):
@@ -83,7 +91,10 @@ class Serves(Protocol):
     served: Served | None
 
 
-class Terms:
+P = TypeVar("P", bound=Serves)
+
+
+class Terms(Generic[P]):
     """Which requests a process answers without asking Redis. Without `use`: none.
 
     `now_s` is the clock of terms.
@@ -94,7 +105,8 @@ class Terms:
         self._term_s = 0.0
         self._sure_until_s = -inf
         self._since_s = -inf
-        self._granted: set[Serves] = set()
+        self._granted: deque[tuple[P, Served]] = deque()
+        """Roughly in the order in which they end."""
 
     def use(self, term_s: float, sure_until_s: float) -> None:
         """Serve for this term what is found valid by questions sent before `sure_until_s`."""
@@ -106,8 +118,9 @@ class Terms:
         self._since_s = self.now_s()
         self._forget(inf)
 
-    def grant(self, plan: Serves, found: Sequence[Found], asked_s: float) -> None:
+    def grant(self, plan: P, found: Sequence[Found], asked_s: float) -> None:
         """Redis has told what it holds for a request. `asked_s`: the clock before it was asked."""
+        credit = _credit(plan.served)
         plan.served = None  # what is known now counts, whatever an earlier reply said
         left_s = self._term_s
         for one in found:
@@ -115,23 +128,52 @@ class Terms:
                 return
             left_s = min(left_s, one.envelope.left_s(one.server.now_us()))
         if asked_s < self._sure_until_s:
-            plan.served = Served(found, {}, asked_s + left_s)
-            self._granted.add(plan)
+            plan.served = served = Served(found, {}, asked_s + left_s, credit)
+            self._granted.append((plan, served))
             if asked_s <= self._since_s:  # compared last: another thread may call `end` at any point
                 plan.served = None
 
-    def of(self, plan: Serves) -> Served | None:
+    def of(self, plan: P) -> Served | None:
         """What the request may be answered with now; None: ask Redis."""
         served = plan.served
         # The clock is read after what is served is fixed, so that a pause in between counts.
-        return served if served is not None and self.now_s() < served.until_s else None
+        if served is None or self.now_s() < served.until_s:
+            return served
+        plan.served = None
+        return None
+
+    def ending(self) -> list[P]:
+        """A few requests that were made within their terms, which end soon: to be renewed with a question.
+
+        For the event loop only.
+        """
+        now_s = self.now_s()
+        soon_s = now_s + self._term_s * SOON
+        ending: list[P] = []
+        going_on = []
+        while self._granted and len(ending) < RENEWED and self._granted[0][1].until_s < soon_s:
+            plan, served = self._granted.popleft()
+            if plan.served is not served:
+                continue  # it was asked for since
+            if served.until_s > now_s:
+                going_on.append((plan, served))  # `end` must find it
+            if served.readings or served.credit:
+                ending.append(plan)
+        self._granted.extend(going_on)
+        return ending
 
     def _forget(self, until_s: float) -> None:
         """Let go of what is over by then: it would be kept for as long as the plan."""
-        for plan in list(self._granted):
-            if plan.served is None or plan.served.until_s <= until_s:
+        while self._granted and self._granted[0][1].until_s <= until_s:
+            plan, served = self._granted.popleft()
+            if plan.served is served:
                 plan.served = None
-                self._granted.discard(plan)
+
+
+def _credit(before: Served | None) -> int:
+    if before is None:
+        return 0
+    return CREDIT if before.readings else max(0, before.credit - 1)
 
 
 def _size(near: Near) -> int:
