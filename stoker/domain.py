@@ -105,6 +105,11 @@ class Domain(Catalog):
         check_unique("schedule", [one.name for one in self.whole_schedule])
         check_unique("job kind", [*JOBS, *(job.kind for job in self.handlers), *self._arq_calls])
         check_around(self.around)
+        if self.migrations is not None and not isinstance(self.migrations, Path):
+            raise DeclarationError(
+                f"migrations must be the Path of a folder, not {self.migrations!r:.80}: "
+                'write Path(__file__).parent / "migrations"'
+            )
         check_lifespan(self.lifespan)
         for rule in self.rules:
             if rule.event.kind.startswith(OWN_KINDS):
@@ -216,12 +221,7 @@ class Domain(Catalog):
         """Raise UnknownJob for a job that no handler runs, BadRequest for unknown names in its arguments."""
         if type(job) in self.handlers:
             return
-        if type(job) is not self.job_types.get(job.kind):
-            known = ", ".join(sorted({*self.job_types} - {*JOBS})) or "none"
-            raise UnknownJob(
-                f"no handler for {type(job).__name__} ({job.kind}): add one to the domain's `handlers`; "
-                f"there are: {known}"
-            )
+        self._check_kind(job)
         if isinstance(job, Warm):
             target = self.warm_plan(job.target).target
             if job.scope_id is not None:
@@ -230,7 +230,17 @@ class Domain(Catalog):
             view = self.view(job.view)
             if not self.takes(EntryKey(view.name, self.scope(view.scope, job.scope_id), job.params)):
                 raise InvalidParams(f"view {view.name} does not take {job.params!r:.100}", field="params")
-        elif isinstance(job, Invalidate):
+
+    def _check_kind(self, job: Job) -> None:
+        if not isinstance(job, Job):
+            raise BadRequest(f"enqueue a job, such as SendMail(user_id=7), not {job!r:.60}", field="job")
+        if type(job) is not self.job_types.get(job.kind):
+            known = ", ".join(sorted({*self.job_types} - {*JOBS})) or "none"
+            raise UnknownJob(
+                f"no handler for {type(job).__name__} ({job.kind}): add one to the domain's `handlers`; "
+                f"there are: {known}"
+            )
+        if isinstance(job, Invalidate):
             kind = self.scope(job.scope_kind, job.scope_id).kind
             for name in job.views:
                 if self.view(name).scope != kind:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from stoker.errors import BadRequest
 from stoker.jobs import Job
 from stoker.outbox.record import AnySession
 from stoker.parts import Parts
@@ -104,15 +105,21 @@ class JobCalls:
         For jobs with `keep_result`. Raises JobFailed with the job's error, NoResult where none is kept,
         TimeoutError, QueueUnavailable or DatabaseUnavailable.
         """
+        _check_id(job_id)
         check_span(timeout, "timeout")
-        async with asyncio.timeout(timeout.total_seconds()):
-            return await result_of(self.queue, job_id, self._is_on_its_way)
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await result_of(self.queue, job_id, self._is_on_its_way)
+        except TimeoutError:
+            seconds = timeout.total_seconds()
+            raise TimeoutError(f"job {job_id:.64} has not ended within {seconds:g} s") from None
 
     async def progress(self, job_id: str) -> ProgressReport | None:
         """The last report about a job that reports, or that is followed; None if there is none.
 
         Raises QueueUnavailable.
         """
+        _check_id(job_id)
         return await Progress(self.queue.redis, self.queue.settings).read(job_id)
 
     async def cancel(self, job_id: str) -> CancelAnswer:
@@ -121,6 +128,7 @@ class JobCalls:
         Where the job is one of `enqueue_in`, raises DatabaseUnavailable if it could not be noted that it has
         ended: it is cancelled, but a queue that loses its data would get it again.
         """
+        _check_id(job_id)
         answer = await self.queue.cancel(job_id)
         if answer is CancelAnswer.CANCELLED:  # callers that wait for its result must see its end
             await Progress(self.queue.redis, self.queue.settings).finish(job_id, JobState.CANCELLED)
@@ -134,3 +142,8 @@ class JobCalls:
         if batch is not None:
             return batch.ended_at is None
         return await self._parts.requests.is_on_its_way(job_id)
+
+
+def _check_id(job_id: object) -> None:
+    if not isinstance(job_id, str):
+        raise BadRequest(f"give the job's id, such as `asked.job_id`, not {job_id!r:.60}", field="job_id")

@@ -173,20 +173,26 @@ class Cron(Listed):
         self._check(self.late, self.overlap)
         try:
             zone = self._zone
-        except (ZoneInfoNotFoundError, ValueError, OSError):
+        except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
             raise DeclarationError(
                 f"schedule {self.name}: there is no time zone {self.timezone!r:.60}"
             ) from None
         fields = self.expression.split() if isinstance(self.expression, str) else []
-        wrong = f"schedule {self.name}: {self.expression!r:.60} is no cron expression of five fields"
-        if len(fields) != 5:  # noqa: PLR2004 - minute, hour, day of month, month, day of week
-            raise DeclarationError(f"{wrong}: minute, hour, day of month, month, day of week")
+        said = f"schedule {self.name}: {self.expression!r:.60}"
+        if len(fields) != 5:  # noqa: PLR2004 - as said
+            raise DeclarationError(
+                f"{said} is no cron expression: write five fields, minute, hour, day of month, month, "
+                "day of week"
+            )
         try:
             next(CronSim(self.expression, datetime(2024, 1, 1, tzinfo=zone)))
         except CronSimError as error:
-            raise DeclarationError(f"{wrong}: {error}") from None
+            if _is_right_by_field(fields):
+                raise DeclarationError(f"{said} never comes: no such month has that day") from None
+            wrong = str(error).removeprefix("Bad ")
+            raise DeclarationError(f"{said} is no cron expression: its {wrong} is wrong") from None
         except StopIteration:
-            raise DeclarationError(f"schedule {self.name}: {self.expression!r:.60} never comes") from None
+            raise DeclarationError(f"{said} never comes") from None
 
     @cached_property
     def _zone(self) -> ZoneInfo:
@@ -221,6 +227,16 @@ class Cron(Listed):
     def says(self) -> str:
         """When it runs, for people."""
         return f"{self.expression} {self.timezone}"
+
+
+def _is_right_by_field(fields: list[str]) -> bool:
+    """Whether each field can be, so that only their combination cannot."""
+    try:
+        for at, field in enumerate(fields):
+            CronSim(" ".join([*["*"] * at, field, *["*"] * (4 - at)]), EPOCH)
+    except CronSimError:
+        return False
+    return True
 
 
 MAINTENANCE: tuple[Every | Cron, ...] = (

@@ -67,7 +67,8 @@ class ArqCron(Listed):
 
     def says(self) -> str:
         """When it runs, for people."""
-        said = (f"{name}={found}" for name in FIELDS[:-1] if (found := getattr(self.cron, name)) is not None)
+        given = ((name, getattr(self.cron, name)) for name in FIELDS[:-1])
+        said = (f"{name}={_listed(value)}" for name, value in given if value is not None)
         return f"{' '.join(said)} {self.zone}"
 
     def _after(self, moment: datetime) -> Iterator[datetime]:
@@ -77,6 +78,10 @@ class ArqCron(Listed):
             slot = next_cron(slot, **{name: getattr(self.cron, name) for name in FIELDS})
             if (found := slot.astimezone(UTC)) > moment:
                 yield found
+
+
+def _listed(value: object) -> object:
+    return ",".join(map(str, sorted(value))) if isinstance(value, set) else value
 
 
 def task_names(crons: list[CronJob]) -> list[str]:

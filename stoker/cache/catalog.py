@@ -72,7 +72,7 @@ class Catalog:
         try:
             return self.views_by_name[name]
         except KeyError:
-            known = ", ".join(sorted(self.views_by_name))
+            known = ", ".join(sorted(self.views_by_name)) or "none"
             raise UnknownView(f"no view {name[:40]!r}; there are: {known}", field="view") from None
 
     def scope(self, kind: str | ScopeKind, scope_id: object) -> Scope:
@@ -81,7 +81,7 @@ class Catalog:
         try:
             scope_kind = self.kinds_by_name[name]
         except KeyError:
-            known = ", ".join(sorted(self.kinds_by_name))
+            known = ", ".join(sorted(self.kinds_by_name)) or "none"
             raise UnknownScope(f"no scope kind {name[:40]!r}; there are: {known}", field="kind") from None
         return scope_kind.scope(scope_id)
 

@@ -25,12 +25,13 @@ LARGEST_BODY_BYTES = 64 * 1024 * 1024
 """A header with a larger value was not written by Stoker."""
 
 # magic, format, codec, created us, ttl ms, eager ms, build us, etag, key check, stamp, hard stamp, body bytes
-# and bytes of the parent's name, which follows
-HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sIB")
-HEAD_BYTES = HEADER.size + 255
-"""Header and parent take no more."""
+# and bytes of the names of the parent and of the builder, which follow
+HEADER = struct.Struct(f">2sBBQIII8s8s{STAMP_BYTES}s{STAMP_BYTES}sIBB")
+LONGEST_NAME = 255
+HEAD_BYTES = HEADER.size + 2 * LONGEST_NAME
+"""Header, parent and builder take no more."""
 SEAL_BYTES = 16
-"""The seal follows header, parent and packed body."""
+"""The seal follows header, parent, builder and packed body."""
 DECLARES_SIZE = 0b1110_0000
 """Bits of a zstd frame's descriptor that are set where it declares a size (RFC 8878, 3.1.1.1.1)."""
 DESCRIPTOR_AT = 4
@@ -43,7 +44,8 @@ class Envelope(NamedTuple):
 
     Times are the cache server's: `created_us` since 1970; `ttl_ms` until it counts as expired; `eager_ms`
     after which a reader asks for a refresh. `build_us` is how long building took. `packed` is the body as
-    stored. `parent` is the parent that the entry belongs to (`tenant:7`), empty for none.
+    stored. `parent` is the parent that the entry belongs to (`tenant:7`), empty for none. `builder` says what
+    built it, and in which process: only operators ask for it (`read_builder`), so `decode` leaves it out.
     """
 
     codec: int
@@ -58,6 +60,7 @@ class Envelope(NamedTuple):
     body_bytes: int
     packed: bytes
     parent: bytes = b""
+    builder: bytes = b""
 
     def expired(self, now_us: int) -> bool:
         """Whether the entry's TTL has passed."""
@@ -73,8 +76,8 @@ class Envelope(NamedTuple):
 
     def encode(self, seal: Seal) -> bytes:
         """The bytes to store."""
-        header = HEADER.pack(MAGIC, FORMAT, *self[:-2], len(self.parent))
-        unsealed = header + self.parent + self.packed
+        header = HEADER.pack(MAGIC, FORMAT, *self[:-3], len(self.parent), len(self.builder))
+        unsealed = header + self.parent + self.builder + self.packed
         return unsealed + seal.of(unsealed)
 
 
@@ -124,11 +127,12 @@ def decode(stored: bytes, seal: Seal) -> Envelope | None:
         return None
     if not seal.holds(stored):
         raise Forged
-    packed_at = HEADER.size + fields[-1]
+    parent_end = HEADER.size + fields[-2]
+    packed_at = parent_end + fields[-1]
     if packed_at > len(stored) - SEAL_BYTES:
         return None
-    packed, parent = stored[packed_at:-SEAL_BYTES], stored[HEADER.size : packed_at]
-    envelope = Envelope._make((*fields[2:-1], packed, parent))
+    packed, parent = stored[packed_at:-SEAL_BYTES], stored[HEADER.size : parent_end]
+    envelope = Envelope._make((*fields[2:-2], packed, parent, b""))
     return envelope if _can_be_unpacked(envelope) else None
 
 
@@ -153,7 +157,7 @@ def built_under(header: bytes, stamp: bytes, hard: bytes, check: bytes, now_us: 
 
 
 def read_header(header: bytes) -> Envelope | None:
-    """The header in an entry's first bytes, without parent and body; None if they are not of this format.
+    """The header in an entry's first bytes, without what follows it; None if they are not of this format.
 
     It is not authenticated, because the seal covers header and body together. Use it to save work, never to
     serve.
@@ -161,12 +165,24 @@ def read_header(header: bytes) -> Envelope | None:
     if len(header) < HEADER.size:
         return None
     fields = HEADER.unpack_from(header)
-    return Envelope._make((*fields[2:-1], b"", b"")) if fields[:2] == (MAGIC, FORMAT) else None
+    return Envelope._make((*fields[2:-2], b"", b"", b"")) if fields[:2] == (MAGIC, FORMAT) else None
 
 
 def read_parent(head: bytes) -> bytes:
     """The parent that an entry's first HEAD_BYTES name, not authenticated either; empty for none."""
-    return head[HEADER.size : HEADER.size + head[HEADER.size - 1]] if read_header(head) is not None else b""
+    return _names(head)[0]
+
+
+def read_builder(head: bytes) -> bytes:
+    """What built an entry and in which process, by its first HEAD_BYTES, not authenticated either."""
+    return _names(head)[1]
+
+
+def _names(head: bytes) -> tuple[bytes, bytes]:
+    if read_header(head) is None:
+        return b"", b""
+    parent_end = HEADER.size + head[HEADER.size - 2]
+    return head[HEADER.size : parent_end], head[parent_end : parent_end + head[HEADER.size - 1]]
 
 
 def pack(body: bytes, compress_from_bytes: int) -> tuple[int, bytes]:

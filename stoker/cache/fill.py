@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from itertools import groupby
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from stoker.cache.accounting import Accounting
 from stoker.cache.catalog import Catalog
 from stoker.cache.deadline import in_time
 from stoker.cache.detached import Detached
-from stoker.cache.envelope import LARGEST_BODY_BYTES, Envelope, etag_of, pack
+from stoker.cache.envelope import LARGEST_BODY_BYTES, LONGEST_NAME, Envelope, etag_of, pack
 from stoker.cache.keys import EntryNames
 from stoker.cache.loads import Loads
 from stoker.cache.reading import Content
@@ -29,6 +30,7 @@ from stoker.cache.store import Claim, Store
 from stoker.cache.view import EntryKey, View
 from stoker.errors import CacheUnavailable
 from stoker.jobs import Outcome
+from stoker.process_name import process_name
 from stoker.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,14 @@ T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.003, 0.1, 1.4
 """A reader that waits for another process's build claims again after these times, in one round trip each."""
+
+
+class BuiltBy(StrEnum):
+    """What built an entry; stored with it, for operators."""
+
+    READ = "read"
+    REFRESH = "refresh"
+    WARMING = "warming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,9 @@ class Filler:
         """Wait for SQL on behalf of a reader; raises DatabaseUnavailable when its deadline is over."""
         return await in_time(work, self._settings.database.deadline_s)
 
-    async def fill_many(self, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
+    async def fill_many(
+        self, keys: Sequence[EntryKey], by: BuiltBy = BuiltBy.WARMING
+    ) -> dict[EntryKey, Outcome]:
         """Build the entries that are missing or due for a refresh, with one load for each view.
 
         Raises CacheUnavailable or the loader's error. Entries that others are building are left to them.
@@ -132,7 +144,7 @@ class Filler:
         groups = [list(group) for _, group in groupby(by_view, key=lambda pair: pair[0].view)]
         for at, mine in enumerate(groups):
             try:
-                filled = await self._build(self.catalog.view(mine[0][0].view), mine)
+                filled = await self._build(self.catalog.view(mine[0][0].view), mine, by)
             except BaseException:
                 # The remaining views will not be built here: give their leases back (RACES 12).
                 await self._release([claim for rest in groups[at + 1 :] for _, claim in rest])
@@ -146,7 +158,7 @@ class Filler:
         Raises CacheUnavailable.
         """
         try:
-            await asyncio.shield(self._detached.start(self.fill_many(keys)))
+            await asyncio.shield(self._detached.start(self.fill_many(keys, BuiltBy.READ)))
         except CacheUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a loader raises
@@ -172,7 +184,7 @@ class Filler:
         return self._flights.get(claim.flight)
 
     def _start(self, view: View, key: EntryKey, claim: Claim) -> asyncio.Task[list[Filled]]:
-        flight = self._detached.start(self._build(view, [(key, claim)]))
+        flight = self._detached.start(self._build(view, [(key, claim)], BuiltBy.READ))
         self._flights[claim.flight] = flight
         flight.add_done_callback(lambda _: self._flights.pop(claim.flight, None))
         return flight
@@ -183,8 +195,9 @@ class Filler:
             return None
         return Filled(found.content, Outcome.STORED, found.envelope.parent)
 
-    async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]]) -> list[Filled]:
+    async def _build(self, view: View, claims: Sequence[tuple[EntryKey, Claim]], by: BuiltBy) -> list[Filled]:
         """Load and store entries of one view. Their stamps were taken before the transaction begins."""
+        builder = f"{by} {process_name()}".encode()[:LONGEST_NAME]
         started_us = [claim.server.now_us() for _, claim in claims]
         try:
             loaded = await self.loads.load(view, [key for key, _ in claims])
@@ -206,7 +219,7 @@ class Filler:
                 filled.append(Filled(Content.built(body), Outcome.NOT_KEPT, loaded.parent_of(key)))
                 continue
             envelope, life = self._envelope(view, claim, body, created_us, loaded.build_us)
-            envelope = envelope._replace(parent=loaded.parent_of(key))
+            envelope = envelope._replace(parent=loaded.parent_of(key), builder=builder)
             to_store.append((claim, envelope, life))
             content = Content(body, envelope.etag, envelope)
             filled.append(Filled(content, Outcome.STORED, envelope.parent))

@@ -83,6 +83,11 @@ class Content:
         return self._body
 
     @property
+    def body_bytes(self) -> int:
+        """The length of the body, which need not be unpacked for it."""
+        return len(self.body) if self._envelope is None else self._envelope.body_bytes
+
+    @property
     def is_heavy(self) -> bool:
         """Whether unpacking `body` would hold up the event loop."""
         return self._body is None and self._envelope is not None and self._envelope.body_bytes > HEAVY_BYTES

@@ -62,6 +62,7 @@ async def show_event(
 ) -> EventTrail:
     """Follow one change: recorded, applied, refreshed, read; with times and who did it.
 
-    Of reads, the last one of each entry without parameters is known, not by whom.
+    Of entries without parameters: who built the one that the cache holds, and its last read as
+    its process reported it. The first hit, and who read, are not recorded.
     """
     return await events.trail(on.stoker, event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from stoker.cache.fill import Filler
+from stoker.cache.fill import BuiltBy, Filler
 from stoker.cache.loads import LoadTimeout
 from stoker.cache.view import Access, EntryKey, Scope
 from stoker.domain import Domain
@@ -41,11 +41,11 @@ async def build(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outc
 
 
 async def build_access_of_parents(
-    filler: Filler, keys: Sequence[EntryKey]
+    filler: Filler, keys: Sequence[EntryKey], by: BuiltBy = BuiltBy.WARMING
 ) -> dict[EntryKey, Outcome | Exception]:
     """Build the access entries of the parents that entries in the cache say they lie within."""
     guards = await _access_of_parents(filler, keys)
-    return await _built_apart(filler, guards) if guards else {}
+    return await _built_apart(filler, guards, by) if guards else {}
 
 
 async def _access_of_parents(filler: Filler, keys: Sequence[EntryKey]) -> list[EntryKey]:
@@ -58,21 +58,25 @@ async def _access_of_parents(filler: Filler, keys: Sequence[EntryKey]) -> list[E
     return [guard for guard in dict.fromkeys(guards) if catalog.takes(guard)]
 
 
-async def _built_apart(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
-    built = await _built(filler, keys)
+async def _built_apart(
+    filler: Filler, keys: Sequence[EntryKey], by: BuiltBy = BuiltBy.WARMING
+) -> dict[EntryKey, Outcome | Exception]:
+    built = await _built(filler, keys, by)
     if any(isinstance(one, Exception) for one in built.values()):
         built = {}
         for key in keys:
-            built |= await _built(filler, [key])
+            built |= await _built(filler, [key], by)
     for key, one in built.items():
         if isinstance(one, Exception):
             logger.warning("warm.entry_failed", extra={"entry": str(key), "error": repr(one)[:200]})
     return built
 
 
-async def _built(filler: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome | Exception]:
+async def _built(
+    filler: Filler, keys: Sequence[EntryKey], by: BuiltBy = BuiltBy.WARMING
+) -> dict[EntryKey, Outcome | Exception]:
     try:
-        return dict(await filler.fill_many(keys))
+        return dict(await filler.fill_many(keys, by))
     except LoadTimeout as error:
         return dict.fromkeys(keys, error)
     except Unavailable:

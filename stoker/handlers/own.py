@@ -11,7 +11,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from stoker.cache.declared import is_async
 from stoker.domain import Domain
@@ -107,6 +107,8 @@ async def _through(around: Around, context: JobContext, job: Job, call: Callable
 def _json(found: Any, job: Job) -> bytes:  # noqa: ANN401 - whatever the handler returned
     try:
         kept = to_json(found, inf_nan_mode="constants")
+        if b"NaN" in kept or b"Infinity" in kept:
+            from_json(kept, allow_inf_nan=False)
     except (PydanticSerializationError, ValueError) as error:
         raise InvalidResult(f"{job.kind}: what the handler returned is no JSON: {error}") from None
     if len(kept) > LARGEST_RESULT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from stoker.cache.fill import BuiltBy
 from stoker.cache.view import EntryKey
 from stoker.errors import Defer
 from stoker.handlers.builds import build_access_of_parents
@@ -26,11 +27,11 @@ async def refresh(context: JobContext, job: Refresh) -> Outcome:
     if not domain.takes(key):
         return Outcome.GONE  # asked for by a release that knows other parameters
     filler = context.stoker.cache.filler
-    outcome = (await filler.fill_many([key]))[key]
+    outcome = (await filler.fill_many([key], BuiltBy.REFRESH))[key]
     if outcome in (Outcome.ALREADY_BUILDING, Outcome.SUPERSEDED):
         raise Defer(CHECK_AGAIN)
     if outcome in (Outcome.STORED, Outcome.FRESH):
-        guards = await build_access_of_parents(filler, [key])
+        guards = await build_access_of_parents(filler, [key], BuiltBy.REFRESH)
         # Many entries share it: while another build of it is under way, that is left to whoever builds it.
         if Outcome.SUPERSEDED in guards.values():
             raise Defer(CHECK_AGAIN)

@@ -226,6 +226,8 @@ async def _settled_until(stoker: Stoker, moment: datetime) -> bool:
 
 async def _sample(stoker: Stoker, entries: int) -> set[EntryKey]:
     """Half of what was read lately, drawn at random, and half of what was invalidated lately."""
+    if not stoker.domain.views:  # an application that has jobs alone
+        return set()
     store = stoker.cache.store
     longest_s = max(stoker.ttl(view.name).total_seconds() for view in stoker.domain.views)
     read = [key for key, _ in await recently_read(store.client, store.keys, longest_s, entries * POOL)]

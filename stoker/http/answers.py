@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from stoker.cache.reading import HEAVY_BYTES, Reading
-from stoker.http.negotiation import chosen_coding, has_version
+from stoker.http.negotiation import chosen_coding, has_version, is_expected
 
 GZIP_FROM_BYTES = 1024
 """Smaller bodies fit into one packet. Bodies above HEAVY_BYTES are not compressed here either: that would
 hold up the event loop for milliseconds."""
 GZIP_LEVEL = 1
-NOT_MODIFIED = 304
+NOT_MODIFIED, PRECONDITION_FAILED = 304, 412
+READS = ("GET", "HEAD")
 
 
 class Headers(Protocol):
     """The headers of a request; names are compared without regard to case."""
 
     def get(self, key: str, default: str, /) -> str:
-        """The value of a header, or the default."""
+        """The value of a header, or the default. Lines of one name are one list, as WSGI joins them."""
 
 
 class Request(Protocol):
@@ -46,9 +47,10 @@ class HttpAnswer(NamedTuple):
 def answer(reading: Reading, request: Request, *, vary: Sequence[str] = ()) -> HttpAnswer:
     """The response to a request for this reading; Stoker has checked the right to read it.
 
-    200 with the JSON body, or 304 without one if the client has this version (`If-None-Match`). The body goes
-    out as zstd if it is stored so and the client takes it, else as gzip if the client takes that. `HEAD`
-    gives the headers alone. `vary` names further request headers that the answer depends on.
+    200 with the JSON body, or 304 without one if the client has this version (`If-None-Match`), or 412 if it
+    wants another one only (`If-Match`); both of `GET` and `HEAD` alone. The body goes out as zstd if it is
+    stored so and the client takes it, else as gzip if the client takes that. `HEAD` gives the headers alone.
+    `vary` names further request headers that the answer depends on.
 
     A browser may keep the answer and must ask again each time (`private, no-cache`): the right to read may
     have ended.
@@ -61,8 +63,11 @@ def answer(reading: Reading, request: Request, *, vary: Sequence[str] = ()) -> H
         "Vary": ", ".join(("Accept-Encoding", *vary)),
         "X-Cache": reading.state.value,
     }
-    if has_version(request.headers.get("If-None-Match", ""), headers["ETag"]):
-        return HttpAnswer(NOT_MODIFIED, headers, b"")
+    if request.method in READS:
+        if not is_expected(request.headers.get("If-Match", ""), headers["ETag"]):
+            return HttpAnswer(PRECONDITION_FAILED, headers | {"Content-Length": "0"}, b"")
+        if has_version(request.headers.get("If-None-Match", ""), headers["ETag"]):
+            return HttpAnswer(NOT_MODIFIED, headers, b"")
     body = _encoded(reading, coding)
     headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
     if coding is not None:
@@ -71,9 +76,9 @@ def answer(reading: Reading, request: Request, *, vary: Sequence[str] = ()) -> H
 
 
 def _offered(reading: Reading) -> tuple[str, ...]:
-    if reading.content.zstd is not None:
-        return ("zstd", "gzip")
-    return ("gzip",) if GZIP_FROM_BYTES <= len(reading.body) <= HEAVY_BYTES else ()
+    worthwhile = GZIP_FROM_BYTES <= reading.content.body_bytes <= HEAVY_BYTES
+    made = ("gzip",) if worthwhile else ()
+    return made if reading.content.zstd is None else ("zstd", *made)
 
 
 def _encoded(reading: Reading, coding: str | None) -> bytes:

@@ -1,4 +1,4 @@
-"""What a client accepts and already has: Accept-Encoding and If-None-Match, as RFC 9110 defines them."""
+"""What a client accepts and already has: Accept-Encoding, If-None-Match, If-Match (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import lru_cache
 
 _WEIGHT = re.compile(r"\s*;\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_MARKED_TAG = re.compile(r'(W/)?"([^"]*)"')
 _OTHER_NAMES = {"x-gzip": "gzip"}
 IDENTITY = "identity"
 
@@ -34,6 +35,13 @@ def has_version(if_none_match: str, etag: str) -> bool:
     if if_none_match == etag or if_none_match.strip() == "*":
         return True
     return etag.removeprefix("W/").strip('"') in _TAG.findall(if_none_match)
+
+
+def is_expected(if_match: str, etag: str) -> bool:
+    """Whether this is a version that the client asks for (strong comparison; RFC 9110, 13.1.1)."""
+    if not if_match or if_match.strip() == "*":
+        return True
+    return any(not weak and f'"{tag}"' == etag for weak, tag in _MARKED_TAG.findall(if_match))
 
 
 def _weights(accept_encoding: str) -> dict[str, float]:

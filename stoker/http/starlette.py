@@ -14,8 +14,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
+from typing import NamedTuple
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -55,7 +57,7 @@ def stoker_of(request: Request) -> Stoker:
 
 def respond(reading: Reading, request: Request, *, vary: Sequence[str] = ()) -> Response:
     """The response to a reading; see `stoker.http.answer`."""
-    found = answer(reading, request, vary=vary)
+    found = answer(reading, _Asked(request.method, _Lists(request.headers)), vary=vary)
     response = Response(status_code=found.status)
     response.body = found.body
     # The headers are whole. Starlette would take twice as long to encode them and to look for missing ones.
@@ -63,6 +65,22 @@ def respond(reading: Reading, request: Request, *, vary: Sequence[str] = ()) -> 
         (_encoded_name(name), value.encode("latin-1")) for name, value in found.headers.items()
     ]
     return response
+
+
+class _Lists:
+    """The headers of a request. A field in several lines is one list (RFC 9110, 5.3)."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def get(self, key: str, default: str, /) -> str:
+        """The value of a header, or the default."""
+        return ", ".join(self._headers.getlist(key)) or default
+
+
+class _Asked(NamedTuple):
+    method: str
+    headers: _Lists
 
 
 def install(app: Starlette) -> None:

@@ -31,7 +31,10 @@ class Job(BaseModel):
     """
 
     # The values of fields stay out of logs: errors name the field alone.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # NaN is kept until it is refused: by default it would become null.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, ser_json_inf_nan="constants"
+    )
 
     kind: ClassVar[str]
     lane: ClassVar[str]

@@ -32,6 +32,10 @@ class RetryPolicy:
         for name in ("first", "longest"):
             if not is_span(span := getattr(self, name)):
                 raise DeclarationError(f"retry: {name} must be a positive timedelta, not {span!r:.60}")
+        if self.first > self.longest:
+            raise DeclarationError(
+                f"retry: first ({self.first}) must not be longer than longest ({self.longest})"
+            )
         errors = self.errors
         if not isinstance(errors, tuple) or not all(
             isinstance(one, type) and issubclass(one, BaseException) for one in errors

@@ -17,12 +17,14 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 
 from stoker.errors import StokerError
+from stoker.history.charts import Length
 from stoker.operations import dead, events, workers
 from stoker.operations.audit import Actor, act
 from stoker.operations.dead import DeadFilter, DeadGroups
 from stoker.operations.events import EventChoice, EventList, EventState, EventTrail
 from stoker.operations.explain import Explanation, explain, for_viewers
 from stoker.operations.overview import overview
+from stoker.operations.past import ReadsOverTime, reads_over_time
 from stoker.operations.picture import Overview
 from stoker.operations.workers import Capacity, Workers
 from stoker.settings import Settings
@@ -90,6 +92,10 @@ class Tools:
         """How much of the workers' slots is used, how long each backlog takes, and what would help."""
         return await workers.capacity(self._reader)
 
+    async def history(self, view: str, length: Length = Length.HOUR) -> ReadsOverTime:
+        """How long reads of one view took over time, since when they are slow, and what happened then."""
+        return await reads_over_time(self._reader, view, length)
+
     async def metrics(self, prefix: str = "stoker_") -> Metrics:
         """The metrics whose names begin with a prefix, as Prometheus scrapes them; no histogram buckets."""
         text = (await exposition(self._reader, self._settings)).decode()
@@ -105,6 +111,7 @@ TOOLS = (
     "event",
     "worker_processes",
     "capacity",
+    "history",
     "metrics",
 )
 

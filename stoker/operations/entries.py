@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import RowMapping, text
 
-from stoker.cache.envelope import HEADER, ZSTD, read_header
+from stoker.cache.envelope import HEAD_BYTES, ZSTD, read_builder, read_header
 from stoker.cache.keys import EntryNames
 from stoker.cache.reads import hottest, last_reads, recently_read
 from stoker.cache.view import EntryKey, Scope
@@ -44,7 +44,11 @@ class EntryState(StrEnum):
 
 
 class EntryFigures(BaseModel):
-    """One entry, without its body. `params` is part of its key; ages in seconds, by the server's clock."""
+    """One entry, without its body. `params` is part of its key; times are the cache server's.
+
+    `built_by`: read (a reader that missed), refresh or warming, in the process `built_in`; both as the entry
+    itself says.
+    """
 
     view: str
     scope: str
@@ -56,6 +60,9 @@ class EntryFigures(BaseModel):
     body_bytes: int | None = None
     compressed: bool | None = None
     build_ms: float | None = None
+    built_at: datetime | None = None
+    built_by: str | None = None
+    built_in: str | None = None
     read_at: datetime | None = None
     reads: float | None = None
     """Only for the hottest: the number of reads. A read's weight halves every half hour."""
@@ -83,13 +90,19 @@ class ScopeEvent(BaseModel):
 
 
 class ScopeFigures(BaseModel):
-    """What the cache holds for one scope, and the last events that named it."""
+    """What the cache holds for one scope, and the last events that named it; None: not asked for."""
 
     scope: str
     stamps: list[StampFigures]
     entries: list[EntryFigures]
-    events: list[ScopeEvent]
+    events: list[ScopeEvent] | None
     can_warm: bool
+
+
+class ScopeEvents(BaseModel):
+    """The last events that named a scope, the latest first."""
+
+    events: list[ScopeEvent]
 
 
 class Standing(StrEnum):
@@ -122,10 +135,12 @@ class InvalidatedScopes(BaseModel):
     scopes: list[Invalidated]
 
 
-async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFigures:
+async def scope_figures(
+    stoker: Stoker, kind: str, scope_id: object, *, with_events: bool = True
+) -> ScopeFigures:
     """One scope: its entries without parameters, and other entries of it that were read lately.
 
-    Raises UnknownScope.
+    Without its events, nothing is asked of Postgres. Raises UnknownScope.
     """
     scope = stoker.domain.scope(kind, scope_id)
     read_at = await scope_keys(stoker, scope)
@@ -133,9 +148,14 @@ async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFig
         scope=str(scope),
         stamps=await stamps_of(stoker, scope),
         entries=await entries_of(stoker, list(read_at), read_at),
-        events=await _events_of(stoker, scope),
+        events=await _events_of(stoker, scope) if with_events else None,
         can_warm=any(plan.target == scope.kind for plan in stoker.domain.warm_plans),
     )
+
+
+async def scope_events(stoker: Stoker, kind: str, scope_id: object) -> ScopeEvents:
+    """The last events that named a scope; raises UnknownScope."""
+    return ScopeEvents(events=await _events_of(stoker, stoker.domain.scope(kind, scope_id)))
 
 
 async def stamps_of(stoker: Stoker, scope: Scope) -> list[StampFigures]:
@@ -189,7 +209,7 @@ async def entries_of(
     names = [store.keys.entry(key, stoker.domain.view(key.view).layout) for key in known]
     commands: list[tuple[Any, ...]] = []
     for one in names:
-        commands += [("GETRANGE", one.entry, 0, HEADER.size - 1), ("STRLEN", one.entry)]
+        commands += [("GETRANGE", one.entry, 0, HEAD_BYTES - 1), ("STRLEN", one.entry)]
         commands += [("PTTL", one.entry), ("MGET", one.stamp, one.hard)]
     answer = await store.client.call(*commands)
     found = iter(answer.all())
@@ -245,10 +265,18 @@ def _stamp(name: str, value: bytes | None, server: ServerRun) -> StampFigures:
     if value is None or not value.startswith(server.run):
         return StampFigures(name=name, present=False)
     try:
-        made_at = datetime.fromtimestamp(int(value[STAMP_TIME_AT:], 16) / 1_000_000, UTC)
+        made_us = int(value[STAMP_TIME_AT:], 16)
+    except ValueError:
+        return StampFigures(name=name, present=True)
+    return StampFigures(name=name, present=True, made_at=_moment(made_us))
+
+
+def _moment(us: int) -> datetime | None:
+    """Microseconds since 1970 as a date; None for what is none."""
+    try:
+        return datetime.fromtimestamp(us / 1_000_000, UTC)
     except (ValueError, OverflowError, OSError):
-        made_at = None
-    return StampFigures(name=name, present=True, made_at=made_at)
+        return None
 
 
 def _entry(
@@ -266,6 +294,7 @@ def _entry(
         state = EntryState.INVALIDATED
     elif found.expired(server.now_us()):
         state = EntryState.EXPIRED
+    by, _, process = read_builder(head).decode(errors="replace").partition(" ")
     left_us = found.created_us + found.ttl_ms * 1000 - server.now_us()
     return EntryFigures(
         state=state,
@@ -275,5 +304,8 @@ def _entry(
         body_bytes=found.body_bytes,
         compressed=found.codec == ZSTD,
         build_ms=round(found.build_us / 1000, 1),
+        built_at=_moment(found.created_us),
+        built_by=by or None,
+        built_in=process or None,
         **plain,
     )

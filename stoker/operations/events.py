@@ -6,7 +6,8 @@ Raises DatabaseUnavailable, CacheUnavailable or NotFound. No payload is shown.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -20,6 +21,7 @@ from stoker.domain import Domain
 from stoker.errors import CacheUnavailable, NotFound
 from stoker.history.job_rows import JobHistory
 from stoker.jobs import Refresh
+from stoker.operations.entries import EntryFigures, EntryState, entries_of
 from stoker.operations.moments import Moment
 from stoker.operations.texts import Text64, Text128
 from stoker.outbox.record import InvalidationRequested
@@ -88,8 +90,9 @@ class EventList(BaseModel):
 class Step(BaseModel):
     """One step of an event. `after_s`: seconds since it was recorded. `who`: a process or a job.
 
-    Of reads there is the last one of each entry, by whomever: earlier ones and readers are not recorded. Its
-    time is when the process reported it, up to `cache.stats_flush_s` later.
+    `last built`: the entry that the cache holds now; if a read built it, that read is known. Of hits there is
+    the last one of each entry, at the time of its process's report, which covers `cache.stats_flush_s`. The
+    first hit and who read are not recorded: that would cost every hit.
     """
 
     what: str
@@ -172,7 +175,7 @@ async def trail(stoker: Stoker, event_id: int) -> EventTrail:
     else:
         steps.append(_step("applied", event.applied_at, event, event.applied_by))
         steps += await _refreshes(stoker, event)
-        steps += await _reads(stoker, event)
+        steps += await _in_the_cache(stoker, event)
     return EventTrail(event=event, rule=rule_of(stoker.domain, event.kind), steps=steps)
 
 
@@ -246,25 +249,37 @@ async def _refreshes(stoker: Stoker, event: EventShown) -> list[Step]:
     return list(steps.values())
 
 
-async def _reads(stoker: Stoker, event: EventShown) -> list[Step]:
-    """The last read of each entry without parameters that came after the event was applied.
-
-    Earlier reads are not kept, so that the first one is not known.
-    """
+async def _in_the_cache(stoker: Stoker, event: EventShown) -> list[Step]:
+    """Of the entries without parameters: who built those that the cache holds, and their last reads."""
     keys = _keys(stoker, event.scopes)
     store = stoker.cache.store
     try:
         read = await last_reads(store.client, store.keys, keys)
+        held = await entries_of(stoker, keys, {})
     except CacheUnavailable as error:
-        return [Step(what="reads unknown", at=None, after_s=None, who=None, about=str(error))]
-    found = [
-        _step("last read", datetime.fromtimestamp(at, UTC), event, None, str(key))
-        for key, at in read.items()
-        if at is not None and event.applied_at is not None and at >= event.applied_at.timestamp()
+        return [Step(what="builds and reads unknown", at=None, after_s=None, who=None, about=str(error))]
+    steps = [*_builds(held, event), *_reads(read, event, stoker.settings.cache.stats_flush_s)]
+    return sorted(steps, key=lambda step: step.after_s or 0) or [
+        Step(what="no build or read known", at=None, after_s=None, who=None, about="since it was applied")
     ]
-    if keys and not found:
-        return [Step(what="no read known", at=None, after_s=None, who=None, about="since it was applied")]
-    return sorted(found, key=lambda step: step.after_s or 0)
+
+
+def _builds(held: Sequence[EntryFigures], event: EventShown) -> Iterator[Step]:
+    """Entries whose stamps hold although the event is applied: they were built after it took effect."""
+    for one in held:
+        if one.state in (EntryState.VALID, EntryState.EXPIRED) and one.built_at is not None and one.built_by:
+            about = f"{one.scope}/{one.view}: by {one.built_by}"
+            yield _step("last built", one.built_at, event, one.built_in, about)
+
+
+def _reads(read: Mapping[EntryKey, float | None], event: EventShown, flush_s: float) -> Iterator[Step]:
+    """Reads that were reported after the event was applied."""
+    applied_at = event.applied_at.timestamp() if event.applied_at is not None else math.inf
+    for key, at in read.items():
+        if at is not None and at >= applied_at:
+            maybe = ", perhaps before the event was applied" if at - flush_s < applied_at else ""
+            about = f"{key}: at most {flush_s:g} s before this report{maybe}"
+            yield _step("last read", datetime.fromtimestamp(at, UTC), event, None, about)
 
 
 def _keys(stoker: Stoker, scopes: Sequence[EventScope]) -> list[EntryKey]:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import from_json
 
+from stoker.cache.fill import BuiltBy
 from stoker.cache.reads import last_reads
 from stoker.cache.view import Access, EntryKey, Scope, View
 from stoker.handlers.demand import in_demand
@@ -29,7 +30,6 @@ from stoker.operations.entries import (
 from stoker.operations.events import EventChoice, EventShown, EventState, rule_of
 from stoker.stoker import Stoker
 
-UNRECORDED = "not known: a read or warming, which leave no record"
 READERS_SHOWN, EVENTS_SHOWN = 20, 5
 CLOCKS_APART = timedelta(seconds=2)
 """How far the clocks of the cache server and of a worker may be apart."""
@@ -54,10 +54,13 @@ class Demand(BaseModel):
 
 
 class Builder(BaseModel):
-    """Who built the entry: a refresh, with its worker and job, or UNRECORDED."""
+    """Who built the entry that is there, as it says itself: a read, a refresh or warming, and the process.
+
+    `job_id`: of a refresh, as long as its run is kept.
+    """
 
     by: str
-    worker: str | None = None
+    process: str
     job_id: str | None = None
 
 
@@ -178,10 +181,15 @@ def _rules(stoker: Stoker, found: Sequence[EventShown]) -> dict[str, str]:
 
 
 async def _builder(stoker: Stoker, key: EntryKey, entry: EntryFigures) -> Builder | None:
-    """Who built the entry that is there: the refresh that ran when it was made, if one did."""
-    if entry.age_s is None:
+    if entry.built_at is None or entry.built_by is None or entry.built_in is None:
         return None
-    built_at = datetime.now(UTC) - timedelta(seconds=entry.age_s)
+    job_id = await _refresh(stoker, key, entry) if entry.built_by == BuiltBy.REFRESH else None
+    return Builder(by=entry.built_by, process=entry.built_in, job_id=job_id)
+
+
+async def _refresh(stoker: Stoker, key: EntryKey, entry: EntryFigures) -> str | None:
+    """The job that ran in the entry's builder when the entry was made, if its run is kept."""
+    built_at = entry.built_at or datetime.now(UTC)
     rows = await JobHistory(stoker.engine).refreshes(
         Refresh.kind,
         [str(key.scope)],
@@ -190,9 +198,10 @@ async def _builder(stoker: Stoker, key: EntryKey, entry: EntryFigures) -> Builde
     )
     for row in rows:
         began_at = row.ended_at - timedelta(seconds=row.ran_s)
-        if row.view == key.view and not row.failed and began_at <= built_at + CLOCKS_APART:
-            return Builder(by="refresh", worker=row.worker, job_id=row.job_id)
-    return Builder(by=UNRECORDED)
+        here = row.view == key.view and row.worker == entry.built_in and not row.failed
+        if here and began_at <= built_at + CLOCKS_APART:
+            return row.job_id
+    return None
 
 
 async def _access(stoker: Stoker, view: View, key: EntryKey, reader: str | None) -> Readers:

@@ -5,6 +5,7 @@ Raises DatabaseUnavailable or CacheUnavailable.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -31,6 +32,8 @@ class Mode(StrEnum):
     """It has no budget."""
     SILENT = "silent"
     """No worker has planned in the last minutes: the default plan warms."""
+    UNKNOWN = "unknown"
+    """A worker of another release plans, and says so in a way that this release cannot read."""
     SHADOW = "shadow"
     """A worker learns and compares; the default plan warms, or operators hold warming back."""
     LIVE = "live"
@@ -38,7 +41,7 @@ class Mode(StrEnum):
 
 
 class PredictionNow(BaseModel):
-    """What prediction does. `figures` is None where nobody has predicted yet."""
+    """What prediction does. `figures` is None where nobody has predicted yet, and in mode `unknown`."""
 
     mode: Mode
     in_force: str
@@ -96,10 +99,16 @@ async def prediction(stoker: Stoker) -> PredictionNow:
     mode, in_force = Mode.SILENT, DEFAULT
     if not stoker.settings.schedule.warm_budget_s:
         mode, why = Mode.OFF, "schedule.warm_budget_s is 0"
-    elif found.figures is None:
+    elif found.planned_at is None:
         why = "no worker has predicted yet"
     elif not found.valid:
         why = f"no worker has predicted since {found.planned_at:%Y-%m-%d %H:%M} UTC"
+    elif found.figures is None:
+        mode, in_force = Mode.UNKNOWN, found.in_force or DEFAULT
+        why = (
+            f"{found.holder or 'the worker that predicted'} is of another release, whose figures this one "
+            "cannot read; workers of this release warm by the default plan"
+        )
     else:
         in_force, why, held_back = found.figures.in_force, found.figures.why, found.figures.held_back
         mode = Mode.LIVE if in_force != DEFAULT and held_back is None else Mode.SHADOW
@@ -163,7 +172,7 @@ async def explain(stoker: Stoker, entry: str) -> ExplainedEntry:
 
 
 def entry_of(domain: Domain, entry: str) -> EntryKey:
-    """The key of `kind:id/view`, with parameters as in EntryKey after a `?`; raises BadRequest."""
+    """The key of `kind:id/view`, with parameters as JSON after a `?`, or the defaults; raises BadRequest."""
     plain, _, params = entry.partition("?")
     scope, _, view = plain.rpartition("/")
     kind, separator, scope_id = scope.partition(":")
@@ -172,10 +181,19 @@ def entry_of(domain: Domain, entry: str) -> EntryKey:
     declared = domain.view(view)
     if declared.scope != kind:
         raise BadRequest(f"view {view} is of scope kind {declared.scope}, not {kind:.40}", field="entry")
-    key = EntryKey(view, domain.scope(kind, scope_id), params)
-    if not domain.takes(key):
-        raise InvalidParams(f"view {view} does not take {params!r:.100}", field="entry")
-    return key
+    if not params:
+        return domain.key(declared, scope_id)
+    try:
+        said = json.loads(params)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise InvalidParams(
+            'parameters are an object of JSON after a `?`, as in project:42/list?{"page": 2}, '
+            f"not {params:.100}",
+            field="entry",
+        )
+    return domain.key(declared, scope_id, said)
 
 
 def _needed(live: Live, in_force: str) -> float:
@@ -183,6 +201,8 @@ def _needed(live: Live, in_force: str) -> float:
 
 
 def _decision(live: Live, now: PredictionNow, found: Explained, *, may: bool, is_cached: bool) -> str:
+    if now.mode is Mode.UNKNOWN:
+        return f"not known: {now.why}"
     if now.in_force == DEFAULT:
         return "the default plan decides: the schedule warms what the warm plan names and what is hot"
     if not may:

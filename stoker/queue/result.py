@@ -9,7 +9,7 @@ from typing import Any
 
 from stoker.errors import JobFailed, NoResult
 from stoker.queue.enqueue import Queue
-from stoker.queue.progress import JobState, Progress
+from stoker.queue.progress import JobState, Progress, ProgressReport
 
 FIRST_S, LONGEST_S = 0.01, 0.25
 """Seconds between two checks: short at first, because most jobs are short."""
@@ -29,8 +29,14 @@ async def result_of(queue: Queue, job_id: str, is_on_its_way: Callable[[str], Aw
             return json.loads(kept)
         report = await progress.read(job_id)
         if report is not None and report.state in {JobState.FAILED, JobState.CANCELLED}:
-            raise JobFailed(f"job {job_id:.64} {report.state}: {report.error or 'no reason is known'}")
+            raise JobFailed(f"job {job_id:.64} {_ended(report)}")
         if not is_open:
             raise NoResult(f"job {job_id:.64} has ended or never was, and no result of it is kept")
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, LONGEST_S)
+
+
+def _ended(report: ProgressReport) -> str:
+    if report.state is JobState.CANCELLED:
+        return "was cancelled"
+    return f"failed: {report.error or 'no reason is known'}"

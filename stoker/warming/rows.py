@@ -57,8 +57,12 @@ STATE = text("SELECT state FROM stoker.warm_predictor WHERE id = 1")
 
 
 class Stored(NamedTuple):
-    """What the row says. `valid`: it is recent; otherwise the default plan is in force."""
+    """What the row says. `valid`: it is recent; otherwise the default plan is in force.
 
+    `figures`: None where nobody has planned yet, and where `planned_at` is known: what another release wrote.
+    """
+
+    in_force: str | None
     figures: PredictionFigures | None
     planned_at: datetime | None
     saved_at: datetime | None
@@ -121,16 +125,14 @@ class Rows:
 
 
 async def stored(engine: AsyncEngine) -> Stored:
-    """What was said last; nothing if another release said it in its own way."""
+    """What was said last; without figures if another release said it in its own way."""
     with database_errors():
         async with engine.connect() as connection:
             row = (await connection.execute(NOW, {"valid_s": VALID_S})).one_or_none()
     if row is None or row.figures is None:
-        return Stored(None, None, None, None, valid=False)
+        return Stored(None, None, None, None, None, valid=False)
     figures = _figures(row.figures)
-    if figures is None:
-        return Stored(None, None, None, None, valid=False)
-    return Stored(figures, row.planned_at, row.saved_at, row.holder, bool(row.valid))
+    return Stored(row.in_force, figures, row.planned_at, row.saved_at, row.holder, bool(row.valid))
 
 
 async def history(engine: AsyncEngine, last: int) -> list[PastHour]:

@@ -66,6 +66,30 @@ class Shown:
     """Two scrapes."""
 
 
+def is_as_expected(truth: Truth, states: Mapping[str, str]) -> bool:
+    """Whether each server is in the state that it must be in; `states` by their names in NAMES.
+
+    A server that works may take long to answer on a loaded machine, and is then called slow, which is true:
+    such a picture is taken again.
+    """
+    return states.keys() == NAMES.keys() and all(
+        state in _allowed(truth, server) for server, state in states.items()
+    )
+
+
+def _allowed(truth: Truth, server: str) -> tuple[str, ...]:
+    if server in truth.slow:  # a probe that takes very long is given up
+        return "slow", "down"
+    return ("down",) if server in truth.down else ("ok",)
+
+
+def up_of(scrape: str) -> Mapping[str, str]:
+    """Which servers a scrape calls up: `ok`, else `down`."""
+    families = {one.name: one for one in text_string_to_metric_families(scrape)}
+    found = families["stoker_server_up"].samples
+    return {sample.labels["server"]: "ok" if sample.value else "down" for sample in found}
+
+
 def check(truth: Truth, shown: Shown) -> None:
     """Compare every statement with the truth."""
     for said in filter(None, (shown.page, shown.status)):

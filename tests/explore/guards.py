@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stoker import EntryKey, Event, View
-from stoker.cache.fill import Filler
+from stoker.cache.fill import BuiltBy, Filler
 from stoker.cache.keys import EntryNames
 from stoker.cache.lookup import Lookup
 from stoker.cache.near import Near
@@ -42,7 +42,9 @@ class Guard(NamedTuple):
     case: str
 
 
-async def _load_many_then_stamp(self: Filler, keys: Sequence[EntryKey]) -> dict[EntryKey, Outcome]:
+async def _load_many_then_stamp(
+    self: Filler, keys: Sequence[EntryKey], _by: BuiltBy = BuiltBy.WARMING
+) -> dict[EntryKey, Outcome]:
     return {key: (await load_then_stamp(self, key)).outcome for key in keys}
 
 
@@ -186,6 +188,9 @@ OWN: Mapping[str, Guard] = {
     "the wait counted from the acknowledgement": Guard(_waits_from_the_request, "a term, a writer"),
     "the wait of a change put into effect inline": Guard(
         OF_RACES["the wait for a term"], "a term, a change put into effect inline"
+    ),
+    "the wait for a term that another question renews": Guard(
+        OF_RACES["the wait for a term"], "a term that another question renews"
     ),
     "the wait for a removed right": Guard(OF_RACES["the wait for a term"], "a term, a removal"),
     "the wait of whoever finishes for a killed relay": Guard(

@@ -7,14 +7,17 @@ import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from pydantic import BaseModel, Field
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 from typer.testing import CliRunner
 
-from stoker import BadRequest, Stoker
+from stoker import Access, BadRequest, Domain, EntryKey, InvalidParams, ScopeKind, Stoker, View
 from stoker.cli.app import app
 from stoker.cli.explain import _draw as _draw_why
 from stoker.cli.lines import warming
@@ -39,6 +42,23 @@ from tests.support.place import Place
 NOTES = 12
 
 
+class Which(BaseModel):
+    state: Literal["free", "booked"] = "free"
+    page: int = Field(default=1, ge=1)
+
+
+async def load(_: AsyncSession, keys: Sequence[EntryKey]) -> dict[EntryKey, object]:
+    return dict.fromkeys(keys, "")
+
+
+SHOP = ScopeKind("shop")
+rental = Domain(
+    name="rental",
+    scopes=(SHOP,),
+    views=(View("list", SHOP, load, params=Which, access=Access.ANYONE),),
+)
+
+
 @pytest.fixture
 def settings(place: Place) -> Settings:
     return place.settings(cache={"stats_flush_s": 3600})
@@ -59,6 +79,26 @@ async def test_before_anybody_has_predicted_the_default_plan_is_in_force(stoker:
     explained = await explain(stoker, "note:1/detail")
     assert explained.decision.startswith("the default plan decides")
     assert explained.last_read is None
+
+
+async def test_what_a_worker_of_another_release_predicts_is_not_known(stoker: Stoker) -> None:
+    await Forecaster(stoker, "one").once()
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE stoker.warm_predictor SET figures = jsonb_build_object('of', 'tomorrow')")
+        )
+    found = await prediction(stoker)
+    assert (found.mode, found.predicted_by, found.figures) == (Mode.UNKNOWN, "one", None)
+    assert found.why.startswith("one is of another release, whose figures this one cannot read")
+    assert "no worker" not in warming(found)
+    assert (await explain(stoker, "note:1/detail")).decision == f"not known: {found.why}"
+    async with stoker.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE stoker.warm_predictor SET planned_at = planned_at - interval '1 hour'")
+        )
+    found = await prediction(stoker)
+    assert found.mode is Mode.SILENT
+    assert found.why.startswith("no worker has predicted since 20")
 
 
 async def test_what_prediction_does_is_shown_and_one_entry_is_explained(stoker: Stoker) -> None:
@@ -141,6 +181,15 @@ async def test_an_explained_entry_says_whether_prediction_warms_it(
 async def test_what_is_no_entry_is_refused(stoker: Stoker, entry: str) -> None:
     with pytest.raises(BadRequest):
         entry_of(stoker.domain, entry)
+
+
+def test_an_entry_is_named_with_some_of_its_parameters_or_none() -> None:
+    assert entry_of(rental, "shop:1/list").params == '{"state":"free","page":1}'
+    assert entry_of(rental, 'shop:1/list?{"page": 2}').params == '{"state":"free","page":2}'
+    with pytest.raises(InvalidParams, match=r"parameters are an object of JSON after a `\?`, .*, not page=2"):
+        entry_of(rental, "shop:1/list?page=2")
+    with pytest.raises(InvalidParams, match="view list: page: "):
+        entry_of(rental, 'shop:1/list?{"page": 0}')
 
 
 async def test_a_recording_has_reads_and_changes_and_no_names(stoker: Stoker, tmp_path: Path) -> None:

@@ -286,10 +286,10 @@ async def test_a_loader_that_is_slow_does_not_cost_more_than_the_budget(
     forecaster = Forecaster(stoker, "one")
     fill_many, asked = stoker.cache.filler.fill_many, []
 
-    async def slow(keys: Any) -> Any:  # noqa: ANN401 - of the filler
+    async def slow(keys: Any, by: Any) -> Any:  # noqa: ANN401 - of the filler
         asked.append(keys)
         await asyncio.sleep(0.6)
-        return await fill_many(keys)
+        return await fill_many(keys, by)
 
     monkeypatch.setattr(stoker.cache.filler, "fill_many", slow)
     await forecaster.once()

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, StdioServerParameters, stdio_client
 from sqlalchemy import text
 
 from stoker import Stoker
 from stoker.mcp.server import TOOLS, server_of
 from stoker.operations.audit import Actor, audited
 from stoker.settings import Settings
+from tests.integration.test_past import SLOW, read_minutes
 from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.place import Place
 
@@ -41,6 +42,7 @@ async def stoker(settings: Settings) -> AsyncIterator[Stoker]:
                 {"payload": PAYLOAD},
             )
         await stoker.read("detail", 1, reader=7)
+        await read_minutes(stoker, SLOW)
         yield stoker
 
 
@@ -65,6 +67,7 @@ async def test_every_tool_answers_and_is_audited(stoker: Stoker, settings: Setti
             "recorded_events": await answer(client, "recorded_events", scope="note:1"),
             "worker_processes": await answer(client, "worker_processes"),
             "capacity": await answer(client, "capacity"),
+            "history": await answer(client, "history", view="detail"),
             "metrics": await answer(client, "metrics", prefix="stoker_server_up"),
         }
         (event,) = answers["recorded_events"]["events"]
@@ -78,6 +81,9 @@ async def test_every_tool_answers_and_is_audited(stoker: Stoker, settings: Setti
     }
     assert [group["letters"] for group in answers["dead_causes"]["groups"]] == [1]
     assert answers["event"]["steps"][1]["what"] == "not applied"
+    (step,) = [one for one in answers["history"]["steps"] if one["reads_per_minute"]]
+    assert (step["reads_per_minute"], step["p99_s"]) == (10, 1.9)
+    assert answers["history"]["slow_since"] == step["at"]
     assert len(answers["metrics"]["lines"]) == 3
     assert PAYLOAD not in str(answers), "no payload is shown"
     rows = (await audited(stoker.engine, "cli:ann", "mcp", 20)).entries
@@ -90,6 +96,8 @@ async def test_a_wrong_question_is_answered_in_words(stoker: Stoker, settings: S
     async with Client(server_of(stoker, settings, Actor("ann"))) as client:
         for tool, given, said in (
             ("explain", {"view": "nothing", "scope_id": "1"}, "nothing"),
+            ("history", {"view": "nothing"}, "nothing"),
+            ("history", {"view": "detail", "length": "week"}, "month"),
             ("event", {"event_id": 999}, "there is no event 999"),
             ("dead_causes", {"since": "yesterday"}, "is no moment"),
         ):
@@ -104,5 +112,5 @@ async def test_an_assistant_starts_the_command_itself(place: Place) -> None:
         args=["-m", "stoker", "mcp", "--as", "ann"],
         env={**os.environ, **place.environment(), "STOKER__DOMAIN": "tests.support.drill_domain"},
     )
-    async with Client(command) as client:
+    async with Client(stdio_client(command)) as client:
         assert (await answer(client, "status"))["health"]["ok"] is True

@@ -350,6 +350,10 @@ def declared(**fields: object) -> type[Job]:
         (lambda: RetryPolicy(attempts=0), "attempts must be 1 or more"),
         (lambda: RetryPolicy(errors=[OSError]), r"a tuple of exceptions, such as \(OSError,\)"),  # type: ignore[arg-type]
         (lambda: RetryPolicy(first=5), "first must be a positive timedelta"),  # type: ignore[arg-type]
+        (
+            lambda: RetryPolicy(first=timedelta(minutes=6)),
+            r"first \(0:06:00\) must not be longer than longest",
+        ),
         (lambda: declared(one_at_a_time=True), "needs a coalesce_key"),
         (lambda: Every("a", Given(), timedelta(1), late="all"), r"LatePolicy\.ALL"),  # type: ignore[arg-type]
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from stoker.errors import BadRequest, DeclarationError, InvalidResult, StokerErr
 from stoker.jobs import Prune
 from stoker.operations import jobs
 from stoker.operations.audit import local_actor
+from stoker.queue.answers import Answer, Enqueued
 from stoker.testing import assert_enqueued, drain, enqueued
 from stoker.worker.engine.dead_letters import DeadLetters, Which
 from tests.library import domain as library
@@ -29,6 +30,7 @@ class Bill(Job):
     keep_result = timedelta(minutes=1)
     order: int
     note: str = ""
+    share: float | None = None
 
 
 class Astray(Job):
@@ -48,11 +50,13 @@ class Another(Job):
 
 def write(_: JobContext, job: Bill) -> object:
     """Return what the note asks for."""
-    return {"set": {1}.intersection, "large": "x" * 1_000_001}.get(job.note)
+    found = {"set": {1}.intersection, "large": "x" * 1_000_001, "share": {"share": float("nan")}}
+    return found.get(job.note)
 
 
 domain: Domain = replace(library, lanes=(Lane("paper"),), handlers={Bill: write}, schedule=())
 LARGE = Bill(order=1, note="x" * 1_000_001)
+NAN = Bill(order=1, share=float("nan"))
 
 
 def declared(**changes: Any) -> Refused:  # noqa: ANN401 - any field of a domain
@@ -122,7 +126,7 @@ TABLE: dict[str, tuple[Refused, type[Exception], str]] = {
     "cron that never fires": (
         scheduled(lambda: Cron("never", Bill(order=1), "0 0 30 2 *")),
         DeclarationError,
-        "day-of-month",
+        "never comes",
     ),
     "cron that is none": (
         scheduled(lambda: Cron("never", Bill(order=1), "every day")),
@@ -134,6 +138,11 @@ TABLE: dict[str, tuple[Refused, type[Exception], str]] = {
         DeclarationError,
         "Europe/Berlim",
     ),
+    "time zone that is no text": (
+        scheduled(lambda: Cron("odd", Bill(order=1), "0 6 * * *", timezone=None)),  # type: ignore[arg-type]
+        DeclarationError,
+        "no time zone None",
+    ),
     "two jobs of one kind": (
         declared(handlers={Bill: write, Another: write}),
         DeclarationError,
@@ -143,6 +152,33 @@ TABLE: dict[str, tuple[Refused, type[Exception], str]] = {
         declared(handlers={Prune: write}),
         DeclarationError,
         "job Prune: 'prune.v1' is one of Stoker's own: choose another kind",
+    ),
+    "NaN, which JSON does not have, enqueued": (lambda stoker: stoker.enqueue(NAN), BadRequest, "no JSON"),
+    "NaN, which JSON does not have, requested": (requested(NAN), BadRequest, "no JSON"),
+    "due in the next century": (
+        lambda stoker: stoker.enqueue(Bill(order=1), at=datetime(2099, 1, 1, tzinfo=UTC)),
+        BadRequest,
+        "at most 1,825; enqueue it later",
+    ),
+    "due in five years": (
+        lambda stoker: stoker.enqueue(Bill(order=1), delay=timedelta(days=1825)),
+        BadRequest,
+        "begins in 1,825 days",
+    ),
+    "class of jobs": (
+        lambda stoker: stoker.enqueue(Bill),  # type: ignore[arg-type]
+        BadRequest,
+        r"enqueue a job, such as SendMail\(user_id=7\), not <class",
+    ),
+    "one job where a list belongs": (
+        lambda stoker: stoker.enqueue_many(Bill(order=1)),  # type: ignore[arg-type]
+        BadRequest,
+        "enqueue a job",
+    ),
+    "answer of enqueue in place of an id": (
+        lambda stoker: stoker.result(Enqueued("1", Answer.ENQUEUED)),  # type: ignore[arg-type]
+        BadRequest,
+        r"give the job's id, such as `asked\.job_id`, not Enqueued",
     ),
     "over 1 MB, enqueued": (lambda stoker: stoker.enqueue(LARGE), BadRequest, "give ids, not rows"),
     "over 1 MB, requested": (requested(LARGE), BadRequest, "give ids, not rows"),
@@ -169,7 +205,12 @@ async def test_it_is_refused_where_it_is_made_and_nothing_is_enqueued(app: Stoke
 
 
 @pytest.mark.parametrize(
-    ("note", "said"), [("set", "what the handler returned is no JSON"), ("large", "over 1,000,000")]
+    ("note", "said"),
+    [
+        ("set", "what the handler returned is no JSON"),
+        ("share", "what the handler returned is no JSON"),
+        ("large", "over 1,000,000"),
+    ],
 )
 async def test_a_result_that_cannot_be_kept_fails_its_job_for_good(app: Stoker, note: str, said: str) -> None:
     asked = await app.enqueue(Bill(order=1, note=note))

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from stoker import EntryKey, Scope, Stoker, Warm, WarmPlan, load_settings
+from stoker.cache.fill import BuiltBy
 from stoker.handlers.warm import TURN
 from stoker.jobs import JOBS, Job, Lane
 from stoker.queue.enqueue import Queue
@@ -107,9 +108,9 @@ async def test_two_long_warmings_take_turns_and_begin_no_entry_twice(
     built: list[int] = []
     fill_many = stoker.cache.filler.fill_many
 
-    async def counted(keys: Sequence[EntryKey]) -> object:
+    async def counted(keys: Sequence[EntryKey], by: BuiltBy) -> object:
         built.append(len(keys))
-        return await fill_many(keys)
+        return await fill_many(keys, by)
 
     monkeypatch.setattr(stoker.cache.filler, "fill_many", counted)
     one, other = await queue.enqueue_many([Warm(target="reader", scope_id="0")] * 2)

@@ -17,7 +17,7 @@ from stoker.operations.audit import Actor, audited
 from stoker.operations.comparing import Match
 from stoker.operations.entries import EntryState
 from stoker.operations.events import EventChoice, EventState
-from stoker.operations.explain import explain
+from stoker.operations.explain import Builder, explain
 from stoker.operations.overview import overview
 from stoker.outbox.record import InvalidationRequested
 from stoker.process_name import process_name
@@ -80,7 +80,7 @@ async def test_an_entry_is_explained_before_and_after_a_change(stoker: Stoker) -
     assert found.says[0].startswith("A read is served this entry")
     assert [stamp.present for stamp in found.stamps] == [True, True]
     assert found.builder is not None
-    assert found.builder.by == "not known: a read or warming, which leave no record"
+    assert (found.builder.by, found.builder.process, found.builder.job_id) == ("read", process_name(), None)
     event_id = await change(stoker)
     found = await explain(stoker, "detail", "1")
     assert f"the oldest (event {event_id})" in found.says[1], "the change is not applied yet"
@@ -130,7 +130,45 @@ async def test_an_event_that_nobody_has_read_since_says_so(stoker: Stoker) -> No
     event_id = await change(stoker)
     await apply_all(stoker)
     steps = (await events.trail(stoker, event_id)).steps
-    assert [step.what for step in steps] == ["recorded", "applied", "no read known"]
+    assert [step.what for step in steps] == ["recorded", "applied", "no build or read known"]
+
+
+async def test_a_read_that_built_after_an_event_is_known(stoker: Stoker) -> None:
+    event_id = await change(stoker)
+    await apply_all(stoker)
+    await stoker.read("detail", 1, reader=7)
+    built = [step for step in (await events.trail(stoker, event_id)).steps if step.what == "last built"]
+    assert sorted((step.who, step.about) for step in built) == [
+        (process_name(), "note:1/access: by read"),
+        (process_name(), "note:1/detail: by read"),
+    ]
+
+
+async def test_a_report_of_reads_that_may_have_been_before_an_event_says_so(place: Place) -> None:
+    """A process that reports once a minute: its report covers a read of before the event."""
+    settings = place.settings(cache={"near_bytes": 0, "stats_flush_s": 60})
+    async with Stoker.opened(settings, Notes().domain) as slow:
+        async with slow.session() as session, session.begin():
+            await write_notes(session, 1)
+        await slow.read("detail", 1, reader=7)
+        event_id = await change(slow)
+        await apply_all(slow)
+        async with slow.engine.begin() as connection:  # a second ago, whatever the clocks of the servers
+            await connection.execute(
+                text("UPDATE stoker.cache_events SET settled_at = settled_at - interval '1 s'")
+            )
+        await slow.accounting.flush(slow.cache.store.client, slow.cache.store.keys)
+        (read,) = (await events.trail(slow, event_id)).steps[2:]
+    assert read.what == "last read"
+    assert (
+        read.about == "note:1/detail: at most 60 s before this report, perhaps before the event was applied"
+    )
+
+
+async def test_what_warming_built_says_so(stoker: Stoker) -> None:
+    await stoker.cache.filler.fill_many([stoker.domain.key("detail", 2)])
+    found = await explain(stoker, "detail", "2")
+    assert found.builder == Builder(by="warming", process=process_name())
 
 
 async def test_an_event_is_followed_from_its_commit_to_a_refresh_and_a_read(
@@ -144,18 +182,23 @@ async def test_an_event_is_followed_from_its_commit_to_a_refresh_and_a_read(
     await until(stoker, event_id, "refreshed")
     await stoker.read("detail", 1, reader=7)
     await until(stoker, event_id, "last read")
-    steps = {step.what: step for step in (await events.trail(stoker, event_id)).steps}
-    assert list(steps) == ["recorded", "applied", "refreshed", "last read"]
+    trail = (await events.trail(stoker, event_id)).steps
+    steps = {step.what: step for step in trail}
+    assert sorted(steps) == ["applied", "last built", "last read", "recorded", "refreshed"]
     assert steps["applied"].who == process_name()
     assert steps["refreshed"].who == process_name()
     assert steps["refreshed"].about is not None
     assert "note:1/detail" in steps["refreshed"].about
-    assert steps["last read"].about == "note:1/detail"
-    times = [step.after_s or 0 for step in steps.values()]
+    built = {step.about: step.who for step in trail if step.what == "last built"}
+    assert built == {"note:1/access: by read": process_name(), "note:1/detail: by refresh": process_name()}
+    assert (steps["last read"].about or "").startswith("note:1/detail: at most 0.1 s before this report")
+    times = [steps[what].after_s or 0 for what in ("recorded", "applied", "refreshed")]
     assert times[0] == 0 < times[1] <= times[2]
     found = await explain(stoker, "detail", "1")
     assert found.builder is not None
-    assert (found.builder.by, found.builder.worker) == ("refresh", process_name())
+    assert (found.builder.by, found.builder.process) == ("refresh", process_name())
+    assert found.builder.job_id is not None
+    assert found.builder.job_id in steps["refreshed"].about
     stop.set()
     await working
 

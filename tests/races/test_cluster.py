@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from stoker import Forbidden
+from stoker import Asked, Forbidden, NotFound, Reading
 from stoker.embedded.cluster import Cluster, Node
 from stoker.errors import CacheUnavailable
 from stoker.redis.slots import slot_of
 from tests.races.race import race
-from tests.races.test_within import apply, desk, remove
+from tests.races.test_within import apply, desk, is_not_shown, remove
 from tests.races.world import PATIENCE_S, Process, Urls, never
 from tests.support.clusters import ClusterWorld, Move, running_cluster, until, world_on
 from tests.support.folders import FOLDER, SHEET, Folders, SheetChanged
@@ -187,6 +187,38 @@ async def test_a_right_that_was_read_before_the_entry_was_built_is_not_enough(wo
     except Forbidden:
         return
     never(f"it was shown {shown.value}", happened=True)
+
+
+@pytest.mark.parametrize("away", ["the right's", "the entry's"])
+async def test_within_a_parent_a_node_that_is_away_opens_nothing(world: ClusterWorld, away: str) -> None:
+    """Row 46. SQL says who may read, and what the parent is."""
+    await desk(world)
+    reader = await world.process(Folders(), cache={"timeout_s": 0.2})
+    names, sheet = world.first.stoker.cache.store.keys, await sheet_elsewhere(world)
+    assert (await reader.stoker.read("page", sheet, within=1, reader=1)).value["body"]
+    right, entry = (world.owner_of(names.hard(one)) for one in (FOLDER.scope(1), SHEET.scope(sheet)))
+    frozen = right if away == "the right's" else entry
+    frozen.pause()
+    try:
+        for within, who, refusal in ((1, 2, Forbidden), (2, 2, NotFound)):
+            await is_not_shown(reader.stoker.read("page", sheet, within=within, reader=who), refusal)
+        assert (await reader.stoker.read("page", sheet, within=1, reader=3)).role == "reader"
+        asked = [Asked("page", sheet, within=within) for within in (1, 2)]
+        shown, elsewhere = await reader.stoker.read_many(asked, reader=3)
+        assert isinstance(shown, Reading)
+        assert isinstance(elsewhere, NotFound)
+    finally:
+        frozen.resume()
+
+
+async def sheet_elsewhere(world: ClusterWorld) -> int:
+    """A sheet in folder 1 that another node has than the right to it."""
+    keys = world.first.stoker.cache.store.keys
+    right = world.owner_of(keys.hard(FOLDER.scope(1)))
+    ids = (one for one in range(100, 200) if world.owner_of(keys.hard(SHEET.scope(one))) is not right)
+    sheet = next(ids)
+    await world.sql("INSERT INTO sheets VALUES (:id, 1, 'elsewhere')", id=sheet)
+    return sheet
 
 
 def hold(node: Any) -> Held:  # noqa: ANN401 - of the client

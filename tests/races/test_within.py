@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,11 @@ from tests.support.traps import Held
 PAGES = frozenset({"page"})
 
 
-async def desk(world: World) -> Process:
+async def desk(world: World, **settings: Mapping[str, Any]) -> Process:
     """A process of the folders, with both sheets and both access entries in the cache."""
     for statement in (*TABLES, *FILLED):
         await world.sql(statement)
-    process = await world.process(Folders())
+    process = await world.process(Folders(), **settings)
     for sheet, folder in ((1, 1), (2, 2), (3, 1)):
         await process.stoker.read("page", sheet, within=folder, reader=3)
         assert (await process.stoker.read("page", sheet, within=folder, reader=3)).state is State.HIT

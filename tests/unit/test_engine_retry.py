@@ -22,6 +22,7 @@ from stoker.worker.engine.supervisor import LONGEST, delay_after, supervise
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 86_400))
 def test_a_delay_is_never_longer_than_declared(attempt: int, first_s: int, longest_s: int) -> None:
+    first_s, longest_s = sorted((first_s, longest_s))
     policy = RetryPolicy(
         attempts=20_000, first=timedelta(seconds=first_s), longest=timedelta(seconds=longest_s)
     )

@@ -22,6 +22,8 @@ from stoker.cache.envelope import (
     decode,
     etag_of,
     pack,
+    read_builder,
+    read_parent,
     unpack,
 )
 from stoker.cache.reading import Content
@@ -55,16 +57,21 @@ def test_a_body_survives_being_stored(body: bytes) -> None:
     assert Content.stored(read).body == body
 
 
-@given(st.binary(max_size=500), st.binary(max_size=97))
-def test_a_parent_survives_being_stored(body: bytes, parent: bytes) -> None:
-    whole = envelope(body)._replace(parent=parent)
-    read = decode(whole.encode(SEAL), SEAL)
-    assert read == whole
+@given(st.binary(max_size=500), st.binary(max_size=255), st.binary(max_size=255))
+def test_parent_and_builder_survive_being_stored(body: bytes, parent: bytes, builder: bytes) -> None:
+    whole = envelope(body)._replace(parent=parent, builder=builder)
+    stored = whole.encode(SEAL)
+    read = decode(stored, SEAL)
+    assert read == whole._replace(builder=b"")
     assert Content.stored(read).body == body
+    assert (read_parent(stored), read_builder(stored)) == (parent, builder)
 
 
-def test_a_parent_longer_than_the_entry_makes_a_miss() -> None:
-    stored = envelope(b"{}")._replace(parent=b"p" * 97).encode(SEAL)
+@pytest.mark.parametrize(
+    "named", [envelope(b"{}")._replace(parent=b"p" * 97), envelope(b"{}")._replace(builder=b"p" * 97)]
+)
+def test_a_name_longer_than_the_entry_makes_a_miss(named: Envelope) -> None:
+    stored = named.encode(SEAL)
     cut = stored[: HEADER.size + 20]
     assert decode(cut + SEAL.of(cut), SEAL) is None
 

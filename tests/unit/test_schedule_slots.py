@@ -74,9 +74,9 @@ def test_the_newest_slot_of_a_cron_expression_has_come_and_the_following_has_not
 @pytest.mark.parametrize(
     ("declare", "said"),
     [
-        (lambda: Cron("digest", Prune(), "0 0 30 2 *"), "day-of-month"),
+        (lambda: Cron("digest", Prune(), "0 0 30 2 *"), "never comes: no such month has that day"),
         (lambda: Cron("digest", Prune(), "0 6 * *"), "five fields"),
-        (lambda: Cron("digest", Prune(), "0 25 * * *"), "hour"),
+        (lambda: Cron("digest", Prune(), "0 25 * * *"), "its hour is wrong"),
         (lambda: Cron("digest", Prune(), "0 6 * * *", "Mars/Base"), "no time zone 'Mars/Base'"),
         (lambda: Cron("Digest!", Prune(), "0 6 * * *"), "lower-case letters"),
         (lambda: Every("digest", Prune(), timedelta(0)), "positive timedelta"),

@@ -7,6 +7,7 @@ import { empty, facts, state, table, unknown, whenChanged } from "./parts.js";
 const MODES = {
   live: ["running", "It chooses what is warmed, within its budget."],
   shadow: ["deferred", "It learns and compares; what it would choose is not warmed."],
+  unknown: ["parked", "A worker of another release predicts. What it does is not known here."],
   silent: ["parked", "No worker predicts: the schedule warms by the default plan."],
   off: ["absent", "It has no budget: the schedule warms by the default plan."],
 };

@@ -22,7 +22,7 @@ export function explain(view, id, params) {
       ["State", state(found.entry.state)],
       ["Age", seconds(found.entry.age_s)],
       ["Expires in", found.entry.state === "valid" ? seconds(found.entry.expires_in_s) : NONE],
-      ["Built by", found.builder ? [found.builder.by, found.builder.worker && ` in ${found.builder.worker}`] : NONE],
+      ["Built by", found.builder ? `${found.builder.by} in ${found.builder.process}` : NONE],
       ["Last read", ago(found.demand.read_at)],
       ["Kept warm", found.demand.kept_warm ? "yes" : "no, not read since it was built"],
       ["Who may read", [found.access.rule, found.access.number !== null && `: ${count(found.access.number)}`]],

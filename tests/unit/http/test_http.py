@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 import zstandard
 
+import stoker.cache.reading
 from stoker import (
     CommittedNotApplied,
     DatabaseUnavailable,
@@ -22,9 +23,9 @@ from stoker import (
     StokerError,
 )
 from stoker.cache.envelope import ZSTD, Envelope, etag_of
-from stoker.cache.reading import Content
+from stoker.cache.reading import HEAVY_BYTES, Content
 from stoker.http import answer, failure
-from stoker.http.negotiation import chosen_coding, has_version
+from stoker.http.negotiation import chosen_coding, has_version, is_expected
 
 SMALL, LARGE = b'{"a": 1}', json.dumps({"text": "page " * 1000}).encode()
 TAG = '"abc"'
@@ -78,6 +79,30 @@ def _envelope(packed: bytes) -> Envelope:
         ("zstd;q=2, gzip", "gzip"),
         ("zstd;q=often", None),
         (",, ;q=1, gzip", "gzip"),
+        ("gzip ; q=0.5", "gzip"),
+        ("gzip\t;\tQ=0.001", "gzip"),
+        ("gzip;q=1.", "gzip"),
+        ("gzip;q=0.", None),
+        ("gzip;q=0.000", None),
+        ("gzip;q=0.1234", None),
+        ("gzip;q=.5", None),
+        ("gzip;q=-1", None),
+        ("gzip;q=nan", None),
+        ("gzip;q=", None),
+        ("gzip;;q=1", None),
+        ("gzip;q=1;q=0", None),
+        ("identity;q=0", None),
+        ("*;q=0", None),
+        ("*;q=0, gzip", "gzip"),
+        ("identity;q=0, gzip;q=0.001", "gzip"),
+        ("identity;q=0, *", "zstd"),
+        ("identity;q=0.5, *;q=0.4", None),
+        ("*;q=0.5, identity", None),
+        ("identity", None),
+        ("zstd;q=0.1, identity;q=0.5", None),
+        ("compress;q=0.9, gzip;q=0.1, identity;q=0.2", None),
+        ("x-gzip;q=0, *;q=0.1", "zstd"),
+        ("gzip-zstd, \xe9", None),
     ],
 )
 def test_the_content_coding_is_the_one_that_the_client_prefers(header: str, coding: str | None) -> None:
@@ -97,10 +122,73 @@ def test_the_content_coding_is_the_one_that_the_client_prefers(header: str, codi
         ('"abcd"', False),
         ("abc", False),
         ('"*"', False),
+        ('"\xe9", "abc"', True),
+        ('"\xe9abc"', False),
+        ('""', False),
+        ('"abc', False),
+        ('"x, "abc"', False),
+        (',, "abc" ,', True),
+        ('W/"*"', False),
+        ("*, *", False),
+        ('"' * 65_536, False),
     ],
 )
 def test_a_version_is_known_by_weak_comparison(header: str, has: bool) -> None:  # noqa: FBT001 - of a table
     assert has_version(header, TAG) is has
+
+
+@pytest.mark.parametrize(
+    ("header", "is_so"),
+    [
+        ("", True),
+        ("*", True),
+        ('"abc"', True),
+        ('"x", "abc"', True),
+        ('W/"abc"', False),
+        ('"x"', False),
+        ("abc", False),
+        ('"\xe9"', False),
+    ],
+)
+def test_a_version_is_expected_by_strong_comparison(header: str, is_so: bool) -> None:  # noqa: FBT001 - of a table
+    assert is_expected(header, TAG) is is_so
+
+
+def test_a_client_that_wants_another_version_gets_none() -> None:
+    status, headers, body = answer(built(SMALL), asked(If_Match='"another"', If_None_Match="*"))
+    assert (status, headers["Content-Length"], body) == (412, "0", b"")
+    both = {"If_Match": built(SMALL).etag, "If_None_Match": built(SMALL).etag}
+    assert answer(built(SMALL), asked(**both)).status == 304
+
+
+def test_what_a_writer_is_answered_does_not_depend_on_versions() -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        status, _, body = answer(built(SMALL), asked(method, If_None_Match="*", If_Match='"another"'))
+        assert (status, body) == (200, SMALL)
+
+
+@pytest.mark.parametrize("header", ["If-Modified-Since", "If-Unmodified-Since"])
+def test_dates_count_for_nothing(header: str) -> None:
+    """There is no date of the last change; and If-None-Match would go first (RFC 9110, 13.2.2)."""
+    for date in ("Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT", "then"):
+        assert answer(built(SMALL), Asked(headers={header: date})).status == 200
+        known = {header: date, "If-None-Match": built(SMALL).etag}
+        assert answer(built(SMALL), Asked(headers=known)).status == 304
+        assert answer(built(SMALL), Asked(headers=known | {"If-None-Match": '"x"'})).status == 200
+
+
+def test_a_body_that_would_hold_up_the_loop_is_not_compressed(stored: Reading) -> None:
+    envelope = _envelope(stored.content.zstd or b"")._replace(body_bytes=HEAVY_BYTES + 1)
+    heavy = Reading(Content(b"x" * (HEAVY_BYTES + 1), b"tag", envelope), State.HIT)
+    assert "Content-Encoding" not in answer(heavy, asked(Accept_Encoding="gzip")).headers
+    assert answer(heavy, asked(Accept_Encoding="gzip, zstd")).headers["Content-Encoding"] == "zstd"
+
+
+def test_a_body_that_goes_out_as_it_is_stored_is_not_unpacked(
+    stored: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stoker.cache.reading, "unpack", None)
+    assert answer(stored, asked(Accept_Encoding="zstd")).body is stored.content.zstd
 
 
 def test_a_body_goes_out_with_what_keeps_it_private() -> None:
