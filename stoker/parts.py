@@ -76,7 +76,7 @@ class Parts:
         self.seal = seal
         self.loader_engine = loader_engine(settings, silence)
         silence.asks(sign_of_life(self.loader_engine))
-        self._reading_engines: list[LimitedEngine] = []
+        self._reading: list[tuple[LimitedEngine, Silence]] = []
         self.detached = Detached()
         self.queue = Queue.from_url(
             require(settings.redis_url, "REDIS_URL"), settings.queue, domain.all_lanes
@@ -138,15 +138,21 @@ class Parts:
             try:
                 await close_for_good(self.loader_engine)
             finally:
-                for engine in self._reading_engines:
+                for engine, silence in self._reading:
+                    await silence.close()
                     await close_for_good(engine)
                 if self.owns_engine:
                     await close_for_good(self.engine)
 
     def add_reading_engine(self) -> LimitedEngine:
-        """Another small pool for operators' questions; it is closed with the rest."""
-        engine = reading_engine(self.settings, self.silence)
-        self._reading_engines.append(engine)
+        """Another small pool for operators' questions; it is closed with the rest.
+
+        It calls Postgres silent sooner than reads and writes do: people wait for what it is asked.
+        """
+        silence = Silence(self.settings.api.silent_after_s)
+        engine = reading_engine(self.settings, silence)
+        silence.asks(sign_of_life(engine))
+        self._reading.append((engine, silence))
         return engine
 
     async def learn_seal_keys(self) -> None:

@@ -24,7 +24,7 @@ BLOCK_S = 1.0
 NOTE = (
     "four processes of 32 readers that read as fast as they can, 1,000 dashboards, Zipf; the server's own "
     "count, with the commands of accounting and those inside scripts; {:,.0f} reads a second within terms, "
-    "of which at least {:.0f} in 1,000 find that the page's last term in their process is over, and ask"
+    "where at least {:.0f} in 1,000 would have to ask if no question renewed the terms of other pages"
 )
 
 
@@ -56,7 +56,7 @@ async def measure(bench: Bench) -> list[Figure]:
 
 
 def asking(per_second: float, term_ms: int = TERM_MS) -> float:
-    """The share of a process's reads that find no term, where they come at random (Poisson).
+    """The share of a process's reads that find no term if none is renewed; they come at random (Poisson).
 
     A page that is read n times a second is asked for, served within the term, and asked for at the next read:
     once in `served_s + 1 / n` seconds.

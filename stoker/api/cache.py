@@ -19,7 +19,14 @@ from stoker.errors import InvalidParams
 from stoker.operations import cache, entries, findings
 from stoker.operations.cache import DomainFigures, InvalidationProgress, Refreshing, WarmProgress
 from stoker.operations.comparing import Comparison, compare
-from stoker.operations.entries import Entries, EntryFigures, InvalidatedScopes, ScopeFigures, Standing
+from stoker.operations.entries import (
+    Entries,
+    EntryFigures,
+    InvalidatedScopes,
+    ScopeEvents,
+    ScopeFigures,
+    Standing,
+)
 from stoker.operations.explain import Explanation, explain, for_viewers
 from stoker.operations.figures import CacheFigures, cache_figures
 from stoker.operations.findings import Acknowledged, Findings
@@ -128,10 +135,26 @@ async def scope(
     stoker: ReadingStoker,
     kind: Annotated[str, Query(max_length=64)],
     scope_id: Annotated[str, Query(alias="id", max_length=64)],
+    *,
+    events: bool = True,
 ) -> ScopeFigures:
-    """What the cache holds for a scope: entries, stamps, and the events that invalidated it last."""
-    found = await entries.scope_figures(stoker, kind, scope_id)
+    """What the cache holds for a scope: entries, stamps, and the events that invalidated it last.
+
+    Without `events` it is answered while Postgres is silent.
+    """
+    found = await entries.scope_figures(stoker, kind, scope_id, with_events=events)
     return found.model_copy(update={"entries": _shown_to(reader, found.entries)})
+
+
+@router.get("/scope/events")
+async def scope_events(
+    _: Viewer,
+    stoker: ReadingStoker,
+    kind: Annotated[str, Query(max_length=64)],
+    scope_id: Annotated[str, Query(alias="id", max_length=64)],
+) -> ScopeEvents:
+    """The events that invalidated a scope last."""
+    return await entries.scope_events(stoker, kind, scope_id)
 
 
 @router.get("/explain")

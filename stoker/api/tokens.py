@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from stoker.api.access import Operator, SteadyOperator, TheAccess
-from stoker.api.context import OpenStoker, TheSettings
+from stoker.api.context import OpenStoker, ReadingStoker, TheSettings
 from stoker.operations import tokens
 from stoker.operations.tokens import MOST_DAYS, TokenFigures
 from stoker.settings import TOKEN_NAME, Role
@@ -63,7 +63,7 @@ class TokenRevoked(BaseModel):
 
 
 @router.get("")
-async def listing(_: Operator, stoker: OpenStoker, settings: TheSettings) -> TokenList:
+async def listing(_: Operator, stoker: ReadingStoker, settings: TheSettings) -> TokenList:
     """All tokens, without their hashes."""
     own = [SettingsToken(name=token.name, role=token.role) for token in settings.api.tokens]
     return TokenList(tokens=await tokens.list_tokens(stoker), settings=own)

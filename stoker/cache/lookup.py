@@ -19,8 +19,9 @@ from pydantic import BaseModel
 
 from stoker.cache.envelope import Forged, Seal, decode
 from stoker.cache.keys import EntryNames
-from stoker.cache.near import Near, NearCache, Served, Terms
+from stoker.cache.near import Near, NearCache
 from stoker.cache.reading import Content, Found, Miss, Reading, State
+from stoker.cache.term import Served, Terms
 from stoker.cache.view import EntryKey, View
 from stoker.errors import NotFound
 from stoker.redis.cache import CacheClient, NodeAway
@@ -117,7 +118,7 @@ class Lookup:
         self._client = client
         self._seal = seal
         self.near = near
-        self.terms = Terms()
+        self.terms = Terms[Plan]()
 
     async def fetch(self, names: tuple[EntryNames, ...], *, in_order: bool = False) -> list[Found]:
         """Read entries with their stamps in one round trip; of entries that are kept near, only the stamps.
@@ -137,6 +138,10 @@ class Lookup:
                 self.near.put(own.entry, Near(one.envelope, one.content))
         # Read all of them again in one call: access must not be older than what it guards (RACES 23).
         return await self.fetch(names, in_order=in_order) if outdated else found
+
+    def needs_stamps_only(self, names: Iterable[EntryNames]) -> bool:
+        """Whether `fetch` would read no more than stamps of these, with any others in the same command."""
+        return not self._client.is_cluster and all(self.near.peek(own.entry) for own in names)
 
     async def peek(self, names: Iterable[EntryNames]) -> list[Found]:
         """As `fetch`, from Redis itself, without the near cache."""

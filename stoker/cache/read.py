@@ -142,10 +142,22 @@ class Cache(Misses):
         return [held[plan] for plan in plans]
 
     async def _asked(self, plan: Plan) -> Held:
+        if ending := self._terms.ending():
+            return await self._asked_with(plan, ending)
         asked_s = self._terms.now_s()  # before the question: the reply may come at any time after its answer
         found = await self._lookup.fetch(plan.names, in_order=plan.parent is not None)
         self._terms.grant(plan, found, asked_s)
         return _held(plan, found)
+
+    async def _asked_with(self, plan: Plan, others: Sequence[Plan]) -> Held:
+        """Ask for the stamps of others by the same command, so that their terms are renewed."""
+        cheap = [other for other in others if self._lookup.needs_stamps_only(other.names)]
+        held, *renewed = await self.fetch([plan, *cheap])
+        for one in renewed:
+            envelope = one.found.envelope
+            if envelope is not None and envelope.eager(one.found.server.now_us()):
+                self._ask_refresh(one.plan.key)
+        return held
 
     async def conclude(self, held: Held, reader: object) -> Reading:
         """Check who reads, then answer from what was found, or build it; raises as `read` does."""

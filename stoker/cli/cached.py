@@ -28,9 +28,8 @@ def _draw(found: ScopeFigures) -> None:
     entry = ["view", "params", "state", "age_s", "expires_in_s", "stored_bytes", "body_bytes", "build_ms"]
     models(found.scope, entry, found.entries)
     models("stamps", ["name", "present", "made_at"], found.stamps)
-    models(
-        "last events", ["id", "by", "hard", "recorded_at", "applied_at", "attempts", "error"], found.events
-    )
+    columns = ["id", "by", "hard", "recorded_at", "applied_at", "attempts", "error"]
+    models("last events", columns, found.events or [])
 
 
 def _say_refreshing(found: Refreshing) -> None:

@@ -90,13 +90,19 @@ class ScopeEvent(BaseModel):
 
 
 class ScopeFigures(BaseModel):
-    """What the cache holds for one scope, and the last events that named it."""
+    """What the cache holds for one scope, and the last events that named it; None: not asked for."""
 
     scope: str
     stamps: list[StampFigures]
     entries: list[EntryFigures]
-    events: list[ScopeEvent]
+    events: list[ScopeEvent] | None
     can_warm: bool
+
+
+class ScopeEvents(BaseModel):
+    """The last events that named a scope, the latest first."""
+
+    events: list[ScopeEvent]
 
 
 class Standing(StrEnum):
@@ -129,10 +135,12 @@ class InvalidatedScopes(BaseModel):
     scopes: list[Invalidated]
 
 
-async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFigures:
+async def scope_figures(
+    stoker: Stoker, kind: str, scope_id: object, *, with_events: bool = True
+) -> ScopeFigures:
     """One scope: its entries without parameters, and other entries of it that were read lately.
 
-    Raises UnknownScope.
+    Without its events, nothing is asked of Postgres. Raises UnknownScope.
     """
     scope = stoker.domain.scope(kind, scope_id)
     read_at = await scope_keys(stoker, scope)
@@ -140,9 +148,14 @@ async def scope_figures(stoker: Stoker, kind: str, scope_id: object) -> ScopeFig
         scope=str(scope),
         stamps=await stamps_of(stoker, scope),
         entries=await entries_of(stoker, list(read_at), read_at),
-        events=await _events_of(stoker, scope),
+        events=await _events_of(stoker, scope) if with_events else None,
         can_warm=any(plan.target == scope.kind for plan in stoker.domain.warm_plans),
     )
+
+
+async def scope_events(stoker: Stoker, kind: str, scope_id: object) -> ScopeEvents:
+    """The last events that named a scope; raises UnknownScope."""
+    return ScopeEvents(events=await _events_of(stoker, stoker.domain.scope(kind, scope_id)))
 
 
 async def stamps_of(stoker: Stoker, scope: Scope) -> list[StampFigures]:

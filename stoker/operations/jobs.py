@@ -49,6 +49,13 @@ FILTERS: dict[LiveState | Ended | None, tuple[bool, str | None]] = {
 """For each state of a run: whether the run failed, and with which outcome."""
 
 
+class Part(StrEnum):
+    """Half of a listing: each depends on one server, and is answered while the other one is silent."""
+
+    QUEUE = "queue"
+    HISTORY = "history"
+
+
 class EndedJob(BaseModel):
     """A run of a job, ended. `outcome` is what its handler returned, or `retried`, `dead`, `deferred`."""
 
@@ -88,6 +95,7 @@ class JobList(BaseModel):
 
     Of the `live_of` jobs in the queue, in these lanes and states, the first `live_searched` were searched:
     the next page is `skip` that many. `ended_of` runs match that are kept; next page: `before` the last.
+    A part that was not asked for is empty.
     """
 
     live: list[LiveJob]
@@ -145,9 +153,13 @@ class WrongChoice(BadRequest):
 
 
 class Choice(BaseModel):
-    """Which jobs to list. `error` is part of a run's message. An empty text is the same as none."""
+    """Which jobs to list. `error` is part of a run's message. An empty text is the same as none.
+
+    `part`: only those in the queue, or only runs that ended.
+    """
 
     model_config = ConfigDict(extra="forbid")
+    part: Part | None = None
     state: LiveState | Ended | None = None
     lane: Lane | None = None
     kind: Text64 | None = None
@@ -177,13 +189,14 @@ async def listing(stoker: Stoker, asked: Choice) -> JobList:
             f"a job that is {asked.state} has no error yet: give either a state or an error", field="error"
         )
     found = JobList(live=[], ended=[])
-    if asked.before is None and not asked.error and not isinstance(asked.state, Ended):
-        states = [LiveState.RUNNING] if asked.state is None else [asked.state]
+    waiting = asked.before is None and not asked.error and not isinstance(asked.state, Ended)
+    if waiting and asked.part is not Part.HISTORY:
+        states = [asked.state] if isinstance(asked.state, LiveState) else [LiveState.RUNNING]
         lanes = [asked.lane] if asked.lane else list(stoker.queue.lanes)
         search = Search(lanes, states, asked.limit, asked.skip, asked.kind, asked.scope)
         live = await live_jobs(stoker, search)
         found.live, found.live_searched, found.live_of = live.jobs, live.searched, live.of
-    if not isinstance(asked.state, LiveState):
+    if not isinstance(asked.state, LiveState) and asked.part is not Part.QUEUE:
         history = JobHistory(stoker.engine)
         rows = await history.list(asked.filter(), limit=asked.limit, before=asked.before)
         found.ended = [EndedJob.of(row) for row in rows]

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from stoker.cache.near import Terms
-from stoker.cache.term import SERVED, SURE_S
+from stoker.cache.term import SERVED, SURE_S, Terms
 from stoker.errors import DatabaseUnavailable
 from stoker.postgres import database_errors, short_connection
 from stoker.settings import LONGEST_TERM_MS
@@ -45,7 +44,7 @@ class TermRow(NamedTuple):
 class CacheTerm:
     """The term of an installation, as one process uses it. `terms` has their clock."""
 
-    def __init__(self, engine: AsyncEngine, terms: Terms, own_ms: int) -> None:
+    def __init__(self, engine: AsyncEngine, terms: Terms[Any], own_ms: int) -> None:
         self._engine = engine
         self._terms = terms
         self._own_ms = own_ms

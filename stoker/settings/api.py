@@ -108,6 +108,10 @@ class ApiSettings(Table):
     """SQL connections per process for the queries of API and console, in a pool of their own."""
     read_timeout_s: PositiveFloat = 5
     """Seconds after which Postgres ends a statement of such a query."""
+    silent_after_s: PositiveFloat = 1.5
+    """Seconds after which API and console say that Postgres does not answer: a question waits for half of
+    them, then a new connection is tried for the other half, so that a slow search is no silence. Raise it
+    where connecting takes longer."""
     probe_timeout_s: PositiveFloat = 0.8
     """Seconds that /api/cache/health waits for a server before it says that it is down."""
     tokens: tuple[TokenSettings, ...] = ()

@@ -59,7 +59,7 @@ async def test_a_waiting_job_is_cancelled_after_a_confirmation(browser: Browser,
         await page.keyboard.press("Enter")
         await page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
         await expect(page.get_by_text("The job is cancelled.")).to_be_visible()
-        await expect(page.get_by_text("No job matches")).to_be_visible()
+        await expect(page.get_by_text("No job is deferred")).to_be_visible()
     assert not await site.stoker.queue.is_open(asked.job_id)
     assert await actions(site) == ["job.cancel"]
 

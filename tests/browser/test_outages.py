@@ -56,6 +56,22 @@ async def test_a_silent_postgres_is_named_and_nothing_else_is_blamed_or_shown_as
         await expect(again.locator(".servers li.down")).to_have_count(0)
 
 
+async def test_what_the_cache_holds_is_shown_while_a_part_of_the_page_waits_for_postgres(
+    browser: Browser, site: Site, servers: embedded.Embedded
+) -> None:
+    """Postgres is called silent after a minute only: what is shown meanwhile did not wait for it."""
+    await furnish(site)
+    async with window(browser) as context:
+        page = await signed_in(context, site, VIEWER)
+        with frozen(servers.postgres):
+            await page.goto(f"{site.url}/#/cache?kind=note&id=7")
+            scope = page.get_by_role("region", name="Scope note:7")
+            await expect(scope.get_by_role("table", name="Entries")).to_contain_text("detail")
+            await expect(scope.locator(".loading")).to_have_count(1)  # the latest changes
+        await expect(scope.locator(".loading")).to_have_count(0)
+        await expect(scope.locator(".timeline")).to_contain_text("applied")
+
+
 async def test_a_silent_queue_is_named_and_what_postgres_knows_is_shown(
     browser: Browser, site: Site, servers: embedded.Embedded
 ) -> None:

@@ -41,6 +41,13 @@ async def warmed(play: Play) -> None:
         await play.read("setup", process, "page")
 
 
+async def both_warmed(play: Play) -> None:
+    """Everybody has read two pages."""
+    await warmed(play)
+    for process in play.processes:
+        await play.read("setup", process, "page", of=2)
+
+
 async def abandoned(play: Play) -> None:
     """The page is warm everywhere, and a process died while it built it again."""
     await warmed(play)
@@ -360,6 +367,21 @@ def term(play: Play) -> None:
     play.passes(TERM_S / 2, TERM_S / 2)
 
 
+def term_renewed(play: Play) -> None:
+    """The page's term is over or nearly so; a question about another page renews it."""
+
+    async def work() -> None:
+        for of in (1, 1):
+            await play.read("reader", "web-1", "page", of=of)
+        await play.time.passes(TERM_S)
+        for of in (2, 1):
+            await play.read("reader", "web-1", "page", of=of)
+
+    play.act("reader", "web-1", work())
+    change(play)
+    play.passes(TERM_S)
+
+
 def term_by_a_set_clock(play: Play) -> None:
     read_again(play)
     play.sets_back(TERM_S)
@@ -539,6 +561,7 @@ CASES = (
         late=SHARED,
         term_ms=TERM_MS,
     ),
+    Case("a term that another question renews", term_renewed, setup=both_warmed, term_ms=TERM_MS),
     Case("a term, a clock that is set back", term_by_a_set_clock, setup=warmed, term_ms=TERM_MS),
     Case(
         "a term, a removal",

@@ -26,11 +26,12 @@ from stoker.cache.breaker import Breaker
 from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import EntryNames, KeySpace
-from stoker.cache.near import Near, NearCache, Terms
+from stoker.cache.lookup import Plan
+from stoker.cache.near import Near, NearCache
 from stoker.cache.read import AskRefresh, Cache
 from stoker.cache.reading import Miss
 from stoker.cache.store import BEGIN, RELEASE, STORE, Store
-from stoker.cache.term import SERVED, SURE_S
+from stoker.cache.term import SERVED, SURE_S, Terms
 from stoker.handlers.context import JobContext
 from stoker.settings import CacheSettings, ChangesSettings, DatabaseSettings
 from tests.explore import terms
@@ -188,7 +189,7 @@ class Process:
 
     def _with_terms(self, case: Case, name: str, time: terms.Time) -> terms.SteppedTerm:
         """Readers have learned the term right at the beginning; workers serve nobody."""
-        used = self.store.lookup.terms = Terms()
+        used = self.store.lookup.terms = Terms[Plan]()
         is_reader = name.startswith("web")
         used.now_s = time.clock(terms.SLOW if is_reader else terms.FAST)
         if case.term_ms and is_reader:

@@ -189,6 +189,9 @@ OWN: Mapping[str, Guard] = {
     "the wait of a change put into effect inline": Guard(
         OF_RACES["the wait for a term"], "a term, a change put into effect inline"
     ),
+    "the wait for a term that another question renews": Guard(
+        OF_RACES["the wait for a term"], "a term that another question renews"
+    ),
     "the wait for a removed right": Guard(OF_RACES["the wait for a term"], "a term, a removal"),
     "the wait of whoever finishes for a killed relay": Guard(
         OF_RACES["the wait for a term"], "a term, a relay is killed"

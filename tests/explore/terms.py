@@ -15,7 +15,8 @@ from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import stoker.outbox.term as protocol
-from stoker.cache.near import Terms
+from stoker.cache.lookup import Plan
+from stoker.cache.term import Terms
 from stoker.outbox.term import CacheTerm, TermRow
 from tests.explore.stage import Stage
 from tests.races.guards.terms import SHORTENED_AT_ONCE
@@ -79,7 +80,7 @@ async def sleep(seconds: float) -> None:
 class SteppedTerm(CacheTerm):
     """The protocol's own CacheTerm, with a row of the explorer's in the place of Postgres'."""
 
-    def __init__(self, time: Time, used: Terms, own_ms: int) -> None:
+    def __init__(self, time: Time, used: Terms[Plan], own_ms: int) -> None:
         super().__init__(cast("AsyncEngine", None), used, own_ms)
         self._time = time
 

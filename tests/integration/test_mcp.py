@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, StdioServerParameters, stdio_client
 from sqlalchemy import text
 
 from stoker import Stoker
@@ -112,5 +112,5 @@ async def test_an_assistant_starts_the_command_itself(place: Place) -> None:
         args=["-m", "stoker", "mcp", "--as", "ann"],
         env={**os.environ, **place.environment(), "STOKER__DOMAIN": "tests.support.drill_domain"},
     )
-    async with Client(command) as client:
+    async with Client(stdio_client(command)) as client:
         assert (await answer(client, "status"))["health"]["ok"] is True

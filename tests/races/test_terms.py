@@ -18,18 +18,17 @@ import pytest
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import stoker.cache.term
 import stoker.outbox.term
 import stoker.revocation
-from stoker import Asked, Forbidden, Invalidation, NotFound, Reading, State
-from stoker.cache.term import SURE_S, now_s
+from stoker import Asked, EntryKey, Forbidden, Invalidation, NotFound, Reading, State
+from stoker.cache.term import CREDIT, SERVED, SURE_S, now_s
 from stoker.outbox.term import CacheTerm
 from stoker.settings import LONGEST_TERM_MS
 from tests.races.guards.terms import WALL
 from tests.races.race import race
 from tests.races.test_crash import child_of
 from tests.races.test_revocation import is_refused, remove
-from tests.races.world import Process, World, never
+from tests.races.world import Process, World, never, turns
 from tests.support.notes import reader
 
 TERM_MS = 1000
@@ -112,6 +111,95 @@ async def test_within_a_term_nobody_is_asked_not_even_for_rights(
     terms.web.cache_link.let_go()
 
 
+def _term_s(share: float) -> float:
+    """Real seconds in which this share of the web process's term passes."""
+    return share * SERVED * TERM_MS / 1000 / SLOW
+
+
+async def test_a_question_renews_another_term_that_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    await terms.read()
+    terms.time.real_s += _term_s(1.01)
+    asked = terms.web.cache_link.count(b"MGET")
+    await terms.read()
+    assert asked.count == 1
+
+
+@race("the wait for a term", "a term counted from the question")
+async def test_a_renewed_term_begins_with_its_question(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 47. The reply to a question about another entry, which renews the note's term, is late."""
+    terms = await _terms(world, monkeypatch)
+    await terms.read()
+    terms.time.real_s += _term_s(1.01)
+    reply = terms.web.cache_link.hold_reply(b"MGET")
+    waiting = world.begin(terms.web.read(view="mine"))
+    await reply.reached.wait()
+    await terms.change()
+    reply.release()
+    await waiting
+    shown = (await terms.web.read()).value["body"]
+    never(f"{shown} was shown", happened=shown != "v2")
+
+
+@race("terms that are being renewed")
+async def test_a_term_that_is_being_renewed_ends_with_the_breaker(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 45, 47. The breaker opens and closes while the question that renews it is under way."""
+    terms = await _terms(world, monkeypatch)
+    await terms.read()
+    terms.time.real_s += _term_s(0.95)
+    request = terms.web.cache_link.hold_request(b"MGET")
+    waiting = world.begin(terms.web.read(view="summary"))
+    await request.reached.wait()
+    breaker = terms.web.stoker.cache.breaker
+    breaker.trip("changes go to another cache")
+    await world.sql("UPDATE notes SET body = 'v2'")
+    await world.first.stoker.cache.store.unlink([world.names().stamp])
+    breaker.open, breaker.reason = False, None  # as when all is applied
+    reading = world.begin(terms.web.read())
+    await turns()
+    request.release()
+    await waiting
+    shown = (await reading).value["body"]
+    never(f"{shown} was shown", happened=shown != "v2")
+
+
+async def test_a_term_is_renewed_a_few_times_for_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    await terms.read()
+    plan = terms.web.stoker.cache.plan("mine", 1, reader=1)
+    renewals = -1
+    before = None
+    while plan.served is not before:
+        before = plan.served
+        renewals += 1
+        terms.time.real_s += _term_s(1.01)
+        await terms.web.read()
+    assert renewals == 1 + CREDIT
+
+
+async def test_an_entry_whose_term_is_always_renewed_is_refreshed_in_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    await terms.read()
+    refreshed: list[EntryKey] = []
+    monkeypatch.setattr(terms.web.stoker.cache, "_ask_refresh", refreshed.append)
+    terms.time.real_s += _term_s(1.01)
+    lookup = terms.web.stoker.cache.store.lookup
+    name = world.names("mine", 1, "reader").entry
+    kept = lookup.near.get(name)
+    assert kept is not None
+    lookup.near.put(name, kept._replace(envelope=kept.envelope._replace(eager_ms=0)))
+    await terms.web.read()
+    assert [str(key) for key in refreshed] == ["reader:1/mine"]
+
+
 async def test_without_a_term_redis_is_always_asked(world: World) -> None:
     process = await world.warmed()
     asked = process.cache_link.count(b"MGET")
@@ -183,7 +271,7 @@ async def test_a_late_reply_does_not_begin_a_term(world: World, monkeypatch: pyt
 async def test_a_process_that_was_stopped_does_not_go_on_with_its_term(world: World) -> None:
     """Row 47. SIGSTOP within a term; a change is applied; SIGCONT."""
     worker = await world.process(cache={"term_ms": 300})
-    worker.stoker.cache.store.lookup.terms.now_s = stoker.cache.term.now_s  # only the reader's may be wrong
+    worker.stoker.cache.store.lookup.terms.now_s = now_s  # only the reader's may be wrong
     await worker.stoker.cache_term.keep()
     async with child_of("read_within_a_term", world) as (reader, says):
         assert await says() == "read"

@@ -21,9 +21,10 @@ class Place:
     prefix: str
 
     def settings(self, **tables: Any) -> Settings:  # noqa: ANN401 - tables of settings.toml
-        """Settings of this place; what is given of [cache] and [queue] comes beside the prefix."""
+        """Settings of this place; what is given of these tables comes beside it."""
         own = {name: {"prefix": self.prefix, **tables.pop(name, {})} for name in ("cache", "queue")}
         own["database"] = {"deadline_s": PATIENT_S, **tables.pop("database", {})}
+        own["api"] = {"silent_after_s": PATIENT_S, **tables.pop("api", {})}
         return load_settings(
             database_url=self.database_url,
             redis_url=self.queue_url,

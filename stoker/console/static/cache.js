@@ -23,7 +23,12 @@ export function cache(main, context, filters) {
       fill(lookup, form(domain, context, filters));
       const kind = filters.kind ?? Object.keys(domain.kinds)[0];
       if (filters.id) {
-        reload = listing(found, () => get("/api/cache/scope", { kind, id: filters.id }), (scope) => drawScope(scope, kind, filters.id, domain, context, () => reload()));
+        const changes = scopeEvents(kind, filters.id);
+        const reloadHeld = listing(found, () => get("/api/cache/scope", { kind, id: filters.id, events: false }), (scope) => drawScope(scope, kind, filters.id, changes, context, () => reload()));
+        reload = () => {
+          reloadHeld();
+          changes.reload();
+        };
         reload();
       }
     } catch (error) {
@@ -56,15 +61,25 @@ function form(domain, context, filters) {
   return node;
 }
 
-function drawScope(scope, kind, id, domain, context, reload) {
+/** What Postgres knows of a scope. It is asked for apart, because what the cache holds must not wait for it. */
+function scopeEvents(kind, id) {
+  const last = h("span", {}, NONE);
+  const list = h("div");
+  const reload = listing(list, () => get("/api/cache/scope/events", { kind, id }), ({ events }) => {
+    fill(last, events.length ? `${ago(events[0].applied_at ?? events[0].recorded_at)} by ${events[0].by}` : "not lately");
+    return events.length ? h("ol", { class: "timeline" }, events.map(drawEvent)) : h("p", { class: "muted" }, "None among the latest events.");
+  });
+  return { last, list, reload };
+}
+
+function drawScope(scope, kind, id, changes, context, reload) {
   const missing = scope.stamps.filter((stamp) => !stamp.present).length;
-  const last = scope.events[0];
   return h("section", { class: "card scope", "aria-label": `Scope ${scope.scope}` },
     h("div", { class: "section-head" },
       h("h2", {}, h("code", {}, scope.scope)),
       context.operator && h("div", { class: "actions" }, scopeButtons(scope, kind, id, reload))),
     facts([
-      ["Last invalidated", last ? `${ago(last.applied_at ?? last.recorded_at)} by ${last.by}` : "not lately"],
+      ["Last invalidated", changes.last],
       ["Stamps", missing ? `${count(scope.stamps.length - missing)} of ${count(scope.stamps.length)} present` : "all present"],
     ]),
     table("Entries", [
@@ -79,7 +94,7 @@ function drawScope(scope, kind, id, domain, context, reload) {
     ], scope.entries, { key: (entry) => `entry-${entry.view}-${entry.params}`, open: (entry) => explain(entry.view, id, entry.params), openLabel: (entry) => `Explain ${entry.view} of ${scope.scope}` }),
     h("div", { class: "halves" },
       h("div", {}, h("h3", {}, "Stamps"), h("ul", { class: "stamps" }, scope.stamps.map((stamp) => h("li", {}, state(stamp.present ? "valid" : "absent", stamp.present ? "present" : "missing"), h("span", {}, stamp.name), h("span", { class: "muted" }, stamp.made_at ? `made ${ago(stamp.made_at)}` : "nothing was built since"))))),
-      h("div", {}, h("h3", {}, "Latest changes"), scope.events.length ? h("ol", { class: "timeline" }, scope.events.map(drawEvent)) : h("p", { class: "muted" }, "None among the latest events."))));
+      h("div", {}, h("h3", {}, "Latest changes"), changes.list)));
 }
 
 function drawEvent(event) {

@@ -6,12 +6,13 @@ import { NONE, ago, clock, count, seconds } from "./format.js";
 import { act, confirm, empty, errorText, facts, failed, field, listing, loading, panel, select, state, table } from "./parts.js";
 
 const STATES = [["", "Running, ended"], ["ready", "Ready"], ["deferred", "Deferred"], ["running", "Running"], ["parked", "Parked"], ["done", "Done"], ["failed", "Failed, retried"], ["dead", "Dead"]];
+const LIVE = new Set(["ready", "deferred", "running", "parked"]);
 const LIMIT = 50;
 const SAID = { cancelled: "The job is cancelled.", cancelling: "The job is being ended.", runs_elsewhere: "A stock arq worker runs the job. It was asked to abort it.", not_found: "The job had ended by itself." };
 
 export function jobs(main, context, filters) {
-  const room = h("div");
-  const pages = h("div", { class: "pager" });
+  const [queued, ended] = [h("div"), h("div")];
+  const [queuePages, endedPages] = [h("div", { class: "pager" }), h("div", { class: "pager" })];
   let before = null;
   let skip = 0;
 
@@ -41,14 +42,30 @@ export function jobs(main, context, filters) {
     field("Error", h("input", { name: "error", type: "search", value: filters.error ?? "", placeholder: "part of its message", autocomplete: "off", data: { search: "1" } })),
     h("button", { type: "submit" }, "Filter"));
 
-  const reload = listing(room, () => get("/api/jobs", { ...filters, limit: LIMIT, before, skip }), (found) => {
-    const button = (key, text, to) => h("button", { type: "button", data: { key }, on: { click: () => turn(to) } }, text);
-    fill(pages,
-      (before !== null || skip > 0) && button("newest", "First page", {}),
-      found.live_searched < found.live_of && button("on", found.live.length < LIMIT ? "Search on" : "Next in the queue", { skip: found.live_searched }),
-      found.ended.length === LIMIT && button("older", "Older", { before: found.ended.at(-1).id }));
-    return [reach(found, filters, skip), draw(found, filters, context, reload)];
+  const button = (key, text, to) => h("button", { type: "button", data: { key }, on: { click: () => turn(to) } }, text);
+  const ask = (part) => get("/api/jobs", { ...filters, limit: LIMIT, before, skip, part });
+
+  // Two requests: what the queue says is shown while Postgres is silent, and the other way round.
+  const reloadQueue = listing(queued, () => ask("queue"), (found) => {
+    fill(queuePages,
+      skip > 0 && button("first", "First page", {}),
+      found.live_searched < found.live_of && button("on", found.live.length < LIMIT ? "Search on" : "Next in the queue", { skip: found.live_searched }));
+    return [reachQueue(found, filters, skip), drawQueue(found, filters, context, reload)];
   });
+  const reloadEnded = listing(ended, () => ask("history"), (found) => {
+    fill(endedPages,
+      before !== null && button("newest", "First page", {}),
+      found.ended.length === LIMIT && button("older", "Older", { before: found.ended.at(-1).id }));
+    return [reachEnded(found), drawEnded(found, filters, context)];
+  });
+
+  function reload() {
+    const live = LIVE.has(filters.state);
+    queued.hidden = queuePages.hidden = before !== null || Boolean(filters.error && !live) || (Boolean(filters.state) && !live);
+    ended.hidden = endedPages.hidden = live;
+    if (!queued.hidden) reloadQueue();
+    if (!ended.hidden) reloadEnded();
+  }
 
   function turn(to) {
     before = to.before ?? null;
@@ -59,30 +76,38 @@ export function jobs(main, context, filters) {
   const together = h("div");
   const reloadBatches = listing(together, () => get("/api/jobs/batches", { limit: LIMIT }), (found) => found.batches.length > 0 && batchTable(found.batches));
 
-  fill(main, h("h1", {}, "Jobs"), form, together, room, pages);
+  fill(main, h("h1", {}, "Jobs"), form, together, queued, queuePages, ended, endedPages);
   reload();
   reloadBatches();
   return { changed: (last) => String(last.jobs), reload: () => { if (before === null && skip === 0) { reload(); reloadBatches(); } }, everyMs: 2000 };
 }
 
 /** How many there are of what is shown, and how far a search of the queue has come. */
-function reach(found, filters, skip) {
-  const said = [];
-  if (found.live_searched < found.live_of && (filters.kind || filters.scope)) said.push(`Searched ${count(found.live_searched)} of ${count(found.live_of)} jobs in the queue`);
-  else if (found.live_of > found.live.length && !filters.kind && !filters.scope) said.push(`${count(skip + 1)} to ${count(found.live_searched)} of ${count(found.live_of)} in the queue`);
-  if (found.ended_of > found.ended.length) said.push(`${count(found.ended.length)} of ${count(found.ended_of)} kept runs`);
-  return said.length > 0 && h("p", { class: "muted reach", role: "status" }, `${said.join("; ")}.`);
+function reachQueue(found, filters, skip) {
+  const searched = filters.kind || filters.scope;
+  if (searched && found.live_searched < found.live_of) return reach(`Searched ${count(found.live_searched)} of ${count(found.live_of)} jobs in the queue.`);
+  return !searched && found.live_of > found.live.length && reach(`${count(skip + 1)} to ${count(found.live_searched)} of ${count(found.live_of)} in the queue.`);
 }
 
-function draw(found, filters, context, reload) {
-  if (!found.live.length && !found.ended.length) {
-    const filtered = Object.values(filters).some(Boolean);
-    if (found.live_searched < found.live_of) return empty("None found so far", "The search ended after a bounded time. Search on to see the rest of the queue.");
-    return filtered
-      ? empty("No job matches", "Finished jobs are kept for a while, failures for thirty days.")
-      : empty("No job yet", "Jobs appear here as soon as a worker runs them.");
-  }
-  return [found.live.length > 0 && liveTable(found.live, context, reload), found.ended.length > 0 && endedTable(found.ended, context)];
+function reachEnded(found) {
+  return found.ended_of > found.ended.length && reach(`${count(found.ended.length)} of ${count(found.ended_of)} kept runs.`);
+}
+
+function reach(said) {
+  return h("p", { class: "muted reach", role: "status" }, said);
+}
+
+function drawQueue(found, filters, context, reload) {
+  if (found.live.length) return liveTable(found.live, context, reload);
+  if (found.live_searched < found.live_of) return empty("None found so far", "The search ended after a bounded time. Search on to see the rest of the queue.");
+  return LIVE.has(filters.state) && empty(filters.lane || filters.kind || filters.scope ? "No job matches" : `No job is ${filters.state}`);
+}
+
+function drawEnded(found, filters, context) {
+  if (found.ended.length) return endedTable(found.ended, context);
+  return Object.values(filters).some(Boolean)
+    ? empty("No ended job matches", "Finished jobs are kept for a while, failures for thirty days.")
+    : empty("No job has ended yet", "Jobs appear here when a worker has run them.");
 }
 
 function liveTable(rows, context, reload) {

@@ -247,7 +247,7 @@ async def test_charts_are_aligned_and_leave_gaps_where_nothing_was_kept(stoker: 
     assert found.misses_per_minute["cold"][-1] == 10
     [gap] = found.gaps
     assert (gap.begun, gap.ended) == (whole - 120, whole - 60)
-    assert gap.why == "no figures: neither a worker nor an API process ran"
+    assert gap.why == "no figures: neither a worker nor an API process ran, or Postgres was away"
     day = await charts(stoker.engine, Length.DAY, now)
     assert len(day.at) == 144
     assert day.at[-1] + day.step_s <= now.timestamp()

@@ -9,10 +9,11 @@ from math import inf
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import stoker.cache.near
+import stoker.cache.term
 import stoker.outbox.term
-from stoker.cache.near import Serves, Terms
+from stoker.cache.lookup import Plan
 from stoker.cache.reading import Found
+from stoker.cache.term import Terms
 from stoker.outbox.term import CacheTerm
 from tests.races.guards.away import Patch, Removal, replaced
 
@@ -35,13 +36,13 @@ SHORTENED_AT_ONCE = text(
 
 def _wall_clock(patch: Patch) -> None:
     patch.setattr(WALL, "back_s", 0.0)
-    patch.setattr(stoker.cache.near, "now_s", WALL.now_s)
+    patch.setattr(stoker.cache.term, "now_s", WALL.now_s)
 
 
 def _unbounded(patch: Patch) -> None:
     grant = Terms.grant
 
-    def for_ever(self: Terms, plan: Serves, found: Sequence[Found], asked_s: float) -> None:
+    def for_ever(self: Terms[Plan], plan: Plan, found: Sequence[Found], asked_s: float) -> None:
         grant(self, plan, found, asked_s)
         if plan.served is not None:
             plan.served = plan.served._replace(until_s=inf)
@@ -52,7 +53,7 @@ def _unbounded(patch: Patch) -> None:
 def _counted_from_the_reply(patch: Patch) -> None:
     grant = Terms.grant
 
-    def late(self: Terms, plan: Serves, found: Sequence[Found], _asked_s: float) -> None:
+    def late(self: Terms[Plan], plan: Plan, found: Sequence[Found], _asked_s: float) -> None:
         grant(self, plan, found, self.now_s())
 
     patch.setattr(Terms, "grant", late)
@@ -75,22 +76,34 @@ async def known_before(self: CacheTerm, _connection: AsyncConnection | None) -> 
 def _sure_for_ever(patch: Patch) -> None:
     use = Terms.use
 
-    def used(self: Terms, term_s: float, _sure_until_s: float) -> None:
+    def used(self: Terms[Plan], term_s: float, _sure_until_s: float) -> None:
         use(self, term_s, inf)
 
     patch.setattr(Terms, "use", used)
 
 
+def _renewed_are_forgotten(patch: Patch) -> None:
+    ending = Terms.ending
+
+    def forgotten(self: Terms[Plan]) -> list[Plan]:
+        found = ending(self)
+        self._granted.clear()
+        return found
+
+    patch.setattr(Terms, "ending", forgotten)
+
+
 GUARDS: Mapping[str, Removal] = {
     "the wait for a term": replaced(CacheTerm, "over", _at_once),
     "the bound of a term": _unbounded,
-    "the share of a term that is served": replaced(stoker.cache.near, "SERVED", 1.0),
+    "the share of a term that is served": replaced(stoker.cache.term, "SERVED", 1.0),
     "a term counted from the question": _counted_from_the_reply,
     "a clock that nobody sets": _wall_clock,
-    "a clock that goes on in a stopped process": replaced(stoker.cache.near, "now_s", time.process_time),
+    "a clock that goes on in a stopped process": replaced(stoker.cache.term, "now_s", time.process_time),
     "the installation's term": replaced(CacheTerm, "learn", _own_term),
     "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", known_before),
     "a term known for some seconds only": _sure_for_ever,
     "the wait kept after the term was lowered": replaced(stoker.outbox.term, "SET", SHORTENED_AT_ONCE),
+    "terms that are being renewed": _renewed_are_forgotten,
     "terms ending with the breaker": replaced(Terms, "end", lambda _: None),
 }
