@@ -103,7 +103,8 @@ async def _bring(
                 await _run(connection, f"DROP FUNCTION {quoted(schema)}.{quoted(name)}() CASCADE")
                 return [f"dropped the capture of {one.table} ({one.kind})"]
             await _make(connection, one, schema)
-            return [f"captured {one.table} ({one.kind}): {one.said}"]
+            done = "made" if one.standing is None else f"made again: {one.said}"
+            return [f"capture of {one.table} ({one.kind}) {done}"]
     return []
 
 
