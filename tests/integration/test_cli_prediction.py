@@ -278,5 +278,11 @@ def test_a_trace_is_made_up_shown_and_evaluated(tmp_path: Path) -> None:
     assert shown["changes"] > 0
     assert sum(shown["by_view"].values()) == sum(shown["by_hour"].values()) == shown["reads"]
     assert "by hour" in run.invoke(app, ["trace", "show", path]).stdout
-    evaluated = run.invoke(app, ["warm", "evaluate", path, "--json", "--budget", "0.1"])
-    assert json.loads(evaluated.stdout)["changes"] == shown["changes"]
+    evaluate = ["warm", "evaluate", path, "--budget", "0.1"]
+    evaluated = json.loads(run.invoke(app, [*evaluate, "--json"]).stdout)
+    assert evaluated["changes"] == shown["changes"]
+    _, _, parts = run.invoke(app, evaluate).stdout.partition("by view and by hour")
+    [ours] = [one for one in evaluated["budgets"][0]["scores"] if one["method"] == "predicted"]
+    rows = dict(line.split("\t", 1) for line in parts.splitlines()[2:])
+    assert rows.keys() == {*ours["by_view"], *(f"{int(hour):02}:00" for hour in ours["by_hour"])}
+    assert all(rows[view].split("\t")[2] == f"{share:.3f}" for view, share in ours["by_view"].items())
