@@ -105,6 +105,11 @@ class Domain(Catalog):
         check_unique("schedule", [one.name for one in self.whole_schedule])
         check_unique("job kind", [*JOBS, *(job.kind for job in self.handlers), *self._arq_calls])
         check_around(self.around)
+        if self.migrations is not None and not isinstance(self.migrations, Path):
+            raise DeclarationError(
+                f"migrations must be the Path of a folder, not {self.migrations!r:.80}: "
+                'write Path(__file__).parent / "migrations"'
+            )
         check_lifespan(self.lifespan)
         for rule in self.rules:
             if rule.event.kind.startswith(OWN_KINDS):

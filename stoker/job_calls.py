@@ -107,8 +107,12 @@ class JobCalls:
         """
         _check_id(job_id)
         check_span(timeout, "timeout")
-        async with asyncio.timeout(timeout.total_seconds()):
-            return await result_of(self.queue, job_id, self._is_on_its_way)
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await result_of(self.queue, job_id, self._is_on_its_way)
+        except TimeoutError:
+            seconds = timeout.total_seconds()
+            raise TimeoutError(f"job {job_id:.64} has not ended within {seconds:g} s") from None
 
     async def progress(self, job_id: str) -> ProgressReport | None:
         """The last report about a job that reports, or that is followed; None if there is none.

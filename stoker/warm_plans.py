@@ -19,8 +19,9 @@ Entries = Callable[[AsyncSession, Scope | None], Awaitable[Sequence[EntryKey]]]
 class WarmPlan:
     """What to warm for one kind of target, most urgent first.
 
-    `target` is `active` (everybody active now), or a scope kind or its name. `entries` gets the scope (None
-    for `active`) and gives the keys of entries in the order in which they should be built.
+    `target` is `active` (everybody active now), or a scope kind or its name. `async entries(session, scope)`
+    gets a session that reads, and the scope (None for `active`); it gives a sequence of EntryKeys, such as
+    `BOARD.key(TENANT.scope(7))`, in the order in which they should be built.
     """
 
     target: str

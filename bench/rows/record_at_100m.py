@@ -33,7 +33,7 @@ BARE = (
 FILL = """
     INSERT INTO stoker.cache_events (kind, payload, scopes, recorded_at, settled_at)
     SELECT 'user.changed', '{{"user_id": 17}}', '[["user", "17", ["dashboard", "projects"], 0, 1]]', at, at
-      FROM generate_series(1, {count}) AS n,
+      FROM generate_series({first}, {last}) AS n,
            LATERAL (SELECT now() - make_interval(secs => ({count} - n) * 0.0008)) AS series(at)
 """
 INDEXES = (
@@ -46,7 +46,8 @@ CHURN = """
     SELECT 'user.changed', '{{}}', '[]' FROM generate_series(1, {count});
     UPDATE stoker.cache_events SET settled_at = clock_timestamp() WHERE settled_at IS NULL
 """
-PATIENCE_S = 280.0
+PORTION = 5_000_000
+"""Rows that one statement adds."""
 QUICK_COMMIT = text("SET LOCAL synchronous_commit = off")
 Act = Callable[[Stoker], Awaitable[float]]
 """Does it once; how many seconds it took."""
@@ -83,16 +84,17 @@ async def _opened(bench: Bench, stack: AsyncExitStack, name: str) -> Stoker:
 
 async def _fill(stoker: Stoker, count: int) -> None:
     async with stoker.engine.connect() as connection:
-        raw = await connection.get_raw_connection()
-        driver = raw.driver_connection
+        driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
         async with driver.transaction():
             for statement in BARE:
                 await driver.execute(statement, timeout=None)
-            await driver.execute(FILL.format(count=count), timeout=PATIENCE_S)
+            for first in range(1, count + 1, PORTION):
+                rows = FILL.format(count=count, first=first, last=min(count, first + PORTION - 1))
+                await driver.execute(rows, timeout=None)
             for statement in INDEXES:
-                await driver.execute(statement, timeout=PATIENCE_S)
-        await driver.execute(CHURN.format(count=DEAD), timeout=PATIENCE_S)
+                await driver.execute(statement, timeout=None)
+        await driver.execute(CHURN.format(count=DEAD), timeout=None)
 
 
 async def _alternately(blocks: int, sides: Sequence[Stoker], act: Act) -> list[list[float]]:

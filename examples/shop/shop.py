@@ -32,7 +32,13 @@ domain = Domain(
     name="shop",
     scopes=(ORDER,),
     views=(View("page", "order", load_pages, ttl=timedelta(minutes=5), access=Access.ANYONE),),
-    rules=(Rule(OrderChanged, lambda event: [Invalidation(ORDER.scope(event.order_id))]),),
+    rules=(
+        Rule(
+            OrderChanged,
+            lambda event: [Invalidation(ORDER.scope(event.order_id))],
+            covers=("orders.*",),  # recorded below, with each write
+        ),
+    ),
 )
 
 

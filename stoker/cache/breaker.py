@@ -135,6 +135,6 @@ class Breaker:
         if self._answered_at is None or state.now < self._answered_at:  # or the clock went back
             self._answered_at = state.now
         if state.oldest is None or state.oldest >= self._answered_at:
-            logger.warning("cache.breaker_closed", extra={"reason": self.reason})
+            logger.warning("cache.breaker_closed", extra={"was": self.reason})
             self.open, self.reason = False, None
             self._answered_at = None

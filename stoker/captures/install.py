@@ -103,8 +103,8 @@ async def _bring(
                 await _run(connection, f"DROP FUNCTION {quoted(schema)}.{quoted(name)}() CASCADE")
                 return [f"dropped the capture of {one.table} ({one.kind})"]
             await _make(connection, one, schema)
-            done = "made" if one.standing is None else f"made again: {one.said}"
-            return [f"capture of {one.table} ({one.kind}) {done}"]
+            why = "" if one.standing is None else f", anew: {one.said}"
+            return [f"made the triggers of {one.table} ({one.kind}){why}"]
     return []
 
 

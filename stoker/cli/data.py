@@ -73,7 +73,7 @@ def migrate(  # noqa: PLR0913 - one for each option
             show_json({"applied": applied, "installation": renewed})
             return
         for name in applied:
-            show(name if name.startswith(("capture of ", "dropped ")) else f"applied {name}")
+            show(name if name.startswith(("made ", "dropped ")) else f"applied {name}")
         if not applied:
             show("nothing to apply")
         if renewed is not None:

@@ -107,7 +107,9 @@ def _draw_entry(found: ExplainedEntry) -> None:
 @operator(_draw_entry)
 async def explain(
     on: On,
-    entry: Annotated[str, typer.Argument(metavar="ENTRY", help="As in project:42/dashboard.")],
+    entry: Annotated[
+        str, typer.Argument(metavar="ENTRY", help="As in project:42/dashboard; parameters as JSON after a ?.")
+    ],
 ) -> ExplainedEntry:
     """Explain whether an entry is warmed: features, weights, probability, decision, who decides.
 

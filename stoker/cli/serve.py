@@ -90,7 +90,7 @@ async def _up(opened: Session, taken: socket.socket, data: Path, *, sample_data:
 
 async def _prepare(opened: Session, domain: Domain, *, sample_data: bool) -> None:
     for applied in await migrate(opened.database_url, domain, schema=opened.settings.database.schema_name):
-        note(f"migrated {applied}")
+        note(applied if applied.startswith(("made ", "dropped ")) else f"migrated {applied}")
     if opened.owned:
         await forget_caches(opened.settings)
     await require_sound(opened.settings, domain)
@@ -151,14 +151,14 @@ def _tell_addresses(opened: Session, taken: socket.socket, first: FirstToken | N
 
 
 def _exports(opened: Session) -> str:
-    """The URLs of the servers as one line for a shell."""
+    """The URLs of the servers and the domain as one line for a shell."""
     urls = {
         "DATABASE_URL": opened.settings.database_url,
         "REDIS_URL": opened.settings.redis_url,
         "CACHE_REDIS_URL": opened.settings.cache_redis_url,
     }
     given = (f"{name}={quote(url.get_secret_value())}" for name, url in urls.items() if url is not None)
-    return f"export {' '.join(given)}"
+    return f"export {' '.join(given)} STOKER__DOMAIN={quote(opened.settings.domain)}"
 
 
 def _given(host: str | None, port: int | None) -> dict[str, object]:

@@ -15,12 +15,17 @@ from stoker.cli.group import Group
 from stoker.cli.operate import warm
 from stoker.cli.servers import Json
 from stoker.prediction.evaluation import Budgeted, Evaluation, Score, evaluate
+from stoker.prediction.methods import COUNTED, DEFAULT_PLAN, ORACLE, PREDICTED
 from stoker.prediction.replay import LEAST, Rules
 from stoker.prediction.trace import read_trace
 
 DEFAULT = "now"
 BAR = 30
 """Width of the longest bar."""
+CAREFUL = f"{PREDICTED}, "
+"""What the name of the predictor with a lowest probability begins with."""
+HEADINGS = {DEFAULT_PLAN: DEFAULT_PLAN, COUNTED: "counts", PREDICTED: PREDICTED, ORACLE: ORACLE}
+"""Of the methods whose figures are shown by view and by hour."""
 
 
 class WarmGroup(Group):
@@ -118,6 +123,12 @@ def _draw_budget(one: Budgeted) -> None:
     longest = max(score.share for score in one.scores) or 1
     rows = [_row(score, longest) for score in one.scores]
     table(f"budget {one.budget_s:.4g} s of loading a minute", columns, rows)
+    shown = [score for score in one.scores if score.method in HEADINGS or score.method.startswith(CAREFUL)]
+    headings = [HEADINGS.get(one.method, one.method.removeprefix(CAREFUL)) for one in shown]
+    by = [(view, [score.by_view[view] for score in shown]) for view in shown[0].by_view]
+    by += [(f"{hour:02}:00", [score.by_hour[hour] for score in shown]) for hour in shown[0].by_hour]
+    of_each = [[name, *(f"{share:.3f}" for share in shares)] for name, shares in by]
+    table("the same budget: share of the misses, by view and by hour of the day", ["", *headings], of_each)
 
 
 def _row(score: Score, longest: float) -> list[str]:

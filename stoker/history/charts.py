@@ -229,7 +229,7 @@ def gaps(at: Sequence[int], rows: Sequence[Row], step_s: int) -> list[Gap]:
 
 def _missing(row: Row, step_s: int) -> str | None:
     if not row:
-        return "no figures: neither a worker nor an API process ran"
+        return "no figures: neither a worker nor an API process ran, or Postgres was away"
     down = [name for server, name in SERVERS.items() if f"server:{server}:down" in row]
     part = " for a part of it" if step_s > MINUTE.seconds else ""
     return f"{' and '.join(down)} did not answer{part}" if down else None

@@ -5,6 +5,7 @@ Raises DatabaseUnavailable or CacheUnavailable.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -171,7 +172,7 @@ async def explain(stoker: Stoker, entry: str) -> ExplainedEntry:
 
 
 def entry_of(domain: Domain, entry: str) -> EntryKey:
-    """The key of `kind:id/view`, with parameters as in EntryKey after a `?`; raises BadRequest."""
+    """The key of `kind:id/view`, with parameters as JSON after a `?`, or the defaults; raises BadRequest."""
     plain, _, params = entry.partition("?")
     scope, _, view = plain.rpartition("/")
     kind, separator, scope_id = scope.partition(":")
@@ -180,10 +181,19 @@ def entry_of(domain: Domain, entry: str) -> EntryKey:
     declared = domain.view(view)
     if declared.scope != kind:
         raise BadRequest(f"view {view} is of scope kind {declared.scope}, not {kind:.40}", field="entry")
-    key = EntryKey(view, domain.scope(kind, scope_id), params)
-    if not domain.takes(key):
-        raise InvalidParams(f"view {view} does not take {params!r:.100}", field="entry")
-    return key
+    if not params:
+        return domain.key(declared, scope_id)
+    try:
+        said = json.loads(params)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise InvalidParams(
+            'parameters are an object of JSON after a `?`, as in project:42/list?{"page": 2}, '
+            f"not {params:.100}",
+            field="entry",
+        )
+    return domain.key(declared, scope_id, said)
 
 
 def _needed(live: Live, in_force: str) -> float:

@@ -7,8 +7,10 @@ time. So benefit by cost is the probability, and one threshold for all entries s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from math import floor, log2
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 HELD_BACK_S = 7 * 86400.0
@@ -29,6 +31,9 @@ class Candidate(NamedTuple):
     cost_s: float
 
 
+_score, _cost_s = attrgetter("score"), attrgetter("cost_s")
+
+
 class FixedBudget:
     """Spends the same at every planning, on the highest scores. What is left over is lost."""
 
@@ -39,8 +44,8 @@ class FixedBudget:
     def choose(self, candidates: Iterable[Candidate], step_s: float) -> list[Candidate]:
         """What to warm for the next `step_s` seconds."""
         offered = list(candidates)
-        chosen, left = _afford(offered, self._rate * step_s + self._left_s)
-        cheapest = min((one.cost_s for one in offered), default=0.0)
+        chosen, left = _afford(_by_score(offered), self._rate * step_s + self._left_s)
+        cheapest = min(map(_cost_s, offered), default=0.0)
         self._left_s = min(left, cheapest)  # else a budget below one entry would never warm any
         return chosen
 
@@ -74,19 +79,18 @@ class ThresholdBudget:
 
     def choose(self, candidates: Iterable[Candidate], step_s: float) -> list[Candidate]:
         """What to warm for the next `step_s` seconds."""
-        offered = list(candidates)
+        offered = _by_level(candidates)
         given = self._rate * step_s
         self._saved_s = min(self._saved_s + given, self._rate * HELD_BACK_S)
         self._remember(offered, step_s)
         level, part = self._marginal(given + self._surplus_s(step_s) * step_s / PAID_OUT_S)
         self.threshold = 0.0 if level is None else float(2 ** (level / PER_OCTAVE))
-        above, at = offered, list[Candidate]()
-        if level is not None:
-            above = [one for one in offered if _level(one.score) > level]
-            at = [one for one in offered if _level(one.score) == level]
-        chosen, self._saved_s = _afford(above, self._saved_s)
-        if len(chosen) == len(above):
-            chosen += self._part_of(at, part)
+        above = sorted((one for one in offered if level is None or one > level), reverse=True)
+        chosen, self._saved_s = _afford(
+            (one for each in above for one in _by_score(offered[each])), self._saved_s
+        )
+        if len(chosen) == sum(len(offered[one]) for one in above):
+            chosen += self._part_of(offered.get(level, []) if level is not None else [], part)
         self._left.append(self._saved_s)
         return chosen
 
@@ -124,19 +128,21 @@ class ThresholdBudget:
     def _part_of(self, tied: list[Candidate], part: float) -> list[Candidate]:
         """The part of the candidates at the threshold that the budget pays; the rest of an entry is owed."""
         self._owed_s += part * sum(one.cost_s for one in tied)
-        chosen, left = _afford(tied, min(self._owed_s, self._saved_s))
+        chosen, left = _afford(_by_score(tied), min(self._owed_s, self._saved_s))
         spent_s = sum(one.cost_s for one in chosen)
         self._saved_s -= spent_s
         self._owed_s = min(left, max((one.cost_s for one in tied), default=self._owed_s))
         return chosen
 
-    def _remember(self, offered: Iterable[Candidate], step_s: float) -> None:
+    def _remember(self, offered: Mapping[int, Sequence[Candidate]], step_s: float) -> None:
         kept = 2 ** (-step_s / MEMORY_S)
         self._known = self._known * kept + (1 - kept)
         self._costs = {level: cost * kept for level, cost in self._costs.items()}
-        for one in offered:
-            level = _level(one.score)
-            self._costs[level] = self._costs.get(level, 0.0) + one.cost_s * (1 - kept)
+        for level, ones in offered.items():
+            total = self._costs.get(level, 0.0)
+            for one in ones:
+                total += one.cost_s * (1 - kept)
+            self._costs[level] = total
 
     def _marginal(self, wanted_s: float) -> tuple[int | None, float]:
         """The level in which the mean cost of a planning passes the budget, and which part of it is paid.
@@ -160,10 +166,23 @@ def _level(score: float) -> int:
     return floor(log2(max(score, LOWEST)) * PER_OCTAVE)
 
 
-def _afford(candidates: Iterable[Candidate], budget_s: float) -> tuple[list[Candidate], float]:
-    """The highest scores that the budget pays, and what is left of it."""
+def _by_level(candidates: Iterable[Candidate]) -> dict[int, list[Candidate]]:
+    found: dict[int, list[Candidate]] = {}
+    for one in candidates:
+        found.setdefault(_level(one.score), []).append(one)
+    return found
+
+
+def _by_score(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """The highest scores first, equal ones in the order of their names, which are only made where needed."""
+    for _, equal in groupby(sorted(candidates, key=_score, reverse=True), key=_score):
+        yield from sorted(equal, key=lambda one: str(one.entry))
+
+
+def _afford(sorted_: Iterable[Candidate], budget_s: float) -> tuple[list[Candidate], float]:
+    """The first candidates that the budget pays, and what is left of it."""
     chosen = []
-    for one in sorted(candidates, key=lambda each: (-each.score, str(each.entry))):
+    for one in sorted_:
         if one.cost_s > budget_s:
             break
         budget_s -= one.cost_s

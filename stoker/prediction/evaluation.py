@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from pydantic import BaseModel
@@ -97,7 +97,7 @@ def evaluate(
         budgets=[
             Budgeted(
                 budget_s=rate * 60,
-                scores=[_score(name, found, rules.seed) for name in found],
+                scores=_scores(found, rules.seed),
             )
             for rate, found in by_rate.items()
         ],
@@ -117,9 +117,14 @@ def needed(trace: Trace, rules: Rules) -> float:
     return total / length * rules.build_s / rules.ttl_s
 
 
-def _score(name: str, found: dict[str, Tally], seed: int) -> Score:
+def _scores(found: dict[str, Tally], seed: int) -> list[Score]:
+    intervals = _intervals(found, seed)
+    return [_score(name, found, intervals[name]) for name in found]
+
+
+def _score(name: str, found: dict[str, Tally], interval: tuple[float, float]) -> Score:
     none, tally, default = found[NONE], found[name], found[DEFAULT_PLAN]
-    low, high = _interval(none, tally, seed)
+    low, high = interval
     avoided, avoided_by_default = none.misses - tally.misses, none.misses - default.misses
     return Score(
         method=name,
@@ -146,20 +151,21 @@ def _share(without: int, misses: int) -> float:
     return (without - misses) / without if without else 0.0
 
 
-def _interval(none: Tally, tally: Tally, seed: int) -> tuple[float, float]:
-    """Percentiles of the avoided share over days drawn with replacement (a bootstrap by day)."""
+def _intervals(found: dict[str, Tally], seed: int) -> dict[str, tuple[float, float]]:
+    """Percentiles of each method's avoided share over days drawn with replacement (a bootstrap by day)."""
     random = Random(seed)  # noqa: S311 - a sample, no secret
-    days = sorted(none.misses_by_day)
+    days = sorted(found[NONE].misses_by_day)
     if not days:
-        return 0.0, 0.0
-    shares = []
-    for _ in range(RESAMPLED):
-        drawn = random.choices(days, k=len(days))
-        shares.append(
-            _share(
-                sum(none.misses_by_day[day] for day in drawn), sum(tally.misses_by_day[day] for day in drawn)
-            )
-        )
-    shares.sort()
-    low, high = (shares[int(part * (RESAMPLED - 1))] for part in INTERVAL)
+        return dict.fromkeys(found, (0.0, 0.0))
+    drawn = [random.choices(range(len(days)), k=len(days)) for _ in range(RESAMPLED)]
+    sums = {}
+    for name, tally in found.items():
+        misses = [tally.misses_by_day[day] for day in days].__getitem__
+        sums[name] = [sum(map(misses, one)) for one in drawn]
+    return {name: _percentiles(map(_share, sums[NONE], ours)) for name, ours in sums.items()}
+
+
+def _percentiles(shares: Iterable[float]) -> tuple[float, float]:
+    ordered = sorted(shares)
+    low, high = (ordered[int(part * (RESAMPLED - 1))] for part in INTERVAL)
     return low, high

@@ -6,8 +6,12 @@ prediction is a list of bins and their weights.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import log2
+from functools import lru_cache, partial
+from math import inf, log2, nextafter
+from operator import add
 
 from stoker.prediction.activity import FAST_S, SLOW_S, WEEK, WEEKS, Activities, Activity
 
@@ -18,6 +22,10 @@ THIS_HOUR_OF_WEEK = sum(1 << WEEK * week for week in range(1, WEEKS + 1))
 BESIDE_IN_WEEK = sum(1 << WEEK * week - 1 | 1 << WEEK * week + 1 for week in range(1, WEEKS + 1))
 THIS_HOUR_OF_DAY = sum(1 << 24 * day for day in range(1, 7 * WEEKS + 1))
 LAST_DAY = (1 << 25) - 1
+DAYS = [(1 << 24) - 1 << 24 * day + 1 for day in range(7)]
+"""Of each of the last seven days the bits of its hours."""
+PATTERNS_KEPT = 2048
+"""Patterns of hours whose bins are kept: some 0.7 MB."""
 SIZES = {
     "always": 1,
     "time since the last read": 16,
@@ -55,6 +63,36 @@ BINS = sum(SIZES.values())
 _STARTS = tuple(sum(tuple(SIZES.values())[:at]) for at in range(len(SIZES)))
 
 
+def _bins_from(least: float, count: int, per_octave: float = 1.0) -> Callable[[float], int]:
+    """Bins on a logarithmic scale: 0 up to `least`, then `per_octave` for each doubling; the last has no end.
+
+    They begin at the first float whose logarithm says so: weights that are kept in Postgres belong to them.
+    """
+
+    def bin_of(value: float) -> int:
+        return 1 + int(log2(value / least) * per_octave)
+
+    begins = [nextafter(least, inf)]
+    for number in range(2, count):
+        begin = least * 2 ** ((number - 1) / per_octave)
+        while bin_of(begin) >= number:
+            begin = nextafter(begin, 0)
+        while bin_of(begin) < number:
+            begin = nextafter(begin, inf)
+        begins.append(begin)
+    return partial(bisect_right, begins)
+
+
+_recency = _bins_from(0.05, 16, 1.25)
+_lately = _bins_from(0.008, 14, 1.2)
+_weeks = _bins_from(0.016, 16, 1.2)
+_life = _bins_from(60, 8)
+_traffic = _bins_from(0.06, 8)
+_since = _bins_from(0.05, 9)
+_age = _bins_from(0.1, 16)
+_changes = _bins_from(0.05, 8)
+
+
 @dataclass(frozen=True)
 class Moment:
     """What is the same for all entries at a time of planning."""
@@ -86,41 +124,32 @@ def moment(activities: Activities, now: float) -> Moment:
     mean = sum(by_hour.get(hour - back, 0) for back in range(1, WEEK + 1)) / WEEK + 0.1
     expected = (by_hour.get(hour - 24, 0) + 2 * by_hour.get(hour - WEEK, 0)) / 3
     lately = by_hour.get(hour - 1, 0)
-    return Moment(
-        now, hour, hour % 24, hour % WEEK // 3, _bin(expected / mean, 0.06, 8), _bin(lately / mean, 0.06, 8)
-    )
+    return Moment(now, hour, hour % 24, hour % WEEK // 3, _traffic(expected / mean), _traffic(lately / mean))
 
 
 def bins(found: Activity, at: Moment, reader_last: float | None, kind: Kind) -> tuple[int, ...]:
     """The bin of each feature, in the order of NAMES; numbers from 0 to BINS - 1."""
     age = at.now - found.last
-    hours = found.hours(at.hour)
-    same_hour = min(7, (hours & SAME_HOUR).bit_count())
-    recency = _bin(age / 3600 + 0.05, 0.05, 16, 1.25)
-    lately = _bin(found.fast * 2 ** (-age / FAST_S), 0.008, 14, 1.2)
-    weeks = _bin(found.slow * 2 ** (-age / SLOW_S), 0.016, 16, 1.2)
-    life = _bin(kind.life_s, 60, 8)
+    of_hours = _of_hours(found.hours(at.hour))
+    same_hour = of_hours[1]
+    recency = _recency(age / 3600 + 0.05)
+    lately = _lately(found.fast * 2 ** (-age / FAST_S))
+    weeks = _weeks(found.slow * 2 ** (-age / SLOW_S))
+    life = _life(kind.life_s)
     numbers = (
         0,
         recency,
         lately,
         weeks,
-        (hours >> 24 & 1) * 2 + ((hours >> 23 | hours >> 25) & 1),
-        same_hour,
-        min(9, (hours & HOURS_BESIDE).bit_count()),
-        min(10, (hours & LAST_DAY).bit_count()),
-        _days(hours),
-        (hours & THIS_HOUR_OF_WEEK).bit_count(),
-        (hours & BESIDE_IN_WEEK).bit_count(),
-        min(11, (hours & THIS_HOUR_OF_DAY).bit_count()),
-        9 if reader_last is None else _bin((at.now - reader_last) / 3600 + 0.05, 0.05, 9),
-        _bin((at.now - found.first) / 3600 + 0.1, 0.1, 16),
+        *of_hours,
+        9 if reader_last is None else _since((at.now - reader_last) / 3600 + 0.05),
+        _age((at.now - found.first) / 3600 + 0.1),
         at.hour_of_day,
         at.hour_of_week,
         at.expected,
         at.lately,
-        _bin((at.now - found.changed) / 3600 + 0.05, 0.05, 9) if found.changed else 9,
-        _bin(found.changes * 2 ** ((found.changed - at.now) / FAST_S), 0.05, 8) if found.changed else 0,
+        _since((at.now - found.changed) / 3600 + 0.05) if found.changed else 9,
+        _changes(found.changes * 2 ** ((found.changed - at.now) / FAST_S)) if found.changed else 0,
         kind.view % 16,
         life,
         recency * 8 + at.expected,
@@ -131,16 +160,22 @@ def bins(found: Activity, at: Moment, reader_last: float | None, kind: Kind) -> 
         lately * 16 + weeks,
         lately * 24 + at.hour_of_day,
     )
-    return tuple(map(int.__add__, numbers, _STARTS))
+    return tuple(map(add, numbers, _STARTS))
 
 
-def _bin(value: float, least: float, count: int, per_octave: float = 1.0) -> int:
-    """Bins on a logarithmic scale, from `least` on; the last takes all that is larger."""
-    return 0 if value <= least else min(count - 1, 1 + int(log2(value / least) * per_octave))
-
-
-def _days(hours: int) -> int:
-    return sum(1 for day in range(7) if hours >> 24 * day + 1 & (1 << 24) - 1)
+@lru_cache(PATTERNS_KEPT)
+def _of_hours(hours: int) -> tuple[int, ...]:
+    """The bins that follow from the hours with a read alone: many entries have the same few hours."""
+    return (
+        (hours >> 24 & 1) * 2 + ((hours >> 23 | hours >> 25) & 1),
+        min(7, (hours & SAME_HOUR).bit_count()),
+        min(9, (hours & HOURS_BESIDE).bit_count()),
+        min(10, (hours & LAST_DAY).bit_count()),
+        len([1 for day in DAYS if hours & day]),
+        (hours & THIS_HOUR_OF_WEEK).bit_count(),
+        (hours & BESIDE_IN_WEEK).bit_count(),
+        min(11, (hours & THIS_HOUR_OF_DAY).bit_count()),
+    )
 
 
 def first_bins() -> tuple[int, ...]:

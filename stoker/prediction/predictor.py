@@ -110,11 +110,13 @@ class Predictor:
         wanted: float,
     ) -> None:
         total = sum(max(LIKELY, one) for one in found.values())
+        random = self._random.random
         for entry, probability in found.items():
-            noted = min(1.0, wanted * max(LIKELY, probability) / total)
-            if self._random.random() < noted:
+            noted = wanted * max(LIKELY, probability) / total
+            if random() < noted:
                 ends = now + self.kind_of(entry).life_s
-                self.wait_for(entry, Example(known[entry], min(HEAVIEST, 1 / noted), probability, ends))
+                weight = min(HEAVIEST, max(1.0, 1 / noted))
+                self.wait_for(entry, Example(known[entry], weight, probability, ends))
 
     def _expire(self, now: float) -> None:
         while self._ends and self._ends[0][0] <= now:

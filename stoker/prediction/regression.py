@@ -35,8 +35,8 @@ class Regression:
     def learn(self, bins: Sequence[int], *, read: bool, weight: float = 1.0) -> None:
         """Correct the weights by what became of one prediction, which stands for `weight` of its like."""
         error = (self.probability(bins) - read) * weight
-        square = error * error
+        square, step = error * error, RATE * error
         weights, squares = self.weights, self.squares
         for one in bins:
-            squares[one] += square
-            weights[one] -= RATE * error / sqrt(squares[one])
+            squares[one] = total = squares[one] + square
+            weights[one] -= step / sqrt(total)

@@ -8,14 +8,15 @@ the trace only teaches; the last part is scored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from math import floor
+from operator import attrgetter
 
 from stoker.prediction.budget import Candidate, FixedBudget, ThresholdBudget
 from stoker.prediction.features import Kind
-from stoker.prediction.methods import Method, Past, Scores
+from stoker.prediction.methods import Method, Past
 from stoker.prediction.predictor import Predictor
 from stoker.prediction.trace import Trace
 
@@ -94,14 +95,12 @@ class _World:
         if isinstance(self._budget, ThresholdBudget):
             self._budget.empty()
 
-    def plan(self, now: float, rules: Rules, scores: Scores, costs: Mapping[Hashable, float]) -> None:
+    def plan(self, now: float, rules: Rules, candidates: Sequence[Candidate]) -> None:
         """Warm for the time until the next planning."""
-        ends, until = now + rules.every_s, self._until
-        offered = [
-            Candidate(score, entry, costs.get(entry, rules.build_s))
-            for entry, score in scores.items()
-            if until.get(entry, 0.0) < ends
-        ]
+        ends = now + rules.every_s
+        until = self._until = {entry: end for entry, end in self._until.items() if end > now}
+        lasting = {entry for entry, end in until.items() if end >= ends}
+        offered = [one for one in candidates if one.entry not in lasting] if lasting else candidates
         chosen = self._budget.choose(offered, rules.every_s)
         for _, entry, cost_s in chosen:
             self.tally.wasted_s += self._unused.get(entry, 0.0)
@@ -179,11 +178,17 @@ class Replay:
         past = Past(now, self.predictor.activities, self.predictor.predict(now, step_s=self._rules.every_s))
         if now < self.scored_from - SETTLING_S:
             return
+        costs, build_s = self._costs, self._rules.build_s
         for method in methods:
             scores = method.scores(past)
+            candidates = [
+                Candidate(score, entry, costs.get(entry, build_s)) for entry, score in scores.items()
+            ]
+            if not method.threshold:
+                candidates.sort(reverse=True, key=attrgetter("score"))  # once for all budgets
             for world in worlds:
                 if world.method is method:
-                    world.plan(now, self._rules, scores, self._costs)
+                    world.plan(now, self._rules, candidates)
                     if self._keep_plans:
                         world.tally.plans.append((now, dict(scores)))
 

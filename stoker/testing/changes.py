@@ -38,13 +38,14 @@ async def assert_recorded(stoker: Stoker, kind: type[E], **fields: Any) -> E:  #
 
     Events that are applied count, too. AssertionError says which events there are.
     """
+    __tracebackhide__ = True
     check_fields(kind, fields)
     there = [(row["kind"], _event(stoker.domain, row)) for row in await _rows(stoker, 0)]
     for _, event in there:
         if type(event) is kind and has(event, fields):
             return event
     wanted = named(kind.kind, fields) if fields else kind.kind
-    said = listed(shown(event, name) for name, event in there)
+    said = listed(f"{name} for all rows" if event is None else shown(event, name) for name, event in there)
     raise AssertionError(f"no {wanted} was recorded; recorded were: {said}")
 
 
@@ -55,6 +56,7 @@ async def assert_invalidates(stoker: Stoker, change: Event | Awaitable[object], 
     rule's audience are asked. An awaitable is awaited, such as the call of a function that writes; its events
     are not applied. AssertionError says what is invalidated instead.
     """
+    __tracebackhide__ = True
     keys = [entry if isinstance(entry, EntryKey) else stoker.domain.key(*entry) for entry in entries]
     if not keys:
         raise TypeError("name the entries: assert_invalidates(stoker, change, (view, scope_id), ...)")

@@ -28,6 +28,7 @@ async def assert_covered(
     async function of (session, row) that gives the fields which no column of the row gives, as a writer finds
     them; `row` has texts, as Postgres writes values. AssertionError says what is wrong.
     """
+    __tracebackhide__ = True
     url = require(stoker.settings.database_url, "DATABASE_URL")
     schema = stoker.settings.database.schema_name
     if mutate:
@@ -53,7 +54,12 @@ def _missed(proof: Proof) -> list[str]:
         if one.believed
     ]
     return failed + [
-        f"a change of {change} changed {missed.entry}, which {listed(missed.events)} did not invalidate"
+        f"a change of {change} changed {missed.entry}, "
+        + (
+            f"which {listed(missed.events)} did not invalidate"
+            if missed.events
+            else "and nothing recorded it"
+        )
         for change, missed in proof.missed
     ]
 

@@ -78,19 +78,20 @@ class Drained:
 
 
 async def drain(
-    stoker: Stoker, lanes: Iterable[str] | None = None, *, raises: bool = True, later: bool = False
+    stoker: Stoker, lanes: str | Iterable[str] | None = None, *, raises: bool = True, later: bool = False
 ) -> Drained:
     """Run the jobs that are due, and those that they enqueue, until none is due.
 
     Before each job, committed requests are delivered and recorded events applied, as a worker does meanwhile.
-    `lanes`: only their jobs; without any, those of all lanes. `raises`: the first error of a handler ends the
-    call and is raised; with False it is in the result. `later`: jobs that are due later, retries included,
-    run as if their time had come. The domain's `lifespan` is opened for the call, and an arq application's
-    `on_startup` and `on_shutdown` are called.
+    `lanes`: only jobs of this lane, or of these; without any, those of all lanes. `raises`: the first error
+    of a handler ends the call and is raised; with False it is in the result. `later`: jobs that are due
+    later, retries included, run as if their time had come. The domain's `lifespan` is opened for the call,
+    and an arq application's `on_startup` and `on_shutdown` are called.
 
     Raises AssertionError after 10,000 runs, and UnknownLane.
     """
-    names = [stoker.domain.lane(name) for name in (stoker.domain.all_lanes if lanes is None else lanes)]
+    asked = stoker.domain.all_lanes if lanes is None else [lanes] if isinstance(lanes, str) else lanes
+    names = [stoker.domain.lane(name) for name in asked]
     draining = _Draining(stoker, names)
     async with draining.opened():
         ran: list[Ran] = []

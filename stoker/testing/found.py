@@ -12,7 +12,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def check_fields(kind: type[BaseModel], fields: Mapping[str, Any]) -> None:
-    """Refuse a field that the class does not have: no value would ever match it."""
+    """Refuse what is no class, and a field that the class does not have: no value would ever match it."""
+    __tracebackhide__ = True
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        raise TypeError(f"give the class of the job or event, not {kind!r:.80}")
     if unknown := fields.keys() - kind.model_fields.keys():
         known = ", ".join(kind.model_fields) or "none"
         raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}; it has: {known}")

@@ -39,7 +39,9 @@ async def schedule_at(stoker: Stoker, moment: datetime, until: datetime | None =
             raise BadRequest(
                 f"a moment without a time zone: {given.isoformat()}; give it one", field="moment"
             )
-    own = [task for task in tasks(stoker.settings.schedule, stoker.domain) if task not in MAINTENANCE]
+    # By name: in force, an entry of MAINTENANCE may have another interval or job than the declared one.
+    ours = {entry.name for entry in stoker.domain.schedule if entry in MAINTENANCE}
+    own = [task for task in tasks(stoker.settings.schedule, stoker.domain) if task.name not in ours]
     due = sorted(
         ((at, task.name, task.job) for task in own for at in _slots(task, moment, until)),
         key=lambda one: one[:2],

@@ -60,6 +60,7 @@ async def assert_enqueued(stoker: Stoker, kind: type[J], **fields: Any) -> J:  #
 
     A job that `drain` has run no longer waits. `enqueued` gives all, with the times at which they are due.
     """
+    __tracebackhide__ = True
     check_fields(kind, fields)
     there = await enqueued(stoker)
     for one in there:

@@ -78,7 +78,7 @@ def test_a_busy_table_is_waited_for_in_short_turns(db: Db) -> None:
         releasing.start()
         done = db.install(TICKET, say=say)
         releasing.join()
-    assert done == ["capture of public.tickets (test.ticket_changed) made"]
+    assert done == ["made the triggers of public.tickets (test.ticket_changed)"]
     assert said[0] == "public.tickets is busy: trying again in 0.05 s"
 
 

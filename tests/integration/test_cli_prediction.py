@@ -7,14 +7,17 @@ import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from pydantic import BaseModel, Field
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 from typer.testing import CliRunner
 
-from stoker import BadRequest, Stoker
+from stoker import Access, BadRequest, Domain, EntryKey, InvalidParams, ScopeKind, Stoker, View
 from stoker.cli.app import app
 from stoker.cli.explain import _draw as _draw_why
 from stoker.cli.lines import warming
@@ -37,6 +40,23 @@ from tests.support.notes import NoteChanged, Notes, write_notes
 from tests.support.place import Place
 
 NOTES = 12
+
+
+class Which(BaseModel):
+    state: Literal["free", "booked"] = "free"
+    page: int = Field(default=1, ge=1)
+
+
+async def load(_: AsyncSession, keys: Sequence[EntryKey]) -> dict[EntryKey, object]:
+    return dict.fromkeys(keys, "")
+
+
+SHOP = ScopeKind("shop")
+rental = Domain(
+    name="rental",
+    scopes=(SHOP,),
+    views=(View("list", SHOP, load, params=Which, access=Access.ANYONE),),
+)
 
 
 @pytest.fixture
@@ -163,6 +183,15 @@ async def test_what_is_no_entry_is_refused(stoker: Stoker, entry: str) -> None:
         entry_of(stoker.domain, entry)
 
 
+def test_an_entry_is_named_with_some_of_its_parameters_or_none() -> None:
+    assert entry_of(rental, "shop:1/list").params == '{"state":"free","page":1}'
+    assert entry_of(rental, 'shop:1/list?{"page": 2}').params == '{"state":"free","page":2}'
+    with pytest.raises(InvalidParams, match=r"parameters are an object of JSON after a `\?`, .*, not page=2"):
+        entry_of(rental, "shop:1/list?page=2")
+    with pytest.raises(InvalidParams, match="view list: page: "):
+        entry_of(rental, 'shop:1/list?{"page": 0}')
+
+
 async def test_a_recording_has_reads_and_changes_and_no_names(stoker: Stoker, tmp_path: Path) -> None:
     path = tmp_path / "trace.csv.gz"
     with TraceFile(path) as file:
@@ -249,5 +278,11 @@ def test_a_trace_is_made_up_shown_and_evaluated(tmp_path: Path) -> None:
     assert shown["changes"] > 0
     assert sum(shown["by_view"].values()) == sum(shown["by_hour"].values()) == shown["reads"]
     assert "by hour" in run.invoke(app, ["trace", "show", path]).stdout
-    evaluated = run.invoke(app, ["warm", "evaluate", path, "--json", "--budget", "0.1"])
-    assert json.loads(evaluated.stdout)["changes"] == shown["changes"]
+    evaluate = ["warm", "evaluate", path, "--budget", "0.1"]
+    evaluated = json.loads(run.invoke(app, [*evaluate, "--json"]).stdout)
+    assert evaluated["changes"] == shown["changes"]
+    _, _, parts = run.invoke(app, evaluate).stdout.partition("by view and by hour")
+    [ours] = [one for one in evaluated["budgets"][0]["scores"] if one["method"] == "predicted"]
+    rows = dict(line.split("\t", 1) for line in parts.splitlines()[2:])
+    assert rows.keys() == {*ours["by_view"], *(f"{int(hour):02}:00" for hour in ours["by_hour"])}
+    assert all(rows[view].split("\t")[2] == f"{share:.3f}" for view, share in ours["by_view"].items())

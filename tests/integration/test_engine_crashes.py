@@ -8,6 +8,7 @@ import asyncio
 import signal
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from stoker import embedded
@@ -155,6 +156,30 @@ async def test_jobs_of_living_processes_are_not_blamed_for_the_death_of_another(
         release.set()
         await settled(queue, Lane.WARM, done=1, dead=1, running=0)
     assert stage.runs == [("innocent", 1)]
+
+
+async def test_a_job_in_quarantine_takes_no_blame_from_one_that_kills_at_once(
+    queue: Queue, queue_url: str, stage: Stage, sql: AsyncEngine, start_worker: Start
+) -> None:
+    """Each worker dies before the dead letter of the first has committed."""
+    quarantined, killer = [await queue.enqueue(Work(name=name)) for name in ("quarantined", "die")]
+    rescues = f"{queue.settings.prefix}:rescues"
+    await queue.redis.set(f"{rescues}:{quarantined.job_id}", RESCUES_ALLOWED)
+    rescuer = Claims(queue.connection, queue.settings)
+    lane = queue_name(queue.settings, Lane.WARM)
+    async with sql.begin() as connection:
+        await connection.execute(text("LOCK TABLE stoker.dead_jobs IN ACCESS EXCLUSIVE MODE"))
+        for _ in range(RESCUES_ALLOWED):
+            victim = await start_worker(claim_life_s=str(LONG_S))
+            async with asyncio.timeout(40):
+                await victim.inner.wait()
+            for job in (quarantined, killer):
+                await queue.redis.zadd(f"{lane}:running", {job.job_id: 0}, xx=True)
+            await rescuer.upkeep({Lane.WARM: []}, rescue=True)
+    assert int(await queue.redis.get(f"{rescues}:{killer.job_id}")) == RESCUES_ALLOWED
+    async with running(queue, queue_url, stage, sql):
+        await settled(queue, Lane.WARM, dead=2, running=0)
+    assert stage.runs == []
 
 
 async def test_suspects_run_one_at_a_time_in_all_lanes_of_a_process(

@@ -214,7 +214,7 @@ async def test_a_result_that_cannot_be_kept_fails_the_job(opened: Stoker, size: 
 async def test_a_waiting_job_is_cancelled_and_a_moment_can_be_given(opened: Stoker) -> None:
     asked = await opened.enqueue(Add(left=1, right=1), at=datetime.now(UTC) + timedelta(hours=1))
     assert (await drain(opened)).ran == ()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=f"job {asked.job_id} has not ended within 0.05 s"):
         await opened.result(asked.job_id, timeout=timedelta(seconds=0.05))
     await opened.cancel(asked.job_id)
     with pytest.raises(JobFailed, match=f"job {asked.job_id} was cancelled$"):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from stoker import Forbidden, InvalidParams, NotFound, Stoker, testing
+from stoker import Domain, Forbidden, InvalidParams, NotFound, Stoker, testing
 from stoker.migrate import migrate
 from tests.support.place import Place
 
@@ -22,6 +22,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 [RENTAL] = [block for block in BLOCKS if 'name="rental"' in block]
 [REVISION] = [block for block in BLOCKS if "def upgrade" in block]
+[PLAN] = [block for block in BLOCKS if "warm_plans=" in block]
 [LOGS] = [block for block in BLOCKS if "HumanLines" in block]
 
 
@@ -45,8 +46,19 @@ async def test_the_pages_tables_are_made_and_its_rights_hold(
         async with stoker.session() as session, session.begin():
             await session.execute(text("INSERT INTO staff VALUES (1, 'ann', 'chief'), (2, 'bob', 'clerk')"))
             await session.execute(text("INSERT INTO machines VALUES (7, 1, NULL), (8, 1, 'ann')"))
+        await its_plan_warms(stoker, domain, rental)
         await rights_hold(stoker)
         await a_booking_shows(stoker, rental)
+
+
+async def its_plan_warms(stoker: Stoker, domain: Domain, rental: dict[str, Any]) -> None:
+    rental["domain"] = domain
+    exec(PLAN, rental)  # noqa: S102 - our own page
+    async with stoker.session() as session:
+        keys = await rental["domain"].warm_plan("active").entries(session, None)
+    assert [(key.view, key.scope.id) for key in keys] == [
+        ("staff", "1"), ("machines", "1"), ("staff", "2"), ("machines", "2")
+    ]  # fmt: skip
 
 
 async def rights_hold(stoker: Stoker) -> None:

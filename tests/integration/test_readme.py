@@ -76,6 +76,10 @@ async def test_the_first_cached_read_of_a_reader_works(tmp_path: Path) -> None:
             address = (await web.until(r"running on (http://\S+)"))[1]
             async with httpx.AsyncClient(base_url=address, timeout=20) as client:
                 await read_and_change(client)
+        # The printed line has the domain, too, so that commands run where it was pasted.
+        async with program(tmp_path, "stoker", "check", **urls) as check:
+            assert await check.ended() == 0, "".join(check.lines)
+            assert not [line for line in check.lines if "warning" in line]
 
 
 async def test_the_test_of_a_reader_works(tmp_path: Path) -> None:

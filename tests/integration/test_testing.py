@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stoker import Cron, Domain, Job, JobContext, Lane, RetryPolicy, Stoker
+from stoker import MAINTENANCE, Cron, Domain, Job, JobContext, Lane, RetryPolicy, Stoker
 from stoker.embedded import Embedded
 from stoker.handlers.deliver import reset_lost
 from stoker.testing import (
@@ -112,6 +112,7 @@ async def test_drain_runs_what_becomes_due_while_it_looks_for_later_jobs(
 async def test_drain_of_some_lanes_leaves_the_others(app: Stoker) -> None:
     await app.enqueue_many([Digest(), Mail(ticket=5)])
     assert [one.kind for one in (await drain(app, ["mail"])).ran] == ["mail.send"]
+    assert not (await drain(app, "mail")).ran
     await assert_enqueued(app, Digest)
 
 
@@ -159,6 +160,8 @@ async def test_what_is_enqueued_is_found_or_told(app: Stoker) -> None:
         await assert_enqueued(app, Mail, ticket=2)
     with pytest.raises(TypeError, match="Mail has no field tickets; it has: ticket"):
         await assert_enqueued(app, Mail, tickets=2)
+    with pytest.raises(TypeError, match=r"give the class of the job or event, not 'mail\.send'"):
+        await assert_enqueued(app, "mail.send")  # type: ignore[arg-type]
     await drain(app, ["mail", "sums"])
     assert {one.why for one in await enqueued(app)} == {"later"}
     with pytest.raises(AssertionError, match=r"no mail\.digest was enqueued; enqueued were: mail\.send"):
@@ -190,6 +193,35 @@ async def test_the_schedule_is_asked_for_any_moment(app: Stoker) -> None:
     await assert_enqueued(app, Digest, first=7)
     week = await schedule_at(app, six, six + timedelta(days=6))
     assert [one.at.day for one in week] == [1, 2, 3, 4, 5]
+
+
+async def test_the_schedule_in_tests_leaves_out_all_of_the_maintenance(place: Place) -> None:
+    whole = replace(domain, schedule=(*MAINTENANCE, *domain.schedule))
+    async with Stoker.opened(place.settings(), whole) as stoker:
+        midnight = datetime(2026, 6, 1, tzinfo=UTC)
+        found = await schedule_at(stoker, midnight, midnight + timedelta(hours=12))
+    assert [one.name for one in found] == ["digest"]
+
+
+def test_a_failed_assertion_shows_the_line_of_the_test_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio
+        from stoker import Job
+        from stoker.testing import assert_enqueued
+
+        class Mail(Job):
+            kind = "mail"
+            lane = "warm"
+            ticket: int
+
+        def test_mail():
+            asyncio.run(assert_enqueued(None, Mail, tickets=1))
+        """
+    )
+    shown = pytester.runpytest_subprocess("-p", "no:valkey", "-p", "no:schemathesis").stdout.str()
+    assert "Mail has no field tickets" in shown
+    assert "check_fields" not in shown
 
 
 APPLICATION = """

@@ -144,6 +144,15 @@ async def suspects_of_a_process_run_one_at_a_time(ground: Ground) -> None:
 
 
 @about("claim")
+async def a_job_that_goes_into_quarantine_is_no_suspect(ground: Ground) -> None:
+    ids = [await ground.put(Work()) for _ in range(2)]
+    for job_id, rescues in zip(ids, (SUSPECT + 1, SUSPECT), strict=True):
+        await ground.redis.set(f"s:rescues:{job_id}", rescues)
+    assert await ground.ids(W) == ids
+    assert await ground.get("suspect:one") == ids[1]
+
+
+@about("claim")
 async def a_running_job_is_not_claimed_again_and_goes_back_to_its_place(ground: Ground) -> None:
     job_id = await ground.put(Work())
     assert await ground.ids(W) == [job_id]

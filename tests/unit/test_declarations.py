@@ -121,6 +121,13 @@ def test_a_view_that_cannot_be_is_refused(changes: dict[str, Any], message: str)
     refused(lambda: View(**declared), message)
 
 
+def test_migrations_are_a_folder_and_no_text() -> None:
+    refused(
+        lambda: domain_of(migrations="migrations"),
+        "migrations must be the Path of a folder, not 'migrations'",
+    )
+
+
 @pytest.mark.parametrize("loader", [load, Async(), functools.partial(load)])
 def test_whatever_is_awaited_for_a_session_and_keys_is_a_loader(loader: Any) -> None:  # noqa: ANN401 - any
     @functools.wraps(load)

@@ -20,14 +20,14 @@ from stoker.queue import wire
 from stoker.queue.progress import LONGEST_ERROR, JobState
 from stoker.worker.engine import retry
 from stoker.worker.engine.cause import fingerprint, normalised
-from stoker.worker.engine.claims import Claim, Ending, Finish
+from stoker.worker.engine.claims import SUSPECT_RESCUES, Claim, Ending, Finish
 from stoker.worker.engine.letter import UNKNOWN, Letter
 
 PARKED_FOR_S = 3600
 """For how long after it was enqueued a job about an unknown view or scope kind waits for a release that knows
 it. Then it fails like any other."""
-RESCUES_ALLOWED = 3
-"""A job that was running at this many deaths of its workers is quarantined."""
+RESCUES_ALLOWED = SUSPECT_RESCUES + 1
+"""A job that was running at this many deaths of its workers is quarantined: a suspect that has run alone."""
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,10 @@ local function claim(id, due)
     if key then leave_line(key, id) end
     return
   end
-  if rescues >= suspect_from then
+  if rescues == suspect_from then
     -- A suspect of having killed its worker runs without other suspects beside it, in any lane of the process,
-    -- so that the next kill tells who did it.
+    -- so that the next kill tells who did it. One with more rescues does not run: it goes into quarantine, and must
+    -- not take the blame for what kills the worker before its dead letter has committed.
     if not redis.call('SET', prefix .. ':suspect:' .. owner, id, 'NX', 'PX', mark_ms) then
       redis.call('ZADD', queue, now + SUSPECT_WAITS_MS, id)
       if key then leave_line(key, id) end
