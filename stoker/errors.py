@@ -149,4 +149,6 @@ def first_line(error: BaseException | None) -> str:
     """What an error says, on one line; of one that says nothing its class, or that no answer came in time."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # asyncpg's, of a Unix socket
+        return f"no server has made the socket that the URL names: {error}"
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import selectors
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -96,3 +98,20 @@ def refuse_in_a_loop(what: str) -> None:
         f"{what} was called in a thread that runs an event loop, which would stand still meanwhile: use "
         "`await` with Stoker there, or call it by asyncio.to_thread"
     )
+
+
+def refuse_before_uwsgi_forks() -> None:
+    """Raise StokerError in a process of uWSGI that loads the application and then forks its workers.
+
+    uWSGI forks without telling Python. If a thread waits for the GIL at that moment, the worker waits for
+    that thread for ever, because it does not have it.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")  # which only uWSGI itself has
+    if uwsgi is None or uwsgi.worker_id() != 0:
+        return
+    master = uwsgi.masterpid()
+    if master == os.getpid() or (master == 0 and uwsgi.numproc > 1):
+        raise StokerError(
+            "SyncStoker was called while uWSGI loads the application, before it forks: its workers would "
+            "hang. Call it while a request is served, or start uWSGI with --lazy-apps"
+        )

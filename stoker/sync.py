@@ -2,7 +2,8 @@
 
 A process has one event loop, in a thread of its own, which any number of threads use. It begins with the
 first call, so an object that is made at import may be forked before. A process that is forked after it was
-used opens its own at its next call: nothing is shared with the parent.
+used opens its own at its next call: nothing is shared with the parent. uWSGI cannot fork a
+process that has a thread, so calls are refused before it forks.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from stoker.cache.view import View
 from stoker.domain import Domain, load_domain
 from stoker.errors import StokerError
 from stoker.jobs import Job
-from stoker.loop_thread import LoopThread, refuse_in_a_loop
+from stoker.loop_thread import LoopThread, refuse_before_uwsgi_forks, refuse_in_a_loop
 from stoker.outbox.pending import Recorded
 from stoker.outbox.receipt import Applied, Receipt
 from stoker.parts import Parts
@@ -46,8 +47,9 @@ _abandoned: list[object] = []
 
 
 class Opened(NamedTuple):
-    """What a process has open."""
+    """What a process has open. `pid`: which process."""
 
+    pid: int
     loop: LoopThread
     parts: Parts
     stoker: Stoker
@@ -91,7 +93,7 @@ class SyncStoker:
     def __init__(self, settings: Settings | None = None, domain: Domain | None = None) -> None:
         self._settings = settings
         self._domain = domain
-        self._opening = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
         self._opened: Opened | None = None
         _all.add(self)
 
@@ -102,7 +104,8 @@ class SyncStoker:
     def close(self) -> None:
         """Close everything; the end of the process does it, too. A later call opens it again."""
         refuse_in_a_loop("SyncStoker.close")
-        with self._opening:
+        with self._lock():
+            self._leave_to_parent()
             opened, self._opened = self._opened, None
             if opened is not None:
                 opened.direct.close()
@@ -131,7 +134,7 @@ class SyncStoker:
         """Read one entry; see Stoker.read."""
         refuse_in_a_loop("SyncStoker.read")
         if not bypass:
-            direct = (self._opened or self._open()).direct
+            direct = self._open().direct
             if (reading := direct.hit(view, scope_id, params, within, reader)) is not None:
                 return reading
         return self.call(
@@ -240,14 +243,17 @@ class SyncStoker:
     def call(self, work: Callable[[Stoker], Coroutine[Any, Any, T]]) -> T:
         """Run what a function makes of this process's Stoker, in its event loop, and wait for the result."""
         refuse_in_a_loop("SyncStoker")
-        opened = self._opened or self._open()
+        opened = self._open()
         return opened.loop.call(work(opened.stoker))
 
     def _open(self) -> Opened:
-        if self._opened is not None:
-            return self._opened
+        opened = self._opened
+        if opened is not None and opened.pid == os.getpid():
+            return opened
         refuse_in_a_loop("SyncStoker")
-        with self._opening:
+        refuse_before_uwsgi_forks()
+        with self._lock():
+            self._leave_to_parent()
             if self._opened is None:
                 settings = self._settings or load_settings()
                 domain = self._domain or load_domain(settings.domain)
@@ -257,13 +263,20 @@ class SyncStoker:
                 except BaseException:
                     loop.stop()
                     raise
-                self._opened = Opened(loop, parts, Stoker(parts), DirectReads(parts.cache, loop))
+                direct = DirectReads(parts.cache, loop)
+                self._opened = Opened(os.getpid(), loop, parts, Stoker(parts), direct)
             return self._opened
 
-    def forked(self) -> None:
-        """Leave what the parent has open to the parent; called in the child, right after the fork."""
-        self._opening = threading.Lock()  # a thread that is not here may hold the other one
-        if self._opened is not None:
+    def _lock(self) -> threading.Lock:
+        """One for each process: a thread that is not in this one may hold the parent's."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
+    def _leave_to_parent(self) -> None:
+        """Forget what the parent has open.
+
+        Called right after a fork, and again by what comes first: uWSGI forks without telling Python.
+        """
+        if self._opened is not None and self._opened.pid != os.getpid():
             _abandoned.append(self._opened)
             self._opened.loop.abandon()
             self._opened = None
@@ -271,7 +284,7 @@ class SyncStoker:
 
 def _forked() -> None:
     for one in list(_all):
-        one.forked()
+        one._leave_to_parent()  # noqa: SLF001 - of this module
 
 
 def _close_all() -> None:

@@ -8,6 +8,7 @@ decision depends on it: a damaged or missing traceparent begins a trace of its o
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,29 @@ def span(name: str, kind: str = "internal", attributes: Attributes | None = None
     kinds = trace.SpanKind[kind.upper()]
     with tracer.start_as_current_span(name, kind=kinds, attributes=attributes) as opened:
         yield _written(opened)
+
+
+@contextmanager
+def span_of_task(name: str, kind: str, attributes: Attributes) -> Iterator[None]:
+    """As `span`, around all that is left of a task of its own; its context is not taken back.
+
+    A task that is left behind at the end of the process is closed in another context, where that would fail,
+    and when nobody takes spans any more: its span is dropped.
+    """
+    if trace is None or _nobody_records():
+        yield
+        return
+    opened = trace.get_tracer(NAME).start_span(name, kind=trace.SpanKind[kind.upper()], attributes=attributes)
+    contexts.attach(trace.set_span_in_context(opened))
+    try:
+        yield
+    except Exception as error:
+        opened.record_exception(error)
+        opened.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        if not isinstance(sys.exception(), GeneratorExit):
+            opened.end()
 
 
 def recorded(

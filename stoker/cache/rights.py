@@ -15,7 +15,7 @@ from stoker.cache.loads import Loaded
 from stoker.cache.reading import Found, Miss
 from stoker.cache.strangers import Strangers
 from stoker.cache.view import EntryKey
-from stoker.errors import CacheUnavailable, Forbidden, NotFound, StokerError
+from stoker.errors import CacheUnavailable, DeclarationError, Forbidden, NotFound, StokerError
 from stoker.jobs import Outcome
 
 STRANGERS_SHARE = 4
@@ -116,10 +116,19 @@ class Rights:
 
 
 def _role_of(guard: EntryKey, body: bytes | None, reader: object) -> str:
-    """The reader's role in an access entry; raises NotFound without an entry, Forbidden without a role."""
+    """The reader's role in an access entry; raises NotFound without an entry, Forbidden without a role.
+
+    Raises DeclarationError for an access entry that is no object of roles.
+    """
     if body is None:
         raise NotFound(f"{guard.scope} does not exist")
-    role = from_json(body).get(str(reader))
+    roles = from_json(body)
+    if not isinstance(roles, dict):
+        raise DeclarationError(
+            f"the access view {guard.view} holds a {type(roles).__name__} for {guard.scope}: its loader must "
+            "return an object of reader id (as text) to role for each key"
+        )
+    role = roles.get(str(reader))
     if role is None:
         raise Forbidden(f"{guard.scope} is not for this reader")
     return str(role)

@@ -91,7 +91,11 @@ def _say_acknowledged(found: Acknowledged) -> None:
 @app.command("acknowledge")
 @operator(_say_acknowledged)
 async def acknowledge(
-    on: On, finding: Annotated[int | None, typer.Argument(metavar="ID", min=1, max=LARGEST_ID)] = None
+    on: On,
+    finding: Annotated[
+        int | None,
+        typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="As `cache findings` shows it; none: all."),
+    ] = None,
 ) -> Acknowledged:
     """Acknowledge one finding, or without an id all of them: they are no concern of the status any more."""
     if finding is not None:

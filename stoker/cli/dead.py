@@ -96,7 +96,9 @@ async def list_(  # noqa: PLR0913 - one for each filter
 
 @app.command("show")
 @operator(draw_job)
-async def show_letter(on: On, letter: Annotated[int, typer.Argument(metavar="ID")]) -> JobDetail:
+async def show_letter(
+    on: On, letter: Annotated[int, typer.Argument(metavar="ID", help="As `dead list` shows it.")]
+) -> JobDetail:
     """Show one dead job: arguments, error, traceback, runs."""
     return await jobs.detail(on.stoker, await dead.job_of(on.stoker, letter))
 

@@ -86,6 +86,21 @@ def named(title: str, columns: Sequence[str], found: Mapping[str, object]) -> No
     table(f"{title}s", [title, *columns], rows)
 
 
+def facts(title: str, found: Sequence[tuple[str, object]]) -> None:
+    """Print names and values, one pair a line; a value that does not fit goes on in the next line."""
+    if not _on_terminal():
+        table(title, ("fact", "value"), found)
+        return
+    show(title)
+    indent = max(cell_len(name) for name, _ in found) + len(GAP)
+    for name, value in found:
+        first, *others = _wrapped(_cell(value), shutil.get_terminal_size().columns - indent)
+        show(name + " " * (indent - cell_len(name)) + first)
+        for line in others:
+            show(" " * indent + line)
+    show("")
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table, at most as wide as the terminal; without one a tab-separated line for each row."""
     cells = [[_cell(value) for value in row] for row in rows]

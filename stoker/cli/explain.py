@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli.display import models, show, table
+from stoker.cli.display import facts, models, show, table
 from stoker.cli.events import draw as draw_events
 from stoker.cli.opened import On, operator
 from stoker.operations.explain import Explanation
@@ -19,7 +19,7 @@ def _draw(found: Explanation) -> None:
         show(sentence)
     entry, access, demand = found.entry, found.access, found.demand
     builder = found.builder
-    facts = [
+    shown = [
         ("entry", f"{found.view} of {found.scope} {found.params}".rstrip()),
         ("state", str(entry.state)),
         ("age_s", entry.age_s),
@@ -36,8 +36,8 @@ def _draw(found: Explanation) -> None:
         ("some of them", ", ".join(f"{name} ({role})" for name, role in access.readers.items()) or None),
     ]
     if access.asked is not None:
-        facts.append((f"reader {access.asked}", access.role or "may not read it"))
-    table("why", ("fact", "value"), [fact for fact in facts if fact[1] is not None])
+        shown.append((f"reader {access.asked}", access.role or "may not read it"))
+    facts("why", [fact for fact in shown if fact[1] is not None])
     models("stamps", ("name", "present", "made_at"), found.stamps)
     draw_events(found.events, f"last changes of it, among {found.events_searched:,} that were searched")
     table("rules", ("event", "rule"), list(found.rules.items()))

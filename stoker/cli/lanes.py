@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stoker.cli.display import named, show
-from stoker.cli.lines import LANE
+from stoker.cli.display import show, table
+from stoker.cli.lines import LANE, lane_rows
 from stoker.cli.opened import On, operator
 from stoker.jobs import Lane
 from stoker.operations import lanes
@@ -26,7 +26,7 @@ Slots = Annotated[
 
 def draw(found: Lanes) -> None:
     """Print the lanes."""
-    named("lane", LANE, found.lanes)
+    table("lanes", ["lane", *LANE], lane_rows(found.lanes))
 
 
 def _say_paused(found: LanePause) -> None:

@@ -29,7 +29,7 @@ UNATTENDED_S = 10
 ENDINGS = {JobState.FAILED: "the warming failed", JobState.CANCELLED: "the warming was cancelled"}
 
 Kind = Annotated[str, typer.Argument(metavar="KIND", help="A scope kind of the domain.")]
-Id = Annotated[str, typer.Argument(metavar="ID")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The scope's id.")]
 Views = Annotated[list[str] | None, typer.Option("--view", help="Only this view; may be repeated.")]
 From = Annotated[
     str | None,
@@ -90,7 +90,7 @@ def _draw_verified(found: Verified) -> None:
 async def invalidate(  # noqa: PLR0913 - one for each option
     on: On,
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help="A scope kind of the domain.")] = None,
-    scope_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
+    scope_id: Annotated[str | None, typer.Argument(metavar="ID", help="The scope's id.")] = None,
     view: Views = None,
     from_: From = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is applied.")] = 5,

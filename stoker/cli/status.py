@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from stoker.cli.display import models, named, redraw, show, show_json, size, table
-from stoker.cli.lines import BATCH, LANE, warming
+from stoker.cli.display import models, redraw, show, show_json, size, table
+from stoker.cli.lines import BATCH, LANE, aged, lane_rows, warming
 from stoker.cli.servers import DATA, Data, Embedded, Json, session
 from stoker.errors import DatabaseUnavailable
 from stoker.operations.health import Probe, ServerHealth, addresses, examine, name_of
@@ -158,7 +158,7 @@ def _draw(found: Overview) -> None:
         seen = [(one.name, "silent" if one.gone else "ok", one.silent_s) for one in found.workers]
         table("workers", ["worker", "state", "silent_s"], seen)
     if found.lanes is not None:
-        named("lane", LANE, found.lanes)
+        table("lanes", ["lane", *LANE], lane_rows(found.lanes))
     _draw_reads(found)
     _draw_work(found)
 
@@ -167,9 +167,10 @@ def _draw_work(found: Overview) -> None:
     if found.prediction is not None:
         show(warming(found.prediction))
     if found.changes is not None:
-        models("changes", CHANGES, [found.changes])
+        table("changes", CHANGES, [aged(found.changes, CHANGES, "unsettled")])
     if found.requests is not None:
-        models("requested jobs, undelivered", REQUESTS, [found.requests])
+        requests = aged(found.requests, REQUESTS, "count")
+        table("requested jobs, undelivered", REQUESTS, [requests])
     if found.batches:
         models("open batches", BATCH, found.batches)
     if found.verified is not None:
@@ -208,7 +209,8 @@ def _memory_row(name: str, memory: MemoryNow) -> tuple[object, ...]:
 
 def _draw_reads(found: Overview) -> None:
     if found.views is not None:
-        named("view", VIEW, found.views)
+        views = [[name, *(getattr(view, what) for what in VIEW)] for name, view in found.views.items()]
+        table("views, last hour", ["view", *VIEW], views)
     if found.answered is not None and any(view.reads for view in found.answered.values()):
         read = {name: view for name, view in found.answered.items() if view.reads}
         table(

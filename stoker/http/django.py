@@ -18,6 +18,8 @@ from stoker.errors import StokerError
 from stoker.http.answers import HttpAnswer, answer
 from stoker.http.failures import INTERNAL, failure
 
+__all__ = ["StokerErrors", "respond"]
+
 logger = logging.getLogger(__name__)
 
 

@@ -21,6 +21,8 @@ from stoker.errors import StokerError
 from stoker.http.answers import HttpAnswer, answer
 from stoker.http.failures import INTERNAL, failure
 
+__all__ = ["install", "respond"]
+
 logger = logging.getLogger(__name__)
 
 

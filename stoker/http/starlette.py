@@ -29,6 +29,8 @@ from stoker.http.failures import INTERNAL, failure
 from stoker.settings import Settings
 from stoker.stoker import Stoker
 
+__all__ = ["install", "lifespan", "respond", "stoker_of"]
+
 logger = logging.getLogger(__name__)
 
 

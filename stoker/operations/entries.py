@@ -21,6 +21,7 @@ from stoker.cache.reads import hottest, last_reads, recently_read
 from stoker.cache.view import EntryKey, Scope
 from stoker.postgres import fetched
 from stoker.redis.connection import ServerRun
+from stoker.rules import EVERY_SCOPE
 from stoker.stoker import Stoker
 
 FAR_BACK_S = 90 * 86400
@@ -189,12 +190,13 @@ async def most_invalidated(stoker: Stoker, limit: int) -> InvalidatedScopes:
     query = text(
         "WITH latest AS MATERIALIZED (SELECT kind, scopes, settled_at FROM stoker.cache_events"
         " WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT :among)"
-        " SELECT concat(one->>0, ':', one->>1) AS scope, count(*) AS events, max(settled_at) AS last_at,"
+        " SELECT CASE one->>0 WHEN :every THEN 'every scope' ELSE concat(one->>0, ':', one->>1) END AS scope,"
+        " count(*) AS events, max(settled_at) AS last_at,"
         " (array_agg(latest.kind ORDER BY settled_at DESC))[1] AS last_by"
         " FROM latest, jsonb_array_elements(scopes) AS one"
         " GROUP BY 1 ORDER BY events DESC, last_at DESC LIMIT :limit"
     )
-    rows = await fetched(stoker.engine, query, {"among": AMONG_EVENTS, "limit": limit})
+    rows = await fetched(stoker.engine, query, {"every": EVERY_SCOPE, "among": AMONG_EVENTS, "limit": limit})
     return InvalidatedScopes(scopes=[Invalidated(**row) for row in rows])
 
 

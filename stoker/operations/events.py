@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import CodeType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -180,14 +181,19 @@ async def trail(stoker: Stoker, event_id: int) -> EventTrail:
 
 
 def rule_of(domain: Domain, kind: str) -> str | None:
-    """The rule of events of this kind, as `module.function`; None if this release has none."""
+    """The rule of events of this kind, as `module.function` (a lambda with its line); None without a rule."""
     if kind == InvalidationRequested.kind:
         return "none needed: the event names its scopes"
     rule = domain.rules_by_kind.get(kind)
     if rule is None:
         return None
     made: object = rule.invalidates
-    return f"{getattr(made, '__module__', '?')}.{getattr(made, '__qualname__', repr(made))}"
+    name = f"{getattr(made, '__module__', '?')}.{getattr(made, '__qualname__', repr(made))}"
+    code = getattr(made, "__code__", None)
+    # All lambdas of a module have one name.
+    return (
+        f"{name} (line {code.co_firstlineno})" if isinstance(code, CodeType) and "<lambda>" in name else name
+    )
 
 
 def _shown(row: RowMapping | dict[str, Any]) -> EventShown:

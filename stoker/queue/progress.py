@@ -98,14 +98,20 @@ class Progress:
             return found
 
     async def beginning(self, job_id: str, most: int) -> tuple[str, int, timedelta | None] | None:
-        """The first `most` bytes of a result as text, its size in bytes, and how long it is still kept."""
+        """The first `most` bytes of a result as text, its size in bytes, and how long it is still kept.
+
+        None where there is none, also for what somebody else has written there.
+        """
         key = self._result_key(job_id)
-        async with answering(self._timeout_s), self._redis.pipeline() as pipe:
+        async with answering(self._timeout_s), self._redis.pipeline(transaction=False) as pipe:
             pipe.getrange(key, 0, most - 1)
             pipe.strlen(key)
             pipe.pttl(key)
-            text, size_bytes, left_ms = await pipe.execute()
-        if not size_bytes:
+            text, size_bytes, left_ms = replies = await pipe.execute(raise_on_error=False)
+            for reply in replies:
+                if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE "):
+                    raise reply
+        if not isinstance(text, bytes) or not text:
             return None
         left = timedelta(milliseconds=left_ms) if left_ms >= 0 else None
         return text.decode(errors="replace"), size_bytes, left

@@ -45,7 +45,7 @@ async def assert_recorded(stoker: Stoker, kind: type[E], **fields: Any) -> E:  #
         if type(event) is kind and has(event, fields):
             return event
     wanted = named(kind.kind, fields) if fields else kind.kind
-    said = listed(shown(event, name) for name, event in there)
+    said = listed(f"{name} for all rows" if event is None else shown(event, name) for name, event in there)
     raise AssertionError(f"no {wanted} was recorded; recorded were: {said}")
 
 

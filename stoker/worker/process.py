@@ -229,7 +229,7 @@ def runner(stoker: Stoker, own: OwnJobs | None = None) -> Run:
         }
         resources = own.resources if own else None
         say_of_task(job_id=job_id)
-        with tracing.span(f"run {job.kind}", "consumer", facts):
+        with tracing.span_of_task(f"run {job.kind}", "consumer", facts):
             batch = await batch_of_job(stoker.queue, job_id, following=True)
             context = JobContext(stoker, progress, job_id, attempt, resources, batch)
             try:

@@ -252,7 +252,7 @@ async def test_what_prediction_does_is_shown_and_what_is_not_known_is_called_so(
     async with window(browser) as context:
         page = await signed_in(context, site, VIEWER, "cache")
         panel = page.get_by_role("region", name="Predicted warming")
-        await expect(panel).to_contain_text("no worker has predicted yet")
+        await expect(panel).to_contain_text("No worker has predicted yet")
         await expect(panel.locator(".state")).to_have_text("silent")
         await expect(panel.locator("dd")).to_have_count(0)
         await predicted(site, PREDICTOR)

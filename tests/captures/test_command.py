@@ -30,7 +30,7 @@ def test_migrate_makes_the_triggers_and_captures_shows_what_differs(
     def run(domain: str, *words: str) -> Done:
         return _run(place, tmp_path, capsys, domain, *words)
 
-    assert "captured public.shelves (shelf.renamed)" in run("library", "migrate").stdout
+    assert "made the triggers of public.shelves (shelf.renamed)" in run("library", "migrate").stdout
     assert run("library", "migrate").stdout == "nothing to apply\n"
     assert db.run("SELECT DISTINCT recorded_by FROM stoker.cache_events") == [("migrate",)]
     assert run("library", "captures", "diff", "--check").stdout == "the captures are as declared\n"

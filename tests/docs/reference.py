@@ -15,7 +15,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "api.md"
-PACKAGES = ("stoker", "stoker.testing", "stoker.embedded", "stoker.telemetry.log")
+PACKAGES = (
+    "stoker",
+    "stoker.http",
+    "stoker.http.starlette",
+    "stoker.http.flask",
+    "stoker.http.django",
+    "stoker.testing",
+    "stoker.embedded",
+    "stoker.telemetry.log",
+)
 ROOMS = {
     "stoker.stoker": "The process",
     "stoker.domain": "Declaring",
@@ -29,6 +38,10 @@ ROOMS = {
     "stoker.handlers": "Jobs",
     "stoker.settings": "Settings",
     "stoker.errors": "Errors",
+    "stoker.http.starlette": "HTTP with FastAPI or Starlette",
+    "stoker.http.flask": "HTTP with Flask",
+    "stoker.http.django": "HTTP with Django",
+    "stoker.http": "HTTP with any other framework",
     "stoker.testing": "Testing",
     "stoker.embedded": "Servers for development and tests",
     "stoker.telemetry": "Logs",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stoker.postgres.errors import without_parameters
-from stoker.worker.engine.cause import application_frame, fingerprint_of
+from stoker.worker.engine.cause import STOKER, application_frame, fingerprint_of
 from stoker.worker.engine.letter import Letter
 from tests.support.engine_fixtures import sql  # noqa: F401
 
@@ -55,6 +57,23 @@ async def test_different_sql_errors_of_one_function_are_different_causes(sql: As
         assert ADDRESS not in letter.error + str(letter.traceback)
         assert "DETAIL: hidden" in letter.error or "DETAIL" not in str(error)
     assert ADDRESS in str(errors["taken email"]), "Postgres has changed: it says no values"
+
+
+def raises() -> None:
+    raise ValueError("unlucky")
+
+
+def test_the_frames_of_stoker_before_the_application_are_left_out() -> None:
+    namespace: dict[str, Any] = {"raised": raises}
+    source = "def stoker_calls():\n    raised()\n"
+    exec(compile(source, f"{STOKER}/worker/engine/made_up.py", "exec"), namespace)  # noqa: S102 - made up
+    try:
+        namespace["stoker_calls"]()
+    except ValueError as error:
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without this test
+        told = str(Letter("id", "lane", "failed", 1, "", "", payload={}).caused_by(error).traceback)
+    assert "made_up.py" not in told
+    assert ", in raises\n" in told
 
 
 async def test_one_error_with_other_values_is_one_cause(sql: AsyncEngine) -> None:  # noqa: F811

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,19 @@ async def test_a_result_is_shown_after_the_runs_of_its_job_were_forgotten(stoker
     assert found.result.text == '{"text":"kept"}'
     with pytest.raises(NotFound):
         await detail(stoker, "another")
+
+
+async def test_what_others_wrote_in_place_of_a_result_hides_no_job(stoker: Stoker) -> None:
+    asked = await stoker.enqueue(Write())
+    await drain(stoker)
+    await add_run(stoker, job_id=asked.job_id)
+    redis: Any = stoker.queue.redis
+    (key,) = [key async for key in redis.scan_iter(f"*:result:{asked.job_id}")]
+    await redis.set(key, b"\xff{\x1b[31m\n")
+    assert (await shown(stoker, asked.job_id)).text == "\ufffd{\x1b[31m\n"
+    await redis.delete(key)
+    await redis.lpush(key, "no text")
+    assert (await shown(stoker, asked.job_id)).state == "lost"
 
 
 async def test_the_api_gives_the_text_to_operators_alone(stoker: Stoker, place: Place) -> None:

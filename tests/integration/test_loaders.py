@@ -318,6 +318,19 @@ async def test_loaders_that_write_or_answer_for_other_keys_are_told_so_and_leave
         assert isinstance(answer, DeclarationError)
 
 
+async def test_an_access_view_that_holds_no_roles_is_told_so(place: Place) -> None:
+    async def members(_: AsyncSession, keys: Sequence[EntryKey]) -> Any:  # noqa: ANN401 - a mistake
+        return {key: ["ann", "bob"] for key in keys}
+
+    kind = ScopeKind("note")
+    access = View("members", kind, members, access=Access.ANYONE)
+    views = (access, View("page", kind, members, access_view=access))
+    async with Stoker.opened(place.settings(), Domain(name="d", scopes=(kind,), views=views)) as stoker:
+        for bypass in (False, False, True):  # nothing kept, kept, without the cache
+            with pytest.raises(DeclarationError, match="the access view members holds a list for note:1: "):
+                await stoker.read("page", 1, reader="ann", bypass=bypass)
+
+
 async def test_closing_after_a_refused_read_logs_no_traceback(
     place: Place, notes: Notes, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -395,6 +398,27 @@ def test_an_open_breaker_keeps_threads_away_from_the_cache(sync: SyncStoker) -> 
     assert sync.read("detail", 1, reader=7).state is State.BYPASS
 
 
+LOADING = ((0, os.getpid(), 1), (0, 0, 2))
+"""worker_id, masterpid and numproc of uWSGI while it loads an application with --master, or --processes 2."""
+FORKED = ((2, 1, 2), (0, 1, 2), (0, 0, 1))
+"""The same in a worker, in a mule, and where nothing is forked."""
+
+
+@pytest.mark.parametrize("told", [*LOADING, *FORKED])
+def test_a_call_before_uwsgi_forks_is_refused_because_its_workers_would_hang(
+    place: Place, notes: Notes, monkeypatch: pytest.MonkeyPatch, told: tuple[int, int, int]
+) -> None:
+    worker, master, processes = told
+    uwsgi = SimpleNamespace(worker_id=lambda: worker, masterpid=lambda: master, numproc=processes)
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    with closing(SyncStoker(place.settings(), notes.domain)) as sync:
+        if told in LOADING:
+            with pytest.raises(StokerError, match="before it forks"):
+                sync.read("detail", 1, reader=7)
+        else:
+            sync.open()
+
+
 async def test_forks_before_and_after_the_first_use_work(place: Place) -> None:
     """A parent and its children, in a process of their own; see tests/support/forking.py."""
     async with program(
@@ -412,6 +436,8 @@ async def test_forks_before_and_after_the_first_use_work(place: Place) -> None:
         {"who": "child forked before", "states": ["miss", "hit"]},
         {"who": "parent", "states": ["hit", "hit"]},
         *({"who": "child forked after", "states": ["hit"] * 50} for _ in range(4)),
+        *({"who": "child forked by C", "states": ["hit"] * 50, "loops": 1} for _ in range(2)),
+        {"who": "child that reads nothing"},
         {"who": "parent again", "states": ["hit"] * 50},
         {"who": "rung", "relays": 1},
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -25,7 +26,7 @@ from stoker.rules import Invalidation
 from stoker.settings import Settings
 from stoker.worker.process import run_worker
 from tests.support.callers import OPERATOR, TOKENS, VIEWER, client
-from tests.support.notes import NoteChanged, Notes, note, write_notes
+from tests.support.notes import NoteChanged, Notes, Poison, note, write_notes
 from tests.support.place import Place
 
 ANN = Actor("ann")
@@ -108,6 +109,12 @@ async def test_what_does_not_exist_is_not_explained(
 ) -> None:
     with pytest.raises(error):
         await explain(stoker, view, "1", params)
+
+
+def test_a_rule_that_is_a_lambda_is_named_with_its_line() -> None:
+    domain = Notes().domain
+    assert re.search(r"<lambda> \(line \d+\)$", str(events.rule_of(domain, Poison.kind)))
+    assert "line" not in str(events.rule_of(domain, NoteChanged.kind))
 
 
 async def test_an_event_that_needs_no_rule_is_told_from_one_without_a_rule(stoker: Stoker) -> None:

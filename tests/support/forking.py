@@ -5,10 +5,13 @@ Prints a line of JSON for each step. Children end as a program does, so that wha
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,9 +31,15 @@ def read(who: str, times: int) -> None:
     say(who=who, states=[sync.read("detail", 1, reader=7).state for _ in range(times)])
 
 
-def forked(what: Callable[[], None]) -> int:
+def read_by(who: str, threads: int) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        states = pool.map(lambda _: sync.read("detail", 1, reader=7).state, range(50))
+        say(who=who, states=list(states), loops=threading.active_count() - threads - 1)
+
+
+def forked(what: Callable[[], None], fork: Callable[[], int] = os.fork) -> int:
     """Fork, and let the child do something and end."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         what()
         sys.exit(0)
@@ -59,6 +68,9 @@ def main() -> None:
     read("parent", 2)
     for _ in range(4):  # one after the other, each with what the parent has open
         ended(forked(lambda: read("child forked after", 50)))
+    for threads in (1, 8):  # as uWSGI forks: Python is not told, and calls none of its hooks
+        ended(forked(lambda: read_by("child forked by C", threads), ctypes.PyDLL(None).fork))  # noqa: B023
+    ended(forked(lambda: say(who="child that reads nothing"), ctypes.PyDLL(None).fork))
     read("parent again", 50)
     engine = create_engine(make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg"))
     with Session(engine) as session, session.begin():

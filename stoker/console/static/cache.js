@@ -139,7 +139,7 @@ function outstanding(room, context) {
       { label: "Scope", kind: "main mono", cell: (one) => one.scope },
       { label: "Changes", kind: "number", cell: (one) => count(one.events) },
       { label: "Last", kind: "number", cell: (one) => ago(one.last_at) },
-    ], scopes, { compact: true, key: (one) => `inv-${one.scope}`, open, openLabel: label }) : empty("No change yet", "Applied changes are counted here."))],
+    ], scopes, { compact: true, key: (one) => `inv-${one.scope}`, open, opens: (one) => one.scope.includes(":"), openLabel: label }) : empty("No change yet", "Applied changes are counted here."))],
   ];
   const reloads = parts.map(([title, load, draw]) => {
     const body = h("div");
@@ -154,7 +154,7 @@ function outstanding(room, context) {
 function entryTable(caption, name, value, entries, open, label) {
   if (!entries.length) return empty("Nothing was read yet", "Entries appear here when the web app reads them.");
   return table(caption, [
-    { label: "Entry", kind: "main mono", cell: (entry) => `${entry.scope} ${entry.view}` },
+    { label: "Entry", kind: "main mono", cell: (entry) => [`${entry.scope} ${entry.view}`, entry.params && h("code", { class: "params" }, entry.params)] },
     { label: "State", cell: (entry) => state(entry.state) },
     { label: name, kind: "number", cell: value },
   ], entries, { compact: true, key: (entry) => `${caption}-${entry.scope}-${entry.view}-${entry.params}`, open, openLabel: label });

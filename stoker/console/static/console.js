@@ -172,7 +172,7 @@ function askToken(said = "") {
     } finally {
       button.disabled = false;
     }
-  } } }, h("h1", {}, "Sign in"), h("p", { class: "muted" }, "With a token of the settings, or of ", h("code", {}, "stoker tokens add"), ". Viewers read, operators also act."), field("Token", input), message, button));
+  } } }, h("h1", {}, "Sign in"), h("p", { class: "muted" }, "With a token of the settings, of ", h("code", {}, "stoker tokens add"), ", or the one in the file ", h("code", {}, "operator-token"), " that ", h("code", {}, "stoker up"), " has made. Viewers read, operators also act."), field("Token", input), message, button));
   input.focus();
 }
 

@@ -81,9 +81,10 @@ function serverRows({ health, memory }) {
 
 function memoryOf(memory) {
   if (!memory) return null;
-  const limit = memory.limit_bytes === null ? "no limit" : bytes(memory.limit_bytes);
+  const used = rounded(memory.used_bytes);
+  const room = memory.limit_bytes === null ? `${used} used, no limit` : `${used} of ${bytes(memory.limit_bytes)} used`;
   const evicted = memory.evicts && `${memory.evicted_per_s === null ? NONE : rate(memory.evicted_per_s)} evicted/s`;
-  return [`${rounded(memory.used_bytes)} of ${limit}`, memory.policy, evicted].filter(Boolean).join(", ");
+  return [room, memory.policy, evicted].filter(Boolean).join(", ");
 }
 
 /** Bytes to two digits: what each command adds must not make the line flicker. */

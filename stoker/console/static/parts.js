@@ -4,12 +4,12 @@ import { fill, h, icon } from "./dom.js";
 import { count, sentence } from "./format.js";
 
 /** A table that becomes a list of cards on a phone. Columns: {label, cell(row), kind: "number" | "main" | ...}. */
-export function table(caption, columns, rows, { key, open, openLabel, compact = false } = {}) {
+export function table(caption, columns, rows, { key, open, opens = () => true, openLabel, compact = false } = {}) {
   const head = columns.map((column) => h("th", { scope: "col", class: column.kind, role: "columnheader" }, column.label));
   const body = rows.map((row) => {
     const cells = columns.map((column, at) => {
       let content = column.cell(row);
-      if (at === 0 && open) {
+      if (at === 0 && open && opens(row)) {
         content = h("button", { class: "link", type: "button", data: { key: `open-${key(row)}` }, "aria-label": openLabel?.(row), on: { click: () => open(row) } }, content);
       }
       return h("td", { class: column.kind, role: "cell", data: { label: column.label } }, content);

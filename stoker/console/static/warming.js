@@ -1,7 +1,7 @@
 // Predicted warming: who chooses what is warmed, what that costs, and what came of it.
 
 import { fill, h } from "./dom.js";
-import { NONE, clock, count, percent, plural, rate, seconds } from "./format.js";
+import { NONE, clock, count, percent, plural, rate, seconds, sentence } from "./format.js";
 import { empty, facts, state, table, unknown, whenChanged } from "./parts.js";
 
 const MODES = {
@@ -23,7 +23,7 @@ function draw(picture) {
   const [tone, says] = MODES[found?.mode] ?? [];
   return [
     h("div", { class: "section-head" }, h("h2", {}, "Predicted warming"), found && state(tone, found.mode)),
-    found ? [h("p", {}, says), h("p", { class: "muted" }, found.why), found.figures && drawFigures(found)] : empty("Not known", `${unknown(picture, "prediction")}.`),
+    found ? [h("p", {}, says), h("p", { class: "muted" }, sentence(found.why)), found.figures && drawFigures(found)] : empty("Not known", `${unknown(picture, "prediction")}.`),
   ];
 }
 
@@ -36,7 +36,7 @@ function drawFigures({ figures, in_force: inForce, predicted_by: by, planned_at:
       ["Wasted", seconds(figures.wasted_s)],
       ["Warmed", plural(figures.warmed, "entry", "entries")],
       ["Used in time", figures.warmed ? `${count(figures.used)} (${percent(figures.used / figures.warmed)})` : NONE],
-      ["Warmed from", rate(figures.threshold)],
+      ["Threshold", rate(figures.threshold)],
       ["Known", `${plural(figures.known_entries, "entry", "entries")}, ${plural(figures.known_readers, "reader")}`],
       ["Last plan", h("time", { datetime: planned }, clock(planned))],
       ["Training kept", learnt ? h("time", { datetime: learnt }, clock(learnt)) : "not yet"],

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from traceback import walk_tb
-from types import FrameType
+from types import FrameType, TracebackType
 
 from stoker.errors import first_line
 
@@ -76,6 +76,14 @@ def application_frame(error: BaseException) -> str:
     if not own:
         return ""
     return f"{own[-1].f_globals.get('__name__', '?')}:{own[-1].f_code.co_qualname}"
+
+
+def since_application(error: BaseException) -> TracebackType | None:
+    """The traceback from the first function of the application on; all of it where there was none."""
+    found = error.__traceback__
+    while found is not None and _is_library(found.tb_frame) and not _may_be_installed(found.tb_frame):
+        found = found.tb_next
+    return found or error.__traceback__
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

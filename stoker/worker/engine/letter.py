@@ -14,7 +14,7 @@ from typing import Any
 
 from stoker.numbers import LATEST_S, whole
 from stoker.postgres.errors import without_parameters
-from stoker.worker.engine.cause import fingerprint, fingerprint_of
+from stoker.worker.engine.cause import fingerprint, fingerprint_of, since_application
 
 LONGEST_ERROR, LONGEST_TRACEBACK, LONGEST_NAME = 4_000, 20_000, 64
 UNKNOWN = "<unknown>"
@@ -43,8 +43,12 @@ class Letter:
     enqueued_ms: int = 0
 
     def caused_by(self, error: BaseException) -> Letter:
-        """The same letter with an exception's text, traceback and fingerprint."""
-        lines = without_parameters("".join(traceback.format_exception(error)))
+        """The same letter with an exception's text, traceback and fingerprint.
+
+        The traceback begins where the application was called: what Stoker did until then tells nothing.
+        """
+        since = since_application(error)
+        lines = without_parameters("".join(traceback.format_exception(type(error), error, since)))
         return replace(
             self,
             error=f"{type(error).__name__}: {without_parameters(str(error))}",

@@ -19,6 +19,7 @@ from stoker.console.live import MOST, MOST_OF_ONE, OPERATORS, Live
 from stoker.handlers import relay
 from stoker.history.charts import Length, charts
 from stoker.history.job_rows import JobHistory
+from stoker.operations.entries import most_invalidated
 from stoker.outbox.record import InvalidationRequested
 from stoker.rules import Invalidation
 from stoker.settings import ApiSettings, Settings
@@ -28,7 +29,7 @@ from stoker.worker.schedule.runner import Schedule
 from stoker.worker.schedule.tasks import Task, tasks
 from tests.integration.test_history import row
 from tests.support.callers import OPERATOR, bearing
-from tests.support.notes import SCHEMA, note
+from tests.support.notes import EVERY_SCOPE_CHANGED, SCHEMA, note
 
 
 async def test_the_overview_says_what_is_wrong_in_words(operator: httpx.AsyncClient, stoker: Stoker) -> None:
@@ -169,6 +170,13 @@ async def test_a_scope_shows_its_entries_stamps_and_who_invalidated_it(
     assert {entry["scope"] for entry in slow} == {"note:7"}
     most = (await operator.get("/api/cache/invalidated")).json()["scopes"]
     assert [(one["scope"], one["events"]) for one in most] == [("note:7", 1)]
+
+
+async def test_changes_of_every_scope_are_among_the_most_invalidated(stoker: Stoker) -> None:
+    async with stoker.session() as session, session.begin():
+        await session.execute(text(EVERY_SCOPE_CHANGED))
+    await relay.apply_all(stoker)
+    assert [one.scope for one in (await most_invalidated(stoker, 5)).scopes] == ["every scope"]
 
 
 async def test_a_refresh_is_asked_for_by_scope(operator: httpx.AsyncClient) -> None:
