@@ -19,9 +19,8 @@ from pydantic import BaseModel
 
 from stoker.cache.envelope import Forged, Seal, decode
 from stoker.cache.keys import EntryNames
-from stoker.cache.near import Near, NearCache
+from stoker.cache.near import Near, NearCache, Served, Terms
 from stoker.cache.reading import Content, Found, Miss, Reading, State
-from stoker.cache.term import Served, Terms
 from stoker.cache.view import EntryKey, View
 from stoker.errors import NotFound
 from stoker.redis.cache import CacheClient, NodeAway

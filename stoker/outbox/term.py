@@ -15,7 +15,8 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from stoker.cache.term import SERVED, SURE_S, Terms
+from stoker.cache.near import Terms
+from stoker.cache.term import SERVED, SURE_S
 from stoker.errors import DatabaseUnavailable
 from stoker.postgres import database_errors, short_connection
 from stoker.settings import LONGEST_TERM_MS

@@ -27,11 +27,11 @@ from stoker.cache.detached import Detached
 from stoker.cache.fill import Filler
 from stoker.cache.keys import EntryNames, KeySpace
 from stoker.cache.lookup import Plan
-from stoker.cache.near import Near, NearCache
+from stoker.cache.near import Near, NearCache, Terms
 from stoker.cache.read import AskRefresh, Cache
 from stoker.cache.reading import Miss
 from stoker.cache.store import BEGIN, RELEASE, STORE, Store
-from stoker.cache.term import SERVED, SURE_S, Terms
+from stoker.cache.term import SERVED, SURE_S
 from stoker.handlers.context import JobContext
 from stoker.settings import CacheSettings, ChangesSettings, DatabaseSettings
 from tests.explore import terms

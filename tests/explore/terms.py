@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import stoker.outbox.term as protocol
 from stoker.cache.lookup import Plan
-from stoker.cache.term import Terms
+from stoker.cache.near import Terms
 from stoker.outbox.term import CacheTerm, TermRow
 from tests.explore.stage import Stage
 from tests.races.guards.terms import SHORTENED_AT_ONCE

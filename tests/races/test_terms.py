@@ -18,10 +18,12 @@ import pytest
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import stoker.cache.term
 import stoker.outbox.term
 import stoker.revocation
 from stoker import Asked, EntryKey, Forbidden, Invalidation, NotFound, Reading, State
-from stoker.cache.term import CREDIT, SERVED, SURE_S, now_s
+from stoker.cache.near import CREDIT
+from stoker.cache.term import SERVED, SURE_S, now_s
 from stoker.outbox.term import CacheTerm
 from stoker.settings import LONGEST_TERM_MS
 from tests.races.guards.terms import WALL
@@ -271,7 +273,7 @@ async def test_a_late_reply_does_not_begin_a_term(world: World, monkeypatch: pyt
 async def test_a_process_that_was_stopped_does_not_go_on_with_its_term(world: World) -> None:
     """Row 47. SIGSTOP within a term; a change is applied; SIGCONT."""
     worker = await world.process(cache={"term_ms": 300})
-    worker.stoker.cache.store.lookup.terms.now_s = now_s  # only the reader's may be wrong
+    worker.stoker.cache.store.lookup.terms.now_s = stoker.cache.term.now_s  # only the reader's may be wrong
     await worker.stoker.cache_term.keep()
     async with child_of("read_within_a_term", world) as (reader, says):
         assert await says() == "read"

@@ -9,11 +9,11 @@ from math import inf
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import stoker.cache.term
+import stoker.cache.near
 import stoker.outbox.term
 from stoker.cache.lookup import Plan
+from stoker.cache.near import Terms
 from stoker.cache.reading import Found
-from stoker.cache.term import Terms
 from stoker.outbox.term import CacheTerm
 from tests.races.guards.away import Patch, Removal, replaced
 
@@ -36,7 +36,7 @@ SHORTENED_AT_ONCE = text(
 
 def _wall_clock(patch: Patch) -> None:
     patch.setattr(WALL, "back_s", 0.0)
-    patch.setattr(stoker.cache.term, "now_s", WALL.now_s)
+    patch.setattr(stoker.cache.near, "now_s", WALL.now_s)
 
 
 def _unbounded(patch: Patch) -> None:
@@ -96,10 +96,10 @@ def _renewed_are_forgotten(patch: Patch) -> None:
 GUARDS: Mapping[str, Removal] = {
     "the wait for a term": replaced(CacheTerm, "over", _at_once),
     "the bound of a term": _unbounded,
-    "the share of a term that is served": replaced(stoker.cache.term, "SERVED", 1.0),
+    "the share of a term that is served": replaced(stoker.cache.near, "SERVED", 1.0),
     "a term counted from the question": _counted_from_the_reply,
     "a clock that nobody sets": _wall_clock,
-    "a clock that goes on in a stopped process": replaced(stoker.cache.term, "now_s", time.process_time),
+    "a clock that goes on in a stopped process": replaced(stoker.cache.near, "now_s", time.process_time),
     "the installation's term": replaced(CacheTerm, "learn", _own_term),
     "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", known_before),
     "a term known for some seconds only": _sure_for_ever,
