@@ -52,8 +52,8 @@ class Misses(ABC):
             self.accounting.count(plan.view.name, f"miss_{cause or Miss.ACCESS}")
             if plan.guard is not None and not guard_missed:
                 self.accounting.count(plan.guard.view, "hits")
-        if role is not None and plan.parent is not None and (waited or found.miss is not None):
-            return await self._after_wait_within(held._replace(cause=cause), state, beside, reader)
+        if plan.guard is not None and (waited or (plan.parent is not None and found.miss is not None)):
+            return await self._after_wait(held._replace(cause=cause), state, beside, reader)
         if found.miss is not None:
             return await self._after_miss(plan, cause, beside, reader)
         return self._answer(plan, found, state, role)._replace(cause=cause)
@@ -83,16 +83,9 @@ class Misses(ABC):
     async def _after_miss(
         self, plan: Plan, cause: Miss | None, beside: asyncio.Task[Filled] | None, reader: object
     ) -> Reading:
-        try:
-            filled = await self._filled(plan, beside)
-        except CacheUnavailable:
-            raise
-        except Exception:
-            # Whatever the loader raised, fail-safe may answer with the last value, marked as stale.
-            stale = await self._stale(plan, reader)
-            if stale is None:
-                raise
-            return stale
+        filled = await self._filled_or_stale(plan, beside, reader)
+        if isinstance(filled, Reading):
+            return filled
         # Time has passed: the reader may have been removed meanwhile (RACES 23).
         role = None
         if plan.guard is not None:
@@ -102,17 +95,19 @@ class Misses(ABC):
             raise plan.not_found()
         return Reading(filled.content, State.MISS, cause=cause, role=role)
 
-    async def _after_wait_within(
+    async def _after_wait(
         self, held: Held, state: State, beside: asyncio.Task[Filled] | None, reader: object
     ) -> Reading:
-        """Answer from a parent after a wait, in which the entry may have moved to another (RACES 46).
+        """Answer after a wait in which the reader may have got or lost the right, or the entry its parent.
 
-        The parent and the right to it are looked up together once more. What does not hold by then, or is not
-        for this reader, is read from SQL: a role from before the wait may have ended. Fail-safe does not come
-        here: an outdated entry may name a parent that it has left.
+        Entry and right are looked up together once more (RACES 23, 46): what was found before may be from a
+        time at which the reader had no right to it. What does not hold by then, or is not for this reader, is
+        read from SQL.
         """
         plan, cause = held.plan, None if held.found.miss is None else held.cause
-        filled = await self._filled(plan, beside) if cause is not None else None
+        filled = await self._filled_or_stale(plan, beside, reader) if cause is not None else None
+        if isinstance(filled, Reading):
+            return filled
         if filled is not None and filled.content is None:
             raise plan.not_found()
         [again] = await self.fetch((plan,))
@@ -123,8 +118,19 @@ class Misses(ABC):
             return await self._confirmed(plan, filled, State.MISS, cause, reader)
         return await self._from_sql(plan, reader)
 
-    async def _filled(self, plan: Plan, beside: asyncio.Task[Filled] | None) -> Filled:
-        return await self.filler.in_time(asyncio.shield(beside) if beside else self.filler.fill(plan.key))
+    async def _filled_or_stale(
+        self, plan: Plan, beside: asyncio.Task[Filled] | None, reader: object
+    ) -> Filled | Reading:
+        """What is built; or, whatever the loader raised, the last value, marked as stale."""
+        try:
+            return await self.filler.in_time(asyncio.shield(beside) if beside else self.filler.fill(plan.key))
+        except CacheUnavailable:
+            raise
+        except Exception:
+            stale = await self._stale(plan, reader)
+            if stale is None:
+                raise
+            return stale
 
     async def _stale(self, plan: Plan, reader: object) -> Reading | None:
         """The last value, if its hard stamp holds in a new lookup (RACES 22, 33).

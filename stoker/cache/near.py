@@ -127,7 +127,7 @@ class Terms(Generic[P]):
             if one.miss is not None or one.envelope is None:
                 return
             left_s = min(left_s, one.envelope.left_s(one.server.now_us()))
-        if asked_s < self._sure_until_s:
+        if asked_s < self._sure_until_s and left_s > 0:
             plan.served = served = Served(found, {}, asked_s + left_s, credit)
             self._granted.append((plan, served))
             if asked_s <= self._since_s:  # compared last: another thread may call `end` at any point

@@ -101,16 +101,54 @@ async def test_a_member_removed_while_waiting_does_not_get_the_build(world: Worl
 
 
 @race("rights loaded again when they were overtaken")
-async def test_a_member_removed_while_rights_were_loaded_does_not_get_the_cached_entry(world: World) -> None:
+async def test_a_member_removed_while_rights_were_loaded_again_does_not_get_the_build(world: World) -> None:
     """Row 23. Rights whose load was overtaken say nothing: they are read again."""
     process = await world.warmed()
-    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"access"}))])
-    loader = process.notes.hold_after("access")
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail"}))])
+    loader, right = process.notes.hold_before("detail"), process.notes.hold_after("access")
     waiting = world.begin(process.read())
     await loader.reached.wait()
-    await world.remove_member()
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"access"}))])
     loader.release()
+    await right.reached.wait()
+    await world.remove_member()
+    right.release()
     await _is_refused(waiting)
+
+
+@race("entry and right looked up again after a wait")
+async def test_a_reader_who_joins_while_waiting_is_not_shown_what_was_before(world: World) -> None:
+    """Row 23. The reader asks; the secret is replaced; then the reader is let in."""
+    process = await world.warmed()
+    right = process.notes.hold_before("access")
+    waiting = world.begin(process.read(reader=2))
+    await right.reached.wait()
+    await _replaced_then_let_in(world)
+    right.release()
+    shown = (await waiting).value["body"]
+    never(f"{shown} was shown", happened=shown != "v2")
+
+
+@race("entry and right looked up again after a wait")
+async def test_a_reader_who_joins_during_a_build_is_not_shown_what_was_before(world: World) -> None:
+    """Row 23. The entry is built beside the right, which is granted after the secret was replaced."""
+    process = await world.warmed()
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail", "access"}))])
+    right, loader = process.notes.hold_before("access"), process.notes.hold_after("detail")
+    waiting = world.begin(process.read(reader=2))
+    await right.reached.wait()
+    await loader.reached.wait()
+    await _replaced_then_let_in(world)
+    loader.release()
+    right.release()
+    shown = (await waiting).value["body"]
+    never(f"{shown} was shown", happened=shown != "v2")
+
+
+async def _replaced_then_let_in(world: World) -> None:
+    await world.write("v2")
+    await (await world.process()).apply()
+    await world.sql("INSERT INTO note_members VALUES (1, 2)")
 
 
 @race("a missing reader matching no id")

@@ -119,7 +119,7 @@ async def test_an_entry_that_moved_is_not_shown_under_its_old_parent(world: Worl
     await is_not_shown(process.stoker.read("page", 1, within=1, reader=1))
 
 
-@race("parent and right looked up again after a wait")
+@race("entry and right looked up again after a wait")
 async def test_an_entry_that_moved_while_it_was_loaded_is_not_shown_under_its_old_parent(
     world: World,
 ) -> None:
@@ -132,7 +132,7 @@ async def test_an_entry_that_moved_while_it_was_loaded_is_not_shown_under_its_ol
     await is_not_shown(waiting)
 
 
-@race("parent and right looked up again after a wait")
+@race("entry and right looked up again after a wait")
 async def test_an_entry_that_moved_while_rights_were_loaded_is_not_shown_under_its_old_parent(
     world: World,
 ) -> None:
@@ -145,7 +145,7 @@ async def test_an_entry_that_moved_while_rights_were_loaded_is_not_shown_under_i
     await is_not_shown(waiting)
 
 
-@race("parent and right looked up again after a wait")
+@race("entry and right looked up again after a wait")
 async def test_a_reader_removed_from_the_parent_while_the_entry_was_loaded_is_not_shown_it(
     world: World,
 ) -> None:

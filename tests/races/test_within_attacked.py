@@ -17,7 +17,7 @@ from tests.races.world import Process, World, never, patience
 from tests.support.folders import FOLDER, SHEET, Folders
 
 
-@race("parent and right looked up again after a wait")
+@race("entry and right looked up again after a wait")
 async def test_a_reader_whose_removal_is_in_the_cache_before_the_entry_is_loaded_is_not_shown_it(
     world: World,
 ) -> None:

@@ -30,14 +30,15 @@ async def _as_it_was_found(
     """Answer after a wait from what was looked up before the wait."""
     if held.found.miss is None:
         return self._answer(held.plan, held.found, state, None)
-    filled = await self._filled(held.plan, beside)
+    filled = await self._filled_or_stale(held.plan, beside, _reader)
+    assert isinstance(filled, Filled)
     if filled.content is None or not held.plan.belongs(filled.parent):
         raise NotFound("elsewhere")
     return Reading(filled.content, state)
 
 
 def _revived(patch: Patch) -> None:
-    after_wait = Cache._after_wait_within
+    after_wait = Cache._after_wait
 
     async def revived(
         self: Cache,
@@ -52,7 +53,7 @@ def _revived(patch: Patch) -> None:
             [outdated] = await self.fetch((held.plan,))
             return self._answer(held.plan, outdated.found, State.STALE, None)
 
-    patch.setattr(Cache, "_after_wait_within", revived)
+    patch.setattr(Cache, "_after_wait", revived)
 
 
 async def _all_as_they_came(_: Cache, _asked: Sequence[Asked], answers: Answers, _reader: object) -> Answers:
@@ -61,7 +62,7 @@ async def _all_as_they_came(_: Cache, _asked: Sequence[Asked], answers: Answers,
 
 GUARDS: Mapping[str, Removal] = {
     "the parent of an entry compared": _any_parent,
-    "parent and right looked up again after a wait": replaced(Cache, "_after_wait_within", _as_it_was_found),
+    "entry and right looked up again after a wait": replaced(Cache, "_after_wait", _as_it_was_found),
     "no fail-safe within a parent": _revived,
     "parents looked up again after a batch has waited": replaced(
         stoker.cache.batch, "_within_still", _all_as_they_came
