@@ -198,6 +198,19 @@ def removal_then_secret(play: Play, *, bypass: bool = False) -> None:
     play.act("remover", "relay", work())
 
 
+def let_in_after_secret(play: Play) -> None:
+    async def work() -> None:
+        await play.rows.commit(lambda state: state.write(1, "a2"), Changed(note=1), "notes:1")
+        await play.apply()
+        await play.rows.commit(
+            lambda state: state.let(1, 1, 2, 3), MembersChanged(note=1, reader=3), "members:1"
+        )
+        await play.apply()
+
+    play.reads("let-in", "web-1", "detail", reader=3)
+    play.act("writer", "relay", work())
+
+
 def removal_then_secret_bypassed(play: Play) -> None:
     removal_then_secret(play, bypass=True)
 
@@ -504,6 +517,14 @@ CASES = (
     Case("a removal", removal, setup=detail_warmed, guarded=True, rest=GUARDED),
     Case("a removal, cold", removal, guarded=True, rest=GUARDED),
     Case("a removal, then a secret", removal_then_secret, guarded=True, rest=GUARDED),
+    Case("a secret is replaced, then a reader let in", let_in_after_secret, guarded=True, rest=GUARDED),
+    Case(
+        "a secret is replaced, then a reader let in, warm",
+        let_in_after_secret,
+        setup=detail_warmed,
+        guarded=True,
+        rest=GUARDED,
+    ),
     Case(
         "a removal, then a secret that is read",
         removal_between_reads,

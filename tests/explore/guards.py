@@ -192,6 +192,10 @@ OWN: Mapping[str, Guard] = {
     "the wait for a term that another question renews": Guard(
         OF_RACES["the wait for a term"], "a term that another question renews"
     ),
+    "entry looked up again after a wait for the right": Guard(
+        OF_RACES["entry and right looked up again after a wait"],
+        "a secret is replaced, then a reader let in, warm",
+    ),
     "the wait for a removed right": Guard(OF_RACES["the wait for a term"], "a term, a removal"),
     "the wait of whoever finishes for a killed relay": Guard(
         OF_RACES["the wait for a term"], "a term, a relay is killed"

@@ -117,6 +117,15 @@ class Promises:
             raise Violation(
                 f"{seen}was shown {shown.value!r}, written at step {written}: after the removal was applied"
             )
+        # Nor may one that waited until its reader was let in show what was replaced before that.
+        if shown.state in (State.HIT, State.MISS):
+            let_in = self.rows.committed_at[floor + let[floor:].index(True)]
+            current = [read.of(state) for state in versions[self.floor(read.key, max(begun, let_in)) :]]
+            if shown.value not in current:
+                raise Violation(
+                    f"{seen}was shown {shown.value!r}, though it was let in at step {let_in}, after that was"
+                    f" replaced by one of {current}"
+                )
 
     def _written(self, key: EntryKey, shown: object) -> int:
         found = [
