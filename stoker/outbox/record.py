@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, scoped_session
 from stoker import tracing
 from stoker.cache.view import Scope
 from stoker.domain import Domain
-from stoker.errors import DeclarationError
+from stoker.errors import BadRequest, DeclarationError
 from stoker.outbox.captured import with_rules_asked
 from stoker.outbox.databases import KnownDatabases
 from stoker.outbox.dbapi import insert_on
@@ -189,7 +189,12 @@ class Outbox:
         plain: AsyncSession | Session = session() if isinstance(session, SCOPED) else session
         if isinstance(plain, AsyncSession):
             return plain.sync_session, Rings(self._ringer.soon, self._deliverer.soon)
-        return plain, Rings(self._ringer.soon_from_thread, self._deliverer.soon_from_thread)
+        if isinstance(plain, Session):
+            return plain, Rings(self._ringer.soon_from_thread, self._deliverer.soon_from_thread)
+        raise BadRequest(
+            f"give a session of SQLAlchemy, such as that of `async with stoker.session()`, not {plain!r:.80}",
+            field="session",
+        )
 
     def _said(self, what: Event) -> dict[str, Any]:
         """The row of an event: its kind, fields, scopes and trace."""

@@ -17,7 +17,7 @@ from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR, Contende
 from stoker.prediction.features import NAMES, SIZES, Kind, first_bins
 from stoker.prediction.predictor import FORGOTTEN_S, Predictor
 
-LEAST = 0.1
+LEAST = 0.05
 UNKNOWN_COST_S = 0.02
 """What building is taken to cost before the first plan, which knows better."""
 LIKE_NEW_S = 86400.0

@@ -165,6 +165,16 @@ TABLE: dict[str, tuple[Refused, type[Exception], str]] = {
         BadRequest,
         "begins in 1,825 days",
     ),
+    "engine in place of a session": (
+        lambda stoker: stoker.enqueue_in(stoker.engine, Bill(order=1)),  # type: ignore[arg-type]
+        BadRequest,
+        "give a session of SQLAlchemy",
+    ),
+    "session that was not entered": (
+        lambda stoker: stoker.enqueue_in(stoker.session(), Bill(order=1)),  # type: ignore[arg-type]
+        BadRequest,
+        "such as that of `async with stoker.session",
+    ),
     "class of jobs": (
         lambda stoker: stoker.enqueue(Bill),  # type: ignore[arg-type]
         BadRequest,

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import stoker.outbox.term
-from stoker import SYSTEM, Asked, BadRequest, Forbidden, Invalidation, NotFound, Reading, StokerError
+from stoker import SYSTEM, Asked, BadRequest, Forbidden, Invalidation, NotFound, Reading, State, StokerError
 from tests.races.race import race
 from tests.races.test_terms import FAST, SLOW, TERM_MS, Time
 from tests.races.test_within import PAGES, desk, held_read, is_not_shown, move, remove
@@ -145,3 +145,19 @@ async def test_within_a_term_a_right_to_the_parent_that_was_taken_away_is_not_se
     [of_many] = await web.stoker.read_many([Asked("page", 1, within=1)], reader=1)
     never("a batch shows it", happened=isinstance(of_many, Reading))
     assert (await web.stoker.read("page", 1, within=1, reader=3)).role == "reader"
+
+
+async def test_a_right_to_the_parent_is_not_served_from_before_whatever_the_invalidation(
+    world: World,
+) -> None:
+    """A soft invalidation, and access that cannot be loaded: who was a reader is not shown the entry."""
+    process = await desk(world)
+    await world.sql("DELETE FROM folder_members WHERE reader_id = 1")
+    await process.stoker.invalidate_now([Invalidation(FOLDER.scope(1), {"members"})])
+    process.notes.failing["members"] = RuntimeError("no SQL")
+    for reader in (1, 3):
+        await is_not_shown(process.stoker.read("page", 1, within=1, reader=reader), RuntimeError)
+        await is_not_shown(process.stoker.read("page", 1, within=1, reader=reader, bypass=True), RuntimeError)
+        with pytest.raises(RuntimeError):
+            await process.stoker.read_many([Asked("page", 1, within=1)], reader=reader)
+    assert (await process.stoker.read("page", 1, within=1, reader=SYSTEM)).state is State.HIT
