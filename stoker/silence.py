@@ -67,7 +67,7 @@ class Silence:
     async def _find_out(self, ask: Callable[[], Awaitable[None]]) -> None:
         if await self._is_answered(ask):
             return
-        self.reason = f"Postgres has not answered for {self._deadline_s:g} s"
+        self.reason = f"Postgres does not answer: nothing came within {self._deadline_s:g} s"
         logger.warning("postgres.silent", extra={"deadline_s": self._deadline_s})
         for one in list(self._waiting):
             one.connection.terminate()
