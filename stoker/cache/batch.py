@@ -15,7 +15,7 @@ from stoker.cache.accounting import ERROR
 from stoker.cache.lookup import Asked, Plan
 from stoker.cache.read import REFUSALS, Cache
 from stoker.cache.reading import Reading
-from stoker.errors import CacheUnavailable, DatabaseUnavailable, StokerError
+from stoker.errors import CacheUnavailable, DatabaseUnavailable, DeclarationError, StokerError
 
 Answers = list[Reading | StokerError]
 
@@ -24,7 +24,13 @@ AT_ONCE = 500
 
 
 async def read_many(cache: Cache, asked: Sequence[Asked], *, reader: object = None) -> Answers:
-    """One answer for each request, in order; an error stands where `Cache.read` would raise it."""
+    """One answer for each request, in order; an error stands where `Cache.read` would raise it.
+
+    Raises DeclarationError for what is no Asked.
+    """
+    for one in asked:
+        if not isinstance(one, Asked):
+            raise DeclarationError(f"read_many takes Asked(view, scope_id, ...) for each entry, not {one!r}")
     if not cache.breaker.open:
         try:
             began_s = perf_counter()

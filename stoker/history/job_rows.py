@@ -123,7 +123,7 @@ class JobHistory:
             async with self._engine.begin() as connection:
                 for kind in kinds:
                     await connection.execute(FORGET_WELL, {"kind": kind, "kept": WELL_KEPT})
-                # A client that can write to the queue can invent names, a new one for each parked job.
+                # A client that can write to the queue can invent names, a new one for each job.
                 await connection.execute(FORGET_STRANGE, {"kinds": list(kinds), "kept": WELL_KEPT})
                 await connection.execute(FORGET_FAILURES, {"days": FAILURES_KEPT_DAYS, "kept": FAILURES_KEPT})
 

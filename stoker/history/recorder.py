@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,7 +48,6 @@ class Note:
 class Batch:
     """What has ended since the last batch."""
 
-    known: Collection[str]
     well: dict[str, deque[JobRow]] = field(default_factory=dict)
     failures: deque[JobRow] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
 
@@ -58,9 +56,7 @@ class Batch:
         if row.failed:
             self.failures.append(row)
         else:
-            # Invented names share one place, because there may be any number of them.
-            kind = row.kind if row.kind in self.known else ""
-            self.well.setdefault(kind, deque(maxlen=WELL_KEPT)).append(row)
+            self.well.setdefault(row.kind, deque(maxlen=WELL_KEPT)).append(row)
 
     def rows(self) -> list[JobRow]:
         """All of them, in the order in which they ended."""
@@ -74,15 +70,16 @@ class Recorder:
     def __init__(self, domain: Domain, worker: str) -> None:
         self._domain = domain
         self._worker = worker
-        self._batch = Batch(domain.job_types)
+        self._batch = Batch()
 
     def job_started(self, lane: str, kind: str, waited_s: float) -> None:
         """A job begins, in the task that will report its end."""
         _running.set(Note(lane, kind, waited_s))
 
     def job_ended(self, lane: str, kind: str, outcome: str, ran_s: float) -> None:
-        """A job ended; one that could not be read never began."""
-        self._batch.add(self._row(_running.get() or Note(lane, kind, 0.0), outcome, ran_s))
+        """A job ended; one that could not be read never began. A parked one waits, and is no run at all."""
+        if outcome != "parked":
+            self._batch.add(self._row(_running.get() or Note(lane, kind, 0.0), outcome, ran_s))
 
     def around(self, run: Run) -> Run:
         """Wrap `run` so that its jobs are recorded."""
@@ -104,13 +101,13 @@ class Recorder:
 
     def take(self) -> list[JobRow]:
         """What has ended since the last call."""
-        batch, self._batch = self._batch, Batch(self._domain.job_types)
+        batch, self._batch = self._batch, Batch()
         return batch.rows()
 
     def give_back(self, rows: list[JobRow]) -> None:
         """Keep runs that could not be written, as far as there is room."""
         later = self._batch.rows()
-        self._batch = Batch(self._domain.job_types)
+        self._batch = Batch()
         for row in [*rows, *later]:
             self._batch.add(row)
 

@@ -153,6 +153,12 @@ async def test_many_reads_are_answered_each_for_itself(stoker: Stoker, notes: No
     assert all(isinstance(answer, Forbidden) for answer in strangers)
 
 
+async def test_a_batch_of_something_else_is_refused(stoker: Stoker) -> None:
+    pair: Any = ("detail", 1)
+    with pytest.raises(DeclarationError, match=r"read_many takes Asked\(view, scope_id, \.\.\.\)"):
+        await stoker.read_many([pair], reader=7)
+
+
 async def test_many_misses_of_a_view_are_one_load(stoker: Stoker, notes: Notes) -> None:
     answers = await stoker.read_many([Asked("detail", n) for n in range(1, 6)], reader=7)
     assert all(isinstance(answer, Reading) and answer.state is State.MISS for answer in answers)
