@@ -159,6 +159,7 @@ BODIES = {
 }
 QUERIES = {
     "/api/cache/scope": {"kind": "shelf", "id": "a"},
+    "/api/cache/scope/events": {"kind": "shelf", "id": "a"},
     "/api/cache/explain": {"view": "label", "id": "a"},
     "/api/history": {"series": "lane:warm:ready"},
 }

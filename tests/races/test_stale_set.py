@@ -21,6 +21,7 @@ from tests.support.notes import SCHEMA, NoteChanged
 async def test_a_value_overtaken_by_a_change_is_not_kept(world: World) -> None:
     """Row 1. Stamps are taken before the load and compared by the storing script and by every read."""
     process = world.first
+    await process.read(view="access")
     loader = process.notes.hold_after("detail")
     overtaken = world.begin(process.read())
     await loader.reached.wait()
