@@ -30,7 +30,7 @@ from stoker.stoker import Stoker
 VIEW = ("reads", "hits", "hit_rate", "stale", "loads", "build_ms")
 ANSWERED = ("reads", "errors", "stale", "bypass", "p50_s", "p99_s")
 MEMORY = ("used", "limit", "policy", "evicted_per_s", "evicted")
-CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute")
+CHANGES = ("unsettled", "failing", "oldest_age_s", "applied_last_minute", "term_ms")
 REQUESTS = ("count", "oldest_age_s")
 PARTS = {
     "lanes": "lanes",

@@ -150,12 +150,14 @@ class Backlog:
     """Figures for operators: unsettled events, those among them that failed, the oldest's age.
 
     The age is an absolute difference: an event recorded before the clock went back lies in the future.
+    `term_ms`: for so long each change waits until no reader serves what was before it without asking.
     """
 
     unsettled: int
     failing: int
     oldest_age_s: float
     applied_last_minute: int
+    term_ms: int
 
 
 async def backlog(engine: AsyncEngine) -> Backlog:
@@ -166,9 +168,10 @@ async def backlog(engine: AsyncEngine) -> Backlog:
                 "SELECT count(*), count(*) FILTER (WHERE attempts > 0),"
                 " coalesce(max(abs(extract(epoch FROM clock_timestamp() - recorded_at))), 0),"
                 " (SELECT count(*) FROM stoker.cache_events"
-                "  WHERE settled_at > clock_timestamp() - interval '1 minute')"
+                "  WHERE settled_at > clock_timestamp() - interval '1 minute'),"
+                " (SELECT longest_ms FROM stoker.cache_term)"
                 " FROM stoker.cache_events WHERE settled_at IS NULL"
             )
         )
-        count, failing, age_s, recent = found.one()
-        return Backlog(count, failing, float(age_s), recent)
+        count, failing, age_s, recent, term_ms = found.one()
+        return Backlog(count, failing, float(age_s), recent, term_ms)

@@ -83,6 +83,11 @@ DECLARED = (
         "Age of the oldest unsettled event; 0 without one.",
     ),
     Declared(
+        "stoker_cache_term_seconds",
+        GAUGE,
+        "For so long each change waits until no reader serves what was before it without asking Redis.",
+    ),
+    Declared(
         "stoker_change_applied_seconds",
         HISTOGRAM,
         "From when an event was recorded to when the cache had acknowledged it.",

@@ -125,6 +125,7 @@ async def _changes(stoker: Stoker, _: Settings) -> _Families:
     found.add("stoker_events_unsettled", changes.unsettled)
     found.add("stoker_events_failing", changes.failing)
     found.add("stoker_events_oldest_unsettled_age_seconds", changes.oldest_age_s)
+    found.add("stoker_cache_term_seconds", changes.term_ms / 1000)
     waiting = await undelivered(stoker.engine)
     found.add("stoker_requests_undelivered", waiting.count)
     found.add("stoker_requests_oldest_undelivered_age_seconds", waiting.oldest_age_s)

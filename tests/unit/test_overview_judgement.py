@@ -34,7 +34,7 @@ def picture(*, checked: int = 0, hit_rate: float | None = None, **changes: objec
         "says": "",
         "concerns": [],
         "health": Health(ok=True, servers={}),
-        "changes": Backlog(unsettled=0, failing=0, oldest_age_s=0, applied_last_minute=0),
+        "changes": Backlog(unsettled=0, failing=0, oldest_age_s=0, applied_last_minute=0, term_ms=0),
         "verified": verified,
         "hit_rate": hit_rate,
         "views": {},
