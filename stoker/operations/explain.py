@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from stoker.cache.fill import BuiltBy
 from stoker.cache.reads import last_reads
 from stoker.cache.view import Access, EntryKey, Scope, View
+from stoker.errors import CacheUnavailable
 from stoker.handlers.demand import in_demand
 from stoker.history.job_rows import JobHistory
 from stoker.jobs import Refresh
@@ -98,6 +99,17 @@ async def explain(
     """
     view = stoker.domain.view(view_name)
     key = view.key(stoker.domain.scope(view.scope, scope_id), params)
+    try:
+        return await _explained(stoker, view, key, reader, predicted=predicted)
+    except CacheUnavailable as error:
+        raise CacheUnavailable(
+            f"{error}: until it answers, {key} is read from SQL, and what is kept of it is not known"
+        ) from error
+
+
+async def _explained(
+    stoker: Stoker, view: View, key: EntryKey, reader: str | None, *, predicted: bool
+) -> Explanation:
     store = stoker.cache.store
     read_at = (await last_reads(store.client, store.keys, [key]))[key]
     (entry,) = await entries_of(stoker, [key], {} if read_at is None else {key: read_at})

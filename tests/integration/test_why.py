@@ -7,10 +7,11 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from stoker import Refresh, Stoker
-from stoker.errors import InvalidParams, NotFound, UnknownView
+from stoker.errors import CacheUnavailable, InvalidParams, NotFound, UnknownView
 from stoker.handlers.relay import apply_all
 from stoker.handlers.verify import verify_entries
 from stoker.operations import comparing, events, findings
@@ -49,6 +50,13 @@ async def stoker(settings: Settings) -> AsyncIterator[Stoker]:
             await write_notes(session, 3)
         await stoker.read("detail", 1, reader=7)
         yield stoker
+
+
+async def test_explain_says_what_reads_do_while_the_cache_is_away(place: Place) -> None:
+    away = place.settings().model_copy(update={"cache_redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    async with Stoker.opened(away, Notes().domain) as stoker:
+        with pytest.raises(CacheUnavailable, match="until it answers, note:1/detail is read from SQL"):
+            await explain(stoker, "detail", 1)
 
 
 async def change(stoker: Stoker, note_id: int = 1, body: str = "new") -> int:
