@@ -47,6 +47,9 @@ class NotThere(Exception):
     """A row needs something that this checkout does not have (yet); the message says what."""
 
 
+NO_TERM = text("UPDATE stoker.cache_term SET term_ms = 0, longest_ms = 0")
+
+
 @dataclass(frozen=True)
 class Bench:
     """The ground of one run. `worker_command` starts a worker process; empty: there is none."""
@@ -68,10 +71,17 @@ class Bench:
 
     @asynccontextmanager
     async def stoker(self, domain: Domain | None = None, **cache: object) -> AsyncIterator[Stoker]:
-        """Stoker as a web app opens it, on an empty cache; `cache` changes settings of that table."""
+        """Stoker as a web app opens it, on an empty cache; `cache` changes settings of that table.
+
+        A term that a row has set ends with it: every change of the later rows would wait for it.
+        """
         await self.flush()
         async with Stoker.opened(self.settings(**cache), domain) as stoker:
-            yield stoker
+            try:
+                yield stoker
+            finally:
+                async with stoker.engine.begin() as connection:
+                    await connection.execute(NO_TERM)
 
     async def flush(self) -> None:
         """Empty both servers."""
