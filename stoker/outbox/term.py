@@ -52,6 +52,10 @@ class CacheTerm:
         self._set = False
         self._seen: TermRow | None = None
         self._seen_s = 0.0
+        self._one_asks = asyncio.Lock()
+        self._asked = self._answered = 0
+        """Number of the last question that was begun, and of the last one that was answered."""
+        self._answer_ms = 0
 
     async def learn(self) -> None:
         """For a reader: serve by the term for as long as it is known to be no shorter."""
@@ -66,7 +70,8 @@ class CacheTerm:
         """
         unlinked_s = self._terms.now_s()
         # Asked after the unlink: a term that was raised since began after it, too.
-        until_s = unlinked_s + await self._longest_ms(connection) / 1000
+        longest_ms = await (self._longest_now() if connection is None else self._longest_ms(connection))
+        until_s = unlinked_s + longest_ms / 1000
         while (left_s := until_s - self._terms.now_s()) > 0:  # noqa: ASYNC110 - another clock than the loop's
             await asyncio.sleep(left_s)
 
@@ -81,6 +86,16 @@ class CacheTerm:
             self._seen, self._seen_s = row, self._terms.now_s()
         elif row.longest_ms > row.term_ms and asked_s >= self._seen_s + SURE_S + row.longest_ms / 1000:
             await self._change(FORGET, changes=row.changes)
+
+    async def _longest_now(self) -> int:
+        """As `_longest_ms`; callers share one question, which begins after the last of them has come."""
+        next_one = self._asked + 1
+        async with self._one_asks:
+            if self._answered < next_one:
+                self._asked += 1
+                self._answer_ms = await self._longest_ms(None)
+                self._answered = self._asked
+            return self._answer_ms
 
     async def _row(self) -> TermRow:
         async with short_connection(self._engine) as connection:

@@ -132,7 +132,9 @@ def prepared(case: Case, server: Server, prefix: str) -> Iterator[Ground]:
         )
         patch.setattr(stoker.cache.store, "secrets", SimpleNamespace(token_urlsafe=_token))
         patch.setattr(
-            stoker.outbox.term, "asyncio", SimpleNamespace(sleep=terms.sleep, timeout=asyncio.timeout)
+            stoker.outbox.term,
+            "asyncio",
+            SimpleNamespace(sleep=terms.sleep, timeout=asyncio.timeout, Lock=asyncio.Lock),
         )
         patch.setattr(stoker.handlers.relay, "outbox", Outbox)
         patch.setattr(stoker.handlers.relay, "AsyncSession", RelaySession)

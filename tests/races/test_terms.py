@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import NullPool
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 import stoker.cache.term
 import stoker.outbox.term
@@ -89,7 +89,11 @@ async def _terms(
     world: World, patch: pytest.MonkeyPatch, *, web_ms: int = TERM_MS, worker_ms: int = TERM_MS
 ) -> Terms:
     time = Time()
-    patch.setattr(stoker.outbox.term, "asyncio", SimpleNamespace(sleep=time.sleep, timeout=asyncio.timeout))
+    patch.setattr(
+        stoker.outbox.term,
+        "asyncio",
+        SimpleNamespace(sleep=time.sleep, timeout=asyncio.timeout, Lock=asyncio.Lock),
+    )
     web = await world.process(cache={"term_ms": web_ms})
     worker = await world.process(cache={"term_ms": worker_ms})
     time.keep(web, SLOW)
@@ -332,6 +336,52 @@ async def test_a_term_that_is_raised_before_the_unlink_is_waited_for(
     unlink.release()
     await applying
     await terms.shows("v2")
+
+
+@race("the wait learned by a question that begins after the unlink")
+async def test_a_wait_is_not_learned_by_a_question_that_began_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. Whoever invalidates at the same time shares a question; not one that is under way."""
+    terms = await _terms(world, monkeypatch, worker_ms=0)
+    other = await world.process(cache={"term_ms": TERM_MS})
+    read, answered, go_on = CacheTerm._longest_ms, asyncio.Event(), asyncio.Event()
+
+    async def held(self: CacheTerm, connection: AsyncConnection | None) -> int:
+        found = await read(self, connection)
+        answered.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(CacheTerm, "_longest_ms", held)
+    first = world.begin(terms.worker.stoker.cache_term.over())
+    await answered.wait()
+    await other.stoker.cache_term.keep()
+    began_s = terms.time.real_s
+    waits = [world.begin(terms.worker.stoker.cache_term.over()) for _ in range(3)]
+    await turns()
+    go_on.set()
+    await asyncio.gather(first, *waits)
+    waited_s = (terms.time.real_s - began_s) * FAST
+    never(f"it waited {waited_s} s", happened=waited_s < TERM_MS / 1000)
+
+
+async def test_who_invalidates_at_the_same_time_shares_a_question(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    term, asked = world.first.stoker.cache_term, 0
+    read = CacheTerm._longest_ms
+
+    async def counted(self: CacheTerm, connection: AsyncConnection | None) -> int:
+        nonlocal asked
+        asked += 1
+        return await read(self, connection)
+
+    monkeypatch.setattr(CacheTerm, "_longest_ms", counted)
+    await asyncio.gather(*(term.over() for _ in range(50)))
+    assert asked == 2  # the first one's, and one for all who came after it had begun
+    await term.over()
+    assert asked == 3
 
 
 @race("a term known for some seconds only")

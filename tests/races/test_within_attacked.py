@@ -99,7 +99,11 @@ def _kinds(answers: Sequence[Reading | StokerError]) -> list[type]:
 async def in_terms(world: World, patch: pytest.MonkeyPatch) -> tuple[Process, Process]:
     """A web process that has read both sheets within the term, and a worker."""
     time = Time()
-    patch.setattr(stoker.outbox.term, "asyncio", SimpleNamespace(sleep=time.sleep, timeout=asyncio.timeout))
+    patch.setattr(
+        stoker.outbox.term,
+        "asyncio",
+        SimpleNamespace(sleep=time.sleep, timeout=asyncio.timeout, Lock=asyncio.Lock),
+    )
     web = await desk(world, cache={"term_ms": TERM_MS})
     worker = await world.process(Folders(), cache={"term_ms": TERM_MS})
     time.keep(web, SLOW)

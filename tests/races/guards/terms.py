@@ -73,6 +73,17 @@ async def known_before(self: CacheTerm, _connection: AsyncConnection | None) -> 
     return self._seen.longest_ms if self._seen is not None else 0
 
 
+async def _joined(self: CacheTerm) -> int:
+    """Share the question that is under way, too."""
+    under_way = self._asked
+    async with self._one_asks:
+        if self._answered < max(1, under_way):
+            self._asked += 1
+            self._answer_ms = await self._longest_ms(None)
+            self._answered = self._asked
+        return self._answer_ms
+
+
 def _sure_for_ever(patch: Patch) -> None:
     use = Terms.use
 
@@ -102,6 +113,9 @@ GUARDS: Mapping[str, Removal] = {
     "a clock that goes on in a stopped process": replaced(stoker.cache.near, "now_s", time.process_time),
     "the installation's term": replaced(CacheTerm, "learn", _own_term),
     "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", known_before),
+    "the wait learned by a question that begins after the unlink": replaced(
+        CacheTerm, "_longest_now", _joined
+    ),
     "a term known for some seconds only": _sure_for_ever,
     "the wait kept after the term was lowered": replaced(stoker.outbox.term, "SET", SHORTENED_AT_ONCE),
     "terms that are being renewed": _renewed_are_forgotten,
