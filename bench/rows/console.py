@@ -22,6 +22,7 @@ from stoker.jobs import Refresh
 from stoker.settings import ApiSettings
 
 IDS = ("console-page-bytes", "console-listing-ms")
+TOKEN = "token-of-the-benchmark"  # noqa: S105 - on loopback, while the row runs
 JOBS = 100_000
 PAGE_BYTES = 150_000
 LISTING_MS = 100.0
@@ -61,13 +62,19 @@ async def measure(bench: Bench) -> list[Figure]:
 
 @asynccontextmanager
 async def _console(bench: Bench, stoker: Stoker) -> AsyncIterator[httpx.AsyncClient]:
-    urls = {"redis_url": bench.urls.queue, "cache_redis_url": bench.urls.cache}
-    settings = load_settings(database_url=bench.urls.database, **urls)
+    settings = load_settings(
+        database_url=bench.urls.database,
+        redis_url=bench.urls.queue,
+        cache_redis_url=bench.urls.cache,
+        api={"tokens": [{"name": "bench", "role": "operator", "token": TOKEN}]},
+    )
     stop = asyncio.Event()
     with listening(ApiSettings(port=0)) as taken:
         serving = asyncio.create_task(serve(stoker, settings, taken, stop))
         try:
-            async with httpx.AsyncClient(base_url=address(taken)) as client:
+            async with httpx.AsyncClient(
+                base_url=address(taken), headers={"Authorization": f"Bearer {TOKEN}"}
+            ) as client:
                 yield client
         finally:
             stop.set()

@@ -77,6 +77,10 @@ async def _through_earlier(bench: Bench) -> Played:
         return await _play(bench, stoker, side, teams)
 
 
+EVERY_S = {"warm_active": 1800 / PACE, "keep_warm": 60 / PACE, "verify": 86400}
+"""The earlier layer has no verifier, so it is off on both sides."""
+
+
 async def _through_stoker(bench: Bench) -> Played:
     plain = bench.settings()
     views = load_domain(DOMAIN).views
@@ -87,10 +91,7 @@ async def _through_stoker(bench: Bench) -> Played:
             stoker,
             ENABLE_BACKGROUND_WARMING="true",
             STOKER__CACHE__TTL_S=json.dumps(lives),
-            STOKER__SCHEDULE__WARM_ACTIVE_EVERY_S=str(1800 / PACE),
-            STOKER__SCHEDULE__KEEP_WARM_EVERY_S=str(60 / PACE),
-            # The earlier layer has no verifier, so it is off on both sides.
-            STOKER__SCHEDULE__VERIFY_EVERY_S="86400",
+            STOKER__SCHEDULE__EVERY_S=json.dumps(EVERY_S),
         ),
     ):
         teams = await _teams(stoker)
