@@ -152,7 +152,7 @@ class Stoker(JobCalls):
         """Read many entries of any views: one round trip for what is cached, one load a view for the rest.
 
         One answer for each request, in their order. Where `read` would raise a StokerError, the error stands
-        in its place and the others are answered.
+        in its place and the others are answered. Raises DeclarationError for what is no Asked.
         """
         begin_waits(self.settings.database.deadline_s)
         return await read_many(self.cache, asked, reader=reader)

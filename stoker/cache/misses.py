@@ -142,9 +142,13 @@ class Misses(ABC):
         [held] = await self.fetch((plan,))
         if not held.found.revivable:
             return None
-        role = None
-        if plan.guard is not None and held.guard is not None:
+        role = held.guard.role_of(reader) if held.guard is not None else None
+        if plan.guard is not None and held.guard is not None and role is None:
             role = await self.rights.role(plan.guard, held.guard, reader)
+            # The reader may have been let in after a hard change (RACES 23).
+            [held] = await self.fetch((plan,))
+            if not held.found.revivable:
+                return None
         self.accounting.count(plan.view.name, "stale")
         return self._answer(plan, held.found, State.STALE, role)
 

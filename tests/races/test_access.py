@@ -145,6 +145,28 @@ async def test_a_reader_who_joins_during_a_build_is_not_shown_what_was_before(wo
     never(f"{shown} was shown", happened=shown != "v2")
 
 
+@race("entry looked up again after a wait for the right to a stale answer")
+async def test_what_is_taken_away_while_a_right_is_asked_for_is_not_shown_as_stale(
+    world: World,
+) -> None:
+    """Rows 22, 23. The loader fails; a hard change takes the old value away while the right is asked for."""
+    process = await world.warmed()
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail"}))])
+    process.notes.failing["detail"] = RuntimeError("no SQL")
+    await world.sql("INSERT INTO note_members VALUES (1, 2)")  # which no cached entry knows
+    loader = process.notes.hold_before("detail")
+    waiting = world.begin(process.read(reader=2))
+    await loader.reached.wait()
+    right = process.notes.hold_before("access")
+    loader.release()
+    await right.reached.wait()
+    await process.stoker.invalidate_now([Invalidation(note(1), frozenset({"detail"}), hard=True)])
+    right.release()
+    with suppress(RuntimeError):
+        shown = (await waiting).value["body"]
+        never(f"{shown} was shown", happened=True)
+
+
 async def _replaced_then_let_in(world: World) -> None:
     await world.write("v2")
     await (await world.process()).apply()

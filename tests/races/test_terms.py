@@ -134,6 +134,18 @@ async def test_a_question_renews_another_term_that_is_over(
     assert asked.count == 1
 
 
+async def test_a_question_renews_nothing_whose_body_would_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await _terms(world, monkeypatch)
+    await terms.read()
+    terms.time.real_s += _term_s(1.01)
+    terms.web.stoker.cache.store.lookup.near.drop(world.names("mine", 1, "reader").entry)
+    asked = terms.web.cache_link.count(b"MGET")
+    await terms.read()
+    assert asked.count == 2
+
+
 @race("the wait for a term", "a term counted from the question")
 async def test_a_renewed_term_begins_with_its_question(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 47. The reply to a question about another entry, which renews the note's term, is late."""

@@ -86,6 +86,14 @@ async def _unchecked_stale(self: Cache, plan: Plan, _reader: object) -> Reading 
     return self._answer(plan, found, State.STALE, None) if found.revivable else None
 
 
+async def _stale_as_it_was_found(self: Cache, plan: Plan, reader: object) -> Reading | None:
+    [held] = await self.fetch((plan,))
+    if plan.guard is None or held.guard is None or not held.found.revivable:
+        return None
+    role = await self.rights.role(plan.guard, held.guard, reader)
+    return self._answer(plan, held.found, State.STALE, role)
+
+
 async def _checked_before_sql(self: Cache, plan: Plan, reader: object) -> Reading:
     role = await self.rights.role_in_sql(plan.guard, reader) if plan.guard else None
     body = (await self.filler.loads.load_without_stamp(plan.view, plan.key)).bodies[plan.key]
@@ -168,6 +176,9 @@ GUARDS: Mapping[str, Removal] = {
     ),
     "access checked again after a batch has waited": replaced(
         stoker.cache.batch, "_through_cache", _incomplete_checked_again
+    ),
+    "entry looked up again after a wait for the right to a stale answer": replaced(
+        Cache, "_stale", _stale_as_it_was_found
     ),
     "access checked before a stale answer": replaced(Cache, "_stale", _unchecked_stale),
     "access checked after SQL": replaced(Cache, "_from_sql", _checked_before_sql),
