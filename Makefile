@@ -41,11 +41,11 @@ chaos: $(STAMP) ## break servers and processes at random for two minutes; nothin
 	mkdir -p build
 	$(BIN)/python -m stoker chaos --workload worker.demo.workload --seconds 120 --json build/chaos.json
 
-check: $(STAMP) ## format, lint, types, architecture (no test run)
+check: $(STAMP) ## format, lint, types, architecture, generated pages (no server)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/unit/test_architecture.py
+	$(BIN)/python -m pytest -q tests/unit/test_architecture.py tests/docs/test_pages.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .
