@@ -23,8 +23,8 @@ from stoker.prediction.live import Live
 DAY_S = 86400.0
 BEGIN = 1_704_326_400.0
 """Thursday, 4 January 2024. Two working days and a weekend come before what is counted."""
-COUNTED_FROM = BEGIN + 4 * DAY_S
-DAYS = 11
+LEAD_DAYS, DAYS = 4, 11
+"""Days that are not counted, and all days."""
 PEOPLE, PROJECTS, TEAM = 40, 150, (3, 6)
 TTL_S = {"dashboard": 300.0, "detail": 1800.0, "list": 600.0, "search": 1200.0, "access": 1800.0}
 BUILD_S = {"dashboard": 0.03, "detail": 0.01, "list": 0.015, "search": 0.02, "access": 0.002}
@@ -32,6 +32,8 @@ PREDICTED = ("dashboard", "detail", "list", "search")
 KINDS = {view: Kind(number, TTL_S[view]) for number, view in enumerate(PREDICTED)}
 EAGER, JITTER = 0.8, 0.1
 """`cache.eager_refresh` and `cache.ttl_jitter`."""
+MARGIN_S = 4.0
+"""Two flushes: a worker takes what was read so shortly before a build for read after it."""
 GUARDED = ("dashboard", "detail")
 """A hit needs the access entry of the project, too."""
 SESSIONS = (4, 8)
@@ -103,9 +105,11 @@ class Played:
 class Office:
     """Who works on what, drawn from a seed."""
 
-    def __init__(self, seed: int, days: int = DAYS) -> None:
+    def __init__(self, seed: int, days: int = DAYS, lead_days: int = LEAD_DAYS) -> None:
         self._random = random.Random(seed)
         self.days = days
+        self.counted_from = BEGIN + lead_days * DAY_S
+        self.counted_s = (days - lead_days) * DAY_S
         self.teams = [
             self._random.sample(range(PEOPLE), self._random.randint(*TEAM)) for _ in range(PROJECTS)
         ]
@@ -242,14 +246,14 @@ class Cache:
             self._warm(str(one.entry), now)
         kept = set(stale)
         live.built(now, stale, [one for one in chosen if one not in kept], sum(one.cost_s for one in stale))
-        if now >= COUNTED_FROM:
+        if now >= self._office.counted_from:
             self.played.in_force[live.contest.judgement.in_force] += 1
 
     def _read(self, act: Act) -> None:
         view, now = view_of(act.entry), act.at
         missing = [one for one in with_guard(act.entry) if self._built(one).until <= now]
         hit = not missing
-        if now >= COUNTED_FROM:
+        if now >= self._office.counted_from:
             self.played.reads[view] += 1
             self.played.hits[view] += hit
         for one in missing:
@@ -268,16 +272,17 @@ class Cache:
         pages = [f"detail/{project}", f"dashboard/{project}", *(f"list/{one}" for one in people), *searches]
         for entry in pages:
             wanted = self._is_wanted(entry, self._read_at.get(entry, 0.0), act.at)
-            valid = self._entries.pop(entry, NEVER).until > act.at
+            built = self._built(entry)
+            self._entries[entry] = Built(built.at, 0.0, 0.0)
             if self._live:
                 self._live.change(act.at, entry)
             # Only entries without parameters are refreshed after a change.
-            if wanted and valid and view_of(entry) != "search":
+            if wanted and built.until > act.at and view_of(entry) != "search":
                 self._build(entry, act.at, "refresh")
 
     def _is_wanted(self, entry: str, read_at: float, now: float) -> bool:
         """Whether it was read within its TTL and since it was built."""
-        return now - read_at < TTL_S[view_of(entry)] and read_at >= self._built(entry).at
+        return now - read_at < TTL_S[view_of(entry)] and read_at >= self._built(entry).at - MARGIN_S
 
     def _is_old(self, entry: str, now: float) -> bool:
         return self._built(entry).eager <= now
@@ -295,7 +300,7 @@ class Cache:
         shortened = 1 - JITTER * self._random.random()
         life_s = TTL_S[view] * shortened
         self._entries[entry] = Built(now, now + life_s, now + life_s * EAGER * shortened)
-        if now >= COUNTED_FROM:
+        if now >= self._office.counted_from:
             self.played.sql_s[why] += BUILD_S[view]
 
 

@@ -23,9 +23,8 @@ from bench.blocks import Scale
 from bench.ground import SEED, Bench, prepared
 from bench.replay.week import Distorted, Prediction, Replayed, replay
 from bench.rows.week_hit_rate import BEGIN_AT, PROMISED, at_equal_sql
-from bench.week import BEGIN, COUNTED_FROM, DAY_S, Cache, Office, Played
+from bench.week import BEGIN, DAY_S, LEAD_DAYS, Cache, Office, Played
 
-LEAD_DAYS = round((COUNTED_FROM - BEGIN) / DAY_S)
 SAME = 0.03
 """Two runs cost the same SQL if they differ by no more than this share."""
 PLAIN_WIDTH = 120
@@ -35,7 +34,7 @@ def main() -> None:
     """Replay, compare, write."""
     given = _options()
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    office = Office(given.seed, LEAD_DAYS + given.days)
+    office = Office(given.seed, given.lead_days + given.days, given.lead_days)
     with prepared(Scale(), "") as bench:
         try:
             found = asyncio.run(_runs(bench, office, given, console))
@@ -50,7 +49,6 @@ def main() -> None:
 async def _runs(
     bench: Bench, office: Office, given: argparse.Namespace, console: Console
 ) -> list[dict[str, Any]]:
-    seconds = given.days * DAY_S
     plan_model = Cache(office, None).play()
     found: list[dict[str, Any]] = []
     budget_s: float | None = given.budget_s
@@ -59,11 +57,14 @@ async def _runs(
         found.append(_summary("default plan", plan, plan_model))
         _show(console, found[-1])
         if budget_s is None:
-            budget_s = BEGIN_AT * plan.loads.took_s["warm"] / seconds * 60
+            budget_s = BEGIN_AT * plan.loads.took_s["warm"] / office.counted_s * 60
     if given.run != "plan":
         assert budget_s is not None
         model = at_equal_sql(
-            office, BEGIN_AT * plan_model.sql_s["warm"] / seconds, plan_model.all_sql_s(), given.least
+            office,
+            BEGIN_AT * plan_model.sql_s["warm"] / office.counted_s,
+            plan_model.all_sql_s(),
+            given.least,
         )
         ours = await _shown(bench, office, Prediction(budget_s, given.least), console)
         found.append(_summary(f"prediction, {budget_s:.4f} s a minute", ours, model))
@@ -143,8 +144,13 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the office; default {SEED}")
+    parser.add_argument("--days", type=int, default=7, metavar="N", help="days that are counted; default 7")
     parser.add_argument(
-        "--days", type=int, default=7, help=f"counted ones, after {LEAD_DAYS} in which it learns; default 7"
+        "--lead-days",
+        type=int,
+        default=LEAD_DAYS,
+        metavar="N",
+        help="days before them, the first of which is a Thursday: prediction is judged after one; default 4",
     )
     parser.add_argument(
         "--run", choices=("both", "plan", "prediction"), default="both", help="what is replayed; default both"
@@ -162,8 +168,8 @@ def _options() -> argparse.Namespace:
     given = parser.parse_args()
     if given.run == "prediction" and given.budget_s is None:
         parser.error("--run prediction needs --budget-s")
-    if given.days < 1:
-        parser.error("--days: at least 1")
+    if given.days < 1 or given.lead_days < 1:
+        parser.error("--days and --lead-days: at least 1")
     return given
 
 

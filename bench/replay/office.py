@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 import jobs
-from bench.week import BEGIN, BUILD_S, COUNTED_FROM, DAY_S, Office
+from bench.week import BEGIN, BUILD_S, DAY_S, Office
 from jobs.queries.warm import active_users, warm_order
 from jobs.scopes import PROJECT
 from jobs.views import ACCESS, DASHBOARD
@@ -74,6 +74,7 @@ class Loads:
     """What loading cost since counting began: entries by cause and view, and seconds in the loaders."""
 
     clock: Clock
+    counted_from: float
     cause: str = MISSES
     entries: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     took_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -84,7 +85,7 @@ class Loads:
         async def load(session: AsyncSession, keys: Sequence[EntryKey]) -> Mapping[EntryKey, Any]:
             began = time.perf_counter()
             found = await view.load(session, keys)
-            if self.clock.now >= COUNTED_FROM:
+            if self.clock.now >= self.counted_from:
                 self.entries[self.cause][view.name] += len(keys)
                 self.took_s[self.cause] += time.perf_counter() - began
             return found

@@ -19,7 +19,6 @@ from bench.replay.office import MISSES, REFRESH, WARM, Clock, Loads, domain, fur
 from bench.replay.trace import WORDS
 from bench.week import (
     ACTIVE,
-    COUNTED_FROM,
     EAGER,
     KEEP,
     PEOPLE,
@@ -117,7 +116,7 @@ class Replay:
         elif tick.what == PREDICT and self._forecaster:
             await self._forecaster.once(timedelta(seconds=tick.step_s))
             await self._flush()
-            if tick.at >= COUNTED_FROM:
+            if tick.at >= self._office.counted_from:
                 self.played.in_force[await in_force(self._stoker.engine)] += 1
 
     async def _read(self, act: Act) -> None:
@@ -129,7 +128,7 @@ class Replay:
         reading = await self._stoker.read(view, scope, params, reader=act.person + 1)
         if reading.state not in (State.HIT, State.MISS):
             raise Distorted(f"{act.entry} was answered as {reading.state}")
-        if act.at >= COUNTED_FROM:
+        if act.at >= self._office.counted_from:
             self.played.reads[view] += 1
             self.played.hits[view] += reading.state is State.HIT
         if reading.state is State.HIT and reading.age >= self._youngest_eager(view):
@@ -167,7 +166,7 @@ async def replay(
         own = await stack.enter_async_context(bench.other_database("bench_week", PEOPLE))
         await own.flush()
         clock = Clock()
-        loads = Loads(clock)
+        loads = Loads(clock, office.counted_from)
         stack.enter_context(clock.shown())
         settings = _settings(own, prediction)
         stoker = await stack.enter_async_context(Stoker.opened(settings, domain(clock, loads)))

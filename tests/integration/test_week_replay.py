@@ -7,8 +7,6 @@ import pytest
 import jobs
 from bench import week
 from bench.ground import forget_events
-from bench.replay import office as stage
-from bench.replay import week as replayed
 from bench.replay.office import MISSES, REFRESH, Clock, Loads, domain, furnish
 from bench.replay.week import Replay
 from bench.week import BEGIN, Act, Cache, Office
@@ -16,10 +14,8 @@ from stoker import Stoker
 from tests.support.place import Place
 
 
-async def test_real_servers_count_as_the_model_does(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (week, stage, replayed):
-        monkeypatch.setattr(module, "COUNTED_FROM", BEGIN)
-    office, at, entry = Office(3, days=1), BEGIN + 90, "detail/0"
+async def test_real_servers_count_as_the_model_does(place: Place) -> None:
+    office, at, entry = Office(3, days=1, lead_days=0), BEGIN + 90, "detail/0"
     office.teams, office.projects = [[0, 1]], [[0], [0]]
     office.acts = [
         Act(at, 1, entry),
@@ -31,7 +27,7 @@ async def test_real_servers_count_as_the_model_does(place: Place, monkeypatch: p
     assert jobs.domain.sample_data is not None
     await jobs.domain.sample_data.load(place.database_url, 1, 2, lambda _done, _total: None)
     clock = Clock()
-    loads = Loads(clock)
+    loads = Loads(clock, BEGIN)
     async with Stoker.opened(place.settings(), domain(clock, loads)) as stoker:
         with clock.shown():
             async with stoker.engine.begin() as connection:

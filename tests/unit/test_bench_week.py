@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bench import week
-from bench.week import BEGIN, BUILD_S, COUNTED_FROM, Act, Cache, Office
+from bench.week import BEGIN, BUILD_S, DAY_S, LEAD_DAYS, Act, Cache, Office
+
+COUNTED_FROM = BEGIN + LEAD_DAYS * DAY_S
 
 
 def test_the_same_seed_gives_the_same_days() -> None:
