@@ -1,8 +1,10 @@
-"""Replay the made-up week (bench/week.py) on real servers, and compare its hit rates with the model's.
+"""Replay the made-up week on real servers, and compare its hits with the model's.
 
-The same people read and change the same things at the same times; Valkey, Postgres, reads, changes and jobs
-are real, only the clock jumps from act to act. It runs once with the default plan and once with prediction,
-whose budget makes all its SQL cost about as much. docs/benchmarks.md explains it.
+The same people read and change the same things at the same times as in
+bench/week.py; Valkey, Postgres, reads, changes and jobs are real, only the
+clock jumps from act to act. It runs once with the default plan and once with
+prediction, which may spend on loading what the plan spent on warming.
+docs/benchmarks.md explains it.
 """
 
 from __future__ import annotations
@@ -60,12 +62,8 @@ async def _runs(
             budget_s = BEGIN_AT * plan.loads.took_s["warm"] / office.counted_s * 60
     if given.run != "plan":
         assert budget_s is not None
-        model = at_equal_sql(
-            office,
-            BEGIN_AT * plan_model.sql_s["warm"] / office.counted_s,
-            plan_model.all_sql_s(),
-            given.least,
-        )
+        rate = BEGIN_AT * plan_model.sql_s["warm"] / office.counted_s
+        model = at_equal_sql(office, rate, plan_model.all_sql_s(), given.least)
         ours = await _shown(bench, office, Prediction(budget_s, given.least), console)
         found.append(_summary(f"prediction, {budget_s:.4f} s a minute", ours, model))
         _show(console, found[-1])
