@@ -304,6 +304,26 @@ async def test_a_process_that_was_stopped_does_not_go_on_with_its_term(world: Wo
         never(f"{shown} was shown", happened=shown != "v2")
 
 
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock")
+@race("a clock that goes on in a suspend")
+async def test_a_machine_that_was_suspended_does_not_go_on_with_its_term(world: World) -> None:
+    """Row 47. The reader's machine is suspended within a term; a change is applied; it wakes up."""
+    worker = await world.process(cache={"term_ms": TERM_MS})
+    worker.stoker.cache.store.lookup.terms.now_s = stoker.cache.term.now_s  # only the reader's may be wrong
+    await worker.stoker.cache_term.keep()
+    async with child_of("read_after_a_suspend", world) as (reader, says):
+        assert await says() == "read"
+        await world.write()
+        await worker.apply()
+        assert reader.stdin is not None
+        reader.stdin.write(b"again\n")
+        shown = await says()
+        if "unshare" in shown:
+            pytest.skip(f"no time namespace: {shown}")
+        assert shown in {"v1", "v2"}
+        never(f"{shown} was shown", happened=shown != "v2")
+
+
 @race("a clock that nobody sets")
 async def test_a_wall_clock_that_is_set_back_does_not_lengthen_a_term(
     world: World, monkeypatch: pytest.MonkeyPatch

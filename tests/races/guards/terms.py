@@ -111,6 +111,7 @@ GUARDS: Mapping[str, Removal] = {
     "a term counted from the question": _counted_from_the_reply,
     "a clock that nobody sets": _wall_clock,
     "a clock that goes on in a stopped process": replaced(stoker.cache.near, "now_s", time.process_time),
+    "a clock that goes on in a suspend": replaced(stoker.cache.near, "now_s", time.monotonic),
     "the installation's term": replaced(CacheTerm, "learn", _own_term),
     "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", known_before),
     "the wait learned by a question that begins after the unlink": replaced(
