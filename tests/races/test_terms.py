@@ -22,6 +22,7 @@ import stoker.cache.term
 import stoker.outbox.term
 import stoker.revocation
 from stoker import Asked, EntryKey, Forbidden, Invalidation, NotFound, Reading, State
+from stoker.cache.lookup import Plan
 from stoker.cache.near import CREDIT
 from stoker.cache.term import SERVED, SURE_S, now_s
 from stoker.outbox.rows import backlog
@@ -284,6 +285,27 @@ async def test_a_late_reply_does_not_begin_a_term(world: World, monkeypatch: pyt
     assert (await waiting).value["body"] == "v1"  # begun before the change
     shown = (await terms.web.read()).value["body"]
     never(f"{shown} was shown", happened=shown != "v2")
+
+
+@race("a clock that is read after what is served is fixed")
+async def test_a_process_that_is_stopped_before_it_reads_its_clock_asks_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. It has taken what it would serve, is stopped until that is over, and goes on."""
+    terms = await _terms(world, monkeypatch)
+    cache = terms.web.stoker.cache
+    plan = cache.plan("detail", 1, reader=1)
+    taken = Plan.__dict__["served"]
+
+    def stopped(self: Plan) -> object:
+        served = taken.__get__(self)
+        terms.time.real_s += _term_s(1.01)
+        return served
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Plan, "served", property(stopped, taken.__set__))
+        shown = cache.in_term(plan, 1)
+    never(f"{shown} was shown after its term", happened=shown is not None)
 
 
 @race("a clock that goes on in a stopped process")
