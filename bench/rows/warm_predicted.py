@@ -44,8 +44,13 @@ async def measure(bench: Bench) -> list[Figure]:
 
 
 def _avoided(row: str, wanted: str, ours: Score, theirs: Score) -> Figure:
+    between = f"{_share(ours.low)}..{_share(ours.high)}"
     note = (
-        f"{ours.share:.3f} [{ours.low:.3f}..{ours.high:.3f}] and {theirs.share:.3f} of the misses; "
+        f"{_share(ours.share)} [{between}] and {_share(theirs.share)} of the misses; "
         f"{ours.spent_s:.0f} and {theirs.spent_s:.0f} s of loading"
     )
     return Figure(row, theirs.method, "misses avoided", wanted, [ours.avoided], [theirs.avoided], note)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

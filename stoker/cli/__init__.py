@@ -1,7 +1,8 @@
-"""The command line. Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage or settings.
+"""The command line.
 
-130 after Ctrl-C. Every error that Stoker raises on purpose is one line on stderr; any other exception is a
-bug and shows its traceback.
+Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage, settings or traces, 130 after
+Ctrl-C. Every error that Stoker raises on purpose is one line on stderr; any other exception is a bug and
+shows its traceback.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from stoker.cli.app import app
 from stoker.errors import BadRequest, DeclarationError, SettingsError, StokerError
+from stoker.prediction.trace import TraceError
 from stoker.telemetry.plain import escaped
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -27,7 +29,7 @@ def main() -> None:
     try:
         _require_utf8(sys.argv[1:])
         app()
-    except (SettingsError, BadRequest, DeclarationError) as error:
+    except (SettingsError, BadRequest, DeclarationError, TraceError) as error:
         _leave(error, WRONG)
     except StokerError as error:
         _leave(error, FAILED)

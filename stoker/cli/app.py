@@ -123,7 +123,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage or settings.",
+    epilog="Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage, settings or traces.",
 )
 
 

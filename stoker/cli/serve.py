@@ -13,6 +13,7 @@ import typer
 
 from stoker.cli.data import fill_if_empty
 from stoker.cli.display import note, show
+from stoker.cli.keeping import keeping
 from stoker.cli.servers import DATA, Data, Embedded, Session, session, without_urls
 from stoker.cli.signals import Stop, stopped_by_signals
 from stoker.cli.web import address, listening, serve
@@ -85,7 +86,8 @@ async def _up(opened: Session, taken: socket.socket, data: Path, *, sample_data:
         async with Stoker.opened(opened.settings, domain) as stoker:
             first = await first_token(stoker, opened.settings, data)
             _tell_addresses(opened, taken, first)
-            await _both(stoker, opened.settings, taken, stop)
+            with keeping(opened.owned):
+                await _both(stoker, opened.settings, taken, stop)
 
 
 async def _prepare(opened: Session, domain: Domain, *, sample_data: bool) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from stoker.cli.display import note
 from stoker.errors import SettingsError
 from stoker.settings import Settings, load_settings, require
 from stoker.telemetry import log
+
+if TYPE_CHECKING:
+    from stoker.embedded import servers
 
 Embedded = Annotated[
     bool, typer.Option("--embedded", help="Use the servers in the folder of --data instead of URLs.")
@@ -30,11 +33,11 @@ NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "cache_redis_
 
 @dataclass(frozen=True)
 class Session:
-    """What a command uses; `owned`: the embedded servers stop when it ends."""
+    """What a command uses; `owned`: embedded servers of its own, which stop when it ends."""
 
     settings: Settings
     embedded: bool = False
-    owned: bool = False
+    owned: servers.Embedded | None = None
 
     @property
     def database_url(self) -> str:
@@ -65,19 +68,21 @@ def session(
             require(getattr(settings, field), NAMES[field])
         yield Session(settings)
         return
-    from stoker import embedded as servers  # noqa: PLC0415 - only here: most commands use URLs
+    from stoker import embedded as own  # noqa: PLC0415 - only here: most commands use URLs
 
     if given:
         raise SettingsError(f"--embedded, but {' and '.join(given)} is set: leave one of them out")
-    if servers.find(data) is None:
+    if own.find(data) is None:
         note(f"starting Postgres and {'seven' if cluster else 'two'} Valkeys in {data}")
-    with servers.start(data, cluster=cluster) as running:
+    with own.start(data, cluster=cluster) as running:
         urls = {
             "database_url": running.urls.database,
             "redis_url": running.urls.queue,
             "cache_redis_url": running.urls.cache,
         }
-        yield Session(load_settings(**urls, **overrides), embedded=True, owned=running.owned)
+        yield Session(
+            load_settings(**urls, **overrides), embedded=True, owned=running if running.owned else None
+        )
 
 
 def without_urls() -> bool:

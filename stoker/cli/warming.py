@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 
 from stoker.cli import predicted
-from stoker.cli.display import note, progress, show, show_json, table
+from stoker.cli.display import NOTHING, progress, show, show_json, table
 from stoker.cli.group import Group
 from stoker.cli.operate import warm
 from stoker.cli.servers import Json
@@ -20,8 +20,10 @@ from stoker.prediction.replay import LEAST, Rules
 from stoker.prediction.trace import read_trace
 
 DEFAULT = "now"
-BAR = 30
+BAR = 24
 """Width of the longest bar."""
+LONG_S = 14 * 86400.0
+"""The length of a trace below which an evaluation says that it is short."""
 CAREFUL = f"{PREDICTED}, "
 """What the name of the predictor with a lowest probability begins with."""
 HEADINGS = {DEFAULT_PLAN: DEFAULT_PLAN, COUNTED: "counts", PREDICTED: PREDICTED, ORACLE: ORACLE}
@@ -51,7 +53,8 @@ app.command("explain")(predicted.explain)
 @app.command("evaluate")
 def evaluate_trace(  # noqa: PLR0913 - one for each option
     trace: Annotated[
-        Path, typer.Argument(metavar="TRACE", help="CSV, plain or gzip: time,reader,entry[,build_ms].")
+        Path,
+        typer.Argument(metavar="TRACE", help="CSV, plain or gzip: time,reader,entry[,build_ms]; - is stdin."),
     ],
     *,
     budget: Annotated[
@@ -86,9 +89,8 @@ def evaluate_trace(  # noqa: PLR0913 - one for each option
     if every > ttl:
         raise typer.BadParameter("entries would expire between two plannings", param_hint="--every")
     rules = Rules(ttl, every, build_ms / 1000, scored, _zone(timezone), seed, least)
-    found_reads = read_trace(
-        trace, lambda lines: note(f"read {lines:,} lines") if lines % 1_000_000 == 0 else None
-    )
+    with progress("reading") as report:
+        found_reads = read_trace(trace, lambda rows: report(rows, 0))
     if by_reader:
         found_reads = found_reads.by_reader()
     with progress("replaying") as report:
@@ -107,22 +109,40 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _draw(found: Evaluation) -> None:
-    begin = datetime.fromtimestamp(found.scored_from, UTC).isoformat(sep=" ", timespec="minutes")
     changes = f", {found.changes:,} changes" if found.changes else ""
     show(f"{found.reads:,} reads of {found.entries:,} entries by {found.readers:,} readers{changes}")
-    show(
-        f"scored: {found.scored_reads:,} reads from {begin} on; {found.misses:,} of them miss without warming"
-    )
+    show(f"from {_minute(found.begin)} to {_minute(found.end)} UTC")
+    if not found.scored_reads:
+        show(f"nothing was measured: no planning (--every {found.every_s:g}) before the reads to be scored")
+        return
+    show(f"scored: {found.scored_reads:,} reads from {_minute(found.scored_from)} UTC on")
+    if not found.misses:
+        show("nothing can be gained: without any warming none of them misses")
+        return
+    show(f"{found.misses:,} of them miss without warming")
+    if found.end - found.begin < LONG_S:
+        show("a trace of two weeks or more says more: here few hours of the week were learnt and scored")
     for one in found.budgets:
         _draw_budget(one)
 
 
+def _minute(time: float) -> str:
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M}"
+
+
 def _draw_budget(one: Budgeted) -> None:
-    counted = ["avoided", "share", "90 %", "x default", "used"]
-    columns = ["method", *counted, "saved_s", "spent_s", "wasted_s", ""]
-    longest = max(score.share for score in one.scores) or 1
-    rows = [_row(score, longest) for score in one.scores]
-    table(f"budget {one.budget_s:.4g} s of loading a minute", columns, rows)
+    budget = f"budget {one.budget_s:.4g} s of loading a minute"
+    table(
+        f"{budget}: misses avoided",
+        ["method", "avoided", "share", "90 %", "x default", "used"],
+        [_misses(score) for score in one.scores],
+    )
+    longest = max(score.share or 0.0 for score in one.scores) or 1
+    table(
+        "the same budget: seconds of loading, and a bar for the share of the misses",
+        ["method", "saved_s", "spent_s", "wasted_s", ""],
+        [_seconds(score, longest) for score in one.scores],
+    )
     shown = [score for score in one.scores if score.method in HEADINGS or score.method.startswith(CAREFUL)]
     headings = [HEADINGS.get(one.method, one.method.removeprefix(CAREFUL)) for one in shown]
     by = [(view, [score.by_view[view] for score in shown]) for view in shown[0].by_view]
@@ -131,16 +151,26 @@ def _draw_budget(one: Budgeted) -> None:
     table("the same budget: share of the misses, by view and by hour of the day", ["", *headings], of_each)
 
 
-def _row(score: Score, longest: float) -> list[str]:
+def _misses(score: Score) -> list[str]:
     return [
         score.method,
         str(score.avoided),
-        f"{score.share:.3f}",
-        f"{score.low:.3f}..{score.high:.3f}",
-        "-" if score.against_default is None else f"{score.against_default:.2f}",
-        "-" if score.used is None else f"{score.used:.2f}",
+        _digits(score.share, 3),
+        NOTHING if score.low is None else f"{score.low:.3f}..{score.high:.3f}",
+        _digits(score.against_default, 2),
+        _digits(score.used, 2),
+    ]
+
+
+def _digits(value: float | None, digits: int) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def _seconds(score: Score, longest: float) -> list[str]:
+    return [
+        score.method,
         f"{score.saved_s:.1f}",
         f"{score.spent_s:.1f}",
         f"{score.wasted_s:.1f}",
-        "#" * round(BAR * max(0.0, score.share) / longest),
+        "#" * round(BAR * max(0.0, score.share or 0.0) / longest),
     ]

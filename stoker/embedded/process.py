@@ -177,6 +177,14 @@ class Server(ABC):
         """Whether the process exists; it may not answer yet."""
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def end(self) -> str | None:
+        """How the process ended if nobody here stopped it, such as "signal 9"; None for all others."""
+        code = self._child.poll() if self._child is not None else None
+        if code is None:
+            return None
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
     def start(self) -> None:
         """Return when the server answers; nothing to do when it already runs."""
         self.launch()

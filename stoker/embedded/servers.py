@@ -62,6 +62,10 @@ class Embedded:
         """The database server."""
         return self._control().postgres
 
+    def ended(self) -> list[Server]:
+        """Servers that have ended though nobody here stopped them; `launch` starts one again."""
+        return [server for server in self._control().servers if server.end]
+
     def stop(self) -> None:
         """Stop what this process owns; again, or after joining, it does nothing."""
         run, self._run = self._run, None
@@ -154,7 +158,7 @@ class _Run:
         self._lock = lock
         self._me = Identified.of(os.getpid())
         self._ready: Urls | None = None
-        self._servers: list[Server] = []
+        self.servers: list[Server] = []
 
     def start(self, *, durable: bool, cluster: bool) -> None:
         """Launch all, then wait for each."""
@@ -167,14 +171,14 @@ class _Run:
         self._launch(self.queue)
         if cluster:
             self.cache: Cluster | valkey.Valkey = Cluster(places.sockets, logs=places.log)
-            self._servers += self.cache.nodes
+            self.servers += self.cache.nodes
             self.cache.launch()
         else:
             self.cache = valkey.cache(places.folder / "cache", places.sockets, places.log("cache"))
             self._launch(self.cache)
         self.postgres = Postgres(places, durable=durable)
         self._launch(self.postgres)
-        for server in self._servers:
+        for server in self.servers:
             server.wait_ready()
         if isinstance(self.cache, Cluster):
             self.cache.wait_ready()
@@ -191,14 +195,14 @@ class _Run:
         with contextlib.ExitStack() as last:
             last.callback(self._lock.release)
             last.callback(self._places.remove_sockets)
-            for server in self._servers:
+            for server in self.servers:
                 last.callback(server.stop)
 
     def _launch(self, server: Server) -> None:
         server.on_change = self._publish
-        self._servers.append(server)
+        self.servers.append(server)
         server.launch()
 
     def _publish(self) -> None:
-        servers = {server.name: Identified.of(server.pid) for server in self._servers if server.running}
+        servers = {server.name: Identified.of(server.pid) for server in self.servers if server.running}
         self._lock.publish(State(self._me, servers, self._ready))

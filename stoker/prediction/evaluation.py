@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
+from statistics import fmean
 
 from pydantic import BaseModel
 
@@ -16,6 +17,8 @@ SHARES = (0.1, 0.25, 0.5)
 RESAMPLED = 1000
 """Samples of the days from which an interval is taken."""
 INTERVAL = (0.05, 0.95)
+FEWEST_DAYS = 2
+"""Days with a miss below which nothing is known of how days differ."""
 
 
 class Score(BaseModel):
@@ -24,11 +27,11 @@ class Score(BaseModel):
     method: str
     avoided: int
     """Misses that it avoided."""
-    share: float
-    """The same as a share of the misses without warming."""
-    low: float
-    """The 5th and (`high`) the 95th percentile of `share` over resampled days."""
-    high: float
+    share: float | None
+    """The same as a share of the misses without warming; None if there are none."""
+    low: float | None
+    """The 5th and (`high`) the 95th percentile of `share` over resampled days; None if there is but one."""
+    high: float | None
     against_default: float | None
     """Misses avoided for each one that the default plan avoids; None if that avoids none."""
     warmed: int
@@ -61,9 +64,12 @@ class Evaluation(BaseModel):
     changes: int
     entries: int
     readers: int
+    begin: float
+    """Of the trace, in seconds since 1970, as `end` and `scored_from`."""
+    end: float
     scored_from: float
-    """Seconds since 1970."""
     scored_reads: int
+    """0 if the trace ends before the first planning after `scored_from`: then nothing was measured."""
     misses: int
     """Misses of the scored reads without any warming."""
     ttl_s: float
@@ -88,6 +94,8 @@ def evaluate(
         changes=len(trace.changes),
         entries=len(trace.entry_names),
         readers=len(trace.reader_names),
+        begin=trace.times[0],
+        end=trace.times[-1],
         scored_from=replay.scored_from,
         scored_reads=replay.scored_reads,
         misses=next(iter(by_rate.values()))[NONE].misses,
@@ -108,13 +116,24 @@ def needed(trace: Trace, rules: Rules) -> float:
     """Seconds of loading a second that keep warm what was read in the last 24 hours, in the scored part."""
     begin = trace.times[int(len(trace) * (1 - rules.scored))]
     last: dict[int, float] = {}
-    total = 0.0  # entries, times the seconds for which they are active
+    active_s = [0.0] * len(trace.entry_names)
     for time, entry in zip(trace.times, trace.entries, strict=True):
         since = max(last.get(entry, time - 86400) + 86400, time, begin)
-        total += max(0.0, time + 86400 - since)
+        active_s[entry] += max(0.0, time + 86400 - since)
         last[entry] = time
     length = max(trace.times[-1] - begin, rules.every_s)
-    return total / length * rules.build_s / rules.ttl_s
+    costs = _mean_build_s(trace)
+    needed_s = sum(one * costs.get(entry, rules.build_s) for entry, one in enumerate(active_s))
+    return needed_s / length / rules.ttl_s
+
+
+def _mean_build_s(trace: Trace) -> dict[int, float]:
+    """What building each entry takes, where the trace says it."""
+    known: dict[int, list[float]] = {}
+    for entry, build_s in zip(trace.entries, trace.build_s, strict=True):
+        if build_s >= 0:
+            known.setdefault(entry, []).append(build_s)
+    return {entry: fmean(found) for entry, found in known.items()}
 
 
 def _scores(found: dict[str, Tally], seed: int) -> list[Score]:
@@ -122,14 +141,14 @@ def _scores(found: dict[str, Tally], seed: int) -> list[Score]:
     return [_score(name, found, intervals[name]) for name in found]
 
 
-def _score(name: str, found: dict[str, Tally], interval: tuple[float, float]) -> Score:
+def _score(name: str, found: dict[str, Tally], interval: tuple[float, float] | None) -> Score:
     none, tally, default = found[NONE], found[name], found[DEFAULT_PLAN]
-    low, high = interval
+    low, high = interval or (None, None)
     avoided, avoided_by_default = none.misses - tally.misses, none.misses - default.misses
     return Score(
         method=name,
         avoided=avoided,
-        share=_share(none.misses, tally.misses),
+        share=_share(none.misses, tally.misses) if none.misses else None,
         low=low,
         high=high,
         against_default=avoided / avoided_by_default if avoided_by_default > 0 else None,
@@ -151,12 +170,12 @@ def _share(without: int, misses: int) -> float:
     return (without - misses) / without if without else 0.0
 
 
-def _intervals(found: dict[str, Tally], seed: int) -> dict[str, tuple[float, float]]:
+def _intervals(found: dict[str, Tally], seed: int) -> dict[str, tuple[float, float] | None]:
     """Percentiles of each method's avoided share over days drawn with replacement (a bootstrap by day)."""
     random = Random(seed)  # noqa: S311 - a sample, no secret
     days = sorted(found[NONE].misses_by_day)
-    if not days:
-        return dict.fromkeys(found, (0.0, 0.0))
+    if len(days) < FEWEST_DAYS:
+        return dict.fromkeys(found)
     drawn = [random.choices(range(len(days)), k=len(days)) for _ in range(RESAMPLED)]
     sums = {}
     for name, tally in found.items():

@@ -6,18 +6,21 @@
     1270047700,,topic:42,,change
 
 `time` is seconds since 1970, or an ISO 8601 time (UTC if it names no zone). `build_ms` and `kind` may be left
-out or empty. A row of the kind `change` says that an entry was invalidated: `topic:42/detail` with any
-parameters (what follows a question mark), or all of the scope `topic:42`.
+out or empty; columns of other names are ignored. A row of the kind `change` says that an entry was
+invalidated: `topic:42/detail` with any parameters (what follows a question mark), or all of the scope
+`topic:42`.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 import math
+import zlib
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +35,20 @@ KIND = "kind"
 READ, CHANGE = "read", "change"
 HEADER = (*COLUMNS, BUILD, KIND)
 GZIP_MAGIC = b"\x1f\x8b"
+STDIN = Path("-")
+STDIN_FILE = Path("/dev/stdin")
 REPORT_EVERY = 10_000
-"""Lines between two reports of progress."""
+"""Rows between two reports of progress."""
+SHOWN = 60
+"""Characters of a wrong text that a message shows."""
 
 
 class TraceError(StokerError):
-    """A trace cannot be read; the message names the file and the line."""
+    """A trace cannot be read, or its file cannot be made; the message names the file and the line."""
+
+
+class TraceNotWritten(StokerError):
+    """The file of a trace can no longer be written: the disk is full, say."""
 
 
 @dataclass
@@ -89,51 +100,57 @@ class TraceWriter:
     """Puts reads together to a trace; they may come in any order."""
 
     def __init__(self) -> None:
-        self._reads: list[tuple[float, int, int, float]] = []
+        self._found = Trace()
         self._readers: dict[str, int] = {}
         self._entries: dict[str, int] = {}
-        self._changes: list[tuple[float, str]] = []
 
     def add(self, time: float, reader: str, entry: str, build_s: float = -1.0) -> None:
         """One read."""
-        who = self._readers.setdefault(reader, len(self._readers))
-        what = self._entries.setdefault(entry, len(self._entries))
-        self._reads.append((time, who, what, build_s))
+        found = self._found
+        found.times.append(time)
+        found.readers.append(self._readers.setdefault(reader, len(self._readers)))
+        found.entries.append(self._entries.setdefault(entry, len(self._entries)))
+        found.build_s.append(build_s)
 
     def change(self, time: float, name: str) -> None:
         """An entry, or all of a scope, was invalidated."""
-        self._changes.append((time, name))
+        self._found.changes.append((time, name))
 
     def trace(self) -> Trace:
         """The reads and changes so far, sorted by time."""
-        self._reads.sort(key=lambda read: read[0])
-        columns = list(zip(*self._reads, strict=True)) or [(), (), (), ()]
+        found = self._found
+        order = sorted(range(len(found)), key=found.times.__getitem__)
         return Trace(
-            array("d", columns[0]),
-            array("l", columns[1]),
-            array("l", columns[2]),
-            array("f", columns[3]),
+            array("d", map(found.times.__getitem__, order)),
+            array("l", map(found.readers.__getitem__, order)),
+            array("l", map(found.entries.__getitem__, order)),
+            array("f", map(found.build_s.__getitem__, order)),
             list(self._readers),
             list(self._entries),
-            sorted(self._changes),
+            sorted(found.changes),
         )
 
 
 def read_trace(path: Path, report: Callable[[int], None] = lambda _: None) -> Trace:
-    """The reads of a file; raises TraceError. `report` is called with the number of lines read so far."""
+    """The reads of a file, or of stdin if it is `-`; raises TraceError.
+
+    `report` is called with the number of rows read so far.
+    """
     writer = TraceWriter()
-    with _opened(path) as file:
-        rows = csv.DictReader(file)
-        _check_header(path, rows.fieldnames or ())
-        try:
+    line = 0
+    try:
+        with _opened(path) as file:
+            rows = csv.reader(file, strict=True)
+            columns = _columns(path, next(rows, []))
             for number, row in enumerate(rows, start=1):
-                _add(writer, path, rows.line_num, row)
+                line = rows.line_num
+                if row:
+                    _add(writer, f"{path}, line {line}", columns, row)
                 if number % REPORT_EVERY == 0:
                     report(number)
-        except csv.Error as error:
-            raise TraceError(f"{path}, line {rows.line_num}: {error}") from None
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise TraceError(f"{path}, after line {rows.line_num}: {error}") from None
+    except (OSError, EOFError, UnicodeError, zlib.error, csv.Error) as error:
+        where = f"{path}, after line {line}" if line else f"{path}"
+        raise TraceError(f"{where}: {_reason(error)}") from None
     trace = writer.trace()
     if not len(trace):
         raise TraceError(f"{path}: there is no read in it")
@@ -142,48 +159,60 @@ def read_trace(path: Path, report: Callable[[int], None] = lambda _: None) -> Tr
 
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == GZIP_MAGIC
-        file = (gzip.open if packed else open)(path, "rt", encoding="utf-8", newline="")
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from None
-    with file:
-        yield file
+    """Open it once: what was read from a pipe cannot be read again."""
+    with (STDIN_FILE if path == STDIN else path).open("rb") as raw:
+        packed = raw.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
+        with gzip.GzipFile(fileobj=raw) if packed else nullcontext(raw) as plain:
+            yield io.TextIOWrapper(plain, encoding="utf-8-sig", newline="")
 
 
-def _check_header(path: Path, found: object) -> None:
-    names = list(found) if isinstance(found, (list, tuple)) else []
-    missing = [name for name in COLUMNS if name not in names]
-    if missing:
+def _reason(error: Exception) -> str:
+    match error:
+        case UnicodeError():
+            return "it is not UTF-8"
+        case EOFError():
+            return "the gzip file is cut off"
+        case zlib.error() | gzip.BadGzipFile():
+            return f"the gzip file is damaged: {error}"
+        case csv.Error():
+            return f"this is no CSV: {error}; is a quote left open?"
+        case OSError():
+            return error.strerror or str(error)
+    return str(error)
+
+
+def _columns(path: Path, found: Sequence[str]) -> Mapping[str, int]:
+    """Where each column stands."""
+    if not found:
+        raise TraceError(f"{path}: it is empty")
+    missing = [name for name in COLUMNS if name not in found]
+    twice = [name for name in HEADER if found.count(name) > 1]
+    if missing or twice:
+        wrong = f"no column {', '.join(missing)}" if missing else f"column {twice[0]} twice"
+        first = ",".join(found)[:SHOWN]
         raise TraceError(
-            f"{path}: no column {', '.join(missing)}; its first line must be like {','.join(HEADER)}"
+            f"{path}: {wrong} in its first line {first!r}, which must be like {','.join(HEADER)}"
         )
+    return {name: at for at, name in enumerate(found)}
 
 
-def _add(writer: TraceWriter, path: Path, line: int, row: dict[str, str | None]) -> None:
-    kind = row.get(KIND) or READ
-    if kind == READ:
-        writer.add(*_read(path, line, row))
-    elif kind == CHANGE:
-        where = f"{path}, line {line}"
-        if not row["entry"]:
-            raise TraceError(f"{where}: it names no entry")
-        writer.change(_time(row["time"] or "", where), row["entry"])
-    else:
-        raise TraceError(f"{path}, line {line}: {KIND} is {kind[:40]!r}; it is {READ} or {CHANGE}")
-
-
-def _read(path: Path, line: int, row: dict[str, str | None]) -> tuple[float, str, str, float]:
-    where = f"{path}, line {line}"
-    reader, entry = row["reader"], row["entry"]
-    if not entry or reader is None:
+def _add(writer: TraceWriter, where: str, columns: Mapping[str, int], row: list[str]) -> None:
+    if any(row[len(columns) :]):
+        raise TraceError(
+            f"{where}: it has more fields than the first line; what contains a comma must be quoted"
+        )
+    row += [""] * (len(columns) - len(row))
+    if not (entry := row[columns["entry"]]):
         raise TraceError(f"{where}: it names no entry")
-    took = row.get(BUILD) or ""
-    build_s = _number(took, where, BUILD) / 1000 if took else -1.0
-    if took and build_s < 0:
-        raise TraceError(f"{where}: {BUILD} is negative")
-    return _time(row["time"] or "", where), reader, entry, build_s
+    time = _time(row[columns["time"]], where)
+    kind = (row[columns[KIND]] if KIND in columns else "") or READ
+    if kind == READ:
+        took = row[columns[BUILD]] if BUILD in columns else ""
+        writer.add(time, row[columns["reader"]], entry, _build_s(took, where) if took else -1.0)
+    elif kind == CHANGE:
+        writer.change(time, entry)
+    else:
+        raise TraceError(f"{where}: {KIND} is {kind[:SHOWN]!r}; it is {READ} or {CHANGE}")
 
 
 def _time(text: str, where: str) -> float:
@@ -194,28 +223,31 @@ def _time(text: str, where: str) -> float:
             moment = datetime.fromisoformat(text)
         except ValueError:
             raise TraceError(
-                f"{where}: {text[:40]!r} is no time: give seconds since 1970, or ISO 8601"
+                f"{where}: {text[:SHOWN]!r} is no time: give seconds since 1970, or ISO 8601"
             ) from None
         found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not 0 <= found <= LATEST_S:  # also refuses NaN
-        raise TraceError(f"{where}: {text[:40]!r} is no time between 1970 and 9999")
+        hint = "; divide milliseconds by 1000" if LATEST_S < found < math.inf else ""
+        raise TraceError(f"{where}: {text[:SHOWN]!r} is no time between 1970 and 9999, in seconds{hint}")
     return found
 
 
-def _number(text: str, where: str, name: str) -> float:
+def _build_s(text: str, where: str) -> float:
     try:
         found = float(text)
     except ValueError:
         found = math.nan
     if not math.isfinite(found):
-        raise TraceError(f"{where}: {name} is {text[:40]!r}, which is no number")
-    return found
+        raise TraceError(f"{where}: {BUILD} is {text[:SHOWN]!r}, which is no number")
+    if found < 0:
+        raise TraceError(f"{where}: {BUILD} is negative")
+    return found / 1000
 
 
 class TraceFile:
     """Writes a trace to a file, packed if its name ends with `.gz`. A file that exists is refused.
 
-    Raises TraceError. It counts what it has written, before packing.
+    Raises TraceError, later TraceNotWritten. It counts what it has written, before packing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -248,14 +280,14 @@ class TraceFile:
         try:
             return self._file.write(text)
         except OSError as error:
-            raise TraceError(f"{self._path}: {error.strerror or error}") from None
+            raise TraceNotWritten(f"{self._path}: {error.strerror or error}") from None
 
     def close(self) -> None:
         """Finish the file."""
         try:
             self._file.close()
         except OSError as error:
-            raise TraceError(f"{self._path}: {error.strerror or error}") from None
+            raise TraceNotWritten(f"{self._path}: {error.strerror or error}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -265,7 +297,7 @@ class TraceFile:
 
 
 def write_trace(trace: Trace, path: Path) -> None:
-    """Write a whole trace; raises TraceError."""
+    """Write a whole trace; raises TraceError, TraceNotWritten."""
     with TraceFile(path) as file:
         columns = zip(trace.times, trace.readers, trace.entries, trace.build_s, strict=True)
         for time, reader, entry, build_s in columns:

@@ -31,7 +31,7 @@ class Recording:
         self._changes = Position()
 
     async def poll(self) -> None:
-        """Record what has happened since the last time; raises CacheUnavailable, TraceError."""
+        """Record what has happened since the last time; raises CacheUnavailable, TraceNotWritten."""
         store = self._stoker.cache.store
         if self._visits is None:
             await self._entries.learn_costs()

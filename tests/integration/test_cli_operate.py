@@ -8,9 +8,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from redis import ConnectionError as NoConnection
+from redis import Redis
 from sqlalchemy import create_engine, make_url, text
 
 from stoker import embedded
+from stoker.embedded.process import wait_until
 from tests.integration.cli import LONGEST_S, call, running, spawn
 
 WORKER_READY, UP_READY = "worker.started", "Ctrl-C stops everything"
@@ -179,7 +182,14 @@ def test_log_lines_are_json_where_the_setting_says_so(environment: dict[str, str
     assert events[-1] == "worker.stopped"
 
 
-def test_up_brings_everything_and_ctrl_c_takes_it_away(tmp_path: Path) -> None:
+def answers(server: Redis) -> bool:
+    try:
+        return bool(server.ping())
+    except NoConnection:
+        return False
+
+
+def test_up_brings_everything_restarts_a_server_that_ended_and_ctrl_c_takes_it_away(tmp_path: Path) -> None:
     plain = {
         name: value for name, value in os.environ.items() if not name.endswith(("REDIS_URL", "DATABASE_URL"))
     }
@@ -187,6 +197,14 @@ def test_up_brings_everything_and_ctrl_c_takes_it_away(tmp_path: Path) -> None:
     with running(tmp_path, plain, *arguments, ready=UP_READY) as up:
         status = spawn(tmp_path, plain, "status", "--embedded", "--json")
         assert json.loads(status.stdout)["health"]["ok"] is True
+        urls = embedded.find(tmp_path / ".data")
+        assert urls is not None
+        assert up.stdout is not None
+        with Redis.from_url(urls.cache) as cache:
+            os.kill(cache.info("server")["process_id"], signal.SIGKILL)
+            line = next(line for line in up.stdout if "has ended" in line)
+            assert "cache has ended (signal 9): starting it again" in line
+            assert wait_until(lambda: answers(cache), LONGEST_S)
         up.send_signal(signal.SIGINT)
         said, _ = up.communicate(timeout=LONGEST_S)
     assert up.returncode == 0

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import subprocess
+import sys
+from array import array
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from typer.testing import CliRunner
 
+from stoker.cli import display, warming
 from stoker.cli.app import app
-from stoker.prediction.evaluation import evaluate
+from stoker.prediction.evaluation import evaluate, needed
 from stoker.prediction.methods import (
     DEFAULT_PLAN,
     PREDICTED,
@@ -51,6 +57,9 @@ def test_the_predictor_avoids_more_misses_than_the_default_plan_at_the_same_budg
         length_s = office.times[-1] - found.scored_from + RULES.every_s
         for score in budget.scores:
             assert score.spent_s <= budget.budget_s * length_s / 60 + RULES.build_s + 0.03
+            assert score.low is not None
+            assert score.share is not None
+            assert score.high is not None
             assert score.low <= score.share <= score.high
             assert 0 <= score.wasted_s <= score.spent_s + 1e-6
             assert score.by_view.keys() <= {"dashboard", "detail"}
@@ -100,7 +109,10 @@ def test_a_trace_of_any_character_is_evaluated(which: str, begin: float) -> None
     assert found.misses <= found.scored_reads <= len(trace)
     for budget in found.budgets:
         for score in budget.scores:
-            assert 0 <= score.low <= score.share <= score.high <= 1
+            assert (score.share is None) == (found.misses == 0)
+            assert (score.low is None) == (score.high is None)
+            assert 0 <= (score.low or 0) <= (score.share or 0) <= 1
+            assert score.high is None or (score.share or 0) <= score.high <= 1
             assert 0 <= score.avoided <= found.misses
             assert score.used is None or 0 <= score.used <= 1
             assert 0 <= score.wasted_s <= score.spent_s + 1e-9
@@ -172,13 +184,18 @@ def test_views_of_entries() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no column time, reader, entry"),
-        ("when,who\n1,2\n", "no column time, reader, entry"),
+        ("", "it is empty"),
+        ("when,who\n1,2\n", "no column time, reader, entry in its first line 'when,who', which must be like"),
+        ("time;reader;entry\n1;a;b\n", "in its first line 'time;reader;entry'"),
+        ("time,reader,entry,entry\n1,ann,a,b\n", "column entry twice in its first line"),
         ("time,reader,entry\n", "there is no read in it"),
         ("time,reader,entry\nyesterday,ann,a\n", "line 2: 'yesterday' is no time"),
         ("time,reader,entry\nnan,ann,a\n", "line 2: 'nan' is no time between"),
         ("time,reader,entry\n-5,ann,a\n", "line 2: '-5' is no time between"),
+        ("time,reader,entry\n1270047582000,ann,a\n", "line 2: .* in seconds; divide milliseconds by 1000"),
         ("time,reader,entry\n5\n", "line 2: it names no entry"),
+        ("time,reader,entry\n5,ann,a?x=1,y=2\n", "line 2: it has more fields than .* must be quoted"),
+        ('time,reader,entry\n5,ann,b\n5,ann,"a\n5,ann,c\n', "after line 2: .* is a quote left open"),
         ("time,reader,entry,build_ms\n5,ann,a,-1\n", "line 2: build_ms is negative"),
         ("time,reader,entry,build_ms\n5,ann,a,inf\n", "line 2: build_ms is 'inf', which is no number"),
     ],
@@ -190,11 +207,47 @@ def test_a_trace_that_cannot_be_read_says_why_and_where(tmp_path: Path, text: st
         read_trace(path)
 
 
-def test_a_gzip_that_is_cut_off_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "trace.csv.gz"
-    path.write_bytes(gzip.compress(b"time,reader,entry\n" + b"1,ann,a\n" * 9999)[:-20])
-    with pytest.raises(TraceError, match=r"trace\.csv\.gz, after line"):
+CSV = b"time,reader,entry\n" + b"1,ann,a\n" * 9999
+PACKED = gzip.compress(CSV)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (PACKED[:-20], "after line [0-9]+: the gzip file is cut off"),
+        (PACKED[:11], "csv: the gzip file is cut off"),
+        (PACKED[:11] + b"\x00\xff\xff\xff" + PACKED[15:], "csv: the gzip file is damaged: "),
+        (PACKED[:-8] + bytes(8), "after line [0-9]+: the gzip file is damaged: CRC"),
+        (CSV.decode().encode("utf-16"), "csv: it is not UTF-8"),
+        (CSV + b"1,J\xfcrgen,a\n", "after line [0-9]+: it is not UTF-8"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes(content)
+    with pytest.raises(TraceError, match=says):
         read_trace(path)
+
+
+def test_a_trace_with_a_byte_order_mark_or_packed_under_any_name_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    text = b'\xef\xbb\xbfentry,status,time,reader\r\n"a?x=1,y=2",200,5,ann\r\n\r\nb,200,6,bob,\r\n'
+    for content in (text, gzip.compress(text)):
+        path.write_bytes(content)
+        found = read_trace(path)
+        assert found.entry_names == ["a?x=1,y=2", "b"]
+        assert found.reader_names == ["ann", "bob"]
+        assert found.times.tolist() == [5, 6]
+
+
+def test_a_trace_comes_from_a_pipe_and_a_wrong_one_ends_with_2() -> None:
+    command = [sys.executable, "-m", "stoker", "trace", "show", "-"]
+    ran = subprocess.run([*command, "--json"], input=PACKED, capture_output=True, check=True)  # noqa: S603
+    assert json.loads(ran.stdout)["reads"] == 9999
+    wrong = subprocess.run(command, input=CSV[:12], capture_output=True, check=False)  # noqa: S603
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(b"error: -: no column entry in its first line 'time,reader,")
+    assert wrong.stderr.count(b"\n") == 1
 
 
 def test_a_trace_survives_being_written(tmp_path: Path, office: Trace) -> None:
@@ -213,6 +266,49 @@ def test_times_may_be_iso_8601_and_out_of_order(tmp_path: Path) -> None:
     found = read_trace(path)
     assert [found.entry_names[one] for one in found.entries] == ["a", "b"]
     assert found.times[1] - found.times[0] == 86400
+
+
+def test_what_was_not_measured_is_unknown_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    for text, scored, says in (
+        ("0,ann,a\n1,ann,a\n", 0, "nothing was measured"),
+        (*("".join(f"{time},ann,a\n" for time in range(0, 5400, 5)), 360, "nothing can be gained"),),
+    ):
+        path.write_text(f"time,reader,entry\n{text}")
+        command = ["warm", "evaluate", str(path), "--ttl", "9000"]
+        found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+        assert (found["scored_reads"], found["misses"]) == (scored, 0)
+        scores = [score for one in found["budgets"] for score in one["scores"]]
+        assert {score["share"] for score in scores} == {score["low"] for score in scores} == {None}
+        drawn = CliRunner().invoke(app, command).stdout
+        assert says in drawn
+        assert "0.000" not in drawn
+    path.write_text(
+        "time,reader,entry\n" + "".join(f"{time * 60},ann,e{time % 200}\n" for time in range(900))
+    )
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert found["misses"] > 0
+    assert {(one["low"], one["high"]) for one in found["budgets"][0]["scores"]} == {(None, None)}
+    assert "two weeks or more" in CliRunner().invoke(app, command).stdout
+
+
+def test_the_default_budgets_follow_what_building_takes_in_the_trace(office: Trace) -> None:
+    slow = replace(office, build_s=array("f", [10 * one for one in office.build_s]))
+    assert needed(slow, RULES) == pytest.approx(10 * needed(office, RULES))
+    unknown = replace(office, build_s=array("f", [-1.0] * len(office)))
+    assert needed(unknown, replace(RULES, build_s=0.2)) == pytest.approx(10 * needed(unknown, RULES))
+
+
+def test_tables_fit_into_80_columns(office: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "_on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines: list[str] = []
+    monkeypatch.setattr(display, "show", lines.append)
+    warming._draw(evaluate(office, RULES, [0.05]))
+    rows = [line for line in lines if line.startswith(careful_name(RULES.least))]
+    assert [len(row.split("  ")) > 4 for row in rows] == [True, True]
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if re.match(rf"{display.BEHIND}\\S", line)]
 
 
 def test_the_command(tmp_path: Path, office: Trace) -> None:
