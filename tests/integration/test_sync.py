@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -176,6 +176,53 @@ def test_after_close_the_next_call_opens_it_again(sync: SyncStoker) -> None:
     for _ in range(2):
         sync.close()
         assert sync.read("detail", 1, reader=7).value == {"body": "v1"}
+
+
+def test_who_waits_while_it_is_closed_is_told(sync: SyncStoker) -> None:
+    begun = threading.Event()
+
+    async def hang(_: object) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    waiting: Future[object] = Future()
+    threading.Thread(target=lambda: _ended(waiting, lambda: sync.call(hang)), daemon=True).start()
+    begun.wait()
+    left = sync._open().loop
+    sync.close()
+    with pytest.raises(StokerError, match="was closed"):
+        waiting.result(30)
+    with pytest.raises(StokerError, match="was closed"):
+        left.call(hang(None))  # as a thread that has found it open, a moment before
+
+
+def _ended(waiting: Future[object], call: Callable[[], object]) -> None:
+    try:
+        waiting.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - whatever it is
+        waiting.set_exception(error)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_connection_that_a_thread_uses_while_it_is_closed_is_closed_by_the_thread(
+    sync: SyncStoker,
+    monkeypatch: pytest.MonkeyPatch,
+    breaks: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    near(sync)
+    [connection] = sync._open().direct._free
+    replies = DirectConnection._replies
+
+    def closed_meanwhile(self: DirectConnection, packed: bytes, count: int) -> list[Any]:
+        found = replies(self, packed, count)
+        sync.close()
+        if breaks:
+            raise OSError
+        return found
+
+    monkeypatch.setattr(DirectConnection, "_replies", closed_meanwhile)
+    assert sync.read("detail", 1, reader=7).value == {"body": "v1"}
+    assert connection._socket.fileno() == -1
 
 
 def test_a_call_that_is_interrupted_is_cancelled(sync: SyncStoker) -> None:

@@ -22,6 +22,7 @@ import stoker.cache.term
 import stoker.outbox.term
 import stoker.revocation
 from stoker import Asked, EntryKey, Forbidden, Invalidation, NotFound, Reading, State
+from stoker.cache.lookup import Plan
 from stoker.cache.near import CREDIT
 from stoker.cache.term import SERVED, SURE_S, now_s
 from stoker.outbox.rows import backlog
@@ -286,6 +287,27 @@ async def test_a_late_reply_does_not_begin_a_term(world: World, monkeypatch: pyt
     never(f"{shown} was shown", happened=shown != "v2")
 
 
+@race("a clock that is read after what is served is fixed")
+async def test_a_process_that_is_stopped_before_it_reads_its_clock_asks_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. It has taken what it would serve, is stopped until that is over, and goes on."""
+    terms = await _terms(world, monkeypatch)
+    cache = terms.web.stoker.cache
+    plan = cache.plan("detail", 1, reader=1)
+    taken = Plan.__dict__["served"]
+
+    def stopped(self: Plan) -> object:
+        served = taken.__get__(self)
+        terms.time.real_s += _term_s(1.01)
+        return served
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Plan, "served", property(stopped, taken.__set__))
+        shown = cache.in_term(plan, 1)
+    never(f"{shown} was shown after its term", happened=shown is not None)
+
+
 @race("a clock that goes on in a stopped process")
 async def test_a_process_that_was_stopped_does_not_go_on_with_its_term(world: World) -> None:
     """Row 47. SIGSTOP within a term; a change is applied; SIGCONT."""
@@ -301,6 +323,26 @@ async def test_a_process_that_was_stopped_does_not_go_on_with_its_term(world: Wo
         assert reader.stdin is not None
         reader.stdin.write(b"again\n")
         shown = await says()
+        never(f"{shown} was shown", happened=shown != "v2")
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock")
+@race("a clock that goes on in a suspend")
+async def test_a_machine_that_was_suspended_does_not_go_on_with_its_term(world: World) -> None:
+    """Row 47. The reader's machine is suspended within a term; a change is applied; it wakes up."""
+    worker = await world.process(cache={"term_ms": TERM_MS})
+    worker.stoker.cache.store.lookup.terms.now_s = stoker.cache.term.now_s  # only the reader's may be wrong
+    await worker.stoker.cache_term.keep()
+    async with child_of("read_after_a_suspend", world) as (reader, says):
+        assert await says() == "read"
+        await world.write()
+        await worker.apply()
+        assert reader.stdin is not None
+        reader.stdin.write(b"again\n")
+        shown = await says()
+        if "unshare" in shown:
+            pytest.skip(f"no time namespace: {shown}")
+        assert shown in {"v1", "v2"}
         never(f"{shown} was shown", happened=shown != "v2")
 
 

@@ -34,6 +34,7 @@ class Ground:
     """What a scenario works with."""
 
     queue: Queue
+    url: str
     one: Claims = field(init=False)
     two: Claims = field(init=False)
 

@@ -47,7 +47,7 @@ async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
     server = Valkey("scripts", tmp_path / "data", tmp_path, tmp_path / "log", ["--save", ""])
     await asyncio.to_thread(server.start)
     queue = Queue.from_url(server.url, settings_of(PREFIX))
-    yield Ground(queue)
+    yield Ground(queue, server.url)
     await queue.close()
     await asyncio.to_thread(server.kill)
 

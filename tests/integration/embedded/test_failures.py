@@ -70,6 +70,7 @@ def test_programs_on_the_path_serve_when_the_wheels_are_missing(
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setattr(binaries, "_package", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(binaries.SERVER_VARIABLE, raising=False)
     assert binaries.valkey_server() == tmp_path / "redis-server"
     assert binaries.postgres().initdb == tmp_path / "initdb"
 
@@ -79,10 +80,25 @@ def test_missing_programs_are_named_with_the_url_that_makes_them_unneeded(
 ) -> None:
     monkeypatch.setattr(binaries, "_package", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(binaries.SERVER_VARIABLE, raising=False)
     with pytest.raises(embedded.EmbeddedError, match=r"valkey-server or redis-server.*REDIS_URL"):
         binaries.valkey_server()
     with pytest.raises(embedded.EmbeddedError, match=r"initdb.*DATABASE_URL"):
         binaries.postgres()
+
+
+def test_the_environment_may_name_another_server_than_the_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "redis-server-8").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(binaries.SERVER_VARIABLE, "redis-server-8")
+    assert binaries.valkey_server() == tmp_path / "redis-server-8"
+    monkeypatch.setenv(binaries.SERVER_VARIABLE, str(tmp_path / "redis-server-9"))
+    with pytest.raises(
+        embedded.EmbeddedError, match=r"STOKER_VALKEY_SERVER: .*/redis-server-9 is no program"
+    ):
+        binaries.valkey_server()
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:

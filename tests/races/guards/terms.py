@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 import stoker.cache.near
 import stoker.outbox.term
 from stoker.cache.lookup import Plan
-from stoker.cache.near import Terms
+from stoker.cache.near import Served, Terms
 from stoker.cache.reading import Found
 from stoker.outbox.term import CacheTerm
 from tests.races.guards.away import Patch, Removal, replaced
@@ -57,6 +57,12 @@ def _counted_from_the_reply(patch: Patch) -> None:
         grant(self, plan, found, self.now_s())
 
     patch.setattr(Terms, "grant", late)
+
+
+def _clock_read_first(self: Terms[Plan], plan: Plan) -> Served | None:
+    now_s = self.now_s()
+    served = plan.served
+    return served if served is not None and now_s < served.until_s else None
 
 
 async def _at_once(*_: object) -> None:
@@ -108,9 +114,11 @@ GUARDS: Mapping[str, Removal] = {
     "the wait for a term": replaced(CacheTerm, "over", _at_once),
     "the bound of a term": _unbounded,
     "the share of a term that is served": replaced(stoker.cache.near, "SERVED", 1.0),
+    "a clock that is read after what is served is fixed": replaced(Terms, "of", _clock_read_first),
     "a term counted from the question": _counted_from_the_reply,
     "a clock that nobody sets": _wall_clock,
     "a clock that goes on in a stopped process": replaced(stoker.cache.near, "now_s", time.process_time),
+    "a clock that goes on in a suspend": replaced(stoker.cache.near, "now_s", time.monotonic),
     "the installation's term": replaced(CacheTerm, "learn", _own_term),
     "the wait learned after the unlink": replaced(CacheTerm, "_longest_ms", known_before),
     "the wait learned by a question that begins after the unlink": replaced(

@@ -1,0 +1,1 @@
+"""A few tests on the Redis that Debian packages."""
