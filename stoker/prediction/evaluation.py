@@ -9,7 +9,7 @@ from statistics import fmean
 from pydantic import BaseModel
 
 from stoker.prediction.methods import DEFAULT_PLAN, NONE, all_methods
-from stoker.prediction.replay import Replay, Rules, Tally
+from stoker.prediction.replay import CHEAPEST_S, Replay, Rules, Tally
 from stoker.prediction.trace import Trace
 
 SHARES = (0.1, 0.25, 0.5)
@@ -132,7 +132,7 @@ def _mean_build_s(trace: Trace) -> dict[int, float]:
     known: dict[int, list[float]] = {}
     for entry, build_s in zip(trace.entries, trace.build_s, strict=True):
         if build_s >= 0:
-            known.setdefault(entry, []).append(build_s)
+            known.setdefault(entry, []).append(max(build_s, CHEAPEST_S))
     return {entry: fmean(found) for entry, found in known.items()}
 
 
