@@ -13,6 +13,7 @@ import selectors
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from stoker.errors import StokerError
@@ -91,13 +92,21 @@ class LoopThread:
 
     def stop(self) -> None:
         """End the loop and its thread. Who waits for a call is told by a StokerError."""
-        self.soon(self._loop.stop)
+        self.soon(self._end)
         self._thread.join(STOP_S)
 
-    def _run(self) -> None:
-        self._loop.run_forever()
+    def _end(self) -> None:
         self._ending = True
-        self._loop.run_until_complete(_cancel_all())
+        self._loop.stop()
+
+    def _run(self) -> None:
+        while not self._ending:
+            with suppress(
+                SystemExit, KeyboardInterrupt
+            ):  # of a call: its caller gets it, and the loop goes on
+                self._loop.run_forever()
+        with suppress(SystemExit, KeyboardInterrupt):
+            self._loop.run_until_complete(_cancel_all())
         self._loop.close()
 
     def abandon(self) -> None:

@@ -203,6 +203,15 @@ def _ended(waiting: Future[object], call: Callable[[], object]) -> None:
         waiting.set_exception(error)
 
 
+def test_a_loader_that_would_end_the_process_does_not_end_the_loop(sync: SyncStoker) -> None:
+    async def leave(_: object) -> None:
+        sys.exit(3)
+
+    with pytest.raises(SystemExit):
+        sync.call(leave)
+    assert sync.read("detail", 1, reader=7).value == {"body": "v1"}
+
+
 @pytest.mark.parametrize("breaks", [False, True])
 def test_a_connection_that_a_thread_uses_while_it_is_closed_is_closed_by_the_thread(
     sync: SyncStoker,
@@ -353,6 +362,26 @@ def test_within_a_term_a_thread_asks_nobody(
     reading = sync.read("detail", 1, reader=7)
     assert (reading.state, reading.value, reading.role) == (State.HIT, {"body": "v1"}, "reader")
     assert no_loop == []
+
+
+def test_a_threads_term_begins_with_its_question(sync: SyncStoker, monkeypatch: pytest.MonkeyPatch) -> None:
+    near(sync)
+    terms = sync._open().stoker.cache.store.lookup.terms
+    now_s = terms.now_s()
+    terms.use(1, now_s + 3600)
+    late_s = [0.0]
+    monkeypatch.setattr(terms, "now_s", lambda: now_s + late_s[0])
+    ask = DirectConnection.ask
+
+    def late(self: DirectConnection, packed: bytes) -> object:
+        found = ask(self, packed)
+        late_s[0] += 1
+        return found
+
+    monkeypatch.setattr(DirectConnection, "ask", late)
+    for _ in range(2):
+        assert sync.read("detail", 1, reader=7).state is State.HIT
+    assert late_s == [2], "the second read asked, too: the term was over when the reply came"
 
 
 def test_hits_of_threads_are_counted(sync: SyncStoker) -> None:

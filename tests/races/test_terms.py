@@ -26,7 +26,7 @@ from stoker.cache.lookup import Plan
 from stoker.cache.near import CREDIT
 from stoker.cache.term import SERVED, SURE_S, now_s
 from stoker.outbox.rows import backlog
-from stoker.outbox.term import CacheTerm
+from stoker.outbox.term import CacheTerm, TermRow
 from stoker.settings import LONGEST_TERM_MS
 from tests.races.guards.terms import WALL
 from tests.races.race import race
@@ -453,6 +453,47 @@ async def test_a_reader_that_does_not_hear_of_a_lower_term_ends_the_old_one(
     await terms.read()
     await terms.change()
     await terms.shows("v2")
+
+
+@race("a term known since the question for it")
+async def test_a_late_answer_does_not_make_a_reader_sure_of_the_term_for_longer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. Postgres has answered, and the answer comes when it is no longer sure."""
+    terms = await _terms(world, monkeypatch)
+    row = CacheTerm._row
+
+    async def late(self: CacheTerm) -> TermRow:
+        found = await row(self)
+        terms.time.real_s += SURE_S * SERVED / SLOW
+        return found
+
+    monkeypatch.setattr(CacheTerm, "_row", late)
+    await terms.learn()
+    asked = terms.web.cache_link.count(b"MGET")
+    await terms.web.read()
+    never("a term was served that was not known any more", happened=asked.count != 1)
+
+
+@race("no term by a question from before its end")
+async def test_a_question_from_before_an_outage_begins_no_term_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 45, 47. The breaker opens and closes while the reply is under way."""
+    terms = await _terms(world, monkeypatch)
+    terms.time.real_s += _term_s(1.01)
+    reply = terms.web.cache_link.hold_reply(b"MGET")
+    waiting = world.begin(terms.web.read())
+    await reply.reached.wait()
+    breaker = terms.web.stoker.cache.breaker
+    breaker.trip("changes go to another cache")
+    await world.sql("UPDATE notes SET body = 'v2'")
+    await world.first.stoker.cache.store.unlink([world.names().stamp])
+    breaker.open, breaker.reason = False, None  # as when all is applied
+    reply.release()
+    await waiting
+    shown = (await terms.web.read()).value["body"]
+    never(f"{shown} was shown", happened=shown != "v2")
 
 
 @race("the wait kept after the term was lowered")

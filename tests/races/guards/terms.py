@@ -14,6 +14,7 @@ import stoker.outbox.term
 from stoker.cache.lookup import Plan
 from stoker.cache.near import Served, Terms
 from stoker.cache.reading import Found
+from stoker.cache.term import SERVED, SURE_S
 from stoker.outbox.term import CacheTerm
 from tests.races.guards.away import Patch, Removal, replaced
 
@@ -75,6 +76,22 @@ async def _own_term(self: CacheTerm) -> None:
     self._terms.use(self._own_ms / 1000, asked_s + 8)
 
 
+async def _known_since_the_reply(self: CacheTerm) -> None:
+    row = await self._row()
+    self._terms.use(row.term_ms / 1000, self._terms.now_s() + SURE_S * SERVED)
+
+
+def _granted_after_the_end(patch: Patch) -> None:
+    grant = Terms.grant
+
+    def granted(self: Terms[Plan], plan: Plan, found: Sequence[Found], asked_s: float) -> None:
+        since_s, self._since_s = self._since_s, -inf
+        grant(self, plan, found, asked_s)
+        self._since_s = since_s
+
+    patch.setattr(Terms, "grant", granted)
+
+
 async def known_before(self: CacheTerm, _connection: AsyncConnection | None) -> int:
     return self._seen.longest_ms if self._seen is not None else 0
 
@@ -125,7 +142,9 @@ GUARDS: Mapping[str, Removal] = {
         CacheTerm, "_longest_now", _joined
     ),
     "a term known for some seconds only": _sure_for_ever,
+    "a term known since the question for it": replaced(CacheTerm, "learn", _known_since_the_reply),
     "the wait kept after the term was lowered": replaced(stoker.outbox.term, "SET", SHORTENED_AT_ONCE),
     "terms that are being renewed": _renewed_are_forgotten,
+    "no term by a question from before its end": _granted_after_the_end,
     "terms ending with the breaker": replaced(Terms, "end", lambda _: None),
 }
