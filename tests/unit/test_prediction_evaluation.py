@@ -303,6 +303,13 @@ def test_the_default_budgets_follow_what_building_takes_in_the_trace(office: Tra
     assert needed(unknown, replace(RULES, build_s=0.2)) == pytest.approx(10 * needed(unknown, RULES))
 
 
+def test_a_row_of_another_century_changes_the_default_budgets_little(office: Trace) -> None:
+    late = replace(office, times=office.times + array("d", [9e10]))
+    for column in ("readers", "entries", "build_s"):
+        setattr(late, column, getattr(office, column) + getattr(office, column)[-1:])
+    assert needed(late, RULES) == pytest.approx(needed(office, RULES), rel=0.2)
+
+
 def test_tables_fit_into_80_columns(office: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(display, "_on_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
