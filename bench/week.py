@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from stoker.prediction.activity import ENTRIES_KEPT
 from stoker.prediction.contest import DEFAULT
@@ -22,13 +23,19 @@ from stoker.prediction.live import Live
 DAY_S = 86400.0
 BEGIN = 1_704_326_400.0
 """Thursday, 4 January 2024. Two working days and a weekend come before what is counted."""
-COUNTED_FROM = BEGIN + 4 * DAY_S
-DAYS = 11
+LEAD_DAYS, DAYS = 4, 11
+"""Days that are not counted, and all days."""
 PEOPLE, PROJECTS, TEAM = 40, 150, (3, 6)
-TTL_S = {"dashboard": 300.0, "detail": 1800.0, "list": 600.0, "search": 1200.0}
-BUILD_S = {"dashboard": 0.03, "detail": 0.01, "list": 0.015, "search": 0.02}
-KINDS = {view: Kind(number, TTL_S[view]) for number, view in enumerate(TTL_S)}
-EAGER = 0.8
+TTL_S = {"dashboard": 300.0, "detail": 1800.0, "list": 600.0, "search": 1200.0, "access": 1800.0}
+BUILD_S = {"dashboard": 0.03, "detail": 0.01, "list": 0.015, "search": 0.02, "access": 0.002}
+PREDICTED = ("dashboard", "detail", "list", "search")
+KINDS = {view: Kind(number, TTL_S[view]) for number, view in enumerate(PREDICTED)}
+EAGER, JITTER = 0.8, 0.1
+"""`cache.eager_refresh` and `cache.ttl_jitter`."""
+MARGIN_S = 4.0
+"""Two flushes: a worker takes what was read so shortly before a build for read after it."""
+GUARDED = ("dashboard", "detail")
+"""A hit needs the access entry of the project, too."""
 SESSIONS = (4, 8)
 """Sessions of somebody on a working day."""
 PER_SESSION = (2, 5)
@@ -42,6 +49,8 @@ STEP_S = 120.0
 IDLE_S, IDLE_STEP_S = 7200.0, 1800.0
 """Where nobody has read for so long, a longer step: the nights would take most of the computing."""
 WARM_ACTIVE_S, KEEP_WARM_S = 1800.0, 60.0
+ACTIVE, KEEP, PREDICT = "active", "keep", "predict"
+"""What a worker does by the clock."""
 MOST_PROJECTS = 20
 
 
@@ -53,6 +62,25 @@ class Act:
     person: int
     entry: str
     changes: bool = False
+
+
+class Tick(NamedTuple):
+    """A slot of the schedule, or a step of prediction that covers the last `step_s` seconds."""
+
+    at: float
+    what: str
+    step_s: float
+
+
+class Built(NamedTuple):
+    """When an entry was built, until when it is served, and from when on a read asks for a refresh."""
+
+    at: float
+    until: float
+    eager: float
+
+
+NEVER = Built(0.0, 0.0, 0.0)
 
 
 @dataclass
@@ -77,9 +105,11 @@ class Played:
 class Office:
     """Who works on what, drawn from a seed."""
 
-    def __init__(self, seed: int, days: int = DAYS) -> None:
+    def __init__(self, seed: int, days: int = DAYS, lead_days: int = LEAD_DAYS) -> None:
         self._random = random.Random(seed)
         self.days = days
+        self.counted_from = BEGIN + lead_days * DAY_S
+        self.counted_s = (days - lead_days) * DAY_S
         self.teams = [
             self._random.sample(range(PEOPLE), self._random.randint(*TEAM)) for _ in range(PROJECTS)
         ]
@@ -87,6 +117,10 @@ class Office:
             [number for number, team in enumerate(self.teams) if person in team] for person in range(PEOPLE)
         ]
         self.acts = sorted(self._acts())
+
+    def owner(self, project: int) -> int:
+        """The first of its team."""
+        return self.teams[project][0]
 
     def _acts(self) -> Iterator[Act]:
         starts = [self._random.gauss(8.5, 1.2) for _ in range(PEOPLE)]
@@ -124,15 +158,43 @@ class Office:
             at += self._random.expovariate(1 / 60)
 
 
+def timeline(acts: Iterable[Act]) -> Iterator[Act | Tick]:
+    """The acts, and what a worker does between them, in the order of time.
+
+    Left out: runs of keep-warm where nothing was read for so long that nothing is in demand, and most steps
+    of prediction at night.
+    """
+    every_s = {ACTIVE: WARM_ACTIVE_S, KEEP: KEEP_WARM_S, PREDICT: STEP_S}
+    ticks: list[tuple[float, str]] = []
+    for what, every in every_s.items():
+        heappush(ticks, (BEGIN + every, what))
+    planned_at, read_at = BEGIN, 0.0
+    for act in acts:
+        while ticks[0][0] <= act.at:
+            at, what = heappop(ticks)
+            heappush(ticks, (at + every_s[what], what))
+            quiet_s, step_s = at - read_at, every_s[what]
+            if what == PREDICT:
+                step_s = at - planned_at
+                if step_s < IDLE_STEP_S and quiet_s > IDLE_S:
+                    continue
+                planned_at = at
+            if what != KEEP or quiet_s < max(TTL_S.values()):
+                yield Tick(at, what, step_s)
+        if not act.changes:
+            read_at = act.at
+        yield act
+
+
 class Cache:
     """The cache and the worker beside it; with `rate`, prediction within so many seconds a second."""
 
     def __init__(self, office: Office, rate: float | None, least: float = 0.0) -> None:
         self._office = office
-        self._entries: dict[str, tuple[float, float]] = {}  # built at, until when
+        self._random = random.Random(0)
+        self._entries: dict[str, Built] = {}
         self._read_at: dict[str, float] = {}
-        self._active: dict[int, float] = {}
-        self._planned_at = BEGIN
+        self._changed_at: dict[int, float] = {}
         self.played = Played()
         self._live = (
             None if rate is None else Live(lambda entry: KINDS[view_of(str(entry))], rate, least=least)
@@ -140,105 +202,117 @@ class Cache:
 
     def play(self) -> Played:
         """Live through the days."""
-        ticks: list[tuple[float, str]] = []
-        for every, what in ((WARM_ACTIVE_S, "active"), (KEEP_WARM_S, "keep"), (STEP_S, "predict")):
-            heappush(ticks, (BEGIN + every, what))
-        every_s = {"active": WARM_ACTIVE_S, "keep": KEEP_WARM_S, "predict": STEP_S}
-        for act in self._office.acts:
-            while ticks[0][0] <= act.at:
-                at, what = heappop(ticks)
-                heappush(ticks, (at + every_s[what], what))
-                self._tick(at, what)
-            (self._change if act.changes else self._read)(act)
+        for one in timeline(self._office.acts):
+            if isinstance(one, Tick):
+                self._tick(one)
+            elif one.changes:
+                self._change(one)
+            else:
+                self._read(one)
         return self.played
 
-    def _tick(self, now: float, what: str) -> None:
+    def _tick(self, tick: Tick) -> None:
+        now, what = tick.at, tick.what
         in_force = self._live.contest.judgement.in_force if self._live else DEFAULT
-        if what == "predict":
-            self._predict(now)
-        elif in_force == DEFAULT and what == "active":
+        if what == PREDICT:
+            self._predict(now, tick.step_s)
+        elif in_force == DEFAULT and what == ACTIVE:
             for entry in self._plan(now):
-                if self._is_old(entry, now):
-                    self._build(entry, now, "warm")
+                self._warm(entry, now)
         elif in_force == DEFAULT:
             for entry, read_at in list(self._read_at.items()):
-                if self._is_wanted(entry, read_at, now) and self._is_old(entry, now):
-                    self._build(entry, now, "warm")
+                if self._is_wanted(entry, read_at, now):
+                    self._warm(entry, now)
 
     def _plan(self, now: float) -> list[str]:
-        """Dashboards of everybody who was active in the last day, in turn."""
-        people = sorted(one for one, at in self._active.items() if now - at < DAY_S)
+        """Dashboards of everybody whose project was changed in the last day, in turn."""
+        changed = [project for project, at in self._changed_at.items() if now - at < DAY_S]
+        people = sorted({self._office.owner(project) for project in changed})
         turns = (
             self._office.projects[one][turn : turn + 1] for turn in range(MOST_PROJECTS) for one in people
         )
         return list(dict.fromkeys(f"dashboard/{number}" for some in turns for number in some))
 
-    def _predict(self, now: float) -> None:
+    def _predict(self, now: float, step_s: float) -> None:
         live = self._live
         if live is None:
             return
-        step_s = now - self._planned_at
-        if step_s < IDLE_STEP_S and now - max(self._active.values(), default=0.0) > IDLE_S:
-            return
-        self._planned_at = now
-        read = [entry for entry, at in self._read_at.items() if now - at < DAY_S]
+        lately = [entry for entry, at in self._read_at.items() if now - at < DAY_S]
+        read = [entry for entry in lately if view_of(entry) in PREDICTED]
         may = list(dict.fromkeys([*self._plan(now), *read]))[:ENTRIES_KEPT]
         chosen = live.plan(now, step_s, may, lambda entry: BUILD_S[view_of(str(entry))])
         stale = [one for one in chosen if self._is_old(str(one.entry), now)]
         for one in stale:
-            self._build(str(one.entry), now, "warm")
+            self._warm(str(one.entry), now)
         kept = set(stale)
         live.built(now, stale, [one for one in chosen if one not in kept], sum(one.cost_s for one in stale))
-        if now >= COUNTED_FROM:
+        if now >= self._office.counted_from:
             self.played.in_force[live.contest.judgement.in_force] += 1
 
     def _read(self, act: Act) -> None:
         view, now = view_of(act.entry), act.at
-        built_at, until = self._entries.get(act.entry, (0.0, 0.0))
-        hit = until > now
-        if now >= COUNTED_FROM:
+        missing = [one for one in with_guard(act.entry) if self._built(one).until <= now]
+        hit = not missing
+        if now >= self._office.counted_from:
             self.played.reads[view] += 1
             self.played.hits[view] += hit
-        if not hit:
-            self._build(act.entry, now, "misses")
-        elif now - built_at > EAGER * TTL_S[view]:
+        for one in missing:
+            self._build(one, now, "misses")
+        if hit and self._is_old(act.entry, now):
             self._build(act.entry, now, "refresh")
-        self._read_at[act.entry] = self._active[act.person] = now
+        self._read_at |= dict.fromkeys(with_guard(act.entry), now)
         if self._live:
             self._live.read(now, f"person-{act.person}", act.entry)
 
     def _change(self, act: Act) -> None:
         project = int(act.entry)
+        self._changed_at[project] = act.at
         people = self._office.teams[project]
         searches = [f"search/{one}/{word}" for one in people for word in range(WORDS)]
         pages = [f"detail/{project}", f"dashboard/{project}", *(f"list/{one}" for one in people), *searches]
         for entry in pages:
             wanted = self._is_wanted(entry, self._read_at.get(entry, 0.0), act.at)
-            valid = self._entries.pop(entry, (0.0, 0.0))[1] > act.at
+            built = self._built(entry)
+            self._entries[entry] = Built(built.at, 0.0, 0.0)
             if self._live:
                 self._live.change(act.at, entry)
-            if wanted and valid:
+            # Only entries without parameters are refreshed after a change.
+            if wanted and built.until > act.at and view_of(entry) != "search":
                 self._build(entry, act.at, "refresh")
 
     def _is_wanted(self, entry: str, read_at: float, now: float) -> bool:
         """Whether it was read within its TTL and since it was built."""
-        built_at, _ = self._entries.get(entry, (0.0, 0.0))
-        return now - read_at < TTL_S[view_of(entry)] and read_at >= built_at
+        return now - read_at < TTL_S[view_of(entry)] and read_at >= self._built(entry).at - MARGIN_S
 
     def _is_old(self, entry: str, now: float) -> bool:
-        built_at, until = self._entries.get(entry, (0.0, 0.0))
-        return until <= now or now - built_at > EAGER * TTL_S[view_of(entry)]
+        return self._built(entry).eager <= now
+
+    def _built(self, entry: str) -> Built:
+        return self._entries.get(entry, NEVER)
+
+    def _warm(self, entry: str, now: float) -> None:
+        for one in with_guard(entry):
+            if self._is_old(one, now):
+                self._build(one, now, "warm")
 
     def _build(self, entry: str, now: float, why: str) -> None:
         view = view_of(entry)
-        self._entries[entry] = (now, now + TTL_S[view])
-        if now >= COUNTED_FROM:
+        shortened = 1 - JITTER * self._random.random()
+        life_s = TTL_S[view] * shortened
+        self._entries[entry] = Built(now, now + life_s, now + life_s * EAGER * shortened)
+        if now >= self._office.counted_from:
             self.played.sql_s[why] += BUILD_S[view]
 
 
 def kind_of(entry: Hashable) -> Kind:
     """How the view of an entry behaves."""
     return KINDS[view_of(str(entry))]
+
+
+def with_guard(entry: str) -> tuple[str, ...]:
+    """The entry, and the access entry without which it is no hit."""
+    view, _, project = entry.partition("/")
+    return (entry, f"access/{project}") if view in GUARDED else (entry,)
 
 
 def view_of(entry: str) -> str:

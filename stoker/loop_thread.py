@@ -13,6 +13,7 @@ import selectors
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from stoker.errors import StokerError
@@ -20,8 +21,11 @@ from stoker.errors import StokerError
 T = TypeVar("T")
 STOP_S = 5.0
 """How long `stop` waits for the thread."""
-SIGNALS_S = 1.0
-"""How long a caller may wait before Python handles a signal that came just before the wait."""
+CANCEL_S = 2.0
+"""How long the thread waits for the calls that it cancels when it ends."""
+LOOK_S = 1.0
+"""How long a caller waits before Python handles a signal that came just before the wait, and before it looks
+whether there is still a loop."""
 
 
 class LoopThread:
@@ -30,11 +34,15 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._selector = selectors.DefaultSelector()
         self._loop = asyncio.SelectorEventLoop(self._selector)
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop and wait for its result, in the caller's context."""
+        """Run a coroutine in the loop and wait for its result, in the caller's context.
+
+        Raises StokerError if the loop ends before.
+        """
         done, ended = threading.Lock(), []
         done.acquire()
         context = contextvars.copy_context()
@@ -44,6 +52,9 @@ class LoopThread:
             done.release()
 
         def begin() -> None:
+            if self._ending:
+                done.release()
+                return
             begun.append(self._loop.create_task(work, context=context))
             begun[0].add_done_callback(end)
 
@@ -56,27 +67,47 @@ class LoopThread:
                 work.close()
 
         try:
-            self._loop.call_soon_threadsafe(begin)
+            waiting = self.soon(begin)
             # A lock costs a third of what a Future that is waited for from another thread does. A signal that
             # comes just before the wait does not end it: Python handles it when the wait is over.
-            while not done.acquire(timeout=SIGNALS_S):
-                pass
+            while waiting and not done.acquire(timeout=LOOK_S):
+                waiting = not self._loop.is_closed()
         except BaseException:  # a signal, such as the one by which a web server ends a request that hangs
-            self._loop.call_soon_threadsafe(cancel)
+            self.soon(cancel)
             raise
+        if not ended or ended[0].cancelled():
+            if not begun:
+                work.close()
+            raise StokerError("SyncStoker was closed, or its process ends, while this call waited")
         found: T = ended[0].result()
         return found
 
-    def soon(self, what: Callable[[], None]) -> None:
-        """Run a function in the loop, without waiting for it."""
-        self._loop.call_soon_threadsafe(what)
+    def soon(self, what: Callable[[], None]) -> bool:
+        """Run a function in the loop, without waiting for it; False if the loop has ended."""
+        try:
+            self._loop.call_soon_threadsafe(what)
+        except RuntimeError:
+            return False
+        return True
 
     def stop(self) -> None:
-        """End the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """End the loop and its thread. Who waits for a call is told by a StokerError."""
+        self.soon(self._end)
         self._thread.join(STOP_S)
-        if not self._thread.is_alive():
-            self._loop.close()
+
+    def _end(self) -> None:
+        self._ending = True
+        self._loop.stop()
+
+    def _run(self) -> None:
+        while not self._ending:
+            with suppress(
+                SystemExit, KeyboardInterrupt
+            ):  # of a call: its caller gets it, and the loop goes on
+                self._loop.run_forever()
+        with suppress(SystemExit, KeyboardInterrupt):
+            self._loop.run_until_complete(_cancel_all())
+        self._loop.close()
 
     def abandon(self) -> None:
         """In a child process: keep what is left of the loop from touching the parent's connections.
@@ -86,6 +117,14 @@ class LoopThread:
         """
         self._selector.close()
         self._selector.__init__()  # type: ignore[misc] # empty: nothing is registered in this one
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for one in others:
+        one.cancel()
+    if others:
+        await asyncio.wait(others, timeout=CANCEL_S)
 
 
 def refuse_in_a_loop(what: str) -> None:

@@ -6,6 +6,7 @@ exception to the rule that no request invalidates the cache itself. If that fail
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
@@ -20,6 +21,8 @@ from stoker.parts import Parts
 from stoker.postgres import database_errors
 from stoker.rules import Invalidation
 
+logger = logging.getLogger(__name__)
+
 PATIENCE = timedelta(seconds=2)
 """How long the worker is given to apply a removal. Shorter: more invalidations inside requests."""
 Unlink = Callable[[Iterable[Invalidation]], Awaitable[None]]
@@ -32,10 +35,11 @@ async def take_effect(parts: Parts, events: Sequence[Recorded], unlink: Unlink) 
     if await _applied_by_worker(receipts, began + PATIENCE.total_seconds()):
         return
     try:
-        if (why := await _other_cache(parts)) is not None:
-            raise CacheUnavailable(why)
-        await unlink(await _invalidated(parts, events))
-    except Unavailable as error:
+        await _unlink_here(parts, events, unlink)
+    except Exception as error:
+        # Whatever it is, a rule's own error too, must not read as if the change were not committed.
+        if not isinstance(error, Unavailable):
+            logger.exception("revocation.failed")
         raise CommittedNotApplied(receipts[-1].event_id, time.monotonic() - began) from error
 
 
@@ -48,6 +52,12 @@ async def _applied_by_worker(receipts: Iterable[Receipt], give_up: float) -> boo
     except Unavailable:
         return False  # unknown counts as not applied: a second unlink does no harm
     return True
+
+
+async def _unlink_here(parts: Parts, events: Sequence[Recorded], unlink: Unlink) -> None:
+    if (why := await _other_cache(parts)) is not None:
+        raise CacheUnavailable(why)
+    await unlink(await _invalidated(parts, events))
 
 
 async def _other_cache(parts: Parts) -> str | None:

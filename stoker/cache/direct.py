@@ -8,6 +8,7 @@ for a refresh, or not named by the access entry; and whatever goes wrong here.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from time import perf_counter
 
 from stoker.cache.lookup import Params, Plan, command
@@ -34,6 +35,7 @@ class DirectReads:
         self._loop = loop
         self._free: deque[DirectConnection] = deque()
         self._places = deque(range(MOST)) if self._client.can_lend else deque[int]()
+        self._closed = False
 
     def hit(
         self, view: str | View, scope_id: object, params: Params, within: object, reader: object
@@ -52,10 +54,15 @@ class DirectReads:
         return reading
 
     def close(self) -> None:
-        """Close the threads' sides of the connections; the client closes the others."""
+        """Close the threads' sides of the connections; the client closes the others.
+
+        A connection that is in use now is closed by the thread that uses it.
+        """
+        self._closed = True
         self._places.clear()
-        while self._free:
-            self._free.pop().close()
+        with suppress(IndexError):
+            while True:
+                self._free.pop().close()
 
     def _hit(self, plan: Plan, reader: object) -> Reading | None:
         if (reading := self._cache.in_term(plan, reader)) is not None:
@@ -79,6 +86,8 @@ class DirectReads:
                 return None  # the loop's own attempt says what is wrong
             raise
         self._free.append(connection)
+        if self._closed:  # looked at last: `close` may come at any point
+            self.close()
         if isinstance(values, Exception):
             return None
         found = self._lookup.judged(plan.names, kept, places, values, connection.server)

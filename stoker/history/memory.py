@@ -11,10 +11,10 @@ from stoker.stoker import Stoker
 async def cache_memory(stoker: Stoker) -> Memory:
     """The memory of the cache Redis, that of all nodes of a cluster together; raises CacheUnavailable."""
     nodes = await stoker.cache.store.client.primaries()
-    answers = await asyncio.gather(*(node.call(*QUESTION) for node in nodes))
-    return together([memory_of(*answer.all()) for answer in answers])
+    answers = await asyncio.gather(*(node.call(QUESTION) for node in nodes))
+    return together([memory_of(answer.first()) for answer in answers])
 
 
 async def queue_memory(stoker: Stoker) -> Memory:
     """The memory of the queue Redis; raises QueueUnavailable."""
-    return memory_of(*await asyncio.gather(*(stoker.queue.connection.command(*asked) for asked in QUESTION)))
+    return memory_of(await stoker.queue.connection.command(*QUESTION))

@@ -77,10 +77,11 @@ class Inserts:
         """Insert rows; returns their ids in their order, or None for each where no ids are returned."""
         if len(rows) > 1:
             done = connection.execute(self.many, rows)
-        else:
-            written = {**rows[0], **{name: json.dumps(rows[0][name]) for name in self.json}}
-            done = connection.execute(self._of_one(written), written)
-        return done.scalars().all() if done.returns_rows else [None] * len(rows)
+            return done.scalars().all() if done.returns_rows else [None] * len(rows)
+        written = {**rows[0], **{name: json.dumps(rows[0][name]) for name in self.json}}
+        done = connection.execute(self._of_one(written), written)
+        # `scalars` prepares for rows of several columns: 33 calls of Python more.
+        return [done.scalar_one() if done.returns_rows else None]
 
     def _of_one(self, row: dict[str, Any]) -> Executable:
         """The INSERT for a row, without the values that it does not take."""

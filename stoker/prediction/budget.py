@@ -43,8 +43,11 @@ class FixedBudget:
 
     def choose(self, candidates: Iterable[Candidate], step_s: float) -> list[Candidate]:
         """What to warm for the next `step_s` seconds."""
-        offered = list(candidates)
-        chosen, left = _afford(_by_score(offered), self._rate * step_s + self._left_s)
+        return self.choose_of(sorted(candidates, key=_score, reverse=True), step_s)
+
+    def choose_of(self, offered: Sequence[Candidate], step_s: float) -> list[Candidate]:
+        """The same, of candidates whose highest scores come first: several budgets may choose of the same."""
+        chosen, left = _afford(_named(offered), self._rate * step_s + self._left_s)
         cheapest = min(map(_cost_s, offered), default=0.0)
         self._left_s = min(left, cheapest)  # else a budget below one entry would never warm any
         return chosen
@@ -79,7 +82,10 @@ class ThresholdBudget:
 
     def choose(self, candidates: Iterable[Candidate], step_s: float) -> list[Candidate]:
         """What to warm for the next `step_s` seconds."""
-        offered = _by_level(candidates)
+        return self.choose_of(by_level(candidates), step_s)
+
+    def choose_of(self, offered: Mapping[int, Sequence[Candidate]], step_s: float) -> list[Candidate]:
+        """The same, of candidates by level: several budgets may choose of the same."""
         given = self._rate * step_s
         self._saved_s = min(self._saved_s + given, self._rate * HELD_BACK_S)
         self._remember(offered, step_s)
@@ -125,7 +131,7 @@ class ThresholdBudget:
             self._left.popleft()
         return max(0.0, min(self._left, default=0.0))
 
-    def _part_of(self, tied: list[Candidate], part: float) -> list[Candidate]:
+    def _part_of(self, tied: Sequence[Candidate], part: float) -> list[Candidate]:
         """The part of the candidates at the threshold that the budget pays; the rest of an entry is owed."""
         self._owed_s += part * sum(one.cost_s for one in tied)
         chosen, left = _afford(_by_score(tied), min(self._owed_s, self._saved_s))
@@ -166,7 +172,8 @@ def _level(score: float) -> int:
     return floor(log2(max(score, LOWEST)) * PER_OCTAVE)
 
 
-def _by_level(candidates: Iterable[Candidate]) -> dict[int, list[Candidate]]:
+def by_level(candidates: Iterable[Candidate]) -> dict[int, list[Candidate]]:
+    """Candidates whose scores lie within an eighth of an octave."""
     found: dict[int, list[Candidate]] = {}
     for one in candidates:
         found.setdefault(_level(one.score), []).append(one)
@@ -174,8 +181,13 @@ def _by_level(candidates: Iterable[Candidate]) -> dict[int, list[Candidate]]:
 
 
 def _by_score(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
-    """The highest scores first, equal ones in the order of their names, which are only made where needed."""
-    for _, equal in groupby(sorted(candidates, key=_score, reverse=True), key=_score):
+    """The highest scores first, equal ones in the order of their names."""
+    return _named(sorted(candidates, key=_score, reverse=True))
+
+
+def _named(by_score: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Equal scores in the order of their names, which are only made where needed."""
+    for _, equal in groupby(by_score, key=_score):
         yield from sorted(equal, key=lambda one: str(one.entry))
 
 

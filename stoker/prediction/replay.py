@@ -8,13 +8,13 @@ the trace only teaches; the last part is scored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from math import floor
 from operator import attrgetter
 
-from stoker.prediction.budget import Candidate, FixedBudget, ThresholdBudget
+from stoker.prediction.budget import Candidate, FixedBudget, ThresholdBudget, by_level
 from stoker.prediction.features import Kind
 from stoker.prediction.methods import Method, Past
 from stoker.prediction.predictor import Predictor
@@ -26,6 +26,8 @@ SETTLING_S = 7 * 86400.0
 """The time before the scored part in which thresholds settle; what was saved then is given up."""
 LEAST = 0.25
 """From this probability on, about half or more of what is warmed is read (docs/decisions/0024)."""
+CHEAPEST_S = 1e-6
+"""What building takes at least, also where the trace says 0."""
 QUIET_S = 14 * 86400.0
 """A gap in the trace of more than this is skipped: nothing known is left to be warmed."""
 
@@ -95,13 +97,20 @@ class _World:
         if isinstance(self._budget, ThresholdBudget):
             self._budget.empty()
 
-    def plan(self, now: float, rules: Rules, candidates: Sequence[Candidate]) -> None:
-        """Warm for the time until the next planning."""
+    def plan(self, now: float, rules: Rules, offered: Mapping[int, Sequence[Candidate]]) -> None:
+        """Warm for the time until the next planning; candidates by level, or all at 0 without a threshold."""
         ends = now + rules.every_s
         until = self._until = {entry: end for entry, end in self._until.items() if end > now}
         lasting = {entry for entry, end in until.items() if end >= ends}
-        offered = [one for one in candidates if one.entry not in lasting] if lasting else candidates
-        chosen = self._budget.choose(offered, rules.every_s)
+        if lasting:
+            left = {
+                level: [one for one in ones if one.entry not in lasting] for level, ones in offered.items()
+            }
+            offered = {level: ones for level, ones in left.items() if ones}
+        if isinstance(self._budget, ThresholdBudget):
+            chosen = self._budget.choose_of(offered, rules.every_s)
+        else:
+            chosen = self._budget.choose_of(offered.get(0, ()), rules.every_s)
         for _, entry, cost_s in chosen:
             self.tally.wasted_s += self._unused.get(entry, 0.0)
             self._unused[entry] = cost_s
@@ -184,11 +193,14 @@ class Replay:
             candidates = [
                 Candidate(score, entry, costs.get(entry, build_s)) for entry, score in scores.items()
             ]
-            if not method.threshold:
-                candidates.sort(reverse=True, key=attrgetter("score"))  # once for all budgets
+            if method.threshold:
+                offered = by_level(candidates)
+            else:
+                candidates.sort(reverse=True, key=attrgetter("score"))
+                offered = {0: candidates}
             for world in worlds:
                 if world.method is method:
-                    world.plan(now, self._rules, candidates)
+                    world.plan(now, self._rules, offered)  # made once for all budgets
                     if self._keep_plans:
                         world.tally.plans.append((now, dict(scores)))
 
@@ -210,7 +222,7 @@ class Replay:
             took_s = trace.build_s[at] if trace.build_s[at] >= 0 else self._costs.get(entry, rules.build_s)
             self._count(now, entry, took_s, worlds, hits)
         if trace.build_s[at] >= 0:
-            self._costs[entry] = max(trace.build_s[at], 1e-6)
+            self._costs[entry] = max(trace.build_s[at], CHEAPEST_S)
         self.predictor.read(now, trace.readers[at], entry)
 
     def _count(

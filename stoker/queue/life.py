@@ -9,10 +9,15 @@ QueueUnavailable.
 from __future__ import annotations
 
 import secrets
+import time
 
 from stoker.redis.queue import QueueConnection
 from stoker.redis.run import replication_id, run_id, run_of
 from stoker.settings import QueueSettings
+
+SURE_S = 5.0
+"""Seconds for which a connection is taken to lead to the same run of a server. It ends with the server, and
+when a demoted server refuses a write. A server that is demoted while this process writes nothing keeps it."""
 
 
 def life_name(settings: QueueSettings) -> str:
@@ -26,22 +31,27 @@ class QueueLife:
     def __init__(self, connection: QueueConnection, settings: QueueSettings) -> None:
         self._connection = connection
         self._name = life_name(settings)
-        self._known = ""
-
-    async def known(self) -> str:
-        """The life as it was asked for last.
-
-        It may be over. What is delivered after that is noted for a life that has ended, and delivered again.
-        """
-        return self._known or await self.ask()
+        self._life = ""
+        self._place: tuple[bytes, int] | None = None
+        """The mark, and which of the connections it was read on."""
+        self._identified_s = 0.0
 
     async def ask(self) -> str:
-        """Ask which life it is now: 16 hex digits. A queue without a mark gets one."""
+        """Ask which life it is now: 16 hex digits. A queue without a mark gets one.
+
+        It may end at once. What is delivered after that is noted for a life that is over, and is delivered
+        again.
+        """
         mark = await self._mark() or await self._made()
-        server = await self._connection.command("INFO", "server")
-        replication = await self._connection.command("INFO", "replication")
-        self._known = run_of(mark + run_id(server), replication_id(replication)).decode()
-        return self._known
+        # Read before the server is identified: if the connection is lost meanwhile, the next call does it
+        # again.
+        place, now_s = (mark, self._connection.opened), time.monotonic()
+        if place != self._place or now_s >= self._identified_s + SURE_S:
+            server = await self._connection.command("INFO", "server")
+            replication = await self._connection.command("INFO", "replication")
+            self._life = run_of(mark + run_id(server), replication_id(replication)).decode()
+            self._place, self._identified_s = place, now_s
+        return self._life
 
     async def _mark(self) -> bytes | None:
         # MGET, because GET fails where a key is of another type.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from stoker.redis.run import field
 
-QUESTION = (("INFO", "memory"), ("INFO", "stats"), ("INFO", "server"))
-"""The commands whose replies `memory_of` reads."""
+QUESTION = ("INFO",)
+"""The command whose reply `memory_of` reads: its default sections have all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,15 @@ class Memory:
         return self.limit_bytes is not None and self.used_bytes >= self.limit_bytes
 
 
-def memory_of(memory: bytes, stats: bytes, server: bytes) -> Memory:
-    """What the replies to QUESTION say; a number that is missing counts as 0."""
+def memory_of(info: bytes) -> Memory:
+    """What the reply to QUESTION says; a number that is missing counts as 0."""
     return Memory(
-        used_bytes=_number(memory, b"used_memory"),
-        limit_bytes=_number(memory, b"maxmemory") or None,
-        policy=field(memory, b"maxmemory_policy").decode(errors="replace") or "unknown",
-        evicted=_number(stats, b"evicted_keys"),
-        expired=_number(stats, b"expired_keys"),
-        started_at_s=time.time() - _number(server, b"uptime_in_seconds"),
+        used_bytes=_number(info, b"used_memory"),
+        limit_bytes=_number(info, b"maxmemory") or None,
+        policy=field(info, b"maxmemory_policy").decode(errors="replace") or "unknown",
+        evicted=_number(info, b"evicted_keys"),
+        expired=_number(info, b"expired_keys"),
+        started_at_s=time.time() - _number(info, b"uptime_in_seconds"),
     )
 
 

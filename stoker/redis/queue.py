@@ -58,6 +58,8 @@ class QueueConnection:
         self._endpoint = Endpoint(url, "the queue Redis", min(settings.timeout_s, LONGEST_CONNECT_S))
         self._prefix, self._timeout_s = settings.prefix, settings.timeout_s + blocks_s
         self._shared: SharedConnection | None = None
+        self.opened = 0
+        """How often it was opened: another server answers only after it was opened again, or was demoted."""
         self._opening = OneAttempt(self._open)
         self._closed = False
 
@@ -114,6 +116,7 @@ class QueueConnection:
             await self._shared.close()
         async with self._endpoint.opened() as connection:
             self._shared = SharedConnection(connection, self._endpoint.name, self._timeout_s)
+            self.opened += 1
         return self._shared
 
 

@@ -62,10 +62,10 @@ class Forecaster:
                     await stop.wait()
         await self._leave()
 
-    async def once(self) -> None:
-        """One step, if this worker has the lease."""
+    async def once(self, every: timedelta = STEP) -> None:
+        """One step, if this worker has the lease; `every`: the time until the next one."""
         try:
-            await self._once()
+            await self._once(every)
         except Unavailable as error:
             if self._away is None:
                 log.warning("prediction.waits", extra={"error": str(error)})
@@ -73,7 +73,7 @@ class Forecaster:
         else:
             self._away = None
 
-    async def _once(self) -> None:
+    async def _once(self, every: timedelta) -> None:
         held = await self._rows.hold()
         if held is None:
             self._forecast = None
@@ -81,7 +81,7 @@ class Forecaster:
         if self._forecast is None or not held:
             self._forecast = Forecast(self._stoker, await state_of(self._stoker.engine))
             self._saved_s = time.monotonic()
-        chosen = await self._forecast.step(STEP)
+        chosen = await self._forecast.step(every)
         self._forecast.held_back = await self._held_back()
         if chosen:
             await self._warm(self._forecast, chosen)

@@ -55,7 +55,7 @@ async def test_figures_and_marks_are_kept_on_a_cluster(world: ClusterWorld) -> N
 
 async def test_the_memory_of_all_nodes_is_added_up(world: ClusterWorld) -> None:
     client = world.first.stoker.cache.store.client
-    nodes = [memory_of(*(await node.call(*QUESTION)).all()) for node in await client.primaries()]
+    nodes = [memory_of((await node.call(QUESTION)).first()) for node in await client.primaries()]
     found = await cache_memory(world.first.stoker)
     assert len(nodes) == 3
     assert found.used_bytes > max(node.used_bytes for node in nodes) * 2

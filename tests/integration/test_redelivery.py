@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 import stoker.handlers.deliver
+import stoker.queue.life
 from stoker import Job, JobContext, Lane, RetryPolicy, Stoker
 from stoker.embedded import Embedded
 from stoker.errors import DatabaseUnavailable
@@ -102,6 +103,20 @@ async def ran(opened: Stoker, desk: Desk, job_id: str) -> None:
     await eventually(lambda: _is_gone(opened, job_id))
 
 
+async def asked_of_the_queue(opened: Stoker, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The commands that a sweep which finds nothing to do sends to the queue."""
+    command, sent = opened.queue.connection.command, []
+
+    async def noted(*parts: Any) -> Any:  # noqa: ANN401 - as of `command`
+        sent.append(parts[0])
+        return await command(*parts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(opened.queue.connection, "command", noted)
+        assert await deliver_lost_too(opened) == 0
+    return sent
+
+
 async def _is_marked(opened: Stoker) -> bool:
     return (await undelivered(opened.engine)).count == 0
 
@@ -142,6 +157,33 @@ async def test_a_server_that_came_back_without_its_last_writes_gets_them_again(
     assert await redis.get(life_name(opened.queue.settings)) == mark
     assert await deliver_lost_too(opened) == 1
     assert await waiting(opened) == asked
+
+
+async def test_a_server_that_was_demoted_and_promoted_on_the_same_connection_is_noticed(
+    opened: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = await requested(opened, "first")
+    await deliver_lost_too(opened)
+    connections = opened.queue.connection.opened
+    redis: Any = opened.queue.redis
+    await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    await redis.execute_command("REPLICAOF", "NO", "ONE")
+    prefix = opened.queue.settings.prefix
+    await redis.delete(f"arq:job:{asked[0]}", f"{prefix}:notes", f"{prefix}:requested:{asked[0]}")
+    monkeypatch.setattr(stoker.queue.life, "SURE_S", 0)  # the time has passed
+    assert await deliver_lost_too(opened) == 1
+    assert await waiting(opened) == asked
+    assert opened.queue.connection.opened == connections
+
+
+async def test_a_sweep_asks_the_queue_nothing_without_delivered_requests_and_once_with_them(
+    opened: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stoker.queue.life, "SURE_S", 3600)
+    assert await asked_of_the_queue(opened, monkeypatch) == []
+    await requested(opened, "first")
+    await deliver_lost_too(opened)
+    assert await asked_of_the_queue(opened, monkeypatch) == ["MGET"]
 
 
 async def test_a_server_that_came_back_with_all_its_data_runs_nothing_twice(
@@ -276,7 +318,7 @@ async def test_a_request_older_than_the_queue_remembers_ids_is_not_delivered_aga
     assert await waiting(opened) == []
     async with opened.engine.connect() as connection:
         noted = await connection.scalar(text("SELECT delivered_to FROM stoker.job_requests"))
-    assert noted == await opened.queue.life.known(), "it is judged once for each life"
+    assert noted == await opened.queue.life.ask(), "it is judged once for each life"
 
 
 async def test_many_lost_requests_are_reset_in_more_than_one_transaction(

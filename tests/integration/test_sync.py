@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -178,6 +178,62 @@ def test_after_close_the_next_call_opens_it_again(sync: SyncStoker) -> None:
         assert sync.read("detail", 1, reader=7).value == {"body": "v1"}
 
 
+def test_who_waits_while_it_is_closed_is_told(sync: SyncStoker) -> None:
+    begun = threading.Event()
+
+    async def hang(_: object) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    waiting: Future[object] = Future()
+    threading.Thread(target=lambda: _ended(waiting, lambda: sync.call(hang)), daemon=True).start()
+    begun.wait()
+    left = sync._open().loop
+    sync.close()
+    with pytest.raises(StokerError, match="was closed"):
+        waiting.result(30)
+    with pytest.raises(StokerError, match="was closed"):
+        left.call(hang(None))  # as a thread that has found it open, a moment before
+
+
+def _ended(waiting: Future[object], call: Callable[[], object]) -> None:
+    try:
+        waiting.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - whatever it is
+        waiting.set_exception(error)
+
+
+def test_a_loader_that_would_end_the_process_does_not_end_the_loop(sync: SyncStoker) -> None:
+    async def leave(_: object) -> None:
+        sys.exit(3)
+
+    with pytest.raises(SystemExit):
+        sync.call(leave)
+    assert sync.read("detail", 1, reader=7).value == {"body": "v1"}
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_connection_that_a_thread_uses_while_it_is_closed_is_closed_by_the_thread(
+    sync: SyncStoker,
+    monkeypatch: pytest.MonkeyPatch,
+    breaks: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    near(sync)
+    [connection] = sync._open().direct._free
+    replies = DirectConnection._replies
+
+    def closed_meanwhile(self: DirectConnection, packed: bytes, count: int) -> list[Any]:
+        found = replies(self, packed, count)
+        sync.close()
+        if breaks:
+            raise OSError
+        return found
+
+    monkeypatch.setattr(DirectConnection, "_replies", closed_meanwhile)
+    assert sync.read("detail", 1, reader=7).value == {"body": "v1"}
+    assert connection._socket.fileno() == -1
+
+
 def test_a_call_that_is_interrupted_is_cancelled(sync: SyncStoker) -> None:
     cancelled = threading.Event()
 
@@ -306,6 +362,26 @@ def test_within_a_term_a_thread_asks_nobody(
     reading = sync.read("detail", 1, reader=7)
     assert (reading.state, reading.value, reading.role) == (State.HIT, {"body": "v1"}, "reader")
     assert no_loop == []
+
+
+def test_a_threads_term_begins_with_its_question(sync: SyncStoker, monkeypatch: pytest.MonkeyPatch) -> None:
+    near(sync)
+    terms = sync._open().stoker.cache.store.lookup.terms
+    now_s = terms.now_s()
+    terms.use(1, now_s + 3600)
+    late_s = [0.0]
+    monkeypatch.setattr(terms, "now_s", lambda: now_s + late_s[0])
+    ask = DirectConnection.ask
+
+    def late(self: DirectConnection, packed: bytes) -> object:
+        found = ask(self, packed)
+        late_s[0] += 1
+        return found
+
+    monkeypatch.setattr(DirectConnection, "ask", late)
+    for _ in range(2):
+        assert sync.read("detail", 1, reader=7).state is State.HIT
+    assert late_s == [2], "the second read asked, too: the term was over when the reply came"
 
 
 def test_hits_of_threads_are_counted(sync: SyncStoker) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import Any, NoReturn
 
 import pytest
@@ -18,6 +19,7 @@ from stoker.handlers.relay import apply_all
 from stoker.settings import LONGEST_TERM_MS, CacheSettings, QueueSettings, Settings
 from tests.races.guards import GUARDS
 from tests.support.notes import NoteChanged, Notes
+from tests.support.suspended import NotPermitted, suspended_since
 
 
 def stop_at(point: str) -> NoReturn:
@@ -72,6 +74,24 @@ async def read_within_a_term(stoker: Stoker) -> None:
         print((await stoker.read("detail", 1, reader=1)).value["body"], flush=True)  # noqa: T201 - the same
 
 
+async def read_after_a_suspend(stoker: Stoker) -> None:
+    """Read as above; the time until the line comes has passed in a suspend."""
+    for _ in range(3):
+        await stoker.read("detail", 1, reader=1)
+    began_s, began_boot_s = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    print("read", flush=True)  # noqa: T201 - to the test
+    sys.stdin.readline()
+    try:
+        suspended_since(began_s)
+    except NotPermitted as error:
+        print(error, flush=True)  # noqa: T201 - the same
+        return
+    shown = (await stoker.read("detail", 1, reader=1)).value["body"]
+    awake_s, passed_s = time.monotonic() - began_s, time.clock_gettime(time.CLOCK_BOOTTIME) - began_boot_s
+    assert awake_s < passed_s - 1, "its clocks are not those of a suspend"
+    print(shown, flush=True)  # noqa: T201 - the same
+
+
 async def _relay(stoker: Stoker, module: Any, name: str, point: str, *, first: bool) -> None:  # noqa: ANN401
     deed = getattr(module, name)
 
@@ -91,6 +111,7 @@ DEEDS = {
         relay_up_to_unlink,
         relay_up_to_settle,
         read_within_a_term,
+        read_after_a_suspend,
     )
 }
 

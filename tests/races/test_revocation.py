@@ -14,7 +14,7 @@ import stoker.revocation
 from stoker import CommittedNotApplied, DeclarationError, Forbidden, Receipt
 from tests.races.race import race
 from tests.races.world import Process, World, never, patience
-from tests.support.notes import MemberRemoved, NoteChanged
+from tests.support.notes import MemberRemoved, NoteChanged, Poison
 
 
 async def remove(process: Process, session: AsyncSession) -> Receipt:
@@ -73,6 +73,20 @@ async def test_a_removal_in_another_cache_than_the_workers_is_not_called_done(
         with suppress(CommittedNotApplied):
             await lost.stoker.commit_revocation(session)
             await is_refused(process)
+
+
+async def test_a_rule_that_fails_after_the_commit_does_not_hide_that_it_is_committed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 39. Its audience is asked here, because no worker runs."""
+    monkeypatch.setattr(stoker.revocation, "PATIENCE", timedelta(0))
+    process = await world.warmed()
+    process.notes.rule_error = ValueError()
+    async with process.stoker.session() as session:
+        receipt = process.stoker.record(session, Poison(note_id=1))
+        with pytest.raises(CommittedNotApplied) as raised:
+            await process.stoker.commit_revocation(session)
+    assert (raised.value.event_id, type(raised.value.__cause__)) == (receipt.event_id, ValueError)
 
 
 async def test_a_removal_that_the_worker_applies_is_waited_for(world: World) -> None:

@@ -22,10 +22,11 @@ import stoker.cache.term
 import stoker.outbox.term
 import stoker.revocation
 from stoker import Asked, EntryKey, Forbidden, Invalidation, NotFound, Reading, State
+from stoker.cache.lookup import Plan
 from stoker.cache.near import CREDIT
 from stoker.cache.term import SERVED, SURE_S, now_s
 from stoker.outbox.rows import backlog
-from stoker.outbox.term import CacheTerm
+from stoker.outbox.term import CacheTerm, TermRow
 from stoker.settings import LONGEST_TERM_MS
 from tests.races.guards.terms import WALL
 from tests.races.race import race
@@ -286,6 +287,27 @@ async def test_a_late_reply_does_not_begin_a_term(world: World, monkeypatch: pyt
     never(f"{shown} was shown", happened=shown != "v2")
 
 
+@race("a clock that is read after what is served is fixed")
+async def test_a_process_that_is_stopped_before_it_reads_its_clock_asks_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. It has taken what it would serve, is stopped until that is over, and goes on."""
+    terms = await _terms(world, monkeypatch)
+    cache = terms.web.stoker.cache
+    plan = cache.plan("detail", 1, reader=1)
+    taken = Plan.__dict__["served"]
+
+    def stopped(self: Plan) -> object:
+        served = taken.__get__(self)
+        terms.time.real_s += _term_s(1.01)
+        return served
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Plan, "served", property(stopped, taken.__set__))
+        shown = cache.in_term(plan, 1)
+    never(f"{shown} was shown after its term", happened=shown is not None)
+
+
 @race("a clock that goes on in a stopped process")
 async def test_a_process_that_was_stopped_does_not_go_on_with_its_term(world: World) -> None:
     """Row 47. SIGSTOP within a term; a change is applied; SIGCONT."""
@@ -301,6 +323,26 @@ async def test_a_process_that_was_stopped_does_not_go_on_with_its_term(world: Wo
         assert reader.stdin is not None
         reader.stdin.write(b"again\n")
         shown = await says()
+        never(f"{shown} was shown", happened=shown != "v2")
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock")
+@race("a clock that goes on in a suspend")
+async def test_a_machine_that_was_suspended_does_not_go_on_with_its_term(world: World) -> None:
+    """Row 47. The reader's machine is suspended within a term; a change is applied; it wakes up."""
+    worker = await world.process(cache={"term_ms": TERM_MS})
+    worker.stoker.cache.store.lookup.terms.now_s = stoker.cache.term.now_s  # only the reader's may be wrong
+    await worker.stoker.cache_term.keep()
+    async with child_of("read_after_a_suspend", world) as (reader, says):
+        assert await says() == "read"
+        await world.write()
+        await worker.apply()
+        assert reader.stdin is not None
+        reader.stdin.write(b"again\n")
+        shown = await says()
+        if "unshare" in shown:
+            pytest.skip(f"no time namespace: {shown}")
+        assert shown in {"v1", "v2"}
         never(f"{shown} was shown", happened=shown != "v2")
 
 
@@ -411,6 +453,47 @@ async def test_a_reader_that_does_not_hear_of_a_lower_term_ends_the_old_one(
     await terms.read()
     await terms.change()
     await terms.shows("v2")
+
+
+@race("a term known since the question for it")
+async def test_a_late_answer_does_not_make_a_reader_sure_of_the_term_for_longer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 47. Postgres has answered, and the answer comes when it is no longer sure."""
+    terms = await _terms(world, monkeypatch)
+    row = CacheTerm._row
+
+    async def late(self: CacheTerm) -> TermRow:
+        found = await row(self)
+        terms.time.real_s += SURE_S * SERVED / SLOW
+        return found
+
+    monkeypatch.setattr(CacheTerm, "_row", late)
+    await terms.learn()
+    asked = terms.web.cache_link.count(b"MGET")
+    await terms.web.read()
+    never("a term was served that was not known any more", happened=asked.count != 1)
+
+
+@race("no term by a question from before its end")
+async def test_a_question_from_before_an_outage_begins_no_term_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 45, 47. The breaker opens and closes while the reply is under way."""
+    terms = await _terms(world, monkeypatch)
+    terms.time.real_s += _term_s(1.01)
+    reply = terms.web.cache_link.hold_reply(b"MGET")
+    waiting = world.begin(terms.web.read())
+    await reply.reached.wait()
+    breaker = terms.web.stoker.cache.breaker
+    breaker.trip("changes go to another cache")
+    await world.sql("UPDATE notes SET body = 'v2'")
+    await world.first.stoker.cache.store.unlink([world.names().stamp])
+    breaker.open, breaker.reason = False, None  # as when all is applied
+    reply.release()
+    await waiting
+    shown = (await terms.web.read()).value["body"]
+    never(f"{shown} was shown", happened=shown != "v2")
 
 
 @race("the wait kept after the term was lowered")

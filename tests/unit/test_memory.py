@@ -11,10 +11,10 @@ STATS = b"# Stats\r\nexpired_keys:4\r\nevicted_keys:3\r\n"
 
 
 def test_what_a_server_says_is_read_and_what_it_leaves_out_is_zero() -> None:
-    found = memory_of(MEMORY, STATS, b"uptime_in_seconds:5\r\n")
+    found = memory_of(MEMORY + STATS + b"uptime_in_seconds:5\r\n")
     assert (found.used_bytes, found.limit_bytes, found.policy) == (900, 1000, "allkeys-lfu")
     assert (found.evicted, found.expired, found.evicts, found.is_full) == (3, 4, True, False)
-    nothing = memory_of(b"maxmemory:0\r\n", b"", b"")
+    nothing = memory_of(b"maxmemory:0\r\n")
     assert (nothing.limit_bytes, nothing.evicted, nothing.policy, nothing.is_full) == (
         None,
         0,

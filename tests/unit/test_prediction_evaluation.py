@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from stoker.cli import display, warming
 from stoker.cli.app import app
-from stoker.prediction.evaluation import evaluate, needed
+from stoker.prediction.evaluation import SHARES, evaluate, needed
 from stoker.prediction.methods import (
     DEFAULT_PLAN,
+    ORACLE,
     PREDICTED,
     Method,
     active_in_a_day,
@@ -295,8 +296,18 @@ def test_what_was_not_measured_is_unknown_and_said(tmp_path: Path) -> None:
 def test_the_default_budgets_follow_what_building_takes_in_the_trace(office: Trace) -> None:
     slow = replace(office, build_s=array("f", [10 * one for one in office.build_s]))
     assert needed(slow, RULES) == pytest.approx(10 * needed(office, RULES))
+    free = evaluate(replace(office, build_s=array("f", [0.0] * len(office))), RULES)
+    assert [one.budget_s > 0 for one in free.budgets] == [True] * len(SHARES)
+    assert {one.method: one for one in free.budgets[0].scores}[ORACLE].avoided > 0
     unknown = replace(office, build_s=array("f", [-1.0] * len(office)))
     assert needed(unknown, replace(RULES, build_s=0.2)) == pytest.approx(10 * needed(unknown, RULES))
+
+
+def test_a_row_of_another_century_changes_the_default_budgets_little(office: Trace) -> None:
+    late = replace(office, times=office.times + array("d", [9e10]))
+    for column in ("readers", "entries", "build_s"):
+        setattr(late, column, getattr(office, column) + getattr(office, column)[-1:])
+    assert needed(late, RULES) == pytest.approx(needed(office, RULES), rel=0.2)
 
 
 def test_tables_fit_into_80_columns(office: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
