@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from random import Random
 from statistics import fmean
 
 from pydantic import BaseModel
 
 from stoker.prediction.methods import DEFAULT_PLAN, NONE, all_methods
-from stoker.prediction.replay import CHEAPEST_S, Replay, Rules, Tally
+from stoker.prediction.replay import CHEAPEST_S, QUIET_S, Replay, Rules, Tally
 from stoker.prediction.trace import Trace
 
 SHARES = (0.1, 0.25, 0.5)
@@ -113,7 +115,10 @@ def evaluate(
 
 
 def needed(trace: Trace, rules: Rules) -> float:
-    """Seconds of loading a second that keep warm what was read in the last 24 hours, in the scored part."""
+    """Seconds of loading a second that keep warm what was read in the last 24 hours, in the scored part.
+
+    Gaps that the replay skips do not count: no budget is given for them.
+    """
     begin = trace.times[int(len(trace) * (1 - rules.scored))]
     last: dict[int, float] = {}
     active_s = [0.0] * len(trace.entry_names)
@@ -121,7 +126,9 @@ def needed(trace: Trace, rules: Rules) -> float:
         since = max(last.get(entry, time - 86400) + 86400, time, begin)
         active_s[entry] += max(0.0, time + 86400 - since)
         last[entry] = time
-    length = max(trace.times[-1] - begin, rules.every_s)
+    scored = trace.times[bisect_left(trace.times, begin) :]
+    skipped = sum(after - before for before, after in pairwise(scored) if after - before > QUIET_S)
+    length = max(scored[-1] - begin - skipped, rules.every_s)
     costs = _mean_build_s(trace)
     needed_s = sum(one * costs.get(entry, rules.build_s) for entry, one in enumerate(active_s))
     return needed_s / length / rules.ttl_s
