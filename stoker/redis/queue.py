@@ -38,6 +38,8 @@ REFUSAL = re.compile(
     r"(?:^|: -)(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|READONLY|TRYAGAIN"
     # UNBLOCKED: the server became a replica. WRONGTYPE: somebody stored a value of another type under a key.
     r"|UNBLOCKED|WRONGTYPE) "
+    # A right that a script would need, as Redis 7.0 says it, and as later ones and Valkey do.
+    r"|^(?:ERR )?(?:The user executing the script can't|ACL failure in script)"
 )
 """Errors of a Redis that cannot do it now, or is not allowed to; the call itself is right."""
 OF_A_NODE = re.compile(r"(?:^|: -)(?:MOVED|ASK|CROSSSLOT) |non local key in a cluster node")

@@ -23,12 +23,17 @@ from stoker.settings import QueueSettings
 
 SPIN = "while true do end"
 BUSY = "BUSY"
-NO_SCRIPTS = ("ACL", "SETUSER", "limited", "on", ">word", "~*", "&*", "+@all", "-eval", "-evalsha", "-set")
+FORBIDDEN = {
+    "no scripts": ("-eval", "-evalsha", "-set"),
+    "less in scripts": ("-zadd", "-zcard", "-lpush", "-set", "-incr"),
+}
+"""What a user may not run; otherwise everything."""
+LIMITED = ("ACL", "SETUSER", "limited", "on", ">word", "~*", "&*", "+@all")
 
 
 @pytest.fixture
 async def refusing(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> AsyncIterator[Queue]:
-    """A queue on a server of its own that runs somebody's endless script, or allows its user no scripts."""
+    """A queue on a server of its own that runs somebody's endless script, or allows its user less."""
     server = Valkey("refusing", tmp_path / "data", tmp_path, tmp_path / "log", ["--save", ""])
     await asyncio.to_thread(server.start)
     operator = Redis.from_url(server.url)
@@ -38,7 +43,7 @@ async def refusing(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) 
         spinning = asyncio.create_task(operator.execute_command("EVAL", SPIN, 0))
         await _refused(server.url)
     else:
-        await operator.execute_command(*NO_SCRIPTS)
+        await operator.execute_command(*LIMITED, *FORBIDDEN[request.param])
         url += f"{'&' if '?' in url else '?'}username=limited&password=word"
     queue = Queue.from_url(url, QueueSettings(prefix=prefix))
     yield queue
@@ -58,11 +63,11 @@ async def _refused(url: str) -> None:
                 return
 
 
-@pytest.mark.parametrize("refusing", [BUSY, "NOPERM"], indirect=True)
+@pytest.mark.parametrize("refusing", [BUSY, *FORBIDDEN], indirect=True)
 async def test_a_queue_that_refuses_is_unavailable_to_everybody_who_asks_it(
     refusing: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(QueueUnavailable, match=r"refuses: .*(busy|permission)"):
+    with pytest.raises(QueueUnavailable, match=r"refuses: .*(busy|permission|user executing)"):
         await refusing.enqueue(Relay())
     with pytest.raises(QueueUnavailable, match="refuses"):
         await refusing.pause(Lane.WARM)
