@@ -157,8 +157,8 @@ def _options() -> argparse.Namespace:
         "--budget-s",
         type=float,
         metavar="S",
-        help="seconds of loading a minute for prediction; default: what loaders took to warm the default plan "
-        "(the worker charges prediction with the round trips to the cache, too)",
+        help="seconds of loading a minute for prediction; default: what loaders took for the default plan "
+        "(the worker charges prediction with round trips to the cache, too)",
     )
     parser.add_argument(
         "--least", type=float, default=0.0, metavar="P", help="schedule.warm_least of prediction; default 0"
