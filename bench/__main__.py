@@ -30,6 +30,10 @@ PLAIN_WIDTH = 132
 """Columns where there is no terminal."""
 
 
+class TookTooLong(Exception):
+    """A row was not measured within its limit."""
+
+
 @dataclass(frozen=True)
 class Options:
     """The command line."""
@@ -56,9 +60,8 @@ def main() -> None:
         for row in options.rows:
             try:
                 rows += _measured(row, bench, console)
-            except (NotThere, PeerError, TimeoutError) as reason:
-                why = str(reason) or f"it took over {LONGEST_ROW_S} s"
-                left_out.update(dict.fromkeys(row.ids, why))
+            except (NotThere, PeerError, TookTooLong) as reason:
+                left_out.update(dict.fromkeys(row.ids, str(reason)))
             except Exception as error:  # noqa: BLE001 - one row's mistake must not take the others' figures
                 console.print_exception()
                 left_out.update(dict.fromkeys(row.ids, f"{type(error).__name__}: {error}"))
@@ -79,8 +82,13 @@ def _measured(row: Row, bench: Bench, console: Console) -> list[Summary]:
 
 
 async def _awaited(row: Row, bench: Bench) -> list[Figure]:
-    async with asyncio.timeout(None if bench.scale.full else LONGEST_ROW_S):
-        return await row.measure(bench)
+    try:
+        async with asyncio.timeout(None if bench.scale.full else LONGEST_ROW_S) as limit:
+            return await row.measure(bench)
+    except TimeoutError:
+        if limit.expired():
+            raise TookTooLong(f"it took over {LONGEST_ROW_S} s") from None
+        raise
 
 
 def _options() -> Options:

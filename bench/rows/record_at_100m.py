@@ -48,6 +48,8 @@ CHURN = """
 """
 PORTION = 5_000_000
 """Rows that one statement adds."""
+LONGEST_S = 3600
+"""For a statement of the filling. Without it, asyncpg would use the connection's own limit of 30 seconds."""
 QUICK_COMMIT = text("SET LOCAL synchronous_commit = off")
 Act = Callable[[Stoker], Awaitable[float]]
 """Does it once; how many seconds it took."""
@@ -86,15 +88,13 @@ async def _fill(stoker: Stoker, count: int) -> None:
     async with stoker.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
-        async with driver.transaction():
-            for statement in BARE:
-                await driver.execute(statement, timeout=None)
-            for first in range(1, count + 1, PORTION):
-                rows = FILL.format(count=count, first=first, last=min(count, first + PORTION - 1))
-                await driver.execute(rows, timeout=None)
-            for statement in INDEXES:
-                await driver.execute(statement, timeout=None)
-        await driver.execute(CHURN.format(count=DEAD), timeout=None)
+        fills = [
+            FILL.format(count=count, first=first, last=min(count, first + PORTION - 1))
+            for first in range(1, count + 1, PORTION)
+        ]
+        churn = CHURN.format(count=DEAD)
+        for statement in ("BEGIN", *BARE, *fills, *INDEXES, "COMMIT", churn):
+            await driver.execute(statement, timeout=LONGEST_S)
 
 
 async def _alternately(blocks: int, sides: Sequence[Stoker], act: Act) -> list[list[float]]:

@@ -43,7 +43,10 @@ def test_version_and_help_are_told_without_settings(stoker: Stoker) -> None:
     helped = stoker("-h")
     assert helped.stdout == stoker("--help").stdout
     told = " ".join(helped.stdout.split())
-    assert "Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage or settings." in told
+    assert (
+        "Exit codes: 0 success, 1 something is wrong or was not done, 2 wrong usage, settings or traces."
+        in told
+    )
     assert "--fingerprint" in stoker("dead", "retry", "-h").stdout
 
 
