@@ -26,6 +26,7 @@ from bench.ground import SEED, Bench, prepared
 from bench.replay.week import Distorted, Prediction, Replayed, replay
 from bench.rows.week_hit_rate import BEGIN_AT, PROMISED, at_equal_sql
 from bench.week import BEGIN, DAY_S, LEAD_DAYS, Cache, Office, Played
+from stoker.errors import Unavailable
 
 SAME = 0.03
 """Two runs cost the same SQL if they differ by no more than this share."""
@@ -40,7 +41,7 @@ def main() -> None:
     with prepared(Scale(), "") as bench:
         try:
             found = asyncio.run(_runs(bench, office, given, console))
-        except Distorted as why:
+        except (Distorted, Unavailable) as why:
             console.print(f"[red]no figures:[/] {why}", highlight=False)
             raise SystemExit(1) from None
     if given.json:

@@ -40,6 +40,8 @@ FLUSH_S = 2.0
 """A process tells its reads so long after the first of them, as `cache.stats_flush_s` says."""
 OFTEN_S = 60.0
 """Simulated seconds between two reports of progress."""
+PATIENCE_S = 30.0
+"""Seconds for which the cache may be silent: what else the machine does must not become a miss."""
 
 
 class Distorted(Exception):
@@ -180,7 +182,7 @@ async def replay(
 
 
 def _settings(bench: Bench, prediction: Prediction | None) -> Settings:
-    plain = bench.settings()
+    plain = bench.settings(timeout_s=PATIENCE_S)
     chosen = {
         "warm_budget_s": prediction.budget_s if prediction else 0.0,
         "warm_least": prediction.least if prediction else 0.0,
