@@ -17,7 +17,7 @@ from stoker.prediction.contest import COUNTS, DEFAULT, NONE, PREDICTOR, Contende
 from stoker.prediction.features import NAMES, SIZES, Kind, first_bins
 from stoker.prediction.predictor import FORGOTTEN_S, Predictor
 
-LEAST = 0.05
+LEAST = 0.04
 UNKNOWN_COST_S = 0.02
 """What building is taken to cost before the first plan, which knows better."""
 LIKE_NEW_S = 86400.0
@@ -162,6 +162,8 @@ class Live:
         self.counted.warmed += len(stored)
         each_s = took_s / len(stored) if stored else 0.0
         for one in stored:
+            if (unread := self.unread.pop(one.entry, None)) is not None:  # it would soon have expired
+                self._ended(unread, read=False)
             until = now + self._life(one.entry)
             self.real.until[one.entry] = until
             self.unread[one.entry] = _Warmed(until, each_s)

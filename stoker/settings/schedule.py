@@ -48,7 +48,7 @@ class ScheduleSettings(Table):
     warm_share: float = Field(default=0.25, gt=0, le=1)
     """The largest part of the time of one process' loader connections (loaders.connections) that predicted
     warming may take, whatever the budget. Lower it where warming slows readers down."""
-    warm_least: float = Field(default=0.05, ge=0, le=1)
+    warm_least: float = Field(default=0.04, ge=0, le=1)
     """The lowest probability of a read at which an entry is warmed, although the budget has room. Raise it
     if too much of what is warmed is not read, lower it if misses hurt more than builds."""
     timezone: str = "UTC"

@@ -279,6 +279,17 @@ def test_what_is_warmed_and_then_changes_is_wasted(settled: bytes) -> None:
     assert model.counted.used == used + 1
 
 
+def test_what_is_warmed_again_before_anybody_has_read_it_was_wasted(settled: bytes) -> None:
+    model = office_after_two_weeks(settled).model
+    now, before = model.now, model.counted.wasted_s
+    for later_s in (0, PAGE.life_s - 1):
+        model.built(now + later_s, [Candidate(0.9, "page-1", COST_S)], [], COST_S)
+    used = model.counted.used
+    model.read(now + PAGE.life_s, "person-1", "page-1")
+    assert model.counted.wasted_s == pytest.approx(before + COST_S)
+    assert model.counted.used == used + 1
+
+
 def test_entries_that_change_before_they_are_read_are_not_predicted() -> None:
     def probability(*, changes: bool) -> float:
         model = live()
