@@ -27,6 +27,7 @@ from bench.replay.week import Distorted, Prediction, Replayed, replay
 from bench.rows.week_hit_rate import BEGIN_AT, PROMISED, at_equal_sql
 from bench.week import BEGIN, DAY_S, LEAD_DAYS, Cache, Office, Played
 from stoker.errors import Unavailable
+from stoker.prediction.live import LEAST
 
 SAME = 0.03
 """Two runs cost the same SQL if they differ by no more than this share."""
@@ -162,7 +163,11 @@ def _options() -> argparse.Namespace:
         "(the worker charges prediction with round trips to the cache, too)",
     )
     parser.add_argument(
-        "--least", type=float, default=0.0, metavar="P", help="schedule.warm_least of prediction; default 0"
+        "--least",
+        type=float,
+        default=LEAST,
+        metavar="P",
+        help=f"schedule.warm_least of prediction; default {LEAST}",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     given = parser.parse_args()
